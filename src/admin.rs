@@ -1,0 +1,1 @@
+//! Web port and local socket. SKELETON.

@@ -1,0 +1,33 @@
+//! The ground floor: small words that every module may use.
+//!
+//! Everything here is pure but for [`clock`], which alone asks the time, and `socket`, which alone talks to libc.
+
+/// Wall time, steady time and the one place that asks the system for either.
+pub mod clock;
+
+/// What a request is aimed at, in canonical form.
+pub mod target;
+
+/// Bodies as they travel between modules.
+pub mod body;
+
+/// Sizes, rates and shares with their units.
+pub mod unit;
+
+/// blake3 names.
+pub mod digest;
+
+/// Jittered, capped waits.
+pub mod backoff;
+
+/// Counters, gauges and histograms that can be read back.
+pub mod count;
+
+/// How an address may be written down.
+pub mod redact;
+
+/// The wire filter in front of hyper.
+pub mod wire;
+
+/// What only libc can say.
+pub mod socket;

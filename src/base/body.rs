@@ -1,0 +1,91 @@
+//! Bodies as they travel between modules: nothing, one piece, or a stream. One type, so that a hit allocates nothing.
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Why a body broke off. The message names the side that failed; the receiver closes the connection so that the other end can tell.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A message body.
+#[derive(Default)]
+pub enum Body {
+    /// No bytes.
+    #[default]
+    Empty,
+    /// All bytes at once; `None` after they have been taken.
+    Full(Option<Bytes>),
+    /// Bytes as they come, with trailers where there are any.
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+impl Body {
+    /// A body of exactly these bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Body {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Body::Empty } else { Body::Full(Some(bytes)) }
+    }
+
+    /// Wraps any other body.
+    pub fn stream<B>(body: B) -> Body
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        Body::Stream(Box::pin(body.map_err(Into::into)))
+    }
+
+    /// Collects the body, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When the stream fails or is longer than `limit`.
+    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
+        match self {
+            Body::Empty => Ok(Bytes::new()),
+            Body::Full(bytes) => Ok(bytes.unwrap_or_default()),
+            Body::Stream(stream) => Ok(http_body_util::Limited::new(stream, limit).collect().await?.to_bytes()),
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty | Body::Full(None) => true,
+            Body::Full(Some(_)) => false,
+            Body::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty | Body::Full(None) => SizeHint::with_exact(0),
+            Body::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Empty => f.write_str("Empty"),
+            Body::Full(bytes) => write!(f, "Full({})", bytes.as_ref().map_or(0, Bytes::len)),
+            Body::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What only libc can say.

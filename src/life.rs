@@ -1,0 +1,11 @@
+//! How tasks live and end: one [`Life`] per node; everything that runs beside a request is spawned here, sees the stop signal,
+//! and is waited for within one grace period.
+
+/// One stop signal, many watchers, one grace period.
+pub mod drain;
+
+/// Background work in small finished steps.
+pub mod worker;
+
+pub use drain::Life;
+pub use worker::{Next, Worker, supervise};

@@ -1,0 +1,1 @@
+//! What is fetched before anyone asks. SKELETON.

@@ -1,0 +1,1 @@
+//! What the school tells the region. SKELETON.

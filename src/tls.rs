@@ -1,0 +1,4 @@
+//! Whom we trust upstream. SKELETON.
+
+/// Roots for upstream.
+pub mod trust;

@@ -1,0 +1,1 @@
+//! Roots for upstream TLS. SKELETON.
