@@ -1,5 +1,8 @@
 //! Find, decide, act. SKELETON front door.
 
+/// Why the cache has no answer.
+pub mod trouble;
+
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;

@@ -1,1 +1,84 @@
-//! The node's SQLite. SKELETON.
+//! The node's SQLite: history, statistics, outbox, frontier. One file, WAL, one writer; survives a power cut.
+//!
+//! Each user of the database has a room below with its own queries and a migration of its own; nobody else writes SQL.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a writer waits for another before it gives up.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database said no.
+    #[error("state database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The file is of a newer program or damaged.
+    #[error("state database: {0}; an older program cannot open newer data, and a damaged file can be moved away")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// The open database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct State {
+    pool: SqlitePool,
+}
+
+impl State {
+    /// Opens or makes the database; `None` keeps it in memory (ephemeral nodes, tests).
+    pub async fn open(file: Option<&Path>) -> Result<State, Error> {
+        let (options, connections) = match file {
+            // Every connection to `:memory:` is a database of its own: exactly one, never closed.
+            None => (SqliteConnectOptions::new().in_memory(true), 1),
+            // FULL: a report that was acknowledged as queued must survive a power cut.
+            Some(file) => (
+                SqliteConnectOptions::new()
+                    .filename(file)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(BUSY),
+                4,
+            ),
+        };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.foreign_keys(true))
+            .await?;
+        sqlx::migrate!("src/state/migrations").run(&pool).await?;
+        Ok(State { pool })
+    }
+
+    /// For the rooms below.
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Writes the log back into the file and closes.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_reopening() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("state.sqlite");
+        let state = State::open(Some(&file)).await.expect("opens");
+        sqlx::query("INSERT INTO setting (name, value) VALUES ('node', 'x')").execute(state.pool()).await.expect("writes");
+        state.close().await;
+        let state = State::open(Some(&file)).await.expect("opens again");
+        let (value,): (String,) =
+            sqlx::query_as("SELECT value FROM setting WHERE name = 'node'").fetch_one(state.pool()).await.expect("reads");
+        assert_eq!(value, "x");
+    }
+}
