@@ -66,7 +66,7 @@ impl Cache {
             .iter()
             .map(|entry| {
                 let prepared = crate::cache::prepared::prepared(entry, &inner.rules);
-                let (age, ttl) = policy::age_and_ttl(&prepared.kept, now);
+                let (age, ttl) = prepared.kept.age_and_ttl(now);
                 StoredView {
                     status: entry.meta.status.as_u16(),
                     length: entry.length,

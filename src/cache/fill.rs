@@ -14,7 +14,7 @@ use crate::policy::{self, Admit, Ask, Place};
 use crate::store::{Draft, Entry, Error, Meta, Source, Way};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, Method, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,12 +89,16 @@ impl Inner {
     /// Judges a final answer to `ask`: keep or not. 206 and 304 are not for here.
     pub(crate) fn judge(&self, ask: &Ask<'_>, order: &Order, response: Response<Body>, requested: Time) -> Judged {
         let received = self.clock.now();
-        let vary = match policy::admit(&self.rules, ask, response.status(), response.headers(), received) {
+        let mut vary = match policy::admit(&self.rules, ask, response.status(), response.headers(), received) {
             Admit::Store { vary } => vary,
             Admit::No(why) => return Judged::Apart(response, why),
         };
-        let keep_coding = policy::Directives::of(response.headers(), CACHE_CONTROL).no_transform;
+        let keep_coding = policy::directive::Directives::read(response.headers()).no_transform;
         let coded = coding::coded(response.headers(), keep_coding);
+        if !matches!(coded, Coded::Stays(_)) {
+            // Kept decoded: one variant serves every Accept-Encoding.
+            policy::key::forget_coding(&mut vary);
+        }
         let sent = content_length(response.headers());
         let length = match &coded {
             Coded::Undo(_) => None,

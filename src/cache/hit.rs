@@ -6,7 +6,7 @@ use crate::cache::{Inner, banner, stream};
 use crate::policy::{self, Ask, Condition, Part, Why};
 use crate::store::{Entry, Error};
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ impl Inner {
             && prepared.kept.length <= banner::MAX_PAGE
             && !prepared.ready.contains_key(CONTENT_ENCODING)
             && prepared.ready.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html")))
-            && !policy::Directives::of(&prepared.ready, CACHE_CONTROL).no_transform
+            && !prepared.kept.is_untouchable()
     }
 
     async fn with_banner(&self, ask: &Ask<'_>, entry: &Arc<Entry>, prepared: &Prepared, said: Said) -> Result<Response<Body>, Error> {

@@ -175,7 +175,8 @@ impl Inner {
         let (start, end, total) = read_content_range(response.headers().get(CONTENT_RANGE)?)?;
         let received = self.clock.now();
         let strong = strong_validator(response.headers())?;
-        let Admit::Store { vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received) else { return None };
+        let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received) else { return None };
+        policy::key::forget_coding(&mut vary);
         let mut headers = storable_fields(response.headers());
         headers.remove(CONTENT_RANGE);
         let wanted = match gap.found {

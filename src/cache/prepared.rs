@@ -52,7 +52,7 @@ fn ready(meta: &Meta, length: Option<u64>) -> HeaderMap {
     for name in [AGE, CONTENT_LENGTH, CONTENT_RANGE, TRANSFER_ENCODING] {
         headers.remove(name);
     }
-    headers.remove("use-as-dictionary");
+    header::strip_dictionary_offer(&mut headers);
     if meta.was_coded.is_some() {
         headers.remove(CONTENT_ENCODING);
         weaken(&mut headers);
@@ -85,8 +85,7 @@ fn weaken(headers: &mut HeaderMap) {
 
 /// An answer's own fields as they are kept: hop-by-hop ones gone, framing gone.
 pub(crate) fn storable_fields(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
-    header::strip_hop_by_hop(&mut kept);
+    let mut kept = header::fields_to_store(headers);
     kept.remove(CONTENT_LENGTH);
     kept.remove(TRANSFER_ENCODING);
     kept

@@ -1,12 +1,15 @@
 //! A device's request, from lookup to answer: the one place that acts on a decision.
 
 use crate::base::body::Body;
+use crate::base::clock::Time;
+use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::fill::{Judged, Order};
 use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Pilot, Stage};
 use crate::cache::hit::Said;
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link::{self, Class};
+use crate::policy::freshen::HeadEffect;
 use crate::policy::{self, Decision, Failure, Kind, Line, Part, Why};
 use crate::store::{Entry, Source, Way};
 use crate::upstream;
@@ -175,13 +178,19 @@ impl Inner {
                     return stale;
                 }
                 match (lead, error) {
-                    (Some(lead), None) => self.given(lead, why).await,
+                    (Some(lead), None) => match lead.await {
+                        Ok(given) => self.given(given, why),
+                        Err(_) => self.no_answer(asked, None, failure, None).await,
+                    },
                     (None, None) => again(Company::Alone).await,
                     (_, error) => self.no_answer(asked, None, failure, error).await,
                 }
             }
             Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
-                Some(lead) => self.given(lead, why).await,
+                Some(lead) => match lead.await {
+                    Ok(given) => self.given(given, why),
+                    Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
+                },
                 None => again(Company::Alone).await,
             },
         }
@@ -219,6 +228,11 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let status = response.status();
         if let (StatusCode::NOT_MODIFIED, true, Some(found)) = (status, validating, &found) {
+            if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
+                // It speaks of another version than ours: whoever waits asks again, without conditions.
+                self.outdate(&asked, Some(found), status).await;
+                return pilot.publish(Stage::Apart);
+            }
             return match self.confirm(&found.entry, response.headers(), requested).await {
                 Ok(entry) => pilot.publish(Stage::Stored(entry, Outcome::Confirmed)),
                 Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
@@ -228,11 +242,10 @@ impl Inner {
         let give = |response, why| drop(lead.send((response, why)));
         if let (Some(found), true) = (&found, is_failure(status)) {
             give(response, Why::Stale);
-            drop(found.clone());
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
         }
         if asked.method == Method::HEAD {
-            self.head_updates(&found, &response, requested).await;
+            self.head_updates(found.as_ref(), status, &response.headers().clone(), requested).await;
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
@@ -266,28 +279,21 @@ impl Inner {
     }
 
     /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4).
-    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: crate::base::clock::Time) -> Result<Arc<Entry>, crate::store::Error> {
+    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, crate::store::Error> {
         let mut meta = entry.meta.clone();
-        meta.headers = policy::freshen(&meta.headers, newer);
+        meta.headers = policy::freshen::freshen_for(&self.rules, &meta.headers, newer);
         meta.requested = requested;
         meta.received = self.clock.now();
         self.store.renew(entry, meta).await
     }
 
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
-    async fn head_updates(&self, found: &Option<Found>, response: &Response<Body>, requested: crate::base::clock::Time) {
+    async fn head_updates(&self, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
-        if response.status() != StatusCode::OK {
-            return;
-        }
-        let same = |name: &HeaderName| response.headers().get(name).is_none_or(|value| found.entry.meta.headers.get(name) == Some(value));
-        let length = response.headers().get(CONTENT_LENGTH).is_none_or(|value| {
-            found.entry.meta.was_coded.is_some() || value.to_str().ok().and_then(|text| text.parse().ok()) == Some(found.entry.length)
-        });
-        let done = if length && same(&ETAG) && same(&LAST_MODIFIED) {
-            self.confirm(&found.entry, response.headers(), requested).await.map(drop)
-        } else {
-            self.store.forget(&url_key(&found.entry), false).await.map(drop)
+        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
+            HeadEffect::Update => self.confirm(&found.entry, newer, requested).await.map(drop),
+            HeadEffect::Forget => self.store.forget(&UrlKey::of(&found.entry.meta.url), false).await.map(drop),
+            HeadEffect::Nothing => Ok(()),
         };
         if let Err(error) = done {
             tracing::warn!(%error, "a stored answer could not be updated from HEAD");
@@ -345,7 +351,7 @@ impl Inner {
     fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
         let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
         let Some(pilot) = pilot else { return };
-        let conditions = policy::conditions(&found.prepared.kept);
+        let conditions = policy::freshen::conditions(&found.prepared.kept);
         let asked = Arc::new(Asked { method: Method::GET, ..(**asked).clone() });
         let request = outgoing(&asked, bare(&asked), Some(&conditions), false, false);
         drop(self.launch(pilot, Voyage { asked, request, found: Some(found.clone()), order: order.clone(), validating: true, keep: true }));
@@ -389,7 +395,7 @@ impl Inner {
         }
         let prepared = prepared::prepared(entry, &self.rules);
         let now = self.clock.now();
-        let (age, ttl) = policy::age_and_ttl(&prepared.kept, now);
+        let (age, ttl) = prepared.kept.age_and_ttl(now);
         let said = match outcome {
             Outcome::Confirmed => Said { why: Why::Revalidated, age, ttl: Some(ttl), forwarded: Some(StatusCode::NOT_MODIFIED), stored: true, collapsed },
             Outcome::Filled => Said { why, age, ttl: None, forwarded: Some(entry.meta.status), stored: true, collapsed },
@@ -399,10 +405,7 @@ impl Inner {
     }
 
     /// What the origin sent for this request alone.
-    async fn given(&self, lead: oneshot::Receiver<Answered>, why: Why) -> Answered {
-        let Ok((mut response, reason)) = lead.await else {
-            return self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", "the fetch ended without an answer", false, why);
-        };
+    fn given(&self, (mut response, reason): Answered, why: Why) -> Answered {
         let reason = if matches!(reason, Why::UriMiss | Why::Stale) { why } else { reason };
         let forwarded = Some(response.status());
         self.say(response.headers_mut(), Said { why: reason, age: 0, ttl: None, forwarded, stored: false, collapsed: false });
@@ -468,10 +471,6 @@ impl Order {
 
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-fn url_key(entry: &Entry) -> crate::base::target::UrlKey {
-    crate::base::target::UrlKey::of(&entry.meta.url)
 }
 
 /// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.
