@@ -237,16 +237,39 @@ impl Kept {
 /// What to do with a request.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Answer from the store. `age` and `ttl` in seconds (`ttl` negative when stale).
-    Serve { age: u64, ttl: i64, why: Why, refresh_behind: bool },
-    /// Ask the origin with these condition fields added; see [`on_answer_failed`] when it cannot be asked.
-    Revalidate { conditions: HeaderMap, why: Why },
+    /// Answer from the store.
+    Serve {
+        /// Age in seconds, for the Age field.
+        age: u64,
+        /// Seconds of freshness left; zero or negative when stale.
+        ttl: i64,
+        /// The reason.
+        why: Why,
+        /// Whether to ask the origin afterwards, behind the client's back (RFC 5861 section 3).
+        refresh_behind: bool,
+    },
+    /// Ask the origin with conditions; see [`on_failure()`] when it cannot be asked.
+    Revalidate {
+        /// If-None-Match and If-Modified-Since, in place of the client's own.
+        conditions: HeaderMap,
+        /// The reason.
+        why: Why,
+    },
     /// Fetch anew.
-    Fetch { why: Why },
+    Fetch {
+        /// The reason.
+        why: Why,
+    },
     /// Do not use the cache: forward, do not store.
-    Pass { why: Why },
+    Pass {
+        /// The reason.
+        why: Why,
+    },
     /// 504 for `only-if-cached`.
-    Refuse { why: Why },
+    Refuse {
+        /// The reason.
+        why: Why,
+    },
 }
 
 /// Decides what to do with a request, given the stored answer that [`select()`] chose, if any. For an entry that is not whole, a
@@ -261,11 +284,17 @@ pub fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, 
     key::select(ask, variants)
 }
 
+/// Vary-nominated request fields with their normalised values, sorted by name: what tells the variants of one URL apart.
+pub type Vary = Vec<(Box<str>, Box<[u8]>)>;
+
 /// Whether an answer may be stored, and how.
 #[derive(Clone, Debug)]
 pub enum Admit {
-    /// Store it; these are the Vary-nominated request fields, normalised.
-    Store { vary: Vec<(Box<str>, Box<[u8]>)> },
+    /// Store it.
+    Store {
+        /// The Vary-nominated request fields, normalised and sorted by name (see [`key::forget_coding`] for decoded bodies).
+        vary: Vary,
+    },
     /// Do not.
     No(Why),
 }
@@ -344,13 +373,15 @@ pub(crate) mod tests {
     /// 2026-11-25T12:00:00Z.
     pub(crate) const NOW: Time = Time::from_secs(1_795_608_000);
 
+    pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
+
     pub(crate) fn rules() -> Rules {
         Rules {
             kind: Kind::Rfc9111,
             targeted: Vec::new(),
             offline: Offline::Public,
             heuristic_share: 0.1,
-            heuristic_max: Duration::from_secs(24 * 3600),
+            heuristic_max: Duration::from_hours(24),
         }
     }
 
@@ -358,7 +389,7 @@ pub(crate) mod tests {
         Rules { kind: Kind::School, ..rules() }
     }
 
-    pub(crate) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+    pub(crate) fn headers(fields: Fields<'_>) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(HeaderName::from_bytes(name.as_bytes()).expect("a field name"), value.parse().expect("a field value"));
@@ -366,7 +397,7 @@ pub(crate) mod tests {
         map
     }
 
-    pub(crate) fn kept(rules: &Rules, status: u16, fields: &[(&str, &str)]) -> Kept {
+    pub(crate) fn kept(rules: &Rules, status: u16, fields: Fields<'_>) -> Kept {
         Kept::new(rules, StatusCode::from_u16(status).expect("a status"), headers(fields), NOW, NOW)
     }
 }

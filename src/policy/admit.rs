@@ -115,9 +115,16 @@ mod tests {
     use super::*;
     use crate::base::target::Target;
     use crate::policy::Place;
-    use crate::policy::tests::{NOW, headers, rules, school};
+    use crate::policy::tests::{Fields, NOW, headers, rules, school};
 
-    pub(in crate::policy) fn try_admit(rules: &Rules, method: &Method, place: Place, asked: &[(&str, &str)], status: u16, fields: &[(&str, &str)]) -> Admit {
+    pub(in crate::policy) fn try_admit(
+        rules: &Rules,
+        method: &Method,
+        place: Place,
+        asked: &[(&str, &str)],
+        status: u16,
+        fields: &[(&str, &str)],
+    ) -> Admit {
         let target = Target::parse("http://a.kz/x?y").expect("a target");
         let ask = Ask { method, target: &target, headers: &headers(asked), place };
         admit(rules, &ask, StatusCode::from_u16(status).expect("a status"), &headers(fields), NOW)
@@ -135,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_a_shared_cache_may_store() {
-        type Row = (&'static [(&'static str, &'static str)], u16, &'static [(&'static str, &'static str)], Option<Why>);
+        type Row = (Fields<'static>, u16, Fields<'static>, Option<Why>);
         let table: &[Row] = &[
             (&[], 200, &[FRESH], None),
             (&[], 200, &[("cache-control", "no-store")], Some(Why::NoStore)),
@@ -182,7 +189,7 @@ mod tests {
 
     #[test]
     fn posts_are_kept_for_gets_when_they_say_so() {
-        let table: &[(u16, &[(&str, &str)], bool)] = &[
+        let table: &[(u16, Fields<'_>, bool)] = &[
             (200, &[FRESH, ("content-location", "http://a.kz/x?y")], true),
             (200, &[FRESH, ("content-location", "/x?y")], true),
             (200, &[("expires", "Thu, 18 Aug 2050 02:01:18 GMT"), ("content-location", "")], true),

@@ -3,6 +3,7 @@
 //! In the order of section 13.2.2: If-Match, else If-Unmodified-Since; then If-None-Match, else If-Modified-Since. If-Range
 //! belongs to `range`.
 
+use crate::base::clock::Time;
 use crate::policy::directive::Members;
 use crate::policy::{Ask, Condition, Kept, date};
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
@@ -48,7 +49,7 @@ fn listed(headers: &HeaderMap, name: &HeaderName, ours: Option<&[u8]>, same: fn(
 }
 
 /// A date condition counts when it is one valid date (sections 13.1.3 and 13.1.4).
-fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<crate::base::clock::Time> {
+fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<Time> {
     let mut lines = headers.get_all(name).iter();
     let only = lines.next()?;
     if lines.next().is_some() { None } else { date::read(only) }
@@ -81,7 +82,7 @@ mod tests {
     use crate::policy::tests::{headers, kept, rules};
     use http::Method;
 
-    type Fields = &'static [(&'static str, &'static str)];
+    type Fields = crate::policy::tests::Fields<'static>;
 
     fn meet(asked: Fields, status: u16, fields: Fields) -> Condition {
         let target = Target::parse("http://a.kz/").expect("a target");

@@ -96,10 +96,9 @@ fn with_entry(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line, now: Time, 
     if wishes.no_store {
         return Decision::Pass { why: Why::NoStore };
     }
-    if !fresh && !kept.forbids_stale && !wishes.no_cache {
-        if let Some(why) = allowed_stale(kept, line, age, ttl, wishes) {
-            return serve(why, why == Why::StaleWhileRevalidate && !wishes.only_if_cached);
-        }
+    let may_be_stale = !fresh && !kept.forbids_stale && !wishes.no_cache;
+    if may_be_stale && let Some(why) = allowed_stale(kept, line, age, ttl, wishes) {
+        return serve(why, why == Why::StaleWhileRevalidate && !wishes.only_if_cached);
     }
     if wishes.only_if_cached {
         return Decision::Refuse { why: Why::OnlyIfCached };
@@ -152,7 +151,7 @@ mod tests {
         }
     }
 
-    type Fields = &'static [(&'static str, &'static str)];
+    type Fields = crate::policy::tests::Fields<'static>;
     const HOUR: Fields = &[("cache-control", "max-age=3600")];
 
     #[test]
@@ -193,8 +192,12 @@ mod tests {
             (&[], &[("cache-control", "max-age=1, stale-while-revalidate=4")], 5, ("fetch", Why::Stale)),
             (&[], &[("cache-control", "max-age=1, stale-while-revalidate=4, must-revalidate")], 2, ("fetch", Why::Stale)),
             (&[("cache-control", "no-cache")], &[("cache-control", "max-age=1, stale-while-revalidate=4")], 2, ("fetch", Why::Stale)),
-            (&[("cache-control", "only-if-cached")], &[("cache-control", "max-age=1, stale-while-revalidate=4")], 2,
-                ("serve", Why::StaleWhileRevalidate)),
+            (
+                &[("cache-control", "only-if-cached")],
+                &[("cache-control", "max-age=1, stale-while-revalidate=4")],
+                2,
+                ("serve", Why::StaleWhileRevalidate),
+            ),
         ];
         for (asked, fields, after, wanted) in table {
             let kept = kept(&rules(), 200, fields);
@@ -227,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_line_is_down_and_the_rfc_holds() {
-        let down = |asked: Fields, fields: Fields| told(&rules(), Place::default(), asked, Some(&kept(&rules(), 200, fields)), Line::Down, 100);
+        let down =
+            |asked: Fields, fields: Fields| told(&rules(), Place::default(), asked, Some(&kept(&rules(), 200, fields)), Line::Down, 100);
         assert_eq!(down(&[], &[("cache-control", "max-age=60")]), ("serve", Why::Disconnected));
         for forbids in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
             let control: &'static str = Box::leak(format!("max-age=60, {forbids}").into_boxed_str());
@@ -262,17 +266,18 @@ mod tests {
 
     #[test]
     fn cookies_get_only_what_is_meant_for_all() {
-        let ask = |place: Place, fields: Fields| {
-            told(&school(), place, &[("cookie", "a=b")], Some(&kept(&school(), 200, fields)), Line::Up, 0)
-        };
+        let ask =
+            |place: Place, fields: Fields| told(&school(), place, &[("cookie", "a=b")], Some(&kept(&school(), 200, fields)), Line::Up, 0);
         let class = Place { class: true, ..Place::default() };
         assert_eq!(ask(Place::default(), HOUR), ("pass", Why::Cookie));
         assert_eq!(ask(class, HOUR), ("serve", Why::Fresh));
         assert_eq!(ask(Place::default(), &[("cache-control", "public, max-age=60")]), ("serve", Why::Fresh));
         assert_eq!(ask(Place::default(), &[("cache-control", "s-maxage=60")]), ("serve", Why::Fresh));
         assert_eq!(ask(Place::default(), &[("cache-control", "max-age=60, immutable")]), ("serve", Why::Fresh));
-        assert_eq!(ask(Place::default(), &[("cache-control", "public"), ("last-modified", "Tue, 24 Nov 2020 12:00:00 GMT")]),
-            ("pass", Why::Cookie));
+        assert_eq!(
+            ask(Place::default(), &[("cache-control", "public"), ("last-modified", "Tue, 24 Nov 2020 12:00:00 GMT")]),
+            ("pass", Why::Cookie)
+        );
     }
 
     #[test]

@@ -239,6 +239,7 @@ fn take_structured(found: &mut Directives, name: &str, value: &sfv::BareItem) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::tests::Fields;
     use proptest::prelude::*;
 
     fn read(lines: &[&str]) -> Directives {
@@ -311,7 +312,7 @@ mod tests {
     #[test]
     fn targeted_fields_are_structured_and_the_first_usable_wins() {
         let names = [HeaderName::from_static("school-cache-control"), HeaderName::from_static("cdn-cache-control")];
-        let table: &[(&[(&str, &str)], Option<Delta>)] = &[
+        let table: &[(Fields<'_>, Option<Delta>)] = &[
             (&[("cdn-cache-control", "max-age=3600")], Some(Delta::Secs(3600))),
             (&[("cdn-cache-control", "foobar, max-age=3600;x=1")], Some(Delta::Secs(3600))),
             (&[("cdn-cache-control", "max-age=99999999999")], Some(Delta::Secs(MOST_SECONDS))),

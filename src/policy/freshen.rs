@@ -102,7 +102,7 @@ pub fn on_head(stored: &HeaderMap, status: StatusCode, newer: &HeaderMap, length
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{headers, kept, rules, school};
+    use crate::policy::tests::{Fields, headers, kept, rules, school};
 
     #[test]
     fn validators_become_conditions() {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_304_for_something_else_confirms_nothing() {
-        let table: &[(&[(&str, &str)], &[(&str, &str)], bool)] = &[
+        let table: &[(Fields<'_>, Fields<'_>, bool)] = &[
             (&[("etag", "\"a\"")], &[("etag", "\"a\"")], true),
             (&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], true),
             (&[("etag", "\"a\"")], &[("etag", "\"b\"")], false),

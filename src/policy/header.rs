@@ -5,8 +5,10 @@
 
 use crate::policy::Why;
 use crate::policy::directive::{Directives, Members};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use std::fmt::Write;
 
@@ -86,8 +88,16 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
 
 /// Fields that say who or where the client is, or that make an origin answer for another URL than the one that keys the cache.
 const CLIENT_FIELDS: [&str; 10] = [
-    "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "client-ip", "x-original-url", "x-rewrite-url",
-    "available-dictionary", "dictionary-id",
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "client-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "available-dictionary",
+    "dictionary-id",
 ];
 
 /// Takes off what would tell an origin about a child's device or mislead it about the URL (RFC 7239), and the dictionary
@@ -144,7 +154,7 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, name: &str) {
 pub fn is_loop(headers: &HeaderMap, name: &str) -> bool {
     let name = pseudonym(name);
     headers.get_all(VIA).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(|member| {
-        let mut words = member.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let mut words = member.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(name.as_bytes()))
     })
 }
@@ -318,7 +328,9 @@ mod tests {
 
     #[test]
     fn max_forwards_is_a_number() {
-        for (text, wanted) in [("0", Some(0)), (" 7", Some(7)), ("99999999999999999999999", Some(u64::MAX)), ("-1", None), ("x", None), ("", None)] {
+        for (text, wanted) in
+            [("0", Some(0)), (" 7", Some(7)), ("99999999999999999999999", Some(u64::MAX)), ("-1", None), ("x", None), ("", None)]
+        {
             assert_eq!(max_forwards(&headers(&[("max-forwards", text)])), wanted, "{text}");
         }
         assert_eq!(max_forwards(&HeaderMap::new()), None);

@@ -11,15 +11,15 @@
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::target::UrlKey;
-use crate::policy::Ask;
 use crate::policy::directive::Members;
+use crate::policy::{Ask, Vary};
 use http::{HeaderMap, HeaderValue, header};
 
 /// A value that fits every request; no normalised value looks like it.
 pub const ANY: &[u8] = b"*";
 
 /// The Vary-nominated request fields, sorted by name, with their normalised values; `None` when Vary holds `*`.
-pub(super) fn selecting(asked: &HeaderMap, answer: &HeaderMap) -> Option<Vec<(Box<str>, Box<[u8]>)>> {
+pub(super) fn selecting(asked: &HeaderMap, answer: &HeaderMap) -> Option<Vary> {
     let mut names: Vec<String> = Vec::new();
     for line in answer.get_all(header::VARY) {
         for member in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {

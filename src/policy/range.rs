@@ -58,26 +58,27 @@ fn parse(set: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
         if asked > MOST_ASKED {
             return None;
         }
-        ranges.extend(one(member, length)?);
+        ranges.push(one(member, length)?);
     }
+    ranges.retain(|range| range.start < range.end);
     (asked > 0).then_some(ranges)
 }
 
-/// `0-499`, `500-` or `-500`. The outer `None` is malformed, the inner one not satisfiable.
-fn one(spec: &[u8], length: u64) -> Option<Option<Range<u64>>> {
+/// `0-499`, `500-` or `-500`, cut to the length; empty when not satisfiable, `None` when malformed.
+fn one(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
     if first.is_empty() {
         let suffix = number(last)?;
         let start = length.saturating_sub(suffix);
-        return Some((start < length).then_some(start..length));
+        return Some(start..length);
     }
     let start = number(first)?;
     let end = if last.is_empty() { length } else { number(last)?.saturating_add(1) };
     if !last.is_empty() && start >= end {
         return None;
     }
-    Some((start < length).then_some(start..end.min(length)))
+    Some(start..end.min(length))
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
     use crate::base::target::Target;
     use crate::policy::Place;
-    use crate::policy::tests::headers;
+    use crate::policy::tests::{Fields, headers};
     use proptest::prelude::*;
 
     fn asked_part(method: &Method, asked: &[(&str, &str)], stored: &[(&str, &str)], length: u64) -> Part {
@@ -198,7 +199,7 @@ mod tests {
     fn if_range_needs_the_same_strong_version() {
         let (t11, t12) = ("Wed, 25 Nov 2026 11:00:00 GMT", "Wed, 25 Nov 2026 12:00:00 GMT");
         let stored = [("etag", "\"a\""), ("last-modified", t11), ("date", t12)];
-        let table: &[(&str, &[(&str, &str)], bool)] = &[
+        let table: &[(&str, Fields<'_>, bool)] = &[
             ("\"a\"", &stored, true),
             ("\"b\"", &stored, false),
             ("W/\"a\"", &stored, false),
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn pieces_are_put_together_by_strong_validators_only() {
         let (t11, t12) = ("Wed, 25 Nov 2026 11:00:00 GMT", "Wed, 25 Nov 2026 12:00:00 GMT");
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
+        let table: &[(Fields<'_>, Option<&str>)] = &[
             (&[("etag", "\"a\"")], Some("\"a\"")),
             (&[("etag", "W/\"a\""), ("last-modified", t11), ("date", t12)], None),
             (&[("last-modified", t11), ("date", t12)], Some(t11)),

@@ -17,8 +17,12 @@ pub(super) fn offline(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line) -> 
         Offline::Packs => kept.pinned,
         Offline::Off => false,
     };
-    let personal = (ask.place.account && !ask.place.class) || ask.headers.contains_key(header::AUTHORIZATION);
-    rules.kind == Kind::School && line == Line::Down && wanted && !personal
+    rules.kind == Kind::School && line == Line::Down && wanted && !personal(ask)
+}
+
+/// What concerns one person: never answered from what is kept for all.
+fn personal(ask: &Ask<'_>) -> bool {
+    (ask.place.account && !ask.place.class) || ask.headers.contains_key(header::AUTHORIZATION)
 }
 
 /// See [`crate::policy::on_failure`].
@@ -27,7 +31,7 @@ pub(super) fn on_failure(rules: &Rules, ask: &Ask<'_>, kept: &Kept, failure: Fai
     if offline(rules, ask, kept, line) {
         return Some((age, ttl, Why::Offline));
     }
-    if rules.kind == Kind::School && ask.headers.contains_key(header::AUTHORIZATION) {
+    if rules.kind == Kind::School && personal(ask) {
         return None;
     }
     let why = by_the_book(ask, kept, failure, ttl)?;
@@ -51,7 +55,9 @@ fn by_the_book(ask: &Ask<'_>, kept: &Kept, failure: Failure, ttl: i64) -> Option
         Failure::Unreachable => Some(Why::Disconnected),
         // Section 4.3.3: a 5xx may be taken as if the origin had not answered. A gateway's three say as much; where the origin
         // itself gave a window (RFC 5861) and it is over, its word counts.
-        Failure::ServerError(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) if window.is_none() => {
+        Failure::ServerError(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+            if window.is_none() =>
+        {
             Some(Why::Disconnected)
         }
         Failure::ServerError(_) => None,

@@ -11,8 +11,26 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 /// Query parameters that make an address a key of its own: whoever has the link has the content.
 const SECRETS: [&str; 20] = [
-    "access_token", "auth", "auth_token", "id_token", "jwt", "key-pair-id", "password", "session", "session_id", "sessionid", "sid", "sig",
-    "signature", "sso", "ticket", "token", "x-amz-security-token", "x-amz-signature", "x-goog-signature", "x-ms-signature",
+    "access_token",
+    "auth",
+    "auth_token",
+    "id_token",
+    "jwt",
+    "key-pair-id",
+    "password",
+    "session",
+    "session_id",
+    "sessionid",
+    "sid",
+    "sig",
+    "signature",
+    "sso",
+    "ticket",
+    "token",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-signature",
+    "x-ms-signature",
 ];
 
 /// Why an answer that RFC 9111 would store is none for everybody.
@@ -75,7 +93,7 @@ fn is_secret(path_and_query: &str) -> bool {
 mod tests {
     use super::*;
     use crate::base::target::Target;
-    use crate::policy::tests::{NOW, headers, school};
+    use crate::policy::tests::{Fields, NOW, headers, school};
     use crate::policy::{Admit, Place, admit};
     use http::StatusCode;
 
@@ -94,7 +112,7 @@ mod tests {
 
     #[test]
     fn people_never_share_what_is_theirs() {
-        type Row = (&'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)], Option<Why>);
+        type Row = (Fields<'static>, Fields<'static>, Option<Why>);
         let table: &[Row] = &[
             (&[], &[PLAIN], None),
             (&[("authorization", "x")], &[("cache-control", "public, s-maxage=60, must-revalidate")], Some(Why::Authorization)),

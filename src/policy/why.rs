@@ -110,10 +110,7 @@ impl Why {
 
     /// Whether the answer came from the store without waiting for the origin's.
     pub const fn is_hit(self) -> bool {
-        matches!(
-            self,
-            Why::Fresh | Why::StaleWhileRevalidate | Why::StaleIfError | Why::Disconnected | Why::Offline | Why::MaxStale
-        )
+        matches!(self, Why::Fresh | Why::StaleWhileRevalidate | Why::StaleIfError | Why::Disconnected | Why::Offline | Why::MaxStale)
     }
 
     /// The metric label `cache`: hit, stale, offline, revalidated, miss or bypass.
@@ -156,7 +153,9 @@ impl Why {
             Why::Authorization => row("authorization", BYPASS, "bypass", "a login is never shared: RFC 9111 section 3.5, policy school"),
             Why::SetCookie => row("set-cookie", MISS, "bypass", "answers that set cookies are never shared: policy school"),
             Why::Cookie => row("cookie", BYPASS, "bypass", "with a cookie only what is public for all: policy school"),
-            Why::Account => row("account", BYPASS, "bypass", "the host has accounts and no pack's path class names this URL: policy school"),
+            Why::Account => {
+                row("account", BYPASS, "bypass", "the host has accounts and no pack's path class names this URL: policy school")
+            }
             Why::VaryStar => row("vary-star", MISS, "bypass", "Vary: * fits no other request: RFC 9111 section 4.1"),
             Why::VaryPersonal => row("vary-personal", MISS, "bypass", "the answer depends on who asks: policy school"),
             Why::SecretAddress => row("secret-address", MISS, "bypass", "the address is itself a key: policy school"),
