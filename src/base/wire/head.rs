@@ -153,10 +153,11 @@ impl Fields {
     fn name(&mut self, bytes: &[u8], at: &mut usize) -> Result<(), Fault> {
         let rest = &bytes[*at..];
         let len = rest.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(rest.len());
-        let room = NAME_KEPT.saturating_sub(self.name_len).min(len);
-        self.name[self.name_len..self.name_len + room].copy_from_slice(&rest[..room]);
+        for (place, byte) in self.name.iter_mut().skip(self.name_len).zip(&rest[..len]) {
+            *place = *byte;
+        }
         // One more than is kept means: longer than any that matters.
-        self.name_len = if room < len { NAME_KEPT + 1 } else { self.name_len + len };
+        self.name_len = (self.name_len + len).min(NAME_KEPT + 1);
         *at += len;
         match rest.get(len) {
             None => Ok(()),
