@@ -102,16 +102,8 @@ impl Default for Settings {
 }
 
 /// Private addresses: whoever stands in the same house.
-const CLIENTS: [&str; 8] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
+const CLIENTS: [&str; 8] =
+    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10", "::1/128"];
 
 /// Answers requests for our own names; handed in by `app`. Gets the client's real address (product.md section 13.2).
 pub type Local = Arc<dyn Fn(Request<Body>, IpAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
@@ -241,13 +233,7 @@ impl Proxy {
 impl Serve for Proxy {
     fn serve(&self, request: Request<Incoming>, peer: Peer, turn: &Turn) -> Serving {
         let inner = &self.0;
-        let ask = Ask {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            to: peer.to,
-        };
+        let ask = Ask { method: request.method(), uri: request.uri(), version: request.version(), headers: request.headers(), to: peer.to };
         let lane = classify(&inner.house, &ask);
         if !matches!(lane, Lane::Local) && is_loop(request.headers(), inner.signature.name()) {
             return inner.refuse(Refusal::Loop);

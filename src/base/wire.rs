@@ -46,13 +46,14 @@ pub struct Interim(pub Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>);
 /// # Panics
 /// When they do not.
 pub fn fuzz(bytes: &[u8]) {
-    let whole = (request::verdict(&[bytes]), response::verdict(&[bytes]));
-    let singles: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(whole, (request::verdict(&singles), response::verdict(&singles)), "cut into bytes");
-    let step = (bytes.len() / 16).max(1);
-    for at in (0..bytes.len()).step_by(step) {
+    let agree = |pieces: &[&[u8]]| {
+        assert_eq!(request::verdict(pieces), request::verdict(&[bytes]), "a request in {} pieces", pieces.len());
+        assert_eq!(response::verdict(pieces), response::verdict(&[bytes]), "an answer in {} pieces", pieces.len());
+    };
+    agree(&bytes.chunks(1).collect::<Vec<_>>());
+    for at in (0..bytes.len()).step_by((bytes.len() / 16).max(1)) {
         let (one, two) = bytes.split_at(at);
-        assert_eq!(whole, (request::verdict(&[one, two]), response::verdict(&[one, two])), "cut at {at}");
+        agree(&[one, two]);
     }
 }
 

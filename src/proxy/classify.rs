@@ -105,7 +105,9 @@ pub fn classify(house: &House, ask: &Ask<'_>) -> Lane {
     {
         return Lane::Refuse(Refusal::Expectation);
     }
-    if *ask.method == Method::TRACE && (ask.headers.contains_key(header::CONTENT_LENGTH) || ask.headers.contains_key(header::TRANSFER_ENCODING)) {
+    if *ask.method == Method::TRACE
+        && (ask.headers.contains_key(header::CONTENT_LENGTH) || ask.headers.contains_key(header::TRANSFER_ENCODING))
+    {
         return Lane::Refuse(Refusal::TraceBody);
     }
     if is_last_stop(ask) {
@@ -132,7 +134,11 @@ fn by_target(house: &House, ask: &Ask<'_>) -> Lane {
             absolute(house, ask, scheme, authority.as_str(), path)
         }
         (None, None) if ask.uri.path() == "*" => {
-            if *ask.method == Method::OPTIONS { Lane::Here } else { Lane::Refuse(Refusal::Target) }
+            if *ask.method == Method::OPTIONS {
+                Lane::Here
+            } else {
+                Lane::Refuse(Refusal::Target)
+            }
         }
         (None, None) => origin_form(house, ask),
         // Authority form is for CONNECT alone.
@@ -235,10 +241,10 @@ fn is_http(protocol: &str) -> bool {
 /// Ports at which something other than HTTP listens that could be talked into mischief: the list of the Fetch standard
 /// ("port blocking"), sorted.
 const BAD_PORTS: &[u16] = &[
-    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113,
-    115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563,
-    587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669,
-    6679, 6697, 10080,
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115,
+    117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601,
+    636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697,
+    10080,
 ];
 
 #[cfg(test)]
@@ -246,12 +252,12 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn lane(method: &str, uri: &str, fields: &[(&'static str, &'static str)]) -> Lane {
+    type Named<'a> = &'a [(&'static str, &'static str)];
+
+    fn lane(method: &str, uri: &str, fields: Named) -> Lane {
         let house = House { names: vec!["bulak.internal".into()], ports: vec![3128], connect_ports: vec![80, 443] };
-        let headers: HeaderMap = fields
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
+        let headers: HeaderMap =
+            fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let (method, uri) = (method.parse().expect("method"), uri.parse().expect("uri"));
         let to = SocketAddr::from(([10, 0, 0, 1], 3128));
         classify(&house, &Ask { method: &method, uri: &uri, version: Version::HTTP_11, headers: &headers, to })
@@ -266,7 +272,7 @@ mod tests {
         let tunnel = |host: &str, port| Lane::Tunnel { host: host.into(), port };
         let socket = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
         let h2c = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c")];
-        let table: &[(&str, &str, &[(&'static str, &'static str)], Lane)] = &[
+        let table: &[(&str, &str, Named, Lane)] = &[
             ("GET", "http://a.kz/x?y", &[("host", "other.kz")], cache("http://a.kz/x?y")),
             ("GET", "http://a.kz?y", &[], cache("http://a.kz/?y")),
             ("POST", "https://a.kz/", &[], cache("https://a.kz/")),

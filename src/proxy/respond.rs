@@ -13,15 +13,15 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// What the proxy calls itself, made ready once.
 #[derive(Clone, Debug)]
-pub struct Signature {
+pub(crate) struct Signature {
     name: String,
     /// `1.1 name`: Via where no other hop has written one.
-    pub via: HeaderValue,
+    pub(crate) via: HeaderValue,
 }
 
 impl Signature {
     /// `name` is cut to what a Via pseudonym may hold (a token).
-    pub fn new(name: &str) -> Signature {
+    pub(crate) fn new(name: &str) -> Signature {
         let mut clean: String = name.chars().filter(|letter| letter.is_ascii_alphanumeric() || "-._".contains(*letter)).collect();
         if !clean.starts_with(|first: char| first.is_ascii_alphabetic()) {
             clean.insert_str(0, "bulak-");
@@ -31,12 +31,12 @@ impl Signature {
     }
 
     /// The name itself.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Makes an answer of the cache ready for the client. `fresh`: straight from the store, whose entries are clean already.
-    pub fn finish(&self, mut response: Response<Body>, fresh: bool) -> Response<Body> {
+    pub(crate) fn finish(&self, mut response: Response<Body>, fresh: bool) -> Response<Body> {
         if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
             response = render(response, &trouble);
         }
@@ -56,12 +56,11 @@ impl Signature {
     }
 
     /// The page for a request that is not done.
-    pub fn refuse(&self, refusal: Refusal) -> Response<Body> {
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
         let (status, error, say) = match refusal {
-            Refusal::Target => (400, "http_request_error", &MALFORMED),
+            Refusal::Target | Refusal::TraceBody => (400, "http_request_error", &MALFORMED),
             Refusal::UserInfo => (400, "http_request_error", &USER_INFO),
             Refusal::Scheme => (400, "http_request_error", &SCHEME),
-            Refusal::TraceBody => (400, "http_request_error", &MALFORMED),
             Refusal::Misdirected => (421, "http_request_error", &MISDIRECTED),
             Refusal::Port => (403, "http_request_denied", &PORT),
             Refusal::Own => (403, "http_request_denied", &OWN),
@@ -72,7 +71,7 @@ impl Signature {
     }
 
     /// The page for an origin that could not be reached; `offline`: because the line is down.
-    pub fn failed(&self, error: &Error, offline: bool) -> Response<Body> {
+    pub(crate) fn failed(&self, error: &Error, offline: bool) -> Response<Body> {
         let (status, kind, say) = of_upstream(error);
         let say = if offline && status >= 500 { &OFFLINE } else { say };
         self.page(status, kind, say, &error.to_string())
@@ -165,12 +164,10 @@ struct Say {
     en: &'static str,
 }
 
-const MALFORMED: Say = Say {
-    id: "proxy.malformed",
-    kk: "Сұраныс дұрыс жазылмаған.",
-    ru: "Запрос составлен неверно.",
-    en: "The request is malformed.",
-};
+const MALFORMED: Say =
+    Say {
+        id: "proxy.malformed", kk: "Сұраныс дұрыс жазылмаған.", ru: "Запрос составлен неверно.", en: "The request is malformed."
+    };
 const USER_INFO: Say = Say {
     id: "proxy.user_info",
     kk: "Мекенжайда аты мен құпиясөз болмауы керек.",
@@ -219,42 +216,34 @@ const PROHIBITED: Say = Say {
     ru: "Этот адрес нельзя открыть через прокси.",
     en: "This address cannot be opened through the proxy.",
 };
-const NAME: Say = Say {
-    id: "origin.name",
-    kk: "Сайттың мекенжайы табылмады.",
-    ru: "Адрес сайта не найден.",
-    en: "The site's address was not found.",
-};
+const NAME: Say =
+    Say {
+        id: "origin.name", kk: "Сайттың мекенжайы табылмады.", ru: "Адрес сайта не найден.", en: "The site's address was not found."
+    };
 const UNREACHABLE: Say = Say {
     id: "origin.unreachable",
     kk: "Сайтқа қосылу мүмкін болмады.",
     ru: "Не удалось соединиться с сайтом.",
     en: "The site cannot be reached.",
 };
-const SLOW: Say = Say {
-    id: "origin.slow",
-    kk: "Сайт уақытында жауап бермеді.",
-    ru: "Сайт не ответил вовремя.",
-    en: "The site did not answer in time.",
-};
+const SLOW: Say =
+    Say {
+        id: "origin.slow", kk: "Сайт уақытында жауап бермеді.", ru: "Сайт не ответил вовремя.", en: "The site did not answer in time."
+    };
 const CERTIFICATE: Say = Say {
     id: "origin.certificate",
     kk: "Сайтпен қауіпсіз байланыс орнатылмады.",
     ru: "Безопасное соединение с сайтом не установлено.",
     en: "A secure connection to the site could not be made.",
 };
-const BROKEN: Say = Say {
-    id: "origin.broken",
-    kk: "Сайт түсініксіз жауап берді.",
-    ru: "Сайт ответил неправильно.",
-    en: "The site's answer is broken.",
-};
-const RANGE: Say = Say {
-    id: "origin.range",
-    kk: "Файлда мұндай бөлік жоқ.",
-    ru: "В файле нет такой части.",
-    en: "The file has no such part.",
-};
+const BROKEN: Say =
+    Say {
+        id: "origin.broken", kk: "Сайт түсініксіз жауап берді.", ru: "Сайт ответил неправильно.", en: "The site's answer is broken."
+    };
+const RANGE: Say =
+    Say {
+        id: "origin.range", kk: "Файлда мұндай бөлік жоқ.", ru: "В файле нет такой части.", en: "The file has no such part."
+    };
 const OFFLINE: Say = Say {
     id: "line.offline",
     kk: "Қазір интернет жоқ, ал бұл беттің сақталған көшірмесі табылмады.",

@@ -1,8 +1,8 @@
 //! Small versions of four functions of `policy::header`, until that module is there: then this file goes and its callers name
 //! the real ones, which have the same signatures.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Removes the fields that concern one connection only (RFC 9110 section 7.6.1).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -16,8 +16,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [header::CONNECTION, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHORIZATION]
-    {
+    for name in [header::CONNECTION, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
     for name in ["keep-alive", "proxy-connection", "http2-settings", "proxy-authentication-info"] {

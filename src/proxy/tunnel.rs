@@ -19,7 +19,7 @@ pub struct Lasting {
 
 impl Default for Lasting {
     fn default() -> Lasting {
-        Lasting { quiet: Duration::from_secs(600), whole: Duration::from_secs(24 * 3600) }
+        Lasting { quiet: Duration::from_mins(10), whole: Duration::from_hours(24) }
     }
 }
 

@@ -25,12 +25,14 @@ pub struct Chunks {
     extensions: usize,
 }
 
-impl Chunks {
+impl Default for Chunks {
     /// At the first size.
-    pub const fn new() -> Chunks {
+    fn default() -> Chunks {
         Chunks { at: At::Size, digits: 0, left: 0, extensions: 0 }
     }
+}
 
+impl Chunks {
     /// Reads from `bytes[*at..]` and moves `at` on; `fields` reads the trailers. Whether the body has ended.
     ///
     /// # Errors
@@ -150,11 +152,11 @@ mod tests {
             ("0\r\n\n", Err(Fault::LineEnd)),
         ];
         for (text, wanted) in table {
-            let found = Chunks::new().feed(&Limits::REQUEST, &mut Fields::default(), text.as_bytes(), &mut 0);
+            let found = Chunks::default().feed(&Limits::REQUEST, &mut Fields::default(), text.as_bytes(), &mut 0);
             assert_eq!(found, wanted, "{text:?}");
         }
         let long = format!("1;{}\r\n", "x".repeat(2000));
-        let found = Chunks::new().feed(&Limits::REQUEST, &mut Fields::default(), long.as_bytes(), &mut 0);
+        let found = Chunks::default().feed(&Limits::REQUEST, &mut Fields::default(), long.as_bytes(), &mut 0);
         assert_eq!(found, Err(Fault::Extension));
     }
 }

@@ -32,8 +32,7 @@ impl<S> Checked<S> {
             let step = self.sent.feed(rest).map_err(|refused| refused.fault)?;
             if self.sent.heads() != self.heads {
                 self.heads = self.sent.heads();
-                let asked =
-                    Asked { head: self.sent.is_head(), connect: self.sent.is_connect(), upgrade: self.sent.wants_upgrade() };
+                let asked = Asked { head: self.sent.is_head(), connect: self.sent.is_connect(), upgrade: self.sent.wants_upgrade() };
                 self.judge.ask(asked)?;
             }
             match step {

@@ -300,10 +300,7 @@ pub const TOKEN: [bool; 256] = {
         #[expect(clippy::cast_possible_truncation, reason = "below 128")]
         let letter = byte as u8;
         table[byte] = letter.is_ascii_alphanumeric()
-            || matches!(
-                letter,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-            );
+            || matches!(letter, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
         byte += 1;
     }
     table

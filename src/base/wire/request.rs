@@ -317,7 +317,7 @@ impl Requests {
         }
         self.heads += 1;
         match length {
-            _ if chunked => self.at = At::Chunked(Chunks::new()),
+            _ if chunked => self.at = At::Chunked(Chunks::default()),
             Some(length) if length > 0 => self.at = At::Length(length),
             _ => self.message_end(),
         }

@@ -208,7 +208,7 @@ impl Responses {
             200..=299 if asked.connect => At::Through,
             204 | 304 => return self.done(),
             _ if asked.head => return self.done(),
-            _ if framing.chunked => At::Chunked(Chunks::new()),
+            _ if framing.chunked => At::Chunked(Chunks::default()),
             _ => match framing.length {
                 Some(0) => return self.done(),
                 Some(length) => At::Length(length),

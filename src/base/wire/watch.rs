@@ -328,10 +328,7 @@ mod tests {
         assert_eq!(watch.0.take_interims(), None);
         let headers = HeaderMap::from_iter([(header::LINK, HeaderValue::from_static("</a>"))]);
         send(StatusCode::EARLY_HINTS, &headers);
-        assert_eq!(
-            watch.0.take_interims().as_deref(),
-            Some(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nvia: 1.1 x\r\n\r\n".as_slice())
-        );
+        assert_eq!(watch.0.take_interims().as_deref(), Some(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nvia: 1.1 x\r\n\r\n".as_slice()));
         drop(turn.answer(Response::new(())));
         send(StatusCode::EARLY_HINTS, &headers);
         assert_eq!(watch.0.take_interims(), None);
