@@ -97,6 +97,12 @@ impl Windows {
         self.date(now).map_or_else(|| String::from("unknown"), |date| date.to_string())
     }
 
+    /// The next midnight at the school.
+    pub fn next_day(&self, now: Time) -> Time {
+        let midnight = self.date(now).and_then(|date| self.moment(date, 24 * 60));
+        midnight.unwrap_or_else(|| now.plus(std::time::Duration::from_secs(86_400)))
+    }
+
     fn date(&self, now: Time) -> Option<Date> {
         Some(Timestamp::from_microsecond(now.micros()).ok()?.to_zoned(self.zone.clone()).date())
     }
