@@ -27,6 +27,9 @@ pub enum Error {
     /// Figures that cannot be written as JSON.
     #[error("state database: figures that are no JSON ({0})")]
     Figures(#[from] serde_json::Error),
+    /// A record that must not be kept or sent.
+    #[error("a report that may not leave: {0}")]
+    Refused(String),
 }
 
 /// The open database. Cheap to clone.
