@@ -37,6 +37,9 @@ mod probe;
 /// A token bucket for background bytes.
 pub mod pace;
 
+/// Five minutes, hours, days, with gaps explained.
+pub mod rollup;
+
 /// `[link]`.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
