@@ -202,6 +202,18 @@ impl Node {
         self.child.as_mut().is_some_and(|child| matches!(child.0.try_wait(), Ok(None)))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").0.id()
+    }
+
+    /// Most resident memory it has had, bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// Runs `bulak WORDS --config FILE` against it.
     pub(crate) fn command(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary());
