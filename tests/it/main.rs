@@ -5,6 +5,9 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+/// The kit's own parts, without a node: a tale is only as good as its props.
+mod parts;
+
 /// What comes out of the store.
 mod hit;
 
@@ -34,6 +37,9 @@ mod restart;
 
 /// Other proxies before and behind.
 mod chain;
+
+/// Packs and reports.
+mod night;
 
 /// Commands, pages and metrics.
 mod surface;

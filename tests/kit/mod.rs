@@ -31,6 +31,9 @@ pub(crate) mod squid;
 /// A node or hub under test.
 pub(crate) mod node;
 
+/// Packs, signed.
+pub(crate) mod pack;
+
 /// curl, wget, Chromium, and children in general.
 pub(crate) mod program;
 

@@ -63,6 +63,11 @@ impl Nginx {
         urls
     }
 
+    /// Puts a file on the `assets` host.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join("assets").join(name), text).expect("a file");
+    }
+
     /// The digest of what the origin itself says for a URL of one of its hosts (identity coding).
     pub(crate) fn digest(&self, url: &str) -> Digest {
         let host = http::authority(url);

@@ -56,25 +56,26 @@ pub(crate) fn run(command: &Command, seconds: u32) -> Output {
 }
 
 /// One curl that reads all these URLs through the proxy, one after the other over kept-alive connections, each into the
-/// file of its number.
+/// file of its number. It tries again as a patient reader would, so a node that is restarted meanwhile loses nothing.
 pub(crate) fn curl(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
-    let mut config = format!("proxy = \"http://{proxy}\"\nsilent\nshow-error\nmax-time = 100\n");
+    use std::fmt::Write as _;
+    let mut config = format!("proxy = \"http://{proxy}\"\nsilent\nshow-error\nretry = 20\nretry-delay = 1\nretry-all-errors\nfail\n");
     for (number, url) in urls.iter().enumerate() {
-        use std::fmt::Write as _;
-        write!(config, "url = \"{url}\"\noutput = \"{}/{number}\"\n", into.display()).expect("a string grows");
+        writeln!(config, "url = \"{url}\"\noutput = \"{}/{number}\"", into.display()).expect("a string grows");
     }
     let file = into.join("curl.conf");
     std::fs::write(&file, config).expect("a file");
-    run(Command::new(need("curl")).arg("--config").arg(file), 120)
+    run(Command::new(need("curl")).arg("--config").arg(file), 240)
 }
 
-/// One wget that reads all these URLs through the proxy into one file, in order.
+/// One wget that reads all these URLs through the proxy, each into `HOST:PORT/PATH`.
 pub(crate) fn wget(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     let list = into.join("wget.list");
     std::fs::write(&list, urls.join("\n")).expect("a file");
     let mut command = Command::new(need("wget"));
-    command.env("http_proxy", format!("http://{proxy}")).args(["-q", "--tries=1", "--timeout=60", "-O"]);
-    run(command.arg(into.join("all")).arg("-i").arg(list), 120)
+    command.env("http_proxy", format!("http://{proxy}")).args(["-nv", "--tries=20", "--timeout=30", "--retry-connrefused"]);
+    command.args(["--retry-on-http-error=502,503,504", "--waitretry=1", "-x", "-P"]);
+    run(command.arg(into).arg("-i").arg(list), 240)
 }
 
 /// The document of a page after its scripts ran in headless Chromium behind the proxy.

@@ -12,12 +12,12 @@ use tempfile::TempDir;
 pub(crate) struct Squid {
     /// Where it listens.
     pub(crate) addr: SocketAddr,
-    _child: Running,
+    child: Running,
     _folder: TempDir,
 }
 
 impl Squid {
-    /// Starts on a free loopback port; asks `parent` for everything when there is one.
+    /// Starts on a free loopback port, with the names of [`nginx`](crate::kit::nginx) at 127.0.0.1; asks `parent` for everything when there is one.
     pub(crate) fn start(parent: Option<SocketAddr>) -> Squid {
         let folder = tempfile::tempdir().expect("a folder");
         open_to_all(folder.path());
@@ -33,7 +33,7 @@ impl Squid {
                 listening || child.0.try_wait().expect("a child").is_some()
             });
             if listening && child.0.try_wait().expect("a child").is_none() {
-                return Squid { addr: kit::loopback(port), _child: child, _folder: folder };
+                return Squid { addr: kit::loopback(port), child, _folder: folder };
             }
         }
         panic!("squid does not start: {}", kit::tail(&log, 10));
@@ -46,14 +46,23 @@ fn open_to_all(folder: &std::path::Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("permissions");
 }
 
+impl Squid {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+}
+
 fn configuration(folder: &std::path::Path, port: u16, parent: Option<SocketAddr>) -> String {
     let here = folder.display();
     let mut text = format!(
         "http_port 127.0.0.1:{port}\nhttp_access allow all\npid_filename {here}/squid.pid\ncache_log {here}/cache.log\n\
          access_log none\ncache_store_log none\ncoredump_dir {here}\ncache_mem 64 MB\nmaximum_object_size_in_memory 32 MB\n\
          memory_cache_shared off\npinger_enable off\nshutdown_lifetime 0 seconds\nvisible_hostname squid.school.test\n\
-         netdb_filename none\n"
+         netdb_filename none\nhosts_file {here}/hosts\n"
     );
+    let names = ["docs", "assets", "plain", "gzip", "big"].map(|name| format!("127.0.0.1 {name}.school.test\n"));
+    fs::write(folder.join("hosts"), names.concat()).expect("a file");
     if let Some(parent) = parent {
         text.push_str(&format!("cache_peer 127.0.0.1 parent {} 0 no-query no-digest default\nnever_direct allow all\n", parent.port()));
     }
