@@ -167,7 +167,15 @@ fn nginx(folder: &std::path::Path, origin: SocketAddr) -> (Running, SocketAddr) 
     let file = folder.join("nginx.conf");
     fs::write(&file, config).expect("a file");
     let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(program::need("nginx")).arg("-p").arg(folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
+    command
+        .args(["-c", "0"])
+        .arg(program::need("nginx"))
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(&file)
+        .arg("-e")
+        .arg(folder.join("error.log"));
     let child = program::start(&mut command, &folder.join("out"));
     kit::until("nginx listens", Duration::from_secs(20), || TcpStream::connect(kit::loopback(port)).is_ok());
     (child, kit::loopback(port))

@@ -63,7 +63,22 @@ fn main() {
 /// 10 KiB of words that compress about as prose does.
 fn prose(seed: u64) -> Vec<u8> {
     const WORDS: [&str; 16] = [
-        "бұлақ ", "мектеп ", "сабақ ", "оқушы ", "мұғалім ", "кітап ", "тіл ", "сан ", "жер ", "су ", "күн ", "ауыл ", "дала ", "тау ", "жол ", "үй ",
+        "бұлақ ",
+        "мектеп ",
+        "сабақ ",
+        "оқушы ",
+        "мұғалім ",
+        "кітап ",
+        "тіл ",
+        "сан ",
+        "жер ",
+        "су ",
+        "күн ",
+        "ауыл ",
+        "дала ",
+        "тау ",
+        "жол ",
+        "үй ",
     ];
     let choice = kit::noise(seed, OBJECT);
     let mut text: Vec<u8> = choice.iter().flat_map(|byte| WORDS[usize::from(byte % 16)].bytes()).take(OBJECT).collect();

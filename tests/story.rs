@@ -89,7 +89,8 @@ fn a_school_night_and_day() {
         for (number, desk) in desks.iter().enumerate() {
             let urls = &urls;
             scope.spawn(move || {
-                let output = if number < CURLS { program::curl(address, urls, desk.path()) } else { program::wget(address, urls, desk.path()) };
+                let output =
+                    if number < CURLS { program::curl(address, urls, desk.path()) } else { program::wget(address, urls, desk.path()) };
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 let end: String = said.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();
                 assert!(output.status.success(), "reader {number}: {:?} {end}", output.status);
@@ -118,7 +119,8 @@ fn a_school_night_and_day() {
     hub_line.mend();
     dns.mend();
     kit::until("the line is up again", Duration::from_secs(60), || {
-        node.get(&format!("http://docs.school.test:{port}/tutorial/index.html")).status == 200 && node.metric("bulak_link_up", "") != Some(0.0)
+        node.get(&format!("http://docs.school.test:{port}/tutorial/index.html")).status == 200
+            && node.metric("bulak_link_up", "") != Some(0.0)
     });
     let mut seen = (0, 0);
     kit::until("the hub has the reports of night and day", Duration::from_secs(120), || {
@@ -196,7 +198,8 @@ fn browse(node: &Node, port: u16) {
         let document = program::chromium(node.proxy, &url, &profile.path().join(page));
         assert!(document.contains(proof), "{page}: {document}");
     }
-    let document = program::chromium(node.proxy, &format!("http://docs.school.test:{port}/tutorial/index.html"), &profile.path().join("docs"));
+    let document =
+        program::chromium(node.proxy, &format!("http://docs.school.test:{port}/tutorial/index.html"), &profile.path().join("docs"));
     assert!(document.contains("The Python Tutorial"), "{document}");
 }
 

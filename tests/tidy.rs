@@ -99,12 +99,8 @@ const ACTS: &[&str] = &[
 ];
 
 /// Names that say nothing, or a second word for something that has one (product.md section 1).
-const NEVER: &[(&str, &str)] = &[
-    ("Manager", "say what it is"),
-    ("Helper", "say what it is"),
-    ("collector", "hub"),
-    ("utils", "say what is in it"),
-];
+const NEVER: &[(&str, &str)] =
+    &[("Manager", "say what it is"), ("Helper", "say what it is"), ("collector", "hub"), ("utils", "say what is in it")];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Complaint {

@@ -78,7 +78,15 @@ fn refusals_are_answers_and_end_the_connection() {
 fn bad_chunks_end_the_request() {
     let origin = fine();
     let node = Setup::new().host("a.school.test", origin.addr).start();
-    for chunk in ["zz\r\nabc\r\n", "-1\r\nabc\r\n", "fffffffffffffffff\r\nabc\r\n", "3 \r\nabc\r\n", "3\nabc\n0\n\n", "3\r\nabcX\r\n", "0x3\r\nabc\r\n"] {
+    for chunk in [
+        "zz\r\nabc\r\n",
+        "-1\r\nabc\r\n",
+        "fffffffffffffffff\r\nabc\r\n",
+        "3 \r\nabc\r\n",
+        "3\nabc\n0\n\n",
+        "3\r\nabcX\r\n",
+        "0x3\r\nabc\r\n",
+    ] {
         let bytes = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
         let answer = exchange(node.proxy, bytes.as_bytes());
         assert!(answer.status >= 400 || answer.status == 0, "{chunk:?}: {}", answer.status);

@@ -70,7 +70,8 @@ fn outside_its_window_nothing_is_fetched() {
     let folder = tempfile::tempdir().expect("a folder");
     // A window of a minute, twelve hours away from now in the zone UTC.
     let hour = (bulak::base::clock::Clock::system().now().secs() / 3600 + 12) % 24;
-    let setup = at_any_hour(&origin).set("night.windows", &format!("[\"mon-sun {hour:02}:58-{hour:02}:59\"]")).set("night.timezone", "\"UTC\"");
+    let setup =
+        at_any_hour(&origin).set("night.windows", &format!("[\"mon-sun {hour:02}:58-{hour:02}:59\"]")).set("night.timezone", "\"UTC\"");
     let node = kit::pack::publish(setup, folder.path(), "pages", &pack()).start_in(folder);
     let listed = node.command(&["pack", "list", "--json"]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("pages"), "{}", String::from_utf8_lossy(&listed.stdout));

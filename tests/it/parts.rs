@@ -49,7 +49,9 @@ fn a_cut_line_is_silent_and_a_mended_one_works() {
     let failed = TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).expect_err("no one is there");
     assert_eq!(failed.kind(), std::io::ErrorKind::TimedOut, "a cut cable refuses nothing");
     line.mend();
-    kit::until("the line works again", Duration::from_secs(10), || TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).is_ok());
+    kit::until("the line works again", Duration::from_secs(10), || {
+        TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).is_ok()
+    });
     assert!(there());
 }
 
@@ -73,7 +75,9 @@ fn an_origin_says_what_it_is_told_and_remembers() {
         Reply::Bytes(ok(&["X-A: 1"], &b"0123456789"[part]))
     });
     let mut connection = http::Connection::open(origin.addr);
-    connection.send(b"GET /x HTTP/1.1\r\nHost: h\r\nRange: bytes=2-4\r\n\r\nPOST /y HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").expect("sends");
+    connection
+        .send(b"GET /x HTTP/1.1\r\nHost: h\r\nRange: bytes=2-4\r\n\r\nPOST /y HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
+        .expect("sends");
     assert_eq!(connection.read(false).text(), "234");
     assert_eq!(connection.read(false).field("x-a"), "1");
     let asks = origin.asks();
@@ -97,10 +101,8 @@ fn the_real_hosts_have_realistic_fields() {
     );
     assert_eq!((coded.field("content-encoding").as_str(), coded.field("vary").as_str()), ("gzip", "Accept-Encoding"));
     assert!(coded.field("etag").starts_with("W/"), "{}", coded.field("etag"));
-    let part = http::exchange(
-        nginx.addr,
-        b"GET /big.bin HTTP/1.1\r\nHost: big.school.test\r\nRange: bytes=-21\r\nConnection: close\r\n\r\n",
-    );
+    let part =
+        http::exchange(nginx.addr, b"GET /big.bin HTTP/1.1\r\nHost: big.school.test\r\nRange: bytes=-21\r\nConnection: close\r\n\r\n");
     assert!(part.status == 206 && part.body == kit::noise(7, BIG)[BIG - 21..]);
     let urls = nginx.urls(4);
     assert!(urls.len() > 150, "{} URLs", urls.len());

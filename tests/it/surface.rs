@@ -30,7 +30,12 @@ fn every_command_speaks_json() {
         let output = node.command(words);
         let said = String::from_utf8_lossy(&output.stdout);
         // 3: done, but something needs attention (no hub, no packs).
-        assert!(matches!(output.status.code(), Some(0 | 3)), "{words:?}: {:?} {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            matches!(output.status.code(), Some(0 | 3)),
+            "{words:?}: {:?} {said}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         let document: Result<serde_json::Value, _> = serde_json::from_str(&said);
         assert!(document.is_ok(), "{words:?} is not one document: {said}");
     }
@@ -71,7 +76,8 @@ fn metrics_are_clean_and_count() {
         return;
     };
     let mut check = Command::new(promtool);
-    let mut child = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut child =
+        check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("sends");
     let output = child.wait_with_output().expect("ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

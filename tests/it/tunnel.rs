@@ -96,7 +96,8 @@ fn an_upgrade_becomes_a_tunnel() {
         assert_eq!(ask.field("upgrade"), Some("websocket"));
         assert!(ask.field("connection").is_some_and(|value| value.to_ascii_lowercase().contains("upgrade")));
         Reply::Act(Box::new(|stream| {
-            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhi ";
+            let head =
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhi ";
             stream.write_all(head.as_bytes()).expect("sends");
             let mut heard = [0; 5];
             stream.read_exact(&mut heard).expect("five bytes");

@@ -104,11 +104,14 @@ fn assets(root: &Path) {
         format!("/h/{name}")
     };
     let page = |name: &str, head: &str, body: &str| {
-        let text = format!("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{name}</title>\n{head}</head>\n<body>{body}</body></html>\n");
+        let text = format!(
+            "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{name}</title>\n{head}</head>\n<body>{body}</body></html>\n"
+        );
         fs::write(root.join(format!("{name}.html")), text).expect("a file");
     };
     let script = |file: &str| format!("<script src=\"{}\"></script>\n", link(file));
-    let proof = |test: &str| format!("<p id=\"proof\"></p><script>document.getElementById('proof').textContent = 'ran ' + ({test})</script>");
+    let proof =
+        |test: &str| format!("<p id=\"proof\"></p><script>document.getElementById('proof').textContent = 'ran ' + ({test})</script>");
     page("blockly", &(script("blockly/blockly_compressed.js") + &script("blockly/blocks_compressed.js")), &proof("typeof Blockly.inject"));
     let style = format!("<link rel=\"stylesheet\" href=\"{}\">\n", link("jsxgraph/distrib/jsxgraph.css"));
     page("jsxgraph", &(style + &script("jsxgraph/distrib/jsxgraphcore.js")), &proof("typeof JXG.JSXGraph"));

@@ -98,15 +98,7 @@ impl Setup {
         let file = folder.path().join("school.toml");
         fs::create_dir_all(folder.path().join("packs")).expect("a folder");
         fs::write(&file, self.render(folder.path())).expect("a file");
-        let mut node = Node {
-            proxy: kit::loopback(0),
-            web: kit::loopback(0),
-            setup: self,
-            child: None,
-            file,
-            folder,
-            quiet: false,
-        };
+        let mut node = Node { proxy: kit::loopback(0), web: kit::loopback(0), setup: self, child: None, file, folder, quiet: false };
         let started = node.launch();
         (node, started)
     }
