@@ -17,7 +17,7 @@ fn main() {
         targeted: Vec::new(),
         offline: Offline::Public,
         heuristic_share: 0.1,
-        heuristic_max: Duration::from_secs(86_400),
+        heuristic_max: Duration::from_hours(24),
     };
     let target = Target::parse("http://assets.school.test/h/blockly.0123456789ab.js").expect("a URL");
     let stored = Time::BUILT;

@@ -155,8 +155,8 @@ fn pin_to_core_0(id: u32) {
 /// nginx with `proxy_cache`, one worker, as the issue's comparison wants it.
 fn nginx(folder: &std::path::Path, origin: SocketAddr) -> (Running, SocketAddr) {
     let (here, port) = (folder.display(), kit::free_port());
-    let temporary: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).collect();
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
     let config = format!(
         "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 1024; }}\n\
          http {{ {temporary} access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
@@ -177,6 +177,6 @@ fn nginx(folder: &std::path::Path, origin: SocketAddr) -> (Running, SocketAddr) 
         .arg("-e")
         .arg(folder.join("error.log"));
     let child = program::start(&mut command, &folder.join("out"));
-    kit::until("nginx listens", Duration::from_secs(20), || TcpStream::connect(kit::loopback(port)).is_ok());
+    kit::until("nginx listens", 20, || TcpStream::connect(kit::loopback(port)).is_ok());
     (child, kit::loopback(port))
 }

@@ -21,7 +21,7 @@ fn main() {
     // Half of it text, half of it noise, as a lesson's pages and pictures are.
     let origin = Origin::start(|ask| {
         let number: u64 = ask.target.trim_start_matches('/').parse().unwrap_or(0);
-        let (kind, body) = if number % 2 == 0 { ("image/png", kit::noise(number, OBJECT)) } else { ("text/html", prose(number)) };
+        let (kind, body) = if number.is_multiple_of(2) { ("image/png", kit::noise(number, OBJECT)) } else { ("text/html", prose(number)) };
         Reply::Bytes(ok(&["Cache-Control: public, max-age=86400", &format!("Content-Type: {kind}")], &body))
     });
     let mut node = Setup::new()

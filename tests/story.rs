@@ -57,13 +57,13 @@ fn a_school_night_and_day() {
 
     // The night, with a power cut in its middle.
     let mut node = setup.start_in(folder);
-    kit::until("a third of the night's bytes have come", Duration::from_secs(60), || line.down_bytes() > 9_000_000);
+    kit::until("a third of the night's bytes have come", 60, || line.down_bytes() > 9_000_000);
     assert!(!missing(&nginx, &urls).is_empty(), "the fetch was over before it could be interrupted");
     node.kill();
     node.restart();
-    kit::until("the whole pack has been fetched", Duration::from_secs(180), || missing(&nginx, &urls).is_empty());
+    kit::until("the whole pack has been fetched", 180, || missing(&nginx, &urls).is_empty());
     let mut last = 0;
-    kit::until("the line is quiet", Duration::from_secs(60), || {
+    kit::until("the line is quiet", 60, || {
         std::thread::sleep(Duration::from_secs(1));
         std::mem::replace(&mut last, line.down_bytes()) == last
     });
@@ -76,7 +76,7 @@ fn a_school_night_and_day() {
     line.cut();
     hub_line.cut();
     dns.cut();
-    kit::until("the node says that the line is down", Duration::from_secs(60), || {
+    kit::until("the node says that the line is down", 60, || {
         node.get(&format!("http://docs.school.test:{port}/not-in-the-pack"));
         node.metric("bulak_link_up", "") == Some(0.0)
     });
@@ -96,7 +96,7 @@ fn a_school_night_and_day() {
                 assert!(output.status.success(), "reader {number}: {:?} {end}", output.status);
             });
         }
-        kit::until("the class is reading", Duration::from_secs(60), || desks[0].path().join("25").exists());
+        kit::until("the class is reading", 60, || desks[0].path().join("25").exists());
         node.kill();
         node.restart();
         assert_eq!(node.proxy, address, "the same address as before");
@@ -118,12 +118,12 @@ fn a_school_night_and_day() {
     line.mend();
     hub_line.mend();
     dns.mend();
-    kit::until("the line is up again", Duration::from_secs(60), || {
+    kit::until("the line is up again", 60, || {
         node.get(&format!("http://docs.school.test:{port}/tutorial/index.html")).status == 200
             && node.metric("bulak_link_up", "") != Some(0.0)
     });
     let mut seen = (0, 0);
-    kit::until("the hub has the reports of night and day", Duration::from_secs(120), || {
+    kit::until("the hub has the reports of night and day", 120, || {
         seen = reports(&hub);
         seen.0 >= 5 && seen.0 == seen.1
     });

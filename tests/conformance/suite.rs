@@ -11,7 +11,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 /// How much a test weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +54,7 @@ pub(crate) fn run(proxy: SocketAddr, name: &str) -> Vec<Case> {
     server.env("npm_config_pidfile", folder.path().join("pid"));
     let _server = program::start(&mut server, &folder.path().join("server.log"));
     let origin = kit::loopback(port);
-    kit::until("the suite's server listens", Duration::from_secs(30), || std::net::TcpStream::connect(origin).is_ok());
+    kit::until("the suite's server listens", 30, || std::net::TcpStream::connect(origin).is_ok());
 
     let gate = gateway::start(proxy, origin);
     let mut client = Command::new(program::need("node"));
@@ -107,7 +106,7 @@ fn judge(mut case: Case, results: &BTreeMap<String, serde_json::Value>) -> Case 
     match results.get(&case.id) {
         Some(serde_json::Value::Bool(true)) => case.passed = true,
         Some(other) => case.why = format!("{} {}", other[0].as_str().unwrap_or("?"), other[1].as_str().unwrap_or("?")),
-        None => case.why = "was not run".to_owned(),
+        None => "was not run".clone_into(&mut case.why),
     }
     case
 }

@@ -8,7 +8,6 @@ use crate::kit::origin::{Origin, Reply, ok, promise};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::Barrier;
-use std::time::Duration;
 
 const CLIENTS: usize = 100;
 const FILE: usize = 5 << 20;
@@ -77,7 +76,7 @@ fn who_leaves_disturbs_nobody() {
         std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
         connection
     });
-    kit::until("the abandoned fetch is stored", Duration::from_secs(30), || {
+    kit::until("the abandoned fetch is stored", 30, || {
         let answer = node.fetch("GET", "http://a.school.test/other", &["Cache-Control: only-if-cached"]);
         answer.status == 200 && answer.body == *body
     });
@@ -132,7 +131,7 @@ fn a_class_waits_for_one_slow_head() {
             std::thread::spawn(move || kit::http::get(proxy, "http://a.school.test/slow"))
         })
         .collect();
-    kit::until("the origin is asked", Duration::from_secs(20), || origin.count() >= 1);
+    kit::until("the origin is asked", 20, || origin.count() >= 1);
     tell.send(()).expect("the origin listens");
     for reader in readers {
         assert_eq!(reader.join().expect("a reader").text(), "late");

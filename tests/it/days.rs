@@ -142,7 +142,7 @@ fn a_disk_that_turns_read_only_still_serves() {
     let origin = library();
     let mut node = Setup::new().set("store.segment", "\"4 MiB\"").host("l.school.test", origin.addr).start_in(folder);
     assert!(node.get("http://l.school.test/1").complete);
-    kit::until("the first file is stored", std::time::Duration::from_secs(20), || node.get("http://l.school.test/1").is_hit());
+    kit::until("the first file is stored", 20, || node.get("http://l.school.test/1").is_hit());
     node.terminate();
     mount.remount("ro");
     node.restart();

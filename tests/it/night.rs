@@ -3,7 +3,6 @@
 use crate::kit;
 use crate::kit::node::{Hub, Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
-use std::time::Duration;
 
 /// A site of ten pages with a list of them and a style sheet that only its pages name.
 fn site() -> Origin {
@@ -15,7 +14,7 @@ fn site() -> Origin {
         Reply::Bytes(match ask.target.as_str() {
             "/robots.txt" => answer("404 Not Found", &[], b""),
             "/list.txt" => {
-                let list: String = (1..=10).map(|page| format!("http://p.school.test/{page}.html\n")).collect();
+                let list = (1..=10).map(|page| format!("http://p.school.test/{page}.html\n")).collect::<Vec<_>>().concat();
                 ok(&["Content-Type: text/plain", etag], list.as_bytes())
             }
             "/style.css" => ok(&["Content-Type: text/css", "Cache-Control: no-cache", etag], b"@import \"more.css\";"),
@@ -50,7 +49,7 @@ fn a_signed_pack_is_fetched_with_what_its_pages_need() {
     let folder = tempfile::tempdir().expect("a folder");
     let setup = kit::pack::publish(at_any_hour(&origin), folder.path(), "pages", &pack());
     let node = setup.start_in(folder);
-    kit::until("pages and their requisites were fetched", Duration::from_secs(60), || pages_are_there(&origin));
+    kit::until("pages and their requisites were fetched", 60, || pages_are_there(&origin));
     for path in ["/robots.txt", "/list.txt"] {
         assert!(asked(&origin, path) >= 1, "{path} was not read");
     }
@@ -90,7 +89,7 @@ fn a_pack_with_a_bad_signature_is_refused() {
     let text = std::fs::read_to_string(&file).expect("the pack");
     std::fs::write(&file, text.replace("max_bytes = \"1 GiB\"", "max_bytes = \"9 GiB\"")).expect("a file");
     let node = setup.start_in(folder);
-    kit::until("the node says why", Duration::from_secs(30), || {
+    kit::until("the node says why", 30, || {
         let log = node.log_text();
         log.contains("pages") && log.contains("signature")
     });
@@ -123,7 +122,7 @@ fn a_report_that_the_hub_refuses_is_not_lost() {
         "[hub]\nlisten = [\"127.0.0.1:0\"]\nstate = \"HERE/state\"\n[[node]]\nkey = \"{stranger}\"\nname = \"other\"\n"
     ));
     let mut node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).set("hub.every", "\"1 s\"").start();
-    kit::until("a refusal is told", Duration::from_secs(60), || node.log_text().contains("the hub does not know this node"));
+    kit::until("a refusal is told", 60, || node.log_text().contains("the hub does not know this node"));
     let (key, waiting) = outbox(&node);
     assert!(key.is_some(), "the node shows its key, so that it can be added to the hub");
     assert!(!waiting.is_null(), "status tells of the outbox");

@@ -6,7 +6,6 @@ use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 const PAGE: &str = "<!DOCTYPE html><html><head><title>Lesson</title></head><body><p>Seven times eight</p></body></html>";
 
@@ -36,7 +35,7 @@ fn quick(setup: Setup) -> Setup {
 /// Cuts the line and asks until the node has understood: own fetches are how it learns.
 fn cut(node: &Node, line: &Line) {
     line.cut();
-    kit::until("the node says that the line is down", Duration::from_secs(60), || {
+    kit::until("the node says that the line is down", 60, || {
         node.get("http://s.school.test/unknown");
         node.metric("bulak_link_up", "") == Some(0.0)
     });
@@ -68,7 +67,7 @@ fn a_no_cache_page_opens_with_the_line_cut_and_is_fresh_again_when_it_is_back() 
 
     version.store(2, Ordering::SeqCst);
     line.mend();
-    kit::until("the new version arrives", Duration::from_secs(60), || node.get("http://s.school.test/page").text().contains("v2"));
+    kit::until("the new version arrives", 60, || node.get("http://s.school.test/page").text().contains("v2"));
     assert_eq!(node.get("http://s.school.test/private").status, 200);
 }
 

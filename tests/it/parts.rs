@@ -49,9 +49,7 @@ fn a_cut_line_is_silent_and_a_mended_one_works() {
     let failed = TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).expect_err("no one is there");
     assert_eq!(failed.kind(), std::io::ErrorKind::TimedOut, "a cut cable refuses nothing");
     line.mend();
-    kit::until("the line works again", Duration::from_secs(10), || {
-        TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).is_ok()
-    });
+    kit::until("the line works again", 10, || TcpStream::connect_timeout(&line.addr, Duration::from_millis(400)).is_ok());
     assert!(there());
 }
 

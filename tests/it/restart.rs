@@ -61,7 +61,7 @@ fn what_was_committed_for_a_while_survives_a_sudden_end() {
         node.get(&url(number));
     }
     // A process killed leaves its written bytes with the kernel; only those still in its own memory may be missing.
-    kit::until("the last file is a hit", Duration::from_secs(20), || node.get(&url(FILES)).is_hit());
+    kit::until("the last file is a hit", 20, || node.get(&url(FILES)).is_hit());
     std::thread::sleep(Duration::from_millis(600)); // three rounds of the group commit set above
     node.kill();
     node.restart();
@@ -87,7 +87,7 @@ fn kill_9_in_the_middle_of_storing_leaves_no_wrong_bytes() {
             })
             .collect();
         let seen = origin.count();
-        kit::until("it is busy", Duration::from_secs(20), || origin.count() >= seen + 10 || clients.iter().all(|c| c.is_finished()));
+        kit::until("it is busy", 20, || origin.count() >= seen + 10 || clients.iter().all(std::thread::JoinHandle::is_finished));
         node.kill();
         for client in clients {
             client.join().expect("a client");
@@ -178,7 +178,7 @@ fn an_answer_under_way_is_finished_before_the_end() {
     std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
     let proxy = node.proxy;
     let ended = std::thread::spawn(move || (node.terminate(), node));
-    kit::until("no new clients are taken", Duration::from_secs(20), || std::net::TcpStream::connect(proxy).is_err());
+    kit::until("no new clients are taken", 20, || std::net::TcpStream::connect(proxy).is_err());
     tell.send(()).expect("the origin listens");
     assert_eq!(connection.read(false).text(), "first last");
     let (status, _node) = ended.join().expect("it ends");

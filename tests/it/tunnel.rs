@@ -8,7 +8,6 @@ use crate::kit::program;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
-use std::time::Duration;
 
 /// Says back what it hears.
 fn echo() -> SocketAddr {
@@ -47,7 +46,7 @@ fn a_tunnel_passes_bytes_both_ways_and_counts_them() {
     tunnel.raw().read_exact(&mut heard).expect("the echo");
     assert!(heard.starts_with(b"early ") && heard[6..] == noise);
     drop(tunnel);
-    kit::until("the tunnel's bytes are counted", Duration::from_secs(20), || {
+    kit::until("the tunnel's bytes are counted", 20, || {
         node.metric("bulak_client_bytes_total", "cache=\"tunnel\"").is_some_and(|bytes| bytes >= 300_000.0)
     });
 }
@@ -78,7 +77,7 @@ fn tls_goes_through_unopened() {
     let mut server = Command::new(program::need("openssl"));
     server.args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{port}"), "-key", &key, "-cert", &cert]);
     let _server = program::start(&mut server, &folder.path().join("server.log"));
-    kit::until("openssl listens", Duration::from_secs(20), || std::net::TcpStream::connect(kit::loopback(port)).is_ok());
+    kit::until("openssl listens", 20, || std::net::TcpStream::connect(kit::loopback(port)).is_ok());
     let node = Setup::new()
         .set("proxy.connect_ports", &format!("[{port}]"))
         .set("upstream.hosts", &format!("{{ \"tls.school.test\" = \"127.0.0.1\", \"tls.school.test:{port}\" = \"127.0.0.1:{port}\" }}"))

@@ -40,12 +40,12 @@ pub(crate) mod program;
 /// Waits until `ready` holds, looking every 20 ms.
 ///
 /// # Panics
-/// After `limit`, naming `what`.
-pub(crate) fn until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
+/// After `seconds`, naming `what`.
+pub(crate) fn until(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     let clock = Clock::system();
-    let end = clock.steady() + limit;
+    let end = clock.steady() + Duration::from_secs(seconds);
     while !ready() {
-        assert!(clock.steady() < end, "waited {limit:?} in vain: {what}");
+        assert!(clock.steady() < end, "waited {seconds} s in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -11,7 +11,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Length of the large file: three whole 4 MiB download segments and a part of one.
@@ -116,12 +115,12 @@ fn assets(root: &Path) {
     let style = format!("<link rel=\"stylesheet\" href=\"{}\">\n", link("jsxgraph/distrib/jsxgraph.css"));
     page("jsxgraph", &(style + &script("jsxgraph/distrib/jsxgraphcore.js")), &proof("typeof JXG.JSXGraph"));
     page("mathjax", &script("mathjax/tex-svg.js"), &proof("typeof MathJax.startup"));
-    let mut pictures = String::new();
-    for name in names(&packages.join("blockly/media")) {
-        if [".png", ".svg", ".gif"].iter().any(|end| name.ends_with(end)) {
-            pictures.push_str(&format!("<img src=\"{}\" alt=\"\">\n", link(&format!("blockly/media/{name}"))));
-        }
-    }
+    let pictures: Vec<String> = names(&packages.join("blockly/media"))
+        .iter()
+        .filter(|name| [".png", ".svg", ".gif"].iter().any(|end| name.ends_with(end)))
+        .map(|name| format!("<img src=\"{}\" alt=\"\">\n", link(&format!("blockly/media/{name}"))))
+        .collect();
+    let pictures = pictures.concat();
     page("index", "", &format!("<a href=\"blockly.html\">blockly</a> <a href=\"jsxgraph.html\">jsxgraph</a>\n{pictures}"));
 }
 
@@ -136,7 +135,7 @@ fn launch(folder: &Path) -> (Running, SocketAddr) {
             &folder.join("nginx.out"),
         );
         let mut listening = false;
-        kit::until("nginx listens or has ended", Duration::from_secs(20), || {
+        kit::until("nginx listens or has ended", 20, || {
             listening = std::net::TcpStream::connect(kit::loopback(port)).is_ok();
             listening || child.0.try_wait().expect("a child").is_some()
         });
@@ -153,10 +152,8 @@ fn configuration(folder: &Path, port: u16) -> String {
     let server = |name: &str, root: &Path, rest: &str| {
         format!("  server {{ listen 127.0.0.1:{port}; server_name {name}.school.test; root {}; {rest} }}\n", root.display())
     };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("  {kind}_temp_path {here}/tmp-{kind};\n"))
-        .collect();
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("  {kind}_temp_path {here}/tmp-{kind};\n")).concat();
     let html = "location ~ \\.html$ { add_header Cache-Control no-cache; }";
     format!(
         "daemon off; master_process off; pid {here}/nginx.pid; error_log {here}/error.log;\nworker_rlimit_nofile 4096;\n\

@@ -5,7 +5,6 @@ use crate::kit::program::{self, Running};
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// A running squid.
@@ -28,7 +27,7 @@ impl Squid {
             fs::write(&config, configuration(folder.path(), port, parent)).expect("a file");
             let mut child = program::start(Command::new(program::need("squid")).arg("-N").arg("-f").arg(&config), &log);
             let mut listening = false;
-            kit::until("squid listens or has ended", Duration::from_secs(30), || {
+            kit::until("squid listens or has ended", 30, || {
                 listening = std::net::TcpStream::connect(kit::loopback(port)).is_ok();
                 listening || child.0.try_wait().expect("a child").is_some()
             });
@@ -55,7 +54,7 @@ impl Squid {
 
 fn configuration(folder: &std::path::Path, port: u16, parent: Option<SocketAddr>) -> String {
     let here = folder.display();
-    let mut text = format!(
+    let text = format!(
         "http_port 127.0.0.1:{port}\nhttp_access allow all\npid_filename {here}/squid.pid\ncache_log {here}/cache.log\n\
          access_log none\ncache_store_log none\ncoredump_dir {here}\ncache_mem 64 MB\nmaximum_object_size_in_memory 32 MB\n\
          memory_cache_shared off\npinger_enable off\nshutdown_lifetime 0 seconds\nvisible_hostname squid.school.test\n\
@@ -63,8 +62,7 @@ fn configuration(folder: &std::path::Path, port: u16, parent: Option<SocketAddr>
     );
     let names = ["docs", "assets", "plain", "gzip", "big"].map(|name| format!("127.0.0.1 {name}.school.test\n"));
     fs::write(folder.join("hosts"), names.concat()).expect("a file");
-    if let Some(parent) = parent {
-        text.push_str(&format!("cache_peer 127.0.0.1 parent {} 0 no-query no-digest default\nnever_direct allow all\n", parent.port()));
-    }
-    text
+    let port = parent.map(|parent| parent.port());
+    let parent = port.map(|port| format!("cache_peer 127.0.0.1 parent {port} 0 no-query no-digest default\nnever_direct allow all\n"));
+    text + &parent.unwrap_or_default()
 }
