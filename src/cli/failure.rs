@@ -4,6 +4,7 @@
 //! (`store.disk_full`) as the log, the page and the API.
 
 use crate::cli::Context;
+use crate::config::Complaints;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -134,6 +135,15 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::of("node.failed", &error, "see the log for what led to it")
+    }
+}
+
+impl From<Complaints> for Failure {
+    fn from(complaints: Complaints) -> Failure {
+        let mut failure = Failure::new("config.invalid", complaints.summary(), "mend what is listed; \"bulak config check\" looks again");
+        failure.detail = Some(complaints.render());
+        failure.more = json!({ "complaints": complaints.list });
+        failure
     }
 }
 
