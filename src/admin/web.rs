@@ -13,6 +13,7 @@ use axum::{Extension, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a request's body: nothing here takes one; parts with forms (`extra`) set their own.
@@ -38,11 +39,11 @@ pub fn web_router(parts: Parts, extra: Router) -> Router {
         .merge(extra)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "web.unknown", "there is no such page", "begin at /"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn_with_state(parts, guard))
+        .layer(from_fn_with_state(parts.names, guard))
 }
 
 /// Host check, deadline and the headers of every answer.
-async fn guard(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+async fn guard(State(names): State<Arc<Names>>, request: Request, next: Next) -> Response {
     let arrival = request.extensions().get::<Arrival>().copied();
     // A proxied request names us in its URI, one straight to us in its Host field.
     let host = request.uri().authority().map(ToString::to_string).or_else(|| {
@@ -51,7 +52,7 @@ async fn guard(State(parts): State<Parts>, request: Request, next: Next) -> Resp
         only.to_str().ok().map(str::to_owned)
     });
     let host = host.unwrap_or_default();
-    let ours = parts.names.owns(&host, arrival) || (request.uri().path() == "/wpad.dat" && Names::is_wpad(&host));
+    let ours = names.owns(&host, arrival) || (request.uri().path() == "/wpad.dat" && Names::is_wpad(&host));
     let mut answer = if ours {
         tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "web.slow", "the page took too long", "try again in a minute").into_response()
@@ -139,4 +140,58 @@ async fn readyz(State(parts): State<Parts>) -> Response {
 
 async fn metrics(State(parts): State<Parts>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], parts.metrics.print()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    fn guarded() -> Router {
+        let names = Arc::new(Names::new("abay-12", []));
+        Router::new()
+            .route("/", get(async || "home"))
+            .route("/wpad.dat", get(async || "pac"))
+            .route("/kept", get(async || ([(header::CACHE_CONTROL, STYLE_AGE)], "css")))
+            .layer(from_fn_with_state(names, guard))
+    }
+
+    async fn ask(uri: &str, hosts: &[&str]) -> Response {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let arrival = Arrival { client: "192.168.8.20:5000".parse().expect("valid"), local: "192.168.8.1:80".parse().expect("valid") };
+        guarded().oneshot(request.extension(arrival).body(Body::empty()).expect("a request")).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn foreign_names_are_misdirected() {
+        let table: [(&str, &[&str], u16); 9] = [
+            ("/", &["192.168.8.1"], 200),
+            ("/", &["abay-12.local:80"], 200),
+            ("/", &["evil.example"], 421),
+            ("/", &[], 421),
+            ("/", &["abay-12", "evil.example"], 421),
+            ("/wpad.dat", &["wpad.school.internal"], 200),
+            ("/", &["wpad.school.internal"], 421),
+            // Proxied: the URI counts.
+            ("http://bulak.internal/", &["evil.example"], 200),
+            ("http://evil.example/", &["bulak.internal"], 421),
+        ];
+        for (uri, hosts, status) in table {
+            assert_eq!(ask(uri, hosts).await.status().as_u16(), status, "{uri} {hosts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_hardened() {
+        for answer in [ask("/", &["abay-12"]).await, ask("/", &["evil.example"]).await, ask("/nowhere", &["abay-12"]).await] {
+            let field = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+            assert!(field("content-security-policy").contains("frame-ancestors 'none'"));
+            assert_eq!((field("x-content-type-options").as_str(), field("cache-control").as_str()), ("nosniff", "no-store"));
+        }
+        assert_eq!(ask("/kept", &["abay-12"]).await.headers()[header::CACHE_CONTROL], STYLE_AGE);
+    }
 }
