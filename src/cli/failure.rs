@@ -6,7 +6,6 @@
 use crate::cli::Context;
 use crate::config::Complaints;
 use serde_json::{Value, json};
-use std::fmt::Write;
 use std::process::ExitCode;
 
 /// What the process says to its caller at the end.
@@ -48,15 +47,15 @@ pub struct Failure {
     /// The code that the process ends with.
     pub exit: Exit,
     /// Longer text for people, printed above the error line (complaints with their source lines).
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// Further members of the problem document (an object), such as `complaints`.
-    pub more: Value,
+    pub more: Option<Box<Value>>,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     pub fn new(id: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Failure {
-        Failure { id: id.into(), message: message.into(), remedy: remedy.into(), exit: Exit::Failed, detail: None, more: Value::Null }
+        Failure { id: id.into(), message: message.into(), remedy: remedy.into(), exit: Exit::Failed, detail: None, more: None }
     }
 
     /// The same with another exit code.
@@ -72,11 +71,8 @@ impl Failure {
         // A transparent error repeats its source word by word.
         chain.dedup();
         let root = chain.pop().unwrap_or_default();
-        let message = chain.iter().rev().filter(|step| !step.contains(&root)).fold(root.clone(), |mut text, step| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ", while: {step}");
-            text
-        });
+        let told: Vec<&str> = std::iter::once(root.as_str()).chain(chain.iter().rev().map(String::as_str).filter(|step| !step.contains(&root))).collect();
+        let message = told.join(", while: ");
         // An outer step that quotes the root says more than the root alone.
         let message = chain.iter().find(|step| step.contains(&root)).cloned().unwrap_or(message);
         Failure::new(id, message, remedy)
@@ -91,7 +87,7 @@ impl Failure {
             "remedy": self.remedy,
             "exit": self.exit as u8,
         });
-        if let (Some(document), Some(more)) = (document.as_object_mut(), self.more.as_object()) {
+        if let (Some(document), Some(more)) = (document.as_object_mut(), self.more.as_deref().and_then(Value::as_object)) {
             document.extend(more.clone());
         }
         document
@@ -141,8 +137,8 @@ impl From<anyhow::Error> for Failure {
 impl From<Complaints> for Failure {
     fn from(complaints: Complaints) -> Failure {
         let mut failure = Failure::new("config.invalid", complaints.summary(), "mend what is listed; \"bulak config check\" looks again");
-        failure.detail = Some(complaints.render());
-        failure.more = json!({ "complaints": complaints.list });
+        failure.detail = Some(complaints.render().into());
+        failure.more = Some(Box::new(json!({ "complaints": complaints.list })));
         failure
     }
 }

@@ -65,19 +65,19 @@ fn people(document: &Value, needs: &[String]) -> String {
             .flatten()
             .map(|(word, pair)| format!("{word} {} ({})", count(&pair[0]), bytes(&pair[1])))
             .collect();
-        out.push_str(&format!("  by {way}: {}\n", words.join(", ")));
+        out.push(format!("  by {way}: {}", words.join(", ")));
     }
-    out.push_str(&pairs([
+    out.extend(pairs([
         ("store", format!("{} of {} on disk, {} objects, {} answers", bytes(&store["disk_bytes"]), bytes(&store["quota_bytes"]), count(&store["objects"]), count(&store["entries"]))),
         ("index", text(&store["index"])),
     ]));
     if needs.is_empty() {
-        out.push_str("health: nothing needs attention\n");
+        out.push("health: nothing needs attention".to_owned());
     } else {
-        needs.iter().for_each(|need| out.push_str(&format!("health: {need}\n")));
-        out.push_str("next: bulak doctor\n");
+        out.extend(needs.iter().map(|need| format!("health: {need}")));
+        out.push("next: bulak doctor".to_owned());
     }
-    out
+    out.join("\n")
 }
 
 fn uptime(seconds: &Value) -> String {
@@ -99,11 +99,11 @@ mod tests {
     fn health_comes_last_and_names_what_needs_attention() {
         let well = json!({"ready": true, "reasons": [], "store": {"writable": true, "admitting": true, "damaged": 0}, "link": {"state": "up"}, "clock_ok": true});
         assert!(attention(&well).is_empty());
-        assert!(people(&well, &[]).ends_with("health: nothing needs attention\n"));
+        assert!(people(&well, &[]).ends_with("health: nothing needs attention"));
         let ill = json!({"reasons": ["store is starting"], "store": {"writable": true, "admitting": false, "damaged": 2}, "link": {"state": "down"}, "clock_ok": false});
         let needs = attention(&ill);
         assert_eq!(needs.len(), 5, "{needs:?}");
-        assert!(people(&ill, &needs).ends_with("next: bulak doctor\n"));
+        assert!(people(&ill, &needs).ends_with("next: bulak doctor"));
     }
 
     #[test]

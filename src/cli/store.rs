@@ -145,18 +145,18 @@ fn document(found: &Check, repair: bool) -> Value {
 }
 
 fn findings(found: &Check, repair: bool) -> String {
-    let mut out = String::new();
-    found.lost.iter().for_each(|line| out.push_str(&format!("lost: {line}\n")));
     let word = if repair { "repaired" } else { "wrong, can be mended" };
-    found.repaired.iter().for_each(|line| out.push_str(&format!("{word}: {line}\n")));
-    out.push_str(&format!("{} segments, {} records read\n", found.segments, found.records));
-    match (found.lost.is_empty(), found.repaired.is_empty()) {
-        (true, true) => out.push_str("no errors found\n"),
-        (true, false) if !repair => out.push_str("next: bulak store check --repair\n"),
-        (true, false) => out.push_str("everything was mended without loss\n"),
-        (false, _) => out.push_str("what is lost will be fetched again when it is asked for\n"),
-    }
-    out
+    let lost = found.lost.iter().map(|line| format!("lost: {line}"));
+    let mut out: Vec<String> = lost.chain(found.repaired.iter().map(|line| format!("{word}: {line}"))).collect();
+    out.push(format!("{} segments, {} records read", found.segments, found.records));
+    let last = match (found.lost.is_empty(), found.repaired.is_empty()) {
+        (true, true) => "no errors found",
+        (true, false) if !repair => "next: bulak store check --repair",
+        (true, false) => "everything was mended without loss",
+        (false, _) => "what is lost will be fetched again when it is asked for",
+    };
+    out.push(last.to_owned());
+    out.join("\n")
 }
 
 fn people(stat: &Value) -> String {
@@ -170,7 +170,7 @@ fn people(stat: &Value) -> String {
         ("damaged", format!("{} records since start", count(&stat["damaged"]))),
     ]);
     for (codec, pair) in stat["codecs"].as_object().into_iter().flatten() {
-        out.push_str(&format!("  {codec}: {} objects, {}\n", count(&pair[0]), bytes(&pair[1])));
+        out.push(format!("  {codec}: {} objects, {}", count(&pair[0]), bytes(&pair[1])));
     }
     let health = match (&stat["writable"], &stat["admitting"]) {
         (Value::Bool(false), _) => "cannot be written: nothing new is kept",
@@ -178,8 +178,8 @@ fn people(stat: &Value) -> String {
         (Value::Bool(true), Value::Bool(true)) => "takes new content",
         _ => "unknown",
     };
-    out.push_str(&format!("health: {health}\n"));
-    out
+    out.push(format!("health: {health}"));
+    out.join("\n")
 }
 
 #[cfg(test)]
@@ -193,8 +193,8 @@ mod tests {
         let mended = Check { repaired: vec!["torn tail of segment 3".into()], ..Check::default() };
         let lost = Check { lost: vec!["http://a.kz/: digest differs".into()], ..mended.clone() };
         assert_eq!([&clean, &mended, &lost].map(|found| verdict(found) as u8), [0, 3, 1]);
-        assert!(findings(&clean, false).ends_with("no errors found\n"));
-        assert!(findings(&mended, false).ends_with("next: bulak store check --repair\n"));
+        assert!(findings(&clean, false).ends_with("no errors found"));
+        assert!(findings(&mended, false).ends_with("next: bulak store check --repair"));
         assert!(findings(&lost, true).starts_with("lost: http://a.kz/"));
     }
 
@@ -202,6 +202,6 @@ mod tests {
     fn figures_are_shown_as_the_store_gives_them() {
         let stat = Stat { disk_bytes: 2_000_000, quota_bytes: 4_000_000, writable: true, admitting: false, index: "ready".into(), ..Stat::default() };
         let text = people(&serde_json::to_value(stat).expect("JSON"));
-        assert!(text.contains("2.0 MB of 4.0 MB") && text.ends_with("health: full: nothing new is kept\n"), "{text}");
+        assert!(text.contains("2.0 MB of 4.0 MB") && text.ends_with("health: full: nothing new is kept"), "{text}");
     }
 }

@@ -11,11 +11,11 @@ pub fn table(headings: &[&str]) -> Table {
     table
 }
 
-/// Two columns: what, and how much.
-pub fn pairs<'p>(rows: impl IntoIterator<Item = (&'p str, String)>) -> String {
+/// Two columns: what, and how much; one line each.
+pub fn pairs<'p>(rows: impl IntoIterator<Item = (&'p str, String)>) -> Vec<String> {
     let rows: Vec<(&str, String)> = rows.into_iter().collect();
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect()
 }
 
 /// A number of bytes from a document, for people; `unknown` when it is not there.
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_written_so() {
-        assert_eq!(pairs([("a", bytes(&json!(4_100_000_000_u64))), ("long", count(&Value::Null))]), "a     4.1 GB\nlong  unknown\n");
+        assert_eq!(pairs([("a", bytes(&json!(4_100_000_000_u64))), ("long", count(&Value::Null))]), ["a     4.1 GB", "long  unknown"]);
         assert_eq!(text(&json!("")), "unknown");
     }
 }

@@ -29,13 +29,13 @@ fn people(document: &Value) -> String {
     ]);
     let stored = document["stored"].as_array().map(Vec::as_slice).unwrap_or_default();
     if stored.is_empty() {
-        out.push_str("stored    nothing\n");
+        out.push("stored    nothing".to_owned());
     }
     for variant in stored {
         let words: Vec<String> = variant.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value))).collect();
-        out.push_str(&format!("stored    {}\n", words.join(", ")));
+        out.push(format!("stored    {}", words.join(", ")));
     }
-    out
+    out.join("\n")
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
             "stored": [{"age": "3", "ttl": "60"}]});
         assert_eq!(
             people(&document),
-            "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age 3, ttl 60\n"
+            "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age 3, ttl 60"
         );
         assert!(people(&json!({"url": "http://a.kz/"})).contains("lane      unknown\n"));
     }

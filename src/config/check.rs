@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Share of the age since Last-Modified that counts as fresh, and its cap (RFC 9111 section 4.2.2).
-const HEURISTIC: (f64, Duration) = (0.1, Duration::from_secs(24 * 3600));
+const HEURISTIC: (f64, Duration) = (0.1, Duration::from_hours(24));
 
 /// Gives every text its meaning.
 ///
@@ -170,7 +170,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         }),
     };
     let hub = Hub { url: hub_url(c, &file.hub.url), school: file.hub.school.trim().to_owned(), every: file.hub.every.0 };
-    if hub.every < Duration::from_secs(60) {
+    if hub.every < Duration::from_mins(1) {
         c.wrong("hub.every", &file.hub.every.to_string(), "would report without pause", "write at least \"1 min\"");
     }
 

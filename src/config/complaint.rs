@@ -137,8 +137,8 @@ fn slips(one: &str, other: &str) -> usize {
     for (row, line) in table.iter_mut().enumerate() {
         line[0] = row;
     }
-    for column in 0..=other.len() {
-        table[0][column] = column;
+    for (column, cell) in table[0].iter_mut().enumerate() {
+        *cell = column;
     }
     for row in 1..=one.len() {
         for column in 1..=other.len() {

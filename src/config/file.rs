@@ -304,6 +304,6 @@ pub struct Hub {
 
 impl Default for Hub {
     fn default() -> Hub {
-        Hub { url: String::new(), school: String::new(), every: Wait(Duration::from_secs(3600)) }
+        Hub { url: String::new(), school: String::new(), every: Wait(Duration::from_hours(1)) }
     }
 }

@@ -111,7 +111,7 @@ impl Report {
     /// One line for each check, its remedy below, the verdict last.
     pub(super) fn people(&self) -> String {
         let width = self.checks.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
-        let mut out = String::new();
+        let mut out = Vec::new();
         for Finding { check, state, message, remedy, .. } in &self.checks {
             // Told in words as well as by signs.
             let mark = match state {
@@ -120,13 +120,13 @@ impl Report {
                 State::Unknown => "? unknown",
                 State::Fine => "✓ fine   ",
             };
-            out.push_str(&format!("{mark}  {check:<width$}  {message}\n"));
+            out.push(format!("{mark}  {check:<width$}  {message}"));
             if !remedy.is_empty() {
-                out.push_str(&format!("{:>pad$}{remedy}\n", "→ ", pad = width + 15));
+                out.push(format!("{:>pad$}{remedy}", "→ ", pad = width + 15));
             }
         }
-        out.push_str(&format!("verdict: {}\n", self.verdict));
-        out
+        out.push(format!("verdict: {}", self.verdict));
+        out.join("\n")
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     fn the_verdict_is_one_line_and_the_last() {
         let report = settle(vec![finding("clock", None, State::Fine), finding("hub", None, State::Unknown)]);
         assert_eq!((report.verdict.as_str(), report.exit(), report.well), ("nothing wrong was found (1 unknown)", Exit::Done, true));
-        assert!(report.people().ends_with("verdict: nothing wrong was found (1 unknown)\n"));
+        assert!(report.people().ends_with("verdict: nothing wrong was found (1 unknown)"));
         let report = settle(vec![finding("clock", None, State::Attention)]);
         assert_eq!((report.verdict.as_str(), report.exit() as u8), ("it works, 1 to look at", 3));
         assert!(report.people().contains("→ do this"));
