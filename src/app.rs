@@ -131,7 +131,7 @@ impl Node {
         );
 
         let local = local_lane(pages.clone(), doors.proxy.first().copied());
-        let settings = proxy_settings(&config, &doors);
+        let settings = proxy_settings(&config);
         let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
         let socket =
             listen::bind_unix(&config.node.socket).await.with_context(|| format!("node.socket {}", config.node.socket.display()))?;
@@ -209,13 +209,11 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 
-fn proxy_settings(config: &Config, doors: &Doors) -> proxy::Settings {
+fn proxy_settings(config: &Config) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
     names.push(config.node.name.to_ascii_lowercase());
-    // Our own addresses too: a device may ask the proxy itself for a page.
-    names.extend(doors.proxy.iter().filter(|address| !address.ip().is_unspecified()).map(|address| address.ip().to_string()));
     proxy::Settings {
         clients: config.proxy.clients.clone(),
         connect_ports: config.proxy.connect_ports.clone(),
