@@ -260,7 +260,8 @@ pub enum Decision {
         /// The reason.
         why: Why,
     },
-    /// Do not use the cache: forward, do not store.
+    /// Do not use the cache: forward, do not store. One exception: the answer to a POST that [`admit()`] takes is kept for later
+    /// GETs (after [`invalidates()`] has been heeded).
     Pass {
         /// The reason.
         why: Why,
@@ -365,6 +366,45 @@ pub enum Part {
 pub fn part(ask: &Ask<'_>, headers: &HeaderMap, length: u64) -> Part {
     range::part(ask, headers, length)
 }
+
+/// Puts bytes through everything that reads fields: lines `name:value`, on both sides of an exchange. For fuzzing; must not panic.
+pub fn fuzz(bytes: &[u8]) {
+    let mut fields = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    let Ok(target) = Target::parse("http://fuzz.kz/") else { return };
+    let now = Time::BUILT;
+    for kind in [Kind::School, Kind::Rfc9111] {
+        let targeted = vec![HeaderName::from_static("cdn-cache-control")];
+        let (heuristic_share, heuristic_max) = (0.1, Duration::from_hours(24));
+        let rules = Rules { kind, targeted, offline: Offline::Public, heuristic_share, heuristic_max };
+        let ask = Ask { method: &Method::GET, target: &target, headers: &fields, place: Place::default() };
+        let kept = Kept::new(&rules, StatusCode::OK, header::fields_to_store(&fields), now, now);
+        if let Admit::Store { vary } = admit(&rules, &ask, StatusCode::OK, &fields, now) {
+            select(&ask, std::iter::once(&vary[..]));
+            key::entry_key(&target.key(), &vary);
+        }
+        decide(&rules, &ask, Some(&kept), Line::Up, now);
+        on_failure(&rules, &ask, &kept, Failure::Unreachable, Line::Down, now);
+        condition(&ask, &kept);
+        part(&ask, &fields, 1000);
+        freshen::on_head(&kept.headers, StatusCode::OK, &fields, Some(1000));
+        freshen::freshen_for(&rules, &kept.headers, &fields);
+        invalidates(&Method::POST, &target, StatusCode::OK, &fields);
+    }
+    header::is_loop(&fields, "fuzz");
+    header::max_forwards(&fields);
+    header::strip_client_identity(&mut fields);
+    header::strip_hop_by_hop(&mut fields);
+}
+
+#[cfg(test)]
+mod laws;
 
 #[cfg(test)]
 pub(crate) mod tests {
