@@ -16,6 +16,19 @@
 //!
 //! Policy never learns that a disk, a socket or a clock exists. It does not look at bodies: completeness and codings are the
 //! cache's.
+//!
+//! [`admit()`]: crate::policy::admit()
+//! [`decide()`]: crate::policy::decide()
+//! [`select()`]: crate::policy::select()
+//! [`on_failure()`]: crate::policy::on_failure()
+//! [`freshen()`]: crate::policy::freshen()
+//! [`condition()`]: crate::policy::condition()
+//! [`part()`]: crate::policy::part()
+//! [`invalidates()`]: crate::policy::invalidates()
+//! [`key`]: mod@crate::policy::key
+//! [`Kept`]: crate::policy::Kept
+//! [`freshen::confirms`]: crate::policy::freshen::confirms
+//! [`header`]: mod@crate::policy::header
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
