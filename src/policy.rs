@@ -239,7 +239,7 @@ impl Kept {
     }
 
     /// Age, and seconds of freshness left: zero or negative when stale. What must not be used without asking has none left.
-    fn age_and_ttl(&self, now: Time) -> (u64, i64) {
+    pub fn age_and_ttl(&self, now: Time) -> (u64, i64) {
         let age = self.age(now);
         let lifetime = if self.no_cache { 0 } else { self.freshness.lifetime };
         let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
