@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | may it be stored? | [`admit()`] | RFC 9111 section 3 | `policy/admit.rs` |
 //! | would a stranger have got it? | [`admit()`], [`decide()`] | policy `school` | `policy/stranger.rs` |
-//! | which variant fits? | [`select()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
+//! | which variant fits? | [`select()`], [`may_share()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
 //! | how old, how long fresh? | [`Kept`] | RFC 9111 section 4.2 | `policy/age.rs` |
 //! | what now? | [`decide()`] | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
 //! | asking failed, and now? | [`on_failure()`] | RFC 9111 section 4.2.4, RFC 5861 | `policy/stale.rs` |
@@ -20,6 +20,7 @@
 //! [`admit()`]: crate::policy::admit()
 //! [`decide()`]: crate::policy::decide()
 //! [`select()`]: crate::policy::select()
+//! [`may_share()`]: crate::policy::may_share()
 //! [`on_failure()`]: crate::policy::on_failure()
 //! [`freshen()`]: crate::policy::freshen()
 //! [`condition()`]: crate::policy::condition()
@@ -291,6 +292,12 @@ pub enum Decision {
 /// With the line down under `Kind::School`, what the offline override covers is served at once.
 pub fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now: Time) -> Decision {
     decide::decide(rules, ask, kept, line, now)
+}
+
+/// Whether a request may be answered with what another request's fetch is bringing (or has just brought): its variant fits, and
+/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all.
+pub fn may_share(rules: &Rules, ask: &Ask<'_>, kept: &Kept, vary: &[(Box<str>, Box<[u8]>)]) -> bool {
+    select(ask, std::iter::once(vary)).is_some() && (rules.kind == Kind::Rfc9111 || stranger::may_read(ask, kept))
 }
 
 /// Which of the variants fits the request, by their Vary-nominated fields; the first of several, so pass the newest first.
