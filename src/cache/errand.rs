@@ -79,7 +79,6 @@ impl Cache {
         let place = inner.place(&errand.target, Way::Http, true);
         let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers: errand.headers.clone(), place });
         let order = Order {
-            place,
             source: errand.source,
             way: Way::Http,
             class: errand.class,

@@ -10,7 +10,7 @@ use crate::cache::flight::{Live, Outcome, Pilot, Stage};
 use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
 use crate::link::{Class, pace::Pace};
-use crate::policy::{self, Admit, Ask, Place};
+use crate::policy::{self, Admit, Ask};
 use crate::store::{Draft, Entry, Error, Meta, Source, Way};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -36,7 +36,6 @@ const BOMB_FREE: u64 = 4 << 20;
 /// How one fetch is to be made.
 #[derive(Clone)]
 pub(crate) struct Order {
-    pub(crate) place: Place,
     pub(crate) source: Source,
     pub(crate) way: Way,
     pub(crate) class: Class,

@@ -71,7 +71,7 @@ pub(crate) struct Pilot {
     board: Arc<Board>,
     key: FlightKey,
     /// Whether others can find this flight.
-    listed: bool,
+    listed: AtomicBool,
 }
 
 /// The flights under way.
@@ -105,7 +105,7 @@ impl Board {
         let urgent = Arc::new(AtomicBool::new(urgent));
         let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
         flights.insert(key.clone(), Arc::clone(&flight));
-        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: true }))
+        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true) }))
     }
 
     /// A flight that nobody else finds: for requests whose answer may be theirs alone.
@@ -113,7 +113,7 @@ impl Board {
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = Arc::new(AtomicBool::new(true));
         let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
-        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: false })
+        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(false) })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.
@@ -154,6 +154,10 @@ impl Flight {
 impl Pilot {
     /// Tells everyone.
     pub(crate) fn publish(&self, stage: Stage) {
+        if !matches!(stage, Stage::Asking | Stage::Live(_)) {
+            // The last word: whoever comes after it must not take it for news of his own.
+            self.unlist();
+        }
         match stage {
             Stage::Apart => self.board.set_apart(self.key.url, true),
             Stage::Live(_) => self.board.set_apart(self.key.url, false),
@@ -164,11 +168,17 @@ impl Pilot {
     }
 }
 
-impl Drop for Pilot {
-    fn drop(&mut self) {
-        if self.listed {
+impl Pilot {
+    fn unlist(&self) {
+        if self.listed.swap(false, Ordering::Relaxed) {
             self.board.flights.lock().remove(&self.key);
         }
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        self.unlist();
     }
 }
 

@@ -58,9 +58,12 @@ impl Inner {
         let Query { target, request, way } = query;
         let place = self.place(&target, way, false);
         let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
-        let order = Order::for_client(way);
+        self.decide_and_act(&asked, request, Order::for_client(way)).await
+    }
+
+    async fn decide_and_act(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order) -> Answered {
         if asked.method != Method::GET && asked.method != Method::HEAD {
-            return self.pass(&asked, request, order, Why::Method).await;
+            return self.pass(asked, request, order, Why::Method).await;
         }
         let (found, known) = self.find(&asked.ask()).await;
         let decision =
@@ -68,22 +71,22 @@ impl Inner {
         match (decision, found) {
             (Decision::Serve { age, ttl, why, refresh_behind }, Some(found)) => {
                 if refresh_behind {
-                    self.refresh_behind(&asked, &found, &order);
+                    self.refresh_behind(asked, &found, &order);
                 }
-                self.from_store(&asked, request, order, found, Said::hit(why, age, ttl)).await
+                self.from_store(asked, request, order, found, Said::hit(why, age, ttl)).await
             }
-            (Decision::Pass { why }, _) => self.pass(&asked, request, order, why).await,
+            (Decision::Pass { why }, _) => self.pass(asked, request, order, why).await,
             (Decision::Refuse { why }, _) => self.refuse(why),
             (Decision::Revalidate { conditions, why }, Some(found)) => {
-                self.ask_origin(&asked, request, order, Some((found, Some(conditions))), why).await
+                self.ask_origin(asked, request, order, Some((found, Some(conditions))), why).await
             }
             (Decision::Fetch { why }, found) => {
                 let why = if why == Why::UriMiss && known { Why::VaryMiss } else { why };
-                self.ask_origin(&asked, request, order, found.map(|found| (found, None)), why).await
+                self.ask_origin(asked, request, order, found.map(|found| (found, None)), why).await
             }
             // Decisions about a stored answer come only with one.
             (Decision::Serve { .. } | Decision::Revalidate { .. }, None) => {
-                self.ask_origin(&asked, request, order, None, Why::UriMiss).await
+                self.ask_origin(asked, request, order, None, Why::UriMiss).await
             }
         }
     }
@@ -174,7 +177,15 @@ impl Inner {
             Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company))
         };
         match stage {
-            Stage::Live(live) if !self.suits(asked, &live) => again(Company::OwnCoding).await,
+            Stage::Live(live) if collapsed && live.tail.is_complete(live.total) => {
+                // It had ended before this request came: what it brought is judged like any stored answer.
+                flight.end().await;
+                Box::pin(self.decide_and_act(asked, bare(asked), order)).await
+            }
+            Stage::Live(live) if !self.suits(asked, &live, collapsed) => {
+                let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
+                again(if readable { Company::Alone } else { Company::OwnCoding }).await
+            }
             Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
             Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => answered,
@@ -241,7 +252,15 @@ impl Inner {
                 return pilot.publish(Stage::Apart);
             }
             return match self.confirm(&found.entry, response.headers(), requested).await {
-                Ok(entry) => pilot.publish(Stage::Stored(entry, Outcome::Confirmed)),
+                Ok(entry) => {
+                    let status = entry.meta.status;
+                    let kept = policy::admit(&self.rules, &asked.ask(), status, &entry.meta.headers, self.clock.now());
+                    if let policy::Admit::No(Why::NoStore | Why::Private) = kept {
+                        // From now on it is not to be kept: this request still gets what was confirmed.
+                        self.outdate(&asked, Some(found), StatusCode::OK).await;
+                    }
+                    pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
+                }
                 Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
             };
         }
@@ -264,7 +283,10 @@ impl Inner {
             // Told by `land`: readers by the tail, the rest by the stage.
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, Some(pilot)).await),
             Judged::Apart(response, why) => {
-                self.outdate(&asked, found.as_ref(), status).await;
+                // A personal answer to one device says nothing about the copy that everybody may have.
+                if !matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization) {
+                    self.outdate(&asked, found.as_ref(), status).await;
+                }
                 give(response, why);
                 pilot.publish(Stage::Apart);
             }
@@ -366,10 +388,11 @@ impl Inner {
         drop(self.launch(pilot, Voyage { asked, request, found: Some(found.clone()), order: order.clone(), validating: true, keep: true }));
     }
 
-    /// Whether a shared answer is right for this request too: its variant, in a coding that the client takes.
-    fn suits(&self, asked: &Asked, live: &Live) -> bool {
+    /// Whether an answer that is arriving is right for this request: its variant, in a coding that the client takes, and for a
+    /// follower one that may be shared with it.
+    fn suits(&self, asked: &Asked, live: &Live, follows: bool) -> bool {
         let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
-        readable && policy::select(&asked.ask(), std::iter::once(&*live.meta.vary)).is_some()
+        readable && (!follows || policy::may_share(&self.rules, &asked.ask(), &prepared::of_live(live, &self.rules).kept, &live.meta.vary))
     }
 
     /// The answer that is just arriving.
@@ -398,11 +421,11 @@ impl Inner {
     /// A stored answer that a flight has confirmed or brought. `None` when it does not fit this request.
     async fn arrived(&self, asked: &Asked, entry: &Arc<Entry>, outcome: Outcome, why: Why, collapsed: bool) -> Option<Answered> {
         let ask = asked.ask();
-        policy::select(&ask, std::iter::once(&*entry.meta.vary))?;
-        if entry.meta.coding.as_ref().is_some_and(|names| !coding::accepts(ask.headers, names)) {
+        let prepared = prepared::prepared(entry, &self.rules);
+        let shared = collapsed && !policy::may_share(&self.rules, &ask, &prepared.kept, &entry.meta.vary);
+        if shared || entry.meta.coding.as_ref().is_some_and(|names| !coding::accepts(ask.headers, names)) {
             return None;
         }
-        let prepared = prepared::prepared(entry, &self.rules);
         let now = self.clock.now();
         let (age, ttl) = prepared.kept.age_and_ttl(now);
         let said = match outcome {
@@ -482,15 +505,7 @@ impl Inner {
 impl Order {
     /// For a device that waits.
     pub(crate) fn for_client(way: Way) -> Order {
-        Order {
-            place: policy::Place::default(),
-            source: Source::Client,
-            way,
-            class: Class::Interactive,
-            pace: None,
-            max_bytes: None,
-            moved: Arc::default(),
-        }
+        Order { source: Source::Client, way, class: Class::Interactive, pace: None, max_bytes: None, moved: Arc::default() }
     }
 }
 

@@ -249,6 +249,13 @@ enum Found {
 }
 
 impl Tail {
+    /// Whether everything has been written: the end was declared, or `total` bytes are there.
+    pub fn is_complete(&self, total: Option<u64>) -> bool {
+        let state = self.0.state.lock();
+        let written = state.file.as_ref().map_or(0, |(_, length)| *length) + (state.flushing.len() + state.fresh.len()) as u64;
+        !matches!(state.end, End::Open) || total.is_some_and(|total| written >= total)
+    }
+
     /// The next piece (at most 256 KiB) at `offset`, waiting for the writer when it must; `None` at the end of a finished body.
     /// May be dropped at any await.
     ///
