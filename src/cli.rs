@@ -36,9 +36,6 @@ pub mod hub;
 /// `bulak link`.
 pub mod link;
 
-/// `bulak pack`.
-pub mod pack;
-
 pub use failure::{Exit, Failure};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};

@@ -217,7 +217,9 @@ impl Inner {
         pilot.publish(Stage::Live(Arc::new(Live { meta: head.meta.clone(), total: Some(head.total), part, tail: draft.tail() })));
         match self.gather_all(asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
-                draft.end();
+                if let Err(error) = draft.finish().await {
+                    return pilot.publish(Broken::from(error).stage());
+                }
                 if let Ok((Some(now), _)) = Ok::<_, ()>(self.find(&asked.ask()).await) {
                     pilot.publish(Stage::Stored(now.entry, Outcome::Filled));
                 }
