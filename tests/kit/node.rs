@@ -225,6 +225,22 @@ impl Node {
         http::get(self.proxy, url)
     }
 
+    /// `GET` through its proxy until the answer comes out of the store, where it is visible a moment after its last byte went
+    /// to the first reader.
+    pub(crate) fn settle(&self, url: &str) -> http::Answer {
+        self.settle_with(url, &[])
+    }
+
+    /// The same with fields.
+    pub(crate) fn settle_with(&self, url: &str, fields: &[&str]) -> http::Answer {
+        let mut answer = http::Answer::default();
+        kit::until("the answer is stored", 20, || {
+            answer = self.fetch("GET", url, fields);
+            answer.is_hit()
+        });
+        answer
+    }
+
     /// Any request through its proxy.
     pub(crate) fn fetch(&self, method: &str, url: &str, fields: &[&str]) -> http::Answer {
         http::fetch(self.proxy, method, url, fields)
