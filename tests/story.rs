@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
 /// Of the documentation's library every so many pages are taken: some 80, so that the story is told in a minute or two.
@@ -26,7 +25,7 @@ const RATE: u64 = 10_000_000;
 const CURLS: usize = 20;
 const WGETS: usize = 9;
 
-const HUB: &str = "[hub]\nlisten = [\"127.0.0.1:0\"]\nstate = \"HERE/state\"\n";
+const HUB: &str = "[hub]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"HERE/hub.sqlite\"\n";
 
 #[test]
 fn a_school_night_and_day() {
@@ -48,15 +47,16 @@ fn a_school_night_and_day() {
         .set("upstream.resolver", &format!("[\"{}\"]", dns.addr))
         .set("upstream.connect_timeout", "\"1 s\"")
         .set("upstream.resolve_timeout", "\"2 s\"")
-        .set("night.windows", "[\"mon-sun 00:00-24:00\"]")
-        .set("hub.every", "\"2 s\"");
-    let key = key_of_a_first_start(&setup, folder.path());
-    let hub = Hub::start(&format!("{HUB}[[node]]\nkey = \"{key}\"\nname = \"school-test\"\n"));
+        .set("night.windows", "[\"mon-sun 00:00-24:00\"]");
+    let first = setup.start_in(folder);
+    let key = first.key();
+    let hub = Hub::start(&format!("{HUB}[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n"));
     let hub_line = Line::to(hub.addr);
-    let setup = kit::pack::publish(setup, folder.path(), "story", &text).set("hub.url", &format!("\"http://{}\"", hub_line.addr));
 
     // The night, with a power cut in its middle.
-    let mut node = setup.start_in(folder);
+    let packs = first.folder.path().to_owned();
+    let mut node =
+        first.again(|setup| kit::pack::publish(setup, &packs, "story", &text).set("hub.url", &format!("\"http://{}\"", hub_line.addr)));
     kit::until("a third of the night's bytes have come", 60, || line.down_bytes() > 9_000_000);
     assert!(!missing(&nginx, &urls).is_empty(), "the fetch was over before it could be interrupted");
     node.kill();
@@ -72,6 +72,8 @@ fn a_school_night_and_day() {
     let whole: u64 = total(&nginx, &urls);
     assert!(fetched < whole * 3 / 2, "{fetched} bytes came for {whole}: what was there was fetched again");
 
+    node.report();
+
     // The morning: line and names are gone.
     line.cut();
     hub_line.cut();
@@ -81,6 +83,8 @@ fn a_school_night_and_day() {
         node.metric("bulak_link_up", "") == Some(0.0)
     });
     let (asked, names) = (nginx.requests().len(), dns.queries());
+
+    node.report();
 
     // The lesson: thirty read all of it, and the power fails once more.
     let desks: Vec<tempfile::TempDir> = (0..CURLS + WGETS).map(|_| tempfile::tempdir().expect("a folder")).collect();
@@ -109,6 +113,7 @@ fn a_school_night_and_day() {
         }
     }
     browse(&node, port);
+    node.report();
     assert_eq!(nginx.requests().len(), asked, "requests left the box");
     // Looking whether the line is back is allowed to ask for names now and then; the class's thousands of requests are not.
     let more = dns.queries() - names;
@@ -122,43 +127,12 @@ fn a_school_night_and_day() {
         node.get(&format!("http://docs.school.test:{port}/tutorial/index.html")).status == 200
             && node.metric("bulak_link_up", "") != Some(0.0)
     });
-    let mut seen = (0, 0);
-    kit::until("the hub has the reports of night and day", 120, || {
-        seen = reports(&hub);
-        seen.0 >= 5 && seen.0 == seen.1
+    kit::until("the outbox is empty", 120, || {
+        node.report();
+        node.metric("bulak_report_queue_records", "") == Some(0.0)
     });
-    assert_eq!(seen.0, seen.1, "reports at the hub, and the highest number: each once, none missing");
-}
-
-/// The node's public key, made at its first start.
-fn key_of_a_first_start(setup: &Setup, folder: &Path) -> String {
-    let first = tempfile::tempdir().expect("a folder");
-    let mut node = setup.clone().start_in(first);
-    let output = node.command(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("status in JSON");
-    let key = find_key(&status).unwrap_or_else(|| panic!("no key of 64 hex digits in {status}"));
-    node.terminate();
-    // The keys move to the node of the story; everything else starts empty.
-    let state = folder.join("state");
-    fs::create_dir_all(&state).expect("a folder");
-    for entry in fs::read_dir(node.folder.path().join("state")).expect("the state").filter_map(Result::ok) {
-        if entry.path().extension().is_some_and(|end| end == "key" || end == "pem") {
-            fs::copy(entry.path(), state.join(entry.file_name())).expect("copies");
-        }
-    }
-    key
-}
-
-/// The first text of 64 hex digits under a name `key`, wherever it is.
-fn find_key(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::Object(map) => {
-            let own = map.get("key").and_then(|key| key.as_str()).filter(|key| key.len() == 64);
-            own.map(str::to_owned).or_else(|| map.values().find_map(find_key))
-        }
-        serde_json::Value::Array(items) => items.iter().find_map(find_key),
-        _ => None,
-    }
+    let (records, span) = hub.records();
+    assert!(records >= 4 && records == span, "{records} records with numbers that span {span}: each once, none missing");
 }
 
 /// The pack's URLs that the origin has not been asked for yet.
@@ -201,26 +175,4 @@ fn browse(node: &Node, port: u16) {
     let document =
         program::chromium(node.proxy, &format!("http://docs.school.test:{port}/tutorial/index.html"), &profile.path().join("docs"));
     assert!(document.contains("The Python Tutorial"), "{document}");
-}
-
-/// How many reports the hub's database holds, and the highest number among them (they count from 1): equal when none is
-/// missing and none is there twice.
-fn reports(hub: &Hub) -> (i64, i64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let files = fs::read_dir(hub.folder().join("state")).expect("the hub's state").filter_map(Result::ok).map(|entry| entry.path());
-    for file in files.filter(|path| path.extension().is_some_and(|end| end == "sqlite" || end == "db")) {
-        let counted = runtime.block_on(async {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).read_only(true);
-            let pool = sqlx::SqlitePool::connect_with(options).await.ok()?;
-            let table = "SELECT m.name FROM sqlite_master m WHERE m.type = 'table' AND EXISTS (SELECT 1 FROM pragma_table_info(m.name) WHERE \
-                         name = 'seq') AND EXISTS (SELECT 1 FROM pragma_table_info(m.name) WHERE name = 'epoch') LIMIT 1";
-            let (name,): (String,) = sqlx::query_as(table).fetch_optional(&pool).await.ok()??;
-            let query = format!("SELECT COUNT(*), COALESCE(MAX(seq), 0) FROM \"{name}\"");
-            sqlx::query_as::<_, (i64, i64)>(sqlx::AssertSqlSafe(query)).fetch_one(&pool).await.ok()
-        });
-        if let Some(counted) = counted {
-            return counted;
-        }
-    }
-    (0, 0)
 }

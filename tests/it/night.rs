@@ -1,7 +1,7 @@
 //! Packs and reports: what is signed is fetched in its window and kept new; what is not is refused; reports wait for their hub.
 
 use crate::kit;
-use crate::kit::node::{Hub, Node, Setup};
+use crate::kit::node::{Hub, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
 
 /// A site of ten pages with a list of them and a style sheet that only its pages name.
@@ -98,38 +98,50 @@ fn a_pack_with_a_bad_signature_is_refused() {
     assert_eq!(origin.count(), 0);
 }
 
-fn outbox(node: &Node) -> (Option<String>, serde_json::Value) {
-    let output = node.command(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("status in JSON");
-    let key = find(&status, "key").and_then(|key| key.as_str().map(str::to_owned)).filter(|key| key.len() == 64);
-    (key, find(&status, "outbox").cloned().unwrap_or(serde_json::Value::Null))
-}
-
-/// The first value under this name, wherever it is.
-fn find<'v>(value: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
-    match value {
-        serde_json::Value::Object(map) => map.get(name).or_else(|| map.values().find_map(|value| find(value, name))),
-        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, name)),
-        _ => None,
-    }
-}
-
 #[test]
 fn a_report_that_the_hub_refuses_is_not_lost() {
     // A hub that knows another node only.
     let stranger = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-    let hub = Hub::start(&format!(
-        "[hub]\nlisten = [\"127.0.0.1:0\"]\nstate = \"HERE/state\"\n[[node]]\nkey = \"{stranger}\"\nname = \"other\"\n"
-    ));
-    let mut node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).set("hub.every", "\"1 s\"").start();
-    kit::until("a refusal is told", 60, || node.log_text().contains("the hub does not know this node"));
-    let (key, waiting) = outbox(&node);
-    assert!(key.is_some(), "the node shows its key, so that it can be added to the hub");
-    assert!(!waiting.is_null(), "status tells of the outbox");
-    // Still there after kill -9.
+    let hub = Hub::start(&hub_that_knows(stranger));
+    let mut node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).start();
+    let key = node.key();
+    assert_eq!(key.len(), 64, "{key}");
+    node.report();
+    kit::until("a refusal is told", 60, || node.local("GET", "/api/v1/reports")["trouble"].is_string());
     let held = node.metric("bulak_report_queue_records", "").expect("a metric");
     assert!(held >= 1.0);
+    // Still there after kill -9, and taken once by a hub that knows the node.
     node.kill();
     node.restart();
     assert!(node.metric("bulak_report_queue_records", "").is_some_and(|after| after >= held), "reports were lost");
+}
+
+#[test]
+fn a_hub_takes_every_report_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Setup::new().start_in(folder);
+    let hub = Hub::start(&hub_that_knows(&first.key()));
+    // The same node, now with a hub behind a line that fails.
+    let line = kit::line::Line::to(hub.addr);
+    let node = first.again(|setup| setup.set("hub.url", &format!("\"http://{}\"", line.addr)));
+    node.report();
+    line.cut();
+    for _ in 0..3 {
+        node.report();
+    }
+    assert!(node.metric("bulak_report_queue_records", "").is_some_and(|waiting| waiting >= 3.0));
+    line.mend();
+    kit::until("the outbox is empty", 120, || {
+        node.report();
+        node.metric("bulak_report_queue_records", "") == Some(0.0)
+    });
+    let (records, span) = hub.records();
+    assert!(records >= 5 && records == span, "{records} records with numbers that span {span}");
+    assert!(hub.json("/api/v1/schools").to_string().contains("aksu-7"));
+}
+
+fn hub_that_knows(key: &str) -> String {
+    format!(
+        "[hub]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"HERE/hub.sqlite\"\n[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n"
+    )
 }

@@ -4,6 +4,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for bytes; a node that needs longer has failed the test.
@@ -81,40 +83,39 @@ impl Connection {
 
     /// Reads one answer; `head` says that it has no body whatever its fields say.
     pub(crate) fn read(&mut self, head: bool) -> Answer {
-        let mut answer = Answer::default();
-        loop {
-            let Some((status, fields)) = read_head(&mut self.reader) else { return answer };
-            if (100..200).contains(&status) && status != 101 {
-                answer.interim.push((status, fields));
-                continue;
-            }
-            answer.status = status;
-            answer.fields = fields;
-            break;
-        }
-        if head || matches!(answer.status, 101 | 204 | 304) {
-            answer.complete = true;
-            return answer;
-        }
-        self.read_body(&mut answer);
-        answer
-    }
-
-    fn read_body(&mut self, answer: &mut Answer) {
-        if answer.field("transfer-encoding").to_ascii_lowercase().ends_with("chunked") {
-            answer.complete = read_chunks(&mut self.reader, &mut answer.body, &mut answer.fields).is_ok();
-        } else if let Ok(length) = answer.field("content-length").parse::<u64>() {
-            let _ended = (&mut self.reader).take(length).read_to_end(&mut answer.body); // a reset shows as too few bytes
-            answer.complete = answer.body.len() as u64 == length;
-        } else {
-            answer.complete = self.reader.read_to_end(&mut answer.body).is_ok();
-        }
+        read(&mut self.reader, head)
     }
 
     /// Whether the other end has closed: nothing more to read.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.reader.fill_buf(), Ok(rest) if rest.is_empty()) || self.reader.fill_buf().is_err()
     }
+}
+
+/// Reads one answer from anything.
+fn read(reader: &mut impl BufRead, head: bool) -> Answer {
+    let mut answer = Answer::default();
+    loop {
+        let Some((status, fields)) = read_head(reader) else { return answer };
+        if (100..200).contains(&status) && status != 101 {
+            answer.interim.push((status, fields));
+            continue;
+        }
+        answer.status = status;
+        answer.fields = fields;
+        break;
+    }
+    if head || matches!(answer.status, 101 | 204 | 304) {
+        answer.complete = true;
+    } else if answer.field("transfer-encoding").to_ascii_lowercase().ends_with("chunked") {
+        answer.complete = read_chunks(reader, &mut answer.body, &mut answer.fields).is_ok();
+    } else if let Ok(length) = answer.field("content-length").parse::<u64>() {
+        let _ended = reader.take(length).read_to_end(&mut answer.body); // a reset shows as too few bytes
+        answer.complete = answer.body.len() as u64 == length;
+    } else {
+        answer.complete = reader.read_to_end(&mut answer.body).is_ok();
+    }
+    answer
 }
 
 /// Reads a status line and fields; `None` when the connection ended before or within it.
@@ -201,4 +202,13 @@ pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
 /// `GET path` straight from a server.
 pub(crate) fn get_direct(to: SocketAddr, host: &str, path: &str) -> Answer {
     exchange(to, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+}
+
+/// One request over a unix socket.
+pub(crate) fn local(socket: &Path, method: &str, path: &str) -> Answer {
+    let mut stream = UnixStream::connect(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    let ask = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).expect("sends");
+    read(&mut BufReader::new(stream), method == "HEAD")
 }

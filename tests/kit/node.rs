@@ -168,6 +168,13 @@ impl Node {
         Ok(())
     }
 
+    /// Ends it in order and starts it again in its folder with another configuration.
+    pub(crate) fn again(mut self, change: impl FnOnce(Setup) -> Setup) -> Node {
+        self.terminate();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        change(self.setup.clone()).start_in(folder)
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.child = None;
@@ -218,6 +225,22 @@ impl Node {
         http::get(self.proxy, url)
     }
 
+    /// `GET` through its proxy until the answer comes out of the store, where it is visible a moment after its last byte went
+    /// to the first reader.
+    pub(crate) fn settle(&self, url: &str) -> http::Answer {
+        self.settle_with(url, &[])
+    }
+
+    /// The same with fields.
+    pub(crate) fn settle_with(&self, url: &str, fields: &[&str]) -> http::Answer {
+        let mut answer = http::Answer::default();
+        kit::until("the answer is stored", 20, || {
+            answer = self.fetch("GET", url, fields);
+            answer.is_hit()
+        });
+        answer
+    }
+
     /// Any request through its proxy.
     pub(crate) fn fetch(&self, method: &str, url: &str, fields: &[&str]) -> http::Answer {
         http::fetch(self.proxy, method, url, fields)
@@ -226,6 +249,23 @@ impl Node {
     /// `GET` from its web port.
     pub(crate) fn web(&self, path: &str) -> http::Answer {
         http::get_direct(self.web, &self.web.to_string(), path)
+    }
+
+    /// A JSON document of its socket, where local commands are answered.
+    pub(crate) fn local(&self, method: &str, path: &str) -> serde_json::Value {
+        let answer = http::local(&self.folder.path().join("state/bulak.sock"), method, path);
+        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{path}: {} {error}: {}", answer.status, answer.text()))
+    }
+
+    /// The public key with which it signs reports, as the hub's file wants it.
+    pub(crate) fn key(&self) -> String {
+        let reports = self.local("GET", "/api/v1/reports");
+        reports["key"].as_str().unwrap_or_else(|| panic!("no key in {reports}")).to_owned()
+    }
+
+    /// Makes a report now and tries to deliver what waits.
+    pub(crate) fn report(&self) -> serde_json::Value {
+        self.local("POST", "/api/v1/reports/send")
     }
 
     /// The sum of a metric's series whose labels hold `label` (empty: all); `None` when there is none.
@@ -293,9 +333,15 @@ impl Hub {
         serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("hub {path}: {} {error}: {}", answer.status, answer.text()))
     }
 
-    /// The file of its database: the first SQLite file in its folder.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    /// How many records its database `HERE/hub.sqlite` holds, and how many their numbers span: equal when none is missing.
+    pub(crate) fn records(&self) -> (i64, i64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("hub.sqlite")).read_only(true);
+            let pool = sqlx::SqlitePool::connect_with(options).await.expect("the hub's database");
+            let query = "SELECT COUNT(*), COALESCE(MAX(seq) - MIN(seq) + 1, 0) FROM record";
+            sqlx::query_as::<_, (i64, i64)>(query).fetch_one(&pool).await.expect("records")
+        })
     }
 }
 

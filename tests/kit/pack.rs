@@ -20,7 +20,7 @@ pub(crate) fn publish(setup: Setup, folder: &Path, name: &str, text: &str) -> Se
 pub(crate) fn text(id: &str, list: &str, hosts: &[&str]) -> String {
     let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
     format!(
-        "id = \"{id}\"\nversion = \"1\"\nstatus = \"verified\"\nlicence = \"PSF-2.0, Apache-2.0, MIT\"\nrefresh = \"7 days\"\npriority = 5\n\
+        "id = \"{id}\"\nversion = \"1\"\nstatus = \"verified\"\nlicence = \"PSF-2.0, Apache-2.0, MIT\"\npermission = \"the test's own site\"\nrefresh = \"7 days\"\npriority = 5\n\
          [title]\nkk = \"Сынақ\"\nru = \"Проба\"\nen = \"Trial\"\n[[seed]]\nlist = \"{list}\"\n\
          [scope]\nhosts = [{}]\ndepth = 0\nmax_bytes = \"1 GiB\"\n",
         hosts.join(", ")
