@@ -18,7 +18,7 @@ mod words;
 pub use home::{Home, Shelf};
 pub use language::Language;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The style sheet of the pages.
 pub const STYLE: &str = include_str!("portal/templates/portal.css");
@@ -27,9 +27,9 @@ pub const STYLE: &str = include_str!("portal/templates/portal.css");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The device.
-    pub client: SocketAddr,
-    /// Our end of the connection: how the device reaches us.
-    pub local: SocketAddr,
+    pub client: IpAddr,
+    /// Our end of the connection, which is how the device reaches us; `None` when the request came through the proxy.
+    pub local: Option<SocketAddr>,
 }
 
 /// Where devices reach the proxy.

@@ -1,6 +1,7 @@
 //! Serves a router on TCP and unix listeners until the node stops: then no new connections, and the open ones end after their
 //! answer.
 
+use crate::base::body::Body as Message;
 use crate::life::Life;
 use crate::portal::Arrival;
 use axum::Router;
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,8 +49,8 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                     Err(error) => { failed(&error).await; continue }
                 },
             };
-            let arrival = stream.local_addr().ok().map(|local| Arrival { client, local });
-            serve(&watch, &graceful, stream, arrival, router.clone(), seat);
+            let arrival = Arrival { client: client.ip().to_canonical(), local: stream.local_addr().ok() };
+            serve(&watch, &graceful, stream, Some(arrival), router.clone(), seat);
         }
         finish(graceful).await;
     });
@@ -100,6 +102,46 @@ pub async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Where the web port is tried when the configuration names no address: 80, so that nobody types a port, else 8080.
+const USUAL: [u16; 2] = [80, 8080];
+
+/// Binds the web port: every address of `web.listen`, or, when that is empty, `0.0.0.0:80`, else `0.0.0.0:8080`.
+///
+/// # Errors
+/// The system's, with the key and address in front.
+pub async fn bind_web(listen: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for addr in listen {
+        listeners.push(bind_tcp("web.listen", *addr).await?);
+    }
+    if listen.is_empty() {
+        let [first, second] = USUAL.map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        let listener = match bind_tcp("web.listen", first).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::info!(%error, "web port 80 is not to be had, taking 8080");
+                bind_tcp("web.listen", second).await?
+            }
+        };
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+async fn bind_tcp(key: &str, addr: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await.map_err(|error| io::Error::new(error.kind(), format!("{key} {addr}: {error}")))
+}
+
+/// Hands the router a request that came through the proxy under one of our names (the Local lane).
+pub async fn answer(router: Router, request: Request<Message>, client: IpAddr) -> http::Response<Message> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Arrival { client, local: None });
+    match router.oneshot(request).await {
+        Ok(answer) => answer.map(Message::stream),
+        Err(never) => match never {},
+    }
+}
+
 async fn seat(life: &Life, seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         () = life.stopping() => None,
@@ -145,46 +187,8 @@ async fn finish(graceful: GracefulShutdown) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::problem::Problem;
-    use crate::cli::local::Local;
-    use axum::Json;
-    use axum::routing::{delete, get, post};
-    use http::StatusCode;
-    use serde_json::{Value, json};
-
-    async fn node(folder: &Path) -> (Life, PathBuf) {
-        let life = Life::default();
-        let path = folder.join("run/bulak.sock");
-        let listener = bind_unix(&path).await.expect("binds");
-        let refuse = || async { Problem::new(StatusCode::FORBIDDEN, "admin.not_allowed", "not for you", "ask the teacher") };
-        let router = Router::new()
-            .route("/api/v1/status", get(|| async { Json(json!({"ready": true})) }))
-            .route("/api/v1/echo", post(|Json(value): Json<Value>| async move { Json(value) }))
-            .route("/api/v1/thing", delete(|| async { StatusCode::NO_CONTENT }).get(refuse));
-        serve_unix(&life, listener, path.clone(), router);
-        (life, path)
-    }
-
-    #[tokio::test]
-    async fn commands_talk_to_the_node_through_the_socket() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (life, path) = node(folder.path()).await;
-        assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o660);
-        let local = Local::at(&path).await.expect("answers");
-        assert_eq!(local.get("/api/v1/status").await.expect("status")["ready"], true);
-        let sent = json!({"host": "example.kz"});
-        assert_eq!(local.post("/api/v1/echo", &sent).await.expect("echo"), sent);
-        assert_eq!(local.delete("/api/v1/thing").await.expect("gone"), Value::Null);
-        let refused = local.get("/api/v1/thing").await.expect_err("refused");
-        assert_eq!((refused.id.as_str(), refused.exit as u8, refused.remedy.as_str()), ("admin.not_allowed", 5, "ask the teacher"));
-        assert_eq!(local.get("/nowhere").await.expect_err("404").exit as u8, 1);
-        let busy = bind_unix(&path).await.expect_err("taken");
-        assert_eq!(busy.kind(), io::ErrorKind::AddrInUse);
-
-        assert!(life.end(Duration::from_secs(10)).await);
-        assert!(!path.exists());
-        assert_eq!(Local::at(&path).await.expect_err("nobody").exit as u8, 4);
-    }
+    use axum::Extension;
+    use axum::routing::get;
 
     #[tokio::test]
     async fn a_socket_left_by_a_dead_node_is_replaced() {
@@ -196,8 +200,42 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "precious").expect("writes");
         // Connecting to an ordinary file is refused as well: it must not be deleted for that.
-        let kept = bind_unix(&file).await;
-        assert!(kept.is_err());
+        assert_eq!(bind_unix(&file).await.expect_err("no socket").kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&file).expect("still there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_taken_web_port_names_key_and_address() {
+        let taken = bind_web(&["127.0.0.1:0".parse().expect("an address")]).await.expect("a free port");
+        let addr = taken[0].local_addr().expect("bound");
+        let error = bind_web(&[addr]).await.expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&format!("web.listen {addr}: ")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn requests_carry_who_came_and_where_to() {
+        let whoami = async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client, arrival.local.map_or(0, |local| local.port()));
+        let router = Router::new().route("/", get(whoami));
+        let request = Request::builder().uri("http://bulak.internal/").body(Message::Empty).expect("a request");
+        let proxied = answer(router.clone(), request, "192.168.8.20".parse().expect("an address")).await;
+        assert_eq!(proxied.into_body().collect(100).await.expect("a body"), "192.168.8.20 0");
+
+        let life = Life::default();
+        let listener = bind_web(&["127.0.0.1:0".parse().expect("an address")]).await.expect("binds").remove(0);
+        let addr = listener.local_addr().expect("bound");
+        serve_tcp(&life, listener, router);
+        let stream = tokio::net::TcpStream::connect(addr).await.expect("connects");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("speaks");
+        life.spawn(async move {
+            // Ends with the node.
+            let _ = connection.await;
+        });
+        let request = Request::builder().uri("/").header("host", "x").body(Message::Empty).expect("a request");
+        let direct = sender.send_request(request).await.expect("an answer");
+        let text = Message::stream(direct.into_body()).collect(100).await.expect("a body");
+        assert_eq!(text, format!("127.0.0.1 {}", addr.port()));
+        // The idle connection must not hold up the end.
+        assert!(life.end(Duration::from_secs(5)).await);
     }
 }

@@ -33,6 +33,7 @@ pub fn local_router(parts: Parts, extra: Router) -> Router {
 
 async fn status(State(parts): State<Parts>) -> Json<Value> {
     let mut document = shape(&parts.store.stat(), &parts.link.view(), &parts.cache.tally());
+    let others = (parts.others)().await;
     let now = parts.clock.now();
     let reasons = parts.ready.reasons();
     if let Some(document) = document.as_object_mut() {
@@ -46,7 +47,7 @@ async fn status(State(parts): State<Parts>) -> Json<Value> {
         document.insert("web".into(), json!(parts.doors.web));
         document.insert("ready".into(), json!(reasons.is_empty()));
         document.insert("reasons".into(), json!(reasons));
-        document.extend((parts.others)());
+        document.extend(others);
     }
     Json(document)
 }
