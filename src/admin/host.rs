@@ -70,8 +70,7 @@ mod tests {
     #[test]
     fn only_own_names_and_addresses() {
         let names = Names::new("Abay-12", ["portal.school.kz", "10.0.0.5", ""]);
-        let arrival =
-            Some(Arrival { client: "192.168.8.20".parse().expect("valid"), local: "[::ffff:192.168.8.1]:80".parse().ok() });
+        let arrival = Some(Arrival { client: "192.168.8.20".parse().expect("valid"), local: "[::ffff:192.168.8.1]:80".parse().ok() });
         for host in [
             "abay-12",
             "ABAY-12.local:8080",
@@ -86,7 +85,17 @@ mod tests {
         ] {
             assert!(names.owns(host, arrival), "{host}");
         }
-        for host in ["", "evil.example", "abay-12.local.evil.example", "192.168.8.2", "8.8.8.8", "[fd00::1]", "[]", "bulak.local@evil", "school.local"] {
+        for host in [
+            "",
+            "evil.example",
+            "abay-12.local.evil.example",
+            "192.168.8.2",
+            "8.8.8.8",
+            "[fd00::1]",
+            "[]",
+            "bulak.local@evil",
+            "school.local",
+        ] {
             assert!(!names.owns(host, arrival), "{host}");
         }
         assert!(!names.owns("192.168.8.1", None));

@@ -215,7 +215,8 @@ mod tests {
 
     #[tokio::test]
     async fn requests_carry_who_came_and_where_to() {
-        let whoami = async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client, arrival.local.map_or(0, |local| local.port()));
+        let whoami =
+            async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client, arrival.local.map_or(0, |local| local.port()));
         let router = Router::new().route("/", get(whoami));
         let request = Request::builder().uri("http://bulak.internal/").body(Message::Empty).expect("a request");
         let proxied = answer(router.clone(), request, "192.168.8.20".parse().expect("an address")).await;
