@@ -30,6 +30,15 @@ mod doctor;
 /// `bulak config`.
 mod config;
 
+/// `bulak hub`.
+pub mod hub;
+
+/// `bulak link`.
+pub mod link;
+
+/// `bulak pack`.
+pub mod pack;
+
 pub use failure::{Exit, Failure};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
