@@ -30,14 +30,14 @@ mod doctor;
 /// `bulak config`.
 mod config;
 
-/// `bulak hub`.
-pub mod hub;
+/// `bulak pack`.
+pub mod pack;
 
 /// `bulak link`.
 pub mod link;
 
-/// `bulak pack`.
-pub mod pack;
+/// `bulak hub`.
+pub mod hub;
 
 pub use failure::{Exit, Failure};
 
@@ -101,8 +101,17 @@ enum Command {
     Doctor(doctor::Args),
     /// The store: figures, check, purge
     Store(store::Args),
+    /// Packs: what is fetched at night
+    Pack {
+        #[command(subcommand)]
+        command: pack::PackCommand,
+    },
+    /// The line
+    Link(link::Args),
     /// The configuration: check, show, default
     Config(config::Args),
+    /// Run the regional server
+    Hub(hub::Args),
     /// Completions for a shell
     #[command(hide = true)]
     Completions {
@@ -157,10 +166,14 @@ fn misuse(error: &clap::Error) -> Failure {
 }
 
 impl Invocation {
-    /// Worker threads for the runtime: what the configuration says for a node, two for everything else.
+    /// Worker threads for the runtime: what the configuration says for a node, one per core for a hub, two for all else.
     pub fn threads(&self) -> usize {
-        let Command::Serve(_) = self.command else { return 2 };
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        match self.command {
+            Command::Serve(_) => {}
+            Command::Hub(_) => return cores(),
+            _ => return 2,
+        }
         // A damaged configuration is told by the command itself.
         let asked = crate::config::load(self.context.config.as_deref(), std::env::vars()).map_or(0, |config| config.node.workers);
         if asked == 0 { cores() } else { asked }
@@ -175,7 +188,13 @@ impl Invocation {
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Store(args) => store::run(&context, args).await,
+            Command::Pack { command } => pack::run(&context, command).await,
+            Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
+            Command::Hub(args) => match context.log("info") {
+                Ok(()) => hub::run(&context, args).await,
+                Err(failure) => Err(failure),
+            },
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Line::command(), "bulak", &mut std::io::stdout());
                 Ok(Exit::Done)
