@@ -34,7 +34,6 @@ use crate::cache::Cache;
 use crate::link::Link;
 use crate::portal::{Doors, Shelf};
 use crate::store::Store;
-use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ use std::sync::Arc;
 pub type Shelves = Arc<dyn Fn() -> Vec<Shelf> + Send + Sync>;
 
 /// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
-pub type Others = Arc<dyn Fn() -> BoxFuture<'static, Map<String, Value>> + Send + Sync>;
+pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]

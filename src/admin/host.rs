@@ -39,7 +39,7 @@ impl Names {
         let name = without_port(host);
         if let Ok(address) = bare(name).parse::<IpAddr>() {
             let address = address.to_canonical();
-            let came_to = arrival.and_then(|arrival| arrival.local).map(|local| local.ip().to_canonical());
+            let came_to = arrival.map(|arrival| arrival.local.ip().to_canonical());
             return address.is_loopback() || self.addresses.contains(&address) || came_to == Some(address);
         }
         self.names.contains(&name.trim_end_matches('.').to_ascii_lowercase())
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn only_own_names_and_addresses() {
         let names = Names::new("Abay-12", ["portal.school.kz", "10.0.0.5", ""]);
-        let arrival = Some(Arrival { client: "192.168.8.20".parse().expect("valid"), local: "[::ffff:192.168.8.1]:80".parse().ok() });
+        let arrival = Some(Arrival { client: "192.168.8.20:5000".parse().expect("valid"), local: "[::ffff:192.168.8.1]:80".parse().expect("valid") });
         for host in [
             "abay-12",
             "ABAY-12.local:8080",

@@ -1,7 +1,6 @@
 //! Serves a router on TCP and unix listeners until the node stops: then no new connections, and the open ones end after their
 //! answer.
 
-use crate::base::body::Body as Message;
 use crate::life::Life;
 use crate::portal::Arrival;
 use axum::Router;
@@ -11,7 +10,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,8 +47,8 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                     Err(error) => { failed(&error).await; continue }
                 },
             };
-            let arrival = Arrival { client: client.ip().to_canonical(), local: stream.local_addr().ok() };
-            serve(&watch, &graceful, stream, Some(arrival), router.clone(), seat);
+            let arrival = stream.local_addr().ok().map(|local| Arrival { client, local });
+            serve(&watch, &graceful, stream, arrival, router.clone(), seat);
         }
         finish(graceful).await;
     });
@@ -102,46 +100,6 @@ pub async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Where the web port is tried when the configuration names no address: 80, so that nobody types a port, else 8080.
-const USUAL: [u16; 2] = [80, 8080];
-
-/// Binds the web port: every address of `web.listen`, or, when that is empty, `0.0.0.0:80`, else `0.0.0.0:8080`.
-///
-/// # Errors
-/// The system's, with the key and address in front.
-pub async fn bind_web(listen: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for addr in listen {
-        listeners.push(bind_tcp("web.listen", *addr).await?);
-    }
-    if listen.is_empty() {
-        let [first, second] = USUAL.map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
-        let listener = match bind_tcp("web.listen", first).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::info!(%error, "web port 80 is not to be had, taking 8080");
-                bind_tcp("web.listen", second).await?
-            }
-        };
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-async fn bind_tcp(key: &str, addr: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(addr).await.map_err(|error| io::Error::new(error.kind(), format!("{key} {addr}: {error}")))
-}
-
-/// Hands the router a request that came through the proxy under one of our names (the Local lane).
-pub async fn answer(router: Router, request: Request<Message>, client: IpAddr) -> http::Response<Message> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Arrival { client, local: None });
-    match router.oneshot(request).await {
-        Ok(answer) => answer.map(Message::stream),
-        Err(never) => match never {},
-    }
-}
-
 async fn seat(life: &Life, seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         () = life.stopping() => None,
@@ -187,6 +145,7 @@ async fn finish(graceful: GracefulShutdown) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::body::Body as Message;
     use axum::Extension;
     use axum::routing::get;
 
@@ -205,25 +164,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_web_port_names_key_and_address() {
-        let taken = bind_web(&["127.0.0.1:0".parse().expect("an address")]).await.expect("a free port");
-        let addr = taken[0].local_addr().expect("bound");
-        let error = bind_web(&[addr]).await.expect_err("taken");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().starts_with(&format!("web.listen {addr}: ")), "{error}");
-    }
-
-    #[tokio::test]
     async fn requests_carry_who_came_and_where_to() {
-        let whoami =
-            async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client, arrival.local.map_or(0, |local| local.port()));
+        let whoami = async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client.ip(), arrival.local.port());
         let router = Router::new().route("/", get(whoami));
-        let request = Request::builder().uri("http://bulak.internal/").body(Message::Empty).expect("a request");
-        let proxied = answer(router.clone(), request, "192.168.8.20".parse().expect("an address")).await;
-        assert_eq!(proxied.into_body().collect(100).await.expect("a body"), "192.168.8.20 0");
-
         let life = Life::default();
-        let listener = bind_web(&["127.0.0.1:0".parse().expect("an address")]).await.expect("binds").remove(0);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let addr = listener.local_addr().expect("bound");
         serve_tcp(&life, listener, router);
         let stream = tokio::net::TcpStream::connect(addr).await.expect("connects");

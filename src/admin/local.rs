@@ -36,7 +36,7 @@ pub fn local_router(parts: Parts, extra: Router) -> Router {
 
 async fn status(State(parts): State<Parts>) -> Json<Value> {
     let mut document = shape(&parts.store.stat(), &parts.link.view(), &parts.cache.tally());
-    let others = (parts.others)().await;
+    let others = (parts.others)();
     let now = parts.clock.now();
     let reasons = parts.ready.reasons();
     if let Some(document) = document.as_object_mut() {

@@ -133,7 +133,7 @@ async fn pac_file(State(parts): State<Parts>, arrival: Option<Extension<Arrival>
 }
 
 fn came_to(arrival: Option<Extension<Arrival>>) -> Option<SocketAddr> {
-    arrival.and_then(|Extension(arrival)| arrival.local)
+    arrival.map(|Extension(arrival)| arrival.local)
 }
 
 async fn readyz(State(parts): State<Parts>) -> Response {
@@ -169,7 +169,7 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        let arrival = Arrival { client: "192.168.8.20".parse().expect("valid"), local: "192.168.8.1:80".parse().ok() };
+        let arrival = Arrival { client: "192.168.8.20:5000".parse().expect("valid"), local: "192.168.8.1:80".parse().expect("valid") };
         guarded().oneshot(request.extension(arrival).body(Body::empty()).expect("a request")).await.expect("an answer")
     }
 

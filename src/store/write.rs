@@ -176,6 +176,29 @@ impl Draft {
     /// # Errors
     /// `Full`, `ReadOnly` or the disk's; the readers have the whole body then, but nothing is stored.
     pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
+        let content = self.close().await?;
+        let crcs = std::mem::take(&mut self.crcs).finish();
+        let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
+        let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
+        self.inner
+            .run(move |_| {
+                let entry = inner.commit(meta, &whole, kind.as_deref());
+                drop(file);
+                entry
+            })
+            .await
+    }
+
+    /// Ends the body without storing it: its readers read to the end. For bodies that are kept elsewhere, as parts.
+    ///
+    /// # Errors
+    /// The disk's; readers get an error then.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        self.close().await.map(drop)
+    }
+
+    /// Settles all bytes where readers find them, and tells readers that this is the end.
+    async fn close(&mut self) -> Result<Content, Error> {
         if self.file.is_some() {
             self.spill().await?;
             self.settle().await?;
@@ -193,16 +216,7 @@ impl Draft {
             content
         };
         self.shared.more.notify_waiters();
-        let crcs = std::mem::take(&mut self.crcs).finish();
-        let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
-        let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
-        self.inner
-            .run(move |_| {
-                let entry = inner.commit(meta, &whole, kind.as_deref());
-                drop(file);
-                entry
-            })
-            .await
+        Ok(content)
     }
 
     /// The body broke off: readers get the error; what has come so far may be kept as parts by the caller.
