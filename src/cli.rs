@@ -30,9 +30,6 @@ mod doctor;
 /// `bulak config`.
 mod config;
 
-/// `bulak pack`.
-pub mod pack;
-
 /// `bulak link`.
 pub mod link;
 
@@ -101,11 +98,6 @@ enum Command {
     Doctor(doctor::Args),
     /// The store: figures, check, purge
     Store(store::Args),
-    /// Packs: what is fetched at night
-    Pack {
-        #[command(subcommand)]
-        command: pack::PackCommand,
-    },
     /// The line
     Link(link::Args),
     /// The configuration: check, show, default
@@ -188,7 +180,6 @@ impl Invocation {
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Store(args) => store::run(&context, args).await,
-            Command::Pack { command } => pack::run(&context, command).await,
             Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
             Command::Hub(args) => match context.log("info") {

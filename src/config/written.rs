@@ -118,7 +118,13 @@ impl Reader<'_> {
                 }
             }
             None => {
-                self.complain(&path, place, quote(self.source.get(span).unwrap_or_default()), "is no value", "see \"bulak config default\"");
+                self.complain(
+                    &path,
+                    place,
+                    quote(self.source.get(span).unwrap_or_default()),
+                    "is no value",
+                    "see \"bulak config default\"",
+                );
             }
         }
     }
