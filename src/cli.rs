@@ -30,11 +30,11 @@ mod doctor;
 /// `bulak config`.
 mod config;
 
-/// `bulak hub`.
-pub mod hub;
-
 /// `bulak link`.
 pub mod link;
+
+/// `bulak hub`.
+pub mod hub;
 
 pub use failure::{Exit, Failure};
 
@@ -98,8 +98,12 @@ enum Command {
     Doctor(doctor::Args),
     /// The store: figures, check, purge
     Store(store::Args),
+    /// The line
+    Link(link::Args),
     /// The configuration: check, show, default
     Config(config::Args),
+    /// Run the regional server
+    Hub(hub::Args),
     /// Completions for a shell
     #[command(hide = true)]
     Completions {
@@ -154,10 +158,14 @@ fn misuse(error: &clap::Error) -> Failure {
 }
 
 impl Invocation {
-    /// Worker threads for the runtime: what the configuration says for a node, two for everything else.
+    /// Worker threads for the runtime: what the configuration says for a node, one per core for a hub, two for all else.
     pub fn threads(&self) -> usize {
-        let Command::Serve(_) = self.command else { return 2 };
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        match self.command {
+            Command::Serve(_) => {}
+            Command::Hub(_) => return cores(),
+            _ => return 2,
+        }
         // A damaged configuration is told by the command itself.
         let asked = crate::config::load(self.context.config.as_deref(), std::env::vars()).map_or(0, |config| config.node.workers);
         if asked == 0 { cores() } else { asked }
@@ -172,7 +180,12 @@ impl Invocation {
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Store(args) => store::run(&context, args).await,
+            Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
+            Command::Hub(args) => match context.log("info") {
+                Ok(()) => hub::run(&context, args).await,
+                Err(failure) => Err(failure),
+            },
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Line::command(), "bulak", &mut std::io::stdout());
                 Ok(Exit::Done)

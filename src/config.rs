@@ -103,7 +103,7 @@ pub struct Packs {
 /// `[night]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Night {
-    /// `days from-to`, of the right form.
+    /// Texts that `prefetch::Window` reads.
     pub windows: Vec<String>,
     /// A known IANA name.
     pub timezone: String,
@@ -270,6 +270,7 @@ mod tests {
             ("[proxy]\nconnect_ports = [80, 70000]\n", "proxy.connect_ports[1]", "write a number from 1 to 65535"),
             ("[proxy]\nconnect_ports = [\"https\"]\n", "proxy.connect_ports", "write it like connect_ports = [80, 443]"),
             ("[web]\nlisten = [\"127.0.0.1:3128\"]\n", "web.listen[0]", "give each listener a port of its own"),
+            ("[night]\nwindows = [\"mon 25:00-07:00\"]\n", "night.windows[0]", "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\""),
             ("[cache]\npolicy = \"fast\"\n", "cache.policy", "write \"school\" or \"rfc9111\""),
             ("[night]\ntimezone = \"Asia/Nowhere\"\n", "night.timezone", "write an IANA name such as \"Asia/Almaty\""),
             ("[upstream]\nhosts = { \"a.kz\" = \"b\" }\n", "upstream.hosts.\"a.kz\"", "write \"192.168.8.5\" or \"192.168.8.5:8080\""),

@@ -28,7 +28,7 @@ pub const STYLE: &str = include_str!("portal/templates/portal.css");
 pub struct Arrival {
     /// The device.
     pub client: SocketAddr,
-    /// Our end of the connection: how the device reaches us.
+    /// Our end of the connection: how the device reaches us. All zeros when that is not known.
     pub local: SocketAddr,
 }
 
@@ -55,7 +55,7 @@ impl Doors {
 }
 
 fn pick(listeners: &[SocketAddr], local: Option<SocketAddr>) -> Option<SocketAddr> {
-    let local = local.map(|addr| addr.ip().to_canonical());
+    let local = local.map(|addr| addr.ip().to_canonical()).filter(|ip| !ip.is_unspecified());
     if let Some(ip) = local {
         // `[::]` hears IPv4 too on Linux.
         let hears = |addr: &&SocketAddr| addr.ip() == ip || (addr.ip().is_unspecified() && (addr.is_ipv6() || ip.is_ipv4()));
@@ -82,6 +82,7 @@ mod tests {
             (vec!["127.0.0.1:3128", "10.0.0.1:3128"], Some("192.168.8.1:80"), Some("10.0.0.1:3128")),
             (vec!["127.0.0.1:3128"], None, Some("127.0.0.1:3128")),
             (vec!["0.0.0.0:3128"], None, None),
+            (vec!["0.0.0.0:3128"], Some("0.0.0.0:3128"), None),
         ];
         for (listeners, local, wanted) in table {
             let doors = Doors { proxy: listeners.iter().map(|text| addr(text)).collect(), web: Vec::new() };

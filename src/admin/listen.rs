@@ -145,46 +145,9 @@ async fn finish(graceful: GracefulShutdown) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::problem::Problem;
-    use crate::cli::local::Local;
-    use axum::Json;
-    use axum::routing::{delete, get, post};
-    use http::StatusCode;
-    use serde_json::{Value, json};
-
-    async fn node(folder: &Path) -> (Life, PathBuf) {
-        let life = Life::default();
-        let path = folder.join("run/bulak.sock");
-        let listener = bind_unix(&path).await.expect("binds");
-        let refuse = || async { Problem::new(StatusCode::FORBIDDEN, "admin.not_allowed", "not for you", "ask the teacher") };
-        let router = Router::new()
-            .route("/api/v1/status", get(|| async { Json(json!({"ready": true})) }))
-            .route("/api/v1/echo", post(|Json(value): Json<Value>| async move { Json(value) }))
-            .route("/api/v1/thing", delete(|| async { StatusCode::NO_CONTENT }).get(refuse));
-        serve_unix(&life, listener, path.clone(), router);
-        (life, path)
-    }
-
-    #[tokio::test]
-    async fn commands_talk_to_the_node_through_the_socket() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (life, path) = node(folder.path()).await;
-        assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o660);
-        let local = Local::at(&path).await.expect("answers");
-        assert_eq!(local.get("/api/v1/status").await.expect("status")["ready"], true);
-        let sent = json!({"host": "example.kz"});
-        assert_eq!(local.post("/api/v1/echo", &sent).await.expect("echo"), sent);
-        assert_eq!(local.delete("/api/v1/thing").await.expect("gone"), Value::Null);
-        let refused = local.get("/api/v1/thing").await.expect_err("refused");
-        assert_eq!((refused.id.as_str(), refused.exit as u8, refused.remedy.as_str()), ("admin.not_allowed", 5, "ask the teacher"));
-        assert_eq!(local.get("/nowhere").await.expect_err("404").exit as u8, 1);
-        let busy = bind_unix(&path).await.expect_err("taken");
-        assert_eq!(busy.kind(), io::ErrorKind::AddrInUse);
-
-        assert!(life.end(Duration::from_secs(10)).await);
-        assert!(!path.exists());
-        assert_eq!(Local::at(&path).await.expect_err("nobody").exit as u8, 4);
-    }
+    use crate::base::body::Body as Message;
+    use axum::Extension;
+    use axum::routing::get;
 
     #[tokio::test]
     async fn a_socket_left_by_a_dead_node_is_replaced() {
@@ -196,8 +159,29 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "precious").expect("writes");
         // Connecting to an ordinary file is refused as well: it must not be deleted for that.
-        let kept = bind_unix(&file).await;
-        assert!(kept.is_err());
+        assert_eq!(bind_unix(&file).await.expect_err("no socket").kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&file).expect("still there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn requests_carry_who_came_and_where_to() {
+        let whoami = async |Extension(arrival): Extension<Arrival>| format!("{} {}", arrival.client.ip(), arrival.local.port());
+        let router = Router::new().route("/", get(whoami));
+        let life = Life::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = listener.local_addr().expect("bound");
+        serve_tcp(&life, listener, router);
+        let stream = tokio::net::TcpStream::connect(addr).await.expect("connects");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("speaks");
+        life.spawn(async move {
+            // Ends with the node.
+            let _ = connection.await;
+        });
+        let request = Request::builder().uri("/").header("host", "x").body(Message::Empty).expect("a request");
+        let direct = sender.send_request(request).await.expect("an answer");
+        let text = Message::stream(direct.into_body()).collect(100).await.expect("a body");
+        assert_eq!(text, format!("127.0.0.1 {}", addr.port()));
+        // The idle connection must not hold up the end.
+        assert!(life.end(Duration::from_secs(5)).await);
     }
 }

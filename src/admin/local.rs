@@ -1,9 +1,10 @@
 //! Routes of the local socket: what the commands ask. Whoever can open the socket may do all of it.
 
 use crate::admin::Parts;
+use crate::admin::host::Names;
 use crate::admin::problem::Problem;
 use crate::base::digest::Digest;
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::cache::Tally;
 use crate::link::View;
 use crate::store::{Error, Stat};
@@ -35,6 +36,7 @@ pub fn local_router(parts: Parts, extra: Router) -> Router {
 
 async fn status(State(parts): State<Parts>) -> Json<Value> {
     let mut document = shape(&parts.store.stat(), &parts.link.view(), &parts.cache.tally());
+    let others = (parts.others)();
     let now = parts.clock.now();
     let reasons = parts.ready.reasons();
     if let Some(document) = document.as_object_mut() {
@@ -48,7 +50,7 @@ async fn status(State(parts): State<Parts>) -> Json<Value> {
         document.insert("web".into(), json!(parts.doors.web));
         document.insert("ready".into(), json!(reasons.is_empty()));
         document.insert("reasons".into(), json!(reasons));
-        document.extend((parts.others)());
+        document.extend(others);
     }
     Json(document)
 }
@@ -73,7 +75,18 @@ async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) -> Result<J
     let explain = parts.cache.explain(&target).await;
     let mut document = serde_json::to_value(explain).unwrap_or_default();
     document["url"] = json!(target.url());
+    document["lane"] = json!(lane(&parts.names, &target, document["lane"].as_str().unwrap_or("cache")));
     Ok(Json(document))
+}
+
+/// The lane of a device's request. The cache knows only its own two; a secure address reaches us as a tunnel, whatever the night
+/// has stored of it.
+fn lane<'l>(names: &Names, target: &Target, cached: &'l str) -> &'l str {
+    match target.scheme() {
+        _ if names.owns(target.authority(), None) => "local",
+        Scheme::Https => "tunnel",
+        Scheme::Http => cached,
+    }
 }
 
 /// Exactly one of the three.
@@ -186,6 +199,14 @@ mod tests {
         assert!(document["link"]["rtt_seconds"].is_null());
         assert_eq!(document["cache"]["client_bytes"], 120);
         assert_eq!(document["cache"]["by_way"]["http"]["hit"], json!([3, 100]));
+    }
+
+    #[test]
+    fn lanes_of_devices() {
+        let names = Names::new("abay-12", []);
+        for (url, wanted) in [("http://abay-12.local/", "local"), ("https://a.kz/", "tunnel"), ("http://a.kz/", "pass")] {
+            assert_eq!(lane(&names, &Target::parse(url).expect(url), "pass"), wanted, "{url}");
+        }
     }
 
     #[test]

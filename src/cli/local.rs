@@ -157,3 +157,49 @@ impl Local {
         .exit(Exit::NoAnswer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::listen::{bind_unix, serve_unix};
+    use crate::admin::problem::Problem;
+    use axum::routing::{delete, get, post};
+    use axum::{Json, Router};
+    use http::StatusCode;
+    use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
+
+    async fn node(folder: &Path) -> (Life, PathBuf) {
+        let life = Life::default();
+        let path = folder.join("run/bulak.sock");
+        let listener = bind_unix(&path).await.expect("binds");
+        let refuse = || async { Problem::new(StatusCode::FORBIDDEN, "admin.not_allowed", "not for you", "ask the teacher") };
+        let router = Router::new()
+            .route("/api/v1/status", get(|| async { Json(json!({"ready": true})) }))
+            .route("/api/v1/echo", post(|Json(value): Json<Value>| async move { Json(value) }))
+            .route("/api/v1/thing", delete(|| async { StatusCode::NO_CONTENT }).get(refuse));
+        serve_unix(&life, listener, path.clone(), router);
+        (life, path)
+    }
+
+    #[tokio::test]
+    async fn commands_talk_to_the_node_through_the_socket() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (life, path) = node(folder.path()).await;
+        assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o660);
+        let local = Local::at(&path).await.expect("answers");
+        assert_eq!(local.get("/api/v1/status").await.expect("status")["ready"], true);
+        let sent = json!({"host": "example.kz"});
+        assert_eq!(local.post("/api/v1/echo", &sent).await.expect("echo"), sent);
+        assert_eq!(local.delete("/api/v1/thing").await.expect("gone"), Value::Null);
+        let refused = local.get("/api/v1/thing").await.expect_err("refused");
+        assert_eq!((refused.id.as_str(), refused.exit as u8, refused.remedy.as_str()), ("admin.not_allowed", 5, "ask the teacher"));
+        assert_eq!(local.get("/nowhere").await.expect_err("404").exit as u8, 1);
+        let busy = bind_unix(&path).await.expect_err("taken");
+        assert_eq!(busy.kind(), std::io::ErrorKind::AddrInUse);
+
+        assert!(life.end(Duration::from_secs(10)).await);
+        assert!(!path.exists());
+        assert_eq!(Local::at(&path).await.expect_err("nobody").exit as u8, 4);
+    }
+}

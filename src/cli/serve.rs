@@ -40,6 +40,12 @@ const EPHEMERAL_QUOTA: Bytes = Bytes::gib(4);
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let (config, folder) = prepare(context, &args)?;
+    if context.dry_run {
+        let places =
+            json!({ "proxy": config.proxy.listen, "web": config.web.listen, "store": config.store.path, "state": config.node.state });
+        context.show(&places, || format!("no errors found; would serve with {places}"))?;
+        return Ok(Exit::Done);
+    }
     context.log(&config.node.log)?;
     let json = context.json;
     let context_of_ready = context.clone();

@@ -32,10 +32,15 @@ fn people(document: &Value) -> String {
         out.push("stored    nothing".to_owned());
     }
     for variant in stored {
-        let words: Vec<String> = variant.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value))).collect();
+        let words: Vec<String> = variant.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", fact(value))).collect();
         out.push(format!("stored    {}", words.join(", ")));
     }
     out.join("\n")
+}
+
+/// Texts without quotes, numbers and answers as they are.
+fn fact(value: &Value) -> String {
+    if value.is_string() || value.is_null() { text(value) } else { value.to_string() }
 }
 
 #[cfg(test)]
@@ -46,10 +51,10 @@ mod tests {
     #[test]
     fn people_read_one_fact_a_line() {
         let document = json!({"url": "http://a.kz/", "lane": "Cache", "decision": "serve", "rule": "fresh (RFC 9111 section 4.2)",
-            "stored": [{"age": "3", "ttl": "60"}]});
+            "stored": [{"age_seconds": 3, "pinned": true, "object": null, "source": "pack"}]});
         assert_eq!(
             people(&document),
-            "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age 3, ttl 60"
+            "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age_seconds 3, object unknown, pinned true, source pack"
         );
         assert!(people(&json!({"url": "http://a.kz/"})).contains("lane      unknown\n"));
     }

@@ -9,6 +9,7 @@ use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link;
 use crate::policy::{Kind, Offline, Rules};
+use crate::prefetch::Window;
 use crate::store;
 use crate::upstream;
 use http::HeaderName;
@@ -146,7 +147,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     };
     let night = Night {
         windows: c.each("night.windows", &file.night.windows, "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\"", |text| {
-            is_window(text).then(|| text.clone())
+            text.parse::<Window>().ok().map(|_| text.clone())
         }),
         timezone: file.night.timezone.clone(),
         rate: rate(c, &file.night.rate),
@@ -350,60 +351,9 @@ fn rate(c: &mut Checker<'_>, text: &str) -> Option<BitRate> {
     rate.ok().filter(|rate| rate.0 > 0)
 }
 
-/// `days from-to`: days are `mon`, `mon-fri`, `sat,sun`, dates `2026-12-31` or `2026-12-28..2027-01-10`; times from 00:00 to 24:00.
-pub(crate) fn is_window(text: &str) -> bool {
-    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let date = |text: &str| text.parse::<jiff::civil::Date>().is_ok();
-    let day = |text: &str| DAYS.contains(&text.to_ascii_lowercase().as_str());
-    let days = |text: &str| match text.split_once("..") {
-        Some((first, last)) => date(first) && date(last) && first <= last,
-        None => date(text) || day(text) || text.split_once('-').is_some_and(|(first, last)| day(first) && day(last)),
-    };
-    let minute = |text: &str| {
-        let (hour, minute) = text.split_once(':')?;
-        let digits = hour.len() == 2 && minute.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
-        let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
-        (digits && minute < 60 && (hour < 24 || (hour == 24 && minute == 0))).then_some(hour * 60 + minute)
-    };
-    let times = |text: &str| {
-        let (from, to) = text.split_once('-')?;
-        let (from, to) = (minute(from)?, minute(to)?);
-        Some(from != to && from < 24 * 60)
-    };
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [which, when] = words.as_slice() else { return false };
-    which.split(',').all(days) && times(when).unwrap_or(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn windows() {
-        for text in [
-            "mon-sun 22:00-07:00",
-            "sat,sun 00:00-24:00",
-            "fri 21:30-06:00",
-            "2026-12-28..2027-01-10 00:00-24:00",
-            "2026-12-31,sun 01:00-02:00",
-        ] {
-            assert!(is_window(text), "{text}");
-        }
-        for text in [
-            "",
-            "mon",
-            "22:00-07:00",
-            "mon 22-7",
-            "foo 22:00-07:00",
-            "mon 25:00-07:00",
-            "mon 07:00-07:00",
-            "mon 24:00-07:00",
-            "mon 22:60-07:00",
-        ] {
-            assert!(!is_window(text), "{text}");
-        }
-    }
 
     #[test]
     fn private_targets() {

@@ -127,6 +127,10 @@ pub(crate) fn place_of(source: &str, span: Range<usize>) -> Place {
 
 /// The word of `known` that was probably meant: at most two slips, and fewer than half of the letters.
 pub(crate) fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    // Longer words are no slip of a finger, and the table below grows with the square.
+    if word.len() > 64 {
+        return None;
+    }
     known
         .map(|other| (slips(word, other), other))
         .filter(|(count, _)| *count <= 2 && *count * 2 < word.len().max(2))

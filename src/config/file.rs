@@ -1,7 +1,7 @@
 //! Exactly what a school writes: sections and keys, each with its default. Unknown keys are refused.
 //!
 //! Keys of product.md section 9 are a contract with other people's scripts. Quantities carry their unit in the value. What a
-//! text means (an address, a window) is judged by [`check`](crate::config::check), which knows the line it stands on.
+//! text means (an address, a window) is judged by `check`, which knows the line it stands on.
 
 use crate::base::unit::{Bytes, Wait};
 use serde::{Deserialize, Serialize};

@@ -43,7 +43,7 @@ pub(crate) fn read(source: &str, environment: impl Iterator<Item = (String, Stri
         Ok(file) => written.file = file,
         // Each key has passed alone; together they can only fail for a reason that no key has.
         Err(error) => {
-            written.complaints.push(complain("", Place::Default, String::new(), error.message(), "start from \"bulak config default\""))
+            written.complaints.push(complain("", Place::Default, String::new(), error.message(), "start from \"bulak config default\""));
         }
     }
     written
@@ -118,7 +118,13 @@ impl Reader<'_> {
                 }
             }
             None => {
-                self.complain(&path, place, quote(self.source.get(span).unwrap_or_default()), "is no value", "see \"bulak config default\"")
+                self.complain(
+                    &path,
+                    place,
+                    quote(self.source.get(span).unwrap_or_default()),
+                    "is no value",
+                    "see \"bulak config default\"",
+                );
             }
         }
     }

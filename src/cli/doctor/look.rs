@@ -5,9 +5,10 @@ use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
 use crate::cli::local::Local;
-use crate::cli::{Context, Exit};
+use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, Config};
 use serde_json::Value;
+use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// How long one look over the network may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long one check may take with all its tries. Asking the node comes before and takes at most `PATIENCE`: 8 s in all.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Less free space than this share of the file system is trouble: the store stops admitting at 95 %.
 const FREE_PERCENT: u64 = 5;
@@ -42,10 +46,20 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
     let (node, status) = node(context).await;
     findings.push(node);
-    let (ports, names, line, hub) =
-        tokio::join!(ports(&config, status.as_ref()), names(&config), line(&config, status.as_ref()), hub(&config));
+    let (ports, names, line, hub) = tokio::join!(
+        limited("ports", Some("node"), ports(&config, status.as_ref())),
+        limited("names", Some("line"), names(&config)),
+        limited("line", None, line(&config, status.as_ref())),
+        limited("hub", Some("node"), hub(&config)),
+    );
     findings.extend([ports, disk(&config, status.as_ref()), store(&config, status.as_ref()), packs(&config), names, line, hub]);
     findings
+}
+
+/// A look that takes longer is told as unknown; the others stand.
+async fn limited(check: &'static str, parent: Option<&'static str>, look: impl Future<Output = Finding>) -> Finding {
+    let late = || Finding::new(check, parent, State::Unknown, format!("did not end within {} s", LOOK.as_secs()), "");
+    tokio::time::timeout(LOOK, look).await.unwrap_or_else(|_| late())
 }
 
 fn clock() -> Finding {
@@ -63,10 +77,11 @@ fn clock() -> Finding {
 }
 
 async fn node(context: &Context) -> (Finding, Option<Value>) {
-    let answer = match Local::connect(context).await {
-        Ok(local) => local.with_patience(PATIENCE).get("/api/v1/status").await,
-        Err(failure) => Err(failure),
-    };
+    let answer = async { Local::connect(context).await?.with_patience(PATIENCE).get("/api/v1/status").await };
+    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+        let message = format!("the node gave no answer within {} s", PATIENCE.as_secs());
+        Err(Failure::new("node.no_answer", message, "look at its log, or start it anew"))
+    });
     match answer {
         Ok(status) => {
             let reasons: Vec<&str> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -105,6 +120,12 @@ async fn ports(config: &Config, status: Option<&Value>) -> Finding {
     }
     let mut wanted: Vec<(&str, SocketAddr)> = config.proxy.listen.iter().map(|addr| ("proxy.listen", *addr)).collect();
     wanted.extend(config.web.listen.iter().map(|addr| ("web.listen", *addr)));
+    if config.web.listen.is_empty() {
+        // The node takes 8080 by itself where 80 is not to be had.
+        let eighty = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
+        let free = TcpListener::bind(eighty).await.is_ok();
+        wanted.push(("web.listen", if free { eighty } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)) }));
+    }
     for (key, addr) in &wanted {
         // Bound and let go at once: nobody is kept from anything.
         if let Err(error) = TcpListener::bind(addr).await {
@@ -116,7 +137,7 @@ async fn ports(config: &Config, status: Option<&Value>) -> Finding {
             return Finding::new(NAME.0, NAME.1, State::Failed, format!("{key} {addr}: {error}"), remedy);
         }
     }
-    Finding::fine(NAME.0, NAME.1, format!("{} are free", wanted.len()))
+    Finding::fine(NAME.0, NAME.1, format!("{} can be had", wanted.iter().map(|(_, addr)| addr.to_string()).collect::<Vec<_>>().join(", ")))
 }
 
 fn disk(config: &Config, status: Option<&Value>) -> Finding {
@@ -395,6 +416,21 @@ mod tests {
             let finding = judge_disk(quota, free, total, used);
             assert_eq!(finding.state, wanted, "{finding:?}");
             assert_eq!(finding.remedy.is_empty(), wanted == State::Fine);
+        }
+    }
+
+    #[test]
+    fn a_running_node_tells_of_its_store() {
+        let config = Config::default();
+        let table = [
+            (serde_json::json!({"writable": true, "admitting": true, "damaged": 0}), State::Fine),
+            (serde_json::json!({"writable": true, "admitting": false, "damaged": 0}), State::Attention),
+            (serde_json::json!({"writable": true, "admitting": true, "damaged": 3}), State::Attention),
+            (serde_json::json!({"writable": false, "admitting": false}), State::Failed),
+            (serde_json::json!({}), State::Unknown),
+        ];
+        for (told, wanted) in table {
+            assert_eq!(store(&config, Some(&serde_json::json!({ "store": told }))).state, wanted, "{told}");
         }
     }
 
