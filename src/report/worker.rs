@@ -7,7 +7,7 @@ use crate::report::{Inner, Reporter};
 use std::time::Duration;
 
 /// The link cuts its slices every five minutes.
-const ROUND: Duration = Duration::from_secs(300);
+const ROUND: Duration = Duration::from_mins(5);
 
 /// At least this long between rounds, whatever clocks say.
 const SHORTEST: Duration = Duration::from_secs(1);
