@@ -2,6 +2,9 @@
 //!
 //! Each user of the database has a room below with its own queries and a migration of its own; nobody else writes SQL.
 
+/// What packs wish for, and how far the night has come.
+pub mod frontier;
+
 /// The line over time, and when the node ran.
 pub mod history;
 
