@@ -182,7 +182,7 @@ impl Reporter {
     ) -> anyhow::Result<Reporter> {
         let world = Box::new(world::Node { store, link, upstream, cache, night });
         let reporter = Reporter::over(settings, clock, metrics, state, world).await?;
-        supervise(life, worker::Round(reporter.clone()));
+        supervise(life, worker::Round { reporter: reporter.clone(), life: life.clone() });
         Ok(reporter)
     }
 

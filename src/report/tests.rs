@@ -367,7 +367,7 @@ async fn the_hourly_round_reports_at_its_own_minute() {
     let key = stage.node("state.sqlite").await.status().await.key;
     stage.hub(&key).await;
     let node = stage.node("state.sqlite").await;
-    let mut round = worker::Round(node.clone());
+    let mut round = worker::Round { reporter: node.clone(), life: Life::default() };
     for _ in 0..(3 * 12) {
         use crate::life::{Next, Worker};
         let next = round.work().await.expect("works");
@@ -378,6 +378,9 @@ async fn the_hourly_round_reports_at_its_own_minute() {
     assert_eq!((status.outbox.seq, status.outbox.waiting), (3, 0), "three hours, three reports");
     assert_eq!(stage.at_hub().await, 3);
     assert!(status.next_report.is_some() && status.last_delivered.is_some());
+    // The end comes while nothing is due: one more heartbeat, then it is over.
+    round.life.stop();
+    assert!(matches!(crate::life::Worker::work(&mut round).await, Ok(crate::life::Next::Done | crate::life::Next::Wait(_))));
 }
 
 #[tokio::test]
