@@ -90,13 +90,15 @@ impl History {
     /// # Errors
     /// The database's.
     pub async fn ran(&self, boot: &str, ran: Ran) -> Result<(), Error> {
-        sqlx::query("INSERT INTO uptime (boot, clock_ok, start, seen) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET seen = max(seen, ?4)")
-            .bind(boot)
-            .bind(ran.clock_ok)
-            .bind(ran.start.micros())
-            .bind(ran.seen.micros())
-            .execute(&self.0)
-            .await?;
+        sqlx::query(
+            "INSERT INTO uptime (boot, clock_ok, start, seen) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET seen = max(seen, ?4)",
+        )
+        .bind(boot)
+        .bind(ran.clock_ok)
+        .bind(ran.start.micros())
+        .bind(ran.seen.micros())
+        .execute(&self.0)
+        .await?;
         Ok(())
     }
 
