@@ -69,8 +69,8 @@ impl Default for Settings {
         Settings {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 8090))],
             database: Some(PathBuf::from("/var/lib/bulak-hub/hub.sqlite")),
-            late_after: Duration::from_secs(150 * 60),
-            silent_after: Duration::from_secs(24 * 3_600),
+            late_after: Duration::from_mins(150),
+            silent_after: Duration::from_hours(24),
             nodes: Vec::new(),
         }
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// 1 MiB at 64 kbit/s takes 131 s.
-const BODY_PATIENCE: Duration = Duration::from_secs(180);
+const BODY_PATIENCE: Duration = Duration::from_mins(3);
 
 /// Uploads unpacked and verified at once: each may take 16 MiB and, in the worst case, 0.2 s of a processor.
 const MOST_AT_ONCE: usize = 2;

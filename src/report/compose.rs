@@ -55,7 +55,7 @@ pub struct Payload {
     pub total: Cache,
     /// The store now.
     pub store: Store,
-    /// The night's work since the node's start.
+    /// The night's work.
     pub night: Night,
     /// The node itself.
     pub health: Health,
@@ -131,21 +131,18 @@ pub struct Store {
     pub index: Option<String>,
 }
 
-/// The night's work since the node's start; a figure that the night does not give is absent.
-#[expect(missing_docs, reason = "told by schema::FIELDS, line by line")]
+/// The night's work: how far the packs in force are, all together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Night {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fetched: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unchanged: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
+    /// Wishes that are through, one way or another.
+    pub done: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Wishes still open.
+    pub waiting: u64,
+    /// Bytes over the line since the node's start.
+    pub bytes: u64,
 }
 
 /// The node itself.
@@ -329,7 +326,7 @@ pub(crate) mod tests {
             tally: Tally { by_way: by_way.collect(), collapsed: 4, upstream_bytes: 5 },
             state: link::State::Up,
             stat: Stat { objects: 1, index: "http://secret.example.kz/".into(), ..Stat::default() },
-            night: Night { fetched: Some(1), unchanged: Some(2), failed: Some(3), waiting: Some(4), bytes: Some(5) },
+            night: Night { done: 1, failed: 3, waiting: 4, bytes: 5 },
         }
     }
 

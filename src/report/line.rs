@@ -13,10 +13,10 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Slices are kept this long: the hub asks for no finer detail, and a statement of service covers a month.
-const KEEP_FIVE: Duration = Duration::from_secs(35 * 86_400);
+const KEEP_FIVE: Duration = Duration::from_hours(35 * 24);
 
 /// Hours are kept for a school year and the one before.
-const KEEP_HOURS: Duration = Duration::from_secs(800 * 86_400);
+const KEEP_HOURS: Duration = Duration::from_hours(800 * 24);
 
 /// What is remembered between rounds.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
     // A slice of the time before the clock was set would be misdated.
     let slices: Vec<Slice> = inner.world.slices(since).into_iter().filter(|slice| slice.end > start && slice.start <= now).collect();
     for slice in &slices {
-        history.put(Level::Five.word(), Level::Five.window(slice.start), slice).await?;
+        history.put(Level::Five.word(), slice.start, slice).await?;
     }
     let hour = Level::Hour.window(now);
     if kept.is_none_or(|kept| Level::Hour.window(kept) < hour) {
@@ -187,10 +187,10 @@ pub struct Recent {
 /// The database's.
 pub async fn recent(history: &History, now: Time) -> anyhow::Result<Recent> {
     let this_hour = Level::Hour.window(now);
-    let from = this_hour.minus(Duration::from_secs(23 * 3_600));
+    let from = this_hour.minus(Duration::from_hours(23));
     let mut hours = history.span::<Rollup>(Level::Hour.word(), from, this_hour).await?;
     hours.push(window(history, this_hour, now).await?);
     let day = merge(from, now, &hours);
-    let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_secs(31 * 86_400)), now).await?;
+    let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_hours(31 * 24)), now).await?;
     Ok(Recent { day, hours, days })
 }

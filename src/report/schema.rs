@@ -100,11 +100,10 @@ pub const FIELDS: &[Field] = &[
     field("payload.store.admitting", Holds::Flag, "", "a store that is full"),
     field("payload.store.writable", Holds::Flag, "", "a disk that has gone read-only"),
     field("payload.store.index", Holds::Word(&["ready", "rebuilding", "off"]), "", "health of the store"),
-    field("payload.night.fetched", Holds::Count, "", "the night's work: things fetched since the node's start"),
-    field("payload.night.unchanged", Holds::Count, "", "things that had not changed"),
-    field("payload.night.failed", Holds::Count, "", "things that could not be fetched"),
-    field("payload.night.waiting", Holds::Count, "", "things still to fetch"),
-    field("payload.night.bytes", Holds::Count, "B", "bytes fetched"),
+    field("payload.night.done", Holds::Count, "", "the night's work: wishes that are through"),
+    field("payload.night.failed", Holds::Count, "", "wishes that could not be fetched"),
+    field("payload.night.waiting", Holds::Count, "", "wishes still open"),
+    field("payload.night.bytes", Holds::Count, "B", "what the night took from the line since the node's start"),
     field("payload.health.version", Holds::Version, "", "which program runs"),
     field("payload.health.uptime_seconds", Holds::Count, "s", "restarts"),
     field("payload.health.outbox_records", Holds::Count, "", "reports that wait"),
@@ -133,7 +132,8 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
     match FIELDS.iter().find(|field| matches(field.path, path)) {
         // A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
         None => {
-            found.push(format!("a field outside the list ({})", path.chars().filter(char::is_ascii_lowercase).take(40).collect::<String>()))
+            let name: String = path.chars().filter(char::is_ascii_lowercase).take(40).collect();
+            found.push(format!("a field outside the list ({name})"));
         }
         Some(field) if !may_hold(field.holds, value) => found.push(format!("{} holds something else than it may", field.path)),
         Some(_) => {}

@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use std::time::Duration;
 
 /// One upload in all: 1 MiB at 64 kbit/s takes 131 s.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Longest answer: 4,096 refusals of 200 bytes.
 const MOST_ANSWER: usize = 1 << 20;

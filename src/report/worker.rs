@@ -1,42 +1,57 @@
 //! The hourly round: every five minutes the line's slices are kept; at the node's own minute a record is made and what waits is
 //! sent; after a failure again when the backoff says.
 
-use crate::life::{Next, Worker};
+use crate::life::{Life, Next, Worker};
 use crate::report::compose::next_slot;
 use crate::report::{Inner, Reporter};
 use std::time::Duration;
 
 /// The link cuts its slices every five minutes.
-const ROUND: Duration = Duration::from_secs(300);
+const ROUND: Duration = Duration::from_mins(5);
 
 /// At least this long between rounds, whatever clocks say.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Runs until the node stops.
-pub(crate) struct Round(pub(crate) Reporter);
+pub(crate) struct Round {
+    pub(crate) reporter: Reporter,
+    pub(crate) life: Life,
+}
 
 impl Worker for Round {
     fn name(&self) -> &'static str {
         "report"
     }
 
+    /// An upload to a hub that hangs must not hold up the node's end: cut short, it leaves every record where it was.
     async fn work(&mut self) -> anyhow::Result<Next> {
-        let inner = &*self.0.0;
-        self.0.keep_line().await?;
-        if is_due(inner) {
-            self.0.report_now().await?;
-            schedule(inner);
-            // A fresh record goes at once, unless the hub asked for peace.
-            if inner.memory.lock().tries == 0 {
-                self.0.flush().await?;
+        tokio::select! {
+            next = step(&self.reporter) => next,
+            () = self.life.stopping() => {
+                // The last heartbeat: what comes now is "off", to the second.
+                self.reporter.keep_line().await?;
+                Ok(Next::Done)
             }
         }
-        if may_send(inner) && self.0.0.state.outbox().count().await?.waiting > 0 {
-            self.0.flush().await?;
-        }
-        self.0.refresh_metrics().await?;
-        Ok(Next::Wait(pause(inner)))
     }
+}
+
+async fn step(reporter: &Reporter) -> anyhow::Result<Next> {
+    let inner = &*reporter.0;
+    reporter.keep_line().await?;
+    if is_due(inner) {
+        reporter.report_now().await?;
+        schedule(inner);
+        // A fresh record goes at once, unless the hub asked for peace.
+        if inner.memory.lock().tries == 0 {
+            reporter.flush().await?;
+        }
+    }
+    if may_send(inner) && inner.state.outbox().count().await?.waiting > 0 {
+        reporter.flush().await?;
+    }
+    reporter.refresh_metrics().await?;
+    Ok(Next::Wait(pause(inner)))
 }
 
 fn is_due(inner: &Inner) -> bool {

@@ -5,14 +5,12 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::Cache;
 use crate::link::{Class, Link, Slice};
-use crate::prefetch::Night;
+use crate::prefetch::{self, Night};
 use crate::report::compose::{self, Figures};
 use crate::store::Store;
 use crate::upstream::Upstream;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use serde::Serialize;
-use serde_json::Value;
 
 /// The node as the reporter sees it.
 pub(crate) trait World: Send + Sync + 'static {
@@ -52,26 +50,36 @@ impl World for Node {
     }
 }
 
-/// Whole numbers of the night's status by name; what it does not tell is left out of the record.
-fn night<T: Serialize>(status: &T) -> compose::Night {
-    let value = serde_json::to_value(status).unwrap_or(Value::Null);
-    let number = |name: &str| value.get(name).and_then(Value::as_u64);
-    compose::Night {
-        fetched: number("fetched"),
-        unchanged: number("unchanged"),
-        failed: number("failed"),
-        waiting: number("waiting"),
-        bytes: number("bytes"),
+/// How far the packs are, all together; which packs they are stays here.
+fn night(status: &prefetch::Status) -> compose::Night {
+    let mut sum = compose::Night { bytes: status.transferred_bytes, ..compose::Night::default() };
+    for progress in status.packs.iter().map(|listed| &listed.progress) {
+        sum.done = sum.done.saturating_add(progress.done);
+        sum.failed = sum.failed.saturating_add(progress.errors);
+        sum.waiting = sum.waiting.saturating_add(progress.total.saturating_sub(progress.done));
     }
+    sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn only_whole_numbers_of_known_names_are_taken_from_the_night() {
-        let told = night(&serde_json::json!({"fetched": 3, "bytes": 4096, "failed": "many", "now": "https://e.kz/a"}));
-        assert_eq!(told, compose::Night { fetched: Some(3), bytes: Some(4096), ..compose::Night::default() });
+    fn the_night_is_told_in_sums() {
+        let pack = |done: u64, total: u64, errors: u64| {
+            json!({
+                "id": "phet", "version": "1", "title": {}, "status": "unverified", "licence": "CC-BY", "subject": null, "grades": [],
+                "priority": 1, "origin": "own", "file": "/etc/bulak/packs.d/phet.toml", "seeds_not_fetched": 0, "last_run": null,
+                "progress": {"id": "phet", "state": "running", "done": done, "total": total, "bytes_done": 0, "bytes_total": 0,
+                    "transferred": 0, "errors": errors, "skipped": 0, "current": "https://phet.example.kz/a"},
+            })
+        };
+        let listed = |value| serde_json::from_value(value);
+        let packs = [pack(3, 9, 1), pack(4, 4, 0)].into_iter().map(listed).collect::<Result<_, _>>();
+        let status =
+            prefetch::Status { transferred_bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
+        assert_eq!(night(&status), compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096 });
     }
 }

@@ -88,7 +88,7 @@ impl Outbox {
         let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
         let (epoch, seq): (i64, i64) = sqlx::query_as(
             "INSERT INTO outbox_mark (one, epoch, seq, ended) VALUES (1, ?1, 1, ?2)
-             ON CONFLICT DO UPDATE SET seq = seq + 1, ended = max(ended, ?2) RETURNING epoch, seq",
+             ON CONFLICT DO UPDATE SET seq = seq + 1, ended = ?2 RETURNING epoch, seq",
         )
         .bind(epoch)
         .bind(ended.micros())
@@ -210,7 +210,7 @@ impl Outbox {
         Ok(rows.into_iter().map(|(epoch, seq, why)| Parked { epoch, seq, why }).collect())
     }
 
-    /// Until when the newest record reaches; proof that it is at least then.
+    /// Until when the newest record reaches.
     ///
     /// # Errors
     /// The database's.
