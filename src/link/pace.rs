@@ -85,6 +85,7 @@ mod tests {
                 for round in 0..3 {
                     pace.take(1_000).await;
                     order.lock().push((round, name));
+                    tokio::task::yield_now().await;
                 }
             }
         });

@@ -221,6 +221,12 @@ impl<K: Kinds> Pool<K> {
         });
     }
 
+    /// Idle connections to an origin.
+    #[cfg(test)]
+    pub(super) fn idle(&self, key: &Arc<str>) -> usize {
+        self.0.origins.lock().get(key).map_or(0, |origin| origin.idle.len())
+    }
+
     /// The node stops: idle connections close, those at work close when they are done.
     pub(super) fn close(&self) {
         for origin in self.0.origins.lock().values_mut() {
