@@ -158,6 +158,9 @@ const SWEEP: Duration = Duration::from_secs(15);
 /// A parent proxy carries everything that is plain http: as many connections to it as this many origins' worth.
 const PARENT_SHARE: usize = 4;
 
+/// After this long a person wonders, and so do we: five round trips of a satellite line.
+const LONG: Duration = Duration::from_secs(3);
+
 type Place = Slot<Hyper>;
 
 /// A connection to send on, and the place that it takes.
@@ -206,7 +209,10 @@ impl Upstream {
             let (ready, reused) = self.ready(&key, target, class).await?;
             let spare = outgoing.copy_body();
             let start = self.0.clock.steady();
-            match self.exchange(ready, target, &mut outgoing, &meter, &progress).await {
+            let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress);
+            // A connection that was good before the line went says nothing when it is gone.
+            let answer = if reused { self.watched(target.host(), false, exchange).await } else { exchange.await };
+            match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
                     self.0.link.observe(Sample::FirstByte { host: target.host().into(), took: waited });
@@ -223,7 +229,7 @@ impl Upstream {
                         return Err(self.settled(error).await);
                     }
                     outgoing.body = body.unwrap_or_default();
-                    self.0.pool.distrust(&key);
+                    self.0.pool.distrust(&key.text);
                     earlier += 1;
                 }
             }
@@ -236,7 +242,7 @@ impl Upstream {
     /// See [`Error`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
         let host = host.to_ascii_lowercase();
-        match self.0.dial.stream(&host, port).await {
+        match self.watched(&host, true, self.0.dial.stream(&host, port)).await {
             Ok(stream) => Ok(stream),
             Err(error) => Err(self.settled(error).await),
         }
@@ -254,12 +260,15 @@ impl Upstream {
             }
             pool.close();
         });
-        let (dial, link) = (self.0.dial.clone(), self.0.link.clone());
+        let (dial, link, pool) = (self.0.dial.clone(), self.0.link.clone(), self.0.pool.clone());
         self.0.life.spawn_until_stop(async move {
             loop {
                 link.changed().await;
-                if link.state() == State::Up {
-                    dial.line_is_back();
+                match link.state() {
+                    State::Up => dial.line_is_back(),
+                    // Nothing will come over what is open; a request on it would only wait.
+                    State::Down => pool.distrust_all(),
+                    State::Unknown | State::Slow => {}
                 }
             }
         });
@@ -270,7 +279,7 @@ impl Upstream {
         match self.0.pool.checkout(key, class).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.open(key, target, &mut slot).await {
+            Lease::Open(mut slot) => match self.watched(target.host(), true, self.open(key, target, &mut slot)).await {
                 Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
                 Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
                 Err(error) => {
@@ -361,6 +370,25 @@ impl Upstream {
             hold,
         };
         Response::from_parts(parts, Body::stream(body))
+    }
+
+    /// Work that takes long makes the line suspect, and ends when the line turns out to be down, long before its own deadline.
+    /// `already`: it ends as well when that was known before.
+    async fn watched<T, E: From<Error>>(&self, host: &str, already: bool, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let link = &self.0.link;
+        let was_down = link.state() == State::Down;
+        let down = async {
+            tokio::time::sleep(LONG).await;
+            link.suspect();
+            while link.state() != State::Down || (was_down && !already) {
+                link.changed().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = down => Err(Error::Unavailable(host.to_owned(), String::from("the line is down")).into()),
+        }
     }
 
     /// When the line may be to blame, waits until it is known, so that the caller can act on its state.

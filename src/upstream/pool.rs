@@ -203,12 +203,20 @@ impl<K: Kinds> Pool<K> {
     }
 
     /// Everything idle at this origin is suspect: let it go.
-    pub(super) fn distrust(&self, key: &Key) {
-        self.0.change(&key.text, |origin| {
+    pub(super) fn distrust(&self, key: &Arc<str>) {
+        self.0.change(key, |origin| {
             origin.open -= origin.idle.len();
             origin.idle.clear();
             origin.shared = None;
         });
+    }
+
+    /// Everything idle anywhere is suspect.
+    pub(super) fn distrust_all(&self) {
+        let keys: Vec<Arc<str>> = self.0.origins.lock().keys().cloned().collect();
+        for key in keys {
+            self.distrust(&key);
+        }
     }
 
     /// Lets go of what is closed or old, and of origins without anything. Called now and then.

@@ -144,6 +144,9 @@ fn read_name(packet: &[u8]) -> (String, usize) {
         name.push('.');
         at += length + 1;
     }
+    if name.is_empty() {
+        name.push('.');
+    }
     (name, at + 1)
 }
 
