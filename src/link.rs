@@ -270,11 +270,24 @@ impl Link {
         }
     }
 
-    /// Resolves when the verdict changes. May be dropped at any await.
+    /// Resolves when the verdict next changes, seen from the call on. A loop that also reads [`Link::state`] wants [`Link::watch`], which
+    /// misses nothing in between. May be dropped at any await.
     pub async fn changed(&self) {
-        let mut changed = self.0.changed.subscribe();
+        let mut changed = self.watch();
         // The sender lives in `self`, so this cannot fail while we wait.
         if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The verdict as a channel: every change after this call is seen.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.changed.subscribe()
+    }
+
+    /// Resolves when the verdict is `state`, at once if it is already. May be dropped at any await.
+    pub async fn becomes(&self, state: State) {
+        if self.watch().wait_for(|now| *now == state).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -160,6 +160,8 @@ const PARENT_SHARE: usize = 4;
 
 /// After this long a person wonders, and so do we: five round trips of a satellite line.
 const LONG: Duration = Duration::from_secs(3);
+/// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
+const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
 
 type Place = Slot<Hyper>;
 
@@ -211,7 +213,7 @@ impl Upstream {
             let start = self.0.clock.steady();
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress);
             // A connection that was good before the line went says nothing when it is gone.
-            let answer = if reused { self.watched(target.host(), false, exchange).await } else { exchange.await };
+            let answer = if reused { self.watched(target.host(), target.port(), false, exchange).await } else { exchange.await };
             match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
@@ -242,7 +244,7 @@ impl Upstream {
     /// See [`Error`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
         let host = host.to_ascii_lowercase();
-        match self.watched(&host, true, self.0.dial.stream(&host, port)).await {
+        match self.watched(&host, port, true, self.0.dial.stream(&host, port)).await {
             Ok(stream) => Ok(stream),
             Err(error) => Err(self.settled(error).await),
         }
@@ -260,11 +262,11 @@ impl Upstream {
             }
             pool.close();
         });
-        let (dial, link, pool) = (self.0.dial.clone(), self.0.link.clone(), self.0.pool.clone());
+        let (dial, pool, mut changes) = (self.0.dial.clone(), self.0.pool.clone(), self.0.link.watch());
         self.0.life.spawn_until_stop(async move {
-            loop {
-                link.changed().await;
-                match link.state() {
+            while changes.changed().await.is_ok() {
+                let state = *changes.borrow_and_update();
+                match state {
                     State::Up => dial.line_is_back(),
                     // Nothing will come over what is open; a request on it would only wait.
                     State::Down => pool.distrust_all(),
@@ -279,7 +281,7 @@ impl Upstream {
         match self.0.pool.checkout(key, class).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.watched(target.host(), true, self.open(key, target, &mut slot)).await {
+            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, &mut slot)).await {
                 Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
                 Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
                 Err(error) => {
@@ -352,7 +354,14 @@ impl Upstream {
         });
     }
 
-    fn incoming(&self, response: Response<Incoming>, host: &str, outgoing: &Outgoing, meter: &Meter, hold: Option<Place>) -> Response<Body> {
+    fn incoming(
+        &self,
+        response: Response<Incoming>,
+        host: &str,
+        outgoing: &Outgoing,
+        meter: &Meter,
+        hold: Option<Place>,
+    ) -> Response<Body> {
         let promised = exchange::promised(&outgoing.method, &response);
         let (parts, inner) = response.into_parts();
         if http_body::Body::is_end_stream(&inner) && promised.unwrap_or(0) == 0 {
@@ -372,22 +381,32 @@ impl Upstream {
         Response::from_parts(parts, Body::stream(body))
     }
 
-    /// Work that takes long makes the line suspect, and ends when the line turns out to be down, long before its own deadline.
-    /// `already`: it ends as well when that was known before.
-    async fn watched<T, E: From<Error>>(&self, host: &str, already: bool, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Work that takes long makes the line suspect, and ends when the line turns out to be down, long before its own deadline; the host
+    /// is then remembered as silent until the line is back. `already`: it ends as well when the line was down before.
+    async fn watched<T, E: From<Error>>(
+        &self,
+        host: &str,
+        port: u16,
+        already: bool,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let link = &self.0.link;
         let was_down = link.state() == State::Down;
         let down = async {
-            tokio::time::sleep(LONG).await;
-            link.suspect();
-            while link.state() != State::Down || (was_down && !already) {
-                link.changed().await;
+            if was_down && !already {
+                std::future::pending::<()>().await;
             }
+            tokio::time::sleep(if was_down { LONG_WHILE_DOWN } else { LONG }).await;
+            link.suspect();
+            link.becomes(State::Down).await;
         };
         tokio::select! {
             biased;
             done = work => done,
-            () = down => Err(Error::Unavailable(host.to_owned(), String::from("the line is down")).into()),
+            () = down => {
+                self.0.dial.shut(host, port);
+                Err(Error::Unavailable(host.to_owned(), String::from("the line is down")).into())
+            }
         }
     }
 

@@ -90,6 +90,12 @@ impl Dial {
         self.0.names.line_is_back();
     }
 
+    /// The line is down: this host need not be waited for until it is back.
+    pub(super) fn shut(&self, host: &str, port: u16) {
+        let place = self.parent().map_or_else(|| format!("{host}:{port}"), |parent| format!("{}:{}", parent.host(), parent.port()));
+        self.0.health.lock().failed(&place, "the line is down", self.0.clock.steady());
+    }
+
     /// A byte stream to `host:port`, by way of the parent where there is one.
     pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
         let Some(parent) = self.parent() else { return self.tcp(host, port, false).await };
@@ -112,7 +118,7 @@ impl Dial {
 
     /// TLS over `stream`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
     pub(super) async fn tls(&self, stream: TcpStream, host: &str, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let bare = host.trim_start_matches('[').trim_end_matches([']', '.']).to_owned();
         let name = rustls::pki_types::ServerName::try_from(bare)
             .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
         let config = if h1_only { &self.0.trust.h1 } else { &self.0.trust.any };
@@ -264,7 +270,8 @@ async fn ask_parent(mut stream: TcpStream, host: &str, port: u16) -> Result<TcpS
             break;
         }
     }
-    let status = head.get(..12).and_then(|start| std::str::from_utf8(start).ok()).and_then(|start| start.strip_prefix("HTTP/1.")?.get(2..5));
+    let status =
+        head.get(..12).and_then(|start| std::str::from_utf8(start).ok()).and_then(|start| start.strip_prefix("HTTP/1.")?.get(2..5));
     match status {
         Some(code) if code.starts_with('2') => Ok(stream),
         Some(code) => Err(Error::Unavailable(host.to_owned(), format!("the parent proxy answered {code}"))),

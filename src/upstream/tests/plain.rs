@@ -169,7 +169,12 @@ async fn an_upgrade_becomes_a_byte_stream() {
 #[tokio::test]
 async fn a_parent_gets_whole_urls_and_connects() {
     let parent_life = Life::default();
-    let parent = origin(&parent_life, |connection, _| if connection == 0 { Some(hello()) } else { Some(b"HTTP/1.1 200 Established\r\n\r\nfrom afar".to_vec()) }).await;
+    let parent =
+        origin(
+            &parent_life,
+            |connection, _| if connection == 0 { Some(hello()) } else { Some(b"HTTP/1.1 200 Established\r\n\r\nfrom afar".to_vec()) },
+        )
+        .await;
     let node = node(Settings { parent: Some(parent.url("/")), allow_private: Vec::new(), ..settings() });
     // The name needs no resolving here.
     let sent = node.upstream.send(&target("http://far.kz/x?y"), get(), Class::Interactive).await.unwrap();

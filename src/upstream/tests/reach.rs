@@ -162,7 +162,38 @@ async fn a_host_that_is_gone_takes_the_line_down_and_back_up() {
     }
     let listener = TcpListener::bind(origin.addr).await.unwrap();
     drop(listener.accept().await.unwrap());
-    while node.link.state() != State::Up {
-        tokio::task::yield_now().await;
-    }
+    node.link.becomes(State::Up).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_ends_when_the_line_turns_out_to_be_down() {
+    // A listener whose queue is full drops what else comes, as a dead line would. Time is paused: nothing but deadlines happens.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(addr).unwrap();
+    let node = node(settings());
+    node.link.observe(Sample::Connected { host: "a.kz".into(), addr, took: Duration::from_millis(1) });
+    let failed = node.upstream.connect("127.0.0.1", addr.port()).await.unwrap_err();
+    assert_eq!(failed.to_string(), "127.0.0.1 cannot be reached (the line is down)");
+    assert_eq!(node.link.state(), State::Down);
+    let start = tokio::time::Instant::now();
+    let failed = node.upstream.connect("127.0.0.1", addr.port()).await.unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(..)) && start.elapsed() == Duration::ZERO, "{failed}, from memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_hangs_is_remembered() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(addr).unwrap();
+    let node = node(settings());
+    let url = target(&format!("http://{addr}/"));
+    let failed = node.upstream.send(&url, get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "connection_timeout", "{failed}");
+    let failed = node.upstream.send(&url, get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "destination_unavailable", "{failed}");
 }

@@ -26,6 +26,18 @@ fn authority(folder: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// A list (`crl.pem`) in which the leaf is revoked.
+fn revoke(folder: &Path) {
+    let script = "set -e
+        touch index; echo 01 > number
+        printf '[ca]\ndefault_ca=x\n[x]\ndatabase=index\ncrlnumber=number\ndefault_md=sha256\ndefault_crl_days=30\n' > conf
+        openssl ca -config conf -cert ca.pem -keyfile ca.key -revoke leaf.pem
+        openssl ca -config conf -cert ca.pem -keyfile ca.key -gencrl -out crl.pem
+        openssl crl -in crl.pem -outform DER -out crl.der";
+    let made = Command::new("sh").arg("-c").arg(script).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
 struct Secure {
     addr: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -63,7 +75,8 @@ async fn secure(life: &Life, folder: &Path, protocols: &[&str]) -> Secure {
                     Ok::<_, hyper::Error>(Response::new(http_body_util::Full::new(bytes::Bytes::from(said))))
                 });
                 if h2 {
-                    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer);
+                    let served =
+                        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer);
                     let mut served = std::pin::pin!(served);
                     tokio::select! {
                         _ = served.as_mut() => return,
@@ -144,6 +157,13 @@ async fn certificates_that_do_not_fit_are_named_as_such() {
     let node = node(trusting.clone());
     let failed = node.upstream.send(&target("https://c.kz/"), get(), Class::Interactive).await.unwrap_err();
     assert_eq!(failed.proxy_status(), "tls_certificate_error", "{failed}");
+    revoke(folder.path());
+    for list in ["crl.pem", "crl.der"] {
+        let wary = kit::node(Settings { crls: vec![folder.path().join(list)], ..trusting.clone() });
+        let failed = wary.upstream.send(&target("https://a.kz/"), get(), Class::Interactive).await.unwrap_err();
+        assert_eq!(failed.proxy_status(), "tls_certificate_error", "{failed}");
+        assert!(failed.to_string().contains("Revoked"), "{failed}");
+    }
     let stranger = kit::node(Settings { extra_roots: Vec::new(), ..trusting });
     let failed = stranger.upstream.send(&target("https://a.kz/"), get(), Class::Interactive).await.unwrap_err();
     assert_eq!(failed.proxy_status(), "tls_certificate_error", "{failed}");
