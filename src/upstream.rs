@@ -112,8 +112,8 @@ impl Default for Settings {
             // A satellite's SYN lost twice (1 s, 3 s, 7 s) still gets through.
             connect_timeout: Duration::from_secs(10),
             // What browsers and other proxies wait for a slow page.
-            first_byte_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
+            first_byte_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
             // Below the 100 s of common load balancers, so that we close first.
             pool_idle: Duration::from_secs(90),
             // Six, as a browser alone would use, starves a class: thirty devices in one long-polling lesson hold a connection each.

@@ -26,7 +26,7 @@ pub(super) async fn run(link: Link) {
             (State::Down, _) => DOWN_EVERY,
             (_, false) => CHECK_EVERY,
             // Nothing to do until somebody fails.
-            (_, true) => Duration::from_secs(3600),
+            (_, true) => Duration::from_hours(1),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

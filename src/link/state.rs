@@ -22,7 +22,7 @@ pub const ROUNDS: u32 = 2;
 /// How long a line must look slow before it is called so, and fine before it is no longer: pages must not flap.
 pub const SLOW_AFTER: Duration = Duration::from_secs(30);
 /// See [`SLOW_AFTER`].
-pub const FINE_AFTER: Duration = Duration::from_secs(60);
+pub const FINE_AFTER: Duration = Duration::from_mins(1);
 /// Down with nothing to probe turns into unknown after this long, so that somebody tries again.
 pub const DOUBT_AFTER: Duration = Duration::from_secs(10);
 /// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].

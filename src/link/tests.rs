@@ -10,7 +10,7 @@ fn link(check: Vec<String>, life: &Life, metrics: &Metrics) -> Link {
 
 async fn until(link: &Link, wanted: State) {
     // Far above what it takes; only a hang is a failure.
-    tokio::time::timeout(Duration::from_secs(60), link.becomes(wanted)).await.expect("the verdict never came");
+    tokio::time::timeout(Duration::from_mins(1), link.becomes(wanted)).await.expect("the verdict never came");
 }
 
 fn connected(addr: SocketAddr) -> Sample {

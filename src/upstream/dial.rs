@@ -220,7 +220,7 @@ impl Dial {
 /// Small requests go out at once; a peer that vanished is noticed within two minutes.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15)).with_retries(4);
     socket2::SockRef::from(stream).set_tcp_keepalive(&alive)
 }
 

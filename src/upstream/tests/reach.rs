@@ -128,7 +128,7 @@ async fn an_old_answer_serves_when_the_resolver_falls_silent() {
     let upstream = Upstream::new(settings, clock.clone(), link, &life, &metrics).unwrap();
     upstream.connect("a.kz", port).await.unwrap();
     silent.store(true, std::sync::atomic::Ordering::Relaxed);
-    clock.advance(Duration::from_secs(3600));
+    clock.advance(Duration::from_hours(1));
     upstream.connect("a.kz", port).await.unwrap();
     upstream.connect("a.kz", port).await.unwrap();
     life.stop();
