@@ -180,3 +180,32 @@ async fn certificates_that_do_not_fit_are_named_as_such() {
     assert_eq!(failed.proxy_status(), "tls_protocol_error", "{failed}");
     life.stop();
 }
+
+#[tokio::test]
+async fn https_goes_through_a_parent_unopened() {
+    let (folder, life) = (tempfile::tempdir().unwrap(), Life::default());
+    authority(folder.path());
+    let origin = secure(&life, folder.path(), &["h2"]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let parent = Some(target(&format!("http://{}", listener.local_addr().unwrap())));
+    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (heads, addr) = (asked.clone(), origin.addr);
+    life.spawn_until_stop(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let head = read_head(&mut near).await;
+            heads.lock().extend(head);
+            let mut far = tokio::net::TcpStream::connect(addr).await.unwrap();
+            near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            // Either side may be the first to leave.
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    });
+    let node = node(Settings { parent, ..trusting(folder.path(), &origin) });
+    for _ in 0..2 {
+        let sent = node.upstream.send(&target("https://a.kz/x"), get(), Class::Interactive).await.unwrap();
+        assert_eq!(sent.proto, "h2");
+        assert_eq!(text(sent).await.unwrap(), "HTTP/2.0 /x Some(\"a.kz\")");
+    }
+    assert_eq!(*asked.lock(), ["CONNECT a.kz:443 HTTP/1.1\r\nHost: a.kz:443\r\n\r\n"]);
+    life.stop();
+}
