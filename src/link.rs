@@ -175,7 +175,7 @@ struct Mind {
     estimate: Estimate,
     slices: Slices,
     /// Hosts that answered lately, newest last: what can be tried while the line is down.
-    answered: VecDeque<SocketAddr>,
+    answered: VecDeque<(Box<str>, SocketAddr)>,
     since: Time,
     /// Failures since the last success.
     suspicion: u32,
@@ -258,8 +258,8 @@ impl Link {
                 mind.estimate.first_byte(took, now);
                 mind.slices.first_byte(took);
             }
-            Sample::Connected { addr, took, .. } => self.connected(addr, took),
-            Sample::Failed { .. } | Sample::NameFailed { .. } => self.failed(),
+            Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
+            Sample::Failed { host } | Sample::NameFailed { host } => self.failed(&host),
         }
     }
 
@@ -273,11 +273,24 @@ impl Link {
         }
     }
 
-    /// Resolves when the verdict changes. May be dropped at any await.
+    /// Resolves when the verdict next changes, seen from the call on. A loop that also reads [`Link::state`] wants [`Link::watch`], which
+    /// misses nothing in between. May be dropped at any await.
     pub async fn changed(&self) {
-        let mut changed = self.0.changed.subscribe();
+        let mut changed = self.watch();
         // The sender lives in `self`, so this cannot fail while we wait.
         if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The verdict as a channel: every change after this call is seen.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.changed.subscribe()
+    }
+
+    /// Resolves when the verdict is `state`, at once if it is already. May be dropped at any await.
+    pub async fn becomes(&self, state: State) {
+        if self.watch().wait_for(|now| *now == state).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -293,6 +306,14 @@ impl Link {
             let _ = tokio::time::timeout(SETTLE, settled.changed()).await;
         }
         self.state()
+    }
+
+    /// Something takes suspiciously long: looks whether hosts that answered lately still do. Costs a few TCP handshakes at most.
+    pub fn suspect(&self) {
+        let mut mind = self.0.mind.lock();
+        mind.suspicion = mind.suspicion.saturating_add(1);
+        drop(mind);
+        self.0.doubt.notify_one();
     }
 
     /// Figures now.
@@ -321,29 +342,29 @@ impl Link {
         (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
     }
 
-    fn connected(&self, addr: SocketAddr, took: Duration) {
+    fn connected(&self, host: &str, addr: SocketAddr, took: Duration) {
         let now = self.0.clock.steady();
         self.0.gauges.rtt.observe(took.as_secs_f64());
         let mut mind = self.0.mind.lock();
         mind.estimate.connected(took, now);
         mind.slices.connected(took);
         mind.suspicion = 0;
-        mind.answered.retain(|known| *known != addr);
+        mind.answered.retain(|(_, known)| *known != addr);
         while mind.answered.len() >= ANSWERED {
             mind.answered.pop_front();
         }
-        mind.answered.push_back(addr);
-        mind.judge.worked(now);
+        mind.answered.push_back((host.into(), addr));
+        mind.judge.worked(host, now);
         self.publish(&mut mind);
     }
 
-    fn failed(&self) {
+    fn failed(&self, host: &str) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
         mind.estimate.failed(now);
         mind.slices.failed();
         mind.suspicion = mind.suspicion.saturating_add(1);
-        mind.judge.failed(now);
+        mind.judge.failed(host, now);
         self.publish(&mut mind);
         drop(mind);
         self.0.doubt.notify_one();

@@ -112,8 +112,8 @@ impl Default for Settings {
             // A satellite's SYN lost twice (1 s, 3 s, 7 s) still gets through.
             connect_timeout: Duration::from_secs(10),
             // What browsers and other proxies wait for a slow page.
-            first_byte_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
+            first_byte_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
             // Below the 100 s of common load balancers, so that we close first.
             pool_idle: Duration::from_secs(90),
             // Six, as a browser alone would use, starves a class: thirty devices in one long-polling lesson hold a connection each.
@@ -157,6 +157,11 @@ struct Inner {
 const SWEEP: Duration = Duration::from_secs(15);
 /// A parent proxy carries everything that is plain http: as many connections to it as this many origins' worth.
 const PARENT_SHARE: usize = 4;
+
+/// After this long a person wonders, and so do we: five round trips of a satellite line.
+const LONG: Duration = Duration::from_secs(3);
+/// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
+const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
 
 type Place = Slot<Hyper>;
 
@@ -206,7 +211,10 @@ impl Upstream {
             let (ready, reused) = self.ready(&key, target, class).await?;
             let spare = outgoing.copy_body();
             let start = self.0.clock.steady();
-            match self.exchange(ready, target, &mut outgoing, &meter, &progress).await {
+            let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress);
+            // A connection that was good before the line went says nothing when it is gone.
+            let answer = if reused { self.watched(target.host(), target.port(), false, exchange).await } else { exchange.await };
+            match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
                     self.0.link.observe(Sample::FirstByte { host: target.host().into(), took: waited });
@@ -223,7 +231,7 @@ impl Upstream {
                         return Err(self.settled(error).await);
                     }
                     outgoing.body = body.unwrap_or_default();
-                    self.0.pool.distrust(&key);
+                    self.0.pool.distrust(&key.text);
                     earlier += 1;
                 }
             }
@@ -236,7 +244,7 @@ impl Upstream {
     /// See [`Error`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
         let host = host.to_ascii_lowercase();
-        match self.0.dial.stream(&host, port).await {
+        match self.watched(&host, port, true, self.0.dial.stream(&host, port)).await {
             Ok(stream) => Ok(stream),
             Err(error) => Err(self.settled(error).await),
         }
@@ -254,12 +262,15 @@ impl Upstream {
             }
             pool.close();
         });
-        let (dial, link) = (self.0.dial.clone(), self.0.link.clone());
+        let (dial, pool, mut changes) = (self.0.dial.clone(), self.0.pool.clone(), self.0.link.watch());
         self.0.life.spawn_until_stop(async move {
-            loop {
-                link.changed().await;
-                if link.state() == State::Up {
-                    dial.line_is_back();
+            while changes.changed().await.is_ok() {
+                let state = *changes.borrow_and_update();
+                match state {
+                    State::Up => dial.line_is_back(),
+                    // Nothing will come over what is open; a request on it would only wait.
+                    State::Down => pool.distrust_all(),
+                    State::Unknown | State::Slow => {}
                 }
             }
         });
@@ -270,7 +281,7 @@ impl Upstream {
         match self.0.pool.checkout(key, class).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.open(key, target, &mut slot).await {
+            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, &mut slot)).await {
                 Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
                 Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
                 Err(error) => {
@@ -368,6 +379,35 @@ impl Upstream {
             hold,
         };
         Response::from_parts(parts, Body::stream(body))
+    }
+
+    /// Work that takes long makes the line suspect, and ends when the line turns out to be down, long before its own deadline; the host
+    /// is then remembered as silent until the line is back. `already`: it ends as well when the line was down before.
+    async fn watched<T, E: From<Error>>(
+        &self,
+        host: &str,
+        port: u16,
+        already: bool,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let link = &self.0.link;
+        let was_down = link.state() == State::Down;
+        let down = async {
+            if was_down && !already {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(if was_down { LONG_WHILE_DOWN } else { LONG }).await;
+            link.suspect();
+            link.becomes(State::Down).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = down => {
+                self.0.dial.shut(host, port);
+                Err(Error::Unavailable(host.to_owned(), String::from("the line is down")).into())
+            }
+        }
     }
 
     /// When the line may be to blame, waits until it is known, so that the caller can act on its state.

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 /// Fewer bytes than this in a second are keep-alives and handshakes, not a transfer.
 pub const BUSY: u64 = 4096;
 /// Latency and failures look this far back.
-pub const RECENT: Duration = Duration::from_secs(300);
+pub const RECENT: Duration = Duration::from_mins(5);
 /// Rates look this far back.
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// Samples of one kind kept at most; a class makes some hundred connections in five minutes.
 const MOST: usize = 2048;
 /// Latency this many times the usual is slow; below [`SLOW_EXTRA`] more than usual nobody notices.
@@ -90,7 +90,7 @@ impl Estimate {
     /// Whether the last minute looks slow against what is usual: `usual_rtt` in seconds, `usual_rate` in bytes per second.
     #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]
     pub fn looks_slow(&self, usual_rtt: Option<f64>, usual_rate: Option<u64>, now: Instant) -> bool {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let connects = recent(&self.connects, now, minute);
         let late = match (quantile(connects.clone(), 0.5), usual_rtt) {
             (Some(rtt), Some(usual)) if connects.len() >= 3 => rtt > usual * SLOW_TIMES && rtt > usual + SLOW_EXTRA,

@@ -48,7 +48,7 @@ impl Bucket {
         let rate = self.rate?;
         let cost = Duration::from_nanos(u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX));
         // A day is longer than any honest reservation, and keeps the sum inside what an instant can hold.
-        let finish = self.finish.map_or(now, |finish| finish.max(now)) + cost.min(Duration::from_secs(86_400));
+        let finish = self.finish.map_or(now, |finish| finish.max(now)) + cost.min(Duration::from_hours(24));
         self.finish = Some(finish);
         let ready = finish.checked_sub(BURST)?;
         (ready > now).then_some(ready)
@@ -85,6 +85,7 @@ mod tests {
                 for round in 0..3 {
                     pace.take(1_000).await;
                     order.lock().push((round, name));
+                    tokio::task::yield_now().await;
                 }
             }
         });

@@ -14,7 +14,7 @@ const DOWN_EVERY: Duration = Duration::from_secs(2);
 /// A suspicion is looked into at most this often.
 const DOUBT_EVERY: Duration = Duration::from_millis(500);
 /// One try: three times the round trip of a satellite line, less than people wait.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Hosts tried at once in a round of suspicion.
 const AT_ONCE: usize = 3;
 
@@ -26,7 +26,7 @@ pub(super) async fn run(link: Link) {
             (State::Down, _) => DOWN_EVERY,
             (_, false) => CHECK_EVERY,
             // Nothing to do until somebody fails.
-            (_, true) => Duration::from_secs(3600),
+            (_, true) => Duration::from_hours(1),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -57,7 +57,7 @@ async fn check(link: &Link) {
     let answers = futures_util::future::join_all(tries).await;
     let answered = answers.iter().flatten().next().is_some();
     for (addr, took) in answers.into_iter().flatten() {
-        link.connected(addr, took);
+        link.connected(&addr.to_string(), addr, took);
     }
     let now = link.0.clock.steady();
     let mut mind = link.0.mind.lock();
@@ -72,28 +72,33 @@ async fn again(link: &Link, next: &mut usize) {
         return;
     }
     *next = (*next + 1) % known.len();
-    if let Some((addr, took)) = reach(link, known[*next]).await {
-        link.connected(addr, took);
+    let (host, addr) = &known[*next];
+    if let Some((addr, took)) = reach(link, *addr).await {
+        link.connected(host, addr, took);
     }
 }
 
 /// Something failed and nothing has worked since: do those that answered lately still answer? One that does ends the suspicion,
 /// none of them is a failure of its own.
 async fn suspect(link: &Link) {
-    let known: Vec<SocketAddr> = {
+    let known: Vec<(Box<str>, SocketAddr)> = {
         let mind = link.0.mind.lock();
         if mind.suspicion == 0 {
             return;
         }
-        mind.answered.iter().rev().take(AT_ONCE).copied().collect()
+        mind.answered.iter().rev().take(AT_ONCE).cloned().collect()
     };
     if known.is_empty() {
         return;
     }
-    let answers = futures_util::future::join_all(known.into_iter().map(|addr| reach(link, addr))).await;
-    match answers.into_iter().flatten().next() {
-        Some((addr, took)) => link.connected(addr, took),
-        None => link.failed(),
+    let answers = futures_util::future::join_all(known.iter().map(|(_, addr)| reach(link, *addr))).await;
+    let mut worked = known.iter().zip(&answers).filter_map(|((host, _), answer)| answer.map(|answer| (host, answer)));
+    if let Some((host, (addr, took))) = worked.next() {
+        link.connected(host, addr, took);
+        return;
+    }
+    for (host, _) in &known {
+        link.failed(host);
     }
 }
 

@@ -1,7 +1,7 @@
 //! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
 //!
 //! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within [`WINDOW`] failed
-//! and there were at least [`ENOUGH`] attempts, *up* at the first success. With a check list only whole rounds bring the line
+//! and there were at least [`ENOUGH`] attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
 //! down ([`ROUNDS`] in a row without any answer), while any success brings it up.
 //!
 //! # Why a refusal is not always an answer
@@ -22,11 +22,11 @@ pub const ROUNDS: u32 = 2;
 /// How long a line must look slow before it is called so, and fine before it is no longer: pages must not flap.
 pub const SLOW_AFTER: Duration = Duration::from_secs(30);
 /// See [`SLOW_AFTER`].
-pub const FINE_AFTER: Duration = Duration::from_secs(60);
+pub const FINE_AFTER: Duration = Duration::from_mins(1);
 /// Down with nothing to probe turns into unknown after this long, so that somebody tries again.
 pub const DOUBT_AFTER: Duration = Duration::from_secs(10);
 /// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].
-const MOST: usize = 256;
+const MOST: usize = 64;
 
 /// Whether a refused connection from this address proves that the line works.
 pub fn refusal_proves(addr: IpAddr) -> bool {
@@ -44,7 +44,7 @@ pub fn refusal_proves(addr: IpAddr) -> bool {
 pub struct Judge {
     state: State,
     since: Instant,
-    attempts: VecDeque<(Instant, bool)>,
+    attempts: VecDeque<(Instant, Box<str>, bool)>,
     /// Whether rounds decide about *down*.
     checked: bool,
     failed_rounds: u32,
@@ -64,20 +64,22 @@ impl Judge {
         self.state
     }
 
-    /// Something answered.
-    pub fn worked(&mut self, now: Instant) {
-        self.note(now, true);
+    /// `host` answered.
+    pub fn worked(&mut self, host: &str, now: Instant) {
+        self.note(host, now, true);
         self.failed_rounds = 0;
         if matches!(self.state, State::Unknown | State::Down) {
             self.turn(State::Up, now);
         }
     }
 
-    /// Something that should have answered did not.
-    pub fn failed(&mut self, now: Instant) {
-        self.note(now, false);
-        let all = self.attempts.iter().all(|(_, worked)| !worked);
-        if !self.checked && all && self.attempts.len() >= ENOUGH {
+    /// `host` should have answered and did not.
+    pub fn failed(&mut self, host: &str, now: Instant) {
+        self.note(host, now, false);
+        let latest = |host: &str| self.attempts.iter().rev().find(|(_, other, _)| &**other == host).is_some_and(|(_, _, worked)| *worked);
+        let any_works = self.attempts.iter().any(|(_, host, _)| latest(host));
+        let failures = self.attempts.iter().filter(|(_, _, worked)| !worked).count();
+        if !self.checked && !any_works && failures >= ENOUGH {
             self.turn(State::Down, now);
         }
     }
@@ -85,7 +87,7 @@ impl Judge {
     /// A round over the whole check list is over; `answered`: at least one did.
     pub fn round(&mut self, answered: bool, now: Instant) {
         if answered {
-            self.worked(now);
+            self.worked("check", now);
             return;
         }
         self.failed_rounds += 1;
@@ -117,11 +119,12 @@ impl Judge {
         }
     }
 
-    fn note(&mut self, now: Instant, worked: bool) {
-        while self.attempts.front().is_some_and(|(when, _)| now.saturating_duration_since(*when) > WINDOW) || self.attempts.len() >= MOST {
+    fn note(&mut self, host: &str, now: Instant, worked: bool) {
+        let old = |when: Instant| now.saturating_duration_since(when) > WINDOW;
+        while self.attempts.front().is_some_and(|(when, _, _)| old(*when)) || self.attempts.len() >= MOST {
             self.attempts.pop_front();
         }
-        self.attempts.push_back((now, worked));
+        self.attempts.push_back((now, host.into(), worked));
     }
 
     fn turn(&mut self, state: State, now: Instant) {
@@ -145,32 +148,35 @@ mod tests {
     fn two_failures_within_five_seconds_and_nothing_else_mean_down() {
         let (now, second) = (start(), Duration::from_secs(1));
         let mut judge = Judge::new(false, now);
-        judge.failed(now);
+        judge.failed("a", now);
         assert_eq!(judge.state(), State::Unknown, "one failure is one host");
-        judge.failed(now + second * 6);
+        judge.failed("a", now + second * 6);
         assert_eq!(judge.state(), State::Unknown, "too far apart");
-        judge.failed(now + second * 7);
+        judge.failed("a", now + second * 7);
         assert_eq!(judge.state(), State::Down);
-        judge.worked(now + second * 8);
+        judge.worked("b", now + second * 8);
         assert_eq!(judge.state(), State::Up, "up at the first success");
-        judge.failed(now + second * 9);
-        judge.failed(now + second * 10);
+        judge.failed("a", now + second * 9);
+        judge.failed("a", now + second * 10);
         assert_eq!(judge.state(), State::Up, "a success within the window speaks against it");
-        judge.failed(now + second * 14);
+        judge.failed("a", now + second * 14);
         assert_eq!(judge.state(), State::Down, "the success is too old now");
+        judge.worked("a", now + second * 15);
+        judge.failed("a", now + second * 16);
+        assert_eq!(judge.state(), State::Down, "the one host that worked does not any more");
     }
 
     #[test]
     fn down_without_anything_to_probe_becomes_doubt() {
         let now = start();
         let mut judge = Judge::new(false, now);
-        judge.failed(now);
-        judge.failed(now);
+        judge.failed("a", now);
+        judge.failed("a", now);
         judge.tick(false, true, now + DOUBT_AFTER * 2);
         assert_eq!(judge.state(), State::Down);
         judge.tick(false, false, now + DOUBT_AFTER * 2);
         assert_eq!(judge.state(), State::Unknown);
-        judge.failed(now + DOUBT_AFTER * 2);
+        judge.failed("a", now + DOUBT_AFTER * 2);
         assert_eq!(judge.state(), State::Unknown, "old failures are forgotten with the verdict");
     }
 
@@ -180,14 +186,14 @@ mod tests {
         let mut judge = Judge::new(true, now);
         judge.round(true, now);
         for _ in 0..10 {
-            judge.failed(now);
+            judge.failed("a", now);
         }
         assert_eq!(judge.state(), State::Up);
         judge.round(false, now);
         assert_eq!(judge.state(), State::Up);
         judge.round(false, now);
         assert_eq!(judge.state(), State::Down);
-        judge.worked(now);
+        judge.worked("b", now);
         judge.round(false, now);
         assert_eq!(judge.state(), State::Up, "a success starts the count again");
     }
@@ -196,7 +202,7 @@ mod tests {
     fn slow_needs_to_last_and_so_does_fine() {
         let (mut now, second) = (start(), Duration::from_secs(1));
         let mut judge = Judge::new(false, now);
-        judge.worked(now);
+        judge.worked("b", now);
         let mut seen = Vec::new();
         for step in 0..200_u32 {
             // A spell of 20 s that must not count, then 60 s that must.

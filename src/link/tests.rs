@@ -9,13 +9,8 @@ fn link(check: Vec<String>, life: &Life, metrics: &Metrics) -> Link {
 }
 
 async fn until(link: &Link, wanted: State) {
-    let waiting = async {
-        while link.state() != wanted {
-            link.changed().await;
-        }
-    };
     // Far above what it takes; only a hang is a failure.
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the verdict never came");
+    tokio::time::timeout(Duration::from_mins(1), link.becomes(wanted)).await.expect("the verdict never came");
 }
 
 fn connected(addr: SocketAddr) -> Sample {

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 pub(super) type Addrs = Arc<[IpAddr]>;
 
 /// An answer lives this long at least (a TTL of 0 would ask for every image of a page) and at most.
-const LIFE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(86_400));
+const LIFE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(24));
 /// A denial likewise; RFC 2308 section 5 allows up to 3 h, but teachers retry.
-const DENIAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+const DENIAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long after its end an answer may still be used (RFC 8767 section 5 suggests 1 to 3 days; a weekend without power is longer).
-const STALE: Duration = Duration::from_secs(7 * 86_400);
+const STALE: Duration = Duration::from_hours(7 * 24);
 /// A name that nobody answered for is not waited for again for this long; doubles up to [`SILENT_MOST`].
 const SILENT: Duration = Duration::from_secs(30);
 /// See [`SILENT`].
-const SILENT_MOST: Duration = Duration::from_secs(300);
+const SILENT_MOST: Duration = Duration::from_mins(5);
 /// Names remembered; a school meets some thousand a day.
 const NAMES: usize = 8192;
 

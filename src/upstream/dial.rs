@@ -5,8 +5,9 @@
 //! are judged. The parent itself is configured, hence trusted: it may have a private address, but never one of our listeners.
 
 use crate::base::clock::Clock;
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::life::Life;
+use crate::link::state::refusal_proves;
 use crate::link::{Link, Sample};
 use crate::tls::trust::Trust;
 use crate::upstream::guard::Guard;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -48,6 +50,8 @@ struct Inner {
     parent: Option<Target>,
     hosts: BTreeMap<String, (IpAddr, Option<u16>)>,
     health: Mutex<Health>,
+    /// The family that won last where both were to be had: a broken one costs its 250 ms once, not with every connection.
+    prefer_v6: AtomicBool,
     trust: Trust,
     connect_wait: Duration,
     clock: Clock,
@@ -59,6 +63,9 @@ impl Dial {
     /// Reads roots and overrides.
     pub(super) fn new(settings: &Settings, names: Names, clock: Clock, link: Link, life: Life) -> anyhow::Result<Dial> {
         let everything = ["0.0.0.0/0", "[::]/0"].iter().filter_map(|net| net.parse().ok()).collect();
+        if let Some(parent) = settings.parent.as_ref().filter(|parent| parent.scheme() != Scheme::Http) {
+            anyhow::bail!("upstream.parent \"{parent}\" is reached over http alone; write it like \"http://{}\"", parent.authority());
+        }
         let mut hosts = BTreeMap::new();
         for (name, value) in &settings.hosts {
             let place = read_place(value).ok_or_else(|| anyhow::anyhow!("upstream.hosts {name:?} = {value:?} is no \"ip[:port]\""))?;
@@ -71,6 +78,7 @@ impl Dial {
             parent: settings.parent.clone(),
             hosts,
             health: Mutex::default(),
+            prefer_v6: AtomicBool::new(true),
             trust: Trust::load(&settings.extra_roots, &settings.crls, &clock)?,
             connect_wait: settings.connect_timeout,
             clock,
@@ -88,6 +96,12 @@ impl Dial {
     pub(super) fn line_is_back(&self) {
         self.0.health.lock().clear();
         self.0.names.line_is_back();
+    }
+
+    /// The line is down: this host need not be waited for until it is back.
+    pub(super) fn shut(&self, host: &str, port: u16) {
+        let place = self.parent().map_or_else(|| format!("{host}:{port}"), |parent| format!("{}:{}", parent.host(), parent.port()));
+        self.0.health.lock().failed(&place, "the line is down", self.0.clock.steady());
     }
 
     /// A byte stream to `host:port`, by way of the parent where there is one.
@@ -112,7 +126,7 @@ impl Dial {
 
     /// TLS over `stream`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
     pub(super) async fn tls(&self, stream: TcpStream, host: &str, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let bare = host.trim_start_matches('[').trim_end_matches([']', '.']).to_owned();
         let name = rustls::pki_types::ServerName::try_from(bare)
             .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
         let config = if h1_only { &self.0.trust.h1 } else { &self.0.trust.any };
@@ -153,9 +167,12 @@ impl Dial {
         }
         let wait = self.0.connect_wait;
         let attempt = |ip| self.attempt(host, SocketAddr::new(ip, port_there), is_parent);
-        let raced = tokio::time::timeout(wait, race(&interleave(&reachable), attempt)).await;
+        let raced = tokio::time::timeout(wait, race(&interleave(&reachable, self.0.prefer_v6.load(Ordering::Relaxed)), attempt)).await;
         let error = match raced {
             Ok(Ok((stream, addr, took))) => {
+                if reachable.iter().any(|other| other.is_ipv4() != addr.is_ipv4()) {
+                    self.0.prefer_v6.store(addr.is_ipv6(), Ordering::Relaxed);
+                }
                 self.0.health.lock().worked(&format!("{host}:{port}"));
                 self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
                 return Ok(stream);
@@ -172,8 +189,14 @@ impl Dial {
     async fn attempt(&self, host: &str, addr: SocketAddr, is_parent: bool) -> Result<(TcpStream, SocketAddr, Duration), Error> {
         self.judge(addr, is_parent)?;
         let start = self.0.clock.steady();
-        let stream = TcpStream::connect(addr).await.map_err(|error| Error::from_connect(host, &error))?;
+        let connected = TcpStream::connect(addr).await;
         let took = self.0.clock.steady().saturating_duration_since(start);
+        let refused = connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused && refusal_proves(addr.ip()) {
+            // A no from afar came over the line and back.
+            self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
+        }
+        let stream = connected.map_err(|error| Error::from_connect(host, &error))?;
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "socket options");
         }
@@ -183,7 +206,7 @@ impl Dial {
     /// What a failed connection says about the host and the line.
     fn blame(&self, host: &str, port: u16, addrs: &[IpAddr], error: &Error) {
         match error {
-            Error::Refused(_) if addrs.iter().any(|ip| crate::link::state::refusal_proves(*ip)) => {}
+            Error::Refused(_) if addrs.iter().any(|ip| refusal_proves(*ip)) => {}
             Error::Refused(_) => self.0.link.observe(Sample::Failed { host: host.into() }),
             Error::ConnectTimeout(..) | Error::Unavailable(..) => {
                 self.0.link.observe(Sample::Failed { host: host.into() });
@@ -214,7 +237,7 @@ impl Dial {
 /// Small requests go out at once; a peer that vanished is noticed within two minutes.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15)).with_retries(4);
     socket2::SockRef::from(stream).set_tcp_keepalive(&alive)
 }
 

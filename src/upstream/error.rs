@@ -116,8 +116,8 @@ impl Error {
         let mut source = std::error::Error::source(error);
         while let Some(inner) = source {
             if let Some(error) = inner.downcast_ref::<io::Error>() {
-                return match error.get_ref().map(|inner| inner.is::<rustls::Error>()) {
-                    Some(true) => Error::from_tls(host, error),
+                return match error.get_ref() {
+                    Some(inner) if inner.is::<rustls::Error>() => Error::from_tls(host, error),
                     // Our own wire filter and decoders complain this way.
                     _ if error.kind() == io::ErrorKind::InvalidData => Error::Protocol(host.to_owned(), error.to_string()),
                     _ => Error::Incomplete(host.to_owned()),

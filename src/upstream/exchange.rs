@@ -174,6 +174,12 @@ pub(super) struct Failed {
     pub(super) unsent: Option<Body>,
 }
 
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed { error, unsent: None }
+    }
+}
+
 /// Waits for the head, as long as something moves: `wait` counts from the last piece of the request's body or interim answer.
 pub(super) async fn head(
     answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,

@@ -135,24 +135,24 @@ fn inner(addr: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match parts {
-        // ::ffff:a.b.c.d mapped, ::ffff:0:a.b.c.d translated (RFC 2765).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => four(high, low),
+        // In this order: ::ffff:a.b.c.d mapped; ::ffff:0:a.b.c.d translated (RFC 2765); 64:ff9b::/96 and 64:ff9b:1::/48 NAT64 (RFC 6052,
+        // RFC 8215, the latter with /96 inside); 2002::/16 6to4; ISATAP (RFC 5214), by the address it leads to.
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => four(high, low),
         // ::a.b.c.d compatible, but not :: and ::1 themselves.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => four(high, low),
-        // 64:ff9b::/96 and 64:ff9b:1::/48 NAT64 (RFC 6052, RFC 8215; the latter with /96 inside).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => four(high, low),
-        // 2002::/16 6to4.
-        [0x2002, high, low, ..] => four(high, low),
         // 2001::/32 Teredo: the client's address, inverted.
         [0x2001, 0, _, _, _, _, high, low] => four(!high, !low),
-        // ISATAP (RFC 5214): any prefix with ::0:5efe:a.b.c.d, judged by the address it leads to.
-        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => four(high, low),
         _ => addr,
     }
 }
 
 const V4: &[(Ipv4Addr, u8)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
+    (Ipv4Addr::UNSPECIFIED, 8),           // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // RFC 1918
     (Ipv4Addr::new(100, 64, 0, 0), 10),   // CGNAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Shut for this long after a first failure; doubles up to [`MOST`].
 const FIRST: Duration = Duration::from_secs(5);
 /// A host that is back is noticed by a probe long before.
-const MOST: Duration = Duration::from_secs(60);
+const MOST: Duration = Duration::from_mins(1);
 /// Probes of one host are this far apart.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// Hosts remembered; a school meets a few hundred a day.

@@ -283,8 +283,7 @@ async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
     let v4 = pin!(resolver.lookup(full.clone(), RecordType::A));
     let v6 = pin!(resolver.lookup(full, RecordType::AAAA));
     let (first, second) = match select(v6, v4).await {
-        Either::Left((first, other)) => wait_for_other(first, other).await,
-        Either::Right((first, other)) => wait_for_other(first, other).await,
+        Either::Left((first, other)) | Either::Right((first, other)) => wait_for_other(first, other).await,
     };
     let results: Vec<Outcome> = [Some(first), second].into_iter().flatten().map(read).collect();
     let mut addrs = Vec::new();
@@ -311,7 +310,9 @@ async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
 type Answer = Result<Lookup, NetError>;
 
 async fn wait_for_other(first: Answer, other: impl Future<Output = Answer>) -> (Answer, Option<Answer>) {
-    let second = if first.is_ok() { tokio::time::timeout(OTHER_FAMILY, other).await.ok() } else { Some(other.await) };
+    // A chain of aliases that ends in nothing is no address in hand.
+    let in_hand = first.as_ref().is_ok_and(|lookup| lookup.answers().iter().any(|record| record.data.ip_addr().is_some()));
+    let second = if in_hand { tokio::time::timeout(OTHER_FAMILY, other).await.ok() } else { Some(other.await) };
     (first, second)
 }
 

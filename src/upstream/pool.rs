@@ -203,12 +203,20 @@ impl<K: Kinds> Pool<K> {
     }
 
     /// Everything idle at this origin is suspect: let it go.
-    pub(super) fn distrust(&self, key: &Key) {
-        self.0.change(&key.text, |origin| {
+    pub(super) fn distrust(&self, key: &Arc<str>) {
+        self.0.change(key, |origin| {
             origin.open -= origin.idle.len();
             origin.idle.clear();
             origin.shared = None;
         });
+    }
+
+    /// Everything idle anywhere is suspect.
+    pub(super) fn distrust_all(&self) {
+        let keys: Vec<Arc<str>> = self.0.origins.lock().keys().cloned().collect();
+        for key in keys {
+            self.distrust(&key);
+        }
     }
 
     /// Lets go of what is closed or old, and of origins without anything. Called now and then.
@@ -219,6 +227,12 @@ impl<K: Kinds> Pool<K> {
             let idle = origin.open == 0 && origin.streams == 0 && origin.background == 0 && origin.shared.is_none();
             !idle || origin.waiting.iter().any(|queue| queue.iter().any(|waiter| !waiter.is_closed()))
         });
+    }
+
+    /// Idle connections to an origin.
+    #[cfg(test)]
+    pub(super) fn idle(&self, key: &Arc<str>) -> usize {
+        self.0.origins.lock().get(key).map_or(0, |origin| origin.idle.len())
     }
 
     /// The node stops: idle connections close, those at work close when they are done.

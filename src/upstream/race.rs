@@ -10,10 +10,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses tried at most; some names have dozens.
 const MOST: usize = 8;
 
-/// Families in turn, the first one's first (RFC 8305 section 4), each in its own order.
-pub(super) fn interleave(addrs: &[IpAddr]) -> Vec<IpAddr> {
-    let first_is_v6 = addrs.first().is_some_and(IpAddr::is_ipv6);
-    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addrs.iter().copied().partition(|addr| addr.is_ipv6() == first_is_v6);
+/// Families in turn, the preferred one first (RFC 8305 section 4), each in its own order.
+pub(super) fn interleave(addrs: &[IpAddr], prefer_v6: bool) -> Vec<IpAddr> {
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addrs.iter().copied().partition(|addr| addr.is_ipv6() == prefer_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let mut mixed = Vec::with_capacity(addrs.len());
     loop {
@@ -62,17 +61,18 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let table: [(&[&str], &[&str]); 4] = [
-            (&["::1", "::2", "::3", "1.1.1.1", "1.1.1.2"], &["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"]),
-            (&["1.1.1.1", "::1"], &["1.1.1.1", "::1"]),
-            (&["1.1.1.1", "1.1.1.2"], &["1.1.1.1", "1.1.1.2"]),
-            (&[], &[]),
+        let table: [(&[&str], bool, &[&str]); 5] = [
+            (&["::1", "::2", "::3", "1.1.1.1", "1.1.1.2"], true, &["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"]),
+            (&["1.1.1.1", "::1"], true, &["::1", "1.1.1.1"]),
+            (&["::1", "1.1.1.1"], false, &["1.1.1.1", "::1"]),
+            (&["1.1.1.1", "1.1.1.2"], true, &["1.1.1.1", "1.1.1.2"]),
+            (&[], true, &[]),
         ];
-        for (given, wanted) in table {
-            assert_eq!(interleave(&addrs(given)), addrs(wanted));
+        for (given, prefer_v6, wanted) in table {
+            assert_eq!(interleave(&addrs(given), prefer_v6), addrs(wanted));
         }
         let many = vec![IpAddr::from([1, 2, 3, 4]); 40];
-        assert_eq!(interleave(&many).len(), MOST);
+        assert_eq!(interleave(&many, true).len(), MOST);
     }
 
     #[tokio::test(start_paused = true)]
@@ -83,7 +83,6 @@ mod tests {
             began.push((addr.to_string(), start.elapsed().as_millis()));
             async move {
                 match addr.to_string().as_str() {
-                    "::1" => std::future::pending().await,
                     "1.1.1.1" => Err("refused"),
                     "::2" => {
                         sleep(Duration::from_millis(400)).await;

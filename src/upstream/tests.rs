@@ -1,1 +1,15 @@
-//! Placeholder
+//! Stories on real sockets: an origin says, we ask, we expect.
+
+use super::*;
+
+/// Origins, a DNS server, a node's parts.
+mod kit;
+
+/// HTTP/1.1 without TLS.
+mod plain;
+
+/// Names and what must not be reached.
+mod reach;
+
+/// TLS and HTTP/2.
+mod secure;

@@ -1,0 +1,199 @@
+//! HTTP/1.1 without TLS: forms, reuse, repeats, lies, silence, interim answers, upgrades, a parent.
+
+use super::kit::*;
+use super::*;
+use crate::base::wire::Interim;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn one_connection_serves_request_after_request_and_all_is_counted() {
+    let node = node(settings());
+    let origin = origin(&node.life, |_, _| Some(hello())).await;
+    for round in 0..3 {
+        let request = post(Body::full("12345678"));
+        let sent = node.upstream.send(&origin.url("/a?b=c"), request, Class::Interactive).await.unwrap();
+        assert_eq!((sent.proto, sent.response.status()), ("h1", StatusCode::OK));
+        assert_eq!(http_body::Body::size_hint(sent.response.body()).exact(), Some(5));
+        assert_eq!(text(sent).await.unwrap(), "hello");
+        // The connection comes back when its task has run.
+        while node.upstream.0.pool.idle(&origin.url("/").origin().into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(origin.heads.lock().len(), round + 1);
+    }
+    assert_eq!(origin.connections(), 1);
+    let head = origin.heads.lock()[0].to_ascii_lowercase();
+    assert!(head.starts_with("post /a?b=c http/1.1\r\n") && head.contains(&format!("\r\nhost: {}\r\n", origin.addr)), "{head}");
+    assert!(head.ends_with("12345678"), "{head}");
+    let printed = node.metrics.print();
+    for line in [
+        "bulak_upstream_requests_total{class=\"foreground\",proto=\"h1\"} 3",
+        "bulak_upstream_bytes_total{class=\"foreground\",dir=\"rx\"} 15",
+        "bulak_upstream_bytes_total{class=\"foreground\",dir=\"tx\"} 24",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    assert_eq!(node.link.view().bytes["foreground"], (15, 24));
+    assert_eq!(node.link.state(), State::Up);
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_a_repeat_only_where_that_is_safe() {
+    let node = node(settings());
+    // Each connection answers once and closes when it reads a second request.
+    let origin = origin(&node.life, |_, request| (request == 0).then(hello)).await;
+    for _ in 0..2 {
+        let sent = node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap();
+        assert_eq!(text(sent).await.unwrap(), "hello");
+        while node.upstream.0.pool.idle(&origin.url("/").origin().into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!((origin.connections(), origin.heads.lock().len()), (2, 3), "the second request went out twice");
+    let failed = node.upstream.send(&origin.url("/"), post(Body::full("x")), Class::Interactive).await.unwrap_err();
+    assert!(matches!(failed, Error::Incomplete(_)), "{failed}");
+    assert_eq!(origin.heads.lock().len(), 4, "an order is not placed twice");
+}
+
+#[tokio::test]
+async fn lying_lengths_and_cut_chunks_break_the_body() {
+    let node = node(settings());
+    let cases: [&[u8]; 3] = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+    ];
+    for case in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = target(&format!("http://{}/", listener.local_addr().unwrap()));
+        let (sent, ()) = tokio::join!(node.upstream.send(&url, get(), Class::Interactive), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(case).await.unwrap();
+        });
+        let broken = text(sent.unwrap()).await.unwrap_err();
+        assert!(broken.to_string().contains("broke off"), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_told_as_such() {
+    let node = node(settings());
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(300));
+    let large = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "b".repeat(70 << 10));
+    for answer in ["SSH-2.0-x\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", many.as_str(), large.as_str()] {
+        let answer = answer.as_bytes().to_vec();
+        let origin = origin(&node.life, move |_, _| Some(answer.clone())).await;
+        let failed = node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap_err();
+        assert_eq!(failed.proxy_status(), "http_protocol_error", "{failed}");
+    }
+    let origin = origin(&node.life, |_, _| None).await;
+    let failed = node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "http_response_incomplete", "{failed}");
+    assert_eq!(origin.connections(), 1, "a fresh connection is not tried twice");
+}
+
+#[tokio::test]
+async fn silence_before_and_within_an_answer_ends() {
+    let short = Duration::from_millis(100);
+    let node = node(Settings { first_byte_timeout: short, idle_timeout: short, ..settings() });
+    let silent = origin(&node.life, |_, _| Some(Vec::new())).await;
+    let failed = node.upstream.send(&silent.url("/"), get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "http_response_timeout");
+    let stuck = origin(&node.life, |_, _| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort".to_vec())).await;
+    let sent = node.upstream.send(&stuck.url("/"), get(), Class::Interactive).await.unwrap();
+    let broken = text(sent).await.unwrap_err();
+    assert!(broken.to_string().contains("sent nothing"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_client_whose_body_breaks_off_is_told_apart() {
+    let node = node(settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    let frames = futures_util::stream::iter([Ok(http_body::Frame::data(bytes::Bytes::from("part"))), Err("client gone")]);
+    let request = post(Body::stream(http_body_util::StreamBody::new(frames)));
+    let failed = node.upstream.send(&url, request, Class::Interactive).await.unwrap_err();
+    assert!(matches!(failed, Error::RequestBody(_)), "{failed}");
+}
+
+#[tokio::test]
+async fn interim_answers_are_relayed_and_trailers_pass() {
+    let node = node(settings());
+    let answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n";
+    let origin = origin(&node.life, move |_, _| Some(answer.to_vec())).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = seen.clone();
+    let mut request = get();
+    request.extensions_mut().insert(Interim(Arc::new(move |status, headers| {
+        told.lock().push((status.as_u16(), headers["link"].to_str().unwrap().to_owned()));
+    })));
+    let sent = node.upstream.send(&origin.url("/"), request, Class::Interactive).await.unwrap();
+    assert_eq!(*seen.lock(), [(103, String::from("</a.css>; rel=preload"))]);
+    let whole = BodyExt::collect(sent.response.into_body()).await.unwrap();
+    assert_eq!(whole.trailers().map(|trailers| trailers["x-sum"].clone()), Some("7".parse().unwrap()));
+    assert_eq!(whole.to_bytes(), "hi");
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_byte_stream() {
+    let node = node(settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = target(&format!("http://{}/ws", listener.local_addr().unwrap()));
+    let mut request = get();
+    request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    request.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    let (sent, mut far) = tokio::join!(node.upstream.send(&url, request, Class::Interactive), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await.unwrap();
+        assert!(head.to_ascii_lowercase().contains("upgrade: echo"));
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
+        stream
+    });
+    let mut sent = sent.unwrap();
+    assert_eq!(sent.response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let mut near = TokioIo::new(hyper::upgrade::on(&mut sent.response).await.unwrap());
+    near.write_all(b"ping").await.unwrap();
+    let mut got = [0; 4];
+    far.read_exact(&mut got).await.unwrap();
+    far.write_all(&got).await.unwrap();
+    near.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"ping");
+}
+
+#[tokio::test]
+async fn a_parent_gets_whole_urls_and_connects() {
+    let parent_life = Life::default();
+    let parent =
+        origin(
+            &parent_life,
+            |connection, _| if connection == 0 { Some(hello()) } else { Some(b"HTTP/1.1 200 Established\r\n\r\nfrom afar".to_vec()) },
+        )
+        .await;
+    let node = node(Settings { parent: Some(parent.url("/")), allow_private: Vec::new(), ..settings() });
+    // The name needs no resolving here.
+    let sent = node.upstream.send(&target("http://far.kz/x?y"), get(), Class::Interactive).await.unwrap();
+    assert_eq!(text(sent).await.unwrap(), "hello");
+    let mut stream = node.upstream.connect("far.kz", 443).await.unwrap();
+    let mut got = [0; 9];
+    stream.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"from afar");
+    {
+        let heads = parent.heads.lock();
+        assert!(heads[0].starts_with("GET http://far.kz/x?y HTTP/1.1\r\n"), "{}", heads[0]);
+        assert!(heads[1].starts_with("CONNECT far.kz:443 HTTP/1.1\r\nHost: far.kz:443\r\n"), "{}", heads[1]);
+    }
+    for host in ["127.0.0.1", "[::ffff:169.254.169.254]", "0x7f.1"] {
+        assert!(matches!(node.upstream.connect(host, 443).await, Err(Error::Prohibited(_))), "{host}");
+    }
+    let refusing = origin(&parent_life, |_, _| Some(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+    let node = kit::node(Settings { parent: Some(refusing.url("/")), ..settings() });
+    let failed = node.upstream.connect("far.kz", 443).await.unwrap_err();
+    assert!(failed.to_string().contains("502"), "{failed}");
+    parent_life.stop();
+}

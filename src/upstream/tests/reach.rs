@@ -1,0 +1,199 @@
+//! Names and what must not be reached: overrides, DNS, silence, happy eyeballs, refused targets.
+
+use super::kit::*;
+use super::*;
+use std::net::IpAddr;
+use tokio::net::TcpListener;
+
+/// Whether nobody has connected: a connection on loopback is there as soon as it is made.
+async fn nobody_came(listener: &TcpListener) -> bool {
+    use futures_util::FutureExt;
+    tokio::task::yield_now().await;
+    listener.accept().now_or_never().is_none()
+}
+
+fn loopback() -> IpAddr {
+    IpAddr::from([127, 0, 0, 1])
+}
+
+#[tokio::test]
+async fn refused_targets_are_not_even_connected_to() {
+    let life = Life::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let dns = dns(&life, |_| Some(vec![loopback()])).await;
+    let hosts = [(String::from("over.kz"), String::from("127.0.0.1"))].into();
+    let node = node(Settings { resolver: vec![dns.addr], hosts, ..Settings::default() });
+    for host in ["127.0.0.1", "over.kz", "named.kz", "localhost", "[::ffff:7f00:1]", "2130706433"] {
+        let failed = node.upstream.send(&target(&format!("http://{host}:{port}/")), get(), Class::Interactive).await.unwrap_err();
+        assert!(matches!(failed, Error::Prohibited(_)), "{host}: {failed}");
+        assert!(matches!(node.upstream.connect(host, port).await, Err(Error::Prohibited(_))), "{host}");
+    }
+    assert!(nobody_came(&listener).await);
+    // Our own listener is out of reach even where loopback is allowed.
+    let own = vec![SocketAddr::from(([0, 0, 0, 0], port))];
+    let node = kit::node(Settings { own, ..settings() });
+    assert!(matches!(node.upstream.connect("127.0.0.1", port).await, Err(Error::Prohibited(_))));
+    assert!(nobody_came(&listener).await);
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_judged_anew() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(hello())).await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    // First an address that may be reached, then the cloud's metadata.
+    let answer = move |_: &str| {
+        let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+        Some(vec![if first { loopback() } else { IpAddr::from([169, 254, 169, 254]) }])
+    };
+    let dns = dns(&life, answer).await;
+    let node = node(Settings { resolver: vec![dns.addr], ..settings() });
+    let url = target(&format!("http://rebind.kz:{}/", origin.addr.port()));
+    assert_eq!(text(node.upstream.send(&url, get(), Class::Interactive).await.unwrap()).await.unwrap(), "hello");
+    let failed = node.upstream.connect("rebind2.kz", origin.addr.port()).await.unwrap_err();
+    assert!(matches!(failed, Error::Prohibited(ip) if ip == IpAddr::from([169, 254, 169, 254])), "{failed}");
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_name_is_asked_for_once_whoever_waits_and_overrides_not_at_all() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(hello())).await;
+    let dns = dns(&life, |name| Some(if name == "a.kz." { vec![loopback()] } else { Vec::new() })).await;
+    let port = origin.addr.port();
+    let hosts = [(String::from("b.kz:80"), origin.addr.to_string())].into();
+    let node = node(Settings { resolver: vec![dns.addr], hosts, ..settings() });
+    let url = target(&format!("http://a.kz:{port}/"));
+    let all = futures_util::future::join_all((0..10).map(|_| node.upstream.send(&url, get(), Class::Interactive))).await;
+    assert!(all.iter().all(Result::is_ok));
+    let mut asked = dns.asked.lock().clone();
+    asked.sort();
+    assert_eq!(asked, ["a.kz. 1", "a.kz. 28"]);
+    let sent = node.upstream.send(&target("http://b.kz/"), get(), Class::Interactive).await.unwrap();
+    assert_eq!(text(sent).await.unwrap(), "hello");
+    assert!(origin.heads.lock().last().unwrap().to_ascii_lowercase().contains("host: b.kz\r\n"));
+    for _ in 0..2 {
+        let failed = node.upstream.send(&target("http://none.kz/"), get(), Class::Interactive).await.unwrap_err();
+        assert_eq!(failed.proxy_status(), "dns_error", "{failed}");
+    }
+    assert_eq!(dns.asked.lock().iter().filter(|name| name.starts_with("none")).count(), 2, "both families, once");
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_silent_resolver_costs_one_wait_and_then_nothing() {
+    let life = Life::default();
+    let dns = dns(&life, |_| None).await;
+    let resolve_timeout = Duration::from_millis(400);
+    let node = node(Settings { resolver: vec![dns.addr], resolve_timeout, ..settings() });
+    let ask = async |name: &str| node.upstream.send(&target(&format!("http://{name}/")), get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(ask("a.kz").await.proxy_status(), "dns_timeout");
+    let asked = dns.asked.lock().len();
+    assert!(dns.asked.lock().iter().any(|name| name == ". 2"), "the root was asked for as well");
+    for name in ["a.kz", "b.kz", "c.kz"] {
+        assert_eq!(ask(name).await.proxy_status(), "dns_timeout");
+    }
+    let later = dns.asked.lock().iter().skip(asked).filter(|name| name.contains("kz")).count();
+    assert_eq!(later, 0, "no client's name was asked for again");
+    assert_eq!(node.link.state(), State::Down, "nobody answered at all");
+    life.stop();
+}
+
+#[tokio::test]
+async fn one_silent_zone_does_not_silence_the_others() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(hello())).await;
+    let dns = dns(&life, |name| (name != "broken.kz.").then(|| vec![loopback()])).await;
+    let resolve_timeout = Duration::from_millis(400);
+    let node = node(Settings { resolver: vec![dns.addr], resolve_timeout, ..settings() });
+    let failed = node.upstream.connect("broken.kz", 80).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "dns_timeout");
+    node.upstream.connect("fine.kz", origin.addr.port()).await.unwrap();
+    life.stop();
+}
+
+#[tokio::test]
+async fn an_old_answer_serves_when_the_resolver_falls_silent() {
+    let life = Life::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let hush = silent.clone();
+    let dns = dns(&life, move |_| (!hush.load(std::sync::atomic::Ordering::Relaxed)).then(|| vec![loopback()])).await;
+    let (metrics, clock) = (Metrics::default(), Clock::manual(crate::base::clock::Time::BUILT));
+    let link = Link::new(crate::link::Settings::default(), clock.clone(), &life, &metrics);
+    let settings = Settings { resolver: vec![dns.addr], resolve_timeout: Duration::from_millis(200), ..settings() };
+    let upstream = Upstream::new(settings, clock.clone(), link, &life, &metrics).unwrap();
+    upstream.connect("a.kz", port).await.unwrap();
+    silent.store(true, std::sync::atomic::Ordering::Relaxed);
+    clock.advance(Duration::from_hours(1));
+    upstream.connect("a.kz", port).await.unwrap();
+    upstream.connect("a.kz", port).await.unwrap();
+    life.stop();
+}
+
+#[tokio::test]
+async fn the_family_that_works_is_found() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(hello())).await;
+    let dns = dns(&life, |_| Some(vec!["::1".parse().unwrap(), loopback()])).await;
+    let node = node(Settings { resolver: vec![dns.addr], ..settings() });
+    let stream = node.upstream.connect("both.kz", origin.addr.port()).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), origin.addr);
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_host_that_is_gone_takes_the_line_down_and_back_up() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec())).await;
+    let node = node(settings());
+    node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap();
+    assert_eq!(node.link.state(), State::Up);
+    life.stop();
+    assert!(life.end(Duration::from_secs(10)).await);
+    // More than five seconds after the success this takes two attempts, right after it the probe's as well.
+    while node.link.state() != State::Down {
+        let failed = node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap_err();
+        assert!(failed.is_line(), "{failed}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let listener = TcpListener::bind(origin.addr).await.unwrap();
+    drop(listener.accept().await.unwrap());
+    node.link.becomes(State::Up).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_ends_when_the_line_turns_out_to_be_down() {
+    // A listener whose queue is full drops what else comes, as a dead line would. Time is paused: nothing but deadlines happens.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(addr).unwrap();
+    let node = node(settings());
+    node.link.observe(Sample::Connected { host: "a.kz".into(), addr, took: Duration::from_millis(1) });
+    let failed = node.upstream.connect("127.0.0.1", addr.port()).await.unwrap_err();
+    assert_eq!(failed.to_string(), "127.0.0.1 cannot be reached (the line is down)");
+    assert_eq!(node.link.state(), State::Down);
+    let start = tokio::time::Instant::now();
+    let failed = node.upstream.connect("127.0.0.1", addr.port()).await.unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(..)) && start.elapsed() == Duration::ZERO, "{failed}, from memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_hangs_is_remembered() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(addr).unwrap();
+    let node = node(settings());
+    let url = target(&format!("http://{addr}/"));
+    let failed = node.upstream.send(&url, get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "connection_timeout", "{failed}");
+    let failed = node.upstream.send(&url, get(), Class::Interactive).await.unwrap_err();
+    assert_eq!(failed.proxy_status(), "destination_unavailable", "{failed}");
+}
