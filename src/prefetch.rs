@@ -67,7 +67,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// `[packs]`, `[night]`, `[manners]`.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ pub enum Tick {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such pack.
-    #[error("there is no pack \"{0}\"; see: bulak pack list")]
+    #[error("there is no pack \"{0}\"")]
     Unknown(String),
     /// The database said no.
     #[error(transparent)]
@@ -187,6 +187,8 @@ struct Board {
     shelf: Shelf,
     queue: VecDeque<String>,
     running: Option<String>,
+    /// Whether the schedule, not a person, began what is running.
+    scheduled: bool,
     trouble: Option<String>,
     progress: BTreeMap<String, Progress>,
     runs: BTreeMap<String, Run>,
@@ -307,7 +309,8 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
-        let asked = self.0.board.lock().queue.pop_front();
+        // It leaves the queue when its work begins, so that whoever watches never sees it neither queued nor running.
+        let asked = self.0.board.lock().queue.front().cloned();
         if let Some(id) = asked {
             let end = self.work(&id, None, &|_| {}).await?;
             return Ok(Tick::Worked(id, end));
@@ -346,7 +349,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// When there is no such pack, and the database's.
     pub async fn run_now(&self, id: &str, progress: impl Fn(Progress) + Sync) -> Result<End, Error> {
-        self.0.make_way.store(true, Ordering::Relaxed);
+        self.make_way(&self.0.board.lock());
         self.work(id, None, &progress).await
     }
 
@@ -362,11 +365,18 @@ impl<W: Web> Night<W> {
             }
             if board.running.as_deref() != Some(id) && !board.queue.iter().any(|queued| queued == id) {
                 board.queue.push_back(id.to_owned());
-                self.0.make_way.store(board.running.is_some(), Ordering::Relaxed);
+                self.make_way(&board);
             }
         }
         self.0.wake.notify_one();
         self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+    }
+
+    /// What the schedule began makes way for what a person asked for; people wait for each other.
+    fn make_way(&self, board: &Board) {
+        if board.running.is_some() && board.scheduled {
+            self.0.make_way.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn work(&self, id: &str, until: Option<Time>, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
@@ -375,9 +385,11 @@ impl<W: Web> Night<W> {
         inner.make_way.store(false, Ordering::Relaxed);
         let pack = {
             let mut board = inner.board.lock();
+            board.queue.retain(|queued| queued != id);
             let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
             let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
             board.running = Some(id.to_owned());
+            board.scheduled = until.is_some();
             board.trouble = None;
             pack
         };
@@ -452,7 +464,7 @@ impl<W: Web> Night<W> {
             if board.queue.contains(id) {
                 progress.state = String::from("queued");
             } else if board.running.as_ref() == Some(id) {
-                progress.state = String::from(if down { "paused" } else { "running" });
+                progress.state = String::from("running");
                 progress.reason = down.then(|| String::from("the line is down"));
             }
             Listed::of(held, board.runs.get(id), progress)

@@ -27,11 +27,11 @@ const TRIES: u32 = 4;
 /// one broken page does not close a whole site.
 const HOST_ERRORS: u32 = 5;
 /// Waits between the tries of one wish.
-const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_secs(3600) };
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
 /// The wait when a host is busy and does not say for how long; and the longest that is waited for within a run.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 /// When nothing can be done for so long, the crawl ends and the scheduler comes back: other packs may go on meanwhile.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// The longest sleep: window, line and stop flag are looked at as often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Wishes looked at to find one whose turn it is.
@@ -78,7 +78,6 @@ pub enum End {
 struct Landed {
     wish: Wish,
     target: Target,
-    held: bool,
     verdict: Verdict,
     reply: Option<Reply>,
     transferred: u64,
@@ -200,7 +199,7 @@ impl<W: Web> Crawl<'_, W> {
             desk.gate.enter(target.host(), held, self.pause(&target), now);
             desk.urls.insert(wish.url.clone());
             let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
-            desk.flying.push(Box::pin(self.fetch(wish, target, held, desk.run.started, room, now)));
+            desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.started, room, now)));
         }
         Ok(wake)
     }
@@ -215,10 +214,10 @@ impl<W: Web> Crawl<'_, W> {
         self.book.delay(target.origin()).map_or(own, |asked| asked.max(own))
     }
 
-    async fn fetch(&self, wish: Wish, target: Target, held: bool, started: Time, room: u64, now: Time) -> Landed {
+    async fn fetch(&self, wish: Wish, target: Target, started: Time, room: u64, now: Time) -> Landed {
         let (verdict, cost) = self.book.ask(self.web, &target, now).await;
         if verdict != Verdict::Allowed {
-            return Landed { wish, target, held, verdict, reply: None, transferred: cost };
+            return Landed { wish, target, verdict, reply: None, transferred: cost };
         }
         let aim = Aim::parse(&wish.kind);
         // A refresh asks the origin about pages; requisites that are still fresh are not asked about. A page whose sitemap names
@@ -228,12 +227,12 @@ impl<W: Web> Crawl<'_, W> {
         let ask = Ask { target: target.clone(), aim, force: aim.is_page() && older && !unchanged, max_bytes: Some(room) };
         let reply = self.web.fetch(ask).await;
         let transferred = cost + reply.transferred;
-        Landed { wish, target, held, verdict, reply: Some(reply), transferred }
+        Landed { wish, target, verdict, reply: Some(reply), transferred }
     }
 
     /// Writes down what came; `Some` when the crawl must end.
     async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
-        let Landed { wish, target, verdict, reply, transferred, .. } = landed;
+        let Landed { wish, target, verdict, reply, transferred } = landed;
         let now = self.clock.now();
         desk.gate.leave(target.host());
         desk.urls.remove(&wish.url);
@@ -339,7 +338,10 @@ impl<W: Web> Crawl<'_, W> {
     async fn finish(&self, run: i64, transferred: u64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
-        while failed == 0 {
+        loop {
+            if failed > 0 {
+                break;
+            }
             let outdated = self.state.outdated(id, run, LOOKAHEAD).await?;
             if outdated.is_empty() {
                 break;

@@ -207,16 +207,16 @@ async fn nothing_is_fetched_outside_the_window_and_its_end_drops_what_is_under_w
     let mut pages = site();
     pages.push(("http://a.kz/s.css", Page::Hangs));
     let stage = Stage::new(PACK, &pages).await;
-    let noon = LATE.plus(Duration::from_secs(14 * 3600));
-    assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Idle(LATE.plus(Duration::from_secs(23 * 3600 + 1800))));
+    let noon = LATE.plus(Duration::from_hours(14));
+    assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Idle(LATE.plus(Duration::from_mins(23 * 60 + 30))));
     assert!(stage.asked().is_empty());
     assert_eq!(stage.end().await, End::Window);
     // 07:00 in Almaty, sharp.
-    assert_eq!(stage.clock.now(), LATE.plus(Duration::from_secs(8 * 3600 + 1800)));
+    assert_eq!(stage.clock.now(), LATE.plus(Duration::from_mins(8 * 60 + 30)));
     assert_eq!(stage.night.status().state, "waiting");
     // The next night goes on: what is here is not asked for again.
     stage.set("http://a.kz/s.css", Page::Text("text/css", "a{}".into()));
-    stage.clock.advance(Duration::from_secs(16 * 3600));
+    stage.clock.advance(Duration::from_hours(16));
     assert_eq!(stage.end().await, End::Done(0));
     assert_eq!(stage.times("http://a.kz/d/"), 1);
     assert_eq!(stage.times("http://a.kz/s.css"), 2);
@@ -309,7 +309,7 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
     assert_eq!(stage.times("http://a.kz/d/2"), 4);
     assert_eq!(stage.night.progress("demo").expect("known").errors, 1);
 
-    let many: String = (0..9).map(|n| format!("<img src=/{n}.png>")).collect();
+    let many = (0..9).fold(String::new(), |text, n| text + &format!("<img src=/{n}.png>"));
     let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Status(502))).collect();
     pages.push(("http://a.kz/d/".into(), html(&many)));
     let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
@@ -331,7 +331,7 @@ async fn a_busy_host_is_left_alone_as_long_as_it_asks() {
     });
     assert_eq!(ended, End::Done(0));
     assert_eq!(stage.times("http://a.kz/d/"), 2);
-    assert!(stage.clock.now() >= LATE.plus(Duration::from_secs(300)));
+    assert!(stage.clock.now() >= LATE.plus(Duration::from_mins(5)));
 }
 
 #[tokio::test]
@@ -341,7 +341,7 @@ async fn a_line_that_is_down_costs_no_errors() {
     assert_eq!(stage.end().await, End::Window);
     assert!(stage.asked().is_empty());
     stage.world.lock().down = false;
-    stage.clock.advance(Duration::from_secs(16 * 3600));
+    stage.clock.advance(Duration::from_hours(16));
     assert_eq!(stage.end().await, End::Done(0));
     assert!(stage.state.stopped_hosts("2026-11-26", 1).await.expect("reads").is_empty());
 }
@@ -351,9 +351,9 @@ async fn a_refresh_asks_about_pages_and_lets_go_of_what_is_gone() {
     let stage = Stage::new(PACK, &site()).await;
     assert_eq!(stage.end().await, End::Done(0));
     stage.set("http://a.kz/d/", html("<link rel=stylesheet href=/s.css>"));
-    stage.clock.advance(Duration::from_secs(47 * 3600));
+    stage.clock.advance(Duration::from_hours(47));
     assert!(matches!(stage.tick().await, Tick::Idle(_)));
-    stage.clock.advance(Duration::from_secs(2 * 3600));
+    stage.clock.advance(Duration::from_hours(2));
     stage.world.lock().asked.clear();
     assert_eq!(stage.end().await, End::Done(0));
     let asked = stage.world.lock().asked.clone();
@@ -387,8 +387,8 @@ async fn sitemaps_lists_and_redirects_are_followed() {
 #[tokio::test]
 async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let stage = Stage::new(PACK, &site()).await;
-    let noon = LATE.plus(Duration::from_secs(14 * 3600));
-    stage.clock.advance(Duration::from_secs(14 * 3600));
+    let noon = LATE.plus(Duration::from_hours(14));
+    stage.clock.advance(Duration::from_hours(14));
     assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
     assert_eq!(stage.night.start("demo").expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));

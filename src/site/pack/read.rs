@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Refresh period when none is written.
-const REFRESH: Duration = Duration::from_secs(7 * 86_400);
+const REFRESH: Duration = Duration::from_hours(7 * 24);
 /// Size cap when none is written: what fits a night on a thin line (8 Mbit/s for 9 h is 32 GB).
 const SIZE: u64 = 4 << 30;
 /// Most seeds and hosts: a longer text is no longer read by a person.
@@ -51,8 +51,7 @@ type Value<'v> = Spanned<DeValue<'v>>;
 
 impl Desk<'_> {
     fn tell(&mut self, span: &Range<usize>, key: &str, value: &str, remedy: &str) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.text.get(..span.start).unwrap_or_default().matches('\n').count();
         self.told.push(Complaint { line, key: key.into(), value: value.chars().take(120).collect(), remedy: remedy.into() });
     }
 
@@ -195,13 +194,10 @@ impl Desk<'_> {
 
     fn whole(&mut self, table: &DeTable<'_>, place: &str, key: &str, default: i64, range: std::ops::RangeInclusive<i64>) -> i64 {
         let Some(value) = table.get(key) else { return default };
-        match whole(value.get_ref()).filter(|number| range.contains(number)) {
-            Some(number) => number,
-            None => {
-                self.wrong(value, &format!("{place}{key}"), &format!("choose a whole number from {} to {}", range.start(), range.end()));
-                default
-            }
-        }
+        whole(value.get_ref()).filter(|number| range.contains(number)).unwrap_or_else(|| {
+            self.wrong(value, &format!("{place}{key}"), &format!("choose a whole number from {} to {}", range.start(), range.end()));
+            default
+        })
     }
 
     fn grades(&mut self, tree: &DeTable<'_>) -> Vec<u8> {
@@ -218,14 +214,12 @@ impl Desk<'_> {
 
     fn refresh(&mut self, tree: &DeTable<'_>) -> Duration {
         let Some(value) = tree.get("refresh") else { return REFRESH };
-        let span = Duration::from_secs(3600)..=Duration::from_secs(400 * 86_400);
-        match value.get_ref().as_str().and_then(|text| text.parse::<Wait>().ok()).filter(|wait| span.contains(&wait.0)) {
-            Some(wait) => wait.0,
-            None => {
-                self.wrong(value, "refresh", "write a period from \"1 h\" to \"400 days\", such as \"7 days\"");
-                REFRESH
-            }
-        }
+        let span = Duration::from_hours(1)..=Duration::from_hours(400 * 24);
+        let period = value.get_ref().as_str().and_then(|text| text.parse::<Wait>().ok()).map(|wait| wait.0);
+        period.filter(|period| span.contains(period)).unwrap_or_else(|| {
+            self.wrong(value, "refresh", "write a period from \"1 h\" to \"400 days\", such as \"7 days\"");
+            REFRESH
+        })
     }
 
     fn classes(&mut self, tree: &DeTable<'_>) -> Vec<Class> {
@@ -327,13 +321,10 @@ impl Desk<'_> {
             DeValue::String(text) => text.parse::<Bytes>().ok().map(|size| size.0),
             other => whole(other).and_then(|size| u64::try_from(size).ok()),
         };
-        match size.filter(|size| *size > 0) {
-            Some(size) => size,
-            None => {
-                self.wrong(value, "scope.max_bytes", "write it like \"2 GiB\" or \"500 MB\"");
-                SIZE
-            }
-        }
+        size.filter(|size| *size > 0).unwrap_or_else(|| {
+            self.wrong(value, "scope.max_bytes", "write it like \"2 GiB\" or \"500 MB\"");
+            SIZE
+        })
     }
 
     /// The texts of an array.
