@@ -250,7 +250,8 @@ impl<W: Web> Night<W> {
         }))
     }
 
-    /// Reads the packs anew, hands their rules to the cache, and lets go of packs that are no more.
+    /// Reads the packs anew and hands their rules to the cache. Content of a pack that is no more stays pinned: a folder that is not
+    /// mounted for once must not empty the shelf.
     ///
     /// # Errors
     /// The database's.
@@ -405,6 +406,7 @@ impl<W: Web> Night<W> {
             manners: &inner.settings.manners,
             windows: &inner.settings.windows,
             max_transfers: inner.settings.max_transfers,
+            anew: until.is_none(),
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
         let show = |progress: Progress| {

@@ -269,9 +269,17 @@ async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
         let told = trouble.fold(String::new(), |text, one| text + &format!("  {}: {}\n", of(one, "url"), of(one, "why")));
         let reason = progress.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let size = Bytes(progress.bytes_done).human();
-        format!("{id} is {}{reason}: {} of {} here, {size}, {} over the line\n{told}", progress.state, progress.done, progress.total, Bytes(progress.transferred).human())
+        let Progress { state, total, errors, skipped, .. } = &progress;
+        let line = Bytes(progress.transferred).human();
+        format!("{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {line} over the line\n{told}", here(&progress))
     })?;
-    Ok(if progress.state == "done" && progress.errors == 0 { Exit::Done } else { Exit::Attention })
+    let whole = progress.state == "done" && progress.errors == 0 && here(&progress) > 0;
+    Ok(if whole { Exit::Done } else { Exit::Attention })
+}
+
+/// How many wishes were fulfilled.
+fn here(progress: &Progress) -> u64 {
+    progress.done.saturating_sub(progress.errors + progress.skipped)
 }
 
 /// Asks until the pack is neither queued nor running. A node that is silent for a moment is asked again.

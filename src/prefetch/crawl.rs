@@ -57,6 +57,8 @@ pub struct Crawl<'a, W> {
     pub windows: &'a Windows,
     /// Transfers at once.
     pub max_transfers: usize,
+    /// A person asked: everything is looked at anew, though it may not be time yet.
+    pub anew: bool,
 }
 
 /// Why a crawl ended.
@@ -156,13 +158,21 @@ impl<W: Web> Crawl<'_, W> {
         }
     }
 
-    /// Goes on with the run under way, or begins one; a changed pack begins anew.
+    /// Goes on with the run under way, takes up what failed in the last one, or begins one; a changed pack begins anew.
     async fn open(&self, now: Time) -> Result<Run, Error> {
         let digest = self.pack.digest.to_string();
         match self.state.run(&self.pack.id).await? {
             Some(run) if run.finished.is_none() && run.digest == digest => Ok(run),
+            Some(run) if run.failed > 0 && run.digest == digest && !self.anew && !self.is_old(&run, now) => {
+                self.state.reopen_failed(&self.pack.id, run.run).await?;
+                Ok(run)
+            }
             _ => self.state.begin_run(&self.pack.id, &digest, now, &aim::seeds(self.pack)).await,
         }
+    }
+
+    fn is_old(&self, run: &Run, now: Time) -> bool {
+        run.finished.is_none_or(|finished| finished.plus(self.pack.refresh) <= now)
     }
 
     /// Starts what may start; gives the moment at which to look again.
@@ -182,6 +192,10 @@ impl<W: Web> Crawl<'_, W> {
                 self.end(desk, &wish.url, &Fate::Failed("no address".into()), &[], 0).await?;
                 continue;
             };
+            if !self.pack.covers(&target, false) {
+                self.end(desk, &wish.url, &Fate::Skipped("outside the pack's scope and classes".into()), &[], 0).await?;
+                continue;
+            }
             if desk.stopped.contains(target.host()) {
                 let fate = Fate::Later { at: self.windows.next_day(now), failed: false };
                 self.end(desk, &wish.url, &fate, &[], 0).await?;
@@ -334,12 +348,15 @@ impl<W: Web> Crawl<'_, W> {
         self.state.end_wish(&self.pack.id, desk.run.run, url, fate, found, cost).await
     }
 
-    /// Marks the run as through; after one without failures, what the pack no longer wants is let go.
+    /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
+    /// lets nothing go: a site that is broken for a night must not empty the shelf.
     async fn finish(&self, run: i64, transferred: u64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
+        let count = self.state.count(id, run).await?;
+        let complete = failed == 0 && count.done > 0;
         loop {
-            if failed > 0 {
+            if !complete {
                 break;
             }
             let outdated = self.state.outdated(id, run, LOOKAHEAD).await?;
@@ -355,7 +372,6 @@ impl<W: Web> Crawl<'_, W> {
                 self.state.forget_wish(id, run, &url).await?;
             }
         }
-        let count = self.state.count(id, run).await?;
         tell(Progress::of(self.pack, &count, transferred, None, None));
         Ok(End::Done(failed))
     }

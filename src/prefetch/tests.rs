@@ -210,6 +210,7 @@ async fn nothing_is_fetched_outside_the_window_and_its_end_drops_what_is_under_w
     let noon = LATE.plus(Duration::from_hours(14));
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Idle(LATE.plus(Duration::from_mins(23 * 60 + 30))));
     assert!(stage.asked().is_empty());
+    stage.clock.advance(Duration::from_mins(8 * 60 + 25));
     assert_eq!(stage.end().await, End::Window);
     // 07:00 in Almaty, sharp.
     assert_eq!(stage.clock.now(), LATE.plus(Duration::from_mins(8 * 60 + 30)));
@@ -308,6 +309,16 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
     assert_eq!(stage.end().await, End::Done(1));
     assert_eq!(stage.times("http://a.kz/d/2"), 4);
     assert_eq!(stage.night.progress("demo").expect("known").errors, 1);
+    // The next night takes up what failed, and only that.
+    stage.set("http://a.kz/d/2", html("2"));
+    stage.clock.advance(Duration::from_hours(24));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!((stage.times("http://a.kz/d/"), stage.times("http://a.kz/d/2")), (1, 5));
+    // A site that is broken as a whole empties no shelf.
+    stage.set("http://a.kz/d/", Page::Status(404));
+    stage.clock.advance(Duration::from_hours(48));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!(stage.world.lock().pins.len(), 2);
 
     let many = (0..9).fold(String::new(), |text, n| text + &format!("<img src=/{n}.png>"));
     let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Status(502))).collect();
@@ -338,6 +349,7 @@ async fn a_busy_host_is_left_alone_as_long_as_it_asks() {
 async fn a_line_that_is_down_costs_no_errors() {
     let stage = Stage::new(PACK, &site()).await;
     stage.world.lock().down = true;
+    stage.clock.advance(Duration::from_mins(8 * 60 + 25));
     assert_eq!(stage.end().await, End::Window);
     assert!(stage.asked().is_empty());
     stage.world.lock().down = false;

@@ -195,12 +195,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 }
 
 fn failed(error: &FetchError) -> What {
-    use crate::upstream::Error as Reached;
     match error {
-        FetchError::Store(StoreError::Damaged) | FetchError::Broken(_) => What::Broken(error.to_string()),
+        FetchError::Store(StoreError::Damaged) | FetchError::Broken(_) | FetchError::Upstream(_) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
-        FetchError::Upstream(Reached::Prohibited(_)) => What::Refused(error.to_string()),
-        FetchError::Upstream(_) => What::Broken(error.to_string()),
     }
 }

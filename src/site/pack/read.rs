@@ -6,7 +6,7 @@ use crate::base::digest::Digest;
 use crate::base::target::Target;
 use crate::base::unit::{Bytes, Wait};
 use crate::site::glob::Glob;
-use crate::site::pack::{Class, Complaint, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title};
+use crate::site::pack::{Class, Complaint, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
 use crate::site::refuse;
 use std::ops::Range;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Desk<'_> {
         let refresh = self.refresh(tree);
         let classes = self.classes(tree);
         let scope = self.scope(tree, &classes);
-        let seeds = self.seeds(tree, scope.as_ref());
+        let seeds = self.seeds(tree, scope.as_ref(), &classes);
         let digest = Digest::of(self.text.as_bytes());
         let (id, version, licence, scope) = (id?, version?, licence?, scope?);
         let pack = Pack { id, version, status, licence, permission, title, subject, grades, priority, seeds, scope, classes, refresh, digest };
@@ -344,7 +344,7 @@ impl Desk<'_> {
         found
     }
 
-    fn seeds(&mut self, tree: &DeTable<'_>, scope: Option<&Scope>) -> Vec<Seed> {
+    fn seeds(&mut self, tree: &DeTable<'_>, scope: Option<&Scope>, classes: &[Class]) -> Vec<Seed> {
         if !tree.contains_key("seed") {
             self.missing("seed", "add a [[seed]] with url, sitemap or list");
         }
@@ -367,6 +367,11 @@ impl Desk<'_> {
             };
             if scope.is_some_and(|scope| !scope.hosts.is_empty() && !scope.has_host(target.host())) {
                 self.wrong(value, &place, "the seed lies outside scope.hosts; add its host there");
+                continue;
+            }
+            let classed = || classes.iter().any(|class| same_host(&class.host, target.host()) && class.path.fits(target.path()));
+            if refuse::is_account(target.host()) && !classed() {
+                self.wrong(value, &place, "this host has accounts and no [[class]] names this path; add one, or another seed");
                 continue;
             }
             seeds.push(Seed { kind: *kind, target });
