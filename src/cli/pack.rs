@@ -113,7 +113,11 @@ fn create(file: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
     opened.and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all())).map_err(|error| {
-        let remedy = if error.kind() == std::io::ErrorKind::AlreadyExists { "choose another name; keys are never overwritten" } else { "see that the folder can be written" };
+        let remedy = if error.kind() == std::io::ErrorKind::AlreadyExists {
+            "choose another name; keys are never overwritten"
+        } else {
+            "see that the folder can be written"
+        };
         Failure::new("pack.write", format!("{} cannot be written ({error})", file.display()), remedy)
     })
 }
@@ -185,7 +189,8 @@ fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit,
 /// A key as written, or the file that holds it.
 fn trusted(key: &str) -> Result<String, Failure> {
     let body = std::fs::read_to_string(key).unwrap_or_else(|_| key.to_owned());
-    let public = sign::public(&body).map_err(|bad| Failure::new("pack.key", bad.to_string(), "give a key or the .pub file").exit(Exit::Misuse))?;
+    let public =
+        sign::public(&body).map_err(|bad| Failure::new("pack.key", bad.to_string(), "give a key or the .pub file").exit(Exit::Misuse))?;
     Ok(public.to_base64())
 }
 
@@ -212,8 +217,9 @@ async fn listed(local: &Local) -> Result<(Value, Vec<Listed>, Vec<Refused>), Fai
 
 /// The node's document as our own type; a node of another version may differ.
 fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
-    T::deserialize(document)
-        .map_err(|error| Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version"))
+    T::deserialize(document).map_err(|error| {
+        Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version")
+    })
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
@@ -241,7 +247,9 @@ async fn plan(context: &Context, mut ids: Vec<String>) -> Result<Exit, Failure> 
     for id in &ids {
         plans.push(read(&local.get(&format!("/api/v1/packs/{}/plan", segment(id))).await?)?);
     }
-    context.show(&json!({ "plans": plans }), || plans.iter().fold(String::new(), |text, plan| text + &format!("{}: {}\n", plan.id, plan.sentence)))?;
+    context.show(&json!({ "plans": plans }), || {
+        plans.iter().fold(String::new(), |text, plan| text + &format!("{}: {}\n", plan.id, plan.sentence))
+    })?;
     Ok(if plans.iter().any(|plan| plan.fits == Some(false)) { Exit::Attention } else { Exit::Done })
 }
 
@@ -271,7 +279,10 @@ async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
         let size = Bytes(progress.bytes_done).human();
         let Progress { state, total, errors, skipped, .. } = &progress;
         let line = Bytes(progress.transferred).human();
-        format!("{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {line} over the line\n{told}", here(&progress))
+        format!(
+            "{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {line} over the line\n{told}",
+            here(&progress)
+        )
     })?;
     let whole = progress.state == "done" && progress.errors == 0 && here(&progress) > 0;
     Ok(if whole { Exit::Done } else { Exit::Attention })
@@ -346,7 +357,13 @@ fn permille(progress: &Progress) -> u64 {
 
 /// `12 of 40, 3.1 MB of 9.8 MB, 1.0 MB/s, 7 s left`.
 fn sentence(progress: &Progress) -> String {
-    let mut text = format!("{} of {}, {} of {}", progress.done, progress.total, Bytes(progress.bytes_done).human(), Bytes(progress.bytes_total).human());
+    let mut text = format!(
+        "{} of {}, {} of {}",
+        progress.done,
+        progress.total,
+        Bytes(progress.bytes_done).human(),
+        Bytes(progress.bytes_total).human()
+    );
     // Writing to memory cannot fail.
     if let Some(rate) = progress.rate_bytes_per_second {
         let _ = write!(text, ", {}/s", Bytes(rate).human());

@@ -53,13 +53,8 @@ mod tests {
         let run = |digest: &str, finished: Option<Time>, failed| {
             Some(Run { run: 1, digest: digest.into(), started: ago(200), finished, failed, transferred: 0, busy: Duration::ZERO })
         };
-        let pack = |id: &str, run, next_try| Candidate {
-            id: id.into(),
-            digest: "d".into(),
-            refresh: Duration::from_hours(7 * 24),
-            run,
-            next_try,
-        };
+        let pack =
+            |id: &str, run, next_try| Candidate { id: id.into(), digest: "d".into(), refresh: Duration::from_hours(7 * 24), run, next_try };
         let table = [
             ("new", pack("a", None, None), true),
             ("fresh", pack("a", run("d", Some(ago(100)), 0), None), false),
