@@ -5,6 +5,12 @@
 /// What packs wish for, and how far the night has come.
 pub mod frontier;
 
+/// The line over time, and when the node ran.
+pub mod history;
+
+/// Reports that wait for the hub.
+pub mod outbox;
+
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +27,12 @@ pub enum Error {
     /// The file is of a newer program or damaged.
     #[error("state database: {0}; an older program cannot open newer data, and a damaged file can be moved away")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Figures that cannot be written as JSON.
+    #[error("state database: figures that are no JSON ({0})")]
+    Figures(#[from] serde_json::Error),
+    /// A record that must not be kept or sent.
+    #[error("a report that may not leave: {0}")]
+    Refused(String),
 }
 
 /// The open database. Cheap to clone.

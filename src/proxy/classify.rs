@@ -1,0 +1,325 @@
+//! Which lane a request takes, from its method, target, fields and the address it came in on. Pure; the first thing that is
+//! decided about a request and the only place where that is decided (RFC 9112 section 3.2, product.md section 2).
+
+use crate::base::target::{Scheme, Target, split_authority};
+use http::{HeaderMap, Method, Uri, Version, header};
+use std::net::{IpAddr, SocketAddr};
+
+/// What is known of the house itself.
+#[derive(Clone, Debug, Default)]
+pub struct House {
+    /// Host names that are ours, in lower case.
+    pub names: Vec<String>,
+    /// Ports that the proxy listens on.
+    pub ports: Vec<u16>,
+    /// Ports that CONNECT may reach.
+    pub connect_ports: Vec<u16>,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target as sent.
+    pub uri: &'a Uri,
+    /// The version.
+    pub version: Version,
+    /// The fields, unchanged.
+    pub headers: &'a HeaderMap,
+    /// Our end of the connection.
+    pub to: SocketAddr,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// A page of our own.
+    Local,
+    /// The cache, which also passes what cannot be cached.
+    Cache(Target),
+    /// CONNECT.
+    Tunnel {
+        /// Host, an IPv6 address in brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// Asks to switch protocols: passed through whole.
+    Pass(Target),
+    /// Answered by the proxy itself: `OPTIONS *`, and TRACE or OPTIONS with `Max-Forwards: 0`.
+    Here,
+    /// Not done.
+    Refuse(Refusal),
+}
+
+/// Why a request is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The target has a form that does not fit the method, or cannot be read.
+    Target,
+    /// The target names a user: credentials do not belong into addresses (RFC 9110 section 4.2.4).
+    UserInfo,
+    /// Neither http nor https.
+    Scheme,
+    /// Neither our name nor a target in absolute form.
+    Misdirected,
+    /// CONNECT to a port that is not listed, or HTTP to a port that speaks something else.
+    Port,
+    /// CONNECT to ourselves.
+    Own,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// TRACE with a body (RFC 9110 section 9.3.8).
+    TraceBody,
+    /// Has been here before.
+    Loop,
+}
+
+impl Refusal {
+    /// The label value.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Refusal::Target => "target_form",
+            Refusal::UserInfo => "user_info",
+            Refusal::Scheme => "scheme",
+            Refusal::Misdirected => "misdirected",
+            Refusal::Port => "port",
+            Refusal::Own => "own",
+            Refusal::Expectation => "expectation",
+            Refusal::TraceBody => "trace_body",
+            Refusal::Loop => "loop",
+        }
+    }
+}
+
+/// Decides.
+pub fn classify(house: &House, ask: &Ask<'_>) -> Lane {
+    let lane = by_target(house, ask);
+    if matches!(lane, Lane::Refuse(_)) {
+        return lane;
+    }
+    if let Some(expected) = ask.headers.get(header::EXPECT)
+        && ask.version >= Version::HTTP_11
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Lane::Refuse(Refusal::Expectation);
+    }
+    if *ask.method == Method::TRACE
+        && (ask.headers.contains_key(header::CONTENT_LENGTH) || ask.headers.contains_key(header::TRANSFER_ENCODING))
+    {
+        return Lane::Refuse(Refusal::TraceBody);
+    }
+    if is_last_stop(ask) {
+        return Lane::Here;
+    }
+    match lane {
+        Lane::Cache(target) if wants_upgrade(ask) => Lane::Pass(target),
+        lane => lane,
+    }
+}
+
+fn by_target(house: &House, ask: &Ask<'_>) -> Lane {
+    if *ask.method == Method::CONNECT {
+        return connect(house, ask);
+    }
+    match (ask.uri.scheme_str(), ask.uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            let scheme = match scheme {
+                "http" => Scheme::Http,
+                "https" => Scheme::Https,
+                _ => return Lane::Refuse(Refusal::Scheme),
+            };
+            let path = ask.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            absolute(house, ask, scheme, authority.as_str(), path)
+        }
+        (None, None) if ask.uri.path() == "*" => {
+            if *ask.method == Method::OPTIONS {
+                Lane::Here
+            } else {
+                Lane::Refuse(Refusal::Target)
+            }
+        }
+        (None, None) => origin_form(house, ask),
+        // Authority form is for CONNECT alone.
+        _ => Lane::Refuse(Refusal::Target),
+    }
+}
+
+fn absolute(house: &House, ask: &Ask<'_>, scheme: Scheme, authority: &str, path: &str) -> Lane {
+    if authority.contains('@') {
+        return Lane::Refuse(Refusal::UserInfo);
+    }
+    let Ok(target) = Target::from_parts(scheme, authority, path) else { return Lane::Refuse(Refusal::Target) };
+    if is_own_name(house, target.host()) || (is_own_address(ask, target.host()) && house.ports.contains(&target.port())) {
+        return Lane::Local;
+    }
+    if BAD_PORTS.binary_search(&target.port()).is_ok() {
+        return Lane::Refuse(Refusal::Port);
+    }
+    Lane::Cache(target)
+}
+
+/// A request as to a web server: fine when it means us. Any other name is not ours to answer for (DNS rebinding).
+fn origin_form(house: &House, ask: &Ask<'_>) -> Lane {
+    let host = ask.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if host.is_empty() {
+        return Lane::Refuse(Refusal::Target);
+    }
+    match split_authority(host, Scheme::Http) {
+        Ok((host, _)) if is_own_name(house, host) || is_own_address(ask, host) => Lane::Local,
+        Ok(_) => Lane::Refuse(Refusal::Misdirected),
+        Err(_) => Lane::Refuse(Refusal::Target),
+    }
+}
+
+fn connect(house: &House, ask: &Ask<'_>) -> Lane {
+    let Some(authority) = ask.uri.authority() else { return Lane::Refuse(Refusal::Target) };
+    let text = authority.as_str();
+    if text.contains('@') {
+        return Lane::Refuse(Refusal::UserInfo);
+    }
+    // RFC 9112 section 3.2.3: the port must be written.
+    if ask.uri.scheme().is_some() || authority.port_u16().is_none() {
+        return Lane::Refuse(Refusal::Target);
+    }
+    let Ok((host, port)) = split_authority(text, Scheme::Https) else { return Lane::Refuse(Refusal::Target) };
+    if is_own_name(house, host) || is_own_address(ask, host) {
+        return Lane::Refuse(Refusal::Own);
+    }
+    if !house.connect_ports.contains(&port) {
+        return Lane::Refuse(Refusal::Port);
+    }
+    Lane::Tunnel { host: host.to_ascii_lowercase(), port }
+}
+
+fn is_own_name(house: &House, host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    house.names.iter().any(|name| name.eq_ignore_ascii_case(host))
+}
+
+/// Whether `host` is the address on which this very request came in.
+fn is_own_address(ask: &Ask<'_>, host: &str) -> bool {
+    // Names are not parsed at all: this runs for every request.
+    if !host.starts_with(|first: char| first.is_ascii_digit() || first == '[') {
+        return false;
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == ask.to.ip().to_canonical())
+}
+
+/// RFC 9110 section 7.6.2.
+fn is_last_stop(ask: &Ask<'_>) -> bool {
+    (*ask.method == Method::TRACE || *ask.method == Method::OPTIONS) && max_forwards(ask.headers) == Some(0)
+}
+
+/// The field's value where it can be read.
+pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
+    let text = headers.get(header::MAX_FORWARDS)?.to_str().ok()?.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().unwrap_or(u32::MAX))
+}
+
+/// Whether the client asks for another protocol that may be passed on. `h2c` is not: it would hide requests from us, and a
+/// server may always ignore it (RFC 9113 section 3.1).
+fn wants_upgrade(ask: &Ask<'_>) -> bool {
+    let Some(upgrade) = ask.headers.get(header::UPGRADE) else { return false };
+    let named = ask.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let is_named = named.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let text = upgrade.to_str().unwrap_or_default();
+    let is_plain = !text.is_empty() && !text.split(',').any(|protocol| is_http(protocol.trim()));
+    ask.version == Version::HTTP_11 && is_named && is_plain
+}
+
+fn is_http(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    ["h2c", "h2", "http", "tls"].iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// Ports at which something other than HTTP listens that could be talked into mischief: the list of the Fetch standard
+/// ("port blocking"), sorted.
+const BAD_PORTS: &[u16] = &[
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115,
+    117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601,
+    636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697,
+    10080,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    type Named<'a> = &'a [(&'static str, &'static str)];
+
+    fn lane(method: &str, uri: &str, fields: Named) -> Lane {
+        let house = House { names: vec!["bulak.internal".into()], ports: vec![3128], connect_ports: vec![80, 443] };
+        let headers: HeaderMap =
+            fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        let (method, uri) = (method.parse().expect("method"), uri.parse().expect("uri"));
+        let to = SocketAddr::from(([10, 0, 0, 1], 3128));
+        classify(&house, &Ask { method: &method, uri: &uri, version: Version::HTTP_11, headers: &headers, to })
+    }
+
+    fn cache(url: &str) -> Lane {
+        Lane::Cache(Target::parse(url).expect(url))
+    }
+
+    #[test]
+    fn every_request_has_its_lane() {
+        let tunnel = |host: &str, port| Lane::Tunnel { host: host.into(), port };
+        let socket = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
+        let h2c = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c")];
+        let table: &[(&str, &str, Named, Lane)] = &[
+            ("GET", "http://a.kz/x?y", &[("host", "other.kz")], cache("http://a.kz/x?y")),
+            ("GET", "http://a.kz?y", &[], cache("http://a.kz/?y")),
+            ("POST", "https://a.kz/", &[], cache("https://a.kz/")),
+            ("GET", "ftp://a.kz/", &[], Lane::Refuse(Refusal::Scheme)),
+            ("GET", "http://u:p@a.kz/", &[], Lane::Refuse(Refusal::UserInfo)),
+            ("GET", "http://a.kz:25/", &[], Lane::Refuse(Refusal::Port)),
+            ("GET", "http://a.kz:6667/", &[], Lane::Refuse(Refusal::Port)),
+            ("GET", "http://bulak.internal:9/", &[], Lane::Local),
+            ("GET", "http://BULAK.internal./", &[], Lane::Local),
+            ("GET", "http://10.0.0.1:3128/", &[], Lane::Local),
+            ("GET", "http://10.0.0.1/", &[], cache("http://10.0.0.1/")),
+            ("GET", "/x", &[("host", "bulak.internal:3128")], Lane::Local),
+            ("GET", "/x", &[("host", "10.0.0.1:3128")], Lane::Local),
+            ("GET", "/x", &[("host", "10.0.0.2:3128")], Lane::Refuse(Refusal::Misdirected)),
+            ("GET", "/x", &[("host", "evil.kz")], Lane::Refuse(Refusal::Misdirected)),
+            ("GET", "/x", &[], Lane::Refuse(Refusal::Target)),
+            ("GET", "a.kz:80", &[], Lane::Refuse(Refusal::Target)),
+            ("OPTIONS", "*", &[], Lane::Here),
+            ("GET", "*", &[], Lane::Refuse(Refusal::Target)),
+            ("OPTIONS", "http://a.kz/", &[("max-forwards", "0")], Lane::Here),
+            ("OPTIONS", "http://a.kz/", &[("max-forwards", "1")], cache("http://a.kz/")),
+            ("GET", "http://a.kz/", &[("max-forwards", "0")], cache("http://a.kz/")),
+            ("TRACE", "http://a.kz/", &[("max-forwards", "0")], Lane::Here),
+            ("TRACE", "http://a.kz/", &[("content-length", "1")], Lane::Refuse(Refusal::TraceBody)),
+            ("PUT", "http://a.kz/", &[("expect", "100-Continue")], cache("http://a.kz/")),
+            ("PUT", "http://a.kz/", &[("expect", "soup")], Lane::Refuse(Refusal::Expectation)),
+            ("GET", "http://a.kz/", &socket, Lane::Pass(Target::parse("http://a.kz/").expect("valid"))),
+            ("GET", "http://a.kz/", &socket[1..], cache("http://a.kz/")),
+            ("GET", "http://a.kz/", &h2c, cache("http://a.kz/")),
+            ("CONNECT", "A.kz:443", &[], tunnel("a.kz", 443)),
+            ("CONNECT", "[2001:db8::1]:443", &[], tunnel("[2001:db8::1]", 443)),
+            ("CONNECT", "a.kz:25", &[], Lane::Refuse(Refusal::Port)),
+            ("CONNECT", "a.kz", &[], Lane::Refuse(Refusal::Target)),
+            ("CONNECT", "u@a.kz:443", &[], Lane::Refuse(Refusal::UserInfo)),
+            ("CONNECT", "http://a.kz:443/", &[], Lane::Refuse(Refusal::Target)),
+            ("CONNECT", "bulak.internal:443", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "10.0.0.1:443", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "[::ffff:10.0.0.1]:443", &[], Lane::Refuse(Refusal::Own)),
+        ];
+        for (method, uri, fields, wanted) in table {
+            assert_eq!(lane(method, uri, fields), *wanted, "{method} {uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn bad_ports_are_sorted_and_web_ports_are_not_among_them() {
+        assert!(BAD_PORTS.is_sorted());
+        assert!([80, 443, 8080, 8443, 3000].iter().all(|port| BAD_PORTS.binary_search(port).is_err()));
+    }
+}

@@ -1,0 +1,317 @@
+//! The last thing done to an answer: hop-by-hop fields gone, Via added; and the pages that say in plain words, in Kazakh,
+//! Russian and English, what went wrong and whose side it was (RFC 9209 for the programs that read it).
+
+use crate::base::body::Body;
+use crate::cache::trouble::Trouble;
+use crate::proxy::classify::Refusal;
+use crate::policy::header::{add_via, strip_hop_by_hop};
+use crate::upstream::Error;
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
+
+/// RFC 9209.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What the proxy calls itself, made ready once.
+#[derive(Clone, Debug)]
+pub(crate) struct Signature {
+    name: String,
+    /// `1.1 name`: Via where no other hop has written one.
+    pub(crate) via: HeaderValue,
+}
+
+impl Signature {
+    /// `name` is cut to what a Via pseudonym may hold (a token).
+    pub(crate) fn new(name: &str) -> Signature {
+        let mut clean: String = name.chars().filter(|letter| letter.is_ascii_alphanumeric() || "-._".contains(*letter)).collect();
+        if !clean.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            clean.insert_str(0, "bulak-");
+        }
+        let via = HeaderValue::from_str(&format!("1.1 {clean}")).unwrap_or(HeaderValue::from_static("1.1 bulak"));
+        Signature { name: clean, via }
+    }
+
+    /// The name itself.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes an answer of the cache ready for the client. `fresh`: straight from the store, whose entries are clean already.
+    pub(crate) fn finish(&self, mut response: Response<Body>, fresh: bool) -> Response<Body> {
+        if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
+            response = render(response, &trouble);
+        }
+        let version = response.version();
+        let headers = response.headers_mut();
+        if !fresh {
+            strip_hop_by_hop(headers);
+        }
+        if headers.contains_key(header::VIA) || version != Version::HTTP_11 {
+            add_via(headers, version, &self.name);
+        } else {
+            headers.insert(header::VIA, self.via.clone());
+        }
+        // The version of the hop behind us; hyper writes that of the client.
+        *response.version_mut() = Version::HTTP_11;
+        response
+    }
+
+    /// The page for a request that is not done.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        let (status, error, say) = match refusal {
+            Refusal::Target | Refusal::TraceBody => (400, "http_request_error", &MALFORMED),
+            Refusal::UserInfo => (400, "http_request_error", &USER_INFO),
+            Refusal::Scheme => (400, "http_request_error", &SCHEME),
+            Refusal::Misdirected => (421, "http_request_error", &MISDIRECTED),
+            Refusal::Port => (403, "http_request_denied", &PORT),
+            Refusal::Own => (403, "http_request_denied", &OWN),
+            Refusal::Expectation => (417, "http_request_error", &EXPECTATION),
+            Refusal::Loop => (508, "proxy_loop_detected", &LOOP),
+        };
+        self.page(status, error, say, "")
+    }
+
+    /// The page for an origin that could not be reached; `offline`: because the line is down.
+    pub(crate) fn failed(&self, error: &Error, offline: bool) -> Response<Body> {
+        let (status, kind, say) = of_upstream(error);
+        let say = if offline && status >= 500 { &OFFLINE } else { say };
+        self.page(status, kind, say, &error.to_string())
+    }
+
+    fn page(&self, status: u16, error: &str, say: &Say, detail: &str) -> Response<Body> {
+        let mut response = Response::new(Body::full(html(status, say, detail)));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HTML);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(value) = HeaderValue::from_str(&format!("{}; error={error}; details=\"{}\"", self.name, say.id)) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        response
+    }
+}
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// Status, error type of RFC 9209 section 2.3 and words. A refused target is the client's matter (4xx); the rest is not.
+fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
+    match error {
+        Error::DnsTimeout(_) => (504, "dns_timeout", &NAME),
+        Error::DnsError(..) => (502, "dns_error", &NAME),
+        Error::Prohibited(_) => (403, "destination_ip_prohibited", &PROHIBITED),
+        Error::Refused(_) => (502, "connection_refused", &UNREACHABLE),
+        Error::ConnectTimeout(..) => (504, "connection_timeout", &UNREACHABLE),
+        Error::Unavailable(..) => (502, "destination_unavailable", &UNREACHABLE),
+        Error::TlsCertificate(..) => (502, "tls_certificate_error", &CERTIFICATE),
+        Error::Tls(..) => (502, "tls_protocol_error", &CERTIFICATE),
+        Error::ResponseTimeout(..) => (504, "http_response_timeout", &SLOW),
+        Error::Incomplete(_) => (502, "http_response_incomplete", &BROKEN),
+        Error::Protocol(..) => (502, "http_protocol_error", &BROKEN),
+        Error::RequestBody(_) => (400, "http_request_error", &MALFORMED),
+    }
+}
+
+/// The cache set status and fields; the page is ours.
+fn render(response: Response<Body>, trouble: &Trouble) -> Response<Body> {
+    let status = response.status();
+    let say = match status.as_u16() {
+        _ if trouble.offline => &OFFLINE,
+        403 => &PROHIBITED,
+        416 => &RANGE,
+        504 => &SLOW,
+        400..=499 => &MALFORMED,
+        _ => &UNREACHABLE,
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HTML);
+    Response::from_parts(parts, Body::full(html(status.as_u16(), say, &trouble.detail)))
+}
+
+fn html(status: u16, say: &Say, detail: &str) -> String {
+    let Say { id, kk, ru, en } = say;
+    let detail = if detail.is_empty() { String::new() } else { format!("<p class=d>{}</p>\n", escape(detail)) };
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"kk\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{status}</title>\n\
+         <style>body{{font:1.1em sans-serif;max-width:36em;margin:3em auto;padding:0 1em}}.d{{color:#555;font-size:.8em}}</style>\
+         </head>\n<body>\n<p lang=\"kk\">{kk}</p>\n<p lang=\"ru\">{ru}</p>\n<p lang=\"en\">{en}</p>\n{detail}\
+         <p class=d>{status} · {id}</p>\n</body></html>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    // No longer than a screen: the text may hold what an origin sent.
+    for letter in text.chars().take(400) {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
+/// One sentence in each language, and the name by which a person can be told about it.
+#[derive(Debug)]
+struct Say {
+    id: &'static str,
+    kk: &'static str,
+    ru: &'static str,
+    en: &'static str,
+}
+
+const MALFORMED: Say =
+    Say {
+        id: "proxy.malformed", kk: "Сұраныс дұрыс жазылмаған.", ru: "Запрос составлен неверно.", en: "The request is malformed."
+    };
+const USER_INFO: Say = Say {
+    id: "proxy.user_info",
+    kk: "Мекенжайда аты мен құпиясөз болмауы керек.",
+    ru: "В адресе не должно быть имени и пароля.",
+    en: "An address must not hold a name and a password.",
+};
+const SCHEME: Say = Say {
+    id: "proxy.scheme",
+    kk: "Тек http және https мекенжайлары ашылады.",
+    ru: "Открываются только адреса http и https.",
+    en: "Only http and https addresses can be opened.",
+};
+const MISDIRECTED: Say = Say {
+    id: "proxy.misdirected",
+    kk: "Бұл сервер мұндай сайтты ашпайды: бұл прокси.",
+    ru: "Этого сайта здесь нет: это прокси-сервер.",
+    en: "There is no such site here: this is a proxy.",
+};
+const PORT: Say = Say {
+    id: "proxy.port_prohibited",
+    kk: "Бұл портқа қосылуға рұқсат жоқ.",
+    ru: "Подключаться к этому порту нельзя.",
+    en: "Connections to this port are not allowed.",
+};
+const OWN: Say = Say {
+    id: "proxy.own",
+    kk: "Прокси өзіне қосылмайды.",
+    ru: "Прокси не подключается к самому себе.",
+    en: "The proxy does not connect to itself.",
+};
+const EXPECTATION: Say = Say {
+    id: "proxy.expectation",
+    kk: "Сұраныстың талабын орындау мүмкін емес.",
+    ru: "Ожидание запроса выполнить нельзя.",
+    en: "The request expects what cannot be done here.",
+};
+const LOOP: Say = Say {
+    id: "proxy.loop",
+    kk: "Сұраныс шеңбер бойымен айналып жүр.",
+    ru: "Запрос ходит по кругу.",
+    en: "The request is going in circles.",
+};
+const PROHIBITED: Say = Say {
+    id: "proxy.target_prohibited",
+    kk: "Бұл мекенжайды прокси арқылы ашуға болмайды.",
+    ru: "Этот адрес нельзя открыть через прокси.",
+    en: "This address cannot be opened through the proxy.",
+};
+const NAME: Say =
+    Say {
+        id: "origin.name", kk: "Сайттың мекенжайы табылмады.", ru: "Адрес сайта не найден.", en: "The site's address was not found."
+    };
+const UNREACHABLE: Say = Say {
+    id: "origin.unreachable",
+    kk: "Сайтқа қосылу мүмкін болмады.",
+    ru: "Не удалось соединиться с сайтом.",
+    en: "The site cannot be reached.",
+};
+const SLOW: Say =
+    Say {
+        id: "origin.slow", kk: "Сайт уақытында жауап бермеді.", ru: "Сайт не ответил вовремя.", en: "The site did not answer in time."
+    };
+const CERTIFICATE: Say = Say {
+    id: "origin.certificate",
+    kk: "Сайтпен қауіпсіз байланыс орнатылмады.",
+    ru: "Безопасное соединение с сайтом не установлено.",
+    en: "A secure connection to the site could not be made.",
+};
+const BROKEN: Say =
+    Say {
+        id: "origin.broken", kk: "Сайт түсініксіз жауап берді.", ru: "Сайт ответил неправильно.", en: "The site's answer is broken."
+    };
+const RANGE: Say =
+    Say {
+        id: "origin.range", kk: "Файлда мұндай бөлік жоқ.", ru: "В файле нет такой части.", en: "The file has no such part."
+    };
+const OFFLINE: Say = Say {
+    id: "line.offline",
+    kk: "Қазір интернет жоқ, ал бұл беттің сақталған көшірмесі табылмады.",
+    ru: "Сейчас нет интернета, а сохранённой копии этой страницы нет.",
+    en: "There is no Internet now, and there is no stored copy of this page.",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    async fn text(response: Response<Body>) -> String {
+        String::from_utf8(response.into_body().collect(10_000).await.expect("a small page").to_vec()).expect("UTF-8")
+    }
+
+    #[tokio::test]
+    async fn pages_speak_three_languages_and_escape_what_they_quote() {
+        let me = Signature::new("school 1<");
+        assert_eq!((me.name(), me.via.to_str().ok()), ("school1", Some("1.1 school1")));
+        let response = me.failed(&Error::DnsError("<script>".into(), "NXDOMAIN".into()), false);
+        assert_eq!(response.status(), 502);
+        assert_eq!(response.headers()["proxy-status"], "school1; error=dns_error; details=\"origin.name\"");
+        let text = text(response).await;
+        assert!(text.contains("lang=\"kk\"") && text.contains("lang=\"ru\"") && text.contains("lang=\"en\""));
+        assert!(text.contains("&lt;script&gt;") && !text.contains("<script"), "{text}");
+    }
+
+    #[test]
+    fn each_failure_has_its_status_and_name() {
+        let me = Signature::new("7");
+        assert_eq!(me.name(), "bulak-7");
+        let table = [
+            (Error::Prohibited(Ipv4Addr::LOCALHOST.into()), 403, "destination_ip_prohibited"),
+            (Error::DnsTimeout("a".into()), 504, "dns_timeout"),
+            (Error::Refused("a".into()), 502, "connection_refused"),
+            (Error::ConnectTimeout("a".into(), Duration::from_secs(1)), 504, "connection_timeout"),
+            (Error::Protocol("a".into(), "b".into()), 502, "http_protocol_error"),
+        ];
+        for (error, status, name) in table {
+            let response = me.failed(&error, false);
+            assert_eq!(response.status(), status);
+            let field = response.headers()["proxy-status"].to_str().expect("text");
+            assert!(field.contains(&format!("error={name};")), "{field}");
+        }
+        assert_eq!(me.refuse(Refusal::Loop).status(), 508);
+        assert_eq!(me.refuse(Refusal::Misdirected).status(), 421);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_the_cache_gets_its_page_and_its_via() {
+        let me = Signature::new("school-1");
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        response.extensions_mut().insert(Trouble { detail: "a & b".into(), offline: true });
+        let response = me.finish(response, false);
+        assert_eq!(response.headers()[header::VIA], "1.1 school-1");
+        assert!(!response.headers().contains_key(header::CONTENT_LENGTH));
+        let text = text(response).await;
+        assert!(text.contains("line.offline") && text.contains("a &amp; b"), "{text}");
+
+        let mut response = Response::new(Body::Empty);
+        response.headers_mut().insert(header::VIA, HeaderValue::from_static("1.1 other"));
+        response.headers_mut().insert("keep-alive", HeaderValue::from_static("timeout=5"));
+        let response = me.finish(response, false);
+        assert_eq!(response.headers()[header::VIA], "1.1 other, 1.1 school-1");
+        assert!(!response.headers().contains_key("keep-alive"));
+    }
+}
