@@ -52,11 +52,10 @@ pub use window::{Window, Windows};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
-
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::{Link, pace::Pace};
-use crate::prefetch::crawl::{Crawl, End};
+use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::packs::{Held, Shelf};
 use crate::prefetch::schedule::Candidate;
 use crate::prefetch::web::{Reach, Web};
@@ -119,6 +118,7 @@ struct Inner<W> {
     /// Tells the crawl under way to make room for one that a person asked for.
     make_way: AtomicBool,
     transferred: IntCounter,
+    tally: Tally,
 }
 
 /// What is shown.
@@ -187,6 +187,7 @@ impl<W: Web> Night<W> {
             wake: Notify::new(),
             make_way: AtomicBool::new(false),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
+            tally: Tally::default(),
         }))
     }
 
@@ -347,6 +348,7 @@ impl<W: Web> Night<W> {
             windows: &inner.settings.windows,
             max_transfers: inner.settings.max_transfers,
             anew: until.is_none(),
+            tally: &inner.tally,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
         let show = |progress: Progress| {

@@ -24,7 +24,7 @@ const SILENCE: u32 = 10;
 
 /// What to do with packs.
 #[derive(Debug, Subcommand)]
-pub enum PackCommand {
+pub(super) enum PackCommand {
     /// Make a key pair for signing packs: NAME.key (keep it secret) and NAME.pub
     Keygen {
         /// Where to write, without ending
@@ -42,7 +42,7 @@ pub enum PackCommand {
     },
     /// Check packs: every mistake at once, and the signature
     Check {
-        /// Public key (or file) whose signature is asked for; may be given several times
+        /// Public key (or file) whose signature is asked for, beside the configuration's; may be given several times
         #[arg(long, short)]
         trust: Vec<String>,
         /// The packs
@@ -67,7 +67,7 @@ pub enum PackCommand {
 ///
 /// # Errors
 /// Exit 1 when something failed, 4 when the node does not answer.
-pub async fn run(context: &Context, command: PackCommand) -> Result<Exit, Failure> {
+pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit, Failure> {
     match command {
         PackCommand::Keygen { name } => keygen(context, &name),
         PackCommand::Sign { key, files } => sign_all(context, &key, &files),
@@ -148,7 +148,11 @@ fn sign_all(context: &Context, key: &Path, files: &[PathBuf]) -> Result<Exit, Fa
 }
 
 fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit, Failure> {
-    let keys = trust.iter().map(|key| trusted(key)).collect::<Result<Vec<_>, _>>()?;
+    let mut keys = trust.iter().map(|key| trusted(key)).collect::<Result<Vec<_>, _>>()?;
+    // Without a readable configuration only the keys given here count: a pack can be checked on any machine.
+    keys.extend(
+        crate::config::load(context.config.as_deref(), std::env::vars()).map(|config| config.packs.trusted_keys).unwrap_or_default(),
+    );
     let (mut told, mut documents, mut bad) = (String::new(), Vec::new(), false);
     for file in files {
         let body = text(file, "see that the path is right")?;

@@ -18,7 +18,7 @@ use crate::state::{Error, State};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Tries of one wish in one run.
@@ -55,10 +55,23 @@ pub struct Crawl<'a, W> {
     pub manners: &'a Manners,
     /// Whose day counts.
     pub windows: &'a Windows,
+    /// What came of it, for reports.
+    pub tally: &'a Tally,
     /// Transfers at once.
     pub max_transfers: usize,
     /// A person asked: everything is looked at anew, though it may not be time yet.
     pub anew: bool,
+}
+
+/// What came of all crawls since the node's start.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Things that came over the line.
+    pub fetched: AtomicU64,
+    /// Things that were still good.
+    pub unchanged: AtomicU64,
+    /// Things given up.
+    pub failed: AtomicU64,
 }
 
 /// Why a crawl ended.
@@ -270,12 +283,14 @@ impl<W: Web> Crawl<'_, W> {
         };
         let mut found = Vec::new();
         let fate = match what {
-            What::Here { length, content_type, body } => {
+            What::Here { length, unchanged, content_type, body } => {
                 if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
                 }
                 found = aim::found(self.pack, &wish, &target, content_type.as_deref(), &body);
                 desk.count.done_bytes += length;
+                let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
+                counter.fetch_add(1, Ordering::Relaxed);
                 Fate::Done { bytes: length, at: now }
             }
             What::Moved { to, kept } => {
@@ -345,6 +360,9 @@ impl<W: Web> Crawl<'_, W> {
     async fn end(&self, desk: &mut Desk<'_>, url: &str, fate: &Fate, found: &[Wish], transferred: u64) -> Result<(), Error> {
         let cost = Cost { transferred, busy: std::mem::take(&mut desk.busy) };
         desk.run.transferred += transferred;
+        if matches!(fate, Fate::Failed(_)) {
+            self.tally.failed.fetch_add(1, Ordering::Relaxed);
+        }
         self.state.end_wish(&self.pack.id, desk.run.run, url, fate, found, cost).await
     }
 

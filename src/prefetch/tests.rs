@@ -55,9 +55,12 @@ impl Web for Memory {
         self.clock.advance(Duration::from_millis(100));
         let what = match page {
             Page::Text(_, text) if ask.max_bytes.is_some_and(|most| u64::try_from(text.len()).expect("small") > most) => What::TooLong,
-            Page::Text(kind, text) => {
-                What::Here { length: u64::try_from(text.len()).expect("small"), content_type: Some(kind.into()), body: Bytes::from(text) }
-            }
+            Page::Text(kind, text) => What::Here {
+                length: u64::try_from(text.len()).expect("small"),
+                unchanged: ask.force,
+                content_type: Some(kind.into()),
+                body: Bytes::from(text),
+            },
             Page::Moved(to) => What::Moved { to: Target::parse(to).expect("valid"), kept: true },
             Page::Status(404) => What::Gone,
             Page::Status(403) => What::Refused("status 403".into()),
@@ -202,6 +205,9 @@ async fn a_page_is_fetched_with_all_it_needs_and_no_further_than_the_scope() {
     let progress = stage.night.progress("demo").expect("known");
     assert_eq!((progress.state.as_str(), progress.done, progress.total, progress.errors), ("done", 6, 6, 0));
     assert_eq!(progress.bytes_done, progress.bytes_total);
+    let status = stage.night.status();
+    assert_eq!((status.state.as_str(), status.fetched, status.unchanged, status.failed, status.waiting), ("idle", 6, 0, 0, 0));
+    assert!(status.bytes >= progress.bytes_done);
     assert!(matches!(stage.tick().await, Tick::Idle(_)));
     let plan = stage.night.plan("demo").await.expect("a plan");
     assert_eq!((plan.wishes, plan.bytes, plan.basis), (6, progress.bytes_done, plan::Basis::LastRun));

@@ -10,6 +10,7 @@ use crate::prefetch::{Error, Night, aim};
 use crate::state::frontier::{Count, Run};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the night is doing, for status, reports and pages.
@@ -33,7 +34,15 @@ pub struct Status {
     /// Files that are no packs for us.
     pub refused: Vec<Refused>,
     /// Bytes that the night has brought over the line since start.
-    pub transferred_bytes: u64,
+    pub bytes: u64,
+    /// Things that came over the line since start.
+    pub fetched: u64,
+    /// Things that were still good.
+    pub unchanged: u64,
+    /// Things given up.
+    pub failed: u64,
+    /// Things still to fetch in the runs under way.
+    pub waiting: u64,
 }
 
 impl<W: Web> Night<W> {
@@ -129,6 +138,7 @@ impl<W: Web> Night<W> {
         let windows = &self.0.settings.windows;
         let open = windows.open_at(now);
         let packs = self.packs();
+        let waiting = packs.iter().map(|pack| pack.progress.total - pack.progress.done.min(pack.progress.total)).sum();
         let down = self.0.web.is_down();
         let board = self.0.board.lock();
         let trouble = board.trouble.clone().or_else(|| (down && board.running.is_some()).then(|| String::from("the line is down")));
@@ -147,7 +157,11 @@ impl<W: Web> Night<W> {
             queued: board.queue.iter().cloned().collect(),
             packs,
             refused: board.shelf.refused.clone(),
-            transferred_bytes: self.0.transferred.get(),
+            bytes: self.0.transferred.get(),
+            fetched: self.0.tally.fetched.load(Ordering::Relaxed),
+            unchanged: self.0.tally.unchanged.load(Ordering::Relaxed),
+            failed: self.0.tally.failed.load(Ordering::Relaxed),
+            waiting,
         }
     }
 }
