@@ -3,8 +3,8 @@
 
 use crate::base::body::Body;
 use crate::cache::trouble::Trouble;
-use crate::proxy::classify::Refusal;
 use crate::policy::header::{add_via, strip_hop_by_hop};
+use crate::proxy::classify::Refusal;
 use crate::upstream::Error;
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
