@@ -33,6 +33,12 @@ pub mod schedule;
 /// The web as the crawl sees it.
 pub mod web;
 
+/// What a school sets.
+pub mod settings;
+
+/// What can be seen of the night.
+mod view;
+
 /// When the work may run.
 pub mod window;
 
@@ -40,15 +46,16 @@ pub use gate::Manners;
 pub use packs::{Origin, Refused};
 pub use plan::Plan;
 pub use progress::{Listed, Progress};
+pub use settings::Settings;
+pub use view::Status;
 pub use window::{Window, Windows};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
-use crate::base::unit::BitRate;
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::{Link, pace::Pace};
-use crate::prefetch::crawl::{Crawl, End};
+use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::packs::{Held, Shelf};
 use crate::prefetch::schedule::Candidate;
 use crate::prefetch::web::{Reach, Web};
@@ -58,82 +65,14 @@ use crate::state::frontier::Run;
 use crate::store::Store;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
-const LOOK: Duration = Duration::from_secs(60);
-
-/// `[packs]`, `[night]`, `[manners]`.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Folders (or files) with packs from outside.
-    pub paths: Vec<PathBuf>,
-    /// The node's own packs, `<state>/packs.d`; they need no signature.
-    pub own: Option<PathBuf>,
-    /// minisign public keys whose packs are taken.
-    pub trusted_keys: Vec<String>,
-    /// Take unsigned packs from `paths` too. For trials; a bad signature is refused all the same.
-    pub unsigned: bool,
-    /// When the work may run, with the school's time zone.
-    pub windows: Windows,
-    /// Cap on background bytes; `None`: no cap.
-    pub rate: Option<BitRate>,
-    /// Transfers at once.
-    pub max_transfers: usize,
-    /// Manners towards hosts.
-    pub manners: Manners,
-    /// Who answers for this node, for the User-Agent: a URL or an address; empty: nobody named.
-    pub contact: String,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        // Kazakhstan has had one time zone, UTC+5, since 2024-03-01: what a machine without zone data falls back to.
-        let zone = jiff::tz::TimeZone::get("Asia/Almaty").unwrap_or_else(|_| jiff::tz::TimeZone::fixed(jiff::tz::offset(5)));
-        let night = "mon-sun 22:00-07:00".parse().expect("a constant window");
-        Settings {
-            paths: vec![PathBuf::from("/etc/bulak/packs.d")],
-            own: None,
-            trusted_keys: Vec::new(),
-            unsigned: false,
-            windows: Windows { list: vec![night], zone },
-            rate: None,
-            max_transfers: 2,
-            manners: Manners::default(),
-            contact: String::new(),
-        }
-    }
-}
-
-/// What the night is doing, for status, reports and pages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
-    /// `idle` (nothing due), `waiting` (for the window), `running` or `paused` (line down, store full).
-    pub state: String,
-    /// Why it is paused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// When the open window closes (RFC 3339).
-    pub window_closes: Option<String>,
-    /// When the next window opens.
-    pub window_opens: Option<String>,
-    /// The pack under way.
-    pub running: Option<String>,
-    /// Packs that a person asked for and that wait for their turn.
-    pub queued: Vec<String>,
-    /// Packs in force with how far they are, the most important first.
-    pub packs: Vec<Listed>,
-    /// Files that are no packs for us.
-    pub refused: Vec<Refused>,
-    /// Bytes that the night has brought over the line since start.
-    pub transferred_bytes: u64,
-}
+const LOOK: Duration = Duration::from_mins(1);
 
 /// What one step of the scheduler did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +87,7 @@ pub enum Tick {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such pack.
-    #[error("there is no pack \"{0}\"; see: bulak pack list")]
+    #[error("there is no pack \"{0}\"")]
     Unknown(String),
     /// The database said no.
     #[error(transparent)]
@@ -179,6 +118,7 @@ struct Inner<W> {
     /// Tells the crawl under way to make room for one that a person asked for.
     make_way: AtomicBool,
     transferred: IntCounter,
+    tally: Tally,
 }
 
 /// What is shown.
@@ -187,6 +127,8 @@ struct Board {
     shelf: Shelf,
     queue: VecDeque<String>,
     running: Option<String>,
+    /// Whether the schedule, not a person, began what is running.
+    scheduled: bool,
     trouble: Option<String>,
     progress: BTreeMap<String, Progress>,
     runs: BTreeMap<String, Run>,
@@ -245,10 +187,12 @@ impl<W: Web> Night<W> {
             wake: Notify::new(),
             make_way: AtomicBool::new(false),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
+            tally: Tally::default(),
         }))
     }
 
-    /// Reads the packs anew, hands their rules to the cache, and lets go of packs that are no more.
+    /// Reads the packs anew and hands their rules to the cache. Content of a pack that is no more stays pinned: a folder that is not
+    /// mounted for once must not empty the shelf.
     ///
     /// # Errors
     /// The database's.
@@ -307,7 +251,8 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
-        let asked = self.0.board.lock().queue.pop_front();
+        // It leaves the queue when its work begins, so that whoever watches never sees it neither queued nor running.
+        let asked = self.0.board.lock().queue.front().cloned();
         if let Some(id) = asked {
             let end = self.work(&id, None, &|_| {}).await?;
             return Ok(Tick::Worked(id, end));
@@ -346,7 +291,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// When there is no such pack, and the database's.
     pub async fn run_now(&self, id: &str, progress: impl Fn(Progress) + Sync) -> Result<End, Error> {
-        self.0.make_way.store(true, Ordering::Relaxed);
+        self.make_way(&self.0.board.lock());
         self.work(id, None, &progress).await
     }
 
@@ -362,11 +307,18 @@ impl<W: Web> Night<W> {
             }
             if board.running.as_deref() != Some(id) && !board.queue.iter().any(|queued| queued == id) {
                 board.queue.push_back(id.to_owned());
-                self.0.make_way.store(board.running.is_some(), Ordering::Relaxed);
+                self.make_way(&board);
             }
         }
         self.0.wake.notify_one();
         self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+    }
+
+    /// What the schedule began makes way for what a person asked for; people wait for each other.
+    fn make_way(&self, board: &Board) {
+        if board.running.is_some() && board.scheduled {
+            self.0.make_way.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn work(&self, id: &str, until: Option<Time>, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
@@ -375,9 +327,11 @@ impl<W: Web> Night<W> {
         inner.make_way.store(false, Ordering::Relaxed);
         let pack = {
             let mut board = inner.board.lock();
+            board.queue.retain(|queued| queued != id);
             let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
             let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
             board.running = Some(id.to_owned());
+            board.scheduled = until.is_some();
             board.trouble = None;
             pack
         };
@@ -393,6 +347,8 @@ impl<W: Web> Night<W> {
             manners: &inner.settings.manners,
             windows: &inner.settings.windows,
             max_transfers: inner.settings.max_transfers,
+            anew: until.is_none(),
+            tally: &inner.tally,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
         let show = |progress: Progress| {
@@ -434,120 +390,6 @@ impl<W: Web> Night<W> {
             board.runs.insert(id.to_owned(), run);
         }
         Ok(())
-    }
-
-    /// How far a pack is; `None` when there is no such pack.
-    pub fn progress(&self, id: &str) -> Option<Progress> {
-        self.packs().into_iter().find(|listed| listed.id == id).map(|listed| listed.progress)
-    }
-
-    /// The packs in force, the most important first.
-    pub fn packs(&self) -> Vec<Listed> {
-        let down = self.0.web.is_down();
-        let board = self.0.board.lock();
-        let listed = |held: &Held| {
-            let id = &held.pack.id;
-            let idle = || Progress { id: id.clone(), state: String::from("idle"), ..Progress::default() };
-            let mut progress = board.progress.get(id).cloned().unwrap_or_else(idle);
-            if board.queue.contains(id) {
-                progress.state = String::from("queued");
-            } else if board.running.as_ref() == Some(id) {
-                progress.state = String::from(if down { "paused" } else { "running" });
-                progress.reason = down.then(|| String::from("the line is down"));
-            }
-            Listed::of(held, board.runs.get(id), progress)
-        };
-        board.shelf.held.iter().map(listed).collect()
-    }
-
-    /// What fetching a pack will take, before a byte moves.
-    ///
-    /// # Errors
-    /// When there is no such pack, and the database's.
-    pub async fn plan(&self, id: &str) -> Result<Plan, Error> {
-        let held = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-        let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
-        let now = self.0.clock.now();
-        let run = self.0.state.run(id).await?;
-        let count = match &run {
-            Some(run) => self.0.state.count(id, run.run).await?,
-            None => crate::state::frontier::Count::default(),
-        };
-        let (rate, rate_basis) = self.rate(run.as_ref());
-        let windows = &self.0.settings.windows;
-        let window = match windows.open_at(now) {
-            Some(until) => Some((None, until)),
-            None => windows.next_open(now).and_then(|opens| Some((Some(opens), windows.open_at(opens)?))),
-        };
-        let given = plan::Given {
-            count,
-            under_way: run.as_ref().is_some_and(|run| run.finished.is_none()),
-            seeds: u64::try_from(aim::seeds(&pack).len()).unwrap_or(u64::MAX),
-            max_bytes: pack.scope.max_bytes,
-            rate,
-            window,
-            now,
-        };
-        let (id, version) = (pack.id.clone(), pack.version.clone());
-        Ok(Plan { id, version, rate_basis: rate_basis.into(), seeds_not_fetched: progress::not_fetched(&pack), ..plan::plan(&given) })
-    }
-
-    /// The rate to reckon with: what the line was measured at, else what the last run reached; never above the cap.
-    fn rate(&self, run: Option<&Run>) -> (Option<BitRate>, &'static str) {
-        let line = self.0.link.as_ref().and_then(|link| link.view().download).filter(|rate| rate.0 > 0);
-        // Less than a second of fetching tells nothing about the line.
-        let past = run.filter(|run| run.busy >= Duration::from_secs(1) && run.transferred > 0);
-        let past =
-            past.map(|run| BitRate(u64::try_from(u128::from(run.transferred) * 8_000 / run.busy.as_millis().max(1)).unwrap_or(u64::MAX)));
-        let (rate, basis) = match (line, past) {
-            (Some(line), _) => (Some(line), "line"),
-            (None, Some(past)) => (Some(past), "last_night"),
-            (None, None) => (None, "unknown"),
-        };
-        match (rate, self.0.settings.rate) {
-            (Some(rate), Some(cap)) if cap < rate => (Some(cap), "cap"),
-            (None, Some(cap)) => (Some(cap), "cap"),
-            _ => (rate, basis),
-        }
-    }
-
-    /// What could not be fetched in the last run of a pack, with reasons; at most `most`.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn trouble(&self, id: &str, most: u32) -> Result<Vec<(String, String)>, Error> {
-        match self.0.state.run(id).await? {
-            Some(run) => Ok(self.0.state.trouble(id, run.run, most).await?),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// What is going on.
-    pub fn status(&self) -> Status {
-        let now = self.0.clock.now();
-        let windows = &self.0.settings.windows;
-        let open = windows.open_at(now);
-        let packs = self.packs();
-        let down = self.0.web.is_down();
-        let board = self.0.board.lock();
-        let trouble = board.trouble.clone().or_else(|| (down && board.running.is_some()).then(|| String::from("the line is down")));
-        let state = match (&board.running, &trouble, open) {
-            (_, Some(_), _) => "paused",
-            (Some(_), None, _) => "running",
-            (None, None, None) => "waiting",
-            (None, None, Some(_)) => "idle",
-        };
-        Status {
-            state: state.into(),
-            reason: trouble,
-            window_closes: open.map(Time::to_rfc3339),
-            window_opens: windows.next_open(now).map(Time::to_rfc3339),
-            running: board.running.clone(),
-            queued: board.queue.iter().cloned().collect(),
-            packs,
-            refused: board.shelf.refused.clone(),
-            transferred_bytes: self.0.transferred.get(),
-        }
     }
 }
 

@@ -72,10 +72,11 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 }
 
 fn problem(error: &Error) -> Response {
-    let (status, id, title) = match error {
-        Error::Unknown(_) => (StatusCode::NOT_FOUND, "pack.unknown", "No such pack"),
-        Error::State(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state.failed", "The node's database failed"),
+    let (status, id, remedy) = match error {
+        Error::Unknown(_) => (StatusCode::NOT_FOUND, "pack.unknown", "\"bulak pack list\" shows which there are"),
+        Error::State(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state.failed", "see the log; a damaged file can be moved away"),
     };
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": error.to_string(), "id": id });
+    let kind = format!("urn:bulak:error:{id}");
+    let body = json!({ "type": kind, "id": id, "title": error.to_string(), "status": status.as_u16(), "remedy": remedy });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

@@ -18,7 +18,7 @@ use crate::state::{Error, State};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Tries of one wish in one run.
@@ -27,11 +27,11 @@ const TRIES: u32 = 4;
 /// one broken page does not close a whole site.
 const HOST_ERRORS: u32 = 5;
 /// Waits between the tries of one wish.
-const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_secs(3600) };
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
 /// The wait when a host is busy and does not say for how long; and the longest that is waited for within a run.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 /// When nothing can be done for so long, the crawl ends and the scheduler comes back: other packs may go on meanwhile.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// The longest sleep: window, line and stop flag are looked at as often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Wishes looked at to find one whose turn it is.
@@ -55,8 +55,23 @@ pub struct Crawl<'a, W> {
     pub manners: &'a Manners,
     /// Whose day counts.
     pub windows: &'a Windows,
+    /// What came of it, for reports.
+    pub tally: &'a Tally,
     /// Transfers at once.
     pub max_transfers: usize,
+    /// A person asked: everything is looked at anew, though it may not be time yet.
+    pub anew: bool,
+}
+
+/// What came of all crawls since the node's start.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Things that came over the line.
+    pub fetched: AtomicU64,
+    /// Things that were still good.
+    pub unchanged: AtomicU64,
+    /// Things given up.
+    pub failed: AtomicU64,
 }
 
 /// Why a crawl ended.
@@ -78,7 +93,6 @@ pub enum End {
 struct Landed {
     wish: Wish,
     target: Target,
-    held: bool,
     verdict: Verdict,
     reply: Option<Reply>,
     transferred: u64,
@@ -157,13 +171,21 @@ impl<W: Web> Crawl<'_, W> {
         }
     }
 
-    /// Goes on with the run under way, or begins one; a changed pack begins anew.
+    /// Goes on with the run under way, takes up what failed in the last one, or begins one; a changed pack begins anew.
     async fn open(&self, now: Time) -> Result<Run, Error> {
         let digest = self.pack.digest.to_string();
         match self.state.run(&self.pack.id).await? {
             Some(run) if run.finished.is_none() && run.digest == digest => Ok(run),
+            Some(run) if run.failed > 0 && run.digest == digest && !self.anew && !self.is_old(&run, now) => {
+                self.state.reopen_failed(&self.pack.id, run.run).await?;
+                Ok(run)
+            }
             _ => self.state.begin_run(&self.pack.id, &digest, now, &aim::seeds(self.pack)).await,
         }
+    }
+
+    fn is_old(&self, run: &Run, now: Time) -> bool {
+        run.finished.is_none_or(|finished| finished.plus(self.pack.refresh) <= now)
     }
 
     /// Starts what may start; gives the moment at which to look again.
@@ -183,6 +205,10 @@ impl<W: Web> Crawl<'_, W> {
                 self.end(desk, &wish.url, &Fate::Failed("no address".into()), &[], 0).await?;
                 continue;
             };
+            if !self.pack.covers(&target, false) {
+                self.end(desk, &wish.url, &Fate::Skipped("outside the pack's scope and classes".into()), &[], 0).await?;
+                continue;
+            }
             if desk.stopped.contains(target.host()) {
                 let fate = Fate::Later { at: self.windows.next_day(now), failed: false };
                 self.end(desk, &wish.url, &fate, &[], 0).await?;
@@ -200,7 +226,7 @@ impl<W: Web> Crawl<'_, W> {
             desk.gate.enter(target.host(), held, self.pause(&target), now);
             desk.urls.insert(wish.url.clone());
             let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
-            desk.flying.push(Box::pin(self.fetch(wish, target, held, desk.run.started, room, now)));
+            desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.started, room, now)));
         }
         Ok(wake)
     }
@@ -215,10 +241,10 @@ impl<W: Web> Crawl<'_, W> {
         self.book.delay(target.origin()).map_or(own, |asked| asked.max(own))
     }
 
-    async fn fetch(&self, wish: Wish, target: Target, held: bool, started: Time, room: u64, now: Time) -> Landed {
+    async fn fetch(&self, wish: Wish, target: Target, started: Time, room: u64, now: Time) -> Landed {
         let (verdict, cost) = self.book.ask(self.web, &target, now).await;
         if verdict != Verdict::Allowed {
-            return Landed { wish, target, held, verdict, reply: None, transferred: cost };
+            return Landed { wish, target, verdict, reply: None, transferred: cost };
         }
         let aim = Aim::parse(&wish.kind);
         // A refresh asks the origin about pages; requisites that are still fresh are not asked about. A page whose sitemap names
@@ -228,12 +254,12 @@ impl<W: Web> Crawl<'_, W> {
         let ask = Ask { target: target.clone(), aim, force: aim.is_page() && older && !unchanged, max_bytes: Some(room) };
         let reply = self.web.fetch(ask).await;
         let transferred = cost + reply.transferred;
-        Landed { wish, target, held, verdict, reply: Some(reply), transferred }
+        Landed { wish, target, verdict, reply: Some(reply), transferred }
     }
 
     /// Writes down what came; `Some` when the crawl must end.
     async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
-        let Landed { wish, target, verdict, reply, transferred, .. } = landed;
+        let Landed { wish, target, verdict, reply, transferred } = landed;
         let now = self.clock.now();
         desk.gate.leave(target.host());
         desk.urls.remove(&wish.url);
@@ -257,12 +283,14 @@ impl<W: Web> Crawl<'_, W> {
         };
         let mut found = Vec::new();
         let fate = match what {
-            What::Here { length, content_type, body } => {
+            What::Here { length, unchanged, content_type, body } => {
                 if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
                 }
                 found = aim::found(self.pack, &wish, &target, content_type.as_deref(), &body);
                 desk.count.done_bytes += length;
+                let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
+                counter.fetch_add(1, Ordering::Relaxed);
                 Fate::Done { bytes: length, at: now }
             }
             What::Moved { to, kept } => {
@@ -332,14 +360,23 @@ impl<W: Web> Crawl<'_, W> {
     async fn end(&self, desk: &mut Desk<'_>, url: &str, fate: &Fate, found: &[Wish], transferred: u64) -> Result<(), Error> {
         let cost = Cost { transferred, busy: std::mem::take(&mut desk.busy) };
         desk.run.transferred += transferred;
+        if matches!(fate, Fate::Failed(_)) {
+            self.tally.failed.fetch_add(1, Ordering::Relaxed);
+        }
         self.state.end_wish(&self.pack.id, desk.run.run, url, fate, found, cost).await
     }
 
-    /// Marks the run as through; after one without failures, what the pack no longer wants is let go.
+    /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
+    /// lets nothing go: a site that is broken for a night must not empty the shelf.
     async fn finish(&self, run: i64, transferred: u64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
-        while failed == 0 {
+        let count = self.state.count(id, run).await?;
+        let complete = failed == 0 && count.done > 0;
+        loop {
+            if !complete {
+                break;
+            }
             let outdated = self.state.outdated(id, run, LOOKAHEAD).await?;
             if outdated.is_empty() {
                 break;
@@ -353,7 +390,6 @@ impl<W: Web> Crawl<'_, W> {
                 self.state.forget_wish(id, run, &url).await?;
             }
         }
-        let count = self.state.count(id, run).await?;
         tell(Progress::of(self.pack, &count, transferred, None, None));
         Ok(End::Done(failed))
     }

@@ -1,5 +1,6 @@
 //! How far a pack is: the same numbers in command line, API and pages.
 
+use crate::base::clock::Time;
 use crate::prefetch::packs::{Held, Origin};
 use crate::site::pack::{Pack, SeedKind, Status, Title};
 use crate::state::frontier::{Count, Run};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Progress {
     /// The pack.
     pub id: String,
-    /// `idle`, `queued`, `running`, `paused` (line down, window closed, waiting for a host) or `done`.
+    /// `idle`, `queued`, `running`, `paused` (window closed, store full, waiting for a host) or `done`.
     pub state: String,
     /// Why it does not run, where that needs saying.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +119,7 @@ impl Listed {
             origin: held.origin.clone(),
             file: held.file.display().to_string(),
             seeds_not_fetched: not_fetched(pack),
-            last_run: run.and_then(|run| run.finished).map(|at| at.to_rfc3339()),
+            last_run: run.and_then(|run| run.finished).map(Time::to_rfc3339),
             progress,
         }
     }

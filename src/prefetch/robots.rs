@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// How long a file holds (RFC 9309 section 2.4).
-const HOLDS: Duration = Duration::from_secs(24 * 3600);
+const HOLDS: Duration = Duration::from_hours(24);
 /// How long a failure holds before the origin is asked again.
-const RETRY: Duration = Duration::from_secs(3600);
+const RETRY: Duration = Duration::from_hours(1);
 /// Redirects that are followed (RFC 9309 section 2.3.1.2).
 const HOPS: usize = 5;
 /// The product token in robots.txt.
@@ -53,15 +53,14 @@ impl Book {
     /// Whether `target` may be fetched, asking its origin when need be. Gives the bytes that the question cost.
     pub async fn ask<W: Web>(&self, web: &W, target: &Target, now: Time) -> (Verdict, u64) {
         let known = self.origins.lock().get(target.origin()).filter(|page| page.until > now).cloned();
-        let (page, cost) = match known {
-            Some(page) => (page, 0),
-            None => {
-                let (robots, cost) = fetch(web, target).await;
-                let until = now.plus(if robots.is_some() { HOLDS } else { RETRY });
-                let page = Page { until, robots };
-                self.keep(target.origin(), page.clone(), now);
-                (page, cost)
-            }
+        let (page, cost) = if let Some(page) = known {
+            (page, 0)
+        } else {
+            let (robots, cost) = fetch(web, target).await;
+            let until = now.plus(if robots.is_some() { HOLDS } else { RETRY });
+            let page = Page { until, robots };
+            self.keep(target.origin(), page.clone(), now);
+            (page, cost)
         };
         let verdict = match &page.robots {
             Some(robots) if robots.allows(target.path_and_query()) => Verdict::Allowed,

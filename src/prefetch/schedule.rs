@@ -5,7 +5,7 @@ use crate::state::frontier::Run;
 use std::time::Duration;
 
 /// A run that ended with failures is repeated after so long, or after its refresh period if that is shorter: the next night.
-const AFTER_FAILURE: Duration = Duration::from_secs(12 * 3600);
+const AFTER_FAILURE: Duration = Duration::from_hours(12);
 
 /// What is known of a pack for this decision.
 #[derive(Clone, Debug)]
@@ -49,17 +49,12 @@ mod tests {
     #[test]
     fn packs_come_due() {
         let now = Time::from_secs(1_800_000_000);
-        let ago = |hours: u64| now.minus(Duration::from_secs(hours * 3600));
+        let ago = |hours: u64| now.minus(Duration::from_hours(hours));
         let run = |digest: &str, finished: Option<Time>, failed| {
             Some(Run { run: 1, digest: digest.into(), started: ago(200), finished, failed, transferred: 0, busy: Duration::ZERO })
         };
-        let pack = |id: &str, run, next_try| Candidate {
-            id: id.into(),
-            digest: "d".into(),
-            refresh: Duration::from_secs(7 * 86_400),
-            run,
-            next_try,
-        };
+        let pack =
+            |id: &str, run, next_try| Candidate { id: id.into(), digest: "d".into(), refresh: Duration::from_hours(7 * 24), run, next_try };
         let table = [
             ("new", pack("a", None, None), true),
             ("fresh", pack("a", run("d", Some(ago(100)), 0), None), false),
@@ -68,7 +63,7 @@ mod tests {
             ("just failed", pack("a", run("d", Some(ago(1)), 2), None), false),
             ("changed", pack("a", run("other", Some(ago(1)), 0), None), true),
             ("under way", pack("a", run("d", None, 0), Some(ago(1))), true),
-            ("waiting", pack("a", run("d", None, 0), Some(now.plus(Duration::from_secs(60)))), false),
+            ("waiting", pack("a", run("d", None, 0), Some(now.plus(Duration::from_mins(1)))), false),
         ];
         for (name, candidate, wanted) in table {
             assert_eq!(due(&[candidate], now).is_some(), wanted, "{name}");

@@ -55,9 +55,12 @@ impl Web for Memory {
         self.clock.advance(Duration::from_millis(100));
         let what = match page {
             Page::Text(_, text) if ask.max_bytes.is_some_and(|most| u64::try_from(text.len()).expect("small") > most) => What::TooLong,
-            Page::Text(kind, text) => {
-                What::Here { length: u64::try_from(text.len()).expect("small"), content_type: Some(kind.into()), body: Bytes::from(text) }
-            }
+            Page::Text(kind, text) => What::Here {
+                length: u64::try_from(text.len()).expect("small"),
+                unchanged: ask.force,
+                content_type: Some(kind.into()),
+                body: Bytes::from(text),
+            },
             Page::Moved(to) => What::Moved { to: Target::parse(to).expect("valid"), kept: true },
             Page::Status(404) => What::Gone,
             Page::Status(403) => What::Refused("status 403".into()),
@@ -202,6 +205,9 @@ async fn a_page_is_fetched_with_all_it_needs_and_no_further_than_the_scope() {
     let progress = stage.night.progress("demo").expect("known");
     assert_eq!((progress.state.as_str(), progress.done, progress.total, progress.errors), ("done", 6, 6, 0));
     assert_eq!(progress.bytes_done, progress.bytes_total);
+    let status = stage.night.status();
+    assert_eq!((status.state.as_str(), status.fetched, status.unchanged, status.failed, status.waiting), ("idle", 6, 0, 0, 0));
+    assert!(status.bytes >= progress.bytes_done);
     assert!(matches!(stage.tick().await, Tick::Idle(_)));
     let plan = stage.night.plan("demo").await.expect("a plan");
     assert_eq!((plan.wishes, plan.bytes, plan.basis), (6, progress.bytes_done, plan::Basis::LastRun));
@@ -212,16 +218,17 @@ async fn nothing_is_fetched_outside_the_window_and_its_end_drops_what_is_under_w
     let mut pages = site();
     pages.push(("http://a.kz/s.css", Page::Hangs));
     let stage = Stage::new(PACK, &pages).await;
-    let noon = LATE.plus(Duration::from_secs(14 * 3600));
-    assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Idle(LATE.plus(Duration::from_secs(23 * 3600 + 1800))));
+    let noon = LATE.plus(Duration::from_hours(14));
+    assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Idle(LATE.plus(Duration::from_mins(23 * 60 + 30))));
     assert!(stage.asked().is_empty());
+    stage.clock.advance(Duration::from_mins(8 * 60 + 25));
     assert_eq!(stage.end().await, End::Window);
     // 07:00 in Almaty, sharp.
-    assert_eq!(stage.clock.now(), LATE.plus(Duration::from_secs(8 * 3600 + 1800)));
+    assert_eq!(stage.clock.now(), LATE.plus(Duration::from_mins(8 * 60 + 30)));
     assert_eq!(stage.night.status().state, "waiting");
     // The next night goes on: what is here is not asked for again.
     stage.set("http://a.kz/s.css", Page::Text("text/css", "a{}".into()));
-    stage.clock.advance(Duration::from_secs(16 * 3600));
+    stage.clock.advance(Duration::from_hours(16));
     assert_eq!(stage.end().await, End::Done(0));
     assert_eq!(stage.times("http://a.kz/d/"), 1);
     assert_eq!(stage.times("http://a.kz/s.css"), 2);
@@ -313,8 +320,18 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
     assert_eq!(stage.end().await, End::Done(1));
     assert_eq!(stage.times("http://a.kz/d/2"), 4);
     assert_eq!(stage.night.progress("demo").expect("known").errors, 1);
+    // The next night takes up what failed, and only that.
+    stage.set("http://a.kz/d/2", html("2"));
+    stage.clock.advance(Duration::from_hours(24));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!((stage.times("http://a.kz/d/"), stage.times("http://a.kz/d/2")), (1, 5));
+    // A site that is broken as a whole empties no shelf.
+    stage.set("http://a.kz/d/", Page::Status(404));
+    stage.clock.advance(Duration::from_hours(48));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!(stage.world.lock().pins.len(), 2);
 
-    let many: String = (0..9).map(|n| format!("<img src=/{n}.png>")).collect();
+    let many = (0..9).fold(String::new(), |text, n| text + &format!("<img src=/{n}.png>"));
     let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Status(502))).collect();
     pages.push(("http://a.kz/d/".into(), html(&many)));
     let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
@@ -336,17 +353,18 @@ async fn a_busy_host_is_left_alone_as_long_as_it_asks() {
     });
     assert_eq!(ended, End::Done(0));
     assert_eq!(stage.times("http://a.kz/d/"), 2);
-    assert!(stage.clock.now() >= LATE.plus(Duration::from_secs(300)));
+    assert!(stage.clock.now() >= LATE.plus(Duration::from_mins(5)));
 }
 
 #[tokio::test]
 async fn a_line_that_is_down_costs_no_errors() {
     let stage = Stage::new(PACK, &site()).await;
     stage.world.lock().down = true;
+    stage.clock.advance(Duration::from_mins(8 * 60 + 25));
     assert_eq!(stage.end().await, End::Window);
     assert!(stage.asked().is_empty());
     stage.world.lock().down = false;
-    stage.clock.advance(Duration::from_secs(16 * 3600));
+    stage.clock.advance(Duration::from_hours(16));
     assert_eq!(stage.end().await, End::Done(0));
     assert!(stage.state.stopped_hosts("2026-11-26", 1).await.expect("reads").is_empty());
 }
@@ -356,9 +374,9 @@ async fn a_refresh_asks_about_pages_and_lets_go_of_what_is_gone() {
     let stage = Stage::new(PACK, &site()).await;
     assert_eq!(stage.end().await, End::Done(0));
     stage.set("http://a.kz/d/", html("<link rel=stylesheet href=/s.css>"));
-    stage.clock.advance(Duration::from_secs(47 * 3600));
+    stage.clock.advance(Duration::from_hours(47));
     assert!(matches!(stage.tick().await, Tick::Idle(_)));
-    stage.clock.advance(Duration::from_secs(2 * 3600));
+    stage.clock.advance(Duration::from_hours(2));
     stage.world.lock().asked.clear();
     assert_eq!(stage.end().await, End::Done(0));
     let asked = stage.world.lock().asked.clone();
@@ -392,8 +410,8 @@ async fn sitemaps_lists_and_redirects_are_followed() {
 #[tokio::test]
 async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let stage = Stage::new(PACK, &site()).await;
-    let noon = LATE.plus(Duration::from_secs(14 * 3600));
-    stage.clock.advance(Duration::from_secs(14 * 3600));
+    let noon = LATE.plus(Duration::from_hours(14));
+    stage.clock.advance(Duration::from_hours(14));
     assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
     assert_eq!(stage.night.start("demo").expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));

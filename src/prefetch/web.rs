@@ -43,6 +43,8 @@ pub enum What {
     Here {
         /// Length of the whole body.
         length: u64,
+        /// No byte of a body had to come for it: confirmed, or fresh in the store.
+        unchanged: bool,
         /// Content-Type.
         content_type: Option<String>,
         /// The beginning of the body, where it may name other things.
@@ -119,7 +121,7 @@ impl Web for Reach {
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
-            (200..=299 | 304, Some(entry), _) => self.here(&entry, ask.aim).await,
+            (200..=299 | 304, Some(entry), _) => self.here(&entry, ask.aim, fetched.transferred == 0).await,
             (200..=299 | 304, None, _) => What::Unkept(format!("{:?}", fetched.why)),
             (301 | 302 | 303 | 307 | 308, entry, Some(to)) => What::Moved { to, kept: entry.is_some() },
             (404 | 410, ..) => What::Gone,
@@ -161,12 +163,12 @@ impl Reach {
     }
 
     /// The stored answer with as much of its body as discovery looks at.
-    async fn here(&self, entry: &Arc<Entry>, aim: Aim) -> What {
+    async fn here(&self, entry: &Arc<Entry>, aim: Aim, unchanged: bool) -> What {
         let content_type = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // A body that is kept in a coding we do not know names nothing to us.
         let want = if entry.meta.coding.is_some() { 0 } else { aim.reads(content_type.as_deref()).min(entry.length) };
         if want == 0 {
-            return What::Here { length: entry.length, content_type, body: Bytes::new() };
+            return What::Here { length: entry.length, unchanged, content_type, body: Bytes::new() };
         }
         let part = (want < entry.length).then_some(0..want);
         let read = match self.store.read(entry, part).await {
@@ -174,7 +176,7 @@ impl Reach {
             Err(error) => Err(error.to_string()),
         };
         match read {
-            Ok(body) => What::Here { length: entry.length, content_type, body },
+            Ok(body) => What::Here { length: entry.length, unchanged, content_type, body },
             Err(why) => What::Broken(why),
         }
     }
@@ -195,12 +197,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 }
 
 fn failed(error: &FetchError) -> What {
-    use crate::upstream::Error as Reached;
     match error {
-        FetchError::Store(StoreError::Damaged) | FetchError::Broken(_) => What::Broken(error.to_string()),
+        FetchError::Store(StoreError::Damaged) | FetchError::Broken(_) | FetchError::Upstream(_) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
-        FetchError::Upstream(Reached::Prohibited(_)) => What::Refused(error.to_string()),
-        FetchError::Upstream(_) => What::Broken(error.to_string()),
     }
 }

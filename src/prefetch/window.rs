@@ -100,7 +100,7 @@ impl Windows {
     /// The next midnight at the school.
     pub fn next_day(&self, now: Time) -> Time {
         let midnight = self.date(now).and_then(|date| self.moment(date, 24 * 60));
-        midnight.unwrap_or_else(|| now.plus(std::time::Duration::from_secs(86_400)))
+        midnight.unwrap_or_else(|| now.plus(std::time::Duration::from_hours(24)))
     }
 
     fn date(&self, now: Time) -> Option<Date> {

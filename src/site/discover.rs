@@ -150,9 +150,8 @@ fn join(base: &Target, address: &str) -> Option<Target> {
 pub fn of(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -> Found {
     let mime = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match mime.as_str() {
-        "text/html" | "application/xhtml+xml" => html::read(base, bytes),
+        "text/html" | "application/xhtml+xml" | "image/svg+xml" => html::read(base, bytes),
         "text/css" => css::read(base, bytes),
-        "image/svg+xml" => html::read(base, bytes),
         mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => module::read(base, bytes),
         "application/manifest+json" => manifest(base, bytes),
         "" => match kind {

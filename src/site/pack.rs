@@ -266,7 +266,7 @@ max_bytes = "2 GiB"
         assert_eq!((pack.id.as_str(), pack.priority, pack.grades.as_slice()), ("kk-wiki", 10, [5, 6, 7].as_slice()));
         assert_eq!(pack.seeds[0].target.url(), "https://kk.wikipedia.org/wiki/%D0%90%D0%B1%D0%B0%D0%B9");
         assert_eq!(pack.scope.max_bytes, 2 << 30);
-        assert_eq!(pack.refresh, Duration::from_secs(7 * 86_400));
+        assert_eq!(pack.refresh, Duration::from_hours(7 * 24));
         let covers = |url: &str, page| pack.covers(&Target::parse(url).expect(url), page);
         assert!(covers("https://kk.wikipedia.org/wiki/A", true));
         assert!(!covers("https://kk.wikipedia.org/w/index.php?a=1", true));

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const MAX_BYTES: u64 = 512 << 10;
 
 /// Longest `Crawl-delay` that is honoured; a longer one would stop a pack for good.
-const MOST_DELAY: Duration = Duration::from_secs(60);
+const MOST_DELAY: Duration = Duration::from_mins(1);
 
 /// The rules of one origin for us.
 #[derive(Clone, Debug)]

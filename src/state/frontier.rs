@@ -134,7 +134,7 @@ impl State {
         let rows = sqlx::query(
             "SELECT url, kind, depth, tries, bytes, fetched, changed FROM wish
              WHERE pack = ? AND state = 'open' AND run = ? AND next_try <= ?
-             ORDER BY kind = 'page', kind = 'media', depth, url LIMIT ?",
+             ORDER BY rank, depth, url LIMIT ?",
         )
         .bind(pack)
         .bind(run)
@@ -182,6 +182,20 @@ impl State {
             .bind(clip(cost.transferred))
             .bind(i64::try_from(cost.busy.as_micros()).unwrap_or(i64::MAX))
             .bind(pack)
+            .execute(&mut *change)
+            .await?;
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// Takes a finished run up again for what failed in it.
+    pub async fn reopen_failed(&self, pack: &str, run: i64) -> Result<(), Error> {
+        let mut change = self.pool().begin().await?;
+        let wish = "UPDATE wish SET state = 'open', tries = 0, next_try = 0 WHERE pack = ? AND run = ? AND state = 'failed'";
+        sqlx::query(wish).bind(pack).bind(run).execute(&mut *change).await?;
+        sqlx::query("UPDATE run SET finished = NULL, failed = 0 WHERE pack = ? AND run = ?")
+            .bind(pack)
+            .bind(run)
             .execute(&mut *change)
             .await?;
         change.commit().await?;
@@ -323,9 +337,9 @@ async fn add(change: &mut SqliteConnection, pack: &str, run: i64, wishes: &[Wish
             break;
         }
         let done = sqlx::query(
-            "INSERT INTO wish (pack, url, kind, depth, run, state, changed) VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6)
+            "INSERT INTO wish (pack, url, kind, depth, run, state, changed, rank) VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7)
              ON CONFLICT (pack, url) DO UPDATE SET
-                 run = ?5, state = 'open', tries = 0, next_try = 0, depth = ?4, kind = ?3, why = NULL, changed = coalesce(?6, changed)
+                 run = ?5, state = 'open', tries = 0, next_try = 0, depth = ?4, kind = ?3, rank = ?7, why = NULL, changed = coalesce(?6, changed)
              WHERE run < ?5 OR (kind = 'page' AND ?3 = 'page' AND depth > ?4)",
         )
         .bind(pack)
@@ -334,11 +348,21 @@ async fn add(change: &mut SqliteConnection, pack: &str, run: i64, wishes: &[Wish
         .bind(i64::from(wish.depth))
         .bind(run)
         .bind(wish.changed.map(Time::micros))
+        .bind(rank(&wish.kind))
         .execute(&mut *change)
         .await?;
         room -= i64::try_from(done.rows_affected()).unwrap_or(1);
     }
     Ok(())
+}
+
+/// What goes first: what pages need, then sound and film, then further pages.
+fn rank(kind: &str) -> i64 {
+    match kind {
+        "page" => 2,
+        "media" => 1,
+        _ => 0,
+    }
 }
 
 fn read_run(row: &SqliteRow) -> Run {
@@ -404,6 +428,10 @@ mod tests {
         assert_eq!(state.next_try("p", run).await.expect("reads"), None);
         assert_eq!(state.finish_run("p", run, NOW).await.expect("finishes"), 1);
         assert_eq!(state.trouble("p", run, 5).await.expect("reads"), [("http://a/2".to_owned(), "500".to_owned())]);
+
+        state.reopen_failed("p", run).await.expect("opens again");
+        assert_eq!(state.next_wishes("p", run, NOW, 9).await.expect("reads").len(), 1);
+        assert_eq!(state.run("p").await.expect("reads").and_then(|run| run.finished), None);
 
         let run = state.begin_run("p", "d2", NOW, &seeds[..1]).await.expect("begins").run;
         end(&state, run, "http://a/", Fate::Gone, &needs).await;

@@ -141,14 +141,12 @@ fn font_face(parser: &mut Parser<'_, '_>, raw: &mut Raw) {
     }
     let best = sources.iter().find(|(_, woff2)| *woff2).or(sources.first());
     if let Some((address, _)) = best.filter(|_| wanted) {
-        if !address.starts_with("data:") {
-            raw.need(address.clone(), Kind::Font);
-        }
+        add(raw, address, Kind::Font);
     }
 }
 
 fn is_woff2(address: &str) -> bool {
-    address.split(['?', '#']).next().unwrap_or_default().ends_with(".woff2")
+    address.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase().ends_with(".woff2")
 }
 
 /// Whether a list of ranges holds Latin (0041-024F) or Cyrillic (0400-052F). Unreadable: yes, in doubt for the page.

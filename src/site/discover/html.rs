@@ -93,7 +93,7 @@ impl Page {
             "link" => self.link(&of),
             "a" | "area" => {
                 // A download or a link with side effects is not followed on the site's behalf.
-                if let Some(href) = of("href").filter(|_| !has_word(&of("rel"), "nofollow")) {
+                if let Some(href) = of("href").filter(|_| !has_word(of("rel").as_deref(), "nofollow")) {
                     self.raw.link(href);
                 }
             }
@@ -123,7 +123,7 @@ impl Page {
 
     fn link(&mut self, of: &impl Fn(&str) -> Option<String>) {
         let rel = of("rel");
-        let is = |word| has_word(&rel, word);
+        let is = |word| has_word(rel.as_deref(), word);
         if of("media").is_some_and(|media| media.trim().eq_ignore_ascii_case("print")) {
             return;
         }
@@ -188,8 +188,8 @@ impl Page {
     }
 }
 
-fn has_word(value: &Option<String>, word: &str) -> bool {
-    value.as_deref().is_some_and(|value| value.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(word)))
+fn has_word(value: Option<&str>, word: &str) -> bool {
+    value.is_some_and(|value| value.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(word)))
 }
 
 /// Character references as they occur in addresses.
@@ -201,15 +201,12 @@ fn unescape(text: &str) -> String {
         out.push_str(before);
         // The longest reference that we know has 10 letters: `&#x10ffff;`.
         let reference = after.char_indices().take(12).find(|(_, letter)| *letter == ';').map(|(end, _)| &after[1..end]);
-        match reference.and_then(|name| Some((name, letter(name)?))) {
-            Some((name, letter)) => {
-                out.push(letter);
-                rest = &after[name.len() + 2..];
-            }
-            None => {
-                out.push('&');
-                rest = &after[1..];
-            }
+        if let Some((name, letter)) = reference.and_then(|name| Some((name, letter(name)?))) {
+            out.push(letter);
+            rest = &after[name.len() + 2..];
+        } else {
+            out.push('&');
+            rest = &after[1..];
         }
     }
     out.push_str(rest);

@@ -48,9 +48,10 @@ pub(super) fn scan(text: &str, raw: &mut Raw) {
                 Place::Elsewhere
             }
             (Place::Import, Token::Mark(b'(')) => Place::Call,
-            (Place::Import | Place::Export, Token::Mark(b'{' | b'*')) | (Place::Import, Token::Word(_)) => Place::Names,
             // `import a from`, `import a, { b } from`, `export * as c from`.
-            (Place::Names, Token::Word(_) | Token::Text(_) | Token::Mark(b',' | b'{' | b'}' | b'*')) => Place::Names,
+            (Place::Import | Place::Export, Token::Mark(b'{' | b'*'))
+            | (Place::Import, Token::Word(_))
+            | (Place::Names, Token::Word(_) | Token::Text(_) | Token::Mark(b',' | b'{' | b'}' | b'*')) => Place::Names,
             _ => Place::Elsewhere,
         };
     }

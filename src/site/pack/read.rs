@@ -6,7 +6,7 @@ use crate::base::digest::Digest;
 use crate::base::target::Target;
 use crate::base::unit::{Bytes, Wait};
 use crate::site::glob::Glob;
-use crate::site::pack::{Class, Complaint, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title};
+use crate::site::pack::{Class, Complaint, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
 use crate::site::refuse;
 use std::ops::Range;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Refresh period when none is written.
-const REFRESH: Duration = Duration::from_secs(7 * 86_400);
+const REFRESH: Duration = Duration::from_hours(7 * 24);
 /// Size cap when none is written: what fits a night on a thin line (8 Mbit/s for 9 h is 32 GB).
 const SIZE: u64 = 4 << 30;
 /// Most seeds and hosts: a longer text is no longer read by a person.
@@ -51,8 +51,7 @@ type Value<'v> = Spanned<DeValue<'v>>;
 
 impl Desk<'_> {
     fn tell(&mut self, span: &Range<usize>, key: &str, value: &str, remedy: &str) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.text.get(..span.start).unwrap_or_default().matches('\n').count();
         self.told.push(Complaint { line, key: key.into(), value: value.chars().take(120).collect(), remedy: remedy.into() });
     }
 
@@ -99,7 +98,7 @@ impl Desk<'_> {
         let refresh = self.refresh(tree);
         let classes = self.classes(tree);
         let scope = self.scope(tree, &classes);
-        let seeds = self.seeds(tree, scope.as_ref());
+        let seeds = self.seeds(tree, scope.as_ref(), &classes);
         let digest = Digest::of(self.text.as_bytes());
         let (id, version, licence, scope) = (id?, version?, licence?, scope?);
         let pack =
@@ -208,13 +207,10 @@ impl Desk<'_> {
 
     fn whole(&mut self, table: &DeTable<'_>, place: &str, key: &str, default: i64, range: std::ops::RangeInclusive<i64>) -> i64 {
         let Some(value) = table.get(key) else { return default };
-        match whole(value.get_ref()).filter(|number| range.contains(number)) {
-            Some(number) => number,
-            None => {
-                self.wrong(value, &format!("{place}{key}"), &format!("choose a whole number from {} to {}", range.start(), range.end()));
-                default
-            }
-        }
+        whole(value.get_ref()).filter(|number| range.contains(number)).unwrap_or_else(|| {
+            self.wrong(value, &format!("{place}{key}"), &format!("choose a whole number from {} to {}", range.start(), range.end()));
+            default
+        })
     }
 
     fn grades(&mut self, tree: &DeTable<'_>) -> Vec<u8> {
@@ -231,14 +227,12 @@ impl Desk<'_> {
 
     fn refresh(&mut self, tree: &DeTable<'_>) -> Duration {
         let Some(value) = tree.get("refresh") else { return REFRESH };
-        let span = Duration::from_secs(3600)..=Duration::from_secs(400 * 86_400);
-        match value.get_ref().as_str().and_then(|text| text.parse::<Wait>().ok()).filter(|wait| span.contains(&wait.0)) {
-            Some(wait) => wait.0,
-            None => {
-                self.wrong(value, "refresh", "write a period from \"1 h\" to \"400 days\", such as \"7 days\"");
-                REFRESH
-            }
-        }
+        let span = Duration::from_hours(1)..=Duration::from_hours(400 * 24);
+        let period = value.get_ref().as_str().and_then(|text| text.parse::<Wait>().ok()).map(|wait| wait.0);
+        period.filter(|period| span.contains(period)).unwrap_or_else(|| {
+            self.wrong(value, "refresh", "write a period from \"1 h\" to \"400 days\", such as \"7 days\"");
+            REFRESH
+        })
     }
 
     fn classes(&mut self, tree: &DeTable<'_>) -> Vec<Class> {
@@ -345,13 +339,10 @@ impl Desk<'_> {
             DeValue::String(text) => text.parse::<Bytes>().ok().map(|size| size.0),
             other => whole(other).and_then(|size| u64::try_from(size).ok()),
         };
-        match size.filter(|size| *size > 0) {
-            Some(size) => size,
-            None => {
-                self.wrong(value, "scope.max_bytes", "write it like \"2 GiB\" or \"500 MB\"");
-                SIZE
-            }
-        }
+        size.filter(|size| *size > 0).unwrap_or_else(|| {
+            self.wrong(value, "scope.max_bytes", "write it like \"2 GiB\" or \"500 MB\"");
+            SIZE
+        })
     }
 
     /// The texts of an array.
@@ -371,7 +362,7 @@ impl Desk<'_> {
         found
     }
 
-    fn seeds(&mut self, tree: &DeTable<'_>, scope: Option<&Scope>) -> Vec<Seed> {
+    fn seeds(&mut self, tree: &DeTable<'_>, scope: Option<&Scope>, classes: &[Class]) -> Vec<Seed> {
         if !tree.contains_key("seed") {
             self.missing("seed", "add a [[seed]] with url, sitemap or list");
         }
@@ -394,6 +385,11 @@ impl Desk<'_> {
             };
             if scope.is_some_and(|scope| !scope.hosts.is_empty() && !scope.has_host(target.host())) {
                 self.wrong(value, &place, "the seed lies outside scope.hosts; add its host there");
+                continue;
+            }
+            let classed = || classes.iter().any(|class| same_host(&class.host, target.host()) && class.path.fits(target.path()));
+            if refuse::is_account(target.host()) && !classed() {
+                self.wrong(value, &place, "this host has accounts and no [[class]] names this path; add one, or another seed");
                 continue;
             }
             seeds.push(Seed { kind: *kind, target });

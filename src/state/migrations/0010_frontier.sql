@@ -3,6 +3,7 @@ CREATE TABLE wish (
     pack     TEXT    NOT NULL,
     url      TEXT    NOT NULL,
     kind     TEXT    NOT NULL,                 -- page, style, script, …; sitemap and list for seeds that name others
+    rank     INTEGER NOT NULL,                 -- 0 requisites, 1 media, 2 pages: what goes first
     depth    INTEGER NOT NULL,                 -- links away from a seed
     run      INTEGER NOT NULL,                 -- the last run that named it
     state    TEXT    NOT NULL,                 -- open, done, gone, failed, skipped
@@ -15,7 +16,8 @@ CREATE TABLE wish (
     PRIMARY KEY (pack, url)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX wish_next ON wish (pack, state, depth, next_try);
+-- Gives open wishes in their order without sorting them.
+CREATE INDEX wish_next ON wish (pack, state, rank, depth, url);
 
 CREATE TABLE run (
     pack        TEXT    PRIMARY KEY NOT NULL,

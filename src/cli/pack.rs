@@ -1,0 +1,450 @@
+//! `bulak pack`: make keys, sign, check, plan, fetch, list.
+//!
+//! Keys, signatures and checks need no node; plan, fetch and list ask the running one through its socket.
+
+use crate::base::unit::Bytes;
+use crate::cli::local::Local;
+use crate::cli::{Context, Exit, Failure};
+use crate::prefetch::packs::signature_of;
+use crate::prefetch::{Listed, Plan, Progress, Refused};
+use crate::site::pack::{MAX_BYTES, Pack, sign};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often the node is asked how far it is.
+const LOOK: Duration = Duration::from_secs(1);
+/// Where no bar can be drawn, one line each so many looks.
+const LINE: u32 = 10;
+/// How often in a row the node may fail to answer before the watch ends; the fetch itself goes on.
+const SILENCE: u32 = 10;
+
+/// What to do with packs.
+#[derive(Debug, Subcommand)]
+pub(super) enum PackCommand {
+    /// Make a key pair for signing packs: NAME.key (keep it secret) and NAME.pub
+    Keygen {
+        /// Where to write, without ending
+        #[arg(default_value = "packs")]
+        name: PathBuf,
+    },
+    /// Sign packs: writes FILE.minisig beside each
+    Sign {
+        /// The secret key that "pack keygen" made
+        #[arg(long, short, default_value = "packs.key")]
+        key: PathBuf,
+        /// The packs
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Check packs: every mistake at once, and the signature
+    Check {
+        /// Public key (or file) whose signature is asked for, beside the configuration's; may be given several times
+        #[arg(long, short)]
+        trust: Vec<String>,
+        /// The packs
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// What fetching will take: bytes, hours, and whether it fits the window
+    Plan {
+        /// The packs; none: all
+        ids: Vec<String>,
+    },
+    /// Fetch a pack now, whatever the windows say, and show how far it is
+    Fetch {
+        /// The pack
+        id: String,
+    },
+    /// The packs of the node
+    List,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// Exit 1 when something failed, 4 when the node does not answer.
+pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit, Failure> {
+    match command {
+        PackCommand::Keygen { name } => keygen(context, &name),
+        PackCommand::Sign { key, files } => sign_all(context, &key, &files),
+        PackCommand::Check { trust, files } => check(context, &trust, &files),
+        PackCommand::Plan { ids } => plan(context, ids).await,
+        PackCommand::Fetch { id } => fetch(context, &id).await,
+        PackCommand::List => list(context).await,
+    }
+}
+
+fn keygen(context: &Context, name: &Path) -> Result<Exit, Failure> {
+    let with = |ending: &str| {
+        let mut path = name.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let (secret_file, public_file) = (with(".key"), with(".pub"));
+    if context.dry_run {
+        let text = format!("would write {} and {}", secret_file.display(), public_file.display());
+        context.show(&json!({ "would_write": [secret_file, public_file] }), || text)?;
+        return Ok(Exit::Done);
+    }
+    let odd = |error: minisign::PError| Failure::new("pack.keygen", format!("no key could be made ({error})"), "try again");
+    let pair = minisign::KeyPair::generate_unencrypted_keypair().map_err(odd)?;
+    let secret = pair.sk.to_box(Some("secret key for Bulak packs")).map_err(odd)?.into_string();
+    let public = pair.pk.to_box().map_err(odd)?.into_string();
+    create(&secret_file, secret.as_bytes(), 0o600)?;
+    create(&public_file, public.as_bytes(), 0o644)?;
+    let key = pair.pk.to_base64();
+    context.show(&json!({ "public_key": key, "secret_file": secret_file, "public_file": public_file }), || {
+        format!(
+            "wrote {} (keep it secret) and {}\nput this into packs.trusted_keys: {key}\nnext: bulak pack sign --key {} FILE.toml",
+            secret_file.display(),
+            public_file.display(),
+            secret_file.display()
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// A new file; an existing key is never overwritten.
+fn create(file: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+    opened.and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all())).map_err(|error| {
+        let remedy = if error.kind() == std::io::ErrorKind::AlreadyExists {
+            "choose another name; keys are never overwritten"
+        } else {
+            "see that the folder can be written"
+        };
+        Failure::new("pack.write", format!("{} cannot be written ({error})", file.display()), remedy)
+    })
+}
+
+fn sign_all(context: &Context, key: &Path, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let secret = text(key, "make a key with: bulak pack keygen")?;
+    let mut done = Vec::new();
+    for file in files {
+        let body = text(file, "see that the path is right")?;
+        // A pack that nobody would take is not worth a signature.
+        let pack = Pack::parse(&body).map_err(|complaints| wrong(file, &complaints))?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let comment = format!("file:{name}\tid:{}\tversion:{}", pack.id, pack.version);
+        let signature = sign::sign(body.as_bytes(), &secret, &comment).map_err(|bad| Failure::new("pack.key", bad.to_string(), ""))?;
+        let place = signature_of(file);
+        if !context.dry_run {
+            std::fs::write(&place, signature).map_err(|error| {
+                Failure::new("pack.write", format!("{} cannot be written ({error})", place.display()), "see that the folder can be written")
+            })?;
+        }
+        done.push(place);
+    }
+    context.show(&json!({ "signed": done, "dry_run": context.dry_run }), || {
+        let verb = if context.dry_run { "would write" } else { "wrote" };
+        done.iter().fold(String::new(), |told, place| told + &format!("{verb} {}\n", place.display()))
+    })?;
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit, Failure> {
+    let mut keys = trust.iter().map(|key| trusted(key)).collect::<Result<Vec<_>, _>>()?;
+    // Without a readable configuration only the keys given here count: a pack can be checked on any machine.
+    keys.extend(
+        crate::config::load(context.config.as_deref(), std::env::vars()).map(|config| config.packs.trusted_keys).unwrap_or_default(),
+    );
+    let (mut told, mut documents, mut bad) = (String::new(), Vec::new(), false);
+    for file in files {
+        let body = text(file, "see that the path is right")?;
+        let mut lines: Vec<String> = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        match Pack::parse(&body) {
+            Ok(pack) => {
+                let later: Vec<&str> = pack.seeds.iter().filter(|seed| !seed.kind.is_fetched()).map(|seed| seed.target.url()).collect();
+                if !later.is_empty() {
+                    notes.push(format!("{} seed(s) of a kind that this version does not fetch", later.len()));
+                }
+                if pack.status == crate::site::pack::Status::Unverified {
+                    notes.push(String::from("status is \"unverified\": try it against the live hosts before publishing"));
+                }
+            }
+            Err(complaints) => lines.extend(complaints.iter().map(ToString::to_string)),
+        }
+        let signature = std::fs::read_to_string(signature_of(file)).ok();
+        match (sign::verify(body.as_bytes(), signature.as_deref(), &keys), keys.is_empty()) {
+            (Ok(key), _) => notes.push(format!("signed by {key}")),
+            (Err(sign::Bad::Missing), true) => notes.push(String::from("not signed")),
+            (Err(sign::Bad::NoKeys), true) => notes.push(String::from("signed; by whom was not asked (--trust KEY)")),
+            (Err(error), _) => lines.push(format!("signature: {error}")),
+        }
+        bad |= !lines.is_empty();
+        documents.push(json!({ "file": file, "ok": lines.is_empty(), "complaints": lines, "notes": notes }));
+        let verdict = if lines.is_empty() { String::from("no errors found") } else { format!("{} error(s)", lines.len()) };
+        // Writing to memory cannot fail.
+        let _ = writeln!(told, "{}: {verdict}", file.display());
+        for line in lines.iter().chain(&notes) {
+            let _ = writeln!(told, "  {line}");
+        }
+    }
+    context.show(&json!({ "packs": documents }), || told)?;
+    Ok(if bad { Exit::Failed } else { Exit::Done })
+}
+
+/// A key as written, or the file that holds it.
+fn trusted(key: &str) -> Result<String, Failure> {
+    let body = std::fs::read_to_string(key).unwrap_or_else(|_| key.to_owned());
+    let public =
+        sign::public(&body).map_err(|bad| Failure::new("pack.key", bad.to_string(), "give a key or the .pub file").exit(Exit::Misuse))?;
+    Ok(public.to_base64())
+}
+
+fn text(file: &Path, remedy: &str) -> Result<String, Failure> {
+    let told = |why: String| Failure::new("pack.read", format!("{} cannot be read ({why})", file.display()), remedy);
+    let length = std::fs::metadata(file).map_err(|error| told(error.to_string()))?.len();
+    if length > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
+        return Err(told(String::from("longer than 1 MiB")));
+    }
+    std::fs::read_to_string(file).map_err(|error| told(error.to_string()))
+}
+
+fn wrong(file: &Path, complaints: &[crate::site::pack::Complaint]) -> Failure {
+    let mut failure = Failure::new("pack.invalid", format!("{} has {} error(s)", file.display(), complaints.len()), "mend what is listed");
+    failure.detail = Some(complaints.iter().fold(String::new(), |text, one| text + &format!("{one}\n")).into());
+    failure.more = Some(Box::new(json!({ "complaints": complaints })));
+    failure
+}
+
+async fn listed(local: &Local) -> Result<(Value, Vec<Listed>, Vec<Refused>), Failure> {
+    let document = local.get("/api/v1/packs").await?;
+    Ok((document.clone(), read(&document["packs"])?, read(&document["refused"])?))
+}
+
+/// The node's document as our own type; a node of another version may differ.
+fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+    T::deserialize(document).map_err(|error| {
+        Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version")
+    })
+}
+
+async fn list(context: &Context) -> Result<Exit, Failure> {
+    let (document, packs, refused) = listed(&Local::connect(context).await?).await?;
+    context.show(&document, || {
+        let mut table = crate::cli::table::table(&["id", "version", "title", "state", "done", "here", "last run"]);
+        for pack in &packs {
+            let Progress { state, done, total, bytes_done, .. } = &pack.progress;
+            let last = pack.last_run.as_deref().and_then(|stamp| stamp.get(..10)).unwrap_or("never");
+            let title = pack.title.any().to_owned();
+            table.add_row([&pack.id, &pack.version, &title, state, &format!("{done}/{total}"), &Bytes(*bytes_done).human(), last]);
+        }
+        let bad = refused.iter().fold(String::new(), |text, one| text + &format!("\nrefused {}:\n  {}", one.file, one.why.join("\n  ")));
+        if packs.is_empty() { format!("no packs; put one into packs.d{bad}") } else { format!("{table}{bad}") }
+    })?;
+    Ok(if refused.is_empty() { Exit::Done } else { Exit::Attention })
+}
+
+async fn plan(context: &Context, mut ids: Vec<String>) -> Result<Exit, Failure> {
+    let local = Local::connect(context).await?;
+    if ids.is_empty() {
+        ids = listed(&local).await?.1.into_iter().map(|pack| pack.id).collect();
+    }
+    let mut plans: Vec<Plan> = Vec::new();
+    for id in &ids {
+        plans.push(read(&local.get(&format!("/api/v1/packs/{}/plan", segment(id))).await?)?);
+    }
+    context.show(&json!({ "plans": plans }), || {
+        plans.iter().fold(String::new(), |text, plan| text + &format!("{}: {}\n", plan.id, plan.sentence))
+    })?;
+    Ok(if plans.iter().any(|plan| plan.fits == Some(false)) { Exit::Attention } else { Exit::Done })
+}
+
+async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
+    let local = Local::connect(context).await?;
+    if context.dry_run {
+        return plan(context, vec![id.to_owned()]).await;
+    }
+    let place = format!("/api/v1/packs/{}", segment(id));
+    local.post(&format!("{place}/fetch"), &json!({})).await?;
+    let teller = Teller::new(context, id);
+    let watched = tokio::select! {
+        watched = watch(&local, &place, &teller) => watched?,
+        _ = tokio::signal::ctrl_c() => {
+            teller.clear();
+            eprintln!("the node goes on fetching; see: bulak pack list");
+            return Ok(Exit::Interrupted);
+        }
+    };
+    teller.clear();
+    let progress: Progress = read(&watched["progress"])?;
+    context.show(&watched, || {
+        let trouble = watched["trouble"].as_array().into_iter().flatten();
+        let of = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let told = trouble.fold(String::new(), |text, one| text + &format!("  {}: {}\n", of(one, "url"), of(one, "why")));
+        let reason = progress.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let size = Bytes(progress.bytes_done).human();
+        let Progress { state, total, errors, skipped, .. } = &progress;
+        let line = Bytes(progress.transferred).human();
+        format!(
+            "{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {line} over the line\n{told}",
+            here(&progress)
+        )
+    })?;
+    let whole = progress.state == "done" && progress.errors == 0 && here(&progress) > 0;
+    Ok(if whole { Exit::Done } else { Exit::Attention })
+}
+
+/// How many wishes were fulfilled.
+fn here(progress: &Progress) -> u64 {
+    progress.done.saturating_sub(progress.errors + progress.skipped)
+}
+
+/// Asks until the pack is neither queued nor running. A node that is silent for a moment is asked again.
+async fn watch(local: &Local, place: &str, teller: &Teller) -> Result<Value, Failure> {
+    let mut silent = 0;
+    for look in 0_u32.. {
+        match local.get(place).await {
+            Ok(document) => {
+                silent = 0;
+                let progress: Progress = read(&document["progress"])?;
+                if progress.state != "queued" && progress.state != "running" {
+                    return Ok(document);
+                }
+                teller.tell(&progress, look);
+            }
+            Err(failure) if failure.exit == Exit::NoAnswer && silent < SILENCE => silent += 1,
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    unreachable!("nobody watches for 136 years")
+}
+
+/// A bar on a terminal, a plain line every ten seconds elsewhere.
+struct Teller {
+    bar: Option<indicatif::ProgressBar>,
+    plain: bool,
+    id: String,
+}
+
+impl Teller {
+    fn new(context: &Context, id: &str) -> Teller {
+        let style = indicatif::ProgressStyle::with_template("{prefix} {bar:30} {percent:>3} %  {msg}");
+        let bar = context.progress_bar().then(|| {
+            let bar = indicatif::ProgressBar::new(1000).with_prefix(id.to_owned());
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Teller { plain: bar.is_none() && context.progress(), bar, id: id.to_owned() }
+    }
+
+    fn tell(&self, progress: &Progress, look: u32) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(permille(progress));
+            bar.set_message(sentence(progress));
+        } else if self.plain && look.is_multiple_of(LINE) {
+            eprintln!("{} {} % {}", self.id, permille(progress) / 10, sentence(progress));
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share between 0 and 1")]
+fn permille(progress: &Progress) -> u64 {
+    (progress.share() * 1000.0) as u64
+}
+
+/// `12 of 40, 3.1 MB of 9.8 MB, 1.0 MB/s, 7 s left`.
+fn sentence(progress: &Progress) -> String {
+    let mut text = format!(
+        "{} of {}, {} of {}",
+        progress.done,
+        progress.total,
+        Bytes(progress.bytes_done).human(),
+        Bytes(progress.bytes_total).human()
+    );
+    // Writing to memory cannot fail.
+    if let Some(rate) = progress.rate_bytes_per_second {
+        let _ = write!(text, ", {}/s", Bytes(rate).human());
+    }
+    if let Some(left) = progress.eta_s {
+        let _ = write!(text, ", {left} s left");
+    }
+    match (&progress.reason, &progress.current) {
+        (Some(reason), _) => text + " – " + reason,
+        (None, Some(current)) => text + " – " + current,
+        (None, None) => text,
+    }
+}
+
+/// An id as a path segment: ids are small letters, digits and dashes, anything else cannot be one.
+fn segment(id: &str) -> String {
+    id.bytes().map(|byte| if byte.is_ascii_alphanumeric() || byte == b'-' { char::from(byte) } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "id = \"a\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n[scope]\nhosts = [\"a.kz\"]\n";
+
+    #[tokio::test]
+    async fn keys_signatures_and_checks_fit_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let context = Context { quiet: true, ..Context::default() };
+        assert_eq!(run(&context, PackCommand::Keygen { name: at("k") }).await, Ok(Exit::Done));
+        let again = run(&context, PackCommand::Keygen { name: at("k") }).await.expect_err("never overwritten");
+        assert_eq!(again.id, "pack.write");
+        std::fs::write(at("a.toml"), TEXT).expect("writes");
+        let check = |key: &str| PackCommand::Check { trust: vec![at(key).display().to_string()], files: vec![at("a.toml")] };
+        assert_eq!(run(&context, check("k.pub")).await, Ok(Exit::Failed), "not signed yet");
+        assert_eq!(run(&context, PackCommand::Check { trust: vec![], files: vec![at("a.toml")] }).await, Ok(Exit::Done));
+        assert_eq!(run(&context, PackCommand::Sign { key: at("k.key"), files: vec![at("a.toml")] }).await, Ok(Exit::Done));
+        assert_eq!(run(&context, check("k.pub")).await, Ok(Exit::Done));
+        std::fs::write(at("a.toml"), TEXT.replace("\"1\"", "\"2\"")).expect("writes");
+        assert_eq!(run(&context, check("k.pub")).await, Ok(Exit::Failed), "changed after signing");
+        std::fs::write(at("a.toml"), "id = 1\nodd = 2").expect("writes");
+        let refused = run(&context, PackCommand::Sign { key: at("k.key"), files: vec![at("a.toml")] }).await.expect_err("not worth it");
+        assert!(refused.detail.is_some_and(|detail| detail.lines().count() >= 4));
+    }
+
+    #[test]
+    fn progress_in_a_sentence() {
+        let progress = Progress {
+            done: 12,
+            total: 40,
+            bytes_done: 3_100_000,
+            bytes_total: 9_800_000,
+            rate_bytes_per_second: Some(1_000_000),
+            eta_s: Some(7),
+            ..Progress::default()
+        };
+        assert_eq!(sentence(&progress), "12 of 40, 3.1 MB of 9.8 MB, 1.0 MB/s, 7 s left");
+        assert_eq!(permille(&progress), 316);
+        assert_eq!(segment("a-1/../b"), "a-1____b");
+    }
+
+    /// The packs that come with the program are good ones.
+    #[test]
+    fn shipped_packs_have_no_errors() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/packs");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("the packs") {
+            let file = entry.expect("a file").path();
+            if file.extension().is_some_and(|ending| ending == "toml") {
+                let body = std::fs::read_to_string(&file).expect("reads");
+                if let Err(complaints) = Pack::parse(&body) {
+                    panic!("{}: {complaints:?}", file.display());
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen >= 5, "{seen}");
+    }
+}
