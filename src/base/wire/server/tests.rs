@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ struct Rig {
     served: Arc<AtomicU32>,
     /// Lets `/wait` answer.
     go: Arc<Notify>,
+    /// Of the request at `/wait`.
+    interim: Arc<Mutex<Option<Interim>>>,
     _server: JoinSet<()>,
 }
 
@@ -35,11 +38,15 @@ async fn rig() -> Rig {
     let (guarded, watch) = server(stream, Limits::REQUEST);
     let (served, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
-    let (turns, count, gate) = (watch.clone(), Arc::clone(&served), Arc::clone(&go));
+    let interim = Arc::new(Mutex::new(None));
+    let (turns, count, gate, seen) = (watch.clone(), Arc::clone(&served), Arc::clone(&go), Arc::clone(&interim));
     tasks.spawn(async move {
         let service = service_fn(move |request: Request<Incoming>| {
             count.fetch_add(1, SeqCst);
             let (turn, gate) = (turns.turn(), Arc::clone(&gate));
+            if request.uri().path() == "/wait" {
+                *seen.lock() = Some(turn.interim(None));
+            }
             async move {
                 let response = handle(request, &turn, &gate).await;
                 poll_fn(|cx| turn.poll_settled(cx)).await;
@@ -50,7 +57,7 @@ async fn rig() -> Rig {
         // The tests look at the client's side.
         let _ = connection.await;
     });
-    Rig { client, watch, served, go, _server: tasks }
+    Rig { client, watch, served, go, interim, _server: tasks }
 }
 
 async fn handle(mut request: Request<Incoming>, turn: &Turn, gate: &Notify) -> Response<Body> {
@@ -207,6 +214,28 @@ async fn interim_answers_come_before_their_own_answer_and_after_earlier_ones() {
     rig.go.notify_one();
     let text = rig.until("/last").await;
     in_order(&text, &["HTTP/1.1 200", "waited", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200", "hinted", "200 OK"]);
+}
+
+#[tokio::test]
+async fn an_interim_answer_from_elsewhere_does_not_wait_for_the_final_one() {
+    let mut rig = rig().await;
+    rig.send(&format!("{}{}", get("/one"), get("/wait"))).await;
+    rig.until("/one").await;
+    while rig.interim.lock().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let Interim(send) = rig.interim.lock().take().expect("just seen");
+    for _ in 0..3 {
+        send(StatusCode::PROCESSING, &HeaderMap::new());
+        assert_eq!(rig.until("\r\n\r\n").await, "HTTP/1.1 102 Processing\r\n\r\n");
+    }
+    rig.go.notify_one();
+    let text = rig.until("waited").await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    send(StatusCode::PROCESSING, &HeaderMap::new());
+    rig.send(&get("/two")).await;
+    let text = rig.until("/two").await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "too late is never: {text}");
 }
 
 #[tokio::test]
