@@ -2,4 +2,5 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/state/migrations");
+    println!("cargo:rerun-if-changed=src/hub/migrations");
 }

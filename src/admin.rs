@@ -1,1 +1,75 @@
-//! Web port and local socket. SKELETON.
+//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics), and on the local socket to
+//! whoever may open it (status, store, purge, why, configuration).
+//!
+//! There is no administration over the web yet: that needs a login first. "From the machine itself" means the socket, never an
+//! address, since our own proxy could dial loopback for a stranger. Other parts bring their routes as `extra`.
+
+/// Which Host values are ours.
+pub mod host;
+
+/// Serves a router on TCP and unix listeners until the node stops.
+pub mod listen;
+
+/// Whether the node is ready, and if not, why.
+pub mod ready;
+
+/// The error document of the API.
+pub mod problem;
+
+/// Routes of the local socket.
+mod local;
+
+/// Routes of the web port.
+mod web;
+
+pub use host::Names;
+pub use local::local_router;
+pub use problem::Problem;
+pub use ready::Ready;
+pub use web::web_router;
+
+use crate::base::clock::{Clock, Time};
+use crate::base::count::Metrics;
+use crate::cache::Cache;
+use crate::link::Link;
+use crate::portal::{Doors, Shelf};
+use crate::store::Store;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Gives the packs on the shelf, counted elsewhere and in advance: called for each portal page, must not block.
+pub type Shelves = Arc<dyn Fn() -> Vec<Shelf> + Send + Sync>;
+
+/// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
+pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
+
+/// What the routes need. Cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    /// Time.
+    pub clock: Clock,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+    /// The store.
+    pub store: Store,
+    /// The cache.
+    pub cache: Cache,
+    /// The line.
+    pub link: Link,
+    /// `config::Config::effective()`.
+    pub effective: Arc<Value>,
+    /// How the node calls itself.
+    pub name: Arc<str>,
+    /// When it started.
+    pub started: Time,
+    /// Whether it is ready.
+    pub ready: Ready,
+    /// Where devices reach proxy and web port, as bound.
+    pub doors: Arc<Doors>,
+    /// Under which names the web port answers.
+    pub names: Arc<Names>,
+    /// The portal's shelves.
+    pub shelves: Shelves,
+    /// Further members of the status.
+    pub others: Others,
+}

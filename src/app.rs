@@ -1,1 +1,290 @@
-//! Builds the parts. SKELETON.
+//! Builds a node's parts from the ground up, hands each what it needs, runs until a signal, and ends well.
+//!
+//! What runs against the floors is handed in here: the Local lane of the proxy gets the web port's router, the portal its
+//! shelves, the status page the parts it need not know.
+
+/// Log setup.
+pub mod log;
+
+use crate::admin::{self, Names, Parts, Ready, listen};
+use crate::base::body::Body;
+use crate::base::clock::Clock;
+use crate::base::count::Metrics;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::life::Life;
+use crate::link::Link;
+use crate::portal::{Arrival, Doors, Shelf};
+use crate::prefetch::{self, Night};
+use crate::proxy::{self, Proxy};
+use crate::report::{self, Reporter};
+use crate::state::State;
+use crate::store::Store;
+use crate::upstream::{self, Upstream};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use serde_json::{Map, Value, json};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tower::ServiceExt;
+
+/// How long requests under way may take to end after SIGTERM (product.md section 9).
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where the web port goes when nobody chose: the port that nobody has to type, else its usual neighbour.
+const WEB_PORTS: [u16; 2] = [80, 8080];
+
+/// How often the outbox's figures for the status page are read anew.
+const REPORT_FIGURES: Duration = Duration::from_secs(5);
+
+/// Where a node can be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// The proxy.
+    pub proxy: Vec<SocketAddr>,
+    /// Portal, PAC, health, metrics.
+    pub web: Vec<SocketAddr>,
+    /// Local commands.
+    pub socket: Option<PathBuf>,
+}
+
+/// A running node.
+struct Node {
+    life: Life,
+    store: Store,
+    state: State,
+    night: Night,
+    ready: Ready,
+    addresses: Addresses,
+}
+
+/// Runs a node until SIGTERM or SIGINT; SIGHUP reads the packs anew. `ready` is told once everything listens.
+///
+/// # Errors
+/// When a part cannot start; the message names what and what to do.
+pub async fn run(config: Config, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
+    let node = Node::start(config).await?;
+    ready(node.addresses.clone());
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    node.until_stopped().await?;
+    node.end().await
+}
+
+impl Node {
+    async fn start(config: Config) -> anyhow::Result<Node> {
+        let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
+        let ready = Ready::new(&metrics, &["store", "listeners"]);
+        let web = bind_web(&config.web.listen).await?;
+        std::fs::create_dir_all(&config.node.state).with_context(|| format!("node.state {}", config.node.state.display()))?;
+        let state = State::open(Some(&config.node.state.join("node.sqlite"))).await?;
+        let store = open_store(&config, &clock, &life, &metrics).await?;
+        ready.up("store");
+        let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
+        let sockets = proxy::bind(&config.proxy.listen)?;
+        let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
+        let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
+        let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
+        let night =
+            Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone()).await?;
+        let reporter = Reporter::new(
+            report_settings(&config),
+            clock.clone(),
+            &life,
+            &metrics,
+            state.clone(),
+            store.clone(),
+            link.clone(),
+            upstream.clone(),
+            cache.clone(),
+            night.clone(),
+        )
+        .await?;
+
+        let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
+        let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
+        let parts = Parts {
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            store: store.clone(),
+            cache: cache.clone(),
+            link: link.clone(),
+            effective: Arc::new(config.effective()),
+            name: config.node.name.as_str().into(),
+            started: clock.now(),
+            ready: ready.clone(),
+            doors: Arc::new(doors.clone()),
+            names: Arc::new(names),
+            shelves: shelves(&night),
+            others: others(&life, &night, &reporter),
+        };
+        let pages = admin::web_router(parts.clone(), axum::Router::new());
+        let commands = admin::local_router(parts, prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone())));
+
+        let local = local_lane(pages.clone(), doors.proxy.first().copied());
+        let settings = proxy_settings(&config, &doors);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
+        let socket = listen::bind_unix(&config.node.socket).await.with_context(|| format!("node.socket {}", config.node.socket.display()))?;
+        listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
+        for listener in web {
+            listen::serve_tcp(&life, listener, pages.clone());
+        }
+        proxy.serve()?;
+        ready.up("listeners");
+        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket: Some(config.node.socket) };
+        Ok(Node { life, store, state, night, ready, addresses })
+    }
+
+    async fn until_stopped(&self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => self.reload().await,
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        let read = self.night.reload().await;
+        self.ready.reloaded(read.is_ok());
+        match read {
+            Ok(()) => tracing::info!("packs read anew"),
+            Err(error) => tracing::error!(%error, "packs could not be read anew, the old ones stay in force"),
+        }
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if !self.life.end(GRACE).await {
+            tracing::warn!(grace = ?GRACE, "some requests were cut off");
+        }
+        self.store.close().await?;
+        self.state.close().await;
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config, clock: &Clock, life: &Life, metrics: &Metrics) -> anyhow::Result<Store> {
+    let (settings, clock, life, metrics) = (config.store.clone(), clock.clone(), life.clone(), metrics.clone());
+    let path = settings.path.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || Store::open(settings, clock, &life, &metrics)).await?;
+    opened.with_context(|| format!("store.path {path}"))
+}
+
+/// The web port: where it was put, else the first of its usual places that is free.
+async fn bind_web(listen: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    if listen.is_empty() {
+        let mut last = None;
+        for port in WEB_PORTS {
+            match TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await {
+                Ok(listener) => return Ok(vec![listener]),
+                Err(error) => last = Some(anyhow::Error::new(error).context(format!("web port {port}"))),
+            }
+        }
+        return Err(last.unwrap_or_else(|| anyhow::anyhow!("no web port to try")));
+    }
+    for address in listen {
+        listeners.push(TcpListener::bind(address).await.with_context(|| format!("web.listen {address}"))?);
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+    listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
+}
+
+fn proxy_settings(config: &Config, doors: &Doors) -> proxy::Settings {
+    let usual = proxy::Settings::default();
+    let mut names = usual.names.clone();
+    names.extend(config.web.names.iter().cloned());
+    names.push(config.node.name.to_ascii_lowercase());
+    // Our own addresses too: a device may ask the proxy itself for a page.
+    names.extend(doors.proxy.iter().filter(|address| !address.ip().is_unspecified()).map(|address| address.ip().to_string()));
+    proxy::Settings { clients: config.proxy.clients.clone(), connect_ports: config.proxy.connect_ports.clone(), via: config.node.name.clone(), names, ..usual }
+}
+
+fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
+    let list = config.night.windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.windows")?;
+    let zone = jiff::tz::TimeZone::get(&config.night.timezone).context("night.timezone")?;
+    let own = config.upstream.hosts.keys().map(|name| name.split(':').next().unwrap_or(name).to_owned()).collect();
+    Ok(prefetch::Settings {
+        paths: config.packs.paths.clone(),
+        own: Some(config.node.state.join("packs.d")),
+        trusted_keys: config.packs.trusted_keys.clone(),
+        windows: prefetch::Windows { list, zone },
+        rate: config.night.rate,
+        max_transfers: config.night.transfers,
+        manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },
+        contact: config.manners.contact.clone(),
+        ..prefetch::Settings::default()
+    })
+}
+
+fn report_settings(config: &Config) -> report::Settings {
+    report::Settings {
+        hub_url: config.hub.url.clone(),
+        school: config.hub.school.clone(),
+        key_file: Some(config.node.state.join("node.key")),
+        every: config.hub.every,
+        ..report::Settings::default()
+    }
+}
+
+/// Answers the Local lane with the web port's pages, as if the device had come there.
+fn local_lane(pages: axum::Router, proxy: Option<SocketAddr>) -> proxy::Local {
+    Arc::new(move |request: Request<Body>, client: IpAddr| {
+        let pages = pages.clone();
+        Box::pin(async move {
+            let mut request = request.map(axum::body::Body::new);
+            if let Some(local) = proxy {
+                request.extensions_mut().insert(Arrival { client: SocketAddr::new(client, 0), local });
+            }
+            let Ok(response): Result<Response<axum::body::Body>, std::convert::Infallible> = pages.oneshot(request).await;
+            response.map(Body::stream)
+        })
+    })
+}
+
+/// The packs as the portal shows them.
+fn shelves(night: &Night) -> admin::Shelves {
+    let night = night.clone();
+    Arc::new(move || {
+        let shelf = |pack: prefetch::Listed| Shelf {
+            id: pack.id,
+            title: [pack.title.kk, pack.title.ru, pack.title.en].map(Option::unwrap_or_default),
+            link: String::new(),
+            entries: Some(pack.progress.done),
+            bytes: Some(pack.progress.bytes_done),
+        };
+        night.packs().into_iter().map(shelf).collect()
+    })
+}
+
+/// Night and outbox for the status document. The outbox is read from its database now and then, not for every reader.
+fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
+    let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+    let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
+    life.spawn_until_stop(async move {
+        loop {
+            kept.store(Arc::new(json!(reporter.status().await)));
+            tokio::time::sleep(REPORT_FIGURES).await;
+        }
+    });
+    Arc::new(move || {
+        let mut members = Map::new();
+        members.insert("night".into(), json!(night.status()));
+        members.insert("report".into(), Value::clone(&figures.load()));
+        members
+    })
+}

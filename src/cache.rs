@@ -1,169 +1,244 @@
-//! Find, decide, act. SKELETON front door.
+//! Find, decide, act: looks an answer up, asks `policy::decide`, and does exactly what it is told. Read this after `policy.rs`.
+//!
+//! What is fresh and in memory is answered without an await ([`Cache::answer_now`]). Everything else goes through a *flight*:
+//! one fetch per URL (or range), as a task of its own, which many requests read along with.
+
+/// Content codings of origins.
+mod coding;
+
+/// The line on a page that is shown because the line is down.
+mod banner;
+
+/// What is derived from a stored entry, once.
+mod prepared;
+
+/// Bodies behind a writer, in pieces, in parts.
+mod stream;
+
+/// A stored answer to a client.
+mod hit;
+
+/// Many asking, one fetching.
+mod flight;
+
+/// One fetch, to everyone who asked and to the store together.
+mod fill;
+
+/// Ranges of what is not here, and the rest of what is partly here.
+mod partial;
+
+/// A device's request, from lookup to answer.
+mod serve;
+
+/// What the node fetches for itself.
+mod errand;
+
+/// What would happen to a request, in words.
+mod explain;
+
+/// What the cache counts.
+pub mod tally;
 
 /// Why the cache has no answer.
 pub mod trouble;
 
+pub use errand::{Errand, FetchError, Fetched};
+pub use explain::{Explain, StoredView};
+pub use tally::Tally;
+pub use trouble::Trouble;
+
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::life::Life;
-use crate::link::{Class, Link, pace::Pace};
-use crate::policy::{Rules, Why};
+use crate::link::{self, Link};
+use crate::policy::{self, Ask, Decision, Line, Place, Rules};
 use crate::site::Sites;
-use crate::store::{Entry, Source, Store, Way};
+use crate::store::{Entry, Source, Store, Variants, Way};
 use crate::upstream::Upstream;
-use http::{HeaderMap, Request, Response};
-use serde::{Deserialize, Serialize};
+use arc_swap::ArcSwap;
+use flight::Board;
+use hit::Said;
+use http::{HeaderMap, Method, Request, Response};
+use prepared::Prepared;
 use std::sync::Arc;
-use std::time::Duration;
+use tally::Counters;
 
 /// `[cache]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The rules.
     pub rules: Rules,
-    /// Put a banner on HTML served offline.
+    /// Put a banner on HTML that is served because the line is down.
     pub banner: bool,
-    /// How the node calls itself in Cache-Status, Proxy-Status and Via.
+    /// How the node calls itself in `Cache-Status` and `Proxy-Status`.
     pub name: String,
+    /// Largest body that a content coding may decode to (bytes).
+    pub decoded_max: u64,
 }
 
-/// A request of a device, already classified as the Cache or Pass lane.
+/// A request of a device, classified as the Cache or Pass lane.
+#[derive(Debug)]
 pub struct Query {
     /// Where to.
     pub target: Target,
-    /// Method, fields, body, extensions (`Interim`, hyper's `OnUpgrade`); hop-by-hop fields gone, Via added.
+    /// Method, fields, body, extensions (`Interim`); hop-by-hop fields gone, `Via` added.
     pub request: Request<Body>,
     /// By which way it came.
     pub way: Way,
 }
 
-/// One thing the node wants for itself (night, look-ahead, refresh).
-#[derive(Clone)]
-pub struct Errand {
-    /// What.
-    pub target: Target,
-    /// Extra request fields (Accept, User-Agent).
-    pub headers: HeaderMap,
-    /// For whom the store keeps it.
-    pub source: Source,
-    /// Upstream class.
-    pub class: Class,
-    /// Cap on bytes per second.
-    pub pace: Option<Arc<Pace>>,
-    /// Stop when the body is longer than this.
-    pub max_bytes: Option<u64>,
-    /// Ask the origin even when the stored answer is fresh.
-    pub force: bool,
-}
-
-/// What came of an errand.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// The stored answer; `None` when it could not be stored.
-    pub entry: Option<Arc<Entry>>,
-    /// The final status as the origin gave it (304 when unchanged, 200 when served fresh from the store).
-    pub status: http::StatusCode,
-    /// What happened.
-    pub why: Why,
-    /// Body bytes that came over the line for this.
-    pub transferred: u64,
-    /// The origin asked to come back later (429, 503).
-    pub retry_after: Option<Duration>,
-    /// Where a redirect points.
-    pub location: Option<Target>,
-}
-
-/// Figures by way, for reports and status.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tally {
-    /// way -> cache word (hit, stale, offline, revalidated, miss, bypass) -> (requests, bytes to clients).
-    pub by_way: std::collections::BTreeMap<String, std::collections::BTreeMap<String, (u64, u64)>>,
-    /// Requests that read along with another's fetch.
-    pub collapsed: u64,
-    /// Body bytes from origins for clients and prefetch.
-    pub upstream_bytes: u64,
-}
-
-/// What `bulak why URL` says.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Explain {
-    /// Local, Cache, Tunnel, Pass, Refuse (filled in by the caller for lanes).
-    pub lane: String,
-    /// Stored variants: key, status, length, age, ttl, source, pinned.
-    pub stored: Vec<std::collections::BTreeMap<String, String>>,
-    /// What would happen now.
-    pub decision: String,
-    /// The rule that decided, with its section.
-    pub rule: String,
-}
-
 /// The cache. Cheap to clone.
 #[derive(Clone)]
-pub struct Cache(Arc<()>);
+pub struct Cache(Arc<Inner>);
+
+/// Its parts.
+pub(crate) struct Inner {
+    rules: Rules,
+    banner: bool,
+    name: String,
+    decoded_max: u64,
+    clock: Clock,
+    life: Life,
+    store: Store,
+    upstream: Upstream,
+    link: Link,
+    board: Arc<Board>,
+    sites: ArcSwap<Sites>,
+    counters: Counters,
+}
 
 impl Cache {
     /// Puts the parts together.
-    pub fn new(
-        _settings: Settings,
-        _clock: Clock,
-        _life: &Life,
-        _metrics: &Metrics,
-        _store: Store,
-        _upstream: Upstream,
-        _link: Link,
-    ) -> Cache {
-        todo!()
+    pub fn new(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics, store: Store, upstream: Upstream, link: Link) -> Cache {
+        Cache(Arc::new(Inner {
+            rules: settings.rules,
+            banner: settings.banner,
+            name: settings.name,
+            decoded_max: settings.decoded_max,
+            clock,
+            life: life.clone(),
+            store,
+            upstream,
+            link,
+            board: Arc::default(),
+            sites: ArcSwap::default(),
+            counters: Counters::new(metrics),
+        }))
     }
 
     /// Takes over new host rules.
-    pub fn set_sites(&self, _sites: Arc<Sites>) {
-        todo!()
+    pub fn set_sites(&self, sites: Arc<Sites>) {
+        self.0.sites.store(sites);
     }
 
-    /// The fast path: a fresh, whole, in-memory answer, without an await. Gives the query back when it takes more.
-    pub fn answer_now(&self, _query: Query) -> Result<Response<Body>, Query> {
-        todo!()
-    }
-
-    /// Answers a device. Never fails: errors become 502/504 pages with Proxy-Status.
-    pub async fn answer(&self, _query: Query) -> Response<Body> {
-        todo!()
-    }
-
-    /// Fetches something for the node itself into the store: conditional when stored, resumed when partly here.
+    /// The fast path: a fresh, whole answer from memory, without an await. Gives the query back when it takes more.
     ///
     /// # Errors
-    /// The upstream's, or the store's as `Unavailable`.
-    pub async fn fetch(&self, _errand: Errand) -> Result<Fetched, FetchError> {
-        todo!()
+    /// The query itself, untouched: hand it to [`Cache::answer`].
+    #[expect(clippy::result_large_err, reason = "the query comes back to be answered in full; boxing it would cost every miss an allocation")]
+    pub fn answer_now(&self, query: Query) -> Result<Response<Body>, Query> {
+        let inner = &*self.0;
+        let method = query.request.method();
+        if *method != Method::GET && *method != Method::HEAD {
+            return Err(query);
+        }
+        let began = inner.clock.steady();
+        let Some(variants) = inner.store.peek(&query.target.key()) else { return Err(query) };
+        let place = inner.place(&query.target, query.way, false);
+        let ask = Ask { method, target: &query.target, headers: query.request.headers(), place };
+        let Some(found) = inner.fitting(&ask, &variants) else { return Err(query) };
+        let decision = policy::decide(&inner.rules, &ask, Some(&found.prepared.kept), inner.line(), inner.clock.now());
+        let Decision::Serve { age, ttl, why, refresh_behind: false } = decision else { return Err(query) };
+        match inner.hit_now(&ask, &found.entry, &found.prepared, Said::hit(why, age, ttl)) {
+            Some(mut response) => {
+                inner.counters.count(why, query.way, inner.clock.steady() - began, &mut response);
+                Ok(response)
+            }
+            None => Err(query),
+        }
+    }
+
+    /// Answers a device. Never fails: what cannot be had becomes an error answer with `Proxy-Status` and a [`Trouble`].
+    /// May be dropped at any await; a fetch that was begun goes on for the store.
+    pub async fn answer(&self, query: Query) -> Response<Body> {
+        let (began, way) = (self.0.clock.steady(), query.way);
+        let (mut response, why) = self.0.serve(query).await;
+        self.0.counters.count(why, way, self.0.clock.steady() - began, &mut response);
+        response
     }
 
     /// Figures since start.
     pub fn tally(&self) -> Tally {
-        todo!()
-    }
-
-    /// What would happen to a GET of this target.
-    pub async fn explain(&self, _target: &Target) -> Explain {
-        todo!()
+        self.0.counters.tally()
     }
 }
 
-/// Why an errand came back empty.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The origin or the line.
-    #[error(transparent)]
-    Upstream(#[from] crate::upstream::Error),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] crate::store::Error),
-    /// Body broke off (what came is kept for resuming where validators allow).
-    #[error("the body broke off: {0}")]
-    Broken(String),
-    /// Longer than allowed.
-    #[error("longer than {0} bytes")]
-    TooLong(u64),
+/// A request, kept for as long as its flight lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    method: Method,
+    target: Target,
+    headers: HeaderMap,
+    place: Place,
+}
+
+impl Asked {
+    fn ask(&self) -> Ask<'_> {
+        Ask { method: &self.method, target: &self.target, headers: &self.headers, place: self.place }
+    }
+}
+
+/// A stored answer that fits a request.
+#[derive(Clone)]
+pub(crate) struct Found {
+    entry: Arc<Entry>,
+    prepared: Arc<Prepared>,
+}
+
+impl Inner {
+    fn line(&self) -> Line {
+        match self.link.state() {
+            link::State::Down => Line::Down,
+            link::State::Slow => Line::Slow,
+            link::State::Up | link::State::Unknown => Line::Up,
+        }
+    }
+
+    /// What is known of a request beside its head. `own`: the node asks for itself.
+    fn place(&self, target: &Target, way: Way, own: bool) -> Place {
+        let known = self.sites.load().look(target);
+        let intercepted = way == Way::Intercept && target.scheme() == Scheme::Https;
+        Place { account: known.account, class: known.class, own, intercepted }
+    }
+
+    /// The variant that answers this request: chosen by `Vary`, in a coding that the client takes, and on a host with accounts
+    /// only what the node fetched itself.
+    fn fitting(&self, ask: &Ask<'_>, variants: &Variants) -> Option<Found> {
+        let usable = |entry: &&Arc<Entry>| {
+            let readable = entry.meta.coding.as_ref().is_none_or(|names| coding::accepts(ask.headers, names));
+            readable && (!ask.place.account || entry.meta.source != Source::Client)
+        };
+        let candidates = variants.iter().filter(usable);
+        let chosen = policy::select(ask, candidates.clone().map(|entry| &*entry.meta.vary))?;
+        let entry = candidates.clone().nth(chosen).map(Arc::clone)?;
+        let prepared = prepared::prepared(&entry, &self.rules);
+        Some(Found { entry, prepared })
+    }
+
+    /// Looks up what is stored for a request; a disk that fails is a miss, and is said.
+    async fn find(&self, ask: &Ask<'_>) -> (Option<Found>, bool) {
+        let key = ask.target.key();
+        if !self.store.may_have(&key) {
+            return (None, false);
+        }
+        match self.store.find(&key).await {
+            Ok(variants) => (self.fitting(ask, &variants), !variants.is_empty()),
+            Err(error) => {
+                tracing::warn!(%error, "the store could not be read");
+                (None, false)
+            }
+        }
+    }
 }

@@ -1,1 +1,329 @@
-//! The configuration. SKELETON.
+//! The configuration: the whole of it, already checked. Past [`load`] nothing is validated again, because nothing wrong can be
+//! held.
+//!
+//! Two steps: [`file::File`] is what was written, [`Config`] is what is true. Order: default, then file, then environment
+//! (`BULAK_SECTION__KEY`). Parts with settings of their own get them ready-made; the rest is kept here in plain types.
+
+/// What is wrong, and how it is shown.
+pub mod complaint;
+
+/// Exactly what a school writes.
+pub mod file;
+
+/// From what was written to what is true.
+mod check;
+
+/// What was written, key by key, and where.
+mod written;
+
+pub use complaint::{Complaint, Complaints, Place};
+
+use crate::base::target::Target;
+use crate::base::unit::BitRate;
+use crate::cache;
+use crate::link;
+use crate::store;
+use crate::upstream;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a node looks when no file is named.
+pub const USUAL_PLACE: &str = "/etc/bulak/school.toml";
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node itself.
+    pub node: Node,
+    /// `[proxy]` without what guards targets: that is in `upstream`.
+    pub proxy: Proxy,
+    /// Ready-made; `own` is filled in by whoever binds the listeners.
+    pub upstream: upstream::Settings,
+    /// Ready-made.
+    pub store: store::Settings,
+    /// Ready-made.
+    pub cache: cache::Settings,
+    /// Ready-made.
+    pub link: link::Settings,
+    /// `[packs]`.
+    pub packs: Packs,
+    /// `[night]`.
+    pub night: Night,
+    /// `[manners]`.
+    pub manners: Manners,
+    /// `[web]`.
+    pub web: Web,
+    /// `[hub]`.
+    pub hub: Hub,
+    /// As it was written, with defaults for the rest.
+    pub written: file::File,
+    /// `section.key` to where it was set; keys at their default are missing.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Goes into Via, Cache-Status and pages: letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// Keys, outbox, database.
+    pub state: PathBuf,
+    /// Unix socket of local commands.
+    pub socket: PathBuf,
+    /// Worker threads; 0: one per core.
+    pub workers: usize,
+    /// Log levels, as `tracing_subscriber::filter::Targets` reads them.
+    pub log: String,
+}
+
+/// `[proxy]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    /// Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Never empty.
+    pub clients: Vec<IpNet>,
+    /// Ports that CONNECT may reach.
+    pub connect_ports: Vec<u16>,
+}
+
+/// `[packs]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packs {
+    /// Pack files or folders of them.
+    pub paths: Vec<PathBuf>,
+    /// minisign public keys, base64.
+    pub trusted_keys: Vec<String>,
+}
+
+/// `[night]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Night {
+    /// `days from-to`, of the right form.
+    pub windows: Vec<String>,
+    /// A known IANA name.
+    pub timezone: String,
+    /// Cap on the night's work.
+    pub rate: Option<BitRate>,
+    /// Transfers at a time.
+    pub transfers: usize,
+}
+
+/// `[manners]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manners {
+    /// Pages a second and host, above 0.
+    pub rate: f64,
+    /// Connections a host.
+    pub connections: usize,
+    /// For the User-Agent; may be empty.
+    pub contact: String,
+}
+
+/// `[web]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Web {
+    /// Empty: `0.0.0.0:80`, else `0.0.0.0:8080`.
+    pub listen: Vec<SocketAddr>,
+    /// Further names and addresses of ours, lower case.
+    pub names: Vec<String>,
+}
+
+/// `[hub]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hub {
+    /// None: no hub.
+    pub url: Option<Target>,
+    /// The school's national id; may be empty.
+    pub school: String,
+    /// How often a report is made.
+    pub every: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        parse("", std::iter::empty(), "the defaults").expect("the defaults hold nothing wrong: a test reads them")
+    }
+}
+
+impl Config {
+    /// Where local commands reach the node.
+    pub fn socket(&self) -> PathBuf {
+        self.node.socket.clone()
+    }
+
+    /// Every key with its value, its default and who set it, for `config show`, API and page. Holds no secret: secrets are files.
+    pub fn effective(&self) -> Value {
+        let now = serde_json::to_value(&self.written).unwrap_or_default();
+        let usual = serde_json::to_value(file::File::default()).unwrap_or_default();
+        let mut keys = serde_json::Map::new();
+        for (section, body) in now.as_object().into_iter().flatten() {
+            for (key, value) in body.as_object().into_iter().flatten() {
+                let path = format!("{section}.{key}");
+                let source = match self.places.get(&path) {
+                    Some(Place::File { line, .. }) => json!({ "file": { "line": line } }),
+                    Some(Place::Environment(name)) => json!({ "environment": name }),
+                    Some(Place::Default) | None => json!("default"),
+                };
+                keys.insert(path, json!({ "value": value, "default": usual[section][key], "source": source }));
+            }
+        }
+        Value::Object(keys)
+    }
+}
+
+/// Reads and checks a configuration: the named file, else the usual place if there is a file, else the defaults; then the
+/// environment.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, Complaints> {
+    let usual = Path::new(USUAL_PLACE);
+    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
+        return parse("", environment, "the environment");
+    };
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(source) => parse(&source, environment, &name),
+        Err(error) => {
+            let remedy = "name another file with --config, or make one with \"bulak config default\"";
+            let complaint = written::complain("", Place::Default, String::new(), &format!("cannot be read ({error})"), remedy);
+            Err(Complaints { list: vec![complaint], file: name, source: String::new() })
+        }
+    }
+}
+
+/// Checks a configuration's text; `name` is how complaints call it.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn parse(source: &str, environment: impl Iterator<Item = (String, String)>, name: &str) -> Result<Config, Complaints> {
+    check::check(written::read(source, environment)).map_err(|list| Complaints { list, file: name.to_owned(), source: source.to_owned() })
+}
+
+/// `config/school.toml`: every key at its default with a line of comment.
+pub const DEFAULT_TEXT: &str = include_str!("../config/school.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn the_file_in_the_repository_is_the_default() {
+        let config = parse(DEFAULT_TEXT, std::iter::empty(), "school.toml").expect("no complaints");
+        assert_eq!(config.written, file::File::default());
+        let keys = Config::default().effective().as_object().map(serde_json::Map::len);
+        assert_eq!(config.places.keys().filter(|path| path.matches('.').count() == 1 && !path.contains('[')).count(), keys.expect("an object"));
+        for line in DEFAULT_TEXT.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')) {
+            let above = DEFAULT_TEXT.split(line).next().and_then(|text| text.lines().next_back()).unwrap_or_default();
+            assert!(line.contains(" # ") || above.starts_with('#'), "without a comment: {line}");
+        }
+    }
+
+    #[test]
+    fn five_mistakes_are_told_at_once_with_line_and_remedy() {
+        let source = "[node]\nname = \"school 1\"\n\n[proxy]\nlisten = [\"0.0.0.0:3128\", \"0.0.0.0\"]\nlisen = []\n\n[store]\nquota = \"20 XiB\"\n\n[night]\nwindows = \"mon-sun 22:00-07:00\"\n";
+        let complaints = parse(source, std::iter::empty(), "school.toml").expect_err("five mistakes");
+        let told: Vec<(&str, usize, &str)> = complaints
+            .list
+            .iter()
+            .map(|complaint| match &complaint.place {
+                Place::File { line, .. } => (complaint.key.as_str(), *line, complaint.remedy.as_str()),
+                other => panic!("no line: {other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("node.name", 2, "use 1 to 63 letters, digits, - _ . (\"abay-12\")"),
+                ("proxy.listen[1]", 5, "write an address and a port such as \"0.0.0.0:3128\" or \"[::]:3128\""),
+                ("proxy.lisen", 6, "did you mean proxy.listen?"),
+                ("store.quota", 9, "write it like \"20 GiB\", \"64 MiB\" or \"500 kB\""),
+                ("night.windows", 12, "write it like windows = [\"mon-sun 22:00-07:00\"]"),
+            ]
+        );
+        assert_eq!(complaints.summary(), "school.toml has 5 mistakes");
+        let text = complaints.render();
+        for piece in ["school.toml:2:8", "name = \"school 1\"", "school.toml:6:1", "did you mean proxy.listen?"] {
+            assert!(text.contains(piece), "{piece} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn single_mistakes() {
+        let table = [
+            ("[stroe]\n", "stroe", "did you mean [store]?"),
+            ("quota = 1\n", "quota", "it belongs below [store]"),
+            ("[proxy]\nquota = \"1 GiB\"\n", "proxy.quota", "it belongs below [store]"),
+            ("[proxy]\nlisten = []\n", "proxy.listen", "write listen = [\"0.0.0.0:3128\"]"),
+            ("[proxy]\nconnect_ports = [80, 70000]\n", "proxy.connect_ports[1]", "write a number from 1 to 65535"),
+            ("[proxy]\nconnect_ports = [\"https\"]\n", "proxy.connect_ports", "write it like connect_ports = [80, 443]"),
+            ("[web]\nlisten = [\"127.0.0.1:3128\"]\n", "web.listen[0]", "give each listener a port of its own"),
+            ("[cache]\npolicy = \"fast\"\n", "cache.policy", "write \"school\" or \"rfc9111\""),
+            ("[night]\ntimezone = \"Asia/Nowhere\"\n", "night.timezone", "write an IANA name such as \"Asia/Almaty\""),
+            ("[upstream]\nhosts = { \"a.kz\" = \"b\" }\n", "upstream.hosts.\"a.kz\"", "write \"192.168.8.5\" or \"192.168.8.5:8080\""),
+            ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
+            ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),
+            ("node = 1\n", "node", "write [node] on a line of its own"),
+        ];
+        for (source, key, remedy) in table {
+            let complaints = parse(source, std::iter::empty(), "x").expect_err(source);
+            assert_eq!(complaints.list.len(), 1, "{complaints}");
+            assert_eq!((complaints.list[0].key.as_str(), complaints.list[0].remedy.as_str()), (key, remedy), "{source}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_line_beside_other_mistakes() {
+        let complaints = parse("[node]\nname = \nworkers = -1\n", std::iter::empty(), "x").expect_err("broken");
+        let lines: Vec<usize> =
+            complaints.list.iter().filter_map(|complaint| if let Place::File { line, .. } = complaint.place { Some(line) } else { None }).collect();
+        assert!(lines.contains(&2), "{complaints}");
+        assert!(lines.contains(&3), "{complaints}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let source = "[store]\nquota = \"1 GiB\"\n[proxy]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
+        let set = [
+            ("BULAK_STORE__QUOTA", "2 GiB"),
+            ("BULAK_PROXY__LISTEN", "[\"127.0.0.1:0\"]"),
+            ("BULAK_NODE__NAME", "17"),
+            ("BULAK_CACHE__OFFLINE_BANNER", "false"),
+            ("BULAK_UPSTREAM__HOSTS", "{ \"a.kz\" = \"127.0.0.1:81\" }"),
+            ("BULAK_ELSEWHERE", "x"),
+            ("HOME", "/"),
+        ];
+        let config = parse(source, env(&set), "x").expect("right");
+        assert_eq!(config.store.quota.to_string(), "2 GiB");
+        assert_eq!(config.proxy.listen, ["127.0.0.1:0".parse().expect("an address")]);
+        assert_eq!(config.node.name, "17");
+        assert!(!config.cache.banner);
+        assert_eq!(config.upstream.hosts.get("a.kz").map(String::as_str), Some("127.0.0.1:81"));
+        assert_eq!(config.effective()["store.quota"]["source"]["environment"], "BULAK_STORE__QUOTA");
+        assert_eq!(config.effective()["store.path"]["source"], "default");
+
+        let wrong = [("BULAK_PROXY__LISTEN", "[\"x\"]"), ("BULAK_STORE__QOUTA", "1 GiB"), ("BULAK_PROXI__LISTEN", "1")];
+        let complaints = parse("", env(&wrong), "x").expect_err("three mistakes");
+        let told: Vec<(&str, Place)> = complaints.list.iter().map(|complaint| (complaint.key.as_str(), complaint.place.clone())).collect();
+        assert!(told.contains(&("proxy.listen[0]", Place::Environment("BULAK_PROXY__LISTEN".into()))), "{told:?}");
+        assert!(complaints.list.iter().any(|complaint| complaint.remedy == "did you mean store.quota?"));
+        assert!(complaints.list.iter().any(|complaint| complaint.remedy == "did you mean BULAK_PROXY__LISTEN?"));
+        assert_eq!(told.len(), 3);
+    }
+
+    #[test]
+    fn a_missing_file_is_one_complaint() {
+        let complaints = load(Some(Path::new("/nonexistent/school.toml")), std::iter::empty()).expect_err("no file");
+        assert_eq!(complaints.list.len(), 1);
+        assert!(complaints.to_string().contains("cannot be read"));
+    }
+}

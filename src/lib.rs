@@ -1,60 +1,119 @@
-//! Bulak: a learning-content cache server for schools on thin lines.
+//! Bulak (бұлақ, "spring" in Kazakh): a learning-content cache server for schools on thin lines.
+//!
+//! One binary. In a village school it is the *node*: a caching proxy that fetches lessons in the night, keeps every byte once,
+//! serves the class when the line is down, and tells the region how line and cache are doing. In the region it is the *hub*.
+//!
+//! # The straight line
+//!
+//! Every request walks the same corridor:
+//!
+//! ```text
+//! listen  ->  classify   ->  decide  ->  store     ->  upstream  ->  respond
+//! accept      which lane?    pure        have it?      fetch it      say what happened
+//! ```
+//!
+//! Start reading at [`proxy`] (the life of one request), then [`cache`] (find, decide, act), then [`policy`] (every rule, without
+//! any I/O), then [`store`] (what survives a power cut, and why).
+//!
+//! # The floors
+//!
+//! A module names only modules above its own row. `tests/tidy.rs` holds this table against every `use`.
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | ground | [`base`], [`life`] | words everyone may use; how tasks live and end |
+//! | thinking | [`site`], [`policy`] | pure: what we know of hosts; what a shared cache may do |
+//! | knowing | [`state`], [`store`], [`link`] | SQLite; objects on disk and in memory; the line |
+//! | reaching | [`tls`], [`upstream`] | whom we trust; one request to an origin |
+//! | joining | [`cache`] | the only place where policy, store and upstream meet |
+//! | doing | [`prefetch`], [`portal`], [`proxy`], [`report`] | the night; pages; requests; what leaves for the region |
+//! | showing | [`admin`], [`hub`] | web port and local socket; the regional server |
+//! | wiring | [`config`], [`app`], [`cli`] | from a file and arguments to running parts |
+//!
+//! # What is absent, on purpose
+//!
+//! - `policy` and `site` never learn that a disk, a clock or a network exists: time and stored answers come in as arguments.
+//! - `store` never learns what HTTP means: it keeps metas and bodies, and understands keys, lengths and hashes only.
+//! - `upstream` never learns that a cache exists, and nobody but `upstream` dials an origin.
+//! - sled is never believed: what it says is checked against the record it points to, and its folder may be deleted at any time.
+//! - No client address, path or query string is written to a log or leaves the node.
+//! - No `unsafe` but in `base/socket.rs`; only [`base::clock`] asks the time, and only [`life`] starts tasks.
+//!
+//! # Words
+//!
+//! | word | means |
+//! |---|---|
+//! | node, hub | the server in a school; the regional server |
+//! | line, link | the school's Internet connection, in sentences and in code |
+//! | lane | how one request is treated: Local, Cache, Tunnel, Pass, Refuse |
+//! | way | how content became cacheable: plain HTTP, mirror, interception |
+//! | why | the reason for an outcome; one word for header, log and counter |
+//! | pack | a reviewed text file that names learning content to fetch and keep |
+//! | wish | one thing to fetch; *errand* is a wish on its way |
+//! | window | when the night's work may run |
+//! | object | one stored body, named by the blake3 of its decoded bytes |
+//! | entry | one stored answer: URL and variant, pointing to an object |
+//! | pin | what a pack keeps |
+//! | flight | one fetch under way, which many requests read along with |
+//! | sample, rollup | one observation of the line; a summary over time |
+//! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
+//! | outbox | reports waiting to leave |
 
 #![deny(unsafe_code)]
 
-/// Small words everyone may use.
+/// Ground: small words that everyone may use.
 pub mod base;
 
-/// How tasks live and end.
+/// Ground: how tasks live and end.
 pub mod life;
 
-/// What we know of hosts: packs, rules, refusals, what a page needs.
+/// Thinking: what we know of hosts; packs, rules, refusals, what a page needs.
 pub mod site;
 
-/// The caching rules as pure functions.
+/// Thinking: the caching rules as pure functions.
 pub mod policy;
 
-/// The node's SQLite: history, statistics, outbox, frontier.
+/// Knowing: the node's SQLite; history, statistics, outbox, frontier.
 pub mod state;
 
-/// The segment log and everything that keeps each byte once.
+/// Knowing: the segment log and everything that keeps each byte once.
 pub mod store;
 
-/// The line: up, slow or down; how fast; what is left of its budget.
+/// Knowing: the line; up, slow or down; how fast.
 pub mod link;
 
-/// Whom we trust upstream.
+/// Reaching: whom we trust upstream.
 pub mod tls;
 
-/// One request to an origin, with deadlines on every wait.
+/// Reaching: one request to an origin, with deadlines on every wait.
 pub mod upstream;
 
-/// Find, decide, act.
+/// Joining: find, decide, act.
 pub mod cache;
 
-/// What is fetched before anyone asks.
+/// Doing: what is fetched before anyone asks.
 pub mod prefetch;
 
-/// Pages for the class.
+/// Doing: pages for the class.
 pub mod portal;
 
-/// The life of one request, first to last.
+/// Doing: the life of one request, first to last.
 pub mod proxy;
 
-/// What the school tells the region.
+/// Doing: what the school tells the region.
 pub mod report;
 
-/// The regional server.
-pub mod hub;
-
-/// Web port and local socket: status, metrics, operations.
+/// Showing: web port and local socket; status, metrics, operations.
 pub mod admin;
 
-/// The configuration, read and checked.
+/// Showing: the regional server.
+pub mod hub;
+
+/// Wiring: the configuration, read and checked.
 pub mod config;
 
-/// Builds the node's or the hub's parts.
+/// Wiring: builds the node's or the hub's parts from the ground up.
 pub mod app;
 
-/// The subcommands.
+/// Wiring: the subcommands.
 pub mod cli;

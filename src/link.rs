@@ -1,13 +1,44 @@
-//! The line. SKELETON front door.
+//! The line: up, slow or down; how fast; what has passed. Everything is passive: real fetches tell what they saw
+//! ([`Link::observe`]), and this module judges. Only while the line is down, or a suspicion stands, does it try by itself:
+//! one TCP connection at a time to a host that answered lately, so that the line's return is noticed without anybody asking.
+//!
+//! The thinking is in the pure files `estimate`, `state` and `slice`; this one keeps the samples, the tasks and the counters.
 
-use crate::base::clock::Clock;
-use crate::base::count::Metrics;
+use crate::base::clock::{Clock, Time};
+use crate::base::count::{Gauge, Histogram, IntGauge, Metrics};
 use crate::base::unit::BitRate;
 use crate::life::Life;
+use crate::link::estimate::Estimate;
+use crate::link::slice::{Second, Slices};
+use crate::link::state::Judge;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+pub use slice::Slice;
+
+/// Samples to figures.
+pub mod estimate;
+
+/// up | slow | down.
+pub mod state;
+
+/// Five minutes of the line, summed up.
+pub mod slice;
+
+/// How the line is tried when nobody else does.
+mod probe;
+
+/// A token bucket for background bytes.
+pub mod pace;
+
+/// Five minutes, hours, days, with gaps explained.
+pub mod rollup;
 
 /// `[link]`.
 #[derive(Clone, Debug, Default)]
@@ -58,18 +89,46 @@ impl Class {
 /// One observation from a real fetch.
 #[derive(Clone, Debug)]
 pub enum Sample {
-    /// A TCP connection to this host came about after this long.
-    Connected { host: Box<str>, addr: IpAddr, took: Duration },
-    /// It did not (refused counts as reached: the line works).
-    Failed { host: Box<str> },
-    /// A name was or was not resolved (no answer at all, not NXDOMAIN).
-    NameFailed { host: Box<str> },
-    /// First byte of an answer after the request was sent.
-    FirstByte { host: Box<str>, took: Duration },
-    /// These many body bytes moved (called often; cheap).
-    Received { class: Class, bytes: u64 },
-    /// Bytes sent.
-    Sent { class: Class, bytes: u64 },
+    /// A TCP connection came about.
+    Connected {
+        /// Whose it is.
+        host: Box<str>,
+        /// Where it went; probed while the line is down.
+        addr: SocketAddr,
+        /// How long it took: one round trip.
+        took: Duration,
+    },
+    /// It did not (a refusal from afar counts as reached: the line works).
+    Failed {
+        /// Whose it would have been.
+        host: Box<str>,
+    },
+    /// No DNS server answered (NXDOMAIN is an answer).
+    NameFailed {
+        /// What was asked.
+        host: Box<str>,
+    },
+    /// First byte of an answer.
+    FirstByte {
+        /// Whose it is.
+        host: Box<str>,
+        /// After the request was sent.
+        took: Duration,
+    },
+    /// These many body bytes came in (called often; cheap).
+    Received {
+        /// What for.
+        class: Class,
+        /// How many.
+        bytes: u64,
+    },
+    /// These many body bytes went out.
+    Sent {
+        /// What for.
+        class: Class,
+        /// How many.
+        bytes: u64,
+    },
 }
 
 /// Figures for status, reports, metrics.
@@ -93,35 +152,240 @@ pub struct View {
 
 /// The line. Cheap to clone.
 #[derive(Clone)]
-pub struct Link(Arc<()>);
+pub struct Link(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    /// The verdict for the hit path: one atomic load.
+    verdict: AtomicU8,
+    changed: watch::Sender<State>,
+    mind: Mutex<Mind>,
+    /// Received and sent since start, by class.
+    moved: [(AtomicU64, AtomicU64); 4],
+    /// Wakes the prober: a failure, a verdict.
+    doubt: Notify,
+    /// How many suspicions have been looked into.
+    settled: watch::Sender<u64>,
+    checks: Vec<String>,
+    gauges: Gauges,
+}
+
+struct Mind {
+    judge: Judge,
+    estimate: Estimate,
+    slices: Slices,
+    /// Hosts that answered lately, newest last: what can be tried while the line is down.
+    answered: VecDeque<SocketAddr>,
+    since: Time,
+    /// Failures since the last success.
+    suspicion: u32,
+    /// Sums at the last tick: received, sent, received by background.
+    last: (u64, u64, u64),
+    ticked: Option<Instant>,
+}
+
+struct Gauges {
+    up: IntGauge,
+    download: Gauge,
+    rtt: Histogram,
+}
+
+/// Hosts remembered for probing; a few, since one answer is enough.
+const ANSWERED: usize = 8;
+/// A suspicion is settled within this or the caller goes on without: a satellite's round trip and a bit.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Bounds from a LAN origin to a satellite, seconds.
+const RTTS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 3.0];
+const CLASSES: [Class; 4] = [Class::Interactive, Class::Background, Class::Report, Class::Measure];
 
 impl Link {
-    /// Starts watching.
-    pub fn new(_settings: Settings, _clock: Clock, _life: &Life, _metrics: &Metrics) -> Link {
-        todo!()
+    /// Starts watching. Registers `bulak_link_*`.
+    pub fn new(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Link {
+        let (now, steady) = (clock.now(), clock.steady());
+        let mind = Mind {
+            judge: Judge::new(!settings.check.is_empty(), steady),
+            estimate: Estimate::default(),
+            slices: Slices::new(now),
+            answered: VecDeque::new(),
+            since: now,
+            suspicion: 0,
+            last: (0, 0, 0),
+            ticked: None,
+        };
+        let gauges = Gauges {
+            up: metrics.gauge("bulak_link_up", "1 when the line works, 0 when nothing gets through."),
+            download: metrics.gauge_f64("bulak_link_download_bytes_per_second", "95th percentile of busy seconds over an hour."),
+            rtt: metrics.histograms("bulak_link_rtt_seconds", "TCP connect times to origins.", &[], RTTS).with_label_values::<&str>(&[]),
+        };
+        gauges.up.set(1);
+        let link = Link(Arc::new(Inner {
+            clock,
+            verdict: AtomicU8::new(State::Unknown as u8),
+            changed: watch::Sender::new(State::Unknown),
+            mind: Mutex::new(mind),
+            moved: Default::default(),
+            doubt: Notify::new(),
+            settled: watch::Sender::new(0),
+            checks: settings.check,
+            gauges,
+        }));
+        life.spawn_until_stop(probe::run(link.clone()));
+        let ticking = link.clone();
+        life.spawn_until_stop(async move {
+            let mut beat = tokio::time::interval(Duration::from_secs(1));
+            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                beat.tick().await;
+                ticking.tick();
+            }
+        });
+        link
     }
 
     /// Tells what happened. Loopback and LAN addresses must be marked by the caller leaving them out, unless they were reached as
     /// origins: an origin is an origin.
-    pub fn observe(&self, _sample: Sample) {
-        todo!()
+    pub fn observe(&self, sample: Sample) {
+        match sample {
+            Sample::Received { class, bytes } => {
+                self.0.moved[class as usize].0.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Sample::Sent { class, bytes } => {
+                self.0.moved[class as usize].1.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Sample::FirstByte { took, .. } => {
+                let now = self.0.clock.steady();
+                let mut mind = self.0.mind.lock();
+                mind.estimate.first_byte(took, now);
+                mind.slices.first_byte(took);
+            }
+            Sample::Connected { addr, took, .. } => self.connected(addr, took),
+            Sample::Failed { .. } | Sample::NameFailed { .. } => self.failed(),
+        }
     }
 
     /// The verdict now: one atomic load, for the hit path.
     pub fn state(&self) -> State {
-        todo!()
+        match self.0.verdict.load(Ordering::Relaxed) {
+            1 => State::Up,
+            2 => State::Slow,
+            3 => State::Down,
+            _ => State::Unknown,
+        }
     }
 
-    /// Resolves when the verdict changes.
+    /// Resolves when the verdict changes. May be dropped at any await.
     pub async fn changed(&self) {
-        todo!()
+        let mut changed = self.0.changed.subscribe();
+        // The sender lives in `self`, so this cannot fail while we wait.
+        if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// After a failure of one's own: waits until the suspicion that it raised is settled, at most 2 s, and tells the verdict. So the
+    /// first request after a cut already knows that it was the line. May be dropped at any await.
+    pub async fn settle(&self) -> State {
+        let mut settled = self.0.settled.subscribe();
+        let waiting = self.0.mind.lock().suspicion > 0 && self.state() != State::Down;
+        if waiting {
+            self.0.doubt.notify_one();
+            // Both a timeout and a settled suspicion are answered by the verdict as it then stands.
+            let _ = tokio::time::timeout(SETTLE, settled.changed()).await;
+        }
+        self.state()
     }
 
     /// Figures now.
     pub fn view(&self) -> View {
-        todo!()
+        let now = self.0.clock.steady();
+        let mind = self.0.mind.lock();
+        let bytes = CLASSES.iter().map(|class| (class.label().to_owned(), self.moved(*class))).collect();
+        View {
+            state: self.state(),
+            since: mind.since.to_rfc3339(),
+            download: mind.estimate.download(now).map(|bytes| BitRate(bytes.saturating_mul(8))),
+            rtt_seconds: mind.estimate.rtt(now),
+            first_byte_seconds: mind.estimate.first_byte_median(now),
+            failed_ratio: mind.estimate.failed_ratio(now),
+            bytes,
+        }
+    }
+
+    /// Finished five-minute slices of the last 24 h that end after `since`, oldest first.
+    pub fn slices(&self, since: Time) -> Vec<Slice> {
+        self.0.mind.lock().slices.since(since)
+    }
+
+    fn moved(&self, class: Class) -> (u64, u64) {
+        let (received, sent) = &self.0.moved[class as usize];
+        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
+    fn connected(&self, addr: SocketAddr, took: Duration) {
+        let now = self.0.clock.steady();
+        self.0.gauges.rtt.observe(took.as_secs_f64());
+        let mut mind = self.0.mind.lock();
+        mind.estimate.connected(took, now);
+        mind.slices.connected(took);
+        mind.suspicion = 0;
+        mind.answered.retain(|known| *known != addr);
+        while mind.answered.len() >= ANSWERED {
+            mind.answered.pop_front();
+        }
+        mind.answered.push_back(addr);
+        mind.judge.worked(now);
+        self.publish(&mut mind);
+    }
+
+    fn failed(&self) {
+        let now = self.0.clock.steady();
+        let mut mind = self.0.mind.lock();
+        mind.estimate.failed(now);
+        mind.slices.failed();
+        mind.suspicion = mind.suspicion.saturating_add(1);
+        mind.judge.failed(now);
+        self.publish(&mut mind);
+        drop(mind);
+        self.0.doubt.notify_one();
+    }
+
+    /// What happened in the second that just ended.
+    fn tick(&self) {
+        let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
+        let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
+        let background = self.moved(Class::Background).0;
+        let mut mind = self.0.mind.lock();
+        let mind = &mut *mind;
+        let second = Second { rx: sums.0 - mind.last.0, tx: sums.1 - mind.last.1, background_rx: background - mind.last.2 };
+        mind.last = (sums.0, sums.1, background);
+        let passed = mind.ticked.map_or(1, |last| steady.saturating_duration_since(last).as_millis().div_ceil(1000).max(1));
+        mind.ticked = Some(steady);
+        // A beat that comes a little late is no gap.
+        let missed = if passed > 2 { u32::try_from(passed - 1).unwrap_or(u32::MAX) } else { 0 };
+        mind.estimate.second(second.rx, steady);
+        let (usual_rtt, usual_rate) = mind.slices.usual();
+        let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
+        let can_probe = !mind.answered.is_empty() || !self.0.checks.is_empty();
+        mind.judge.tick(slow, can_probe, steady);
+        self.publish(mind);
+        mind.slices.second(self.state(), second, missed, now);
+        #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]
+        self.0.gauges.download.set(mind.estimate.download(steady).unwrap_or(0) as f64);
+    }
+
+    /// Makes the judge's verdict known.
+    fn publish(&self, mind: &mut Mind) {
+        let state = mind.judge.state();
+        if state == self.state() {
+            return;
+        }
+        tracing::info!(from = ?self.state(), to = ?state, "the line");
+        mind.since = self.0.clock.now();
+        self.0.verdict.store(state as u8, Ordering::Relaxed);
+        self.0.gauges.up.set(i64::from(state != State::Down));
+        self.0.changed.send_replace(state);
     }
 }
 
-/// pace.rs: a token bucket for background bytes.
-pub mod pace;
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,21 @@
-//! The caching rules. SKELETON front door.
+//! The caching rules as pure functions: time, the line's verdict and what is stored come in as arguments.
+//!
+//! | question | asked with | rules | file |
+//! |---|---|---|---|
+//! | may it be stored? | [`admit()`] | RFC 9111 section 3 | `policy/admit.rs` |
+//! | would a stranger have got it? | [`admit()`], [`decide()`] | policy `school` | `policy/stranger.rs` |
+//! | which variant fits? | [`select()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
+//! | how old, how long fresh? | [`Kept`] | RFC 9111 section 4.2 | `policy/age.rs` |
+//! | what now? | [`decide()`] | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
+//! | asking failed, and now? | [`on_failure()`] | RFC 9111 section 4.2.4, RFC 5861 | `policy/stale.rs` |
+//! | what does a 304 change? | [`freshen()`], [`freshen::confirms`] | RFC 9111 sections 3.2, 4.3 | `policy/freshen.rs` |
+//! | does the client have it already? | [`condition()`] | RFC 9110 section 13 | `policy/condition.rs` |
+//! | which part? | [`part()`] | RFC 9110 section 14 | `policy/range.rs` |
+//! | what became doubtful? | [`invalidates()`] | RFC 9111 section 4.4 | `policy/invalidate.rs` |
+//! | what travels on, what is said? | [`header`] | RFC 9110 section 7.6, RFC 9209, RFC 9211 | `policy/header.rs` |
+//!
+//! Policy never learns that a disk, a socket or a clock exists. It does not look at bodies: completeness and codings are the
+//! cache's.
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
@@ -6,6 +23,46 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::ops::Range;
 use std::time::Duration;
 
+/// HTTP dates.
+pub mod date;
+
+/// Cache-Control and its kin, parsed.
+pub mod directive;
+
+/// May it be stored?
+mod admit;
+
+/// Only what a stranger could fetch.
+mod stranger;
+
+/// Which stored answer fits.
+pub mod key;
+
+/// Age and freshness lifetime.
+pub mod age;
+
+/// What to do with a request.
+mod decide;
+
+/// Conditional requests and what their answers change.
+pub mod freshen;
+
+/// What may be served when the origin cannot be asked.
+mod stale;
+
+/// A client's own conditions.
+mod condition;
+
+/// Byte ranges.
+pub mod range;
+
+/// What unsafe requests make doubtful.
+mod invalidate;
+
+/// The fields of the way itself.
+pub mod header;
+
+/// Every outcome by name.
 pub mod why;
 pub use why::Why;
 
@@ -81,7 +138,8 @@ pub enum Line {
     Down,
 }
 
-/// A stored answer, parsed once when it is admitted or loaded (policy's author adds private fields; built only by `new`).
+/// A stored answer, parsed once when it is admitted or loaded. Built only by [`Kept::new`]; the caller then sets `whole`,
+/// `pinned` and `length`.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// Status.
@@ -92,64 +150,165 @@ pub struct Kept {
     pub requested: Time,
     /// When the head arrived.
     pub received: Time,
-    /// Whether the whole body is here.
+    /// Whether the whole body is here. `true` until set.
     pub whole: bool,
-    /// Whether a pack keeps it.
+    /// Whether a pack keeps it. `false` until set.
     pub pinned: bool,
-    /// Whole length.
+    /// Whole length in bytes. 0 until set.
     pub length: u64,
+    freshness: age::Freshness,
+    /// Its Date, or its arrival.
+    dated: Time,
+    modified: Option<Time>,
+    /// Not to be used without asking, however fresh.
+    no_cache: bool,
+    /// Never to be served stale (RFC 9111 section 4.2.4).
+    forbids_stale: bool,
+    immutable: bool,
+    no_transform: bool,
+    /// The origin said, with a lifetime, that it is the same for everybody.
+    meant_for_all: bool,
+    stale_while_revalidate: Option<u64>,
+    stale_if_error: Option<u64>,
 }
 
 impl Kept {
-    /// Parses what the decisions need.
+    /// Parses what the decisions need. `headers` as they were stored (see [`header::fields_to_store`]).
     #[must_use]
-    pub fn new(_rules: &Rules, _status: StatusCode, _headers: HeaderMap, _requested: Time, _received: Time) -> Kept {
-        todo!()
+    pub fn new(rules: &Rules, status: StatusCode, headers: HeaderMap, requested: Time, received: Time) -> Kept {
+        let (told, targeted) = admit::response_directives(rules, &headers);
+        let freshness = age::Freshness::of(rules, status, &headers, &told, targeted, requested, received);
+        Kept {
+            dated: headers.get(http::header::DATE).and_then(date::read).unwrap_or(received),
+            modified: headers.get(http::header::LAST_MODIFIED).and_then(date::read),
+            no_cache: told.no_cache,
+            // `s-maxage` means `proxy-revalidate` too (RFC 9111 section 5.2.2.10).
+            forbids_stale: told.no_cache || told.must_revalidate || told.proxy_revalidate || told.s_maxage != directive::Delta::Absent,
+            immutable: told.immutable,
+            no_transform: told.no_transform,
+            meant_for_all: stranger::meant_for_all(freshness.explicit, &told),
+            stale_while_revalidate: told.stale_while_revalidate.secs(),
+            stale_if_error: told.stale_if_error.secs(),
+            freshness,
+            status,
+            headers,
+            requested,
+            received,
+            whole: true,
+            pinned: false,
+            length: 0,
+        }
+    }
+
+    /// Age in seconds (RFC 9111 section 4.2.3).
+    pub fn age(&self, now: Time) -> u64 {
+        (self.freshness.initial + now.since(self.received)).as_secs()
+    }
+
+    /// For how many seconds it is fresh, counted from its birth.
+    pub fn lifetime(&self) -> u64 {
+        self.freshness.lifetime
+    }
+
+    /// Whether the lifetime is the origin's word and no guess.
+    pub fn is_explicit(&self) -> bool {
+        self.freshness.explicit
+    }
+
+    /// Whether it may be served without asking.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        self.age_and_ttl(now).1 > 0
+    }
+
+    /// Whether its body must go out as it came (no banner, no other coding).
+    pub fn is_untouchable(&self) -> bool {
+        self.no_transform
+    }
+
+    /// Age, and seconds of freshness left: zero or negative when stale. What must not be used without asking has none left.
+    pub fn age_and_ttl(&self, now: Time) -> (u64, i64) {
+        let age = self.age(now);
+        let lifetime = if self.no_cache { 0 } else { self.freshness.lifetime };
+        let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
+        (age, signed(lifetime) - signed(age))
     }
 }
 
 /// What to do with a request.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Answer from the store. `age` and `ttl` in seconds (`ttl` negative when stale).
-    Serve { age: u64, ttl: i64, why: Why, refresh_behind: bool },
-    /// Ask the origin with these condition fields added; see [`on_answer_failed`] when it cannot be asked.
-    Revalidate { conditions: HeaderMap, why: Why },
+    /// Answer from the store.
+    Serve {
+        /// Age in seconds, for the Age field.
+        age: u64,
+        /// Seconds of freshness left; zero or negative when stale.
+        ttl: i64,
+        /// The reason.
+        why: Why,
+        /// Whether to ask the origin afterwards, behind the client's back (RFC 5861 section 3).
+        refresh_behind: bool,
+    },
+    /// Ask the origin with conditions; see [`on_failure()`] when it cannot be asked.
+    Revalidate {
+        /// If-None-Match and If-Modified-Since, in place of the client's own.
+        conditions: HeaderMap,
+        /// The reason.
+        why: Why,
+    },
     /// Fetch anew.
-    Fetch { why: Why },
+    Fetch {
+        /// The reason.
+        why: Why,
+    },
     /// Do not use the cache: forward, do not store.
-    Pass { why: Why },
+    Pass {
+        /// The reason.
+        why: Why,
+    },
     /// 504 for `only-if-cached`.
-    Refuse { why: Why },
+    Refuse {
+        /// The reason.
+        why: Why,
+    },
 }
 
-/// Decides (pure).
-pub fn decide(_rules: &Rules, _ask: &Ask<'_>, _kept: Option<&Kept>, _line: Line, _now: Time) -> Decision {
-    todo!()
+/// Decides what to do with a request, given the stored answer that [`select()`] chose, if any. For an entry that is not whole, a
+/// request with Range is judged as if it were (the cache knows which bytes are here); without Range it is a `Fetch`, `Partial`.
+/// With the line down under `Kind::School`, what the offline override covers is served at once.
+pub fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now: Time) -> Decision {
+    decide::decide(rules, ask, kept, line, now)
 }
 
-/// Which of the variants fits the request, by their Vary-nominated fields; the newest of several.
-pub fn select<'v>(_ask: &Ask<'_>, _variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
-    todo!()
+/// Which of the variants fits the request, by their Vary-nominated fields; the first of several, so pass the newest first.
+pub fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
+    key::select(ask, variants)
 }
+
+/// Vary-nominated request fields with their normalised values, sorted by name: what tells the variants of one URL apart.
+pub type Vary = Vec<(Box<str>, Box<[u8]>)>;
 
 /// Whether an answer may be stored, and how.
 #[derive(Clone, Debug)]
 pub enum Admit {
-    /// Store it; these are the Vary-nominated request fields, normalised.
-    Store { vary: Vec<(Box<str>, Box<[u8]>)> },
+    /// Store it.
+    Store {
+        /// The Vary-nominated request fields, normalised and sorted by name (see [`key::forget_coding`] for decoded bodies).
+        vary: Vary,
+    },
     /// Do not.
     No(Why),
 }
 
-/// RFC 9111 section 3 and, under `Kind::School`, the stranger rule.
-pub fn admit(_rules: &Rules, _ask: &Ask<'_>, _status: StatusCode, _headers: &HeaderMap, _now: Time) -> Admit {
-    todo!()
+/// RFC 9111 section 3 and, under `Kind::School`, the stranger rule. `headers` are the answer's as they came (hop-by-hop fields
+/// may be gone), `ask` is what the client asked, not what was sent upstream. A POST that is admitted is kept for later GETs.
+pub fn admit(rules: &Rules, ask: &Ask<'_>, status: StatusCode, headers: &HeaderMap, now: Time) -> Admit {
+    admit::admit(rules, ask, status, headers, now)
 }
 
-/// Folds a 304 (or a HEAD answer that matches) into stored fields (RFC 9111 sections 3.2, 4.3.4, 4.3.5).
-pub fn freshen(_stored: &HeaderMap, _newer: &HeaderMap) -> HeaderMap {
-    todo!()
+/// Folds a 304 (or a HEAD answer that matches) into stored fields (RFC 9111 sections 3.2, 4.3.4, 4.3.5). Ask
+/// [`freshen::confirms`] or [`freshen::on_head`] first; under `Kind::School` use [`freshen::freshen_for`].
+pub fn freshen(stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
+    freshen::freshen(stored, newer)
 }
 
 /// What happened instead of a usable answer.
@@ -163,13 +322,14 @@ pub enum Failure {
 
 /// May the stored answer be served although asking failed? (RFC 9111 section 4.2.4, RFC 5861 section 4, offline override.)
 /// Gives age, ttl and the reason.
-pub fn on_failure(_rules: &Rules, _ask: &Ask<'_>, _kept: &Kept, _failure: Failure, _line: Line, _now: Time) -> Option<(u64, i64, Why)> {
-    todo!()
+pub fn on_failure(rules: &Rules, ask: &Ask<'_>, kept: &Kept, failure: Failure, line: Line, now: Time) -> Option<(u64, i64, Why)> {
+    stale::on_failure(rules, ask, kept, failure, line, now)
 }
 
-/// Which stored URLs an unsafe request's answer invalidates (RFC 9111 section 4.4): same origin only.
-pub fn invalidates(_method: &Method, _target: &Target, _status: StatusCode, _headers: &HeaderMap) -> Vec<Target> {
-    todo!()
+/// Which stored URLs an unsafe request's answer invalidates (RFC 9111 section 4.4): its own, and those of the same origin that
+/// Location and Content-Location name. Empty for safe methods and for errors.
+pub fn invalidates(method: &Method, target: &Target, status: StatusCode, headers: &HeaderMap) -> Vec<Target> {
+    invalidate::invalidates(method, target, status, headers)
 }
 
 /// How a client's own conditions meet a stored answer (RFC 9110 section 13.2.2).
@@ -184,8 +344,8 @@ pub enum Condition {
 }
 
 /// Evaluates If-None-Match, If-Modified-Since (and for stored answers If-Match, If-Unmodified-Since).
-pub fn condition(_ask: &Ask<'_>, _kept: &Kept) -> Condition {
-    todo!()
+pub fn condition(ask: &Ask<'_>, kept: &Kept) -> Condition {
+    condition::condition(ask, kept)
 }
 
 /// What part of a body of known length is asked for (RFC 9110 section 14).
@@ -202,6 +362,42 @@ pub enum Part {
 }
 
 /// Reads Range and If-Range against a stored answer's length and validators.
-pub fn part(_ask: &Ask<'_>, _headers: &HeaderMap, _length: u64) -> Part {
-    todo!()
+pub fn part(ask: &Ask<'_>, headers: &HeaderMap, length: u64) -> Part {
+    range::part(ask, headers, length)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// 2026-11-25T12:00:00Z.
+    pub(crate) const NOW: Time = Time::from_secs(1_795_608_000);
+
+    pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    pub(crate) fn rules() -> Rules {
+        Rules {
+            kind: Kind::Rfc9111,
+            targeted: Vec::new(),
+            offline: Offline::Public,
+            heuristic_share: 0.1,
+            heuristic_max: Duration::from_hours(24),
+        }
+    }
+
+    pub(crate) fn school() -> Rules {
+        Rules { kind: Kind::School, ..rules() }
+    }
+
+    pub(crate) fn headers(fields: Fields<'_>) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_bytes(name.as_bytes()).expect("a field name"), value.parse().expect("a field value"));
+        }
+        map
+    }
+
+    pub(crate) fn kept(rules: &Rules, status: u16, fields: Fields<'_>) -> Kept {
+        Kept::new(rules, StatusCode::from_u16(status).expect("a status"), headers(fields), NOW, NOW)
+    }
 }

@@ -1,1 +1,91 @@
-//! Pages for the class. SKELETON.
+//! Pages for the class: what is here without Internet, how to connect a device, what is cached and who sees it. Kazakh first,
+//! Russian, English; no script, no account, below 60 kB.
+//!
+//! Everything here is text from plain values: what a page shows is handed in, so that the portal asks nobody anything.
+
+/// Which language a visitor reads.
+pub mod language;
+
+/// The proxy auto-configuration file.
+pub mod pac;
+
+/// The home page.
+pub mod home;
+
+/// The words of the pages in three languages.
+mod words;
+
+pub use home::{Home, Shelf};
+pub use language::Language;
+
+use std::net::SocketAddr;
+
+/// The style sheet of the pages.
+pub const STYLE: &str = include_str!("portal/templates/portal.css");
+
+/// Who came, and to which of our addresses. Put into a request's extensions by whoever accepted the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The device.
+    pub client: SocketAddr,
+    /// Our end of the connection: how the device reaches us.
+    pub local: SocketAddr,
+}
+
+/// Where devices reach the proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// The proxy's listeners as bound.
+    pub proxy: Vec<SocketAddr>,
+    /// The web port's listeners as bound.
+    pub web: Vec<SocketAddr>,
+}
+
+impl Doors {
+    /// The proxy's address for a device that reached us at `local`: the same address where the proxy listens on it, else the
+    /// first that is of use.
+    pub fn proxy_for(&self, local: Option<SocketAddr>) -> Option<SocketAddr> {
+        pick(&self.proxy, local)
+    }
+
+    /// The web port's address for that device.
+    pub fn web_for(&self, local: Option<SocketAddr>) -> Option<SocketAddr> {
+        pick(&self.web, local)
+    }
+}
+
+fn pick(listeners: &[SocketAddr], local: Option<SocketAddr>) -> Option<SocketAddr> {
+    let local = local.map(|addr| addr.ip().to_canonical());
+    if let Some(ip) = local {
+        // `[::]` hears IPv4 too on Linux.
+        let hears = |addr: &&SocketAddr| addr.ip() == ip || (addr.ip().is_unspecified() && (addr.is_ipv6() || ip.is_ipv4()));
+        if let Some(addr) = listeners.iter().find(hears) {
+            return Some(SocketAddr::new(ip, addr.port()));
+        }
+    }
+    let of_use = |addr: &&&SocketAddr| !addr.ip().is_unspecified() && !addr.ip().is_loopback();
+    listeners.iter().find(|addr| of_use(&addr)).or_else(|| listeners.iter().find(|addr| !addr.ip().is_unspecified())).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_sent_to_the_address_they_came_to() {
+        let addr = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let table = [
+            (vec!["0.0.0.0:3128"], Some("192.168.8.1:80"), Some("192.168.8.1:3128")),
+            (vec!["10.0.0.1:3128", "192.168.8.1:3129"], Some("192.168.8.1:80"), Some("192.168.8.1:3129")),
+            (vec!["[::]:3128"], Some("192.168.8.1:80"), Some("192.168.8.1:3128")),
+            (vec!["[::]:3128"], Some("[::ffff:192.168.8.1]:80"), Some("192.168.8.1:3128")),
+            (vec!["127.0.0.1:3128", "10.0.0.1:3128"], Some("192.168.8.1:80"), Some("10.0.0.1:3128")),
+            (vec!["127.0.0.1:3128"], None, Some("127.0.0.1:3128")),
+            (vec!["0.0.0.0:3128"], None, None),
+        ];
+        for (listeners, local, wanted) in table {
+            let doors = Doors { proxy: listeners.iter().map(|text| addr(text)).collect(), web: Vec::new() };
+            assert_eq!(doors.proxy_for(local.map(addr)), wanted.map(addr), "{listeners:?} {local:?}");
+        }
+    }
+}

@@ -23,9 +23,6 @@ mod here;
 /// Last headers; pages in plain words.
 mod respond;
 
-/// Until `policy::header` is there.
-mod standin;
-
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
@@ -38,7 +35,7 @@ use crate::link::{Class, Link, Sample, State};
 use crate::proxy::classify::{Ask, House, Lane, Refusal, classify, max_forwards};
 use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving};
 use crate::proxy::respond::Signature;
-use crate::proxy::standin::{add_via, is_loop, strip_client_identity, strip_hop_by_hop};
+use crate::policy::header::{add_via, is_loop, strip_client_identity, strip_hop_by_hop};
 use crate::proxy::tunnel::{Lasting, Way, relay};
 use crate::store;
 use crate::upstream::Upstream;
@@ -59,8 +56,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// `[proxy]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
-    pub listen: Vec<SocketAddr>,
     /// Who may use the proxy.
     pub clients: Vec<IpNet>,
     /// Ports that CONNECT may reach.
@@ -86,7 +81,6 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            listen: vec![SocketAddr::from(([0, 0, 0, 0], 3128))],
             clients: CLIENTS.iter().filter_map(|net| net.parse().ok()).collect(),
             connect_ports: vec![80, 443],
             via: "bulak".into(),
@@ -129,6 +123,34 @@ pub enum Error {
     },
 }
 
+/// Bound listeners. They exist before the proxy does, since `upstream` must know our own ports.
+#[derive(Debug)]
+pub struct Sockets(Vec<(SocketAddr, TcpListener)>);
+
+impl Sockets {
+    /// Where they listen, with the ports that the system chose for port 0.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(address, _)| *address).collect()
+    }
+}
+
+/// Binds every address.
+///
+/// # Errors
+/// The first that cannot be had.
+pub fn bind(listen: &[SocketAddr]) -> Result<Sockets, Error> {
+    let mut bound = Vec::new();
+    for &address in listen {
+        let listener = listen::bind(address).map_err(|(source, holder)| match source.kind() {
+            std::io::ErrorKind::AddrInUse => Error::Taken { address, holder },
+            _ => Error::Bind { address, source },
+        })?;
+        let local = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
+        bound.push((local, listener));
+    }
+    Ok(Sockets(bound))
+}
+
 /// The proxy, bound and ready. Cheap to clone.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
@@ -152,13 +174,11 @@ pub(crate) struct Inner {
 }
 
 impl Proxy {
-    /// Binds all of `settings.listen`; nothing is accepted before [`Proxy::serve`].
-    ///
-    /// # Errors
-    /// The first address that cannot be had.
+    /// Puts the parts together over listeners that are bound; nothing is accepted before [`Proxy::serve`].
     #[expect(clippy::too_many_arguments, reason = "each is a part of the node, and this is called once")]
-    pub fn bind(
+    pub fn new(
         settings: Settings,
+        sockets: Sockets,
         clock: Clock,
         life: Life,
         metrics: &Metrics,
@@ -166,17 +186,8 @@ impl Proxy {
         upstream: Upstream,
         link: Link,
         local: Local,
-    ) -> Result<Proxy, Error> {
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        for address in settings.listen {
-            let listener = listen::bind(address).map_err(|(source, holder)| match source.kind() {
-                std::io::ErrorKind::AddrInUse => Error::Taken { address, holder },
-                _ => Error::Bind { address, source },
-            })?;
-            addresses.push(listener.local_addr().map_err(|source| Error::Bind { address, source })?);
-            listeners.push(listener);
-        }
+    ) -> Proxy {
+        let (addresses, listeners): (Vec<_>, Vec<_>) = sockets.0.into_iter().unzip();
         let ports = addresses.iter().map(SocketAddr::port).collect();
         let refused = metrics.counters("bulak_refused_total", "Requests and connections that were not served.", &["reason"]);
         let tunnels = metrics.counters("bulak_tunnels_total", "Tunnels and protocol switches by how they ended.", &["outcome"]);
@@ -194,7 +205,7 @@ impl Proxy {
             open: metrics.gauge("bulak_client_connections", "Connections of clients that are open."),
             inside: Inside::default(),
         };
-        Ok(Proxy(Arc::new(Inner {
+        Proxy(Arc::new(Inner {
             house: House { names: settings.names, ports, connect_ports: settings.connect_ports },
             signature: Signature::new(&settings.via),
             lasting: settings.lasting,
@@ -209,7 +220,7 @@ impl Proxy {
             bytes_down: bytes.with_label_values(&["down"]),
             addresses,
             listeners: Mutex::new(listeners),
-        })))
+        }))
     }
 
     /// Where it listens, with the ports that the system chose for port 0.
@@ -269,7 +280,10 @@ impl Inner {
         }
         self.add_via(&mut query.request);
         let inner = Arc::clone(self);
-        Serving::Later(Box::pin(async move { inner.signature.finish(inner.cache.answer(query).await, false) }))
+        Serving::Later(Box::pin(async move {
+            let response = inner.cache.answer(query).await;
+            inner.signature.finish(response, false)
+        }))
     }
 
     fn add_via(&self, request: &mut Request<Body>) {

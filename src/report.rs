@@ -1,49 +1,315 @@
-//! What the school tells the region. SKELETON front door.
+//! What the school tells the region: composes, signs, keeps and sends reports; keeps the line's history on the way.
+//!
+//! [`Reporter`] is the front door. A record is made every hour whether or not there is a hub, signed, and kept in the outbox until
+//! the hub has it; what may be in it is [`schema`]'s list and nothing else. A hub that is away costs nothing: records wait, the next
+//! try comes later, nobody is bothered.
+//!
+//! Read in this order: `compose` (pure), `sign`, `batch` (the wire), `verdict` (what an answer means), `send`, `line`, `worker`.
 
-use crate::base::clock::Clock;
-use crate::base::count::Metrics;
+use crate::base::backoff::Backoff;
+use crate::base::clock::{Clock, Time};
+use crate::base::count::{Gauge, IntGauge, Metrics};
+use crate::base::target::Target;
 use crate::cache::Cache;
-use crate::life::Life;
+use crate::life::{Life, supervise};
 use crate::link::Link;
 use crate::prefetch::Night;
 use crate::state::State;
+use crate::state::outbox::{Count, Parked};
 use crate::store::Store;
 use crate::upstream::Upstream;
+use anyhow::Context;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
-/// `[hub]` and the node's key; the author adds fields and `Default`.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {}
+/// Everything that may leave a school.
+pub mod schema;
 
-/// The outbox, for status and pages; the author adds fields.
+/// What the parts say -> one record.
+pub mod compose;
+
+/// The node's key.
+pub mod sign;
+
+/// Records on the wire.
+pub mod batch;
+
+/// What an answer of the hub means.
+pub mod verdict;
+
+/// The local API.
+pub mod api;
+
+/// The line's history: slices in, hours and days out.
+pub mod line;
+
+/// One upload after another.
+mod send;
+
+/// What the reporter needs of the node.
+mod world;
+
+/// The hourly round.
+mod worker;
+
+use world::World;
+
+/// `[hub]` and the node's key.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where reports go; `None`: they are kept (for a stick), nothing is sent.
+    pub hub_url: Option<Target>,
+    /// The school's name or number as the region knows it; empty: left out. See [`schema::is_label`].
+    pub school: String,
+    /// The node's key; `None`: a new one in memory (ephemeral nodes, tests).
+    pub key_file: Option<PathBuf>,
+    /// How often a record is made.
+    pub every: Duration,
+    /// Waits after a failed upload (protocols.md section 3).
+    pub retry: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            hub_url: None,
+            school: String::new(),
+            key_file: None,
+            every: Duration::from_secs(3_600),
+            retry: Backoff { first: Duration::from_secs(30), most: Duration::from_secs(3_600) },
+        }
+    }
+}
+
+/// The outbox and the way to the hub, for status and pages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Status {}
+pub struct Status {
+    /// The hub's origin; `None`: not configured.
+    pub hub: Option<String>,
+    /// This node's id.
+    pub node: String,
+    /// This node's public key, for the hub's `[[node]]` list.
+    pub key: String,
+    /// The school's name, when set.
+    pub school: Option<String>,
+    /// Figures of the outbox.
+    pub outbox: Count,
+    /// How long the oldest record has been waiting, seconds.
+    pub oldest_seconds: u64,
+    /// When the next record is due (RFC 3339).
+    pub next_report: Option<String>,
+    /// When the hub last took something (RFC 3339).
+    pub last_delivered: Option<String>,
+    /// Why the last upload did not work; `None` after one that did.
+    pub trouble: Option<String>,
+    /// Records that the hub refused for good.
+    pub parked: Vec<Parked>,
+}
+
+/// What came of a round of uploads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flushed {
+    /// Records that the hub now has.
+    pub delivered: u64,
+    /// Records that it refused for good.
+    pub parked: u64,
+    /// Records that still wait.
+    pub waiting: u64,
+    /// Why they do.
+    pub trouble: Option<String>,
+}
 
 /// Composes, signs, keeps and sends reports. Cheap to clone.
 #[derive(Clone)]
-pub struct Reporter(Arc<()>);
+pub struct Reporter(Arc<Inner>);
+
+pub(crate) struct Inner {
+    settings: Settings,
+    clock: Clock,
+    state: State,
+    key: sign::Key,
+    who: compose::Who,
+    world: Box<dyn World>,
+    /// Started at this steady moment.
+    begun: Instant,
+    /// One composes or sends at a time; the other waits.
+    turn: Semaphore,
+    memory: Mutex<Memory>,
+    queue_records: IntGauge,
+    oldest_seconds: Gauge,
+}
+
+/// What is remembered between rounds.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// The cache's totals at the last record.
+    before: compose::Cache,
+    line: line::Memory,
+    /// When the next record is due.
+    due: Option<Time>,
+    /// Failed uploads in a row.
+    tries: u32,
+    /// No upload before this steady moment.
+    not_before: Option<Instant>,
+    last_delivered: Option<Time>,
+    trouble: Option<String>,
+}
 
 impl Reporter {
     /// Reads or makes the node's key, starts the hourly report and the sender.
+    ///
+    /// # Errors
+    /// When the key is damaged or cannot be written, the school's name holds more than a name may, or the database fails.
     #[expect(clippy::too_many_arguments, reason = "it sums up every part")]
     pub async fn new(
-        _settings: Settings,
-        _clock: Clock,
-        _life: &Life,
-        _metrics: &Metrics,
-        _state: State,
-        _store: Store,
-        _link: Link,
-        _upstream: Upstream,
-        _cache: Cache,
-        _night: Night,
+        settings: Settings,
+        clock: Clock,
+        life: &Life,
+        metrics: &Metrics,
+        state: State,
+        store: Store,
+        link: Link,
+        upstream: Upstream,
+        cache: Cache,
+        night: Night,
     ) -> anyhow::Result<Reporter> {
-        todo!()
+        let world = Box::new(world::Node { store, link, upstream, cache, night });
+        let reporter = Reporter::over(settings, clock, metrics, state, world).await?;
+        supervise(life, worker::Round(reporter.clone()));
+        Ok(reporter)
     }
 
-    /// What is going on.
+    /// The same over any world, without the hourly round.
+    async fn over(
+        settings: Settings,
+        clock: Clock,
+        metrics: &Metrics,
+        state: State,
+        world: Box<dyn World>,
+    ) -> anyhow::Result<Reporter> {
+        let school = settings.school.trim().to_owned();
+        anyhow::ensure!(
+            school.is_empty() || schema::is_label(&school),
+            "hub.school \"{school}\" is not a name of at most 64 letters, digits, '-', '_' and spaces; choose one without dots or signs"
+        );
+        let key = match settings.key_file.clone() {
+            None => sign::Key::make(),
+            Some(file) => tokio::task::spawn_blocking(move || sign::Key::open(&file)).await.context("reading the node's key")??,
+        };
+        // Proof of time from the newest record, for a box whose clock forgot.
+        if let Some(ended) = state.outbox().ended().await? {
+            clock.raise_floor(ended);
+        }
+        let who = compose::Who {
+            school: Some(school).filter(|school| !school.is_empty()),
+            node: key.node(),
+            boot_id: uuid::Uuid::new_v4().to_string(),
+        };
+        let memory = Memory { line: line::Memory::begin(&clock), ..Memory::default() };
+        let begun = clock.steady();
+        Ok(Reporter(Arc::new(Inner {
+            settings,
+            clock,
+            state,
+            key,
+            who,
+            world,
+            begun,
+            turn: Semaphore::new(1),
+            memory: Mutex::new(memory),
+            queue_records: metrics.gauge("bulak_report_queue_records", "Reports that wait for the hub."),
+            oldest_seconds: metrics.gauge_f64("bulak_report_oldest_seconds", "Age of the oldest report that waits for the hub."),
+        })))
+    }
+
+    /// Makes a record of the time since the last one and keeps it: it survives a power cut once this returns. Its (epoch, seq).
+    ///
+    /// # Errors
+    /// When the database fails, or something outside the schema would leave.
+    pub async fn report_now(&self) -> anyhow::Result<(i64, i64)> {
+        let inner = &*self.0;
+        let _turn = inner.turn.acquire().await.context("the reporter has ended")?;
+        let now = inner.clock.now();
+        let clock_ok = inner.clock.trusted();
+        self.keep_line().await?;
+        let start = inner.state.outbox().ended().await?.unwrap_or_else(|| inner.memory.lock().line.begun()).min(now);
+        let (rollup, partial) = line::between(inner, start, now, clock_ok).await?;
+        let count = inner.state.outbox().count().await?;
+        let figures = inner.world.figures();
+        let health = compose::Health {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: inner.clock.steady().saturating_duration_since(inner.begun).as_secs(),
+            outbox_records: count.waiting,
+            outbox_dropped: count.dropped,
+            outbox_parked: count.parked,
+        };
+        let payload = compose::hour(&figures, &inner.memory.lock().before, &rollup, health);
+        let total = payload.total.clone();
+        let seal = |epoch, seq| {
+            let record = compose::record(&inner.who, (epoch, seq), (start, now), clock_ok, payload);
+            compose::bytes(&record).map(|bytes| inner.key.seal(&bytes)).map_err(crate::state::Error::Refused)
+        };
+        let name = inner.state.outbox().add(now.secs(), "hour", now, now, seal).await?;
+        {
+            let mut memory = inner.memory.lock();
+            memory.before = total;
+            memory.line.reported(partial);
+        }
+        self.refresh_metrics().await?;
+        Ok(name)
+    }
+
+    /// Sends what waits, until nothing does or the hub says to come later. Nothing is lost when it fails: `trouble` says why.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn flush(&self) -> anyhow::Result<Flushed> {
+        let flushed = send::flush(&self.0).await?;
+        self.refresh_metrics().await?;
+        Ok(flushed)
+    }
+
+    /// What is going on. Empty figures when the database fails.
     pub async fn status(&self) -> Status {
-        todo!()
+        let inner = &*self.0;
+        let outbox = inner.state.outbox();
+        let (count, parked) = match (outbox.count().await, outbox.parked().await) {
+            (Ok(count), Ok(parked)) => (count, parked),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "the outbox cannot be read");
+                (Count::default(), Vec::new())
+            }
+        };
+        let memory = inner.memory.lock();
+        Status {
+            hub: inner.settings.hub_url.as_ref().map(|hub| hub.origin().to_owned()),
+            node: inner.who.node.clone(),
+            key: inner.key.public(),
+            school: inner.who.school.clone(),
+            oldest_seconds: count.oldest.map_or(0, |oldest| inner.clock.now().since(oldest).as_secs()),
+            outbox: count,
+            next_report: memory.due.map(Time::to_rfc3339),
+            last_delivered: memory.last_delivered.map(Time::to_rfc3339),
+            trouble: memory.trouble.clone(),
+            parked,
+        }
+    }
+
+    async fn keep_line(&self) -> anyhow::Result<()> {
+        line::keep(&self.0).await
+    }
+
+    async fn refresh_metrics(&self) -> anyhow::Result<()> {
+        let count = self.0.state.outbox().count().await?;
+        self.0.queue_records.set(i64::try_from(count.waiting).unwrap_or(i64::MAX));
+        self.0.oldest_seconds.set(count.oldest.map_or(0.0, |oldest| self.0.clock.now().since(oldest).as_secs_f64()));
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,34 +1,23 @@
-//! What we know of hosts. SKELETON front door.
-
-use crate::base::target::Target;
-use std::sync::Arc;
+//! What we know of hosts: packs, the rules they state, the refusals that no pack lifts, and what a page needs.
+//!
+//! Everything here is pure: text in, judgement out. Who fetches, when and how fast is the business of `prefetch`.
 
 /// A pack: parse, check, sign, verify.
 pub mod pack;
 
-/// What is known of a URL, from packs and the compiled-in lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// The host has accounts.
-    pub account: bool,
-    /// A pack's path class names the URL.
-    pub class: bool,
-    /// A pack states permission to fetch from this host (manners).
-    pub permitted: bool,
-}
+/// Host and path to what is known of them.
+pub mod rule;
 
-/// All rules in force, built from the packs. Swapped as a whole when packs change.
-#[derive(Debug, Default)]
-pub struct Sites(());
+/// The compiled-in lists that no configuration lifts.
+pub mod refuse;
 
-impl Sites {
-    /// From verified packs.
-    pub fn new(_packs: &[Arc<pack::Pack>]) -> Sites {
-        todo!()
-    }
+/// Path patterns of packs.
+pub mod glob;
 
-    /// What is known of a target. Called for every request: fast for hosts without rules.
-    pub fn look(&self, _target: &Target) -> Known {
-        todo!()
-    }
-}
+/// What a page needs.
+pub mod discover;
+
+/// Who may fetch what by robots.txt (RFC 9309).
+pub mod robots;
+
+pub use rule::{Known, Sites};

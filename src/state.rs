@@ -2,6 +2,15 @@
 //!
 //! Each user of the database has a room below with its own queries and a migration of its own; nobody else writes SQL.
 
+/// What packs wish for, and how far the night has come.
+pub mod frontier;
+
+/// The line over time, and when the node ran.
+pub mod history;
+
+/// Reports that wait for the hub.
+pub mod outbox;
+
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +27,12 @@ pub enum Error {
     /// The file is of a newer program or damaged.
     #[error("state database: {0}; an older program cannot open newer data, and a damaged file can be moved away")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Figures that cannot be written as JSON.
+    #[error("state database: figures that are no JSON ({0})")]
+    Figures(#[from] serde_json::Error),
+    /// A record that must not be kept or sent.
+    #[error("a report that may not leave: {0}")]
+    Refused(String),
 }
 
 /// The open database. Cheap to clone.

@@ -1,20 +1,91 @@
-//! The store. SKELETON: the front door that other modules call; bodies come from the store's author.
+//! The store: keeps each body once, under the blake3 of its decoded bytes, and every answer that leads to it; finds, begins,
+//! commits, renews, pins, forgets. It does not know what an answer means: freshness and who may have it are decided above.
+//!
+//! The truth is an append-only, self-describing segment log (`segment.rs`, layout in `record.rs`). A table in memory says where
+//! everything is (`table.rs`), built at start from footers (`recover.rs`). Small answers lie ready in memory (`hot.rs`).
+//!
+//! # The promise
+//! What `sync`, `pin` or a durable `forget` has returned for is still so after a power cut. Other writes are durable within
+//! `sync_after` or `sync_bytes`. A body that does not verify is a miss and is counted; wrong bytes are never given out.
+//!
+//! # Why
+//! sled is an index only: in simulated power cuts it lost acknowledged writes, the log in none (store.md). It may be deleted,
+//! damaged or late at any time; nothing waits for it.
+
+/// Every byte on disk.
+pub mod record;
+
+/// What a META keeps.
+mod meta;
+
+/// The file operations.
+mod disk;
+
+/// Append, group commit, seal.
+mod segment;
+
+/// Opening after a crash.
+mod recover;
+
+/// Where everything is, in memory.
+mod table;
+
+/// sled, derived and guarded.
+mod index;
+
+/// Wire-ready answers in memory.
+mod hot;
+
+/// Who may come in.
+mod evict;
+
+/// How a body is kept.
+mod pack;
+
+/// Streaming in.
+mod write;
+
+/// Streaming out.
+mod read;
+
+/// One answer's life: find, commit, renew, forget, pin.
+mod keep;
+
+/// Reads and checks a store that nobody has open.
+mod check;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check;
+pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
 use crate::base::clock::{Clock, Time};
-use crate::base::count::Metrics;
+use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::base::unit::Bytes as Size;
 use crate::life::Life;
+use crate::store::disk::Disk;
+use crate::store::evict::Gate;
+use crate::store::hot::Hot;
+use crate::store::index::{Keeper, Mood};
+use crate::store::segment::Log;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// How the store is set up.
 #[derive(Clone, Debug)]
@@ -37,6 +108,23 @@ pub struct Settings {
     pub decoded_max: Size,
     /// sled's page cache.
     pub index_cache: Size,
+}
+
+impl Default for Settings {
+    /// A school's box with 4 GB of RAM (store.md sections 0 to 4).
+    fn default() -> Settings {
+        Settings {
+            path: PathBuf::from("/var/cache/bulak"),
+            quota: Size::gib(20),
+            memory: Size::mib(64),
+            hot_object: Size::mib(1),
+            segment: Size::mib(64),
+            sync_bytes: Size::mib(4),
+            sync_after: Duration::from_secs(2),
+            decoded_max: Size::mib(256),
+            index_cache: Size::mib(16),
+        }
+    }
 }
 
 /// Who brought an entry in.
@@ -170,104 +258,418 @@ pub struct Stat {
     pub hot_bytes: u64,
 }
 
+/// Disk reads and writes at a time: enough for an SSD, and so few that a HDD is not thrashed by a class (store.md section 4).
+const DISK_TASKS: usize = 8;
+/// Locks that URLs and objects share: more than the tasks that can hold one.
+const STRIPES: usize = 64;
+/// Answers read at once by [`Store::each`].
+const EACH: usize = 256;
+/// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
+const BALLAST: u64 = 64 << 20;
+const BALLAST_FROM: u64 = 1 << 30;
+
 /// The store. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<()>);
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    disk: Arc<dyn Disk>,
+    log: Arc<Log>,
+    gate: Arc<Gate>,
+    hot: Hot,
+    index: Keeper,
+    stripes: [Mutex<()>; STRIPES],
+    objects: [Mutex<()>; STRIPES],
+    flights: Mutex<HashMap<UrlKey, Arc<OnceCell<Variants>>>>,
+    permits: Arc<Semaphore>,
+    damaged: AtomicU64,
+    temporaries: AtomicU64,
+    meters: Meters,
+    /// Holds the folder's lock.
+    _lock: Option<File>,
+}
+
+struct Meters {
+    size: IntGauge,
+    objects: IntGauge,
+    hot: IntGauge,
+    corrupt: IntCounter,
+    syncs: IntCounter,
+}
+
+impl Meters {
+    fn new(metrics: &Metrics) -> Meters {
+        // Registered now, so that dashboards have it from the first day; nothing is evicted yet.
+        metrics.counters("bulak_cache_evictions_total", "Objects evicted.", &["reason"]).with_label_values(&["space"]).inc_by(0);
+        Meters {
+            size: metrics.gauge("bulak_cache_size_bytes", "Bytes on disk, live and dead."),
+            objects: metrics.gauge("bulak_cache_objects", "Distinct objects."),
+            hot: metrics.gauge("bulak_store_hot_bytes", "Bytes in the hot tier."),
+            corrupt: metrics.counter("bulak_cache_corrupt_total", "Stored records that did not verify."),
+            syncs: metrics.counter("bulak_store_syncs_total", "Syncs of the segment log."),
+        }
+    }
+}
 
 impl Store {
-    /// Opens or makes the store; recovers after a crash; seals old open segments. Blocking; call before serving.
-    pub fn open(_settings: Settings, _clock: Clock, _life: &Life, _metrics: &Metrics) -> Result<Store, Error> {
-        todo!()
+    /// Opens or makes the store; recovers after a crash; seals old open segments. Blocking, and within the runtime; call before
+    /// serving. A folder that cannot be written is opened for reading.
+    ///
+    /// # Errors
+    /// `Unusable` when another process has it open or its format is newer; `Disk` when it cannot be read.
+    pub fn open(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
+        Store::open_on(Arc::new(disk::Real), settings, clock, life, metrics)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
+        let found = recover::open(&*disk, &settings.path, settings.segment.0, clock.now())?;
+        clock.raise_floor(found.newest);
+        let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
+        let seg = settings.path.join("seg");
+        let place = (found.seq, found.next_number, found.bytes);
+        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, place);
+        let log = Arc::new(log);
+        if !found.read_only {
+            ballast(&settings, &*disk);
+        }
+        gate.look(disk.space(&settings.path).unwrap_or_default());
+        let index = if found.read_only {
+            Keeper::off()
+        } else {
+            let log = Arc::clone(&log);
+            Keeper::start(settings.path.join("index"), settings.index_cache.0, Box::new(move |mark, each| keep::replay(&log, mark, each)))
+        };
+        let store = Store(Arc::new(Inner {
+            hot: Hot::new(settings.memory.0),
+            settings,
+            disk,
+            log,
+            gate,
+            index,
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            objects: std::array::from_fn(|_| Mutex::new(())),
+            flights: Mutex::new(HashMap::new()),
+            permits: Arc::new(Semaphore::new(DISK_TASKS)),
+            damaged: AtomicU64::new(found.damaged),
+            temporaries: AtomicU64::new(0),
+            meters: Meters::new(metrics),
+            _lock: found.lock,
+        }));
+        let weak = Arc::downgrade(&store.0);
+        let pause = store.0.settings.sync_after;
+        life.spawn_until_stop(tick(weak, pause));
+        Ok(store)
     }
 
     /// The variants of a URL if they are in memory. Never blocks, never touches the disk; the hit path. Marks them used.
-    pub fn peek(&self, _url: &UrlKey) -> Option<Variants> {
-        todo!()
+    pub fn peek(&self, url: &UrlKey) -> Option<Variants> {
+        self.0.hot.get(url)
     }
 
     /// Whether anything is stored under this URL (RAM table only; false positives are possible, false negatives are not).
-    pub fn may_have(&self, _url: &UrlKey) -> bool {
-        todo!()
+    pub fn may_have(&self, url: &UrlKey) -> bool {
+        self.0.log.table().read().may_have(url)
     }
 
     /// The variants of a URL, read from disk when need be and put into memory (with the body when it fits the hot tier).
-    /// Concurrent calls for one URL share one read. Empty when nothing is stored.
-    pub async fn find(&self, _url: &UrlKey) -> Result<Variants, Error> {
-        todo!()
+    /// Concurrent calls for one URL share one read. Empty when nothing is stored. May be dropped at any await.
+    ///
+    /// # Errors
+    /// `Disk`. Damage is no error here: what is damaged is left out.
+    pub async fn find(&self, url: &UrlKey) -> Result<Variants, Error> {
+        if let Some(variants) = self.peek(url) {
+            return Ok(variants);
+        }
+        if !self.may_have(url) {
+            return Ok(Arc::from([]));
+        }
+        let flight = Flight::join(&self.0, *url);
+        let key = *url;
+        let found = flight.cell.get_or_try_init(|| self.0.run(move |inner| inner.load(&key))).await;
+        found.cloned()
     }
 
     /// The body or the given part of it as a stream, verified. The range must lie within `entry.have`.
-    pub async fn read(&self, _entry: &Arc<Entry>, _range: Option<Range<u64>>) -> Result<Body, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Damaged` when it did not verify, which may also come in the stream; `Disk`.
+    pub async fn read(&self, entry: &Arc<Entry>, range: Option<Range<u64>>) -> Result<Body, Error> {
+        read::read(&self.0, entry, range).await
     }
 
-    /// Starts writing a new body of (decoded) content. `expected` is its length if known; `content_type` decides compression;
-    /// `Err(Full | ReadOnly)` when nothing is admitted.
-    pub fn begin(&self, _expected: Option<u64>, _content_type: Option<&str>) -> Result<Draft, Error> {
-        todo!()
+    /// Starts writing a new body of (decoded) content. `expected` is its length if known; `content_type` decides compression.
+    ///
+    /// # Errors
+    /// `Full` or `ReadOnly` when nothing is admitted.
+    pub fn begin(&self, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
+        self.0.gate.admit(self.0.log.bytes(), expected.unwrap_or(0))?;
+        Ok(Draft::new(Arc::clone(&self.0), content_type))
     }
 
-    /// Replaces an entry's meta (304, HEAD) without touching its body.
-    pub async fn renew(&self, _entry: &Arc<Entry>, _meta: Meta) -> Result<Arc<Entry>, Error> {
-        todo!()
+    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so.
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly`, `Disk`.
+    pub async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
+        let entry = Arc::clone(entry);
+        self.0.run(move |inner| inner.renew(&entry, meta)).await
     }
 
-    /// Adds bytes to a partly kept body (one PART record per call, at most 4 MiB); makes the entry when it is new. `total` is the
-    /// whole length. Turns into a whole object by itself when nothing is missing. Parts of an entry whose strong validator
-    /// differs from `meta`'s are dropped first.
-    pub async fn put_part(&self, _meta: Meta, _total: u64, _offset: u64, _bytes: Bytes) -> Result<Arc<Entry>, Error> {
-        todo!()
+    /// Adds bytes to a partly kept body (PART records of at most 4 MiB); makes the entry when it is new. `total` is the whole
+    /// length. Turns into a whole object by itself when nothing is missing. Parts of an entry whose strong validator differs
+    /// from `meta`'s, or that has none, are dropped first. A whole entry with the same validator is left as it is.
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly`, `Disk` (also when the bytes reach beyond `total`).
+    pub async fn put_part(&self, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
+        let inner = Arc::clone(&self.0);
+        self.0.run(move |_| inner.put_part(meta, total, offset, &bytes)).await
     }
 
-    /// Forgets all variants of a URL; durable when `durable` (purge by a person), else lazily (invalidation). How many there were.
-    pub async fn forget(&self, _url: &UrlKey, _durable: bool) -> Result<u64, Error> {
-        todo!()
+    /// Forgets all variants of a URL, and its pins; durable when `durable` (purge by a person), else lazily (invalidation). How
+    /// many there were.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
+        let url = *url;
+        self.0.run(move |inner| inner.forget(&url, durable)).await
     }
 
     /// Forgets everything whose URL has this host; durable. How many entries.
-    pub async fn forget_host(&self, _host: &str) -> Result<u64, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_host(&self, host: &str) -> Result<u64, Error> {
+        let host = host.to_owned();
+        self.0.run(move |inner| inner.forget_host(&host)).await
     }
 
     /// Forgets every entry of this object; durable. How many entries.
-    pub async fn forget_object(&self, _object: &Digest) -> Result<u64, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
+        let object = *object;
+        self.0.run(move |inner| inner.forget_object(&object)).await
     }
 
-    /// Pins an entry's URL for a set (a pack's id): durable when this returns. The URL's entries must be stored.
-    pub async fn pin(&self, _set: &str, _url: &UrlKey) -> Result<(), Error> {
-        todo!()
+    /// Pins an entry's URL for a set (a pack's id): durable when this returns, and with it all that was stored before. The URL's
+    /// entries must be stored.
+    ///
+    /// # Errors
+    /// `Disk` of kind `NotFound` when nothing is stored under the URL; `ReadOnly`.
+    pub async fn pin(&self, set: &str, url: &UrlKey) -> Result<(), Error> {
+        let (set, url) = (set.to_owned(), *url);
+        self.0.run(move |inner| inner.pin(&set, &url, true).map(|_| ())).await
     }
 
-    /// Lets a whole set go, or one URL of it.
-    pub async fn unpin(&self, _set: &str, _url: Option<&UrlKey>) -> Result<u64, Error> {
-        todo!()
+    /// Lets a whole set go, or one URL of it; durable. How many URLs.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn unpin(&self, set: &str, url: Option<&UrlKey>) -> Result<u64, Error> {
+        let (set, url) = (set.to_owned(), url.copied());
+        self.0
+            .run(move |inner| match url {
+                Some(url) => inner.pin(&set, &url, false),
+                None => inner.unpin_set(&set),
+            })
+            .await
     }
 
     /// Everything appended so far is on disk when this returns.
+    ///
+    /// # Errors
+    /// `Disk` when it could not be made so.
     pub async fn sync(&self) -> Result<(), Error> {
-        todo!()
+        self.0.run(|inner| inner.log.sync()).await
     }
 
     /// Figures now.
     pub fn stat(&self) -> Stat {
-        todo!()
+        self.0.stat()
     }
 
     /// Seals and syncs; call at the end of the node's life.
+    ///
+    /// # Errors
+    /// `Disk` when the last records could not be made durable.
     pub async fn close(&self) -> Result<(), Error> {
-        todo!()
+        self.0
+            .run(|inner| {
+                let closed = inner.log.close();
+                inner.index.stop();
+                closed
+            })
+            .await
     }
 
-    /// Visits every entry's meta (for `store stat --by`, plan, lists) in small steps.
-    pub async fn each(&self, _visit: impl FnMut(&Entry) + Send) -> Result<(), Error> {
-        todo!()
+    /// Visits every entry's meta (for `store stat --by`, plan, lists) in small steps, in the order of the disk. Entries that
+    /// come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// `Disk`.
+    pub async fn each(&self, mut visit: impl FnMut(&Entry) + Send) -> Result<(), Error> {
+        let places = self.0.run(|inner| Ok(inner.log.table().read().places())).await?;
+        for batch in places.chunks(EACH) {
+            let batch = batch.to_vec();
+            let entries = self.0.run(move |inner| inner.entries_at(&batch)).await?;
+            entries.iter().for_each(&mut visit);
+        }
+        Ok(())
     }
 }
 
-/// Reads and checks a store that no node has open. `deep` verifies every body. Blocking.
-pub fn check(_path: &std::path::Path, _deep: bool, _repair: bool, _progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
-    todo!()
+/// A shared read of one URL; leaves nothing behind when its last reader goes.
+struct Flight {
+    inner: Arc<Inner>,
+    url: UrlKey,
+    cell: Arc<OnceCell<Variants>>,
+}
+
+impl Flight {
+    fn join(inner: &Arc<Inner>, url: UrlKey) -> Flight {
+        let cell = Arc::clone(inner.flights.lock().entry(url).or_default());
+        Flight { inner: Arc::clone(inner), url, cell }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut flights = self.inner.flights.lock();
+        // Once read, whoever comes later looks into the hot tier first, or reads anew.
+        let over = self.cell.initialized() || Arc::strong_count(&self.cell) == 2;
+        if over && flights.get(&self.url).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell)) {
+            flights.remove(&self.url);
+        }
+    }
+}
+
+impl Inner {
+    /// Runs disk work in the blocking pool, at most [`DISK_TASKS`] at a time. When dropped midway the work still ends.
+    async fn run<T: Send + 'static>(self: &Arc<Inner>, work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+        let inner = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&inner)
+        });
+        done.await.map_err(io::Error::other)?
+    }
+
+    fn index(&self) -> &Keeper {
+        &self.index
+    }
+
+    /// Says an error of the disk in the store's words.
+    fn noted(&self, error: Error) -> Error {
+        match error {
+            Error::Disk(error) => self.gate.note(error),
+            other => other,
+        }
+    }
+
+    fn temporary_path(&self) -> PathBuf {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        self.settings.path.join("tmp").join(format!("{number}.part"))
+    }
+
+    fn entries_at(&self, places: &[table::Place]) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::with_capacity(places.len());
+        for place in places {
+            if let Some((_, kept)) = self.kept(*place)? {
+                let url = recover::url_key(&kept.meta.url);
+                let current = self.log.table().read().entry(&url, &kept.meta.key.0) == Some(*place);
+                if current {
+                    entries.push(self.entry(&url, kept, None));
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    fn stat(&self) -> Stat {
+        let table = self.log.table().read();
+        let sums = table.sums();
+        let codecs = sums.codecs.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+        let index = match self.index.mood() {
+            Mood::Ready => "ready",
+            Mood::Rebuilding => "rebuilding",
+            Mood::Off => "off",
+        };
+        Stat {
+            objects: sums.objects,
+            entries: table.entries(),
+            entry_bytes: sums.entry_bytes,
+            object_bytes: sums.object_bytes,
+            disk_bytes: self.log.bytes(),
+            quota_bytes: self.settings.quota.0,
+            pinned_entries: table.pinned_entries(),
+            spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
+            spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),
+            damaged: self.damaged.load(Ordering::Relaxed),
+            admitting: self.gate.admit(self.log.bytes(), 0).is_ok(),
+            writable: self.gate.writable().is_ok(),
+            index: index.to_owned(),
+            codecs,
+            hot_bytes: self.hot.bytes(),
+        }
+    }
+
+    fn show_meters(&self) {
+        let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.meters.size.set(whole(self.log.bytes()));
+        self.meters.objects.set(whole(self.log.table().read().sums().objects));
+        self.meters.hot.set(whole(self.hot.bytes()));
+        self.meters.syncs.inc_by(self.log.syncs().saturating_sub(self.meters.syncs.get()));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.index.stop();
+    }
+}
+
+/// Group commit by time, a look at the file system, and the meters; ends with the store or the node.
+async fn tick(inner: Weak<Inner>, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let done = inner
+            .run(|inner| {
+                inner.gate.look(inner.disk.space(&inner.settings.path).unwrap_or_default());
+                let synced = inner.log.sync();
+                inner.show_meters();
+                synced
+            })
+            .await;
+        if let Err(error) = done {
+            tracing::error!(%error, "the store could not be synced; what came in lately may be lost in a power cut");
+        }
+    }
+}
+
+/// Keeps the ballast, or frees it when the disk is full. Blocking.
+fn ballast(settings: &Settings, disk: &dyn Disk) {
+    let path = settings.path.join("ballast");
+    let Ok((free, _)) = disk.space(&settings.path) else { return };
+    let made = if settings.quota.0 < BALLAST_FROM || free < BALLAST {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    } else if free > 4 * BALLAST && !path.exists() {
+        let file = File::create(&path);
+        file.and_then(|file| Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST)?))
+    } else {
+        Ok(())
+    };
+    if let Err(error) = made {
+        tracing::debug!(%error, "no ballast");
+    }
 }
 
 /// What `store check` found.
@@ -281,52 +683,4 @@ pub struct Check {
     pub repaired: Vec<String>,
     /// What was lost: URLs and reasons.
     pub lost: Vec<String>,
-}
-
-/// A body being written: invisible until `commit`, gone if dropped. In memory up to 1 MiB, then in a file below `tmp/`.
-/// Readers may follow behind while it grows.
-pub struct Draft(());
-
-impl Draft {
-    /// Adds bytes.
-    pub async fn write(&mut self, _bytes: Bytes) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Bytes so far.
-    pub fn len(&self) -> u64 {
-        todo!()
-    }
-
-    /// Whether there are none yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A reader that starts at `offset` and follows the writer to the end; outlives `commit`. When the draft is dropped without
-    /// commit its readers get an error. `Clone`, so that latecomers can join.
-    pub fn tail(&self) -> Tail {
-        todo!()
-    }
-
-    /// Compresses, deduplicates, appends BLOB and META; visible when this returns, durable at the next group commit.
-    pub async fn commit(self, _meta: Meta) -> Result<Arc<Entry>, Error> {
-        todo!()
-    }
-
-    /// The body broke off: readers get the error; what has come so far may be kept as parts by the caller.
-    pub fn fail(self, _why: &str) {
-        todo!()
-    }
-}
-
-/// Follows a [`Draft`].
-#[derive(Clone)]
-pub struct Tail(());
-
-impl Tail {
-    /// The next piece (at most 256 KiB) at `offset`, waiting for the writer when it must; `None` at the end of a finished body.
-    pub async fn read(&mut self, _offset: u64) -> Result<Option<Bytes>, Error> {
-        todo!()
-    }
 }

@@ -1,4 +1,4 @@
-//! Whom we trust upstream. SKELETON.
+//! Whom we trust upstream: which roots, which revocations, by whose clock.
 
 /// Roots for upstream.
 pub mod trust;

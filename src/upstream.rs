@@ -1,18 +1,68 @@
-//! One request to an origin. SKELETON front door.
+//! One request to an origin, with a deadline on every wait.
+//!
+//! ```text
+//! send -> pool (a turn, a connection) -> dial (names, guard, happy eyeballs, parent, TLS) -> exchange (hyper) -> body
+//! ```
+//!
+//! It changes nothing of a request but its Host field and form, decodes nothing of an answer, and stores nothing. What it learns
+//! (silent names, silent hosts, round trips, bytes) it keeps or tells `link`.
 
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::life::Life;
-use crate::link::{Class, Link};
+use crate::link::{Class, Link, Sample, State};
+use crate::upstream::body::{Download, Meter, Progress};
+use crate::upstream::dial::Dial;
+use crate::upstream::exchange::{Failed, Form, Hyper, Outgoing};
+use crate::upstream::names::Names;
+use crate::upstream::pool::{Key, Lease, Limits, Pool, Slot};
+use crate::upstream::retry::Try;
 use http::{Request, Response};
-use ipnet::IpNet;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use error::Error;
+pub use guard::{Allowed, BadAllowed};
+
+/// Why there is no answer.
+mod error;
+
+/// Which addresses are never reached.
+pub mod guard;
+
+/// What is known of names.
+mod answers;
+
+/// Names to addresses.
+mod names;
+
+/// Happy eyeballs.
+mod race;
+
+/// Which hosts are silent.
+mod health;
+
+/// From a name to an open connection.
+mod dial;
+
+/// Connections per origin.
+mod pool;
+
+/// One request on one connection.
+mod exchange;
+
+/// May it be tried again?
+mod retry;
+
+/// Bodies on their way.
+mod body;
 
 /// `[upstream]` and what of `[proxy]` guards targets.
 #[derive(Clone, Debug)]
@@ -31,13 +81,13 @@ pub struct Settings {
     pub allow_private: Vec<Allowed>,
     /// Our own listeners: never a target.
     pub own: Vec<SocketAddr>,
-    /// Deadlines: resolve, connect (incl. TLS), first byte, between body bytes.
+    /// For a name, all repeats included.
     pub resolve_timeout: Duration,
-    /// See above.
+    /// For a TCP connection by whatever address; TLS and a parent's CONNECT get the same again.
     pub connect_timeout: Duration,
-    /// See above.
+    /// From the request, or the last piece of its body, to the head of the answer.
     pub first_byte_timeout: Duration,
-    /// See above.
+    /// Between pieces of an answer's body.
     pub idle_timeout: Duration,
     /// Idle pooled connections live this long.
     pub pool_idle: Duration,
@@ -47,54 +97,32 @@ pub struct Settings {
     pub background_per_origin: usize,
 }
 
-/// One item of `proxy.allow_private_targets`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// Addresses.
-    pub net: IpNet,
-    /// Ports; `None`: all.
-    pub ports: Option<std::ops::RangeInclusive<u16>>,
-}
-
-/// Why there is no answer; each maps to a Proxy-Status error type (RFC 9209 section 2.3).
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// dns_timeout
-    #[error("no DNS server answered for {0}")]
-    DnsTimeout(String),
-    /// dns_error: NXDOMAIN and kin.
-    #[error("{0} has no address ({1})")]
-    DnsError(String, String),
-    /// destination_ip_prohibited
-    #[error("{0} is an address that this proxy does not reach")]
-    Prohibited(IpAddr),
-    /// connection_refused
-    #[error("{0} refused the connection")]
-    Refused(String),
-    /// connection_timeout
-    #[error("{0} did not answer within {1:?}")]
-    ConnectTimeout(String, Duration),
-    /// destination_unavailable / destination_ip_unroutable: known to be down (negative memory) or no route.
-    #[error("{0} cannot be reached ({1})")]
-    Unavailable(String, String),
-    /// tls_certificate_error
-    #[error("the certificate of {0} is not valid ({1})")]
-    TlsCertificate(String, String),
-    /// tls_alert_received / tls_protocol_error
-    #[error("TLS with {0} failed ({1})")]
-    Tls(String, String),
-    /// http_response_timeout: no first byte within the deadline.
-    #[error("{0} accepted the request but sent nothing within {1:?}")]
-    ResponseTimeout(String, Duration),
-    /// http_response_incomplete: closed before a head.
-    #[error("{0} closed the connection without an answer")]
-    Incomplete(String),
-    /// http_protocol_error: the answer is malformed.
-    #[error("{0} sent a malformed answer ({1})")]
-    Protocol(String, String),
-    /// The client's own body failed.
-    #[error("the request body broke off ({0})")]
-    RequestBody(String),
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            resolver: Vec::new(),
+            hosts: BTreeMap::new(),
+            extra_roots: Vec::new(),
+            crls: Vec::new(),
+            parent: None,
+            allow_private: Vec::new(),
+            own: Vec::new(),
+            // What a client may lose to a silent resolver, once.
+            resolve_timeout: Duration::from_secs(5),
+            // A satellite's SYN lost twice (1 s, 3 s, 7 s) still gets through.
+            connect_timeout: Duration::from_secs(10),
+            // What browsers and other proxies wait for a slow page.
+            first_byte_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            // Below the 100 s of common load balancers, so that we close first.
+            pool_idle: Duration::from_secs(90),
+            // Six, as a browser alone would use, starves a class: thirty devices in one long-polling lesson hold a connection each.
+            // One each and two to spare keeps everyone served.
+            per_origin: 32,
+            // As polite as one careful crawler.
+            background_per_origin: 2,
+        }
+    }
 }
 
 /// An answer's head, its body to come, and how it was got.
@@ -112,23 +140,267 @@ pub struct Sent {
 
 /// Reaches origins. Cheap to clone.
 #[derive(Clone)]
-pub struct Upstream(Arc<()>);
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    dial: Dial,
+    pool: Pool<Hyper>,
+    requests: prometheus::IntCounterVec,
+    bytes: prometheus::IntCounterVec,
+    clock: Clock,
+    link: Link,
+    life: Life,
+}
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(15);
+/// A parent proxy carries everything that is plain http: as many connections to it as this many origins' worth.
+const PARENT_SHARE: usize = 4;
+
+type Place = Slot<Hyper>;
+
+/// A connection to send on, and the place that it takes.
+enum Ready {
+    One(http1::SendRequest<Body>, Place),
+    Many(http2::SendRequest<Body>, Place),
+}
 
 impl Upstream {
-    /// Reads roots, starts the resolver.
-    pub fn new(_settings: Settings, _clock: Clock, _link: Link, _life: &Life, _metrics: &Metrics) -> anyhow::Result<Upstream> {
-        todo!()
+    /// Reads roots, starts the resolver. Registers `bulak_upstream_*`.
+    ///
+    /// # Errors
+    /// When a root or revocation file or an override cannot be read.
+    pub fn new(settings: Settings, clock: Clock, link: Link, life: &Life, metrics: &Metrics) -> anyhow::Result<Upstream> {
+        let names = Names::new(settings.resolver.clone(), settings.resolve_timeout, clock.clone(), link.clone(), life.clone());
+        let dial = Dial::new(&settings, names, clock.clone(), link.clone(), life.clone())?;
+        let limits = Limits { background: settings.background_per_origin.max(1), idle: settings.pool_idle };
+        let upstream = Upstream(Arc::new(Inner {
+            pool: Pool::new(limits, clock.clone()),
+            dial,
+            requests: metrics.counters("bulak_upstream_requests_total", "Requests to origins that got an answer.", &["class", "proto"]),
+            bytes: metrics.counters("bulak_upstream_bytes_total", "Body bytes from (rx) and to (tx) origins.", &["class", "dir"]),
+            settings,
+            clock,
+            link,
+            life: life.clone(),
+        }));
+        upstream.start();
+        Ok(upstream)
     }
 
-    /// Sends one request. The URI in `request` is ignored: `target` counts. Hop-by-hop fields must be gone already; Host is set here.
-    /// An `Interim` in the extensions gets 1xx answers. A 101 answer carries hyper's upgrade.
-    /// Retries once on a pooled connection that turned out to be closed, only where the request may be repeated.
-    pub async fn send(&self, _target: &Target, _request: Request<Body>, _class: Class) -> Result<Sent, Error> {
-        todo!()
+    /// Sends one request. The URI in `request` is ignored: `target` counts. Hop-by-hop fields must be gone already, but for
+    /// `Connection` and `Upgrade` of an upgrade; Host is set here. An `Interim` in the extensions gets 1xx answers (HTTP/1.1 alone:
+    /// hyper does not show those of HTTP/2). A 101 answer carries hyper's upgrade. Retries once on a pooled connection that turned
+    /// out to be closed, only where the request may be repeated. May be dropped at any await.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing of an answer was seen then.
+    pub async fn send(&self, target: &Target, request: Request<Body>, class: Class) -> Result<Sent, Error> {
+        let meter = self.meter(class);
+        let progress = Arc::new(Progress::default());
+        let mut outgoing = Outgoing::new(request);
+        let key = self.key(target, &outgoing);
+        let mut earlier = 0;
+        loop {
+            let (ready, reused) = self.ready(&key, target, class).await?;
+            let spare = outgoing.copy_body();
+            let start = self.0.clock.steady();
+            match self.exchange(ready, target, &mut outgoing, &meter, &progress).await {
+                Ok((response, proto)) => {
+                    let waited = self.0.clock.steady().saturating_duration_since(start);
+                    self.0.link.observe(Sample::FirstByte { host: target.host().into(), took: waited });
+                    self.0.requests.with_label_values(&[class.label(), proto]).inc();
+                    return Ok(Sent { response, waited, proto, reused });
+                }
+                Err(Failed { error, unsent }) => {
+                    let idempotent = retry::is_idempotent(&outgoing.method);
+                    let was_unsent = unsent.is_some();
+                    outgoing.counted = was_unsent;
+                    let body = unsent.or(spare);
+                    let failed = Try { earlier, reused, unsent: was_unsent, idempotent, whole: body.is_some() };
+                    if !retry::again(failed, &error) {
+                        return Err(self.settled(error).await);
+                    }
+                    outgoing.body = body.unwrap_or_default();
+                    self.0.pool.distrust(&key);
+                    earlier += 1;
+                }
+            }
+        }
     }
 
-    /// A raw connection for CONNECT and the like, by the same names, guards, parent and deadlines.
-    pub async fn connect(&self, _host: &str, _port: u16) -> Result<tokio::net::TcpStream, Error> {
-        todo!()
+    /// A raw connection for CONNECT and the like, by the same names, guards, parent and deadlines. May be dropped at any await.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
+        let host = host.to_ascii_lowercase();
+        match self.0.dial.stream(&host, port).await {
+            Ok(stream) => Ok(stream),
+            Err(error) => Err(self.settled(error).await),
+        }
+    }
+
+    /// Tasks that run as long as the node.
+    fn start(&self) {
+        let (pool, life) = (self.0.pool.clone(), self.0.life.clone());
+        self.0.life.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = life.stopping() => break,
+                    () = tokio::time::sleep(SWEEP) => pool.sweep(),
+                }
+            }
+            pool.close();
+        });
+        let (dial, link) = (self.0.dial.clone(), self.0.link.clone());
+        self.0.life.spawn_until_stop(async move {
+            loop {
+                link.changed().await;
+                if link.state() == State::Up {
+                    dial.line_is_back();
+                }
+            }
+        });
+    }
+
+    /// A connection for one request. Whether it was used before.
+    async fn ready(&self, key: &Key, target: &Target, class: Class) -> Result<(Ready, bool), Error> {
+        match self.0.pool.checkout(key, class).await? {
+            Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
+            Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
+            Lease::Open(mut slot) => match self.open(key, target, &mut slot).await {
+                Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
+                Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
+                Err(error) => {
+                    let error = self.settled(error).await;
+                    Pool::failed(slot, &error);
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    async fn open(&self, key: &Key, target: &Target, slot: &mut Place) -> Result<Opened, Error> {
+        let (host, life) = (target.host(), &self.0.life);
+        let stream = match self.0.dial.parent() {
+            Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent, target).await?,
+            _ => self.0.dial.stream(host, target.port()).await?,
+        };
+        let (stream, h2): (Box<dyn dial::Wire>, bool) = match target.scheme() {
+            Scheme::Http => (Box::new(stream), false),
+            Scheme::Https => self.0.dial.tls(stream, host, !key.may_share).await?,
+        };
+        if h2 {
+            let many = exchange::start_many(stream, host, life).await?;
+            Pool::opened_many(slot, &many);
+            Ok(Opened::Many(many))
+        } else {
+            let one = exchange::start_one(stream, host, life).await?;
+            Pool::opened_one(slot);
+            Ok(Opened::One(one))
+        }
+    }
+
+    async fn exchange(
+        &self,
+        ready: Ready,
+        target: &Target,
+        outgoing: &mut Outgoing,
+        meter: &Meter,
+        progress: &Arc<Progress>,
+    ) -> Result<(Response<Body>, &'static str), Failed> {
+        let (host, wait) = (target.host(), self.0.settings.first_byte_timeout);
+        let absolute = self.0.dial.parent().is_some() && target.scheme() == Scheme::Http;
+        let form = match &ready {
+            Ready::Many(..) => Form::Two,
+            Ready::One(..) if absolute => Form::Absolute,
+            Ready::One(..) => Form::Origin,
+        };
+        let request = outgoing.build(target, form, meter, progress).map_err(|error| Failed { error, unsent: None })?;
+        match ready {
+            Ready::One(mut one, slot) => {
+                let response = exchange::head(one.try_send_request(request), host, wait, progress).await?;
+                self.give_back(one, slot);
+                Ok((self.incoming(response, host, outgoing, meter, None), "h1"))
+            }
+            Ready::Many(mut many, slot) => {
+                let response = exchange::head(many.try_send_request(request), host, wait, progress).await?;
+                Ok((self.incoming(response, host, outgoing, meter, Some(slot)), "h2"))
+            }
+        }
+    }
+
+    /// The connection goes back to the pool when the answer's body has been read; if it never is, hyper closes it.
+    fn give_back(&self, mut one: http1::SendRequest<Body>, slot: Place) {
+        self.0.life.spawn_until_stop(async move {
+            match one.ready().await {
+                Ok(()) => Pool::put(one, slot),
+                // Closed, or upgraded: its place is free.
+                Err(_) => drop(slot),
+            }
+        });
+    }
+
+    fn incoming(&self, response: Response<Incoming>, host: &str, outgoing: &Outgoing, meter: &Meter, hold: Option<Place>) -> Response<Body> {
+        let promised = exchange::promised(&outgoing.method, &response);
+        let (parts, inner) = response.into_parts();
+        if http_body::Body::is_end_stream(&inner) && promised.unwrap_or(0) == 0 {
+            return Response::from_parts(parts, Body::Empty);
+        }
+        let body = Download {
+            inner,
+            host: host.into(),
+            promised,
+            seen: 0,
+            idle: self.0.settings.idle_timeout,
+            timer: None,
+            waiting: false,
+            meter: meter.clone(),
+            hold,
+        };
+        Response::from_parts(parts, Body::stream(body))
+    }
+
+    /// When the line may be to blame, waits until it is known, so that the caller can act on its state.
+    async fn settled(&self, error: Error) -> Error {
+        if error.is_line() {
+            self.0.link.settle().await;
+        }
+        error
+    }
+
+    fn key(&self, target: &Target, outgoing: &Outgoing) -> Key {
+        let most = self.0.settings.per_origin.max(1);
+        match self.0.dial.parent() {
+            Some(parent) if target.scheme() == Scheme::Http => {
+                Key { text: format!("via {}", parent.authority()).into(), most: most * PARENT_SHARE, may_share: false }
+            }
+            _ => {
+                let may_share = exchange::may_share(target, &outgoing.headers);
+                // An https upgrade must not meet a connection that speaks HTTP/2.
+                let mark = if target.scheme() == Scheme::Https && !may_share { " upgrade" } else { "" };
+                Key { text: format!("{}{mark}", target.origin()).into(), most, may_share }
+            }
+        }
+    }
+
+    fn meter(&self, class: Class) -> Meter {
+        Meter {
+            link: self.0.link.clone(),
+            class,
+            received: self.0.bytes.with_label_values(&[class.label(), "rx"]),
+            sent: self.0.bytes.with_label_values(&[class.label(), "tx"]),
+        }
     }
 }
+
+/// What came of opening.
+enum Opened {
+    One(http1::SendRequest<Body>),
+    Many(http2::SendRequest<Body>),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Bodies as they travel between modules: nothing, one piece, or a stream. One type, so that a hit allocates nothing.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::fmt;
@@ -46,7 +46,17 @@ impl Body {
         match self {
             Body::Empty => Ok(Bytes::new()),
             Body::Full(bytes) => Ok(bytes.unwrap_or_default()),
-            Body::Stream(stream) => Ok(http_body_util::Limited::new(stream, limit).collect().await?.to_bytes()),
+            Body::Stream(mut stream) => {
+                let mut all = BytesMut::new();
+                while let Some(frame) = stream.frame().await {
+                    let Ok(data) = frame?.into_data() else { continue };
+                    if all.len() + data.len() > limit {
+                        return Err(format!("the body is longer than {limit} bytes").into());
+                    }
+                    all.extend_from_slice(&data);
+                }
+                Ok(all.freeze())
+            }
         }
     }
 }

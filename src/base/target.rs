@@ -39,6 +39,15 @@ impl Scheme {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UrlKey(pub [u8; 16]);
 
+impl UrlKey {
+    /// The key of a canonical URL.
+    pub fn of(url: &str) -> UrlKey {
+        let mut key = [0; 16];
+        key.copy_from_slice(&Digest::of(url.as_bytes()).0[..16]);
+        UrlKey(key)
+    }
+}
+
 impl fmt::Debug for UrlKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -168,9 +177,7 @@ impl Target {
 
     /// The key under which the store lists this URL's variants.
     pub fn key(&self) -> UrlKey {
-        let mut key = [0; 16];
-        key.copy_from_slice(&Digest::of(self.text.as_bytes()).0[..16]);
-        UrlKey(key)
+        UrlKey::of(&self.text)
     }
 
     /// Resolves a reference found at this target (RFC 3986 section 5). `None` for other schemes and malformed references.

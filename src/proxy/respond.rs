@@ -4,7 +4,7 @@
 use crate::base::body::Body;
 use crate::cache::trouble::Trouble;
 use crate::proxy::classify::Refusal;
-use crate::proxy::standin::{add_via, strip_hop_by_hop};
+use crate::policy::header::{add_via, strip_hop_by_hop};
 use crate::upstream::Error;
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
 

@@ -5,7 +5,7 @@ use crate::base::body::Body;
 use crate::base::target::Target;
 use crate::link::Class;
 use crate::proxy::Inner;
-use crate::proxy::standin::strip_hop_by_hop;
+use crate::policy::header::strip_hop_by_hop;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;

@@ -1,0 +1,182 @@
+//! CPU per hit, beside nginx `proxy_cache` and squid in the same run: 64 kept-alive connections, the server on a core of its own.
+//!
+//! `cargo bench --bench hit`. CPU is utime + stime of the server process; rounds are interleaved and the median counts, so a
+//! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build.
+
+#[path = "../tests/kit/mod.rs"]
+mod kit;
+
+use bulak::base::clock::Clock;
+use kit::node::{Node, Setup};
+use kit::origin::{Origin, Reply, ok};
+use kit::program::{self, Running};
+use kit::squid::Squid;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+const CONNECTIONS: usize = 64;
+const ROUNDS: usize = 5;
+/// Body sizes, and how many hits of each make a round: about a second of CPU.
+const SIZES: [(usize, usize); 4] = [(1 << 10, 40_000), (10 << 10, 40_000), (100 << 10, 12_000), (1 << 20, 1_500)];
+
+/// A server under load.
+struct Peer {
+    name: &'static str,
+    addr: SocketAddr,
+    id: u32,
+    /// Absolute form (a forward proxy) or origin form.
+    forward: bool,
+}
+
+fn main() {
+    // The load runs on core 1, the servers on core 0.
+    let mut pin = Command::new("taskset");
+    pin.args(["-cp", "1", &std::process::id().to_string()]);
+    assert!(program::run(&pin, 10).status.success(), "two cores are needed");
+    let origin = Origin::start(|ask| {
+        let length = ask.target.trim_start_matches('/').parse().unwrap_or(0);
+        Reply::Bytes(ok(&["Cache-Control: public, max-age=86400", "ETag: \"1\"", "Content-Type: image/png"], &kit::noise(1, length)))
+    });
+    let node = Setup::new()
+        .set("node.workers", "1")
+        .set("store.hot_object", "\"2 MiB\"")
+        .host("o.school.test", origin.addr)
+        .under(&["taskset", "-c", "0"])
+        .start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (nginx, nginx_addr) = nginx(folder.path(), origin.addr);
+    let mut peers = vec![
+        Peer { name: "bulak", addr: node.proxy, id: node.id(), forward: true },
+        Peer { name: "nginx", addr: nginx_addr, id: nginx.0.id(), forward: false },
+    ];
+    let squid = program::find("squid").map(|_| Squid::start(None));
+    if let Some(squid) = &squid {
+        pin_to_core_0(squid.id());
+        peers.push(Peer { name: "squid", addr: squid.addr, id: squid.id(), forward: true });
+    }
+    measure(&peers, &origin);
+    drop::<Node>(node);
+}
+
+fn measure(peers: &[Peer], origin: &Origin) {
+    println!("CPU per hit, µs (median of {ROUNDS} rounds, {CONNECTIONS} connections)");
+    println!("{:>10} {:>10} {:>12} {:>12} {:>14}", "body", "server", "CPU µs", "hits/s", "bulak/server");
+    for (length, hits) in SIZES {
+        let mut costs = vec![Vec::new(); peers.len()];
+        let mut rates = vec![Vec::new(); peers.len()];
+        // One unmeasured round fills the caches and warms up.
+        for round in 0..=ROUNDS {
+            for (at, peer) in peers.iter().enumerate() {
+                // squid resolves nothing here: it is given the origin's own address.
+                let host = if peer.name == "bulak" { "o.school.test".to_owned() } else { origin.addr.to_string() };
+                let (cost, rate) = load(peer, &host, length, hits);
+                if round > 0 {
+                    costs[at].push(cost);
+                    rates[at].push(rate);
+                }
+            }
+        }
+        let medians: Vec<f64> = costs.iter_mut().map(|all| median(all)).collect();
+        for (at, peer) in peers.iter().enumerate() {
+            let ratio = medians[0] / medians[at];
+            println!("{length:>10} {:>10} {:>12.2} {:>12.0} {ratio:>14.2}", peer.name, medians[at], median(&mut rates[at]));
+        }
+    }
+    println!("origin was asked {} times", origin.count());
+}
+
+/// One round: CPU µs per hit, hits per second.
+fn load(peer: &Peer, host: &str, length: usize, hits: usize) -> (f64, f64) {
+    let target = if peer.forward { format!("http://{host}/{length}") } else { format!("/{length}") };
+    let ask = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(peer.addr).expect("connects")).collect();
+    for stream in &streams {
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("an option");
+    }
+    let mut buffer = vec![0; (1 << 20) + (64 << 10)];
+    // The first answers tell how long one is on this connection; Age may grow by a digit, so heads are read each time.
+    let clock = Clock::system();
+    let (cpu, start) = (cpu_ticks(peer.id), clock.steady());
+    let mut done = 0;
+    while done < hits {
+        for stream in &mut streams {
+            stream.write_all(&ask).expect("sends");
+        }
+        for stream in &mut streams {
+            answer(stream, &mut buffer, length);
+        }
+        done += CONNECTIONS;
+    }
+    let ticks = cpu_ticks(peer.id) - cpu;
+    let took = (clock.steady() - start).as_secs_f64();
+    let hits = f64::from(u32::try_from(done).expect("a small number"));
+    // USER_HZ is 100 on every Linux that we run on.
+    (f64::from(u32::try_from(ticks).expect("a small number")) * 10_000.0 / hits, hits / took)
+}
+
+/// Reads one answer of a known body length.
+fn answer(stream: &mut TcpStream, buffer: &mut [u8], length: usize) {
+    let mut filled = 0;
+    loop {
+        let taken = stream.read(&mut buffer[filled..]).expect("an answer");
+        assert!(taken > 0, "the server closed: {}", String::from_utf8_lossy(&buffer[..filled.min(300)]));
+        filled += taken;
+        let seen = &buffer[..filled.min(8 << 10)];
+        if let Some(end) = seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            assert!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen[..end]));
+            if filled >= end + 4 + length {
+                return;
+            }
+        }
+    }
+}
+
+fn cpu_ticks(id: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).expect("the server runs");
+    // Fields 14 and 15; counted after the name, which may hold spaces.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
+}
+
+fn median(all: &mut [f64]) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn pin_to_core_0(id: u32) {
+    let mut pin = Command::new("taskset");
+    program::run(pin.args(["-acp", "0", &id.to_string()]), 10);
+}
+
+/// nginx with `proxy_cache`, one worker, as the issue's comparison wants it.
+fn nginx(folder: &std::path::Path, origin: SocketAddr) -> (Running, SocketAddr) {
+    let (here, port) = (folder.display(), kit::free_port());
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
+    let config = format!(
+        "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 1024; }}\n\
+         http {{ {temporary} access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
+         proxy_cache_path {here}/cache keys_zone=hot:10m max_size=1g inactive=1d use_temp_path=off;\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_cache hot; proxy_pass http://{origin}; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\"; }} }} }}\n"
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, config).expect("a file");
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", "0"])
+        .arg(program::need("nginx"))
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(&file)
+        .arg("-e")
+        .arg(folder.join("error.log"));
+    let child = program::start(&mut command, &folder.join("out"));
+    kit::until("nginx listens", 20, || TcpStream::connect(kit::loopback(port)).is_ok());
+    (child, kit::loopback(port))
+}

@@ -1,0 +1,203 @@
+//! Serves a router on TCP and unix listeners until the node stops: then no new connections, and the open ones end after their
+//! answer.
+
+use crate::life::Life;
+use crate::portal::Arrival;
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
+
+/// Open connections of one listener: a school of 500 devices reading the portal at once, 6 connections each, waits a little.
+const CONNECTIONS: usize = 1024;
+
+/// A request's head must be here by then; slower senders hold a connection for nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head: cookies of other ports on our name come along.
+const HEAD_LIMIT: usize = 32 << 10;
+
+/// Pause after a failed accept (out of descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long open connections may take to end once the node stops; the node's own grace is 10 s.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Serves `router` on a bound TCP listener; each request carries its [`Arrival`].
+pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
+    let watch = life.clone();
+    life.spawn(async move {
+        let (graceful, seats) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+        while let Some(seat) = seat(&watch, &seats).await {
+            let (stream, client) = tokio::select! {
+                () = watch.stopping() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => { failed(&error).await; continue }
+                },
+            };
+            let arrival = stream.local_addr().ok().map(|local| Arrival { client, local });
+            serve(&watch, &graceful, stream, arrival, router.clone(), seat);
+        }
+        finish(graceful).await;
+    });
+}
+
+/// Serves `router` on a unix socket made by [`bind_unix`]; removes the socket's file at the end.
+pub fn serve_unix(life: &Life, listener: UnixListener, path: PathBuf, router: Router) {
+    let watch = life.clone();
+    life.spawn(async move {
+        let (graceful, seats) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+        while let Some(seat) = seat(&watch, &seats).await {
+            let stream = tokio::select! {
+                () = watch.stopping() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => { failed(&error).await; continue }
+                },
+            };
+            serve(&watch, &graceful, stream, None, router.clone(), seat);
+        }
+        drop(listener);
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(socket = %path.display(), %error, "socket file was already gone");
+        }
+        finish(graceful).await;
+    });
+}
+
+/// Binds a unix socket with mode 0660. A file left by a node that died is removed only when nobody answers there.
+///
+/// # Errors
+/// `AddrInUse` when another node answers there; else what the file system says.
+pub async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let is_socket = std::fs::symlink_metadata(path).map(|meta| meta.file_type().is_socket());
+    if matches!(is_socket, Ok(false)) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there and is no socket", path.display())));
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("another node answers at {}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn seat(life: &Life, seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        () = life.stopping() => None,
+        seat = seats.clone().acquire_owned() => seat.ok(),
+    }
+}
+
+fn serve<S>(life: &Life, graceful: &GracefulShutdown, stream: S, arrival: Option<Arrival>, router: Router, seat: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(arrival) = arrival {
+            request.extensions_mut().insert(arrival);
+        }
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service);
+    let watched = graceful.watch(connection);
+    life.spawn(async move {
+        if let Err(error) = watched.await {
+            tracing::debug!(%error, "web connection ended early");
+        }
+        drop(seat);
+    });
+}
+
+async fn failed(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept web connections, will try again");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+async fn finish(graceful: GracefulShutdown) {
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::info!("some web connections were still open at the end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::problem::Problem;
+    use crate::cli::local::Local;
+    use axum::Json;
+    use axum::routing::{delete, get, post};
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    async fn node(folder: &Path) -> (Life, PathBuf) {
+        let life = Life::default();
+        let path = folder.join("run/bulak.sock");
+        let listener = bind_unix(&path).await.expect("binds");
+        let refuse = || async { Problem::new(StatusCode::FORBIDDEN, "admin.not_allowed", "not for you", "ask the teacher") };
+        let router = Router::new()
+            .route("/api/v1/status", get(|| async { Json(json!({"ready": true})) }))
+            .route("/api/v1/echo", post(|Json(value): Json<Value>| async move { Json(value) }))
+            .route("/api/v1/thing", delete(|| async { StatusCode::NO_CONTENT }).get(refuse));
+        serve_unix(&life, listener, path.clone(), router);
+        (life, path)
+    }
+
+    #[tokio::test]
+    async fn commands_talk_to_the_node_through_the_socket() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (life, path) = node(folder.path()).await;
+        assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o660);
+        let local = Local::at(&path).await.expect("answers");
+        assert_eq!(local.get("/api/v1/status").await.expect("status")["ready"], true);
+        let sent = json!({"host": "example.kz"});
+        assert_eq!(local.post("/api/v1/echo", &sent).await.expect("echo"), sent);
+        assert_eq!(local.delete("/api/v1/thing").await.expect("gone"), Value::Null);
+        let refused = local.get("/api/v1/thing").await.expect_err("refused");
+        assert_eq!((refused.id.as_str(), refused.exit as u8, refused.remedy.as_str()), ("admin.not_allowed", 5, "ask the teacher"));
+        assert_eq!(local.get("/nowhere").await.expect_err("404").exit as u8, 1);
+        let busy = bind_unix(&path).await.expect_err("taken");
+        assert_eq!(busy.kind(), io::ErrorKind::AddrInUse);
+
+        assert!(life.end(Duration::from_secs(10)).await);
+        assert!(!path.exists());
+        assert_eq!(Local::at(&path).await.expect_err("nobody").exit as u8, 4);
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_by_a_dead_node_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bulak.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
+        assert!(path.exists());
+        bind_unix(&path).await.expect("replaces it");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "precious").expect("writes");
+        // Connecting to an ordinary file is refused as well: it must not be deleted for that.
+        let kept = bind_unix(&file).await;
+        assert!(kept.is_err());
+        assert_eq!(std::fs::read_to_string(&file).expect("still there"), "precious");
+    }
+}

@@ -1,0 +1,37 @@
+//! The error document of the API (RFC 9457): `application/problem+json` with our id, the same as in log and command line.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// What went wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `urn:bulak:error:` and the id.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `part.cause`.
+    pub id: String,
+    /// What went wrong: lower case, no full stop.
+    pub title: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+impl Problem {
+    /// A problem with an HTTP status.
+    pub fn new(status: StatusCode, id: &str, title: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        Problem { kind: format!("urn:bulak:error:{id}"), id: id.to_owned(), title: title.into(), remedy: remedy.into(), status: status.as_u16() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = (status, axum::Json(self)).into_response();
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        answer
+    }
+}

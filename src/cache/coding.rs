@@ -1,0 +1,166 @@
+//! Content codings of origins: what is asked for, what is undone before storing, what a client accepts.
+//!
+//! Bodies are kept decoded, so that equal content under different codings is one object (store.md section 2). A coding that
+//! we do not know, that is doubled, or that `no-transform` protects stays on, byte for byte.
+
+use crate::base::body::Body;
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use futures_util::TryStreamExt;
+use http::{HeaderMap, HeaderValue, header};
+use http_body_util::BodyExt;
+use std::io;
+use std::pin::Pin;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
+use tokio_util::io::StreamReader;
+
+/// What the node asks origins for: best first.
+pub(crate) const ASKED: HeaderValue = HeaderValue::from_static("zstd, br, gzip");
+
+/// A coding that we undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+}
+
+/// How a body arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Coded {
+    /// As it is.
+    Plain,
+    /// In one coding that will be undone.
+    Undo(Coding),
+    /// In codings that stay on.
+    Stays(Box<str>),
+}
+
+/// Reads `Content-Encoding`; `keep` when the answer says `no-transform`.
+pub(crate) fn coded(headers: &HeaderMap, keep: bool) -> Coded {
+    let mut names = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "identity");
+    let Some(first) = names.next() else { return Coded::Plain };
+    let rest: Vec<String> = names.collect();
+    match (first.as_str(), rest.is_empty() && !keep) {
+        ("gzip" | "x-gzip", true) => Coded::Undo(Coding::Gzip),
+        ("br", true) => Coded::Undo(Coding::Brotli),
+        ("zstd", true) => Coded::Undo(Coding::Zstd),
+        _ => Coded::Stays(std::iter::once(first).chain(rest).collect::<Vec<_>>().join(", ").into()),
+    }
+}
+
+/// Whether a client accepts every coding of `names` (RFC 9110 section 12.5.3). Without the field anything goes, but we are strict:
+/// a body that is kept coded goes only to those who named its coding.
+pub(crate) fn accepts(headers: &HeaderMap, names: &str) -> bool {
+    names.split(',').map(str::trim).all(|wanted| {
+        let mut star = false;
+        for item in headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+            let mut parts = item.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty()));
+            if name.eq_ignore_ascii_case(wanted) {
+                return !refused;
+            }
+            star |= name == "*" && !refused;
+        }
+        star
+    })
+}
+
+/// A body as a reader.
+pub(crate) fn reader(body: Body) -> impl AsyncBufRead + Send + Unpin {
+    let frames = body.into_data_stream().map_err(io::Error::other);
+    StreamReader::new(Box::pin(frames))
+}
+
+/// The decoded body, or `Err` with all its bytes still in front when its first bytes cannot be of that coding.
+pub(crate) async fn undo<R>(mut body: R, coding: Coding) -> io::Result<Result<Pin<Box<dyn AsyncRead + Send>>, R>>
+where
+    R: AsyncBufRead + Send + Unpin + 'static,
+{
+    let start = body.fill_buf().await?;
+    let fits = match coding {
+        // A piece shorter than the mark tells nothing; the decoder will.
+        Coding::Gzip => start.len() < 2 || start.starts_with(&[0x1f, 0x8b]),
+        Coding::Zstd => start.len() < 4 || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || (start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18]),
+        Coding::Brotli => true,
+    };
+    if !fits {
+        return Ok(Err(body));
+    }
+    Ok(Ok(match coding {
+        Coding::Gzip => {
+            let mut decoder = GzipDecoder::new(body);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        Coding::Brotli => Box::pin(BrotliDecoder::new(body)),
+        Coding::Zstd => {
+            let mut decoder = ZstdDecoder::new(body);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    fn fields(name: header::HeaderName, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name.clone(), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn codings_are_undone_only_when_single_known_and_free_to_change() {
+        let table: [(&[&str], bool, Coded); 9] = [
+            (&[], false, Coded::Plain),
+            (&["identity"], false, Coded::Plain),
+            (&["gzip"], false, Coded::Undo(Coding::Gzip)),
+            (&["X-GZip"], false, Coded::Undo(Coding::Gzip)),
+            (&["br"], false, Coded::Undo(Coding::Brotli)),
+            (&["zstd"], true, Coded::Stays("zstd".into())),
+            (&["gzip, br"], false, Coded::Stays("gzip, br".into())),
+            (&["gzip", "gzip"], false, Coded::Stays("gzip, gzip".into())),
+            (&["dcb"], false, Coded::Stays("dcb".into())),
+        ];
+        for (values, keep, wanted) in table {
+            assert_eq!(coded(&fields(header::CONTENT_ENCODING, values), keep), wanted, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn who_accepts_what() {
+        let table: [(&[&str], &str, bool); 8] = [
+            (&[], "gzip", false),
+            (&["gzip"], "gzip", true),
+            (&["GZIP;q=0.5, br"], "gzip", true),
+            (&["gzip;q=0"], "gzip", false),
+            (&["gzip;q=0.0, *"], "gzip", false),
+            (&["*"], "dcb", true),
+            (&["gzip, br"], "gzip, br", true),
+            (&["gzip"], "gzip, br", false),
+        ];
+        for (values, names, wanted) in table {
+            assert_eq!(accepts(&fields(header::ACCEPT_ENCODING, values), names), wanted, "{values:?} {names}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_not_gzip_come_back_untouched() {
+        let body = reader(Body::full("no gzip at all"));
+        let Err(mut back) = undo(body, Coding::Gzip).await.expect("reads") else { panic!("must not decode") };
+        let mut text = String::new();
+        back.read_to_string(&mut text).await.expect("reads");
+        assert_eq!(text, "no gzip at all");
+    }
+}

@@ -1,0 +1,171 @@
+//! What the node fetches for itself: the night's work, refreshes. Without cookies, at a pace, joined by whoever asks meanwhile.
+
+use crate::base::target::Target;
+use crate::cache::fill::Order;
+use crate::cache::flight::{FlightKey, Outcome, Stage};
+use crate::cache::serve::{Answered, Voyage, bare, outgoing};
+use crate::cache::{Asked, Cache, Found, Inner, partial};
+use crate::link::{Class, pace::Pace};
+use crate::policy::{self, Decision, Failure, Why};
+use crate::store::{Entry, Source, Way};
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// One thing the node wants for itself (night, look-ahead, refresh).
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// What.
+    pub target: Target,
+    /// Request fields (Accept, User-Agent); never a cookie.
+    pub headers: HeaderMap,
+    /// For whom the store keeps it.
+    pub source: Source,
+    /// Upstream class.
+    pub class: Class,
+    /// Cap on bytes per second; it ends for a fetch that a device has joined.
+    pub pace: Option<Arc<Pace>>,
+    /// Give up when the body is longer than this.
+    pub max_bytes: Option<u64>,
+    /// Ask the origin even when the stored answer is fresh.
+    pub force: bool,
+}
+
+/// What came of an errand.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The stored answer; `None` when it could not be stored.
+    pub entry: Option<Arc<Entry>>,
+    /// The status: the origin's (304 when unchanged), or the stored one when it was fresh.
+    pub status: StatusCode,
+    /// What happened.
+    pub why: Why,
+    /// Body bytes that came over the line for this.
+    pub transferred: u64,
+    /// The origin asked to come back later (429, 503).
+    pub retry_after: Option<Duration>,
+    /// Where a redirect points.
+    pub location: Option<Target>,
+}
+
+/// Why an errand came back empty.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The origin or the line.
+    #[error(transparent)]
+    Upstream(#[from] crate::upstream::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// The body broke off; what came is kept for resuming where validators allow.
+    #[error("the body broke off: {0}")]
+    Broken(String),
+    /// Longer than allowed.
+    #[error("longer than {0} bytes")]
+    TooLong(u64),
+}
+
+impl Cache {
+    /// Fetches something for the node itself into the store: conditional when stored, resumed when partly here. Joins a fetch of
+    /// the same URL that is under way. May be dropped at any await; a fetch that was begun goes on unless the node stops.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn fetch(&self, errand: Errand) -> Result<Fetched, FetchError> {
+        let inner = &self.0;
+        let place = inner.place(&errand.target, Way::Http, true);
+        let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers: errand.headers.clone(), place });
+        let order = Order {
+            place,
+            source: errand.source,
+            way: Way::Http,
+            class: errand.class,
+            pace: errand.pace.clone(),
+            max_bytes: errand.max_bytes,
+            moved: Arc::default(),
+        };
+        let (found, _) = inner.find(&asked.ask()).await;
+        let found = found.filter(|found| !place.account || found.entry.meta.source != Source::Client);
+        if let Some(found) = &found
+            && found.entry.object.is_some()
+            && !errand.force
+            && let Decision::Serve { why, .. } = inner.decision(&asked, found)
+        {
+            return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, why, 0));
+        }
+        inner.run(&asked, order, found).await
+    }
+}
+
+impl Inner {
+    fn decision(&self, asked: &Asked, found: &Found) -> Decision {
+        policy::decide(&self.rules, &asked.ask(), Some(&found.prepared.kept), self.line(), self.clock.now())
+    }
+
+    async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>) -> Result<Fetched, FetchError> {
+        let moved = Arc::clone(&order.moved);
+        let rest = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| found.entry.length);
+        let key = match rest {
+            Some(length) => partial::whole_key(asked.target.key(), length),
+            None => FlightKey { url: asked.target.key(), range: None },
+        };
+        let (flight, pilot) = self.board.join(key, false);
+        let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order, found.clone(), rest.is_some()));
+        let end = flight.end().await;
+        let transferred = moved.load(Ordering::Relaxed);
+        match end {
+            Stage::Stored(entry, outcome) => {
+                let (status, why) = match outcome {
+                    Outcome::Confirmed => (StatusCode::NOT_MODIFIED, Why::Revalidated),
+                    Outcome::Filled => (entry.meta.status, Why::UriMiss),
+                };
+                Ok(Fetched::of(&asked.target, Some(entry), status, why, transferred))
+            }
+            Stage::Broken(_, Some(most)) => Err(FetchError::TooLong(most)),
+            Stage::Broken(why, None) => Err(FetchError::Broken(why.to_string())),
+            Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
+            Stage::Failed(..) | Stage::Apart | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
+        }
+    }
+
+    fn set_off(self: &Arc<Inner>, pilot: crate::cache::flight::Pilot, asked: &Arc<Asked>, order: Order, found: Option<Found>, rest: bool) -> Option<oneshot::Receiver<Answered>> {
+        match found {
+            Some(found) if rest => self.launch_rest(pilot, asked, found, order),
+            found => {
+                let conditions = found.as_ref().map(|found| policy::freshen::conditions(&found.prepared.kept)).filter(|conditions| !conditions.is_empty());
+                let request = outgoing(asked, bare(asked), conditions.as_ref(), false, false);
+                let validating = conditions.is_some();
+                Some(self.launch(pilot, Voyage { asked: Arc::clone(asked), request, found, order, validating, keep: true }))
+            }
+        }
+    }
+}
+
+/// An answer that could not be stored still tells its status, and where or when to go instead.
+fn given(asked: &Asked, lead: Option<oneshot::Receiver<Answered>>, transferred: u64) -> Result<Fetched, FetchError> {
+    let Some((response, why)) = lead.and_then(|mut lead| lead.try_recv().ok()) else {
+        return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into()));
+    };
+    let mut fetched = Fetched::of(&asked.target, None, response.status(), why, transferred);
+    fetched.read_fields(&asked.target, response.headers());
+    Ok(fetched)
+}
+
+impl Fetched {
+    fn of(target: &Target, entry: Option<Arc<Entry>>, status: StatusCode, why: Why, transferred: u64) -> Fetched {
+        let mut fetched = Fetched { entry, status, why, transferred, retry_after: None, location: None };
+        if let Some(entry) = fetched.entry.clone() {
+            fetched.read_fields(target, &entry.meta.headers);
+        }
+        fetched
+    }
+
+    fn read_fields(&mut self, target: &Target, headers: &HeaderMap) {
+        let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        self.location = text(LOCATION).filter(|_| self.status.is_redirection()).and_then(|reference| target.join(reference));
+        self.retry_after = text(RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    }
+}

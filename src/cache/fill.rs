@@ -1,0 +1,320 @@
+//! One fetch, to everyone who asked and to the store together.
+//!
+//! The fetch runs as a task of its own: it outlives the client that caused it. A body that breaks off is never stored as whole;
+//! what came of it is kept as parts where a strong validator allows to go on later.
+
+use crate::base::body::{Body, BodyError};
+use crate::base::clock::Time;
+use crate::cache::coding::{self, Coded};
+use crate::cache::flight::{Live, Outcome, Pilot, Stage};
+use crate::cache::prepared::{has_body, storable_fields};
+use crate::cache::{Inner, stream};
+use crate::link::{Class, pace::Pace};
+use crate::policy::{self, Admit, Ask, Place};
+use crate::store::{Draft, Entry, Error, Meta, Source, Way};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
+use http::{HeaderMap, Method, Response, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// A large body with a strong validator is kept in pieces of this size while it arrives, so that a power cut costs one piece
+/// (protocols: segment large files).
+pub(crate) const PIECE: u64 = 4 << 20;
+
+/// Decoded output is read in steps of this size: one zstd block.
+const STEP: usize = 128 << 10;
+
+/// A coded body may grow by this factor before it counts as a bomb; small bodies may grow more (ratios of 1,000 are common
+/// below 1 MiB of zeros, and harmless).
+const BOMB_RATIO: u64 = 200;
+const BOMB_FREE: u64 = 4 << 20;
+
+/// How one fetch is to be made.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) place: Place,
+    pub(crate) source: Source,
+    pub(crate) way: Way,
+    pub(crate) class: Class,
+    pub(crate) pace: Option<Arc<Pace>>,
+    pub(crate) max_bytes: Option<u64>,
+    /// Counts body bytes that came over the line for this fetch.
+    pub(crate) moved: Arc<AtomicU64>,
+}
+
+/// Why a body could not be kept whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("{0}")]
+    Origin(BodyError),
+    #[error("the body decodes to more than {0} bytes")]
+    Bomb(u64),
+    #[error("the body is longer than the {0} bytes that were asked for")]
+    TooLong(u64),
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Broken {
+    /// For those who wait.
+    pub(crate) fn stage(&self) -> Stage {
+        tracing::debug!(why = %self, "a body was not kept whole");
+        Stage::Broken(self.to_string().into(), if let Broken::TooLong(most) = self { Some(*most) } else { None })
+    }
+}
+
+/// An answer that may be kept, about to be.
+pub(crate) struct Arrival {
+    pub(crate) meta: Meta,
+    pub(crate) draft: Draft,
+    pub(crate) coded: Coded,
+    pub(crate) body: Body,
+    /// Of the identity body.
+    pub(crate) length: Option<u64>,
+}
+
+/// What becomes of an answer's head.
+pub(crate) enum Judged {
+    /// Kept and shared.
+    Keep(Box<Arrival>),
+    /// For the one who asked alone; the reason.
+    Apart(Response<Body>, policy::Why),
+}
+
+impl Inner {
+    /// Judges a final answer to `ask`: keep or not. 206 and 304 are not for here.
+    pub(crate) fn judge(&self, ask: &Ask<'_>, order: &Order, response: Response<Body>, requested: Time) -> Judged {
+        let received = self.clock.now();
+        let mut vary = match policy::admit(&self.rules, ask, response.status(), response.headers(), received) {
+            Admit::Store { vary } => vary,
+            Admit::No(why) => return Judged::Apart(response, why),
+        };
+        let keep_coding = policy::directive::Directives::read(response.headers()).no_transform;
+        let coded = coding::coded(response.headers(), keep_coding);
+        if !matches!(coded, Coded::Stays(_)) {
+            // Kept decoded: one variant serves every Accept-Encoding.
+            policy::key::forget_coding(&mut vary);
+        }
+        let sent = content_length(response.headers());
+        let length = match &coded {
+            Coded::Undo(_) => None,
+            _ if *ask.method == Method::HEAD || !has_body(response.status()) => Some(0),
+            _ => sent,
+        };
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let Ok(draft) = self.store.begin(length, kind) else { return Judged::Apart(response, policy::Why::StoreFull) };
+        let (head, body) = response.into_parts();
+        let meta = Meta {
+            key: policy::key::entry_key(&ask.target.key(), &vary),
+            url: ask.target.url().into(),
+            status: head.status,
+            headers: storable_fields(&head.headers),
+            vary,
+            requested,
+            received,
+            coding: if let Coded::Stays(names) = &coded { Some(names.clone()) } else { None },
+            was_coded: if let Coded::Undo(_) = &coded { text(&head.headers, CONTENT_ENCODING) } else { None },
+            source: order.source,
+            way: order.way,
+            flags: 0,
+        };
+        Judged::Keep(Box::new(Arrival { meta, draft, coded, body, length }))
+    }
+
+    /// Publishes the arrival, writes the body as it comes, and stores it.
+    ///
+    /// # Errors
+    /// When the body breaks off, is too long, or the store fails. Readers have been told by then.
+    pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: Option<&Pilot>) -> Result<Arc<Entry>, Broken> {
+        let Arrival { meta, mut draft, coded, body, length } = arrival;
+        if let Some(pilot) = pilot {
+            pilot.publish(Stage::Live(Arc::new(Live { meta: meta.clone(), total: length, part: None, tail: draft.tail() })));
+        }
+        let never = AtomicBool::new(false);
+        let urgent = pilot.map_or(&never, |pilot| &*pilot.urgent);
+        let mut intake = Intake { inner: self, order, urgent, meta: &meta, total: length, saved: 0, piece: BytesMut::new() };
+        let done = match intake.run(&mut draft, coded, body).await {
+            Ok(()) => draft.commit(meta.clone()).await.map_err(Broken::from),
+            Err(broken) => {
+                draft.fail(&broken.to_string());
+                if matches!(broken, Broken::Origin(_)) {
+                    intake.save_rest().await;
+                }
+                Err(broken)
+            }
+        };
+        match (pilot, &done) {
+            (Some(pilot), Ok(entry)) => pilot.publish(Stage::Stored(Arc::clone(entry), Outcome::Filled)),
+            (Some(pilot), Err(broken)) => pilot.publish(broken.stage()),
+            (None, _) => {}
+        }
+        done
+    }
+}
+
+/// Takes one body in.
+struct Intake<'a> {
+    inner: &'a Inner,
+    order: &'a Order,
+    urgent: &'a AtomicBool,
+    meta: &'a Meta,
+    total: Option<u64>,
+    /// Kept as parts so far.
+    saved: u64,
+    /// Received since.
+    piece: BytesMut,
+}
+
+impl Intake<'_> {
+    async fn run(&mut self, draft: &mut Draft, coded: Coded, body: Body) -> Result<(), Broken> {
+        self.check_length(self.total.unwrap_or(0))?;
+        let counted = self.counted(body);
+        let Coded::Undo(how) = coded else { return self.plain(draft, counted).await };
+        match coding::undo(coding::reader(counted), how).await.map_err(origin)? {
+            Ok(decoded) => self.decoded(draft, decoded).await,
+            // It only says it is coded: kept as it came. The head has gone out as decoded, which is what it is.
+            Err(raw) => self.decoded(draft, Box::pin(raw)).await,
+        }
+    }
+
+    /// Counts what crosses the line, and holds it back where a cap says so and nobody waits.
+    fn counted(&self, body: Body) -> Body {
+        let (moved, total) = (Arc::clone(&self.order.moved), self.inner.counters.upstream.clone());
+        stream::from_stream(stream::pieces(body).inspect(move |piece| {
+            if let Ok(bytes) = piece {
+                moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                total.inc_by(bytes.len() as u64);
+            }
+        }))
+    }
+
+    async fn plain(&mut self, draft: &mut Draft, body: Body) -> Result<(), Broken> {
+        let resumable = self.resumable();
+        let mut pieces = stream::pieces(body);
+        while let Some(piece) = pieces.next().await {
+            let bytes = piece.map_err(Broken::Origin)?;
+            self.hold(bytes.len() as u64).await;
+            if resumable {
+                self.keep(&bytes).await?;
+            }
+            draft.write(bytes).await?;
+            self.check_length(draft.len())?;
+        }
+        match self.total {
+            Some(total) if total != draft.len() => Err(Broken::Origin(format!("{} of {total} bytes arrived", draft.len()).into())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn decoded(&mut self, draft: &mut Draft, mut body: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send + '_>>) -> Result<(), Broken> {
+        let start = self.order.moved.load(Ordering::Relaxed);
+        loop {
+            let mut step = BytesMut::with_capacity(STEP);
+            if body.read_buf(&mut step).await.map_err(origin)? == 0 {
+                return Ok(());
+            }
+            self.hold(step.len() as u64).await;
+            draft.write(step.freeze()).await?;
+            self.check_length(draft.len())?;
+            let came = self.order.moved.load(Ordering::Relaxed).saturating_sub(start).max(1);
+            if draft.len() > self.inner.decoded_max || (draft.len() > BOMB_FREE && draft.len() / came > BOMB_RATIO) {
+                return Err(Broken::Bomb(draft.len()));
+            }
+        }
+    }
+
+    async fn hold(&self, bytes: u64) {
+        if let Some(pace) = &self.order.pace
+            && !self.urgent.load(Ordering::Relaxed)
+        {
+            pace.take(bytes).await;
+        }
+    }
+
+    fn check_length(&self, length: u64) -> Result<(), Broken> {
+        match self.order.max_bytes {
+            Some(most) if length > most => Err(Broken::TooLong(most)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a fetch that breaks off can go on later: large, length known, and the same bytes can be asked for again.
+    fn resumable(&self) -> bool {
+        self.total.is_some_and(|total| total > PIECE) && self.meta.status == StatusCode::OK && strong_validator(&self.meta.headers).is_some()
+    }
+
+    async fn keep(&mut self, bytes: &Bytes) -> Result<(), Broken> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() as u64 >= PIECE {
+            let piece = self.piece.split().freeze();
+            self.save(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self, piece: Bytes) -> Result<(), Error> {
+        let Some(total) = self.total else { return Ok(()) };
+        let length = piece.len() as u64;
+        // The last piece would complete the object; the commit does that, with every reader served.
+        if self.saved + length < total {
+            self.inner.store.put_part(self.meta.clone(), total, self.saved, piece).await?;
+        }
+        self.saved += length;
+        Ok(())
+    }
+
+    /// After a break: what came since the last piece is worth keeping too.
+    async fn save_rest(&mut self) {
+        let rest = self.piece.split().freeze();
+        if !rest.is_empty()
+            && let Err(error) = self.save(rest).await
+        {
+            tracing::warn!(%error, "could not keep the beginning of a body that broke off");
+        }
+    }
+}
+
+fn origin(error: std::io::Error) -> Broken {
+    Broken::Origin(Box::new(error))
+}
+
+/// `Content-Length` as hyper has already checked it.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<Box<str>> {
+    headers.get(name)?.to_str().ok().map(Into::into)
+}
+
+/// What `If-Range` may carry: a strong entity tag, or a date at least one second older than the answer's own
+/// (RFC 9110 sections 8.8.2.2 and 13.1.5; we ask for a minute, as protocols demand).
+pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue> {
+    if let Some(tag) = headers.get(ETAG) {
+        return tag.as_bytes().starts_with(b"\"").then(|| tag.clone());
+    }
+    let time = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).and_then(Time::parse_http);
+    let modified = time(LAST_MODIFIED)?;
+    (time(DATE)?.since(modified) >= Duration::from_secs(60)).then(|| headers[LAST_MODIFIED].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn only_what_names_the_same_bytes_again_counts_as_strong() {
+        let fields = |rows: &[(http::HeaderName, &'static str)]| rows.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect::<HeaderMap>();
+        let date = (DATE, "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(strong_validator(&fields(&[(ETAG, "\"a\"")])).expect("strong"), "\"a\"");
+        assert_eq!(strong_validator(&fields(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, "Sun, 06 Nov 1994 08:00:00 GMT"), date.clone()])), None);
+        assert!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:48:37 GMT"), date.clone()])).is_some());
+        assert_eq!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:00 GMT"), date])), None);
+        assert_eq!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:00:00 GMT")])), None);
+    }
+}

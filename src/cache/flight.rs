@@ -1,0 +1,220 @@
+//! Many asking, one fetching: the first to miss a URL starts a flight, the others wait for its head and read along.
+//!
+//! A flight runs as a task of its own, so it outlives whoever started it. What it learns is published in steps; each follower
+//! judges every step for its own request (its variant, its conditions) and may always go its own way.
+
+use crate::base::target::UrlKey;
+use crate::policy::Failure;
+use crate::store::{Entry, Meta, Tail};
+use crate::upstream;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
+
+/// How far a flight has come.
+#[derive(Clone)]
+pub(crate) enum Stage {
+    /// Nothing has arrived.
+    Asking,
+    /// A head that may be shared; the body follows behind.
+    Live(Arc<Live>),
+    /// The stored answer stands, or the new one is stored: look there.
+    Stored(Arc<Entry>, Outcome),
+    /// The answer belongs to one request alone; everyone else asks for themselves.
+    Apart,
+    /// The origin failed; a stale answer may do.
+    Failed(Failure, Option<upstream::Error>),
+    /// The body broke off (its readers know), or was longer than the given limit.
+    Broken(Arc<str>, Option<u64>),
+}
+
+/// How a stored answer came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// 304.
+    Confirmed,
+    /// A new body, complete.
+    Filled,
+}
+
+/// A shared answer whose body is on its way.
+pub(crate) struct Live {
+    pub(crate) meta: Meta,
+    /// Length of the whole identity body, when known in advance.
+    pub(crate) total: Option<u64>,
+    /// What of the body the tail carries; `None`: all of it.
+    pub(crate) part: Option<Range<u64>>,
+    pub(crate) tail: Tail,
+}
+
+/// What is fetched: a whole answer, or a range of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlightKey {
+    pub(crate) url: UrlKey,
+    pub(crate) range: Option<Range<u64>>,
+}
+
+/// One fetch under way.
+pub(crate) struct Flight {
+    stage: watch::Receiver<Stage>,
+    /// A person waits: background caps do not hold any more.
+    pub(crate) urgent: Arc<AtomicBool>,
+}
+
+/// Where the flight's task publishes. The flight ends when it is dropped.
+pub(crate) struct Pilot {
+    stage: watch::Sender<Stage>,
+    pub(crate) urgent: Arc<AtomicBool>,
+    board: Arc<Board>,
+    key: FlightKey,
+    /// Whether others can find this flight.
+    listed: bool,
+}
+
+/// The flights under way.
+#[derive(Default)]
+pub(crate) struct Board {
+    flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
+    apart: Mutex<Apart>,
+}
+
+/// URLs whose last answer could not be shared: nobody waits for those (varnish calls it hit-for-miss).
+#[derive(Default)]
+struct Apart {
+    order: VecDeque<UrlKey>,
+    known: HashMap<UrlKey, ()>,
+}
+
+/// How many unshareable URLs are remembered: 4,096 × about 60 B.
+const APART_MOST: usize = 4096;
+
+impl Board {
+    /// Joins the flight of `key`, or starts one: then the caller gets the pilot and must fly.
+    pub(crate) fn join(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Option<Pilot>) {
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(&key) {
+            if urgent {
+                flight.urgent.store(true, Ordering::Relaxed);
+            }
+            return (Arc::clone(flight), None);
+        }
+        let (sender, receiver) = watch::channel(Stage::Asking);
+        let urgent = Arc::new(AtomicBool::new(urgent));
+        let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
+        flights.insert(key.clone(), Arc::clone(&flight));
+        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: true }))
+    }
+
+    /// A flight that nobody else finds: for requests whose answer may be theirs alone.
+    pub(crate) fn alone(self: &Arc<Board>, key: FlightKey) -> (Arc<Flight>, Pilot) {
+        let (sender, receiver) = watch::channel(Stage::Asking);
+        let urgent = Arc::new(AtomicBool::new(true));
+        let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
+        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: false })
+    }
+
+    /// Whether waiting for another's answer to this URL has been in vain before.
+    pub(crate) fn is_apart(&self, url: &UrlKey) -> bool {
+        self.apart.lock().known.contains_key(url)
+    }
+
+    fn set_apart(&self, url: UrlKey, is: bool) {
+        let mut apart = self.apart.lock();
+        if !is {
+            apart.known.remove(&url);
+        } else if apart.known.insert(url, ()).is_none() {
+            apart.order.push_back(url);
+            while apart.order.len() > APART_MOST {
+                if let Some(oldest) = apart.order.pop_front() {
+                    apart.known.remove(&oldest);
+                }
+            }
+        }
+    }
+}
+
+impl Flight {
+    /// The first stage after `Asking`; `None` when the flight ended without a word. May be dropped at any await.
+    pub(crate) async fn head(&self) -> Option<Stage> {
+        let mut stage = self.stage.clone();
+        stage.wait_for(|stage| !matches!(stage, Stage::Asking)).await.ok().map(|stage| stage.clone())
+    }
+
+    /// The last stage. May be dropped at any await.
+    pub(crate) async fn end(&self) -> Stage {
+        let mut stage = self.stage.clone();
+        while stage.changed().await.is_ok() {}
+        stage.borrow().clone()
+    }
+}
+
+impl Pilot {
+    /// Tells everyone.
+    pub(crate) fn publish(&self, stage: Stage) {
+        match stage {
+            Stage::Apart => self.board.set_apart(self.key.url, true),
+            Stage::Live(_) => self.board.set_apart(self.key.url, false),
+            _ => {}
+        }
+        // Nobody may be listening any more; the fetch goes on for the store's sake.
+        self.stage.send_replace(stage);
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        if self.listed {
+            self.board.flights.lock().remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> FlightKey {
+        FlightKey { url: UrlKey([byte; 16]), range: None }
+    }
+
+    #[tokio::test]
+    async fn one_flies_the_others_see_what_it_publishes() {
+        let board = Arc::new(Board::default());
+        let (_, pilot) = board.join(key(1), false);
+        let pilot = pilot.expect("the first flies");
+        let (flight, second) = board.join(key(1), true);
+        assert!(second.is_none() && pilot.urgent.load(Ordering::Relaxed));
+        let (_, other) = board.join(key(2), false);
+        assert!(other.is_some(), "another URL is another flight");
+
+        pilot.publish(Stage::Apart);
+        assert!(matches!(flight.head().await, Some(Stage::Apart)));
+        drop(pilot);
+        assert!(matches!(flight.end().await, Stage::Apart));
+        assert!(board.is_apart(&UrlKey([1; 16])) && !board.is_apart(&UrlKey([2; 16])));
+        assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_ends_without_a_word_is_noticed() {
+        let board = Arc::new(Board::default());
+        let (flight, pilot) = board.join(key(1), false);
+        drop(pilot);
+        assert!(flight.head().await.is_none());
+    }
+
+    #[test]
+    fn memory_of_unshareable_urls_is_bounded() {
+        let board = Board::default();
+        for number in 0..=APART_MOST {
+            let mut url = [0; 16];
+            url[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            board.set_apart(UrlKey(url), true);
+        }
+        assert!(!board.is_apart(&UrlKey([0; 16])));
+        assert_eq!(board.apart.lock().known.len(), APART_MOST);
+    }
+}

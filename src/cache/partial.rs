@@ -1,0 +1,399 @@
+//! Ranges of what is not here, and the rest of what is partly here (RFC 9110 section 14, RFC 9111 section 3.3 and 3.4).
+//!
+//! A range of a large file fetches that range, not the file, and is kept. What is missing of a kept answer is asked for with
+//! `If-Range` and a strong validator, so pieces of different versions never meet.
+
+use crate::base::body::Body;
+use crate::base::clock::Time;
+use crate::base::target::UrlKey;
+use crate::cache::coding::{self, Coded};
+use crate::cache::fill::{Broken, Judged, Order, PIECE, strong_validator};
+use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Stage};
+use crate::cache::hit::{Said, part_of};
+use crate::cache::prepared::storable_fields;
+use crate::cache::serve::{Answered, bare, outgoing};
+use crate::cache::{Asked, Found, Inner, stream};
+use crate::policy::{self, Admit, Ask, Failure, Part, Why};
+use crate::store::{Draft, Meta};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.
+pub(crate) fn missing(ask: &Ask<'_>, found: &Found) -> Option<Range<u64>> {
+    if found.entry.object.is_some() {
+        return None;
+    }
+    let wanted = match part_of(ask, &found.prepared) {
+        Part::One(range) => range,
+        Part::Unsatisfiable => return None,
+        Part::Whole | Part::Many(_) => 0..found.entry.length,
+    };
+    (!stream::gaps(&found.entry.have, &wanted).is_empty()).then_some(wanted)
+}
+
+/// A flight that fetches parts.
+struct Stitch {
+    asked: Arc<Asked>,
+    order: Order,
+    /// What is kept already.
+    found: Option<Found>,
+    /// What the asker needs; the end is open while the total is unknown.
+    wanted: Range<u64>,
+    request: Request<Body>,
+}
+
+impl Inner {
+    /// A range of something of which nothing is stored: forwarded as a range, kept as a part.
+    pub(crate) async fn fetch_range(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
+        let simple = asked.headers.get(RANGE).and_then(simple_range).filter(|_| !asked.headers.contains_key(IF_RANGE));
+        let stitch = |wanted: Range<u64>, request| Stitch { asked: Arc::clone(asked), order: order.clone(), found: None, wanted, request };
+        let mut request = request;
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        match simple {
+            Some(wanted) => self.fly_parts(asked, stitch(wanted, request), why, true).await,
+            // Suffixes, several ranges, If-Range: one request's own affair, forwarded as it is.
+            None => self.fly_parts(asked, stitch(0..u64::MAX, request), why, false).await,
+        }
+    }
+
+    /// The rest of what is partly here, up to what this request needs.
+    pub(crate) async fn complete(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        request: Request<Body>,
+        order: Order,
+        found: Found,
+        wanted: Range<u64>,
+        why: Why,
+    ) -> Answered {
+        let Some((request, _)) = rest_request(asked, request, &found, &wanted) else {
+            return self.fetch_range(asked, request_again(asked), order, why).await;
+        };
+        let stitch = Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request };
+        self.fly_parts(asked, stitch, why, true).await
+    }
+
+    async fn fly_parts(self: &Arc<Inner>, asked: &Arc<Asked>, stitch: Stitch, why: Why, shared: bool) -> Answered {
+        let key = FlightKey { url: asked.target.key(), range: Some(stitch.wanted.clone()) };
+        let (flight, pilot) = if shared {
+            self.board.join(key, true)
+        } else {
+            let (flight, pilot) = self.board.alone(key);
+            (flight, Some(pilot))
+        };
+        let collapsed = pilot.is_none();
+        let found = stitch.found.clone();
+        let again = (stitch.order.clone(), stitch.wanted.clone());
+        let lead = pilot.map(|pilot| self.launch_parts(pilot, stitch));
+        if collapsed {
+            self.counters.collapsed.inc();
+        }
+        let said = |status| Said { why, age: 0, ttl: None, forwarded: Some(status), stored: true, collapsed };
+        match flight.head().await {
+            Some(Stage::Live(live)) => (self.live_as(asked, &live, said(StatusCode::PARTIAL_CONTENT)), why),
+            Some(Stage::Stored(entry, Outcome::Filled | Outcome::Confirmed)) => {
+                let prepared = crate::cache::prepared::prepared(&entry, &self.rules);
+                match self.hit(&asked.ask(), &entry, &prepared, said(StatusCode::PARTIAL_CONTENT)).await {
+                    Ok(response) => (response, why),
+                    Err(error) => self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", &error.to_string(), false, why),
+                }
+            }
+            Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
+            Some(Stage::Apart | Stage::Asking | Stage::Broken(..)) | None => match lead {
+                Some(lead) => match lead.await {
+                    Ok((mut response, _)) => {
+                        let forwarded = Some(response.status());
+                        self.say(response.headers_mut(), Said { why, age: 0, ttl: None, forwarded, stored: false, collapsed: false });
+                        (response, why)
+                    }
+                    Err(_) => self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", "the origin broke off", false, why),
+                },
+                None => {
+                    let stitch = Stitch { asked: Arc::clone(asked), order: again.0, found: None, wanted: again.1, request: request_again(asked) };
+                    Box::pin(self.fly_parts(asked, stitch, why, false)).await
+                }
+            },
+        }
+    }
+
+    fn launch_parts(self: &Arc<Inner>, pilot: Pilot, stitch: Stitch) -> oneshot::Receiver<Answered> {
+        let (lead, given) = oneshot::channel();
+        let inner = Arc::clone(self);
+        self.life.spawn(async move { inner.stitch(&pilot, lead, stitch).await });
+        given
+    }
+
+    /// For an errand: fetches what is missing of an entry, as a flight that devices can join.
+    pub(crate) fn launch_rest(self: &Arc<Inner>, pilot: Pilot, asked: &Arc<Asked>, found: Found, order: Order) -> Option<oneshot::Receiver<Answered>> {
+        let wanted = 0..found.entry.length;
+        let (request, _) = rest_request(asked, bare(asked), &found, &wanted)?;
+        Some(self.launch_parts(pilot, Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request }))
+    }
+
+    async fn stitch(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Answered>, stitch: Stitch) {
+        let requested = self.clock.now();
+        let Stitch { asked, order, found, wanted, request } = stitch;
+        let mut response = match self.upstream.send(&asked.target, request, order.class).await {
+            Ok(sent) => sent.response,
+            Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
+        };
+        policy::header::strip_hop_by_hop(response.headers_mut());
+        let first = Gap { found: found.as_ref(), wanted: &wanted };
+        if let Some(head) = self.part_head(&asked, &order, &response, &first, requested) {
+            return match self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
+                Ok(draft) => self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await,
+                Err(_) => {
+                    drop(lead.send((response, Why::StoreFull)));
+                    pilot.publish(Stage::Apart);
+                }
+            };
+        }
+        if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            drop(lead.send((response, Why::Partial)));
+            return pilot.publish(Stage::Apart);
+        }
+        // The origin sent the whole: it ignores ranges, or there is a new version.
+        match self.judge(&asked.ask(), &order, response, requested) {
+            Judged::Keep(arrival) => drop(self.land(*arrival, &order, Some(pilot)).await),
+            Judged::Apart(response, why) => {
+                drop(lead.send((response, why)));
+                pilot.publish(Stage::Apart);
+            }
+        }
+    }
+
+    /// Whether a 206 is the part that was asked for, may be kept, and fits what is kept already.
+    fn part_head(&self, asked: &Asked, order: &Order, response: &Response<Body>, gap: &Gap<'_>, requested: Time) -> Option<PartHead> {
+        if response.status() != StatusCode::PARTIAL_CONTENT || coding::coded(response.headers(), true) != Coded::Plain {
+            return None;
+        }
+        let (start, end, total) = read_content_range(response.headers().get(CONTENT_RANGE)?)?;
+        let received = self.clock.now();
+        let strong = strong_validator(response.headers())?;
+        let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received) else { return None };
+        policy::key::forget_coding(&mut vary);
+        let mut headers = storable_fields(response.headers());
+        headers.remove(CONTENT_RANGE);
+        let wanted = match gap.found {
+            Some(found) => {
+                let same = found.entry.length == total && strong_validator(&found.entry.meta.headers).as_ref() == Some(&strong);
+                let next = stream::gaps(&found.entry.have, gap.wanted).into_iter().next()?;
+                if !same || start != next.start || end != next.end {
+                    return None;
+                }
+                headers = policy::freshen(&found.entry.meta.headers, &headers);
+                gap.wanted.clone()
+            }
+            None => start..end,
+        };
+        let meta = Meta {
+            key: policy::key::entry_key(&asked.target.key(), &vary),
+            url: asked.target.url().into(),
+            status: StatusCode::OK,
+            headers,
+            vary,
+            requested,
+            received,
+            coding: None,
+            was_coded: None,
+            source: order.source,
+            way: order.way,
+            flags: 0,
+        };
+        Some(PartHead { meta, total, wanted, first: start..end, strong })
+    }
+
+    /// Puts kept and fetched pieces one behind the other into `draft`, which everyone reads from, and keeps the fetched ones.
+    #[expect(clippy::too_many_arguments, reason = "one place gathers what a flight of parts knows")]
+    async fn gather(self: &Arc<Inner>, pilot: &Pilot, asked: &Asked, order: &Order, found: Option<&Found>, head: PartHead, mut draft: Draft, body: Body) {
+        let whole = head.wanted == (0..head.total);
+        let asked_for_part = asked.headers.contains_key(RANGE);
+        let part = (!whole || asked_for_part).then(|| head.wanted.clone());
+        pilot.publish(Stage::Live(Arc::new(Live { meta: head.meta.clone(), total: Some(head.total), part, tail: draft.tail() })));
+        match self.gather_all(asked, order, found, &head, &mut draft, body).await {
+            Ok(()) => {
+                if let Err(error) = draft.finish().await {
+                    return pilot.publish(Broken::from(error).stage());
+                }
+                if let Ok((Some(now), _)) = Ok::<_, ()>(self.find(&asked.ask()).await) {
+                    pilot.publish(Stage::Stored(now.entry, Outcome::Filled));
+                }
+            }
+            Err(broken) => {
+                draft.fail(&broken.to_string());
+                pilot.publish(broken.stage());
+            }
+        }
+    }
+
+    async fn gather_all(self: &Arc<Inner>, asked: &Asked, order: &Order, found: Option<&Found>, head: &PartHead, draft: &mut Draft, body: Body) -> Result<(), Broken> {
+        let gaps = found.map_or_else(|| vec![head.first.clone()], |found| stream::gaps(&found.entry.have, &head.wanted));
+        let mut at = head.wanted.start;
+        let mut next = Some(body);
+        for gap in gaps {
+            if let Some(found) = found.filter(|_| at < gap.start) {
+                copy(self.store.read(&found.entry, Some(at..gap.start)).await?, draft).await?;
+            }
+            let body = match next.take() {
+                Some(body) => body,
+                None => self.gap_body(asked, order, head, &gap).await?,
+            };
+            self.take_in(order, head, &gap, body, draft).await?;
+            at = gap.end;
+        }
+        if let Some(found) = found.filter(|_| at < head.wanted.end) {
+            copy(self.store.read(&found.entry, Some(at..head.wanted.end)).await?, draft).await?;
+        }
+        Ok(())
+    }
+
+    /// One more missing piece, of the same version as the first.
+    async fn gap_body(&self, asked: &Asked, order: &Order, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
+        let request = range_request(asked, bare(asked), gap, &head.strong);
+        let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
+        let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);
+        let same = strong_validator(sent.response.headers()).as_ref() == Some(&head.strong);
+        if told != Some((gap.start, gap.end, head.total)) || !same {
+            return Err(Broken::Origin("the origin changed the file while it was being fetched".into()));
+        }
+        Ok(sent.response.into_body())
+    }
+
+    async fn take_in(&self, order: &Order, head: &PartHead, gap: &Range<u64>, body: Body, draft: &mut Draft) -> Result<(), Broken> {
+        let mut pieces = stream::pieces(body);
+        let mut kept = gap.start;
+        let mut piece = BytesMut::new();
+        let broken = loop {
+            let bytes = match pieces.next().await {
+                None => break None,
+                Some(Err(error)) => break Some(error),
+                Some(Ok(bytes)) => bytes,
+            };
+            order.moved.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            self.counters.upstream.inc_by(bytes.len() as u64);
+            if kept + (piece.len() + bytes.len()) as u64 > gap.end {
+                break Some("the origin sent more than it said".into());
+            }
+            if let Some(pace) = &order.pace {
+                pace.take(bytes.len() as u64).await;
+            }
+            piece.extend_from_slice(&bytes);
+            draft.write(bytes).await?;
+            if piece.len() as u64 >= PIECE {
+                kept = self.keep_part(head, kept, piece.split().freeze()).await?;
+            }
+        };
+        kept = self.keep_part(head, kept, piece.freeze()).await?;
+        match broken {
+            Some(error) => Err(Broken::Origin(error)),
+            None if kept != gap.end => Err(Broken::Origin(format!("{} of {} bytes arrived", kept - gap.start, gap.end - gap.start).into())),
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_part(&self, head: &PartHead, at: u64, piece: Bytes) -> Result<u64, Broken> {
+        let end = at + piece.len() as u64;
+        if !piece.is_empty() {
+            self.store.put_part(head.meta.clone(), head.total, at, piece).await?;
+        }
+        Ok(end)
+    }
+}
+
+/// What the first 206 must answer.
+struct Gap<'a> {
+    found: Option<&'a Found>,
+    wanted: &'a Range<u64>,
+}
+
+/// The head of a part that is being fetched.
+struct PartHead {
+    meta: Meta,
+    total: u64,
+    /// What readers get.
+    wanted: Range<u64>,
+    /// What the first answer carries.
+    first: Range<u64>,
+    strong: HeaderValue,
+}
+
+async fn copy(body: Body, draft: &mut Draft) -> Result<(), Broken> {
+    let mut pieces = stream::pieces(body);
+    while let Some(piece) = pieces.next().await {
+        draft.write(piece.map_err(Broken::Origin)?).await?;
+    }
+    Ok(())
+}
+
+/// The request for the first gap; `None` without a strong validator.
+fn rest_request(asked: &Asked, request: Request<Body>, found: &Found, wanted: &Range<u64>) -> Option<(Request<Body>, Range<u64>)> {
+    let strong = strong_validator(&found.entry.meta.headers)?;
+    let gap = stream::gaps(&found.entry.have, wanted).into_iter().next()?;
+    Some((range_request(asked, request, &gap, &strong), gap))
+}
+
+fn range_request(asked: &Asked, request: Request<Body>, gap: &Range<u64>, strong: &HeaderValue) -> Request<Body> {
+    let mut extra = HeaderMap::new();
+    let range = format!("bytes={}-{}", gap.start, gap.end - 1);
+    extra.insert(RANGE, HeaderValue::from_str(&range).expect("digits are visible ASCII"));
+    extra.insert(IF_RANGE, strong.clone());
+    let mut request = outgoing(asked, request, Some(&extra), false, false);
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    request
+}
+
+fn request_again(asked: &Asked) -> Request<Body> {
+    let mut request = bare(asked);
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    request
+}
+
+/// `bytes=a-b` or `bytes=a-` as a range; anything else is `None`.
+fn simple_range(value: &HeaderValue) -> Option<Range<u64>> {
+    let (first, last) = value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    let start = digits(first)?;
+    let end = if last.is_empty() { u64::MAX } else { digits(last)?.checked_add(1)? };
+    (start < end).then_some(start..end)
+}
+
+/// `bytes a-b/total` (RFC 9110 section 14.4), with the end turned exclusive.
+fn read_content_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
+    let (range, total) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (start, end, total) = (digits(first)?, digits(last)?.checked_add(1)?, digits(total)?);
+    (start < end && end <= total).then_some((start, end, total))
+}
+
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Kept for the floor above: which URL a flight of parts is about.
+pub(crate) fn whole_key(url: UrlKey, length: u64) -> FlightKey {
+    FlightKey { url, range: Some(0..length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_content_ranges_are_read_strictly() {
+        let simple = |text: &'static str| simple_range(&HeaderValue::from_static(text));
+        assert_eq!(simple("bytes=0-9"), Some(0..10));
+        assert_eq!(simple("bytes=5-"), Some(5..u64::MAX));
+        for bad in ["bytes=-5", "bytes=9-0", "bytes=0-1,3-4", "items=0-1", "bytes=+1-2", "bytes=0-18446744073709551615"] {
+            assert_eq!(simple(bad), None, "{bad}");
+        }
+        let told = |text: &'static str| read_content_range(&HeaderValue::from_static(text));
+        assert_eq!(told("bytes 0-9/100"), Some((0, 10, 100)));
+        for bad in ["bytes 0-9/*", "bytes */100", "bytes 0-100/100", "bytes 9-0/100", "0-9/100", "bytes 0-9/ 100"] {
+            assert_eq!(told(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the cache derives from a stored entry, once: the policy's view of it and the fields it is answered with.
+//!
+//! It sits on the entry's seat and lives as long as the entry is in memory, so that a hit parses nothing.
+
+use crate::cache::flight::Live;
+use crate::policy::{Kept, Rules, header};
+use crate::store::{Entry, Meta};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::sync::Arc;
+
+/// The derived view of an entry.
+pub(crate) struct Prepared {
+    /// As the policy sees it, with the origin's own validators.
+    pub(crate) kept: Kept,
+    /// What a client gets: no `Age`, the coding undone, the entity tag weakened when it was.
+    pub(crate) ready: HeaderMap,
+}
+
+/// The view of `entry`, made at its first use.
+pub(crate) fn prepared(entry: &Entry, rules: &Rules) -> Arc<Prepared> {
+    let seat = entry.seat.get_or_init(|| Arc::new(prepare(entry, rules)));
+    match Arc::clone(seat).downcast::<Prepared>() {
+        Ok(prepared) => prepared,
+        // Only this module sits there.
+        Err(_) => Arc::new(prepare(entry, rules)),
+    }
+}
+
+fn prepare(entry: &Entry, rules: &Rules) -> Prepared {
+    view(&entry.meta, Some(entry.length), entry.pinned, rules)
+}
+
+/// The view of an answer that is still arriving; `total` is the whole length where a part arrives.
+pub(crate) fn of_live(live: &Live, rules: &Rules) -> Prepared {
+    view(&live.meta, live.total, false, rules)
+}
+
+fn view(meta: &Meta, length: Option<u64>, pinned: bool, rules: &Rules) -> Prepared {
+    let mut kept = Kept::new(rules, meta.status, meta.headers.clone(), meta.requested, meta.received);
+    // Missing parts are this module's neighbours' affair, not the policy's.
+    kept.whole = true;
+    kept.pinned = pinned;
+    kept.length = length.unwrap_or(0);
+    Prepared { kept, ready: ready(meta, length) }
+}
+
+/// The fields a client gets for this meta; `length` of the identity body when it is known.
+fn ready(meta: &Meta, length: Option<u64>) -> HeaderMap {
+    let mut headers = meta.headers.clone();
+    // `Age` comes back computed.
+    for name in [AGE, CONTENT_LENGTH, CONTENT_RANGE, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    header::strip_dictionary_offer(&mut headers);
+    if meta.was_coded.is_some() {
+        headers.remove(CONTENT_ENCODING);
+        weaken(&mut headers);
+    }
+    if let Some(length) = length
+        && has_body(meta.status)
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if meta.status == StatusCode::OK {
+            headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+        }
+    }
+    headers
+}
+
+/// Whether an answer with this status can have a body (RFC 9110 sections 15.3.5, 15.4.5).
+pub(crate) fn has_body(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// A changed coding is another representation: its strong tag becomes weak (RFC 9110 section 8.8.3.3).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else { return };
+    let weak = [b"W/", tag.as_bytes()].concat();
+    match HeaderValue::from_bytes(&weak) {
+        Ok(value) => headers.insert(ETAG, value),
+        Err(_) => headers.remove(ETAG),
+    };
+}
+
+/// An answer's own fields as they are kept: hop-by-hop ones gone, framing gone.
+pub(crate) fn storable_fields(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = header::fields_to_store(headers);
+    kept.remove(CONTENT_LENGTH);
+    kept.remove(TRANSFER_ENCODING);
+    kept
+}

@@ -1,0 +1,517 @@
+//! A device's request, from lookup to answer: the one place that acts on a decision.
+
+use crate::base::body::Body;
+use crate::base::clock::Time;
+use crate::base::target::UrlKey;
+use crate::base::wire::Interim;
+use crate::cache::fill::{Judged, Order};
+use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Pilot, Stage};
+use crate::cache::hit::Said;
+use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
+use crate::link::{self, Class};
+use crate::policy::freshen::HeadEffect;
+use crate::policy::{self, Decision, Failure, Kind, Line, Part, Why};
+use crate::store::{Entry, Source, Way};
+use crate::upstream;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// An answer and why it is what it is.
+pub(crate) type Answered = (Response<Body>, Why);
+
+/// `Proxy-Status` (RFC 9209).
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The client's own conditions.
+const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE];
+
+/// How a request meets others that ask for the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    /// May share one fetch.
+    Shared,
+    /// Must ask for itself.
+    Alone,
+    /// Must ask for itself, in the codings that this client named.
+    OwnCoding,
+}
+
+/// What a flight is to do.
+pub(crate) struct Voyage {
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) request: Request<Body>,
+    pub(crate) found: Option<Found>,
+    pub(crate) order: Order,
+    /// What goes upstream is a question about `found`, not about the client's copy.
+    pub(crate) validating: bool,
+    /// May the answer be kept?
+    pub(crate) keep: bool,
+}
+
+impl Inner {
+    pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
+        let Query { target, request, way } = query;
+        let place = self.place(&target, way, false);
+        let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
+        let order = Order::for_client(way);
+        if asked.method != Method::GET && asked.method != Method::HEAD {
+            return self.pass(&asked, request, order, Why::Method).await;
+        }
+        let (found, known) = self.find(&asked.ask()).await;
+        let decision = policy::decide(&self.rules, &asked.ask(), found.as_ref().map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        match (decision, found) {
+            (Decision::Serve { age, ttl, why, refresh_behind }, Some(found)) => {
+                if refresh_behind {
+                    self.refresh_behind(&asked, &found, &order);
+                }
+                self.from_store(&asked, request, order, found, Said::hit(why, age, ttl)).await
+            }
+            (Decision::Pass { why }, _) => self.pass(&asked, request, order, why).await,
+            (Decision::Refuse { why }, _) => self.refuse(why),
+            (Decision::Revalidate { conditions, why }, Some(found)) => self.ask_origin(&asked, request, order, Some((found, Some(conditions))), why).await,
+            (Decision::Fetch { why }, found) => {
+                let why = if why == Why::UriMiss && known { Why::VaryMiss } else { why };
+                self.ask_origin(&asked, request, order, found.map(|found| (found, None)), why).await
+            }
+            // Decisions about a stored answer come only with one.
+            (Decision::Serve { .. } | Decision::Revalidate { .. }, None) => self.ask_origin(&asked, request, order, None, Why::UriMiss).await,
+        }
+    }
+
+    /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.
+    async fn from_store(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, found: Found, said: Said) -> Answered {
+        if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            return self.complete(asked, request, order, found, wanted, Why::Partial).await;
+        }
+        match self.hit(&asked.ask(), &found.entry, &found.prepared, said).await {
+            Ok(response) => (response, said.why),
+            Err(error) => {
+                tracing::warn!(%error, "a stored answer could not be read, asking the origin");
+                self.ask_origin(asked, request, order, None, Why::UriMiss).await
+            }
+        }
+    }
+
+    /// Asks the origin: for a range, for the rest of what is partly here, or for the whole.
+    async fn ask_origin(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        request: Request<Body>,
+        order: Order,
+        found: Option<(Found, Option<HeaderMap>)>,
+        why: Why,
+    ) -> Answered {
+        if asked.method == Method::GET {
+            match &found {
+                Some((found, _)) if found.entry.object.is_none() => {
+                    if let Some(wanted) = partial::missing(&asked.ask(), found) {
+                        return self.complete(asked, request, order, found.clone(), wanted, why).await;
+                    }
+                }
+                None if asked.headers.contains_key(RANGE) => return self.fetch_range(asked, request, order, why).await,
+                _ => {}
+            }
+        }
+        let company = self.company(asked, found.is_some());
+        Box::pin(self.fetch(asked, request, order, found, why, company)).await
+    }
+
+    /// Whether this request may share a fetch with others.
+    fn company(&self, asked: &Asked, stored: bool) -> Company {
+        let own_conditions = !stored && CONDITIONS.iter().any(|name| asked.headers.contains_key(name));
+        let alone = asked.method != Method::GET
+            || own_conditions
+            || asked.headers.contains_key(AUTHORIZATION)
+            || asked.headers.contains_key(CONTENT_LENGTH)
+            || self.board.is_apart(&asked.target.key());
+        if alone { Company::Alone } else { Company::Shared }
+    }
+
+    async fn fetch(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        request: Request<Body>,
+        order: Order,
+        found: Option<(Found, Option<HeaderMap>)>,
+        why: Why,
+        company: Company,
+    ) -> Answered {
+        let (found, conditions) = found.unzip();
+        let conditions = conditions.flatten();
+        let key = FlightKey { url: asked.target.key(), range: None };
+        let (flight, pilot) = match company {
+            Company::Shared => self.board.join(key, true),
+            Company::Alone | Company::OwnCoding => {
+                let (flight, pilot) = self.board.alone(key);
+                (flight, Some(pilot))
+            }
+        };
+        let collapsed = pilot.is_none();
+        let lead = pilot.map(|pilot| {
+            let own = found.is_none() && company != Company::Shared;
+            let request = outgoing(asked, request, conditions.as_ref(), own, company == Company::OwnCoding);
+            let validating = conditions.is_some();
+            let keep = company != Company::OwnCoding;
+            self.launch(pilot, Voyage { asked: Arc::clone(asked), request, found: found.clone(), order: order.clone(), validating, keep })
+        });
+        if collapsed {
+            self.counters.collapsed.inc();
+        }
+        let Some(stage) = self.first_word(&flight, found.is_some()).await else {
+            return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await;
+        };
+        let again = |company| Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company));
+        match stage {
+            Stage::Live(live) if !self.suits(asked, &live) => again(Company::OwnCoding).await,
+            Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
+            Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
+                Some(answered) => answered,
+                None => again(Company::Alone).await,
+            },
+            Stage::Failed(failure, error) => {
+                if let Some(stale) = self.stale(asked, found.as_ref(), failure).await {
+                    return stale;
+                }
+                match (lead, error) {
+                    (Some(lead), None) => match lead.await {
+                        Ok(given) => self.given(given, why),
+                        Err(_) => self.no_answer(asked, None, failure, None).await,
+                    },
+                    (None, None) => again(Company::Alone).await,
+                    (_, error) => self.no_answer(asked, None, failure, error).await,
+                }
+            }
+            Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
+                Some(lead) => match lead.await {
+                    Ok(given) => self.given(given, why),
+                    Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
+                },
+                None => again(Company::Alone).await,
+            },
+        }
+    }
+
+    /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
+    async fn first_word(&self, flight: &Flight, stored: bool) -> Option<Stage> {
+        if !stored {
+            return flight.head().await;
+        }
+        loop {
+            tokio::select! {
+                stage = flight.head() => return stage,
+                () = self.link.changed() => if self.link.state() == link::State::Down { return None },
+            }
+        }
+    }
+
+    /// Starts a flight's task; what belongs to the one who asked comes back by the channel.
+    pub(crate) fn launch(self: &Arc<Inner>, pilot: Pilot, voyage: Voyage) -> oneshot::Receiver<Answered> {
+        let (lead, given) = oneshot::channel();
+        let inner = Arc::clone(self);
+        self.life.spawn(async move { inner.fly(&pilot, lead, voyage).await });
+        given
+    }
+
+    async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Answered>, voyage: Voyage) {
+        let Voyage { asked, request, found, order, validating, keep } = voyage;
+        let requested = self.clock.now();
+        let sent = match self.send(&asked, request, &order, found.is_some()).await {
+            Ok(sent) => sent,
+            Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
+        };
+        let mut response = sent.response;
+        policy::header::strip_hop_by_hop(response.headers_mut());
+        let status = response.status();
+        if let (StatusCode::NOT_MODIFIED, true, Some(found)) = (status, validating, &found) {
+            if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
+                // It speaks of another version than ours: whoever waits asks again, without conditions.
+                self.outdate(&asked, Some(found), status).await;
+                return pilot.publish(Stage::Apart);
+            }
+            return match self.confirm(&found.entry, response.headers(), requested).await {
+                Ok(entry) => pilot.publish(Stage::Stored(entry, Outcome::Confirmed)),
+                Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
+            };
+        }
+        // Whoever asked may have gone; then nobody needs this answer.
+        let give = |response, why| drop(lead.send((response, why)));
+        if let (Some(found), true) = (&found, is_failure(status)) {
+            give(response, Why::Stale);
+            return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
+        }
+        if asked.method == Method::HEAD {
+            self.head_updates(found.as_ref(), status, &response.headers().clone(), requested).await;
+            give(response, Why::UriMiss);
+            return pilot.publish(Stage::Apart);
+        }
+        if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
+            give(response, Why::UriMiss);
+            return pilot.publish(Stage::Apart);
+        }
+        match self.judge(&asked.ask(), &order, response, requested) {
+            // Told by `land`: readers by the tail, the rest by the stage.
+            Judged::Keep(arrival) => drop(self.land(*arrival, &order, Some(pilot)).await),
+            Judged::Apart(response, why) => {
+                self.outdate(&asked, found.as_ref(), status).await;
+                give(response, why);
+                pilot.publish(Stage::Apart);
+            }
+        }
+    }
+
+    /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.
+    async fn send(&self, asked: &Asked, request: Request<Body>, order: &Order, stored: bool) -> Result<upstream::Sent, upstream::Error> {
+        let repeatable = stored && self.rules.kind == Kind::School && matches!(request.body(), Body::Empty);
+        let again = repeatable.then(|| copy_head(&request));
+        let error = match self.upstream.send(&asked.target, request, order.class).await {
+            Ok(sent) => return Ok(sent),
+            Err(error) => error,
+        };
+        match again {
+            Some(request) if error.is_line() && self.link.state() != link::State::Down => self.upstream.send(&asked.target, request, order.class).await,
+            _ => Err(error),
+        }
+    }
+
+    /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4).
+    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, crate::store::Error> {
+        let mut meta = entry.meta.clone();
+        meta.headers = policy::freshen::freshen_for(&self.rules, &meta.headers, newer);
+        meta.requested = requested;
+        meta.received = self.clock.now();
+        self.store.renew(entry, meta).await
+    }
+
+    /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
+    async fn head_updates(&self, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
+        let Some(found) = found else { return };
+        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
+            HeadEffect::Update => self.confirm(&found.entry, newer, requested).await.map(drop),
+            HeadEffect::Forget => self.store.forget(&UrlKey::of(&found.entry.meta.url), false).await.map(drop),
+            HeadEffect::Nothing => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "a stored answer could not be updated from HEAD");
+        }
+    }
+
+    /// The origin's newer answer may not be kept: the older one must not be served after it.
+    async fn outdate(&self, asked: &Asked, found: Option<&Found>, status: StatusCode) {
+        if found.is_some()
+            && !status.is_server_error()
+            && let Err(error) = self.store.forget(&asked.target.key(), false).await
+        {
+            tracing::warn!(%error, "an outdated answer could not be forgotten");
+        }
+    }
+
+    /// Forwards without looking at the store; unsafe methods invalidate what they may have changed.
+    async fn pass(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
+        let requested = self.clock.now();
+        let mut response = match self.upstream.send(&asked.target, request, order.class).await {
+            Ok(sent) => sent.response,
+            Err(error) => return self.no_answer(asked, None, Failure::Unreachable, Some(error)).await,
+        };
+        policy::header::strip_hop_by_hop(response.headers_mut());
+        for outdated in policy::invalidates(&asked.method, &asked.target, response.status(), response.headers()) {
+            if let Err(error) = self.store.forget(&outdated.key(), false).await {
+                tracing::warn!(%error, "an outdated answer could not be forgotten");
+            }
+        }
+        let said = |stored| Said { why, age: 0, ttl: None, forwarded: Some(response.status()), stored, collapsed: false };
+        if asked.method != Method::POST {
+            let said = said(false);
+            self.say(response.headers_mut(), said);
+            return (response, why);
+        }
+        // POST may say that its answer is what a later GET would get (RFC 9110 section 9.3.3).
+        let mut said = said(false);
+        match self.judge(&asked.ask(), &order, response, requested) {
+            Judged::Apart(mut response, _) => {
+                self.say(response.headers_mut(), said);
+                (response, why)
+            }
+            Judged::Keep(arrival) => {
+                said.stored = true;
+                let live = Live { meta: arrival.meta.clone(), total: arrival.length, part: None, tail: arrival.draft.tail() };
+                let inner = Arc::clone(self);
+                // Its reader learns of a break by the tail.
+                self.life.spawn(async move { drop(inner.land(*arrival, &order, None).await) });
+                (self.live_as(asked, &live, said), why)
+            }
+        }
+    }
+
+    /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
+    fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
+        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
+        let Some(pilot) = pilot else { return };
+        let conditions = policy::freshen::conditions(&found.prepared.kept);
+        let asked = Arc::new(Asked { method: Method::GET, ..(**asked).clone() });
+        let request = outgoing(&asked, bare(&asked), Some(&conditions), false, false);
+        drop(self.launch(pilot, Voyage { asked, request, found: Some(found.clone()), order: order.clone(), validating: true, keep: true }));
+    }
+
+    /// Whether a shared answer is right for this request too: its variant, in a coding that the client takes.
+    fn suits(&self, asked: &Asked, live: &Live) -> bool {
+        let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
+        readable && policy::select(&asked.ask(), std::iter::once(&*live.meta.vary)).is_some()
+    }
+
+    /// The answer that is just arriving.
+    fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
+        let said = Said { why, age: 0, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
+        self.live_as(asked, live, said)
+    }
+
+    pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
+        let prepared = prepared::of_live(live, &self.rules);
+        let ask = asked.ask();
+        let whole = || stream::follow(live.tail.clone(), 0, live.total);
+        if let Some(part) = &live.part {
+            return self.one_part(&ask, &prepared, said, part.clone(), stream::follow(live.tail.clone(), 0, Some(part.end - part.start)));
+        }
+        let known = live.total.is_some() && live.meta.status == StatusCode::OK;
+        match if known { policy::part(&ask, &prepared.ready, prepared.kept.length) } else { Part::Whole } {
+            Part::One(range) => {
+                let body = stream::follow(live.tail.clone(), range.start, Some(range.end));
+                self.one_part(&ask, &prepared, said, range, body)
+            }
+            _ => self.whole(&ask, &prepared, said, whole()),
+        }
+    }
+
+    /// A stored answer that a flight has confirmed or brought. `None` when it does not fit this request.
+    async fn arrived(&self, asked: &Asked, entry: &Arc<Entry>, outcome: Outcome, why: Why, collapsed: bool) -> Option<Answered> {
+        let ask = asked.ask();
+        policy::select(&ask, std::iter::once(&*entry.meta.vary))?;
+        if entry.meta.coding.as_ref().is_some_and(|names| !coding::accepts(ask.headers, names)) {
+            return None;
+        }
+        let prepared = prepared::prepared(entry, &self.rules);
+        let now = self.clock.now();
+        let (age, ttl) = prepared.kept.age_and_ttl(now);
+        let said = match outcome {
+            Outcome::Confirmed => Said { why: Why::Revalidated, age, ttl: Some(ttl), forwarded: Some(StatusCode::NOT_MODIFIED), stored: true, collapsed },
+            Outcome::Filled => Said { why, age, ttl: None, forwarded: Some(entry.meta.status), stored: true, collapsed },
+        };
+        let answer = self.hit(&ask, entry, &prepared, said).await.ok()?;
+        Some((answer, said.why))
+    }
+
+    /// What the origin sent for this request alone.
+    fn given(&self, (mut response, reason): Answered, why: Why) -> Answered {
+        let reason = if matches!(reason, Why::UriMiss | Why::Stale) { why } else { reason };
+        let forwarded = Some(response.status());
+        self.say(response.headers_mut(), Said { why: reason, age: 0, ttl: None, forwarded, stored: false, collapsed: false });
+        (response, reason)
+    }
+
+    /// The stored answer although asking failed, where the rules allow it.
+    pub(crate) async fn stale(&self, asked: &Asked, found: Option<&Found>, failure: Failure) -> Option<Answered> {
+        let found = found?;
+        let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, self.line(), self.clock.now())?;
+        if partial::missing(&asked.ask(), found).is_some() {
+            return None;
+        }
+        let answer = self.hit(&asked.ask(), &found.entry, &found.prepared, Said::hit(why, age, ttl)).await.ok()?;
+        Some((answer, why))
+    }
+
+    /// Nothing to give: a stale answer if the rules allow one, else an error that says whose side it was.
+    pub(crate) async fn no_answer(&self, asked: &Asked, found: Option<&Found>, failure: Failure, error: Option<upstream::Error>) -> Answered {
+        if let Some(stale) = self.stale(asked, found, failure).await {
+            return stale;
+        }
+        let offline = self.line() == Line::Down;
+        match error {
+            Some(error) => self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss),
+            None => self.error(StatusCode::GATEWAY_TIMEOUT, "destination_unavailable", "the line is down and the stored copy may not be shown", offline, Why::UriMiss),
+        }
+    }
+
+    fn refuse(&self, why: Why) -> Answered {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        self.say(response.headers_mut(), Said { why, age: 0, ttl: None, forwarded: None, stored: false, collapsed: false });
+        response.extensions_mut().insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
+        (response, why)
+    }
+
+    pub(crate) fn error(&self, status: StatusCode, kind: &str, detail: &str, offline: bool, why: Why) -> Answered {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(PROXY_STATUS, policy::header::proxy_status(&self.name, kind, Some(detail)));
+        self.say(headers, Said { why, age: 0, ttl: None, forwarded: None, stored: false, collapsed: false });
+        response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
+        (response, why)
+    }
+}
+
+impl Order {
+    /// For a device that waits.
+    pub(crate) fn for_client(way: Way) -> Order {
+        Order {
+            place: policy::Place::default(),
+            source: Source::Client,
+            way,
+            class: Class::Interactive,
+            pace: None,
+            max_bytes: None,
+            moved: Arc::default(),
+        }
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.
+pub(crate) fn outgoing(asked: &Asked, request: Request<Body>, conditions: Option<&HeaderMap>, own: bool, own_coding: bool) -> Request<Body> {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(RANGE);
+    head.headers.remove(IF_RANGE);
+    if !own {
+        for name in CONDITIONS {
+            head.headers.remove(name);
+        }
+    }
+    if let Some(conditions) = conditions {
+        head.headers.extend(conditions.clone());
+    }
+    if own_coding {
+        head.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+    } else {
+        head.headers.insert(ACCEPT_ENCODING, coding::ASKED);
+    }
+    let mut out = Request::from_parts(head, body);
+    if asked.method == Method::HEAD {
+        *out.body_mut() = Body::Empty;
+    }
+    out
+}
+
+/// The same request once more, without body and listeners.
+pub(crate) fn bare(asked: &Asked) -> Request<Body> {
+    let mut request = Request::new(Body::Empty);
+    *request.method_mut() = asked.method.clone();
+    *request.headers_mut() = asked.headers.clone();
+    request
+}
+
+fn copy_head(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.headers_mut() = request.headers().clone();
+    if let Some(interim) = request.extensions().get::<Interim>() {
+        copy.extensions_mut().insert(interim.clone());
+    }
+    copy
+}

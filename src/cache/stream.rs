@@ -1,0 +1,99 @@
+//! Bodies that the cache hands out while they grow or from several places: behind a writer, in pieces, in parts.
+
+use crate::base::body::{Body, BodyError};
+use crate::store::{Error, Tail};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::ops::Range;
+
+/// Follows a growing body from `range.start` up to `range.end` (or its end).
+pub(crate) fn follow(tail: Tail, start: u64, end: Option<u64>) -> Body {
+    let steps = stream::try_unfold((tail, start), move |(mut tail, at)| async move {
+        if end.is_some_and(|end| at >= end) {
+            return Ok(None);
+        }
+        let Some(mut bytes) = tail.read(at).await? else {
+            return match end {
+                Some(_) => Err(Error::Unusable("the body ended early".into())),
+                None => Ok(None),
+            };
+        };
+        if let Some(end) = end {
+            bytes.truncate(usize::try_from(end - at).unwrap_or(usize::MAX).min(bytes.len()));
+        }
+        let next = at + bytes.len() as u64;
+        Ok(Some((bytes, (tail, next))))
+    });
+    from_stream(steps)
+}
+
+/// A body from any stream of pieces.
+pub(crate) fn from_stream<S, E>(pieces: S) -> Body
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<BodyError>,
+{
+    Body::stream(StreamBody::new(pieces.map(|piece| piece.map(Frame::data).map_err(Into::into))))
+}
+
+/// Several bodies, one behind the other.
+pub(crate) fn chain(bodies: Vec<Body>) -> Body {
+    from_stream(stream::iter(bodies).flat_map(pieces))
+}
+
+/// A body's data frames.
+pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    http_body_util::BodyDataStream::new(body)
+}
+
+/// What of `wanted` is not in `have` (sorted and disjoint), in order.
+pub(crate) fn gaps(have: &[Range<u64>], wanted: &Range<u64>) -> Vec<Range<u64>> {
+    let mut missing = Vec::new();
+    let mut at = wanted.start;
+    for part in have {
+        if part.end <= at {
+            continue;
+        }
+        if part.start >= wanted.end {
+            break;
+        }
+        if part.start > at {
+            missing.push(at..part.start);
+        }
+        at = at.max(part.end);
+    }
+    if at < wanted.end {
+        missing.push(at..wanted.end);
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_what_is_missing() {
+        type Row<'a> = (&'a [Range<u64>], Range<u64>, &'a [Range<u64>]);
+        let table: [Row<'_>; 7] = [
+            (&[], 0..10, &[0..10]),
+            (&[0..10], 0..10, &[]),
+            (&[0..4, 6..8], 0..10, &[4..6, 8..10]),
+            (&[0..4, 6..8], 5..7, &[5..6]),
+            (&[20..30], 0..10, &[0..10]),
+            (&[0..100], 40..50, &[]),
+            (&[0..5], 5..5, &[]),
+        ];
+        for (have, wanted, missing) in table {
+            assert_eq!(gaps(have, &wanted), missing, "{have:?} {wanted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chain_reads_as_one() {
+        let body = chain(vec![Body::full("ab"), Body::Empty, Body::full("cd")]);
+        assert_eq!(body.collect(9).await.expect("reads"), "abcd");
+    }
+}

@@ -1,0 +1,348 @@
+//! The looks of the doctor: configuration, node, ports, disk, store, names, line, clock, hub, packs. Each gives up by itself,
+//! changes nothing and says what it saw; judging is left to `verdict`.
+
+use super::verdict::{Finding, State};
+use crate::base::clock::Clock;
+use crate::base::unit::Bytes;
+use crate::cli::local::Local;
+use crate::cli::{Context, Exit};
+use crate::config::{self, Config};
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+/// How long one look over the network may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Less free space than this share of the file system is trouble: the store stops admitting at 95 %.
+const FREE_PERCENT: u64 = 5;
+
+/// Most pack files that are counted.
+const PACKS: usize = 1000;
+
+/// A question that every DNS server answers from memory: the name servers of the root (RFC 1035 section 4.1, RFC 9609).
+const ROOT_QUESTION: [u8; 17] = [0x62, 0x75, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+
+pub(super) async fn all(context: &Context) -> Vec<Finding> {
+    let config = match config::load(context.config.as_deref(), std::env::vars()) {
+        Ok(config) => config,
+        Err(complaints) => {
+            let first = complaints.list.first().map(ToString::to_string).unwrap_or_default();
+            let message = format!("{} ({first})", complaints.summary());
+            return vec![
+                Finding::new("configuration", None, State::Failed, message, "\"bulak config check\" lists all of them"),
+                Finding::new("node", None, State::Unknown, "cannot be found while the configuration is damaged", ""),
+                clock(),
+            ];
+        }
+    };
+    let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
+    let (node, status) = node(context).await;
+    findings.push(node);
+    let (ports, names, line, hub) =
+        tokio::join!(ports(&config, status.as_ref()), names(&config), line(&config, status.as_ref()), hub(&config));
+    findings.extend([ports, disk(&config, status.as_ref()), store(&config, status.as_ref()), packs(&config), names, line, hub]);
+    findings
+}
+
+fn clock() -> Finding {
+    if Clock::system().trusted() {
+        Finding::fine("clock", None, "plausible")
+    } else {
+        Finding::new("clock", None, State::Failed, "the system's clock is behind this program's release", "set it, or let NTP do so (\"timedatectl set-ntp true\")")
+    }
+}
+
+async fn node(context: &Context) -> (Finding, Option<Value>) {
+    let answer = match Local::connect(context).await {
+        Ok(local) => local.with_patience(PATIENCE).get("/api/v1/status").await,
+        Err(failure) => Err(failure),
+    };
+    match answer {
+        Ok(status) => {
+            let reasons: Vec<&str> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let finding = if reasons.is_empty() {
+                Finding::fine("node", None, "runs and is ready")
+            } else {
+                Finding::new("node", None, State::Attention, format!("runs, but {}", reasons.join(", ")), "wait a little, then look at its log")
+            };
+            (finding, Some(status))
+        }
+        Err(failure) if failure.exit == Exit::NotAllowed => (Finding::new("node", None, State::Unknown, failure.message, failure.remedy), None),
+        Err(failure) => (Finding::new("node", None, State::Attention, failure.message, failure.remedy), None),
+    }
+}
+
+async fn ports(config: &Config, status: Option<&Value>) -> Finding {
+    const NAME: (&str, Option<&str>) = ("ports", Some("node"));
+    if let Some(status) = status {
+        for part in ["proxy", "web"] {
+            for addr in status[part].as_array().into_iter().flatten().filter_map(|text| text.as_str()?.parse::<SocketAddr>().ok()) {
+                if let Err(why) = reach(&here(addr).to_string()).await {
+                    let message = format!("the node listens on {addr} ({part}), but nothing gets in ({why})");
+                    return Finding::new(NAME.0, NAME.1, State::Failed, message, "look for a firewall on this machine");
+                }
+            }
+        }
+        return Finding::fine(NAME.0, NAME.1, "the node's listeners can be reached");
+    }
+    let mut wanted: Vec<(&str, SocketAddr)> = config.proxy.listen.iter().map(|addr| ("proxy.listen", *addr)).collect();
+    wanted.extend(config.web.listen.iter().map(|addr| ("web.listen", *addr)));
+    for (key, addr) in &wanted {
+        // Bound and let go at once: nobody is kept from anything.
+        if let Err(error) = TcpListener::bind(addr).await {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => format!("see who holds it (\"ss -ltnp 'sport = :{}'\"), or change {key}", addr.port()),
+                ErrorKind::PermissionDenied => format!("choose a port above 1024 in {key}, or run as the service does"),
+                _ => format!("change {key}"),
+            };
+            return Finding::new(NAME.0, NAME.1, State::Failed, format!("{key} {addr}: {error}"), remedy);
+        }
+    }
+    Finding::fine(NAME.0, NAME.1, format!("{} are free", wanted.len()))
+}
+
+fn disk(config: &Config, status: Option<&Value>) -> Finding {
+    const NAME: (&str, Option<&str>) = ("disk", Some("store"));
+    let place = existing(&config.store.path);
+    let stat = match rustix::fs::statvfs(&place) {
+        Ok(stat) => stat,
+        Err(error) => return Finding::new(NAME.0, NAME.1, State::Failed, format!("{}: {error}", place.display()), "see that the disk is mounted"),
+    };
+    let (free, total) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
+    let used = status.and_then(|status| status["store"]["disk_bytes"].as_u64());
+    judge_disk(config.store.quota, free, total, used)
+}
+
+/// `used` is what the store already has of its quota; unknown while no node runs.
+fn judge_disk(quota: Bytes, free: u64, total: u64, used: Option<u64>) -> Finding {
+    let finding = |state, message: String, remedy: &str| Finding::new("disk", Some("store"), state, message, remedy);
+    let room = Bytes(free).human();
+    if free.saturating_mul(100) < total.saturating_mul(FREE_PERCENT) {
+        return finding(State::Failed, format!("only {room} of {} are free: nothing new is kept", Bytes(total).human()), "free space, or move store.path");
+    }
+    if quota.0 > total {
+        return finding(State::Failed, format!("store.quota \"{quota}\" is larger than the disk ({room} free)"), "choose less, or move store.path");
+    }
+    if let Some(used) = used
+        && quota.0.saturating_sub(used) > free
+    {
+        let message = format!("store.quota \"{quota}\" leaves {} to come, but only {room} are free", Bytes(quota.0 - used).human());
+        return finding(State::Attention, message, "choose less, free space, or move store.path");
+    }
+    Finding::fine("disk", Some("store"), format!("{room} of {} free", Bytes(total).human()))
+}
+
+fn store(config: &Config, status: Option<&Value>) -> Finding {
+    const NAME: (&str, Option<&str>) = ("store", Some("node"));
+    let path = &config.store.path;
+    let finding = |state, message: String, remedy: &str| Finding::new(NAME.0, NAME.1, state, message, remedy);
+    if let Some(store) = status.map(|status| &status["store"]) {
+        let damaged = store["damaged"].as_u64().unwrap_or_default();
+        return match (store["writable"].as_bool(), store["admitting"].as_bool()) {
+            (Some(false), _) => finding(State::Failed, "cannot be written: nothing new is kept".into(), "remount the disk writable, or replace it"),
+            (_, Some(false)) => finding(State::Attention, "full: nothing new is kept".into(), "raise store.quota, or purge what is not needed"),
+            _ if damaged > 0 => {
+                finding(State::Attention, format!("{damaged} damaged records were dropped"), "stop the node, then \"bulak store check --deep\"")
+            }
+            (Some(true), Some(true)) => Finding::fine(NAME.0, NAME.1, "takes new content"),
+            _ => finding(State::Unknown, "the node tells nothing of it".into(), ""),
+        };
+    }
+    if !path.exists() {
+        let place = existing(path);
+        return match rustix::fs::access(&place, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Finding::fine(NAME.0, NAME.1, format!("{} will be made", path.display())),
+            Err(error) => finding(State::Failed, format!("{} is not there, and {} cannot be written ({error})", path.display(), place.display()), "make the folder for the node's user"),
+        };
+    }
+    if let Err(error) = std::fs::read_dir(path) {
+        return finding(State::Failed, format!("{} cannot be read ({error})", path.display()), "give the folder to the node's user");
+    }
+    match rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Finding::fine(NAME.0, NAME.1, "the folder can be read and written"),
+        Err(error) => finding(State::Failed, format!("{} cannot be written ({error})", path.display()), "give the folder to the node's user"),
+    }
+}
+
+fn packs(config: &Config) -> Finding {
+    const NAME: (&str, Option<&str>) = ("packs", Some("node"));
+    let is_pack = |path: &Path| path.extension().is_some_and(|ending| ending == "toml");
+    let mut found = 0;
+    for path in &config.packs.paths {
+        if path.is_file() {
+            found += 1;
+            continue;
+        }
+        match std::fs::read_dir(path) {
+            Ok(items) => found += items.take(PACKS).filter_map(Result::ok).filter(|item| is_pack(&item.path())).count(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Finding::new(NAME.0, NAME.1, State::Attention, format!("{} is not there", path.display()), "make it, or correct packs.paths");
+            }
+            Err(error) => {
+                return Finding::new(NAME.0, NAME.1, State::Failed, format!("{} cannot be read ({error})", path.display()), "let the node's user read it");
+            }
+        }
+    }
+    match found {
+        0 => Finding::new(NAME.0, NAME.1, State::Attention, "there is none: nothing is fetched at night", "put pack files into a folder of packs.paths"),
+        _ => Finding::fine(NAME.0, NAME.1, format!("{found} pack files; \"bulak pack check\" reads them")),
+    }
+}
+
+async fn names(config: &Config) -> Finding {
+    const NAME: (&str, Option<&str>) = ("names", Some("line"));
+    let (servers, from) = if config.upstream.resolver.is_empty() {
+        (std::fs::read_to_string("/etc/resolv.conf").map(|text| system_servers(&text)).unwrap_or_default(), "the system")
+    } else {
+        (config.upstream.resolver.clone(), "upstream.resolver")
+    };
+    if servers.is_empty() {
+        return Finding::new(NAME.0, NAME.1, State::Failed, "the system names no DNS server", "set upstream.resolver, or mend /etc/resolv.conf");
+    }
+    let mut silent = Vec::new();
+    for server in servers.iter().take(3) {
+        // One after the other, a second each: the usual first answers at once.
+        match tokio::time::timeout(Duration::from_secs(1), ask(*server)).await {
+            Ok(Ok(())) if silent.is_empty() => return Finding::fine(NAME.0, NAME.1, format!("{server} answers")),
+            Ok(Ok(())) => {
+                let message = format!("{} is silent, {server} answers: each new name waits", silent.join(", "));
+                return Finding::new(NAME.0, NAME.1, State::Attention, message, format!("put it first, or take the silent one from {from}"));
+            }
+            Ok(Err(_)) | Err(_) => silent.push(server.to_string()),
+        }
+    }
+    Finding::new(NAME.0, NAME.1, State::Failed, format!("no DNS server answers ({})", silent.join(", ")), format!("look at the line first, then at the servers of {from}"))
+}
+
+async fn ask(server: SocketAddr) -> std::io::Result<()> {
+    let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    socket.send(&ROOT_QUESTION).await?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).await?;
+    // Any answer to our question will do, a refusal too: the server is there.
+    let ours = length >= 12 && answer[..2] == ROOT_QUESTION[..2] && answer[2] & 0x80 != 0;
+    if ours { Ok(()) } else { Err(std::io::Error::from(ErrorKind::InvalidData)) }
+}
+
+fn system_servers(text: &str) -> Vec<SocketAddr> {
+    let addresses = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok());
+    addresses.map(|ip| SocketAddr::new(ip, 53)).collect()
+}
+
+async fn line(config: &Config, status: Option<&Value>) -> Finding {
+    const NAME: &str = "line";
+    match status.and_then(|status| status["link"]["state"].as_str()) {
+        Some("up") => return Finding::fine(NAME, None, "up"),
+        Some("slow") => return Finding::new(NAME, None, State::Attention, "slow", "\"bulak link show\" says since when"),
+        Some("down") => return Finding::new(NAME, None, State::Failed, "down: what is stored is served", "look at modem and cable, then call the provider"),
+        _ => {}
+    }
+    let mut tries: Vec<String> = config.link.check.clone();
+    tries.extend(config.upstream.parent.iter().map(|parent| format!("{}:{}", parent.host(), parent.port())));
+    if tries.is_empty() {
+        return Finding::new(NAME, None, State::Unknown, "nothing to try: link.check is empty and no node has fetched anything", "");
+    }
+    let mut last = String::new();
+    for place in tries.iter().take(2) {
+        match reach(place).await {
+            Ok(()) => return Finding::fine(NAME, None, format!("{place} can be reached")),
+            Err(why) => last = format!("{place}: {why}"),
+        }
+    }
+    Finding::new(NAME, None, State::Failed, last, "look at modem and cable, then call the provider")
+}
+
+async fn hub(config: &Config) -> Finding {
+    const NAME: (&str, Option<&str>) = ("hub", Some("node"));
+    let Some(url) = &config.hub.url else { return Finding::fine(NAME.0, NAME.1, "none is configured") };
+    match reach(&format!("{}:{}", url.host(), url.port())).await {
+        Ok(()) => Finding::fine(NAME.0, NAME.1, format!("{} can be reached", url.origin())),
+        Err(why) => {
+            Finding::new(NAME.0, NAME.1, State::Attention, format!("{} cannot be reached ({why}); reports are kept", url.origin()), "nothing is lost; if it lasts, ask the district")
+        }
+    }
+}
+
+/// Whether a TCP connection comes about. A refusal is told as such.
+async fn reach(place: &str) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, TcpStream::connect(place)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// How this machine reaches a listener of its own.
+fn here(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), addr.port()),
+        _ => addr,
+    }
+}
+
+/// The path, or its nearest ancestor that is there.
+fn existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|place| !place.as_os_str().is_empty() && place.exists()).unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_held_against_the_disk() {
+        let gib = |n: u64| n << 30;
+        let table = [
+            (Bytes::gib(20), gib(100), gib(200), None, State::Fine),
+            (Bytes::gib(20), gib(10), gib(200), Some(gib(15)), State::Fine),
+            (Bytes::gib(20), gib(11), gib(200), Some(gib(5)), State::Attention),
+            (Bytes::gib(20_480), gib(931), gib(1000), None, State::Failed),
+            (Bytes::gib(20), gib(9), gib(200), None, State::Failed),
+        ];
+        for (quota, free, total, used, wanted) in table {
+            let finding = judge_disk(quota, free, total, used);
+            assert_eq!(finding.state, wanted, "{finding:?}");
+            assert_eq!(finding.remedy.is_empty(), wanted == State::Fine);
+        }
+    }
+
+    #[test]
+    fn the_systems_servers_are_read() {
+        let text = "# comment\nsearch school\nnameserver 192.168.8.1\nnameserver  fd00::1 \nnameserver x\n";
+        let wanted: Vec<SocketAddr> = ["192.168.8.1:53", "[fd00::1]:53"].iter().map(|text| text.parse().expect("an address")).collect();
+        assert_eq!(system_servers(text), wanted);
+    }
+
+    #[tokio::test]
+    async fn a_silent_name_server_is_told_from_one_that_answers() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+        let addr = server.local_addr().expect("bound");
+        let answer = async {
+            let mut question = [0; 64];
+            let (length, client) = server.recv_from(&mut question).await.expect("a question");
+            assert_eq!(question[..length], ROOT_QUESTION);
+            question[2] |= 0x80;
+            server.send_to(&question[..length], client).await.expect("answers");
+        };
+        let (asked, ()) = tokio::join!(ask(addr), answer);
+        assert!(asked.is_ok());
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("bound");
+        assert!(reach(&closed.to_string()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_names_its_key() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let config = Config { proxy: config::Proxy { listen: vec![taken.local_addr().expect("bound")], ..Config::default().proxy }, ..Config::default() };
+        let finding = ports(&config, None).await;
+        assert_eq!(finding.state, State::Failed);
+        assert!(finding.message.starts_with("proxy.listen 127.0.0.1:") && finding.remedy.contains("ss -ltnp"), "{finding:?}");
+    }
+}

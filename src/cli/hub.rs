@@ -1,0 +1,54 @@
+//! `bulak hub`: the regional server in the foreground, until SIGTERM or Ctrl-C.
+
+use crate::base::clock::Clock;
+use crate::base::count::Metrics;
+use crate::cli::{Context, Exit, Failure};
+use crate::hub::{Hub, Settings, settings};
+use crate::life::Life;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Uploads under way may end; a school that is cut off sends again.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where the package keeps the hub's file.
+const USUAL: &str = "/etc/bulak/hub.toml";
+
+/// Runs the regional server.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "Examples:\n  bulak hub --config hub.toml\n  bulak hub --config hub.toml --json")]
+pub struct Args {}
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// A wrong file, an address that is taken, a database that cannot be opened.
+pub async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
+    let settings = read(context)?;
+    let life = Life::default();
+    let hub = Hub::bind(settings, Clock::system(), &life, &Metrics::default())
+        .await
+        .map_err(|error| Failure::new("hub.start", error.to_string(), "mend what is named and start again"))?;
+    let places: Vec<String> = hub.addresses().iter().map(ToString::to_string).collect();
+    let signals = || anyhow::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
+    let (mut terminate, mut interrupt) = signals()?;
+    life.spawn(hub.serve());
+    context.show(&json!({ "ready": true, "hub": places }), || format!("ready hub={}", places.join(",")))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(if life.end(GRACE).await { Exit::Done } else { Exit::Attention })
+}
+
+/// `--config`, else the package's place, else the defaults.
+fn read(context: &Context) -> Result<Settings, Failure> {
+    let file = match &context.config {
+        Some(file) => file.clone(),
+        None if PathBuf::from(USUAL).exists() => PathBuf::from(USUAL),
+        None => return Ok(Settings::default()),
+    };
+    settings::load(&file).map_err(|error| Failure::new("hub.config", error.to_string(), "mend the file and start again").exit(Exit::Misuse))
+}

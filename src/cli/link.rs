@@ -1,0 +1,100 @@
+//! `bulak link`: what the node knows of its line.
+
+use crate::base::unit::{BitRate, Bytes};
+use crate::cli::local::Local;
+use crate::cli::{Context, Exit, Failure};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// The line: how it is now and how it was.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be done with the line.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum What {
+    /// How the line is now, and the last 24 hours.
+    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
+    Show,
+}
+
+/// Asks the running node.
+///
+/// # Errors
+/// When no node answers.
+pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    match args.what {
+        What::Show => {
+            let told = Local::connect(context).await?.get("/api/v1/link").await?;
+            context.show(&told, || people(&told))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The document as a page of text.
+fn people(told: &Value) -> String {
+    let now = &told["now"];
+    let mut page = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "{name:<14}{value}");
+    };
+    line("line", now["state"].as_str().unwrap_or("unknown").to_owned());
+    line("since", now["since"].as_str().unwrap_or("–").to_owned());
+    line("speed seen", now["download"].as_str().map_or_else(|| rate(now["download"].as_u64()), str::to_owned));
+    line("connect", milliseconds(now["rtt_seconds"].as_f64()));
+    line("first byte", milliseconds(now["first_byte_seconds"].as_f64()));
+    let day = &told["recent"]["day"];
+    let spans = [("up", "up_seconds"), ("slow", "slow_seconds"), ("down", "down_seconds"), ("nothing tried", "no_data_seconds"), ("box off", "off_seconds"), ("clock wrong", "clock_seconds")];
+    line("last 24 h", spans.iter().filter_map(|(name, key)| Some(format!("{name} {}", span(day[*key].as_u64().filter(|count| *count > 0)?)))).collect::<Vec<_>>().join(", "));
+    line("received", Bytes(day["rx_bytes"].as_u64().unwrap_or(0)).human());
+    line("failed", format!("{} of {} connections", day["failures"].as_u64().unwrap_or(0), day["attempts"].as_u64().unwrap_or(0)));
+    for hour in told["recent"]["hours"].as_array().into_iter().flatten() {
+        let start = hour["start"].as_str().and_then(|text| text.get(11..16)).unwrap_or("–");
+        let down = hour["down_seconds"].as_u64().unwrap_or(0);
+        let told = format!("{} received, {}, down {}", Bytes(hour["rx_bytes"].as_u64().unwrap_or(0)).human(), rate(hour["download_p95_bps"].as_u64()), span(down));
+        line(&format!("  {start} UTC"), told);
+    }
+    page
+}
+
+fn rate(bits: Option<u64>) -> String {
+    bits.map_or_else(|| "–".to_owned(), |bits| BitRate(bits).human())
+}
+
+fn milliseconds(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{:.0} ms", seconds * 1_000.0))
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        _ => format!("{:.1} h", f64::from(u32::try_from(seconds).unwrap_or(u32::MAX)) / 3_600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_page_for_people_holds_the_figures() {
+        let told = json!({
+            "now": {"state": "slow", "since": "2026-11-24T00:00:00Z", "rtt_seconds": 0.61, "download": "4 Mbit/s"},
+            "recent": {"day": {"up_seconds": 7200, "off_seconds": 300, "rx_bytes": 5_000_000, "attempts": 9, "failures": 1},
+                       "hours": [{"start": "2026-11-24T05:00:00.000000Z", "rx_bytes": 1_000_000, "down_seconds": 60, "download_p95_bps": 8_000_000}]},
+        });
+        let page = people(&told);
+        for wanted in ["slow", "610 ms", "4 Mbit/s", "up 2.0 h, box off 5 min", "5.0 MB", "1 of 9", "05:00 UTC", "8.0 Mbit/s", "down 60 s"] {
+            assert!(page.contains(wanted), "{wanted} in\n{page}");
+        }
+        assert!(people(&Value::Null).contains("unknown"));
+    }
+}

@@ -1,0 +1,115 @@
+//! `bulak status`: how the node is doing, on one screen, health last. What is not known is written "unknown".
+
+use crate::cli::local::Local;
+use crate::cli::table::{bytes, count, pairs, text};
+use crate::cli::{Context, Exit, Failure};
+use serde_json::Value;
+
+/// `bulak status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  bulak status\n  bulak status --json")]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
+    let document = Local::connect(context).await?.get("/api/v1/status").await?;
+    let needs = attention(&document);
+    context.show(&document, || people(&document, &needs))?;
+    Ok(if needs.is_empty() { Exit::Done } else { Exit::Attention })
+}
+
+/// What a person should look at.
+fn attention(document: &Value) -> Vec<String> {
+    let mut needs: Vec<String> =
+        document["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|reason| format!("not ready: {reason}")).collect();
+    let store = &document["store"];
+    if store["writable"] == false {
+        needs.push("the store cannot be written: nothing new is kept".to_owned());
+    } else if store["admitting"] == false {
+        needs.push("the store is full: nothing new is kept".to_owned());
+    }
+    if store["damaged"].as_u64().is_some_and(|damaged| damaged > 0) {
+        needs.push(format!("{} damaged records were dropped since start", count(&store["damaged"])));
+    }
+    if document["link"]["state"] == "down" {
+        needs.push("the line is down: what is stored is served".to_owned());
+    }
+    if document["clock_ok"] == false {
+        needs.push("the clock is wrong: nothing expires by it".to_owned());
+    }
+    needs
+}
+
+fn people(document: &Value, needs: &[String]) -> String {
+    let (store, link, cache) = (&document["store"], &document["link"], &document["cache"]);
+    let milliseconds = |value: &Value| value.as_f64().map_or_else(|| "unknown".to_owned(), |seconds| format!("{:.0} ms", seconds * 1000.0));
+    let listens = |value: &Value| {
+        let list: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if list.is_empty() { "unknown".to_owned() } else { list.join(", ") }
+    };
+    let mut out = pairs([
+        ("node", format!("{} (bulak {})", text(&document["name"]), text(&document["version"]))),
+        ("since", format!("{}, up {}", text(&document["started"]), uptime(&document["uptime_seconds"]))),
+        ("proxy", listens(&document["proxy"])),
+        ("web", listens(&document["web"])),
+        ("line", format!("{} since {}", text(&link["state"]), text(&link["since"]))),
+        ("  download", text(&link["download"])),
+        ("  round trip", milliseconds(&link["rtt_seconds"])),
+        ("  first byte", milliseconds(&link["first_byte_seconds"])),
+        ("to devices", format!("{} since start", bytes(&cache["client_bytes"]))),
+        ("over the line", format!("{} since start", bytes(&cache["upstream_bytes"]))),
+    ]);
+    for (way, words) in cache["by_way"].as_object().into_iter().flatten() {
+        let words: Vec<String> = words
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(word, pair)| format!("{word} {} ({})", count(&pair[0]), bytes(&pair[1])))
+            .collect();
+        out.push(format!("  by {way}: {}", words.join(", ")));
+    }
+    out.extend(pairs([
+        ("store", format!("{} of {} on disk, {} objects, {} answers", bytes(&store["disk_bytes"]), bytes(&store["quota_bytes"]), count(&store["objects"]), count(&store["entries"]))),
+        ("index", text(&store["index"])),
+    ]));
+    if needs.is_empty() {
+        out.push("health: nothing needs attention".to_owned());
+    } else {
+        out.extend(needs.iter().map(|need| format!("health: {need}")));
+        out.push("next: bulak doctor".to_owned());
+    }
+    out.join("\n")
+}
+
+fn uptime(seconds: &Value) -> String {
+    let Some(seconds) = seconds.as_u64() else { return "unknown".to_owned() };
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes} min"),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn health_comes_last_and_names_what_needs_attention() {
+        let well = json!({"ready": true, "reasons": [], "store": {"writable": true, "admitting": true, "damaged": 0}, "link": {"state": "up"}, "clock_ok": true});
+        assert!(attention(&well).is_empty());
+        assert!(people(&well, &[]).ends_with("health: nothing needs attention"));
+        let ill = json!({"reasons": ["store is starting"], "store": {"writable": true, "admitting": false, "damaged": 2}, "link": {"state": "down"}, "clock_ok": false});
+        let needs = attention(&ill);
+        assert_eq!(needs.len(), 5, "{needs:?}");
+        assert!(people(&ill, &needs).ends_with("next: bulak doctor"));
+    }
+
+    #[test]
+    fn one_screen_and_unknown_written_so() {
+        let text = people(&json!({"uptime_seconds": 90_000}), &[]);
+        assert!(text.lines().count() <= 24);
+        assert!(text.contains("round trip") && text.contains("unknown") && text.contains("up 1 d 1 h"));
+    }
+}

@@ -1,0 +1,56 @@
+//! `bulak why URL`: lane, stored or not, fresh until when, which rule decided.
+
+use crate::cli::local::Local;
+use crate::cli::table::{pairs, text};
+use crate::cli::{Context, Exit, Failure};
+use serde_json::Value;
+
+/// `bulak why`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  bulak why https://kk.wikipedia.org/\n  bulak why http://example.kz/lesson.html --json")]
+pub(crate) struct Args {
+    /// The address as a browser shows it
+    url: String,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("url", &args.url).finish();
+    let document = Local::connect(context).await?.get(&format!("/api/v1/why?{query}")).await?;
+    context.show(&document, || people(&document))?;
+    Ok(Exit::Done)
+}
+
+fn people(document: &Value) -> String {
+    let mut out = pairs([
+        ("address", text(&document["url"])),
+        ("lane", text(&document["lane"])),
+        ("decision", text(&document["decision"])),
+        ("rule", text(&document["rule"])),
+    ]);
+    let stored = document["stored"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if stored.is_empty() {
+        out.push("stored    nothing".to_owned());
+    }
+    for variant in stored {
+        let words: Vec<String> = variant.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value))).collect();
+        out.push(format!("stored    {}", words.join(", ")));
+    }
+    out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn people_read_one_fact_a_line() {
+        let document = json!({"url": "http://a.kz/", "lane": "Cache", "decision": "serve", "rule": "fresh (RFC 9111 section 4.2)",
+            "stored": [{"age": "3", "ttl": "60"}]});
+        assert_eq!(
+            people(&document),
+            "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age 3, ttl 60"
+        );
+        assert!(people(&json!({"url": "http://a.kz/"})).contains("lane      unknown\n"));
+    }
+}

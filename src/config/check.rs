@@ -1,0 +1,402 @@
+//! From what was written to what is true: each text is given its meaning, or a complaint. Pure: whether a folder exists or a
+//! port is free is seen when the node starts, and by `bulak doctor`.
+
+use crate::base::target::{Scheme, Target, split_authority};
+use crate::base::unit::BitRate;
+use crate::cache;
+use crate::config::complaint::{Complaint, Place};
+use crate::config::written::{Written, complain, quote};
+use crate::config::{Config, Hub, Manners, Night, Node, Packs, Proxy, Web};
+use crate::link;
+use crate::policy::{Kind, Offline, Rules};
+use crate::store;
+use crate::upstream;
+use http::HeaderName;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Share of the age since Last-Modified that counts as fresh, and its cap (RFC 9111 section 4.2.2).
+const HEURISTIC: (f64, Duration) = (0.1, Duration::from_hours(24));
+
+/// Gives every text its meaning.
+///
+/// # Errors
+/// Every complaint, those of reading first.
+pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
+    let Written { file, places, complaints } = written;
+    let mut checker = Checker { places: &places, complaints };
+    let c = &mut checker;
+
+    let name = file.node.name.clone();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(plain) {
+        c.wrong("node.name", &name, "is no name for header fields", "use 1 to 63 letters, digits, - _ . (\"abay-12\")");
+    }
+    if file.node.state.as_os_str().is_empty() {
+        c.wrong("node.state", "", "is empty", "name a folder such as \"/var/lib/bulak\"");
+    }
+    if let Err(error) = file.node.log.parse::<tracing_subscriber::filter::Targets>() {
+        c.wrong("node.log", &file.node.log, &format!("is no log level ({error})"), "write error, warn, info, debug or trace");
+    }
+    let node = Node {
+        name: name.clone(),
+        socket: if file.node.socket.as_os_str().is_empty() { file.node.state.join("bulak.sock") } else { file.node.socket.clone() },
+        state: file.node.state.clone(),
+        workers: c.number("node.workers", file.node.workers, 0..=256),
+        log: file.node.log.clone(),
+    };
+
+    let listen = c.each("proxy.listen", &file.proxy.listen, LISTEN, listen_address);
+    c.not_empty("proxy.listen", listen.len(), "nobody could reach the proxy", "write listen = [\"0.0.0.0:3128\"]");
+    let web_listen = c.each("web.listen", &file.web.listen, LISTEN, listen_address);
+    c.no_twins(&listen, &web_listen);
+    let clients = c.each("proxy.clients", &file.proxy.clients, "write a range such as \"192.168.0.0/16\" or \"[fc00::]/7\"", range);
+    c.not_empty("proxy.clients", file.proxy.clients.len(), "nobody could use the proxy", "list ranges such as \"192.168.0.0/16\"");
+    let allow_private = c.each(
+        "proxy.allow_private_targets",
+        &file.proxy.allow_private_targets,
+        "write \"192.168.8.5\", \"10.0.0.0/8:80-8080\" or \"[fd00::1]:80\"",
+        allowed,
+    );
+    let connect_ports = c.each("proxy.connect_ports", &file.proxy.connect_ports, "write a number from 1 to 65535", |port| {
+        u16::try_from(*port).ok().filter(|port| *port != 0)
+    });
+    let proxy = Proxy { listen, clients, connect_ports };
+
+    let timeout = |c: &mut Checker<'_>, key: &str, wait: Duration| {
+        if wait.is_zero() {
+            c.wrong(key, "0", "leaves no time at all", "write a wait such as \"10 s\"");
+        }
+        wait
+    };
+    let per_origin = c.number("upstream.per_origin", file.upstream.per_origin, 1..=256);
+    let background_per_origin = c.number("upstream.background_per_origin", file.upstream.background_per_origin, 1..=256);
+    if background_per_origin > per_origin {
+        let value = background_per_origin.to_string();
+        c.wrong("upstream.background_per_origin", &value, "is more than upstream.per_origin", "leave some for people who wait");
+    }
+    let upstream = upstream::Settings {
+        resolver: c.each("upstream.resolver", &file.upstream.resolver, "write \"192.168.1.1:53\"", |text| address(text, Some(53))),
+        hosts: hosts(c, &file.upstream.hosts),
+        extra_roots: file.upstream.extra_roots.clone(),
+        crls: file.upstream.crls.clone(),
+        parent: parent(c, &file.upstream.parent),
+        allow_private,
+        own: Vec::new(),
+        resolve_timeout: timeout(c, "upstream.resolve_timeout", file.upstream.resolve_timeout.0),
+        connect_timeout: timeout(c, "upstream.connect_timeout", file.upstream.connect_timeout.0),
+        first_byte_timeout: timeout(c, "upstream.first_byte_timeout", file.upstream.first_byte_timeout.0),
+        idle_timeout: timeout(c, "upstream.idle_timeout", file.upstream.idle_timeout.0),
+        pool_idle: file.upstream.pool_idle.0,
+        per_origin,
+        background_per_origin,
+    };
+
+    if file.store.path.as_os_str().is_empty() {
+        c.wrong("store.path", "", "is empty", "name a folder such as \"/var/cache/bulak\"");
+    }
+    for (key, size) in [("store.quota", file.store.quota), ("store.segment", file.store.segment), ("store.decoded_max", file.store.decoded_max)] {
+        if size.0 == 0 {
+            c.wrong(key, &size.to_string(), "leaves no room at all", "write a size such as \"20 GiB\" or \"64 MiB\"");
+        }
+    }
+    let store = store::Settings {
+        path: file.store.path.clone(),
+        quota: file.store.quota,
+        memory: file.store.memory,
+        hot_object: file.store.hot_object,
+        segment: file.store.segment,
+        sync_bytes: file.store.sync_bytes,
+        sync_after: file.store.sync_after.0,
+        decoded_max: file.store.decoded_max,
+        index_cache: file.store.index_cache,
+    };
+
+    let kind = c.choice("cache.policy", &file.cache.policy, &[("school", Kind::School), ("rfc9111", Kind::Rfc9111)]);
+    let offline = c.choice(
+        "cache.offline_override",
+        &file.cache.offline_override,
+        &[("public", Offline::Public), ("packs", Offline::Packs), ("off", Offline::Off)],
+    );
+    let targeted = c.each("cache.targeted", &file.cache.targeted, "write a field name such as \"CDN-Cache-Control\"", |text| {
+        text.parse::<HeaderName>().ok().filter(|field| *field != http::header::CACHE_CONTROL)
+    });
+    let rules = Rules { kind, targeted, offline, heuristic_share: HEURISTIC.0, heuristic_max: HEURISTIC.1 };
+    let cache = cache::Settings { rules, banner: file.cache.offline_banner, name, decoded_max: store.decoded_max.0 };
+
+    let link = link::Settings {
+        check: c.each("link.check", &file.link.check, "write \"example.kz:443\"", |text| host_port(text).then(|| text.clone())),
+    };
+
+    let packs = Packs {
+        paths: file.packs.paths.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect::<Vec<PathBuf>>(),
+        trusted_keys: c.each("packs.trusted_keys", &file.packs.trusted_keys, "paste the second line of the publisher's .pub file", |text| {
+            minisign::PublicKey::from_base64(text.trim()).ok().map(|_| text.trim().to_owned())
+        }),
+    };
+    let night = Night {
+        windows: c.each("night.windows", &file.night.windows, "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\"", |text| {
+            is_window(text).then(|| text.clone())
+        }),
+        timezone: file.night.timezone.clone(),
+        rate: rate(c, &file.night.rate),
+        transfers: c.number("night.transfers", file.night.transfers, 1..=64),
+    };
+    if jiff::tz::TimeZone::get(&night.timezone).is_err() {
+        c.wrong("night.timezone", &night.timezone, "is not a known time zone", "write an IANA name such as \"Asia/Almaty\"");
+    }
+    if !(file.manners.rate > 0.0 && file.manners.rate <= 1000.0) {
+        c.wrong("manners.rate", &file.manners.rate.to_string(), "is no rate", "write pages a second, above 0 and at most 1000");
+    }
+    if !file.manners.contact.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'(' | b')' | b'\\')) {
+        c.wrong("manners.contact", &file.manners.contact, "does not fit into a header field", "use plain ASCII without brackets");
+    }
+    let manners = Manners {
+        rate: file.manners.rate,
+        connections: c.number("manners.connections", file.manners.connections, 1..=64),
+        contact: file.manners.contact.clone(),
+    };
+    let web = Web {
+        listen: web_listen,
+        names: c.each("web.names", &file.web.names, "write a host name or address without port", |text| {
+            let bare = text.trim_start_matches('[').trim_end_matches(']');
+            (bare.parse::<IpAddr>().is_ok() || split_authority(text, Scheme::Http).is_ok_and(|(host, _)| host == text))
+                .then(|| text.to_ascii_lowercase())
+        }),
+    };
+    let hub = Hub { url: hub_url(c, &file.hub.url), school: file.hub.school.trim().to_owned(), every: file.hub.every.0 };
+    if hub.every < Duration::from_mins(1) {
+        c.wrong("hub.every", &file.hub.every.to_string(), "would report without pause", "write at least \"1 min\"");
+    }
+
+    let complaints = checker.complaints;
+    if complaints.is_empty() {
+        Ok(Config { node, proxy, upstream, store, cache, link, packs, night, manners, web, hub, written: file, places })
+    } else {
+        Err(sorted(complaints))
+    }
+}
+
+/// In the order of the file, the environment after it.
+fn sorted(mut complaints: Vec<Complaint>) -> Vec<Complaint> {
+    complaints.sort_by_key(|complaint| match &complaint.place {
+        Place::File { span, .. } => (0, span.start),
+        Place::Environment(_) => (1, 0),
+        Place::Default => (2, 0),
+    });
+    complaints
+}
+
+struct Checker<'p> {
+    places: &'p BTreeMap<String, Place>,
+    complaints: Vec<Complaint>,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, key: &str, value: &str, message: &str, remedy: &str) {
+        // An item without a place of its own stands where its key does.
+        let whole = key.split(['[', '"']).next().unwrap_or(key).trim_end_matches('.');
+        let place = self.places.get(key).or_else(|| self.places.get(whole)).cloned().unwrap_or(Place::Default);
+        self.complaints.push(complain(key, place, quote(&format!("{value:?}")), message, remedy));
+    }
+
+    /// Reads each item of a list; items that are wrong are left out and complained of.
+    fn each<T: Display, R>(&mut self, key: &str, items: &[T], remedy: &str, read: impl Fn(&T) -> Option<R>) -> Vec<R> {
+        let mut good = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match read(item) {
+                Some(value) => good.push(value),
+                None => self.wrong(&format!("{key}[{index}]"), &item.to_string(), "is not understood", remedy),
+            }
+        }
+        good
+    }
+
+    fn not_empty(&mut self, key: &str, count: usize, message: &str, remedy: &str) {
+        let complained = self.complaints.iter().any(|complaint| complaint.key.starts_with(key));
+        if count == 0 && !complained {
+            let place = self.places.get(key).cloned().unwrap_or(Place::Default);
+            self.complaints.push(complain(key, place, String::new(), &format!("is empty: {message}"), remedy));
+        }
+    }
+
+    fn number(&mut self, key: &str, value: i64, range: RangeInclusive<i64>) -> usize {
+        if !range.contains(&value) {
+            let remedy = format!("write a number from {} to {}", range.start(), range.end());
+            self.wrong(key, &value.to_string(), "is out of range", &remedy);
+        }
+        usize::try_from(value.clamp(*range.start(), *range.end())).unwrap_or_default()
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, value: &str, choices: &[(&str, T)]) -> T {
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == value) {
+            return *choice;
+        }
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+        self.wrong(key, value, "is none of the choices", &format!("write {}", words.join(" or ")));
+        choices[0].1
+    }
+
+    /// Two listeners on one port are a mistake, also when one of them listens on all addresses.
+    fn no_twins(&mut self, proxy: &[SocketAddr], web: &[SocketAddr]) {
+        let named = |key: &'static str, list: &[SocketAddr]| list.iter().enumerate().map(|(at, addr)| (format!("{key}[{at}]"), *addr)).collect::<Vec<_>>();
+        let all: Vec<(String, SocketAddr)> = named("proxy.listen", proxy).into_iter().chain(named("web.listen", web)).collect();
+        for (at, (key, addr)) in all.iter().enumerate() {
+            let clash = |(_, other): &&(String, SocketAddr)| {
+                let same_kind = addr.is_ipv4() == other.is_ipv4();
+                let overlap = addr.ip() == other.ip() || (same_kind && (addr.ip().is_unspecified() || other.ip().is_unspecified()));
+                addr.port() != 0 && addr.port() == other.port() && overlap
+            };
+            if let Some((first, _)) = all[..at].iter().find(clash) {
+                self.wrong(key, &addr.to_string(), &format!("is already taken by {first}"), "give each listener a port of its own");
+            }
+        }
+    }
+}
+
+const LISTEN: &str = "write an address and a port such as \"0.0.0.0:3128\" or \"[::]:3128\"";
+
+#[expect(clippy::ptr_arg, reason = "called with items of a Vec<String>")]
+fn listen_address(text: &String) -> Option<SocketAddr> {
+    address(text, None)
+}
+
+fn address(text: &str, port: Option<u16>) -> Option<SocketAddr> {
+    let bare = || Some(SocketAddr::new(text.trim_start_matches('[').trim_end_matches(']').parse().ok()?, port?));
+    text.parse().ok().or_else(bare)
+}
+
+/// `10.0.0.0/8`, `10.1.2.3`, `[fc00::]/7`, `fc00::/7`.
+#[expect(clippy::ptr_arg, reason = "called with items of a Vec<String>")]
+fn range(text: &String) -> Option<IpNet> {
+    net(text)
+}
+
+fn net(text: &str) -> Option<IpNet> {
+    let Some(rest) = text.strip_prefix('[') else {
+        return text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    };
+    let (inner, length) = rest.split_once(']')?;
+    let address: std::net::Ipv6Addr = inner.parse().ok()?;
+    let length = if length.is_empty() { 128 } else { length.strip_prefix('/')?.parse().ok()? };
+    IpNet::new(address.into(), length).ok()
+}
+
+/// `ip-or-cidr[:port[-port]]`, IPv6 in brackets.
+#[expect(clippy::ptr_arg, reason = "called with items of a Vec<String>")]
+fn allowed(text: &String) -> Option<upstream::Allowed> {
+    if let Some(net) = net(text) {
+        return Some(upstream::Allowed { net, ports: None });
+    }
+    let (place, ports) = text.rsplit_once(':')?;
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+    // Without brackets it cannot be told where an IPv6 address ends.
+    (first != 0 && first <= last && (place.starts_with('[') || !place.contains(':'))).then_some(())?;
+    Some(upstream::Allowed { net: net(place)?, ports: Some(first..=last) })
+}
+
+fn host_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) && split_authority(text, Scheme::Http).is_ok()
+}
+
+fn hosts(c: &mut Checker<'_>, hosts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for (name, place) in hosts {
+        let key = format!("upstream.hosts.{name:?}");
+        if split_authority(name, Scheme::Http).is_err() {
+            c.wrong(&key, name, "is no host name", "write \"example.kz\" or \"example.kz:443\" before the =");
+        }
+        if address(place, Some(0)).is_none() {
+            c.wrong(&key, place, "is no address", "write \"192.168.8.5\" or \"192.168.8.5:8080\"");
+        }
+    }
+    hosts.clone()
+}
+
+fn parent(c: &mut Checker<'_>, text: &str) -> Option<Target> {
+    let target = Target::parse(text).ok().filter(|target| target.scheme() == Scheme::Http && target.path_and_query() == "/");
+    if target.is_none() && !text.is_empty() {
+        c.wrong("upstream.parent", text, "is no parent proxy", "write \"http://host:port\"");
+    }
+    target
+}
+
+fn hub_url(c: &mut Checker<'_>, text: &str) -> Option<Target> {
+    let target = Target::parse(text).ok();
+    if target.is_none() && !text.is_empty() {
+        c.wrong("hub.url", text, "is no address of a hub", "write \"https://hub.example.kz\"");
+    }
+    target
+}
+
+fn rate(c: &mut Checker<'_>, text: &str) -> Option<BitRate> {
+    let rate = text.parse::<BitRate>();
+    if let (Err(error), false) = (&rate, text.is_empty()) {
+        c.wrong("night.rate", text, "is no rate", &error.to_string());
+    }
+    rate.ok().filter(|rate| rate.0 > 0)
+}
+
+/// `days from-to`: days are `mon`, `mon-fri`, `sat,sun`, dates `2026-12-31` or `2026-12-28..2027-01-10`; times from 00:00 to 24:00.
+pub(crate) fn is_window(text: &str) -> bool {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let date = |text: &str| text.parse::<jiff::civil::Date>().is_ok();
+    let day = |text: &str| DAYS.contains(&text.to_ascii_lowercase().as_str());
+    let days = |text: &str| match text.split_once("..") {
+        Some((first, last)) => date(first) && date(last) && first <= last,
+        None => date(text) || day(text) || text.split_once('-').is_some_and(|(first, last)| day(first) && day(last)),
+    };
+    let minute = |text: &str| {
+        let (hour, minute) = text.split_once(':')?;
+        let digits = hour.len() == 2 && minute.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+        let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
+        (digits && minute < 60 && (hour < 24 || (hour == 24 && minute == 0))).then_some(hour * 60 + minute)
+    };
+    let times = |text: &str| {
+        let (from, to) = text.split_once('-')?;
+        let (from, to) = (minute(from)?, minute(to)?);
+        Some(from != to && from < 24 * 60)
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [which, when] = words.as_slice() else { return false };
+    which.split(',').all(days) && times(when).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows() {
+        for text in ["mon-sun 22:00-07:00", "sat,sun 00:00-24:00", "fri 21:30-06:00", "2026-12-28..2027-01-10 00:00-24:00", "2026-12-31,sun 01:00-02:00"] {
+            assert!(is_window(text), "{text}");
+        }
+        for text in ["", "mon", "22:00-07:00", "mon 22-7", "foo 22:00-07:00", "mon 25:00-07:00", "mon 07:00-07:00", "mon 24:00-07:00", "mon 22:60-07:00"] {
+            assert!(!is_window(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn private_targets() {
+        let table = [
+            ("127.0.0.1", "127.0.0.1/32", None),
+            ("127.0.0.0/8:8000-9000", "127.0.0.0/8", Some(8000..=9000)),
+            ("[::1]:80", "::1/128", Some(80..=80)),
+            ("[fd00::]/8", "fd00::/8", None),
+            ("[fd00::]/8:443", "fd00::/8", Some(443..=443)),
+            ("::1", "::1/128", None),
+        ];
+        for (text, net, ports) in table {
+            let wanted = upstream::Allowed { net: net.parse().expect("a net"), ports };
+            assert_eq!(allowed(&text.to_owned()), Some(wanted), "{text}");
+        }
+        for text in ["", "host", "10.0.0.0/33", "10.0.0.1:0", "10.0.0.1:9-8", "10.0.0.1:x", "[::1", "[::1]x", "[::1]:80:90"] {
+            assert_eq!(allowed(&text.to_owned()), None, "{text}");
+        }
+    }
+}

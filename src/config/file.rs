@@ -1,0 +1,309 @@
+//! Exactly what a school writes: sections and keys, each with its default. Unknown keys are refused.
+//!
+//! Keys of product.md section 9 are a contract with other people's scripts. Quantities carry their unit in the value. What a
+//! text means (an address, a window) is judged by [`check`](crate::config::check), which knows the line it stands on.
+
+use crate::base::unit::{Bytes, Wait};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// The node itself.
+    pub node: Node,
+    /// Who may use it for what.
+    pub proxy: Proxy,
+    /// How origins are reached.
+    pub upstream: Upstream,
+    /// Where bytes are kept.
+    pub store: Store,
+    /// Which rules hold.
+    pub cache: Cache,
+    /// How the line is judged.
+    pub link: Link,
+    /// What is fetched ahead.
+    pub packs: Packs,
+    /// When.
+    pub night: Night,
+    /// How considerately.
+    pub manners: Manners,
+    /// Portal and pages.
+    pub web: Web,
+    /// Where reports go.
+    pub hub: Hub,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// How the node calls itself in Via, Cache-Status and pages.
+    pub name: String,
+    /// Keys, outbox, database.
+    pub state: PathBuf,
+    /// Unix socket of local commands; empty: `<state>/bulak.sock`.
+    pub socket: PathBuf,
+    /// Threads that carry requests; 0: one per core.
+    pub workers: i64,
+    /// Log level, or levels by module (`info,bulak::link=debug`).
+    pub log: String,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            name: "school-1".into(),
+            state: "/var/lib/bulak".into(),
+            socket: PathBuf::new(),
+            workers: 0,
+            log: "info".into(),
+        }
+    }
+}
+
+/// `[proxy]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Who may use the proxy.
+    pub clients: Vec<String>,
+    /// Private origins that may be reached all the same.
+    pub allow_private_targets: Vec<String>,
+    /// Ports that CONNECT may reach.
+    pub connect_ports: Vec<i64>,
+}
+
+impl Default for Proxy {
+    fn default() -> Proxy {
+        Proxy {
+            listen: vec!["0.0.0.0:3128".into()],
+            clients: [
+                "127.0.0.0/8",
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+                "100.64.0.0/10",
+                "[fc00::]/7",
+                "[fe80::]/10",
+                "[::1]/128",
+            ]
+            .map(String::from)
+            .into(),
+            allow_private_targets: Vec::new(),
+            connect_ports: vec![80, 443],
+        }
+    }
+}
+
+/// `[upstream]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// DNS servers; empty: the system's.
+    pub resolver: Vec<String>,
+    /// `name[:port]` = `ip[:port]`, before DNS.
+    pub hosts: BTreeMap<String, String>,
+    /// PEM files trusted beside the system's.
+    pub extra_roots: Vec<PathBuf>,
+    /// Revocation lists.
+    pub crls: Vec<PathBuf>,
+    /// A parent proxy.
+    pub parent: String,
+    /// Longest wait for a name.
+    pub resolve_timeout: Wait,
+    /// Longest wait for a connection, TLS included.
+    pub connect_timeout: Wait,
+    /// Longest wait for the first byte of an answer.
+    pub first_byte_timeout: Wait,
+    /// Longest silence within a body.
+    pub idle_timeout: Wait,
+    /// How long an unused connection is kept.
+    pub pool_idle: Wait,
+    /// HTTP/1.1 connections per origin.
+    pub per_origin: i64,
+    /// Of these, how many the night may hold.
+    pub background_per_origin: i64,
+}
+
+impl Default for Upstream {
+    fn default() -> Upstream {
+        let seconds = |count| Wait(Duration::from_secs(count));
+        Upstream {
+            resolver: Vec::new(),
+            hosts: BTreeMap::new(),
+            extra_roots: Vec::new(),
+            crls: Vec::new(),
+            parent: String::new(),
+            // A silent resolver costs a client at most this once; then negative memory answers.
+            resolve_timeout: seconds(5),
+            // A satellite's three round trips of TCP and TLS take 2 s; retransmits of a lossy line another 7.
+            connect_timeout: seconds(10),
+            // Slow portals think for half a minute before a report comes; browsers give up after 5 min.
+            first_byte_timeout: seconds(60),
+            idle_timeout: seconds(60),
+            // protocols.md section 6.
+            pool_idle: seconds(90),
+            per_origin: 6,
+            // product.md section 13.8: two connections a host.
+            background_per_origin: 2,
+        }
+    }
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// The folder.
+    pub path: PathBuf,
+    /// Most bytes on disk.
+    pub quota: Bytes,
+    /// Hot tier.
+    pub memory: Bytes,
+    /// Largest object of the hot tier.
+    pub hot_object: Bytes,
+    /// Size of a segment.
+    pub segment: Bytes,
+    /// Sync after this many bytes.
+    pub sync_bytes: Bytes,
+    /// Or after this long.
+    pub sync_after: Wait,
+    /// Largest decoded body.
+    pub decoded_max: Bytes,
+    /// The index's page cache.
+    pub index_cache: Bytes,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store {
+            path: "/var/cache/bulak".into(),
+            quota: Bytes::gib(20),
+            memory: Bytes::mib(64),
+            // store.md sections 4 and 6: a lesson of 40 objects is 2 to 20 MB and stays in the hot tier.
+            hot_object: Bytes::mib(1),
+            segment: Bytes::mib(64),
+            sync_bytes: Bytes::mib(4),
+            sync_after: Wait(Duration::from_secs(2)),
+            decoded_max: Bytes::mib(256),
+            index_cache: Bytes::mib(16),
+        }
+    }
+}
+
+/// `[cache]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// `school` or `rfc9111`.
+    pub policy: String,
+    /// Targeted cache-control fields (RFC 9213), first wins.
+    pub targeted: Vec<String>,
+    /// `public`, `packs` or `off`.
+    pub offline_override: String,
+    /// A banner with the age on pages served offline.
+    pub offline_banner: bool,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache { policy: "school".into(), targeted: Vec::new(), offline_override: "public".into(), offline_banner: true }
+    }
+}
+
+/// `[link]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Link {
+    /// `host:port` to try by TCP; empty: own fetches decide.
+    pub check: Vec<String>,
+}
+
+/// `[packs]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Packs {
+    /// Folders of pack files, or single files.
+    pub paths: Vec<PathBuf>,
+    /// minisign public keys of publishers.
+    pub trusted_keys: Vec<String>,
+}
+
+impl Default for Packs {
+    fn default() -> Packs {
+        Packs { paths: vec!["/etc/bulak/packs.d".into()], trusted_keys: Vec::new() }
+    }
+}
+
+/// `[night]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Night {
+    /// `days from-to`, in local time.
+    pub windows: Vec<String>,
+    /// IANA name.
+    pub timezone: String,
+    /// Most bits per second for the night's work; empty: as fast as the line allows.
+    pub rate: String,
+    /// Transfers at a time.
+    pub transfers: i64,
+}
+
+impl Default for Night {
+    fn default() -> Night {
+        Night { windows: vec!["mon-sun 22:00-07:00".into()], timezone: "Asia/Almaty".into(), rate: String::new(), transfers: 4 }
+    }
+}
+
+/// `[manners]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Manners {
+    /// Pages a second and host.
+    pub rate: f64,
+    /// Connections a host.
+    pub connections: i64,
+    /// Where a site's owner can complain, part of the User-Agent.
+    pub contact: String,
+}
+
+impl Default for Manners {
+    fn default() -> Manners {
+        // product.md section 13.8.
+        Manners { rate: 1.0, connections: 2, contact: String::new() }
+    }
+}
+
+/// `[web]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Addresses to listen on; empty: `0.0.0.0:80`, else 8080.
+    pub listen: Vec<String>,
+    /// Further names and addresses under which the web port is reached.
+    pub names: Vec<String>,
+}
+
+/// `[hub]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hub {
+    /// The regional server; empty: none.
+    pub url: String,
+    /// The school's national id; empty: unknown.
+    pub school: String,
+    /// How often a report is made.
+    pub every: Wait,
+}
+
+impl Default for Hub {
+    fn default() -> Hub {
+        Hub { url: String::new(), school: String::new(), every: Wait(Duration::from_hours(1)) }
+    }
+}

@@ -1,0 +1,1 @@
+//! The hub on real sockets.

@@ -1,0 +1,235 @@
+//! Five minutes of the line, summed up; the raw material of reports. Pure: the shell feeds it seconds and samples, each with
+//! its moment. Finished slices stay for a day, which is longer than any report waits to be composed.
+
+use crate::base::clock::Time;
+use crate::link::State;
+use crate::link::estimate::{BUSY, quantile};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Length of a slice, seconds; slices start at multiples of it.
+pub const SECONDS: i64 = 300;
+/// Slices kept: 24 h.
+const KEPT: usize = 288;
+/// Samples of one kind kept per slice.
+const MOST: usize = 4096;
+
+/// What happened on the line in up to five minutes (less when the node started or the clock jumped within them).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Slice {
+    /// First moment.
+    pub start: Time,
+    /// First moment after.
+    pub end: Time,
+    /// Seconds in which the line was up.
+    pub up_seconds: u32,
+    /// Seconds in which it was slow.
+    pub slow_seconds: u32,
+    /// Seconds in which it was down.
+    pub down_seconds: u32,
+    /// Seconds in which nothing was known, those that nobody counted (a suspended machine) among them.
+    pub unknown_seconds: u32,
+    /// Body bytes received, all classes.
+    pub rx_bytes: u64,
+    /// Body bytes sent, all classes.
+    pub tx_bytes: u64,
+    /// Body bytes received that nobody waited for.
+    pub background_rx_bytes: u64,
+    /// Shortest TCP connect, milliseconds.
+    pub rtt_min_ms: Option<f64>,
+    /// Median TCP connect, milliseconds.
+    pub rtt_median_ms: Option<f64>,
+    /// 95th percentile of TCP connects, milliseconds.
+    pub rtt_p95_ms: Option<f64>,
+    /// Median time to first byte, milliseconds.
+    pub first_byte_median_ms: Option<f64>,
+    /// 95th percentile of busy seconds, bits per second.
+    pub download_p95_bps: Option<u64>,
+    /// Connections tried.
+    pub attempts: u32,
+    /// Of which failed.
+    pub failures: u32,
+}
+
+/// The slice being filled and those that are finished.
+#[derive(Debug)]
+pub struct Slices {
+    open: Slice,
+    connects: Vec<f64>,
+    first_bytes: Vec<f64>,
+    busy: Vec<u64>,
+    done: VecDeque<Slice>,
+}
+
+/// What one second brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Second {
+    /// Bytes received.
+    pub rx: u64,
+    /// Bytes sent.
+    pub tx: u64,
+    /// Bytes received that nobody waited for.
+    pub background_rx: u64,
+}
+
+impl Slices {
+    /// Begins at `now`.
+    pub fn new(now: Time) -> Slices {
+        Slices { open: empty(now), connects: Vec::new(), first_bytes: Vec::new(), busy: Vec::new(), done: VecDeque::new() }
+    }
+
+    /// A connection came about.
+    pub fn connected(&mut self, took: Duration) {
+        self.open.attempts = self.open.attempts.saturating_add(1);
+        keep(&mut self.connects, took.as_secs_f64() * 1000.0);
+    }
+
+    /// A connection did not come about.
+    pub fn failed(&mut self) {
+        self.open.attempts = self.open.attempts.saturating_add(1);
+        self.open.failures = self.open.failures.saturating_add(1);
+    }
+
+    /// An answer began.
+    pub fn first_byte(&mut self, took: Duration) {
+        keep(&mut self.first_bytes, took.as_secs_f64() * 1000.0);
+    }
+
+    /// A second ended at `now`. `missed`: whole seconds before it that nobody counted.
+    pub fn second(&mut self, state: State, second: Second, missed: u32, now: Time) {
+        let open = &mut self.open;
+        open.rx_bytes += second.rx;
+        open.tx_bytes += second.tx;
+        open.background_rx_bytes += second.background_rx;
+        open.unknown_seconds = open.unknown_seconds.saturating_add(missed);
+        match state {
+            State::Up => open.up_seconds += 1,
+            State::Slow => open.slow_seconds += 1,
+            State::Down => open.down_seconds += 1,
+            State::Unknown => open.unknown_seconds += 1,
+        }
+        if second.rx >= BUSY {
+            self.busy.push(second.rx);
+        }
+        let same = open.start.secs().div_euclid(SECONDS) == now.secs().div_euclid(SECONDS);
+        if !same || self.busy.len() >= MOST {
+            self.finish(now);
+        }
+    }
+
+    /// Finished slices that end after `since`, oldest first.
+    pub fn since(&self, since: Time) -> Vec<Slice> {
+        self.done.iter().filter(|slice| slice.end > since).cloned().collect()
+    }
+
+    /// Usual connect time (seconds) and usual rate (bytes per second): medians over the finished slices, given at least half an
+    /// hour of them.
+    pub fn usual(&self) -> (Option<f64>, Option<u64>) {
+        let rtts: Vec<f64> = self.done.iter().filter_map(|slice| slice.rtt_median_ms).collect();
+        let rates: Vec<u64> = self.done.iter().filter_map(|slice| slice.download_p95_bps).collect();
+        let enough = |count: usize| count >= 6;
+        let rtt = if enough(rtts.len()) { quantile(rtts, 0.5).map(|millis| millis / 1000.0) } else { None };
+        let rate = if enough(rates.len()) { quantile(rates, 0.5).map(|bits| bits / 8) } else { None };
+        (rtt, rate)
+    }
+
+    fn finish(&mut self, now: Time) {
+        let mut slice = std::mem::replace(&mut self.open, empty(now));
+        // After a jump of the wall clock backwards the slice ends where its seconds say.
+        let counted = slice.up_seconds + slice.slow_seconds + slice.down_seconds + slice.unknown_seconds;
+        let longest = slice.start.plus(Duration::from_secs(u64::from(counted).max(1)));
+        slice.end = if now > slice.start && now < longest.plus(Duration::from_secs(2)) { now } else { longest };
+        let connects = std::mem::take(&mut self.connects);
+        slice.rtt_min_ms = quantile(connects.clone(), 0.0);
+        slice.rtt_median_ms = quantile(connects.clone(), 0.5);
+        slice.rtt_p95_ms = quantile(connects, 0.95);
+        slice.first_byte_median_ms = quantile(std::mem::take(&mut self.first_bytes), 0.5);
+        slice.download_p95_bps = quantile(std::mem::take(&mut self.busy), 0.95).map(|bytes| bytes.saturating_mul(8));
+        if self.done.len() >= KEPT {
+            self.done.pop_front();
+        }
+        self.done.push_back(slice);
+    }
+}
+
+fn empty(now: Time) -> Slice {
+    Slice {
+        start: now,
+        end: now,
+        up_seconds: 0,
+        slow_seconds: 0,
+        down_seconds: 0,
+        unknown_seconds: 0,
+        rx_bytes: 0,
+        tx_bytes: 0,
+        background_rx_bytes: 0,
+        rtt_min_ms: None,
+        rtt_median_ms: None,
+        rtt_p95_ms: None,
+        first_byte_median_ms: None,
+        download_p95_bps: None,
+        attempts: 0,
+        failures: 0,
+    }
+}
+
+fn keep(list: &mut Vec<f64>, value: f64) {
+    if list.len() < MOST {
+        list.push(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_end_on_the_five_minutes_and_hold_what_was_seen() {
+        let mut now = Time::from_secs(1_800_000_000 + 290);
+        let mut slices = Slices::new(now);
+        slices.connected(Duration::from_millis(80));
+        slices.connected(Duration::from_millis(40));
+        slices.failed();
+        slices.first_byte(Duration::from_millis(200));
+        for step in 0..10 {
+            now = now.plus(Duration::from_secs(1));
+            let state = if step < 7 { State::Up } else { State::Down };
+            slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000 }, 0, now);
+        }
+        let done = slices.since(Time::from_secs(0));
+        assert_eq!(done.len(), 1);
+        let slice = &done[0];
+        assert_eq!((slice.start.secs() % SECONDS, slice.end), (290, Time::from_secs(1_800_000_300)));
+        assert_eq!((slice.up_seconds, slice.down_seconds, slice.unknown_seconds), (7, 3, 0));
+        assert_eq!((slice.rx_bytes, slice.tx_bytes, slice.background_rx_bytes), (100_000, 100, 50_000));
+        assert_eq!((slice.rtt_min_ms, slice.rtt_median_ms, slice.rtt_p95_ms), (Some(40.0), Some(40.0), Some(80.0)));
+        assert_eq!((slice.attempts, slice.failures, slice.download_p95_bps), (3, 1, Some(80_000)));
+        assert!(slices.since(slice.end).is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ends_the_slice_where_its_seconds_say() {
+        let start = Time::from_secs(1_800_000_000);
+        let mut slices = Slices::new(start);
+        slices.second(State::Up, Second::default(), 0, start.plus(Duration::from_secs(1)));
+        slices.second(State::Up, Second::default(), 0, Time::from_secs(1_900_000_000));
+        let slice = &slices.since(Time::from_secs(0))[0];
+        assert_eq!(slice.end, start.plus(Duration::from_secs(2)));
+        for _ in 0..400 {
+            slices.second(State::Up, Second::default(), 300, Time::from_secs(1_900_000_000).plus(Duration::from_secs(1)));
+        }
+        assert!(slices.since(Time::from_secs(0)).len() <= KEPT);
+    }
+
+    #[test]
+    fn the_usual_needs_half_an_hour() {
+        let mut slices = Slices::new(Time::from_secs(0));
+        for count in 1..=6_i64 {
+            assert_eq!(slices.usual(), (None, None));
+            slices.connected(Duration::from_millis(50));
+            slices.second(State::Up, Second { rx: 80_000, tx: 0, background_rx: 0 }, 0, Time::from_secs(count * SECONDS));
+        }
+        assert_eq!(slices.usual(), (Some(0.05), Some(80_000)));
+    }
+}

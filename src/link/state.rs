@@ -1,0 +1,227 @@
+//! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
+//!
+//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within [`WINDOW`] failed
+//! and there were at least [`ENOUGH`] attempts, *up* at the first success. With a check list only whole rounds bring the line
+//! down ([`ROUNDS`] in a row without any answer), while any success brings it up.
+//!
+//! # Why a refusal is not always an answer
+//! A refused connection to a public address crossed the line twice, so the line works. A refusal by this machine or by its
+//! own network says nothing about the line, so it counts as a failure.
+
+use crate::link::State;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Attempts older than this say nothing about now (product.md section 9).
+pub const WINDOW: Duration = Duration::from_secs(5);
+/// Fewer failures than this are one host's bad moment.
+pub const ENOUGH: usize = 2;
+/// Check rounds in a row that must fail as a whole: one lost packet per host is ordinary on a satellite line.
+pub const ROUNDS: u32 = 2;
+/// How long a line must look slow before it is called so, and fine before it is no longer: pages must not flap.
+pub const SLOW_AFTER: Duration = Duration::from_secs(30);
+/// See [`SLOW_AFTER`].
+pub const FINE_AFTER: Duration = Duration::from_secs(60);
+/// Down with nothing to probe turns into unknown after this long, so that somebody tries again.
+pub const DOUBT_AFTER: Duration = Duration::from_secs(10);
+/// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].
+const MOST: usize = 256;
+
+/// Whether a refused connection from this address proves that the line works.
+pub fn refusal_proves(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => {
+            let cgnat = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified() || cgnat)
+        }
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unique_local() || v6.is_unspecified()),
+    }
+}
+
+/// Judges the line.
+#[derive(Debug)]
+pub struct Judge {
+    state: State,
+    since: Instant,
+    attempts: VecDeque<(Instant, bool)>,
+    /// Whether rounds decide about *down*.
+    checked: bool,
+    failed_rounds: u32,
+    slow_since: Option<Instant>,
+    fine_since: Option<Instant>,
+}
+
+impl Judge {
+    /// Nothing known yet; `checked` when there is a check list.
+    pub fn new(checked: bool, now: Instant) -> Judge {
+        let attempts = VecDeque::new();
+        Judge { state: State::Unknown, since: now, attempts, checked, failed_rounds: 0, slow_since: None, fine_since: None }
+    }
+
+    /// The verdict.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Something answered.
+    pub fn worked(&mut self, now: Instant) {
+        self.note(now, true);
+        self.failed_rounds = 0;
+        if matches!(self.state, State::Unknown | State::Down) {
+            self.turn(State::Up, now);
+        }
+    }
+
+    /// Something that should have answered did not.
+    pub fn failed(&mut self, now: Instant) {
+        self.note(now, false);
+        let all = self.attempts.iter().all(|(_, worked)| !worked);
+        if !self.checked && all && self.attempts.len() >= ENOUGH {
+            self.turn(State::Down, now);
+        }
+    }
+
+    /// A round over the whole check list is over; `answered`: at least one did.
+    pub fn round(&mut self, answered: bool, now: Instant) {
+        if answered {
+            self.worked(now);
+            return;
+        }
+        self.failed_rounds += 1;
+        if self.failed_rounds >= ROUNDS {
+            self.turn(State::Down, now);
+        }
+    }
+
+    /// Called every second: whether the figures look slow right now, and whether there is any host to probe while down.
+    pub fn tick(&mut self, looks_slow: bool, can_probe: bool, now: Instant) {
+        match self.state {
+            State::Down if !can_probe && now.saturating_duration_since(self.since) >= DOUBT_AFTER => {
+                self.attempts.clear();
+                self.turn(State::Unknown, now);
+            }
+            State::Up if looks_slow => {
+                let since = *self.slow_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= SLOW_AFTER {
+                    self.turn(State::Slow, now);
+                }
+            }
+            State::Slow if !looks_slow => {
+                let since = *self.fine_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= FINE_AFTER {
+                    self.turn(State::Up, now);
+                }
+            }
+            _ => (self.slow_since, self.fine_since) = (None, None),
+        }
+    }
+
+    fn note(&mut self, now: Instant, worked: bool) {
+        while self.attempts.front().is_some_and(|(when, _)| now.saturating_duration_since(*when) > WINDOW) || self.attempts.len() >= MOST {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back((now, worked));
+    }
+
+    fn turn(&mut self, state: State, now: Instant) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+            (self.slow_since, self.fine_since) = (None, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, Time};
+
+    fn start() -> Instant {
+        Clock::manual(Time::BUILT).steady()
+    }
+
+    #[test]
+    fn two_failures_within_five_seconds_and_nothing_else_mean_down() {
+        let (now, second) = (start(), Duration::from_secs(1));
+        let mut judge = Judge::new(false, now);
+        judge.failed(now);
+        assert_eq!(judge.state(), State::Unknown, "one failure is one host");
+        judge.failed(now + second * 6);
+        assert_eq!(judge.state(), State::Unknown, "too far apart");
+        judge.failed(now + second * 7);
+        assert_eq!(judge.state(), State::Down);
+        judge.worked(now + second * 8);
+        assert_eq!(judge.state(), State::Up, "up at the first success");
+        judge.failed(now + second * 9);
+        judge.failed(now + second * 10);
+        assert_eq!(judge.state(), State::Up, "a success within the window speaks against it");
+        judge.failed(now + second * 14);
+        assert_eq!(judge.state(), State::Down, "the success is too old now");
+    }
+
+    #[test]
+    fn down_without_anything_to_probe_becomes_doubt() {
+        let now = start();
+        let mut judge = Judge::new(false, now);
+        judge.failed(now);
+        judge.failed(now);
+        judge.tick(false, true, now + DOUBT_AFTER * 2);
+        assert_eq!(judge.state(), State::Down);
+        judge.tick(false, false, now + DOUBT_AFTER * 2);
+        assert_eq!(judge.state(), State::Unknown);
+        judge.failed(now + DOUBT_AFTER * 2);
+        assert_eq!(judge.state(), State::Unknown, "old failures are forgotten with the verdict");
+    }
+
+    #[test]
+    fn with_a_check_list_rounds_decide() {
+        let now = start();
+        let mut judge = Judge::new(true, now);
+        judge.round(true, now);
+        for _ in 0..10 {
+            judge.failed(now);
+        }
+        assert_eq!(judge.state(), State::Up);
+        judge.round(false, now);
+        assert_eq!(judge.state(), State::Up);
+        judge.round(false, now);
+        assert_eq!(judge.state(), State::Down);
+        judge.worked(now);
+        judge.round(false, now);
+        assert_eq!(judge.state(), State::Up, "a success starts the count again");
+    }
+
+    #[test]
+    fn slow_needs_to_last_and_so_does_fine() {
+        let (mut now, second) = (start(), Duration::from_secs(1));
+        let mut judge = Judge::new(false, now);
+        judge.worked(now);
+        let mut seen = Vec::new();
+        for step in 0..200_u32 {
+            // A spell of 20 s that must not count, then 60 s that must.
+            judge.tick((10..30).contains(&step) || (40..100).contains(&step), true, now);
+            if seen.last().is_none_or(|(_, state)| *state != judge.state()) {
+                seen.push((step, judge.state()));
+            }
+            now += second;
+        }
+        assert_eq!(seen, [(0, State::Up), (70, State::Slow), (160, State::Up)]);
+    }
+
+    #[test]
+    fn a_refusal_proves_the_line_only_from_afar() {
+        for (addr, proves) in [
+            ("93.184.216.34", true),
+            ("2a00:1450::1", true),
+            ("127.0.0.1", false),
+            ("192.168.1.1", false),
+            ("100.100.0.1", false),
+            ("::1", false),
+            ("fd00::1", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
+            assert_eq!(refusal_proves(addr.parse().expect(addr)), proves, "{addr}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The line as a whole, on real sockets.
+
+use super::*;
+use std::net::IpAddr;
+use tokio::net::TcpListener;
+
+fn link(check: Vec<String>, life: &Life, metrics: &Metrics) -> Link {
+    Link::new(Settings { check }, Clock::system(), life, metrics)
+}
+
+async fn until(link: &Link, wanted: State) {
+    let waiting = async {
+        while link.state() != wanted {
+            link.changed().await;
+        }
+    };
+    // Far above what it takes; only a hang is a failure.
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the verdict never came");
+}
+
+fn connected(addr: SocketAddr) -> Sample {
+    Sample::Connected { host: "a.kz".into(), addr, took: Duration::from_millis(20) }
+}
+
+#[tokio::test]
+async fn the_lines_return_is_noticed_without_anybody_asking() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let link = link(Vec::new(), &life, &metrics);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    link.observe(connected(addr));
+    assert_eq!(link.state(), State::Up);
+    drop(listener);
+    // One failure of a fetch, and the probe of the host that answered lately is the second.
+    link.0.mind.lock().judge = Judge::new(false, link.0.clock.steady());
+    link.observe(Sample::Failed { host: "a.kz".into() });
+    until(&link, State::Down).await;
+    assert_eq!(link.settle().await, State::Down);
+    assert!(metrics.print().contains("bulak_link_up 0"));
+    let listener = TcpListener::bind(addr).await.unwrap();
+    let (probe, _) = listener.accept().await.unwrap();
+    drop(probe);
+    until(&link, State::Up).await;
+    life.stop();
+}
+
+#[tokio::test]
+async fn one_dead_host_among_living_ones_is_not_the_line() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let link = link(Vec::new(), &life, &metrics);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    link.observe(connected(listener.local_addr().unwrap()));
+    link.observe(Sample::Failed { host: "dead.kz".into() });
+    assert_eq!(link.settle().await, State::Up);
+    listener.accept().await.unwrap();
+    let view = link.view();
+    assert!(view.failed_ratio.is_some_and(|ratio| ratio > 0.0));
+    assert_eq!(link.0.mind.lock().suspicion, 0);
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_check_list_decides_when_there_is_one() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let link = link(vec![addr.to_string()], &life, &metrics);
+    link.observe(Sample::Failed { host: "a.kz".into() });
+    until(&link, State::Up).await;
+    drop(listener);
+    // Each failure asks for a round at once; two rounds without an answer are enough.
+    let nag = async {
+        loop {
+            link.observe(Sample::Failed { host: "a.kz".into() });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = until(&link, State::Down) => {}
+        () = nag => {}
+    }
+    life.stop();
+}
+
+#[tokio::test]
+async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let clock = Clock::manual(Time::from_secs(1_800_000_298));
+    let link = Link::new(Settings::default(), clock.clone(), &life, &metrics);
+    life.stop();
+    link.observe(Sample::Received { class: Class::Background, bytes: 50_000 });
+    link.observe(Sample::Sent { class: Class::Report, bytes: 7 });
+    link.observe(Sample::FirstByte { host: "a.kz".into(), took: Duration::from_millis(30) });
+    link.observe(connected(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9)));
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(1));
+        link.tick();
+    }
+    let view = link.view();
+    assert_eq!(view.bytes["prefetch"], (50_000, 0));
+    assert_eq!(view.bytes["report"], (0, 7));
+    assert_eq!((view.rtt_seconds, view.first_byte_seconds), (Some(0.02), Some(0.03)));
+    assert_eq!(view.download, Some(BitRate(400_000)));
+    let slices = link.slices(Time::from_secs(0));
+    assert_eq!(slices.len(), 1);
+    assert_eq!((slices[0].rx_bytes, slices[0].tx_bytes, slices[0].background_rx_bytes), (50_000, 7, 50_000));
+    assert_eq!(slices[0].up_seconds, 2);
+}

@@ -1,0 +1,203 @@
+//! Which stored answer fits a request: Vary (RFC 9111 section 4.1) and the key that names a variant in the store.
+//!
+//! Values are compared in a normal form that never joins what an origin may tell apart: lines combined, space around commas
+//! gone, and for the fields of content negotiation letters in lower case, weights in one spelling and members sorted (RFC 9110
+//! section 12.5 gives their order no meaning).
+//!
+//! # Why a wildcard for codings
+//! Bodies are kept decoded and coded for each client as it likes, so an entry whose body was decoded fits every
+//! Accept-Encoding: [`forget_coding`] puts [`ANY`] in the value's place. A body that had to be kept in its coding keeps the
+//! real value and fits only those who asked alike.
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::target::UrlKey;
+use crate::policy::directive::Members;
+use crate::policy::{Ask, Vary};
+use http::{HeaderMap, HeaderValue, header};
+
+/// A value that fits every request; no normalised value looks like it.
+pub const ANY: &[u8] = b"*";
+
+/// The Vary-nominated request fields, sorted by name, with their normalised values; `None` when Vary holds `*`.
+pub(super) fn selecting(asked: &HeaderMap, answer: &HeaderMap) -> Option<Vary> {
+    let mut names: Vec<String> = Vec::new();
+    for line in answer.get_all(header::VARY) {
+        for member in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+            if member == b"*" {
+                return None;
+            }
+            names.push(String::from_utf8_lossy(member).to_ascii_lowercase());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let with_value = |name: String| {
+        let value = normalise(&name, asked.get_all(&*name).iter());
+        (name.into_boxed_str(), value)
+    };
+    Some(names.into_iter().map(with_value).collect())
+}
+
+/// The first variant that fits; callers list the newest first.
+pub(super) fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
+    let fits = |(name, stored): &(Box<str>, Box<[u8]>)| &**stored == ANY || normalise(name, ask.headers.get_all(&**name).iter()) == *stored;
+    variants.into_iter().position(|vary| vary.iter().all(fits))
+}
+
+/// The normal form of a request field: empty when the field is absent, `=` and the value when it is there.
+pub fn normalise<'v>(name: &str, values: impl IntoIterator<Item = &'v HeaderValue>) -> Box<[u8]> {
+    let mut lines = values.into_iter().peekable();
+    if lines.peek().is_none() {
+        return Box::default();
+    }
+    let negotiates = ["accept", "accept-charset", "accept-encoding", "accept-language"].contains(&name);
+    let mut members: Vec<Vec<u8>> = Vec::new();
+    for line in lines {
+        members.extend(Members(line.as_bytes()).map(|member| if negotiates { normal_member(member) } else { member.to_vec() }));
+    }
+    if negotiates {
+        members.sort_unstable();
+        members.dedup();
+    }
+    [&b"="[..], &members.join(&b","[..])].concat().into_boxed_slice()
+}
+
+/// `Text/HTML ; Q=0.50` as `text/html;q=0.5`. Quoted strings keep their letters.
+fn normal_member(member: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(member.len());
+    let mut quoted = false;
+    for byte in member {
+        quoted ^= *byte == b'"';
+        match byte {
+            b' ' | b'\t' if !quoted => {}
+            _ => plain.push(if quoted { *byte } else { byte.to_ascii_lowercase() }),
+        }
+    }
+    if let Some(at) = plain.windows(3).position(|part| part == b";q=") {
+        let weight = plain.split_off(at);
+        plain.extend_from_slice(short_weight(&weight));
+    }
+    plain
+}
+
+/// `;q=0.50` as `;q=0.5`, `;q=1.0` as nothing; whatever else follows stays.
+fn short_weight(weight: &[u8]) -> &[u8] {
+    match &weight[3..] {
+        b"1" | b"1." | b"1.0" | b"1.00" | b"1.000" => b"",
+        [b'0', b'.', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            let kept = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |at| at + 1);
+            if kept == 0 { &weight[..4] } else { &weight[..5 + kept] }
+        }
+        _ => weight,
+    }
+}
+
+/// Makes a variant fit every Accept-Encoding: for entries whose body is kept decoded.
+pub fn forget_coding(vary: &mut [(Box<str>, Box<[u8]>)]) {
+    for (name, value) in vary {
+        if &**name == "accept-encoding" {
+            *value = ANY.into();
+        }
+    }
+}
+
+/// The store's name for one variant: blake3 of the URL key and the selecting fields, each with its length before it.
+pub fn entry_key(url_key: &UrlKey, vary: &[(Box<str>, Box<[u8]>)]) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(&url_key.0);
+    for (name, value) in vary {
+        for part in [name.as_bytes(), value] {
+            hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::target::Target;
+    use crate::policy::Place;
+    use crate::policy::tests::headers;
+    use http::Method;
+    use proptest::prelude::*;
+
+    fn normal(name: &str, lines: &[&str]) -> String {
+        let values: Vec<HeaderValue> = lines.iter().map(|line| line.parse().expect("a field value")).collect();
+        String::from_utf8(normalise(name, &values).into_vec()).expect("ASCII")
+    }
+
+    #[test]
+    fn equal_wishes_have_equal_forms() {
+        let table: &[(&str, &[&str], &str)] = &[
+            ("foo", &[], ""),
+            ("foo", &[""], "="),
+            ("foo", &["1, 2"], "=1,2"),
+            ("foo", &["1", "2"], "=1,2"),
+            ("foo", &[" 1, 2 "], "=1,2"),
+            ("foo", &["2,1"], "=2,1"),
+            ("foo", &["Aa"], "=Aa"),
+            ("foo", &["\"a, b\" , c"], "=\"a, b\",c"),
+            ("accept-language", &["en, de"], "=de,en"),
+            ("accept-language", &["de,  eN "], "=de,en"),
+            ("accept-language", &["de", "en"], "=de,en"),
+            ("accept-language", &["kk;q=1.0, ru;q=0.80, en ; Q=0.7"], "=en;q=0.7,kk,ru;q=0.8"),
+            ("accept-language", &["kk;q=1, ru;q=0.0"], "=kk,ru;q=0"),
+            ("accept-encoding", &["gzip, br"], "=br,gzip"),
+            ("accept-encoding", &["BR,GZIP"], "=br,gzip"),
+            ("accept", &["Text/HTML;level=1, image/*; q=0.50"], "=image/*;q=0.5,text/html;level=1"),
+            ("accept", &["a/b;profile=\"X, Y\""], "=a/b;profile=\"X, Y\""),
+        ];
+        for (name, lines, wanted) in table {
+            assert_eq!(normal(name, lines), *wanted, "{name} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_fitting_variant_is_chosen() {
+        let target = Target::parse("http://a.kz/").expect("a target");
+        let asked = headers(&[("foo", "1"), ("accept-encoding", "br")]);
+        let ask = Ask { method: &Method::GET, target: &target, headers: &asked, place: Place::default() };
+        let variant = |fields: &[(&str, &str)], answer: &str| selecting(&headers(fields), &headers(&[("vary", answer)])).expect("no star");
+        let mut coded = variant(&[("foo", "1"), ("accept-encoding", "gzip")], "Foo, Accept-Encoding");
+        let others = [variant(&[("foo", "2")], "foo"), variant(&[], "foo"), coded.clone()];
+        assert_eq!(select(&ask, others.iter().map(Vec::as_slice)), None);
+        forget_coding(&mut coded);
+        let all = [others[0].clone(), coded, variant(&[("foo", "1")], "foo"), Vec::new()];
+        assert_eq!(select(&ask, all.iter().map(Vec::as_slice)), Some(1));
+        assert_eq!(select(&ask, all[2..].iter().map(Vec::as_slice)), Some(0));
+        assert_eq!(select(&ask, all[3..].iter().map(Vec::as_slice)), Some(0));
+    }
+
+    #[test]
+    fn keys_tell_variants_apart() {
+        let url = UrlKey([7; 16]);
+        let field = |name: &str, value: &str| (Box::from(name), Box::from(value.as_bytes()));
+        let keys = [
+            entry_key(&url, &[]),
+            entry_key(&UrlKey([8; 16]), &[]),
+            entry_key(&url, &[field("a", "bc")]),
+            entry_key(&url, &[field("ab", "c")]),
+            entry_key(&url, &[field("a", "b"), field("c", "")]),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_case_of_languages_do_not_count(mut tags in proptest::collection::vec("[a-z]{2}(-[A-Z]{2})?", 1..5)) {
+            let one = normal("accept-language", &[&tags.join(", ")]);
+            tags.reverse();
+            let other = normal("accept-language", &[&tags.join(" ,").to_uppercase()]);
+            prop_assert_eq!(one, other);
+        }
+
+        #[test]
+        fn unknown_fields_keep_their_order(members in proptest::collection::vec("[a-zA-Z0-9]{1,4}", 1..5)) {
+            prop_assert_eq!(normal("foo", &[&members.join(" , ")]), format!("={}", members.join(",")));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The home page: plain values in, HTML out. Works without script; state is told in words, never by colour alone.
+
+use crate::base::unit::Bytes;
+use crate::link;
+use crate::portal::Language;
+use crate::portal::words::{self, Words};
+use askama::Template;
+use std::net::SocketAddr;
+
+/// One pack on the shelf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shelf {
+    /// The pack's id.
+    pub id: String,
+    /// Its title in Kazakh, Russian, English; an empty one falls back in this order.
+    pub title: [String; 3],
+    /// Where to begin reading; empty when unknown.
+    pub link: String,
+    /// Stored answers; `None`: not counted yet.
+    pub entries: Option<u64>,
+    /// Their bytes; `None`: not counted yet.
+    pub bytes: Option<u64>,
+}
+
+impl Shelf {
+    fn title(&self, language: Language) -> &str {
+        let own = match language {
+            Language::Kk => 0,
+            Language::Ru => 1,
+            Language::En => 2,
+        };
+        [own, 0, 1, 2].into_iter().map(|at| self.title[at].as_str()).find(|title| !title.is_empty()).unwrap_or(&self.id)
+    }
+}
+
+/// What the page shows.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The school's name for itself.
+    pub name: String,
+    /// What is here.
+    pub shelves: Vec<Shelf>,
+    /// The line's verdict.
+    pub line: link::State,
+    /// The proxy as this device reaches it; `None`: unknown.
+    pub proxy: Option<SocketAddr>,
+    /// The web port as this device reaches it; `None`: unknown.
+    pub web: Option<SocketAddr>,
+}
+
+#[derive(Template)]
+#[template(path = "home.html", config = ".askama.toml")]
+struct Page<'p> {
+    words: &'p Words,
+    language: Language,
+    languages: [Language; 3],
+    name: &'p str,
+    line: &'p str,
+    rows: Vec<Row<'p>>,
+    pac: Option<String>,
+    proxy: Option<(String, u16)>,
+}
+
+struct Row<'p> {
+    title: &'p str,
+    link: &'p str,
+    entries: String,
+    bytes: String,
+}
+
+impl Home {
+    /// The page in a language.
+    ///
+    /// # Errors
+    /// Only when memory for the text cannot be had.
+    pub fn render(&self, language: Language) -> Result<String, askama::Error> {
+        let words = words::of(language);
+        let rows = self.shelves.iter().map(|shelf| Row {
+            title: shelf.title(language),
+            // Only http addresses become links: a pack is data.
+            link: if shelf.link.starts_with("http://") || shelf.link.starts_with("https://") { &shelf.link } else { "" },
+            entries: shelf.entries.map_or_else(|| words.unknown.to_owned(), |count| count.to_string()),
+            bytes: shelf.bytes.map_or_else(|| words.unknown.to_owned(), |bytes| comma(&Bytes(bytes).human(), language)),
+        });
+        let line = match self.line {
+            link::State::Up => words.line_up,
+            link::State::Slow => words.line_slow,
+            link::State::Down => words.line_down,
+            link::State::Unknown => words.line_unknown,
+        };
+        let pac = self.web.map(|addr| if addr.port() == 80 { format!("http://{}/proxy.pac", host(addr)) } else { format!("http://{addr}/proxy.pac") });
+        let page = Page {
+            words,
+            language,
+            languages: Language::ALL,
+            name: &self.name,
+            line,
+            rows: rows.collect(),
+            pac,
+            proxy: self.proxy.map(|addr| (host(addr), addr.port())),
+        };
+        page.render()
+    }
+}
+
+fn host(addr: SocketAddr) -> String {
+    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
+}
+
+/// Kazakh and Russian write a decimal comma.
+fn comma(number: &str, language: Language) -> String {
+    if language == Language::En { number.to_owned() } else { number.replace('.', ",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> Home {
+        Home {
+            name: "abay-12".into(),
+            shelves: vec![
+                Shelf {
+                    id: "wiki".into(),
+                    title: ["Уикипедия <b>".into(), String::new(), "Wikipedia".into()],
+                    link: "https://kk.wikipedia.org/".into(),
+                    entries: Some(1200),
+                    bytes: Some(4_100_000_000),
+                },
+                Shelf { id: "phet".into(), link: "javascript:alert(1)".into(), ..Shelf::default() },
+            ],
+            line: link::State::Down,
+            proxy: Some("192.168.8.1:3128".parse().expect("an address")),
+            web: Some("192.168.8.1:80".parse().expect("an address")),
+        }
+    }
+
+    #[test]
+    fn the_page_says_what_is_here_in_three_languages() {
+        let table = [
+            (Language::Kk, "<html lang=\"kk\">", "Уикипедия &#60;b&#62;", "4,1 GB", "Интернет жоқ."),
+            (Language::Ru, "<html lang=\"ru\">", "Уикипедия &#60;b&#62;", "4,1 GB", "Интернета нет."),
+            (Language::En, "<html lang=\"en\">", "Wikipedia", "4.1 GB", "There is no Internet."),
+        ];
+        for (language, tag, title, size, line) in table {
+            let page = home().render(language).expect("renders");
+            for piece in [tag, title, size, line, "1200", "http://192.168.8.1/proxy.pac", "192.168.8.1", "3128", "abay-12"] {
+                assert!(page.contains(piece), "{piece} is missing in {}", language.tag());
+            }
+            assert!(!page.contains("javascript:") && !page.contains("<script"));
+            // ux.md section 7: the portal stays below 60 kB.
+            assert!(page.len() < 60_000);
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_called_unknown() {
+        let page = Home { proxy: None, web: None, line: link::State::Unknown, ..home() }.render(Language::En).expect("renders");
+        assert!(page.contains("not known yet"));
+        assert_eq!(page.matches("unknown").count(), 2 + 2, "entries and bytes of one pack, PAC and proxy address");
+        let empty = Home { shelves: Vec::new(), ..home() }.render(Language::En).expect("renders");
+        assert!(empty.contains("No collection is kept yet"));
+    }
+}

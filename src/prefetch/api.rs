@@ -1,0 +1,81 @@
+//! The routes of the API for packs: `/api/v1/packs`, `/api/v1/packs/{id}`, `…/plan`, `…/fetch`.
+//!
+//! JSON in snake_case, errors as `application/problem+json` (RFC 9457) with an id of our own. Who may call is the business of
+//! whoever merges these routes.
+
+use crate::prefetch::web::Web;
+use crate::prefetch::{Error, Night};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+/// Most failures that are listed with a pack.
+const TROUBLE: u32 = 50;
+
+/// The routes, to be merged into the node's API.
+pub fn routes<W: Web>(night: Night<W>) -> Router {
+    Router::new()
+        .route("/api/v1/packs", get(list::<W>))
+        .route("/api/v1/packs/{id}", get(show::<W>))
+        .route("/api/v1/packs/{id}/plan", get(plan::<W>))
+        .route("/api/v1/packs/{id}/fetch", post(fetch::<W>))
+        .with_state(night)
+}
+
+async fn list<W: Web>(State(night): State<Night<W>>) -> Response {
+    let status = night.status();
+    answer(StatusCode::OK, &json!({ "packs": status.packs, "refused": status.refused }))
+}
+
+async fn show<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {
+    let Some(listed) = night.packs().into_iter().find(|listed| listed.id == id) else { return problem(&Error::Unknown(id)) };
+    match night.trouble(&id, TROUBLE).await {
+        Ok(trouble) => {
+            let trouble: Vec<Value> = trouble.into_iter().map(|(url, why)| json!({ "url": url, "why": why })).collect();
+            answer(StatusCode::OK, &json!({ "pack": listed, "progress": listed.progress, "trouble": trouble }))
+        }
+        Err(error) => problem(&error),
+    }
+}
+
+async fn plan<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {
+    match night.plan(&id).await {
+        Ok(plan) => answer(StatusCode::OK, &json!(plan)),
+        Err(error) => problem(&error),
+    }
+}
+
+/// 202 with a job: where to watch, and how far it is.
+async fn fetch<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {
+    match night.start(&id) {
+        Ok(progress) => {
+            let place = format!("/api/v1/packs/{id}");
+            let body = json!({
+                "job": place, "unit": "bytes", "done": progress.bytes_done, "total": progress.bytes_total, "eta_s": progress.eta_s,
+                "progress": progress,
+            });
+            let mut response = answer(StatusCode::ACCEPTED, &body);
+            if let Ok(place) = place.parse() {
+                response.headers_mut().insert(header::LOCATION, place);
+            }
+            response
+        }
+        Err(error) => problem(&error),
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn problem(error: &Error) -> Response {
+    let (status, id, title) = match error {
+        Error::Unknown(_) => (StatusCode::NOT_FOUND, "pack.unknown", "No such pack"),
+        Error::State(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state.failed", "The node's database failed"),
+    };
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": error.to_string(), "id": id });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}

@@ -1,0 +1,196 @@
+//! The line's history: the link's five-minute slices are kept as they end, hours and days rolled up from them, and a heartbeat says
+//! when the node ran, so that a gap can be explained.
+//!
+//! Nothing is dated by a wrong clock: while it is not trusted nothing is kept; once it is, the time since the node's start is
+//! entered as "ran with a wrong clock". A box that loses power before that leaves a gap that looks like "off".
+
+use crate::base::clock::{Clock, Time};
+use crate::link::Slice;
+use crate::link::rollup::{Level, Rollup, Run, merge, roll};
+use crate::report::Inner;
+use crate::state::history::{History, Ran};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Slices are kept this long: the hub asks for no finer detail, and a statement of service covers a month.
+const KEEP_FIVE: Duration = Duration::from_secs(35 * 86_400);
+
+/// Hours are kept for a school year and the one before.
+const KEEP_HOURS: Duration = Duration::from_secs(800 * 86_400);
+
+/// What is remembered between rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Where the current run with a right clock began; `None` while it is wrong.
+    run: Option<Time>,
+    begun: Time,
+    begun_steady: Option<Instant>,
+    /// Slices before this are kept.
+    kept: Option<Time>,
+    /// The running slice as the last record told it.
+    told: Option<Slice>,
+}
+
+impl Memory {
+    /// The node starts.
+    pub(crate) fn begin(clock: &Clock) -> Memory {
+        let now = clock.now();
+        Memory { run: clock.trusted().then_some(now), begun: now, begun_steady: Some(clock.steady()), kept: None, told: None }
+    }
+
+    /// When the node started, by the clock of that time.
+    pub(crate) fn begun(&self) -> Time {
+        self.begun
+    }
+
+    /// A record was made; `running` is the slice that had not ended.
+    pub(crate) fn reported(&mut self, running: Option<Slice>) {
+        self.told = running;
+    }
+}
+
+/// Keeps new slices, the heartbeat, and the rollups that they complete.
+pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
+    if !inner.clock.trusted() {
+        return Ok(());
+    }
+    let history = inner.state.history();
+    let now = inner.clock.now();
+    let boot = &inner.who.boot_id;
+    let (run, kept, begun_steady) = {
+        let memory = inner.memory.lock();
+        (memory.line.run, memory.line.kept, memory.line.begun_steady.unwrap_or(inner.begun))
+    };
+    let start = if let Some(start) = run {
+        start
+    } else {
+        // The clock has been set: what came before cannot be dated, but its length is known.
+        let blind = inner.clock.steady().saturating_duration_since(begun_steady);
+        history.ran(boot, Ran { start: now.minus(blind), seen: now, clock_ok: false }).await?;
+        now
+    };
+    history.ran(boot, Ran { start, seen: now, clock_ok: true }).await?;
+    let since = kept.unwrap_or(start);
+    // A slice of the time before the clock was set would be misdated.
+    let slices: Vec<Slice> = inner.world.slices(since).into_iter().filter(|slice| slice.end > start && slice.start <= now).collect();
+    for slice in &slices {
+        history.put(Level::Five.word(), Level::Five.window(slice.start), slice).await?;
+    }
+    let hour = Level::Hour.window(now);
+    if kept.is_none_or(|kept| Level::Hour.window(kept) < hour) {
+        complete(&history, hour).await?;
+        history.prune(Level::Five.word(), now.minus(KEEP_FIVE)).await?;
+        history.prune(Level::Hour.word(), now.minus(KEEP_HOURS)).await?;
+        history.prune_runs(now.minus(KEEP_FIVE)).await?;
+    }
+    let mut memory = inner.memory.lock();
+    memory.line.run = Some(start);
+    memory.line.kept = Some(Level::Five.window(now));
+    Ok(())
+}
+
+/// Rolls up every hour and day that has ended and is not kept yet, from the newest kept one on; at most what the slices cover.
+async fn complete(history: &History, this_hour: Time) -> anyhow::Result<()> {
+    let oldest = this_hour.minus(KEEP_FIVE);
+    let mut hour = match history.newest(Level::Hour.word()).await? {
+        Some(newest) => newest.plus(Level::Hour.length()).max(oldest),
+        None => match first_run(history, oldest, this_hour).await? {
+            Some(first) => Level::Hour.window(first).max(oldest),
+            None => return Ok(()),
+        },
+    };
+    while hour < this_hour {
+        let end = hour.plus(Level::Hour.length());
+        history.put(Level::Hour.word(), hour, &window(history, hour, end).await?).await?;
+        hour = end;
+    }
+    let today = Level::Day.window(this_hour);
+    let mut day = match history.newest(Level::Day.word()).await? {
+        Some(newest) => newest.plus(Level::Day.length()),
+        None => match history.span::<Rollup>(Level::Hour.word(), oldest, today).await?.first() {
+            Some(first) => Level::Day.window(first.start),
+            None => return Ok(()),
+        },
+    };
+    while day < today {
+        let end = day.plus(Level::Day.length());
+        let hours = history.span::<Rollup>(Level::Hour.word(), day, end).await?;
+        history.put(Level::Day.word(), day, &merge(day, end, &hours)).await?;
+        day = end;
+    }
+    Ok(())
+}
+
+async fn first_run(history: &History, from: Time, until: Time) -> anyhow::Result<Option<Time>> {
+    Ok(history.runs(from, until).await?.first().map(|ran| ran.start))
+}
+
+/// One window from kept slices and heartbeats.
+async fn window(history: &History, start: Time, end: Time) -> anyhow::Result<Rollup> {
+    let slices = history.span::<Slice>(Level::Five.word(), start, end).await?;
+    Ok(roll(start, end, &slices, &runs(history, start, end).await?))
+}
+
+async fn runs(history: &History, start: Time, end: Time) -> anyhow::Result<Vec<Run>> {
+    let runs = history.runs(start, end).await?;
+    Ok(runs.into_iter().map(|ran| Run { start: ran.start, end: ran.seen, clock_ok: ran.clock_ok }).collect())
+}
+
+/// The line from `start` to `now`, for a record, and the slice that is still running: what this record tells of it, the next one
+/// must not tell again.
+pub(crate) async fn between(inner: &Inner, start: Time, now: Time, clock_ok: bool) -> anyhow::Result<(Rollup, Option<Slice>)> {
+    let history = inner.state.history();
+    let told = inner.memory.lock().line.told.clone();
+    let begun = inner.memory.lock().line.begun;
+    let live = inner.world.slices(Level::Five.window(start));
+    // What this start of the node no longer holds in memory comes from the history.
+    let until = live.first().map_or(begun, |first| first.start.min(begun));
+    let mut slices = history.span::<Slice>(Level::Five.word(), start, until).await?;
+    let running = live.last().cloned();
+    slices.extend(live.into_iter().filter(|slice| slice.end > start).map(|slice| fresh(slice, told.as_ref(), start)));
+    let mut runs = runs(&history, start, now).await?;
+    runs.push(Run { start: begun.max(start), end: now, clock_ok });
+    Ok((roll(start, now.max(start), &slices, &runs), running))
+}
+
+/// What of a slice has not been told yet, moved into the record's time.
+fn fresh(mut slice: Slice, told: Option<&Slice>, start: Time) -> Slice {
+    if let Some(told) = told.filter(|told| told.start == slice.start) {
+        slice.up_seconds = slice.up_seconds.saturating_sub(told.up_seconds);
+        slice.slow_seconds = slice.slow_seconds.saturating_sub(told.slow_seconds);
+        slice.down_seconds = slice.down_seconds.saturating_sub(told.down_seconds);
+        slice.unknown_seconds = slice.unknown_seconds.saturating_sub(told.unknown_seconds);
+        slice.rx_bytes = slice.rx_bytes.saturating_sub(told.rx_bytes);
+        slice.tx_bytes = slice.tx_bytes.saturating_sub(told.tx_bytes);
+        slice.background_rx_bytes = slice.background_rx_bytes.saturating_sub(told.background_rx_bytes);
+        slice.attempts = slice.attempts.saturating_sub(told.attempts);
+        slice.failures = slice.failures.saturating_sub(told.failures);
+    }
+    slice.start = slice.start.max(start);
+    slice
+}
+
+/// The line as pages and commands show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recent {
+    /// The last 24 hours in one.
+    pub day: Rollup,
+    /// The last 24 hours, hour by hour (UTC), the running one included.
+    pub hours: Vec<Rollup>,
+    /// The last 30 finished days (UTC).
+    pub days: Vec<Rollup>,
+}
+
+/// Reads the history.
+///
+/// # Errors
+/// The database's.
+pub async fn recent(history: &History, now: Time) -> anyhow::Result<Recent> {
+    let this_hour = Level::Hour.window(now);
+    let from = this_hour.minus(Duration::from_secs(23 * 3_600));
+    let mut hours = history.span::<Rollup>(Level::Hour.word(), from, this_hour).await?;
+    hours.push(window(history, this_hour, now).await?);
+    let day = merge(from, now, &hours);
+    let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_secs(31 * 86_400)), now).await?;
+    Ok(Recent { day, hours, days })
+}

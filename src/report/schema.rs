@@ -1,0 +1,228 @@
+//! Everything that may leave a school, field by field, with unit and purpose. Pure.
+//!
+//! An allow-list: what is not here does not leave. Words come from closed sets and numbers are numbers, so no URL, host, address
+//! or user agent has a place to hide in (product.md section 4). Whoever adds a field adds a line here, where a reviewer sees it.
+
+use serde_json::Value;
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// A whole number, not negative.
+    Count,
+    /// Any finite number, not negative.
+    Number,
+    /// Yes or no.
+    Flag,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A moment: RFC 3339, UTC, microseconds.
+    Moment,
+    /// Lower-case hex digits and dashes: keys and random ids.
+    Id,
+    /// A short name that the administrator gave: letters of any script, digits, `-`, `_`, spaces; no dot, so never a host.
+    Label,
+    /// `1.2.3` with an optional suffix.
+    Version,
+}
+
+/// One field of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Where: names joined by dots; `{way}` and `{cache}` stand for the words of [`WAYS`] and [`OUTCOMES`].
+    pub path: &'static str,
+    /// What it may hold.
+    pub holds: Holds,
+    /// Unit, or empty.
+    pub unit: &'static str,
+    /// What the region needs it for.
+    pub purpose: &'static str,
+}
+
+/// The ways by which content becomes cacheable.
+pub const WAYS: &[&str] = &["http", "mirror", "intercept"];
+
+/// The outcomes that are told apart.
+pub const OUTCOMES: &[&str] = &["hit", "stale", "offline", "revalidated", "miss", "bypass", "tunnel"];
+
+const STATES: &[&str] = &["unknown", "up", "slow", "down"];
+
+const fn field(path: &'static str, holds: Holds, unit: &'static str, purpose: &'static str) -> Field {
+    Field { path, holds, unit, purpose }
+}
+
+/// The allow-list.
+pub const FIELDS: &[Field] = &[
+    field("v", Holds::Count, "", "version of this layout"),
+    field("school", Holds::Label, "", "which school; as the administrator wrote it"),
+    field("node", Holds::Id, "", "which box; made from its public key"),
+    field("boot_id", Holds::Id, "", "tells restarts apart"),
+    field("epoch", Holds::Count, "", "tells lives of a restored box apart"),
+    field("seq", Holds::Count, "", "shows that no record is missing"),
+    field("kind", Holds::Word(&["hour"]), "", "what the payload is"),
+    field("start", Holds::Moment, "", "from when"),
+    field("end", Holds::Moment, "", "until when"),
+    field("clock_ok", Holds::Flag, "", "whether the times can be believed"),
+    field("payload.line.state", Holds::Word(STATES), "", "verdict at the end of the record"),
+    field("payload.line.up_seconds", Holds::Count, "s", "uptime of the line"),
+    field("payload.line.slow_seconds", Holds::Count, "s", "time in which the line was bad"),
+    field("payload.line.down_seconds", Holds::Count, "s", "outages of the line"),
+    field("payload.line.no_data_seconds", Holds::Count, "s", "time in which nothing was tried"),
+    field("payload.line.off_seconds", Holds::Count, "s", "time in which the box was off: no outage of the line"),
+    field("payload.line.clock_seconds", Holds::Count, "s", "time that cannot be dated"),
+    field("payload.line.rx_bytes", Holds::Count, "B", "load of the line"),
+    field("payload.line.tx_bytes", Holds::Count, "B", "load of the line"),
+    field("payload.line.background_rx_bytes", Holds::Count, "B", "the node's own part of the load"),
+    field("payload.line.rtt_min_ms", Holds::Number, "ms", "quality of the line"),
+    field("payload.line.rtt_median_ms", Holds::Number, "ms", "quality of the line"),
+    field("payload.line.rtt_p95_ms", Holds::Number, "ms", "quality of the line"),
+    field("payload.line.first_byte_median_ms", Holds::Number, "ms", "what a person waits for"),
+    field("payload.line.download_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
+    field("payload.line.attempts", Holds::Count, "", "how much the figures rest on"),
+    field("payload.line.failures", Holds::Count, "", "quality of the line"),
+    field("payload.cache.by_way.{way}.{cache}.requests", Holds::Count, "", "use of the cache in this record's time"),
+    field("payload.cache.by_way.{way}.{cache}.bytes", Holds::Count, "B", "use of the cache in this record's time"),
+    field("payload.cache.collapsed", Holds::Count, "", "requests that shared another's fetch"),
+    field("payload.cache.upstream_bytes", Holds::Count, "B", "what the cache took from the line"),
+    field("payload.total.by_way.{way}.{cache}.requests", Holds::Count, "", "the same since the node's start, should a record be lost"),
+    field("payload.total.by_way.{way}.{cache}.bytes", Holds::Count, "B", "the same since the node's start"),
+    field("payload.total.collapsed", Holds::Count, "", "the same since the node's start"),
+    field("payload.total.upstream_bytes", Holds::Count, "B", "the same since the node's start"),
+    field("payload.store.objects", Holds::Count, "", "what the store holds"),
+    field("payload.store.entries", Holds::Count, "", "what the store holds"),
+    field("payload.store.pinned_entries", Holds::Count, "", "what packs keep"),
+    field("payload.store.object_bytes", Holds::Count, "B", "what the store holds"),
+    field("payload.store.disk_bytes", Holds::Count, "B", "room on the disk"),
+    field("payload.store.quota_bytes", Holds::Count, "B", "room on the disk"),
+    field("payload.store.spared_dedup_bytes", Holds::Count, "B", "bytes spared"),
+    field("payload.store.spared_zstd_bytes", Holds::Count, "B", "bytes spared"),
+    field("payload.store.damaged", Holds::Count, "", "a disk that is dying"),
+    field("payload.store.admitting", Holds::Flag, "", "a store that is full"),
+    field("payload.store.writable", Holds::Flag, "", "a disk that has gone read-only"),
+    field("payload.store.index", Holds::Word(&["ready", "rebuilding", "off"]), "", "health of the store"),
+    field("payload.night.fetched", Holds::Count, "", "the night's work: things fetched since the node's start"),
+    field("payload.night.unchanged", Holds::Count, "", "things that had not changed"),
+    field("payload.night.failed", Holds::Count, "", "things that could not be fetched"),
+    field("payload.night.waiting", Holds::Count, "", "things still to fetch"),
+    field("payload.night.bytes", Holds::Count, "B", "bytes fetched"),
+    field("payload.health.version", Holds::Version, "", "which program runs"),
+    field("payload.health.uptime_seconds", Holds::Count, "s", "restarts"),
+    field("payload.health.outbox_records", Holds::Count, "", "reports that wait"),
+    field("payload.health.outbox_dropped", Holds::Count, "", "reports that were lost because the outbox was full"),
+    field("payload.health.outbox_parked", Holds::Count, "", "reports that the hub refused"),
+];
+
+/// Every reason why this record may not leave; empty when it may. Reasons name the field, never its value.
+pub fn complaints(record: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    match record.as_object() {
+        Some(_) => walk("", record, &mut found),
+        None => found.push("the record is no object".into()),
+    }
+    found
+}
+
+fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
+    if let Value::Object(fields) = value {
+        for (name, value) in fields {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            walk(&path, value, found);
+        }
+        return;
+    }
+    match FIELDS.iter().find(|field| matches(field.path, path)) {
+        // A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
+        None => found.push(format!("a field outside the list ({})", path.chars().filter(char::is_ascii_lowercase).take(40).collect::<String>())),
+        Some(field) if !may_hold(field.holds, value) => found.push(format!("{} holds something else than it may", field.path)),
+        Some(_) => {}
+    }
+}
+
+/// Whether a pattern of the list means this path.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut steps = path.split('.');
+    let fits = pattern.split('.').all(|wanted| {
+        steps.next().is_some_and(|step| match wanted {
+            "{way}" => WAYS.contains(&step),
+            "{cache}" => OUTCOMES.contains(&step),
+            _ => step == wanted,
+        })
+    });
+    fits && steps.next().is_none()
+}
+
+fn may_hold(holds: Holds, value: &Value) -> bool {
+    let text = value.as_str();
+    match holds {
+        Holds::Count => value.is_u64(),
+        Holds::Number => value.as_f64().is_some_and(|number| number.is_finite() && number >= 0.0),
+        Holds::Flag => value.is_boolean(),
+        Holds::Word(words) => text.is_some_and(|text| words.contains(&text)),
+        Holds::Moment => text.is_some_and(|text| text.len() == 27 && text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok()),
+        Holds::Id => text.is_some_and(|text| (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))),
+        Holds::Label => text.is_some_and(is_label),
+        Holds::Version => text.is_some_and(|text| {
+            text.len() <= 32 && text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
+        }),
+    }
+}
+
+/// Whether a text may be a school's or a node's name: 1 to 64 letters of any script, digits, `-`, `_` and spaces.
+pub fn is_label(text: &str) -> bool {
+    let count = text.chars().count();
+    (1..=64).contains(&count) && text.trim() == text && text.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_list_has_units_purposes_and_no_doubles() {
+        for (number, field) in FIELDS.iter().enumerate() {
+            assert!(!field.purpose.is_empty(), "{}", field.path);
+            assert!(FIELDS[..number].iter().all(|other| other.path != field.path), "{} twice", field.path);
+            for (end, unit) in [("_seconds", "s"), ("_bytes", "B"), ("_ms", "ms"), ("_bps", "bit/s")] {
+                assert!(!field.path.ends_with(end) || field.unit == unit, "{}", field.path);
+            }
+            let path = field.path.to_lowercase();
+            for word in ["url", "host", "addr", "agent", "client", "ip_", "user", "cookie", "referer", "query"] {
+                assert!(!path.split(['.', '_']).any(|part| part == word), "{path} sounds like a person's doing");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_does_not_leave() {
+        let table = [
+            (json!({"payload": {"line": {"up_seconds": 3}}}), true),
+            (json!({"payload": {"line": {"up_seconds": 3, "host": "e.kz"}}}), false),
+            (json!({"payload": {"cache": {"by_way": {"http": {"hit": {"requests": 1, "bytes": 2}}}}}}), true),
+            (json!({"payload": {"cache": {"by_way": {"www.example.kz": {"hit": {"requests": 1}}}}}}), false),
+            (json!({"payload": {"cache": {"by_way": {"http": {"10.0.0.7": {"requests": 1}}}}}}), false),
+            (json!({"payload": {"line": {"state": "up"}}}), true),
+            (json!({"payload": {"line": {"state": "https://e.kz/pupil/7"}}}), false),
+            (json!({"payload": {"line": {"up_seconds": "Mozilla/5.0"}}}), false),
+            (json!({"payload": {"line": {"up_seconds": -1}}}), false),
+            (json!({"payload": {"line": {"up_seconds": ["10.0.0.7"]}}}), false),
+            (json!({"payload": "e.kz"}), false),
+            (json!({"school": "№ 7 орта мектебі"}), false),
+            (json!({"school": "Ақсукент 7"}), true),
+            (json!({"school": "www.example.kz"}), false),
+            (json!({"school": "10.0.0.7"}), false),
+            (json!({"node": "00112233445566778899aabbccddeeff"}), true),
+            (json!({"node": "fd00::1"}), false),
+            (json!({"start": "2026-11-24T00:00:00.000000Z"}), true),
+            (json!({"start": "2026-11-24T00:00:00.000000 e.kz"}), false),
+            (json!({"payload": {"health": {"version": "0.1.0"}}}), true),
+            (json!({"payload": {"health": {"version": "http://e.kz"}}}), false),
+            (json!(["e.kz"]), false),
+        ];
+        for (record, may) in table {
+            assert_eq!(complaints(&record).is_empty(), may, "{record}: {:?}", complaints(&record));
+        }
+        let told = complaints(&json!({"http://e.kz/pupil?token=SECRET123": 1})).join(" ");
+        assert!(!told.contains("SECRET") && !told.contains("://"), "{told}");
+    }
+}

@@ -1,0 +1,224 @@
+//! What a page needs: the requisites of HTML, style sheets and modules, and what sitemaps and lists name (protocols.md section 7).
+//!
+//! Pure and bounded: each reader looks at a limited number of bytes, finds a limited number of addresses, and treats damage as
+//! the end of the text. Whether something found may be fetched is the pack's business.
+
+/// HTML pages.
+pub mod html;
+
+/// Style sheets.
+pub mod css;
+
+/// JavaScript modules.
+pub mod module;
+
+/// Sitemaps.
+pub mod sitemap;
+
+/// Plain lists.
+pub mod list;
+
+/// `srcset` and which of its candidates to take.
+mod srcset;
+
+use crate::base::target::Target;
+use serde::{Deserialize, Serialize};
+
+/// Most HTML that is read; what a page needs stands near its top.
+pub const MAX_HTML: u64 = 2 << 20;
+/// Most of a style sheet or script that is read: the largest bundles of real sites are 3 to 4 MB.
+pub const MAX_TEXT: u64 = 4 << 20;
+/// Most addresses that one text gives: a page of 2 MiB full of links is a list and should be one.
+pub const MAX_FOUND: usize = 5_000;
+
+/// What a wish is, as far as it matters for what it needs in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A page whose links may be followed.
+    Page,
+    /// A page within a page.
+    Frame,
+    /// A style sheet.
+    Style,
+    /// A script or module.
+    Script,
+    /// An image, icon or poster.
+    Image,
+    /// A font.
+    Font,
+    /// Sound, film, subtitles.
+    Media,
+    /// Anything else: manifests, preloads of unknown kind.
+    Other,
+}
+
+impl Kind {
+    /// The word for the database and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Page => "page",
+            Kind::Frame => "frame",
+            Kind::Style => "style",
+            Kind::Script => "script",
+            Kind::Image => "image",
+            Kind::Font => "font",
+            Kind::Media => "media",
+            Kind::Other => "other",
+        }
+    }
+
+    /// Back from the word.
+    pub fn parse(word: &str) -> Option<Kind> {
+        use Kind::{Font, Frame, Image, Media, Other, Page, Script, Style};
+        [Page, Frame, Style, Script, Image, Font, Media, Other].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// One thing that a text needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Where it is.
+    pub target: Target,
+    /// What it is.
+    pub kind: Kind,
+    /// Marked `loading=lazy`: comes last.
+    pub lazy: bool,
+}
+
+/// What was found in a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What it needs to be shown.
+    pub needs: Vec<Need>,
+    /// Where its links lead.
+    pub links: Vec<Target>,
+}
+
+/// Addresses as written, before they are resolved.
+#[derive(Debug, Default)]
+struct Raw {
+    needs: Vec<(String, Kind, bool)>,
+    links: Vec<String>,
+}
+
+impl Raw {
+    fn need(&mut self, address: impl Into<String>, kind: Kind) {
+        self.need_lazy(address, kind, false);
+    }
+
+    fn need_lazy(&mut self, address: impl Into<String>, kind: Kind, lazy: bool) {
+        if self.needs.len() < MAX_FOUND {
+            self.needs.push((address.into(), kind, lazy));
+        }
+    }
+
+    fn link(&mut self, address: impl Into<String>) {
+        if self.links.len() < MAX_FOUND {
+            self.links.push(address.into());
+        }
+    }
+
+    /// Resolves against `base`, drops doubles, keeps the order; what is lazy goes last.
+    fn resolve(self, base: &Target) -> Found {
+        let mut seen = std::collections::HashSet::new();
+        let mut needs = Vec::new();
+        for (address, kind, lazy) in self.needs {
+            if let Some(target) = join(base, &address).filter(|target| seen.insert(target.clone())) {
+                needs.push(Need { target, kind, lazy });
+            }
+        }
+        needs.sort_by_key(|need| need.lazy);
+        let mut seen = std::collections::HashSet::new();
+        let links = self.links.iter().filter_map(|address| join(base, address)).filter(|target| seen.insert(target.clone())).collect();
+        Found { needs, links }
+    }
+}
+
+/// Longest address that is followed: longer ones are data or traps.
+const MAX_ADDRESS: usize = 4096;
+
+fn join(base: &Target, address: &str) -> Option<Target> {
+    let address = address.trim();
+    if address.is_empty() || address.starts_with('#') || address.len() > MAX_ADDRESS {
+        return None;
+    }
+    base.join(address)
+}
+
+/// What a body needs, by its media type (parameters ignored) and, without one, by what it is wanted as.
+pub fn of(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -> Found {
+    let mime = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match mime.as_str() {
+        "text/html" | "application/xhtml+xml" => html::read(base, bytes),
+        "text/css" => css::read(base, bytes),
+        "image/svg+xml" => html::read(base, bytes),
+        mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => module::read(base, bytes),
+        "application/manifest+json" => manifest(base, bytes),
+        "" => match kind {
+            Kind::Page | Kind::Frame => html::read(base, bytes),
+            Kind::Style => css::read(base, bytes),
+            Kind::Script => module::read(base, bytes),
+            _ => Found::default(),
+        },
+        _ => Found::default(),
+    }
+}
+
+/// Icons of a web manifest.
+fn manifest(base: &Target, bytes: &[u8]) -> Found {
+    let mut raw = Raw::default();
+    let tree: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    for icon in tree.get("icons").and_then(|icons| icons.as_array()).into_iter().flatten() {
+        if let Some(address) = icon.get("src").and_then(|src| src.as_str()) {
+            raw.need(address, Kind::Image);
+        }
+    }
+    raw.resolve(base)
+}
+
+/// For the fuzzing corpus: any bytes through every reader, no panic.
+pub fn fuzz(bytes: &[u8]) {
+    let base = Target::parse("http://a.kz/b/c").expect("a valid address");
+    for kind in ["text/html", "text/css", "text/javascript", "application/manifest+json"] {
+        std::hint::black_box(of(Kind::Page, Some(kind), &base, bytes));
+    }
+    std::hint::black_box(sitemap::read(&base, bytes));
+    std::hint::black_box(list::read(&base, bytes));
+    std::hint::black_box(srcset::choose(&String::from_utf8_lossy(bytes)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_media_type_decides_and_the_wish_helps_out() {
+        let base = Target::parse("http://a.kz/").expect("valid");
+        let count = |kind, mime, text: &str| of(kind, mime, &base, text.as_bytes()).needs.len();
+        assert_eq!(count(Kind::Page, Some("text/html; charset=utf-8"), "<img src=a.png>"), 1);
+        assert_eq!(count(Kind::Style, None, "a{background:url(x.png)}"), 1);
+        assert_eq!(count(Kind::Script, Some("application/javascript"), "import './x.js'"), 1);
+        assert_eq!(count(Kind::Other, Some("application/manifest+json"), r#"{"icons":[{"src":"i.png"}]}"#), 1);
+        assert_eq!(count(Kind::Image, Some("image/png"), "<img src=a.png>"), 0);
+    }
+
+    #[test]
+    fn damage_and_noise_do_not_panic() {
+        let mut noise: u32 = 7;
+        let letters = b"<>\"'`=/\\ (){};:,.*@!-#%&abcimportfromurl\xd0\x90\0\n";
+        for _ in 0..300 {
+            let bytes: Vec<u8> = (0..400)
+                .map(|_| {
+                    noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    letters[(noise >> 16) as usize % letters.len()]
+                })
+                .collect();
+            fuzz(&bytes);
+        }
+        fuzz(&b"{".repeat(200_000));
+        fuzz(&b"<div>".repeat(50_000));
+        fuzz(&b"(".repeat(200_000));
+        fuzz(&[0x1f, 0x8b, 8, 0, 1, 2]);
+    }
+}

@@ -1,0 +1,139 @@
+//! Host and path to what is known of them, from the compiled-in lists and the packs in force.
+//!
+//! Asked for every request, so a host without rules costs one look-up for each of its labels and nothing else.
+
+use crate::base::target::Target;
+use crate::site::glob::Glob;
+use crate::site::pack::Pack;
+use crate::site::refuse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What is known of a URL, from packs and the compiled-in lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The host has accounts.
+    pub account: bool,
+    /// A pack's path class names the URL.
+    pub class: bool,
+    /// A pack states permission to fetch from this host (manners).
+    pub permitted: bool,
+}
+
+/// All rules in force, built from the packs. Swapped as a whole when packs change.
+#[derive(Debug)]
+pub struct Sites {
+    hosts: HashMap<Box<str>, Rule>,
+}
+
+/// What is stated of one name.
+#[derive(Debug, Default)]
+struct Rule {
+    /// Accounts, here and on every subdomain.
+    account: bool,
+    /// Permission, for this very host and for its subdomains.
+    permitted: (bool, bool),
+    /// Path classes of this very host.
+    exact: Vec<Glob>,
+    /// Path classes of its subdomains.
+    below: Vec<Glob>,
+}
+
+impl Default for Sites {
+    /// The compiled-in lists alone.
+    fn default() -> Sites {
+        Sites::new(&[])
+    }
+}
+
+impl Sites {
+    /// From verified packs.
+    pub fn new(packs: &[Arc<Pack>]) -> Sites {
+        let mut hosts: HashMap<Box<str>, Rule> = HashMap::new();
+        for host in refuse::accounts() {
+            hosts.entry(host.into()).or_default().account = true;
+        }
+        for pack in packs {
+            for class in &pack.classes {
+                let (name, below) = split(&class.host);
+                let rule = hosts.entry(name.into()).or_default();
+                // A pack may add accounts to a host, never take them away.
+                rule.account |= class.accounts;
+                if below { rule.below.push(class.path.clone()) } else { rule.exact.push(class.path.clone()) }
+            }
+            for host in pack.scope.hosts.iter().filter(|_| pack.permission.is_some()) {
+                let (name, below) = split(host);
+                let permitted = &mut hosts.entry(name.into()).or_default().permitted;
+                if below { permitted.1 = true } else { permitted.0 = true }
+            }
+        }
+        Sites { hosts }
+    }
+
+    /// What is known of a target. Called for every request: fast for hosts without rules.
+    pub fn look(&self, target: &Target) -> Known {
+        let mut known = Known::default();
+        for (up, name) in refuse::parents(target.host()).enumerate() {
+            let Some(rule) = self.hosts.get(name) else { continue };
+            known.account |= rule.account;
+            known.permitted |= if up == 0 { rule.permitted.0 } else { rule.permitted.1 };
+            let classes = if up == 0 { &rule.exact } else { &rule.below };
+            known.class = known.class || classes.iter().any(|path| path.fits(target.path()));
+        }
+        // The personal list stands above every pack.
+        known.class = known.class && !refuse::is_personal(target.host());
+        known
+    }
+}
+
+/// `*.name` means the hosts below `name`.
+fn split(host: &str) -> (&str, bool) {
+    host.strip_prefix("*.").map_or((host, false), |name| (name, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_add_classes_and_never_take_accounts_away() {
+        let pack = Pack::parse(
+            r#"
+            id = "diary"
+            version = "1"
+            licence = "by agreement"
+            permission = "letter of 2026-09-01"
+            [title]
+            en = "Diary"
+            [[seed]]
+            url = "https://static.kundelik.kz/v1/app.js"
+            [scope]
+            hosts = ["static.kundelik.kz", "*.lessons.example.kz"]
+            [[class]]
+            host = "static.kundelik.kz"
+            path = "/v*/**.js"
+            accounts = false
+            [[class]]
+            host = "*.lessons.example.kz"
+            path = "/open/**"
+            accounts = true
+            "#,
+        )
+        .expect("a good pack");
+        let sites = Sites::new(&[Arc::new(pack)]);
+        let table = [
+            ("https://static.kundelik.kz/v1/app.js", (true, true, true)),
+            ("https://static.kundelik.kz/avatars/1.png", (true, false, true)),
+            ("https://kundelik.kz/v1/app.js", (true, false, false)),
+            ("https://a.lessons.example.kz/open/x", (true, true, true)),
+            ("https://lessons.example.kz/open/x", (true, false, false)),
+            ("https://example.kz/open/x", (false, false, false)),
+        ];
+        for (url, (account, class, permitted)) in table {
+            let target = Target::parse(url).expect(url);
+            assert_eq!(sites.look(&target), Known { account, class, permitted }, "{url}");
+        }
+        let known = Sites::default().look(&Target::parse("https://x.bilimclass.kz/a.js").expect("valid"));
+        assert_eq!(known, Known { account: true, class: false, permitted: false });
+    }
+}

@@ -1,0 +1,132 @@
+//! The few file operations that the store uses; the seam where tests record and inject faults. [`Real`] is the file system;
+//! tests put a faulty disk in its place (`disk/fault.rs`). sled's folder and the lock do not pass through here: the one is
+//! disposable, the other has no bytes.
+
+/// A disk that fails on order.
+#[cfg(test)]
+pub(crate) mod fault;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file system. All paths are absolute or relative to the working directory.
+pub(crate) trait Disk: Send + Sync + 'static {
+    /// Opens a file for reading, or also for writing.
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes a new file; an error when there is one.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Renames a file.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder and its parents.
+    fn make_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes names in a folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The files of a folder with their lengths; empty when there is no folder.
+    fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
+    /// (free, total) bytes of the file system.
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
+}
+
+/// An open file. Reads and writes say where, so that a handle can be shared.
+pub(crate) trait DiskFile: Send + Sync + 'static {
+    /// Fills `into` from `at`; `UnexpectedEof` when there is less.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
+    /// Writes all of `from` at `at`.
+    fn write_at(&self, from: &[u8], at: u64) -> io::Result<()>;
+    /// The data is on the medium when this returns (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts to this length.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// The length.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// The real file system.
+pub(crate) struct Real;
+
+impl Disk for Real {
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(write).open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let mut files = Vec::new();
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = entry?;
+                    let about = entry.metadata()?;
+                    if about.is_file() {
+                        files.push((entry.path(), about.len()));
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let about = rustix::fs::statvfs(path)?;
+        Ok((about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize))
+    }
+}
+
+impl DiskFile for File {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(into, at)
+    }
+
+    fn write_at(&self, from: &[u8], at: u64) -> io::Result<()> {
+        self.write_all_at(from, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+/// Whether an error means that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an error means that nothing can be written here.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}

@@ -1,0 +1,215 @@
+//! Answers and small bodies in memory, ready for the wire; the hit path ends here. Sharded by URL; each shard is a SIEVE (Zhang
+//! and others, NSDI 2024): a hit sets one bit under a read lock, eviction walks a hand from old to new and takes the first
+//! without the bit. Weighed by bytes, meta and fields included.
+
+use crate::base::target::UrlKey;
+use crate::store::{Entry, Variants};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Enough that two cores seldom meet in one.
+const SHARDS: usize = 16;
+/// What an entry weighs beside its texts: its struct, its map places, allocator overhead, the seat's likely content.
+const OVERHEAD: u64 = 1024;
+/// Marks the end of a list.
+const NONE: u32 = u32::MAX;
+
+/// The hot tier.
+pub(crate) struct Hot {
+    shards: [RwLock<Shard>; SHARDS],
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+struct Node {
+    url: UrlKey,
+    variants: Option<Variants>,
+    weight: u64,
+    used: AtomicBool,
+    older: u32,
+    newer: u32,
+}
+
+struct Shard {
+    places: HashMap<UrlKey, u32>,
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    oldest: u32,
+    newest: u32,
+    hand: u32,
+}
+
+impl Hot {
+    /// A tier of at most `limit` bytes.
+    pub(crate) fn new(limit: u64) -> Hot {
+        Hot { shards: std::array::from_fn(|_| RwLock::new(Shard::new())), bytes: AtomicU64::new(0), limit }
+    }
+
+    fn shard(&self, url: &UrlKey) -> &RwLock<Shard> {
+        &self.shards[usize::from(url.0[0]) % SHARDS]
+    }
+
+    /// The variants of a URL; marks them used.
+    pub(crate) fn get(&self, url: &UrlKey) -> Option<Variants> {
+        let shard = self.shard(url).read();
+        let node = &shard.nodes[*shard.places.get(url)? as usize];
+        if !node.used.load(Ordering::Relaxed) {
+            node.used.store(true, Ordering::Relaxed);
+        }
+        node.variants.clone()
+    }
+
+    /// Puts the variants of a URL in the place of what was there; makes room.
+    pub(crate) fn put(&self, url: &UrlKey, variants: Variants) {
+        let weight = variants.iter().map(|entry| weigh(entry)).sum();
+        if variants.is_empty() || weight > self.limit {
+            self.remove(url);
+            return;
+        }
+        let old = self.shard(url).write().put(url, variants, weight);
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        self.bytes.fetch_sub(old, Ordering::Relaxed);
+        let mut at = usize::from(url.0[0]) % SHARDS;
+        let mut empty = 0;
+        while self.bytes.load(Ordering::Relaxed) > self.limit && empty < SHARDS {
+            let freed = self.shards[at].write().evict();
+            self.bytes.fetch_sub(freed, Ordering::Relaxed);
+            // Shards take turns, so that each gives in proportion to how often it is filled.
+            empty = if freed == 0 { empty + 1 } else { 0 };
+            at = (at + 1) % SHARDS;
+        }
+    }
+
+    /// Forgets a URL.
+    pub(crate) fn remove(&self, url: &UrlKey) {
+        let freed = self.shard(url).write().remove(url);
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes that an entry takes in memory, about.
+fn weigh(entry: &Entry) -> u64 {
+    let fields: usize = entry.meta.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 80).sum();
+    let vary: usize = entry.meta.vary.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+    let body = entry.body.as_ref().map_or(0, bytes::Bytes::len);
+    OVERHEAD + (fields + vary + body + entry.meta.url.len()) as u64
+}
+
+impl Shard {
+    fn new() -> Shard {
+        Shard { places: HashMap::new(), nodes: Vec::new(), free: Vec::new(), oldest: NONE, newest: NONE, hand: NONE }
+    }
+
+    /// The weight of what was replaced.
+    fn put(&mut self, url: &UrlKey, variants: Variants, weight: u64) -> u64 {
+        if let Some(&at) = self.places.get(url) {
+            let node = &mut self.nodes[at as usize];
+            node.variants = Some(variants);
+            return std::mem::replace(&mut node.weight, weight);
+        }
+        let node = Node { url: *url, variants: Some(variants), weight, used: AtomicBool::new(false), older: self.newest, newer: NONE };
+        let at = if let Some(at) = self.free.pop() {
+            self.nodes[at as usize] = node;
+            at
+        } else {
+            self.nodes.push(node);
+            u32::try_from(self.nodes.len() - 1).expect("fewer than 2^32 entries of 1 KiB and more")
+        };
+        match self.newest {
+            NONE => self.oldest = at,
+            newest => self.nodes[newest as usize].newer = at,
+        }
+        self.newest = at;
+        self.places.insert(*url, at);
+        0
+    }
+
+    fn remove(&mut self, url: &UrlKey) -> u64 {
+        self.places.remove(url).map_or(0, |at| self.unlink(at))
+    }
+
+    fn unlink(&mut self, at: u32) -> u64 {
+        let node = &mut self.nodes[at as usize];
+        node.variants = None;
+        let (older, newer, weight) = (node.older, node.newer, node.weight);
+        match older {
+            NONE => self.oldest = newer,
+            older => self.nodes[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.nodes[newer as usize].older = older,
+        }
+        if self.hand == at {
+            self.hand = newer;
+        }
+        self.free.push(at);
+        weight
+    }
+
+    /// Evicts one; its weight, 0 when there is none.
+    fn evict(&mut self) -> u64 {
+        let mut at = if self.hand == NONE { self.oldest } else { self.hand };
+        while at != NONE && self.nodes[at as usize].used.swap(false, Ordering::Relaxed) {
+            let newer = self.nodes[at as usize].newer;
+            at = if newer == NONE { self.oldest } else { newer };
+        }
+        if at == NONE {
+            return 0;
+        }
+        self.hand = self.nodes[at as usize].newer;
+        let url = self.nodes[at as usize].url;
+        self.places.remove(&url);
+        self.unlink(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::kit::entry;
+    use std::sync::Arc;
+
+    fn variants(n: usize) -> Variants {
+        Arc::from([Arc::new(entry("http://a.kz/", &vec![0; n]))])
+    }
+
+    fn key(n: u16) -> UrlKey {
+        let mut key = [0; 16];
+        key[..2].copy_from_slice(&n.to_le_bytes());
+        UrlKey(key)
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_weight_is_kept() {
+        let hot = Hot::new(100_000);
+        hot.put(&key(0), variants(1000));
+        for n in 1..400 {
+            assert!(hot.get(&key(0)).is_some(), "after {n}");
+            hot.put(&key(n), variants(1000));
+            assert!(hot.bytes() <= 100_000);
+        }
+        assert!(hot.get(&key(1)).is_none());
+        let left: u64 = (0..400).filter_map(|n| hot.get(&key(n))).map(|variants| weigh(&variants[0])).sum();
+        assert_eq!(left, hot.bytes());
+        for n in 0..400 {
+            hot.remove(&key(n));
+        }
+        assert_eq!(hot.bytes(), 0);
+    }
+
+    #[test]
+    fn one_that_is_too_large_is_not_taken_and_replaces_what_was_there() {
+        let hot = Hot::new(10_000);
+        hot.put(&key(1), variants(10));
+        hot.put(&key(1), variants(20_000));
+        assert!(hot.get(&key(1)).is_none());
+        assert_eq!(hot.bytes(), 0);
+    }
+}

@@ -1,0 +1,391 @@
+//! sled behind [`Index`]: derived from the log, guarded, rebuilt; answers what the RAM table cannot: which answers does a host
+//! have. It is opened in a thread of its own with a deadline and under `catch_unwind`; when it fails, is late or
+//! is not ours, it is set aside as `index.bad` and made anew from the log while the node serves. Every pointer it gives is
+//! checked against the record by the caller; and whoever must not miss one asks [`Keeper::complete`] first.
+//!
+//! # Why
+//! sled 0.34.7 loses acknowledged writes in power cuts (store.md, "Why sled is only an index"). So nothing depends on it: off,
+//! behind, deleted or damaged, the same questions are answered by reading the log, slower.
+
+use crate::base::digest::Digest;
+use crate::base::target::UrlKey;
+use crate::store::record::fingerprint;
+use crate::store::table::Place;
+use parking_lot::{Condvar, Mutex};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long opening may take; an index of a million entries opens in seconds.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Changes are written at most this often ...
+const PAUSE: Duration = Duration::from_secs(1);
+/// ... and at most so many at once (store.md section 1).
+const BATCH: usize = 2_000;
+/// Changes that may wait, 64 B each; when more come while the index is slow it is rebuilt later instead.
+const QUEUE: usize = 20_000;
+/// Format of keys and values; another one is rebuilt.
+const FORMAT: &[u8] = b"bulak index 1";
+
+/// One entry of the index, or its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) host: u64,
+    pub(crate) url: UrlKey,
+    /// First half of the entry's key.
+    pub(crate) entry: [u8; 16],
+    /// `None`: the entry is gone.
+    pub(crate) place: Option<Place>,
+}
+
+/// What an index can do. Errors are texts: whatever they say, the index is then turned off.
+pub(crate) trait Index: Send {
+    /// Writes changes together with the watermark: all records up to there are in.
+    fn apply(&self, changes: &[Change], mark: u64) -> Result<(), String>;
+    /// The watermark, a packed place; `None` in an empty index.
+    fn mark(&self) -> Result<Option<u64>, String>;
+    /// Where the answers under a host's number may be.
+    fn places(&self, host: u64) -> Result<Vec<Place>, String>;
+    /// How many answers are in.
+    fn count(&self) -> Result<u64, String>;
+}
+
+/// A host's number.
+pub(crate) fn host_number(host: &str) -> u64 {
+    fingerprint(&Digest::of(host.as_bytes()).0)
+}
+
+struct Sled(sled::Db);
+
+impl Sled {
+    fn open(path: &Path, cache: u64) -> Result<Sled, String> {
+        let config = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(None).mode(sled::Mode::LowSpace);
+        let db = config.open().map_err(text)?;
+        match db.get(b"Sformat").map_err(text)? {
+            Some(format) if format == FORMAT => {}
+            None if db.is_empty() => {
+                db.insert(b"Sformat", FORMAT).map_err(text)?;
+            }
+            _ => return Err(String::from("not an index of this format")),
+        }
+        Ok(Sled(db))
+    }
+}
+
+impl Index for Sled {
+    fn apply(&self, changes: &[Change], mark: u64) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        for change in changes {
+            let tail = [&change.url.0[..], &change.entry].concat();
+            let host = [b"H", &change.host.to_be_bytes()[..], &tail].concat();
+            match change.place {
+                Some(place) => batch.insert(host, &place.pack().to_le_bytes()),
+                None => batch.remove(host),
+            }
+        }
+        batch.insert(b"Sapplied", &mark.to_le_bytes());
+        self.0.apply_batch(batch).map_err(text)
+    }
+
+    fn mark(&self) -> Result<Option<u64>, String> {
+        Ok(self.0.get(b"Sapplied").map_err(text)?.and_then(|value| value.as_ref().try_into().ok()).map(u64::from_le_bytes))
+    }
+
+    fn places(&self, host: u64) -> Result<Vec<Place>, String> {
+        let prefix = [b"H", &host.to_be_bytes()[..]].concat();
+        let words = self.0.scan_prefix(prefix).values().map(|value| value.map_err(text));
+        let words = words.map(|value| Ok(value?.as_ref().try_into().map_or(0, u64::from_le_bytes)));
+        words.map(|word: Result<u64, String>| word.map(Place::unpack)).collect()
+    }
+
+    fn count(&self) -> Result<u64, String> {
+        self.0.scan_prefix(b"H").keys().try_fold(0, |count, key| key.map(|_| count + 1).map_err(text))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn text(error: sled::Error) -> String {
+    error.to_string()
+}
+
+/// Reads the log for the index: the answers whose places lie above a mark, in order, given in pieces.
+pub(crate) type Replay = Box<dyn Fn(u64, &mut dyn FnMut(Change) -> bool) + Send>;
+
+/// How the index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Ready,
+    Rebuilding,
+    Off,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    index: Mutex<Option<Box<dyn Index>>>,
+}
+
+struct Waiting {
+    changes: Vec<Change>,
+    mood: Mood,
+    stop: bool,
+    /// Changes were dropped: the index is behind and must be read anew.
+    behind: bool,
+}
+
+/// Keeps the index: takes changes, writes them in the background.
+#[derive(Clone)]
+pub(crate) struct Keeper(Arc<Shared>);
+
+impl Keeper {
+    /// Starts the thread that opens, catches up, and writes. `path` is the index's folder.
+    pub(crate) fn start(path: PathBuf, cache: u64, replay: Replay) -> Keeper {
+        let waiting = Waiting { changes: Vec::new(), mood: Mood::Rebuilding, stop: false, behind: false };
+        let keeper = Keeper(Arc::new(Shared { waiting: Mutex::new(waiting), wake: Condvar::new(), index: Mutex::new(None) }));
+        let own = keeper.clone();
+        let thread = std::thread::Builder::new().name(String::from("index"));
+        if let Err(error) = thread.spawn(move || own.run(&path, cache, &replay)) {
+            tracing::warn!(%error, "no thread for the index, going on without");
+            keeper.0.waiting.lock().mood = Mood::Off;
+        }
+        keeper
+    }
+
+    /// An index that is off, in a folder that cannot be written.
+    pub(crate) fn off() -> Keeper {
+        let waiting = Waiting { changes: Vec::new(), mood: Mood::Off, stop: true, behind: true };
+        Keeper(Arc::new(Shared { waiting: Mutex::new(waiting), wake: Condvar::new(), index: Mutex::new(None) }))
+    }
+
+    /// Takes a change. Never waits.
+    pub(crate) fn push(&self, change: Change) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.mood == Mood::Off || waiting.changes.len() >= QUEUE {
+            waiting.behind = true;
+            waiting.changes.clear();
+            return;
+        }
+        if !waiting.behind {
+            waiting.changes.push(change);
+        }
+        if waiting.changes.len() >= BATCH {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// How the index is.
+    pub(crate) fn mood(&self) -> Mood {
+        self.0.waiting.lock().mood
+    }
+
+    /// Where answers may be, if the index is ready and holds exactly `entries` answers. Blocking.
+    pub(crate) fn complete(&self, host: u64, entries: u64) -> Option<Vec<Place>> {
+        if self.mood() != Mood::Ready || !self.write() {
+            return None;
+        }
+        let index = self.0.index.lock();
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            let index = index.as_ref()?;
+            (index.count().ok()? == entries).then(|| index.places(host).ok()).flatten()
+        }));
+        drop(index);
+        let places = asked.unwrap_or(None);
+        if places.is_none() {
+            // Stale after a crash, or damaged: read anew in the background.
+            self.0.waiting.lock().behind = true;
+        }
+        places
+    }
+
+    /// Writes what waits and ends the thread. Blocking.
+    pub(crate) fn stop(&self) {
+        self.0.waiting.lock().stop = true;
+        self.0.wake.notify_all();
+        if self.mood() == Mood::Ready {
+            self.write();
+        }
+        self.0.waiting.lock().mood = Mood::Off;
+        *self.0.index.lock() = None;
+    }
+
+    fn run(&self, path: &Path, cache: u64, replay: &Replay) {
+        loop {
+            if self.0.waiting.lock().stop {
+                return;
+            }
+            if !self.bring_up(path, cache, replay) {
+                self.0.waiting.lock().mood = Mood::Off;
+                return;
+            }
+            loop {
+                let mut waiting = self.0.waiting.lock();
+                if waiting.changes.len() < BATCH && !waiting.stop {
+                    self.0.wake.wait_for(&mut waiting, PAUSE);
+                }
+                if waiting.stop {
+                    return;
+                }
+                let behind = waiting.behind;
+                drop(waiting);
+                if behind || !self.write() {
+                    self.0.waiting.lock().mood = Mood::Rebuilding;
+                    *self.0.index.lock() = None;
+                    set_aside(path);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Opens the index, or a new one, and reads what is above its mark. Whether it is ready.
+    fn bring_up(&self, path: &Path, cache: u64, replay: &Replay) -> bool {
+        for _ in 0..2 {
+            // Changes from here on wait, the replay has those before: nothing falls between.
+            {
+                let mut waiting = self.0.waiting.lock();
+                (waiting.behind, waiting.mood) = (false, Mood::Rebuilding);
+                waiting.changes.clear();
+            }
+            let outcome = open_guarded(path, cache).and_then(|index| {
+                catch_unwind(AssertUnwindSafe(|| self.catch_up(&*index, replay))).map_err(panic_text)??;
+                Ok(index)
+            });
+            match outcome {
+                Ok(index) => {
+                    *self.0.index.lock() = Some(index);
+                    let mut waiting = self.0.waiting.lock();
+                    if waiting.stop {
+                        *self.0.index.lock() = None;
+                        return false;
+                    }
+                    waiting.mood = Mood::Ready;
+                    return true;
+                }
+                Err(why) => {
+                    if self.0.waiting.lock().stop {
+                        return false;
+                    }
+                    tracing::warn!(%why, "the index is set aside and made anew from the log");
+                    set_aside(path);
+                }
+            }
+        }
+        tracing::warn!("the index stays off until the next start; the store goes on without");
+        false
+    }
+
+    fn catch_up(&self, index: &dyn Index, replay: &Replay) -> Result<(), String> {
+        let from = index.mark()?.unwrap_or(0);
+        let mut batch = Vec::new();
+        let mut outcome = Ok(());
+        let write = |batch: &mut Vec<Change>| {
+            let mark = batch.iter().filter_map(|change: &Change| change.place).map(Place::pack).max().unwrap_or(from);
+            let done = index.apply(batch, mark);
+            batch.clear();
+            done
+        };
+        replay(from, &mut |change| {
+            batch.push(change);
+            if batch.len() >= BATCH {
+                outcome = write(&mut batch);
+            }
+            outcome.is_ok() && !self.0.waiting.lock().stop
+        });
+        outcome?;
+        if batch.is_empty() { Ok(()) } else { write(&mut batch) }
+    }
+
+    /// Writes what waits. Whether the index is still good.
+    fn write(&self) -> bool {
+        let index = self.0.index.lock();
+        let Some(index) = index.as_ref() else { return false };
+        loop {
+            let batch: Vec<Change> = {
+                let mut waiting = self.0.waiting.lock();
+                let n = waiting.changes.len().min(BATCH);
+                waiting.changes.drain(..n).collect()
+            };
+            if batch.is_empty() {
+                return true;
+            }
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                let newest = batch.iter().filter_map(|change| change.place).map(Place::pack).max().unwrap_or(0);
+                let mark = index.mark()?.unwrap_or(0).max(newest);
+                index.apply(&batch, mark)
+            }));
+            if let Err(why) = written.map_err(panic_text).and_then(|done| done) {
+                tracing::warn!(%why, "the index failed and is made anew");
+                return false;
+            }
+        }
+    }
+}
+
+/// Opens sled in a thread of its own, at most [`DEADLINE`].
+fn open_guarded(path: &Path, cache: u64) -> Result<Box<dyn Index>, String> {
+    let (send, receive) = mpsc::channel();
+    let folder = path.to_owned();
+    let opener = std::thread::Builder::new().name(String::from("index-open"));
+    opener
+        .spawn(move || {
+            let opened = catch_unwind(AssertUnwindSafe(|| Sled::open(&folder, cache))).map_err(panic_text).and_then(|opened| opened);
+            // Nobody listens when it took too long.
+            let _ = send.send(opened);
+        })
+        .map_err(|error| error.to_string())?;
+    match receive.recv_timeout(DEADLINE) {
+        Ok(opened) => opened.map(|sled| Box::new(sled) as Box<dyn Index>),
+        Err(_) => Err(format!("not open after {} s", DEADLINE.as_secs())),
+    }
+}
+
+/// Keeps one bad index for whoever wants to look.
+fn set_aside(path: &Path) {
+    let bad = path.with_extension("bad");
+    let removed = if bad.is_dir() { std::fs::remove_dir_all(&bad) } else { Ok(()) };
+    if let Err(error) = removed.and_then(|()| std::fs::rename(path, &bad)) {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            tracing::warn!(%error, "cannot set the index aside");
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(n: u8, place: Option<Place>) -> Change {
+        Change { host: 1 + u64::from(n % 2), url: UrlKey([n; 16]), entry: [n; 16], place }
+    }
+
+    #[test]
+    fn what_is_put_in_is_found_by_host_until_it_is_taken_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Sled::open(&dir.path().join("index"), 1 << 20).unwrap();
+        let at = |n: u32| Place { segment: n, at: 64 };
+        index.apply(&[change(0, Some(at(1))), change(1, Some(at(2))), change(2, Some(at(3)))], 5).unwrap();
+        assert_eq!((index.count().unwrap(), index.mark().unwrap()), (3, Some(5)));
+        assert_eq!(index.places(1).unwrap(), [at(1), at(3)]);
+        index.apply(&[change(0, None)], 6).unwrap();
+        assert_eq!(index.places(1).unwrap(), [at(3)]);
+    }
+
+    #[test]
+    fn a_folder_of_garbage_is_an_error_and_not_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        std::fs::write(&path, b"a file where a folder should be").unwrap();
+        assert!(open_guarded(&path, 1 << 20).is_err());
+        set_aside(&path);
+        assert!(open_guarded(&path, 1 << 20).is_ok());
+    }
+}

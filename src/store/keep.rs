@@ -1,0 +1,438 @@
+//! What the store does with one answer: find, commit, renew, add a part, forget, pin. Everything here blocks and runs in the
+//! blocking pool. Changes to one URL happen under its stripe's lock, so that log, table and hot tier tell one story.
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::target::UrlKey;
+use crate::store::index::{Change, host_number};
+use crate::store::meta::{self, Kept};
+use crate::store::pack::{self, Content, Crcs, Whole};
+use crate::store::read::{self, Source};
+use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, fingerprint, pair};
+use crate::store::recover::url_key;
+use crate::store::segment::{Log, New};
+use crate::store::table::Place;
+use crate::store::write::Temporary;
+use crate::store::{Entry, Error, Inner, Meta, Variants};
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bodies read with one URL's variants, so that a page with thirty variants does not fill the memory: times `hot_object`.
+const BODIES: u64 = 4;
+/// Most bytes of one PART record.
+pub(crate) const PART_MAX: usize = 4 << 20;
+
+/// Gives the index all answers above a mark, in the order of the disk. What cannot be read is left out.
+pub(crate) fn replay(log: &Log, mark: u64, each: &mut dyn FnMut(Change) -> bool) {
+    let places = log.table().read().places();
+    for place in places.into_iter().filter(|place| place.pack() > mark) {
+        let Ok(Some((_, payload))) = log.small(place, Kind::Meta) else { continue };
+        let Some(kept) = meta::decode(&payload) else { continue };
+        if !each(Change { place: Some(place), ..drop_of(&kept) }) {
+            return;
+        }
+    }
+}
+
+/// The half of an entry's key that the table knows.
+pub(crate) fn half(key: &Digest) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&key.0[..16]);
+    half
+}
+
+fn drop_of(kept: &Kept) -> Change {
+    Change { host: host_number(&meta::host(&kept.meta.url)), url: url_key(&kept.meta.url), entry: half(&kept.meta.key), place: None }
+}
+
+impl Inner {
+    fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
+        self.stripes[usize::from(url.0[1]) % self.stripes.len()].lock()
+    }
+
+    /// One answer's meta at `place`; `None` when it is damaged.
+    pub(crate) fn kept(&self, place: Place) -> io::Result<Option<(u64, Kept)>> {
+        let read = match self.log.small(place, Kind::Meta) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => None,
+            read => read?,
+        };
+        Ok(read.and_then(|(header, payload)| meta::decode(&payload).map(|kept| (header.seq, kept))))
+    }
+
+    /// What the log says now of an entry.
+    pub(crate) fn entry_now(&self, url: &UrlKey, key: &Digest) -> io::Result<Option<Kept>> {
+        let place = self.log.table().read().entry(url, &key.0);
+        let Some(place) = place else { return Ok(None) };
+        Ok(self.kept(place)?.map(|(_, kept)| kept).filter(|kept| kept.meta.key == *key))
+    }
+
+    /// A whole small body, verified; damage is counted and dropped.
+    pub(crate) fn body(&self, url: &str, object: &Digest, length: u64) -> Result<Bytes, Error> {
+        let blob = self.log.table().read().blob(object);
+        let bytes = match blob {
+            Some(blob) => read::whole(&self.log, blob.place, object, length)?,
+            None => return Err(Error::Damaged),
+        };
+        bytes.ok_or_else(|| {
+            self.drop_damaged(url, Some(object), &Digest([0; 32]));
+            Error::Damaged
+        })
+    }
+
+    /// Something did not verify: counts it and forgets it in memory, so that it is a miss from now on.
+    pub(crate) fn drop_damaged(&self, url: &str, object: Option<&Digest>, key: &Digest) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        self.meters.corrupt.inc();
+        tracing::warn!(object = object.map(Digest::to_string), "a stored body did not verify and is dropped");
+        let mut table = self.log.table().write();
+        match object {
+            Some(object) => table.drop_blob(object),
+            None => table.drop_parts(&half(key)),
+        }
+        drop(table);
+        self.hot.remove(&url_key(url));
+    }
+
+    /// Reads the variants of a URL from disk, newest first, and puts them into the hot tier.
+    pub(crate) fn load(&self, url: &UrlKey) -> Result<Variants, Error> {
+        let _stripe = self.stripe(url);
+        if let Some(variants) = self.hot.get(url) {
+            return Ok(variants);
+        }
+        let variants: Variants = self.load_but(url, None)?.into();
+        if !variants.is_empty() {
+            self.hot.put(url, Arc::clone(&variants));
+        }
+        Ok(variants)
+    }
+
+    fn load_but(&self, url: &UrlKey, but: Option<&Digest>) -> Result<Vec<Arc<Entry>>, Error> {
+        let places = self.log.table().read().find(url);
+        let mut found = Vec::with_capacity(places.len());
+        for place in places {
+            match self.kept(place)? {
+                Some((seq, kept)) if url_key(&kept.meta.url) == *url => found.push((seq, kept)),
+                // Another URL with the same fingerprint.
+                Some(_) => {}
+                None => {
+                    self.damaged.fetch_add(1, Ordering::Relaxed);
+                    self.meters.corrupt.inc();
+                    self.log.table().write().drop_entry(place);
+                }
+            }
+        }
+        found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        let (mut room, mut entries) = (self.settings.hot_object.0.saturating_mul(BODIES), Vec::with_capacity(found.len()));
+        for (_, kept) in found.into_iter().filter(|(_, kept)| Some(&kept.meta.key) != but) {
+            let body = match kept.object {
+                Some(object) if kept.length <= self.settings.hot_object.0 && kept.length <= room => {
+                    match self.body(&kept.meta.url, &object, kept.length) {
+                        Ok(body) => Some(body),
+                        Err(Error::Damaged) => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Some(object) if self.log.table().read().blob(&object).is_none() => continue,
+                _ => None,
+            };
+            room -= body.as_ref().map_or(0, |body| body.len() as u64);
+            entries.push(Arc::new(self.entry(url, kept, body)));
+        }
+        Ok(entries)
+    }
+
+    /// Builds an entry from what the log and the table know.
+    pub(crate) fn entry(&self, url: &UrlKey, kept: Kept, body: Option<Bytes>) -> Entry {
+        let table = self.log.table().read();
+        let have = match kept.object {
+            Some(_) => std::iter::once(0..kept.length).collect(),
+            None => table.parts(&half(&kept.meta.key)).map(super::table::Parts::have).unwrap_or_default(),
+        };
+        Entry {
+            meta: kept.meta,
+            object: kept.object,
+            length: kept.length,
+            have,
+            pinned: table.pinned(url),
+            body,
+            seat: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Appends a META and shows it to readers. The caller holds the URL's stripe.
+    fn put_meta(&self, url: &UrlKey, kept: Kept, body: Option<Bytes>) -> Result<Arc<Entry>, Error> {
+        let payload = meta::encode(&kept.meta, kept.object, kept.length);
+        if payload.len() as u64 > record::SMALL_MAX {
+            return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
+        }
+        let link = kept.object.map_or(0, |object| fingerprint(&object.0));
+        let new = New::small(Kind::Meta, kept.meta.key.0, pair(url, &kept.meta.key.0), kept.length, link, payload);
+        let change = drop_of(&kept);
+        self.log.append(&new, |place| self.index().push(Change { place: Some(place), ..change }))?;
+        let entry = Arc::new(self.entry(url, kept, body));
+        self.show(url, &entry);
+        Ok(entry)
+    }
+
+    /// Puts a new or changed entry before the other variants in the hot tier.
+    fn show(&self, url: &UrlKey, entry: &Arc<Entry>) {
+        let key = entry.meta.key;
+        let others = match self.hot.get(url) {
+            Some(old) => old.iter().filter(|old| old.meta.key != key).cloned().collect(),
+            None if self.log.table().read().find(url).len() > 1 => match self.load_but(url, Some(&key)) {
+                Ok(others) => others,
+                Err(error) => {
+                    tracing::debug!(%error, "the other variants could not be read now");
+                    self.hot.remove(url);
+                    return;
+                }
+            },
+            None => Vec::new(),
+        };
+        self.hot.put(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
+    }
+
+    /// Stores a whole body, unless it is here already, and its answer.
+    pub(crate) fn commit(self: &Arc<Inner>, meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+        {
+            let _one = self.objects[usize::from(whole.object.0[0]) % self.objects.len()].lock();
+            let known = self.log.table().read().blob(&whole.object);
+            let here = match known {
+                Some(blob) => self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == whole.object.0)),
+                None => false,
+            };
+            if !here {
+                self.gate.admit(self.log.bytes(), whole.length)?;
+                let mut spilled = None;
+                let new = pack::pack(whole, content_type, meta.coding.is_some(), || {
+                    let temporary = Temporary::new(self)?;
+                    let file = Arc::clone(&temporary.file);
+                    spilled = Some(temporary);
+                    Ok(file)
+                });
+                let appended = self.log.append(&new.map_err(|error| self.gate.note(error))?, |_| {});
+                drop(spilled);
+                appended?;
+            }
+        }
+        let url = url_key(&meta.url);
+        let body = match &whole.content {
+            Content::Memory(bytes) if whole.length <= self.settings.hot_object.0 => Some(bytes.clone()),
+            _ => None,
+        };
+        let entry = {
+            let _stripe = self.stripe(&url);
+            self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
+        };
+        self.sync_if_due()?;
+        Ok(entry)
+    }
+
+    /// Syncs when enough has come together.
+    fn sync_if_due(&self) -> Result<(), Error> {
+        if self.log.unsynced() >= self.settings.sync_bytes.0 { self.log.sync() } else { Ok(()) }
+    }
+
+    /// Replaces meta, keeps the body.
+    pub(crate) fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
+        let url = url_key(&entry.meta.url);
+        let _stripe = self.stripe(&url);
+        let kept = Kept { meta, object: entry.object, length: entry.length };
+        let body_here = entry.object.is_none_or(|object| self.log.table().read().blob(&object).is_some());
+        if !body_here || self.log.table().read().entry(&url, &entry.meta.key.0).is_none() {
+            // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
+            return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
+        }
+        self.put_meta(&url, kept, entry.body.clone())
+    }
+
+    /// Adds a part; see `Store::put_part`.
+    pub(crate) fn put_part(self: &Arc<Inner>, meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
+            return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
+        }
+        self.gate.admit(self.log.bytes(), bytes.len() as u64)?;
+        let url = url_key(&meta.url);
+        let (key, validator) = (meta.key, meta::validator(&meta.headers));
+        let entry = {
+            let _stripe = self.stripe(&url);
+            let now = self.entry_now(&url, &key)?;
+            let same = now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
+            if let Some(now) = &now {
+                if same && now.object.is_some() {
+                    return Ok(Arc::new(self.entry(&url, now.clone(), None)));
+                }
+                if !same {
+                    self.bury(&url, &half(&key), drop_of(now))?;
+                }
+            }
+            let kept = match now.filter(|_| same) {
+                Some(now) => now,
+                None => {
+                    let kept = Kept { meta, object: None, length: total };
+                    self.put_meta(&url, kept.clone(), None)?;
+                    kept
+                }
+            };
+            for (n, piece) in bytes.chunks(PART_MAX).enumerate() {
+                let head = PartHead { url, total, offset: offset + (n * PART_MAX) as u64, validator };
+                self.log.append(&part(&head, &key, piece), |_| {})?;
+            }
+            let entry = Arc::new(self.entry(&url, kept, None));
+            self.show(&url, &entry);
+            entry
+        };
+        let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
+        if whole { self.complete(&entry) } else { self.sync_if_due().map(|()| entry) }
+    }
+
+    /// All parts are here: makes them one body.
+    fn complete(self: &Arc<Inner>, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+        let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
+        let parts = self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
+        let (mut hasher, mut crcs, mut at) = (Hasher::default(), Crcs::default(), 0);
+        let mut source: Option<(u64, Source)> = None;
+        while at < entry.length {
+            if source.as_ref().is_none_or(|(base, source)| at >= base + source.length()) {
+                source = match parts.holding(at) {
+                    Some(span) => Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?.map(|source| (span.offset, source)),
+                    None => None,
+                };
+            }
+            let piece = match &source {
+                Some((base, source)) => source.read(at - base, source.length())?,
+                None => None,
+            };
+            let Some(piece) = piece else {
+                self.drop_damaged(&entry.meta.url, None, &entry.meta.key);
+                return Err(Error::Damaged);
+            };
+            hasher.update(&piece);
+            crcs.update(&piece);
+            temporary.file.write_at(&piece, at).map_err(|error| self.gate.note(error))?;
+            at += piece.len() as u64;
+        }
+        let content = if entry.length <= self.settings.hot_object.0 {
+            let mut bytes = vec![0; usize::try_from(entry.length).map_err(io::Error::other)?];
+            temporary.file.read_at(&mut bytes, 0)?;
+            Content::Memory(bytes.into())
+        } else {
+            Content::File(Arc::clone(&temporary.file))
+        };
+        let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
+        let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        self.commit(entry.meta.clone(), &whole, kind)
+    }
+
+    /// Appends a TOMB for one variant (or all: a zero half) and tells the index.
+    fn bury(&self, url: &UrlKey, entry: &[u8; 16], change: Change) -> Result<(), Error> {
+        let key = pair(url, entry);
+        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| self.index().push(change))?;
+        self.hot.remove(url);
+        Ok(())
+    }
+
+    /// Forgets the variants of a URL that `which` names; how many.
+    fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
+        let _stripe = self.stripe(url);
+        let places = self.log.table().read().find(url);
+        let (mut gone, mut stay) = (Vec::new(), 0);
+        for place in places {
+            match self.kept(place)? {
+                Some((_, kept)) if url_key(&kept.meta.url) == *url => {
+                    if which(&kept) { gone.push(kept) } else { stay += 1 }
+                }
+                _ => {}
+            }
+        }
+        for kept in &gone {
+            self.bury(url, &half(&kept.meta.key), drop_of(kept))?;
+        }
+        if stay == 0 && self.log.table().read().pinned(url) {
+            // All variants, and with them its pins.
+            let key = pair(url, &[]);
+            self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {})?;
+        }
+        self.hot.remove(url);
+        Ok(gone.len() as u64)
+    }
+
+    /// Forgets a URL.
+    pub(crate) fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
+        let gone = self.forget_where(url, |_| true)?;
+        if durable {
+            self.log.sync()?;
+        }
+        Ok(gone)
+    }
+
+    /// Forgets a host.
+    pub(crate) fn forget_host(&self, host: &str) -> Result<u64, Error> {
+        let host = host.to_ascii_lowercase();
+        let entries = self.log.table().read().entries();
+        let places = self.index().complete(host_number(&host), entries);
+        let places = places.unwrap_or_else(|| self.log.table().read().places());
+        self.forget_places(&places, |kept| meta::host(&kept.meta.url) == host)
+    }
+
+    /// Forgets an object.
+    pub(crate) fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
+        let places = self.log.table().read().of_object(object);
+        self.forget_places(&places, |kept| kept.object == Some(*object))
+    }
+
+    fn forget_places(&self, places: &[Place], which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
+        let mut gone = 0;
+        for place in places {
+            if let Some((_, kept)) = self.kept(*place)?.filter(|(_, kept)| which(kept)) {
+                gone += self.forget_where(&url_key(&kept.meta.url), &which)?;
+            }
+        }
+        self.log.sync()?;
+        Ok(gone)
+    }
+
+    /// Pins or unpins one URL, durably.
+    pub(crate) fn pin(&self, set: &str, url: &UrlKey, on: bool) -> Result<u64, Error> {
+        let _stripe = self.stripe(url);
+        let number = fingerprint(&Digest::of(set.as_bytes()).0);
+        let pinned = self.log.table().read().has_pin(url, number);
+        if on && !self.log.table().read().may_have(url) {
+            return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
+        }
+        if pinned != on {
+            let kind = if on { Kind::Pin } else { Kind::Unpin };
+            let key = pair(url, &[]);
+            self.log.append(&New::small(kind, key, key, 0, number, record::encode_pin(url, number, set)), |_| {})?;
+            self.hot.remove(url);
+        }
+        self.log.sync()?;
+        Ok(u64::from(pinned != on))
+    }
+
+    /// Lets a whole set go.
+    pub(crate) fn unpin_set(&self, set: &str) -> Result<u64, Error> {
+        let number = fingerprint(&Digest::of(set.as_bytes()).0);
+        let urls = self.log.table().read().set(number);
+        let none = UrlKey([0; 16]);
+        self.log.append(&New::small(Kind::Unpin, [0; 32], [0; 32], 0, number, record::encode_pin(&none, number, set)), |_| {})?;
+        urls.iter().for_each(|url| self.hot.remove(url));
+        self.log.sync()?;
+        Ok(urls.len() as u64)
+    }
+}
+
+fn part(head: &PartHead, key: &Digest, piece: &[u8]) -> New {
+    let payload = [&head.encode()[..], piece].concat();
+    let line_key = pair(&head.url, &key.0);
+    let new = New::small(Kind::Part, key.0, line_key, head.total, head.offset, Vec::new());
+    if (payload.len() as u64) < BLOCK {
+        return New { crc: crc32c::crc32c(&payload), head: payload.into(), ..new };
+    }
+    let mut crcs = Crcs::default();
+    crcs.update(&payload);
+    let table = record::encode_crcs(&crcs.finish());
+    New { codec: Codec::Raw, flags: record::TABLED, crc: crc32c::crc32c(&table), head: payload.into(), tail: table.into(), ..new }
+}

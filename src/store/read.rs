@@ -1,0 +1,308 @@
+//! Streaming out: whole small bodies verified by blake3, large ones block by block or frame by frame, each verified before it
+//! is released, ranges without reading the rest. A body that does not verify is counted, dropped, and an error: never wrong
+//! bytes. Disk work runs in the blocking pool, a piece at a time.
+
+use crate::base::body::{Body, BodyError};
+use crate::base::digest::{Digest, Hasher};
+use crate::store::disk::DiskFile;
+use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
+use crate::store::segment::Log;
+use crate::store::table::Place;
+use crate::store::{Entry, Error, Inner};
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::{Frame, SizeHint};
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Read and released at a time: one frame of a framed body, four blocks of a raw one.
+pub(crate) const PIECE: u64 = record::FRAME;
+/// A body in one frame is never longer when decoded; a header that says so is damaged.
+const ONE_FRAME_LIMIT: u64 = 4 * record::ONE_FRAME_MAX;
+
+/// Where the bytes of a record come from.
+pub(crate) enum Source {
+    /// All in memory, verified.
+    Memory(Bytes),
+    /// Raw with a checksum for each block.
+    Raw { file: Arc<dyn DiskFile>, at: u64, length: u64, crcs: Vec<u32>, skip: u64 },
+    /// Frames with a seek table.
+    Frames { file: Arc<dyn DiskFile>, at: u64, length: u64, seek: Vec<(u64, u32, u32)> },
+}
+
+impl Source {
+    /// The body named `object` at `place`; `None` when it is not there or damaged.
+    pub(crate) fn blob(log: &Log, place: Place, object: &Digest) -> io::Result<Option<Source>> {
+        let Some((header, file)) = absent(log.header(place, Kind::Blob))? else { return Ok(None) };
+        if header.key != object.0 {
+            return Ok(None);
+        }
+        let at = header.payload_at(place.at);
+        absent(match header.codec {
+            Codec::Raw => Source::raw(&header, file, at, 0, header.extra),
+            Codec::Zstd => Source::frame(&header, &*file, at),
+            Codec::Frames => Source::frames(&header, file, at),
+        })
+    }
+
+    /// The bytes of a part; `None` when it is not the one wanted or damaged.
+    pub(crate) fn part(log: &Log, place: Place, key: &Digest, offset: u64, length: u64) -> io::Result<Option<Source>> {
+        let Some((header, file)) = absent(log.header(place, Kind::Part))? else { return Ok(None) };
+        if header.key != key.0 {
+            return Ok(None);
+        }
+        let at = header.payload_at(place.at);
+        let mut head = [0; PART_HEAD];
+        if absent(file.read_at(&mut head, at).map(Some))?.is_none() || PartHead::decode(&head).is_none_or(|head| head.offset != offset) {
+            return Ok(None);
+        }
+        absent(Source::raw(&header, file, at, PART_HEAD as u64, length))
+    }
+
+    fn raw(header: &Header, file: Arc<dyn DiskFile>, at: u64, skip: u64, wanted: u64) -> io::Result<Option<Source>> {
+        let Some(body) = header.body_length().filter(|body| body.checked_sub(skip) == Some(wanted)) else { return Ok(None) };
+        let rest = read_vec(&*file, at + body, header.length - body)?;
+        if header.flags & record::TABLED == 0 {
+            let payload = if body < BLOCK { read_vec(&*file, at, body)? } else { return Ok(None) };
+            let holds = crc32c::crc32c(&payload) == header.crc;
+            return Ok(holds.then(|| Source::Memory(Bytes::from(payload).slice(usize::try_from(skip).unwrap_or(0)..))));
+        }
+        let holds = crc32c::crc32c(&rest) == header.crc;
+        Ok(holds.then(|| Source::Raw { file, at, length: wanted, crcs: record::decode_crcs(&rest), skip }))
+    }
+
+    fn frame(header: &Header, file: &dyn DiskFile, at: u64) -> io::Result<Option<Source>> {
+        if header.extra > ONE_FRAME_LIMIT || header.length > ONE_FRAME_LIMIT {
+            return Ok(None);
+        }
+        let payload = read_vec(file, at, header.length)?;
+        if crc32c::crc32c(&payload) != header.crc {
+            return Ok(None);
+        }
+        Ok(decode(&payload, header.extra).map(Source::Memory))
+    }
+
+    fn frames(header: &Header, file: Arc<dyn DiskFile>, at: u64) -> io::Result<Option<Source>> {
+        let Some(last) = header.length.checked_sub(8) else { return Ok(None) };
+        let mut tail = [0; 8];
+        file.read_at(&mut tail, at + last)?;
+        let Some(length) = record::seek_length(&tail, header.extra).filter(|length| *length <= header.length) else { return Ok(None) };
+        let table = read_vec(&*file, at + header.length - length, length)?;
+        let seek = if crc32c::crc32c(&table) == header.crc { record::decode_seek(&table, header.length - length) } else { None };
+        Ok(seek.map(|seek| Source::Frames { file, at, length: header.extra, seek }))
+    }
+
+    /// Bytes in all.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::Raw { length, .. } | Source::Frames { length, .. } => *length,
+        }
+    }
+
+    /// Verified bytes from `from`, at least one and at most up to `to` (both within the length, `from < to`) and about
+    /// [`PIECE`]. `None` when they are damaged.
+    pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Option<Bytes>> {
+        match self {
+            Source::Memory(bytes) => Ok(cut(bytes, from, to.min(from + PIECE))),
+            Source::Raw { file, at, length, crcs, skip } => {
+                let (from, to) = (from + skip, (to + skip).min(from + skip + PIECE));
+                let start = from / BLOCK * BLOCK;
+                let end = to.div_ceil(BLOCK).saturating_mul(BLOCK).min(length + skip);
+                let Some(bytes) = absent(read_vec(&**file, at + start, end - start).map(Some))? else { return Ok(None) };
+                let first = usize::try_from(start / BLOCK).unwrap_or(usize::MAX);
+                let mut blocks = bytes.chunks(usize::try_from(BLOCK).unwrap_or(1)).enumerate();
+                if !blocks.all(|(n, block)| crcs.get(first + n) == Some(&crc32c::crc32c(block))) {
+                    return Ok(None);
+                }
+                Ok(cut(&Bytes::from(bytes), from - start, to - start))
+            }
+            Source::Frames { file, at, length, seek } => {
+                let number = from / record::FRAME;
+                let Some((start, stored, crc)) = usize::try_from(number).ok().and_then(|number| seek.get(number)) else { return Ok(None) };
+                let begin = number * record::FRAME;
+                let end = (begin + record::FRAME).min(*length);
+                if u64::from(*stored) > 2 * record::FRAME {
+                    return Ok(None);
+                }
+                let Some(bytes) = absent(read_vec(&**file, at + start, u64::from(*stored)).map(Some))? else { return Ok(None) };
+                let frame = if crc32c::crc32c(&bytes) == *crc { decode(&bytes, end - begin) } else { None };
+                Ok(frame.and_then(|frame| cut(&frame, from - begin, to.min(end) - begin)))
+            }
+        }
+    }
+}
+
+/// A record that ends before its time is damaged, not a failing disk.
+fn absent<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => Ok(None),
+        read => read,
+    }
+}
+
+fn read_vec(file: &dyn DiskFile, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    // Reads past the end fail before so much memory is touched; headers are verified, so this is a belt only.
+    if length > 64 << 20 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+fn decode(frame: &[u8], length: u64) -> Option<Bytes> {
+    let decoded = zstd::bulk::decompress(frame, usize::try_from(length).ok()?).ok()?;
+    (decoded.len() as u64 == length).then(|| Bytes::from(decoded))
+}
+
+fn cut(bytes: &Bytes, from: u64, to: u64) -> Option<Bytes> {
+    let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to).ok()?.min(bytes.len()));
+    (from < to).then(|| bytes.slice(from..to))
+}
+
+/// A whole body in memory, verified by its name. Blocking; only for bodies that the caller knows to be small.
+pub(crate) fn whole(log: &Log, place: Place, object: &Digest, length: u64) -> io::Result<Option<Bytes>> {
+    let Some(source) = Source::blob(log, place, object)?.filter(|source| source.length() == length) else { return Ok(None) };
+    let bytes = if let Source::Memory(bytes) = source {
+        bytes
+    } else {
+        let mut all = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
+        while (all.len() as u64) < length {
+            let Some(piece) = source.read(all.len() as u64, length)? else { return Ok(None) };
+            all.extend_from_slice(&piece);
+        }
+        Bytes::from(all)
+    };
+    Ok((Digest::of(&bytes) == *object).then_some(bytes))
+}
+
+/// Opens a stream of a part of an entry's body; the range lies within what is here.
+pub(crate) async fn read(inner: &Arc<Inner>, entry: &Arc<Entry>, range: Option<Range<u64>>) -> Result<Body, Error> {
+    let range = range.unwrap_or(0..entry.length);
+    if range.start >= range.end {
+        return Ok(Body::Empty);
+    }
+    if !entry.have.iter().any(|have| have.start <= range.start && range.end <= have.end) {
+        return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
+    }
+    if let Some(body) = &entry.body {
+        return Ok(cut(body, range.start, range.end).map_or(Body::Empty, Body::full));
+    }
+    let small = entry.length <= inner.settings.hot_object.0;
+    if let (Some(object), true) = (entry.object, small) {
+        let (entry, wanted) = (Arc::clone(entry), range.clone());
+        let bytes = inner.run(move |inner| inner.body(&entry.meta.url, &object, entry.length)).await?;
+        return Ok(cut(&bytes, wanted.start, wanted.end).map_or(Body::Empty, Body::full));
+    }
+    let hasher = (entry.object.is_some() && range == (0..entry.length)).then(Hasher::default);
+    let left = range.end - range.start;
+    let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, hasher };
+    // The first piece now, so that damage is a miss and not a broken answer.
+    let (first, reader) = inner.run(move |inner| reader.step(inner)).await?;
+    let state = (Arc::clone(inner), Some(reader));
+    let rest = futures_util::stream::unfold(state, |(inner, reader)| async move {
+        let reader = reader.filter(|reader| reader.at < reader.end)?;
+        match inner.run(move |inner| reader.step(inner)).await {
+            Ok((bytes, reader)) => Some((Ok(bytes), (inner, Some(reader)))),
+            Err(error) => Some((Err(error), (inner, None))),
+        }
+    });
+    Ok(Body::stream(Pieces { first: Some(first), rest: Box::pin(rest), left }))
+}
+
+/// Reads on and on.
+struct Reader {
+    entry: Arc<Entry>,
+    at: u64,
+    end: u64,
+    /// Where byte 0 of the source lies in the body, and the source.
+    source: Option<(u64, Source)>,
+    hasher: Option<Hasher>,
+}
+
+impl Reader {
+    fn step(mut self, inner: &Inner) -> Result<(Bytes, Reader), Error> {
+        if self.source.as_ref().is_none_or(|(base, source)| self.at >= base + source.length()) {
+            self.source = self.open(inner)?;
+        }
+        let piece = match &self.source {
+            Some((base, source)) => source.read(self.at - base, (self.end - base).min(source.length()))?,
+            None => None,
+        };
+        let Some(piece) = piece else { return Err(self.damaged(inner)) };
+        self.at += piece.len() as u64;
+        if let (Some(hasher), Some(object)) = (&mut self.hasher, self.entry.object) {
+            hasher.update(&piece);
+            if self.at == self.end && hasher.finish() != object {
+                return Err(self.damaged(inner));
+            }
+        }
+        Ok((piece, self))
+    }
+
+    fn open(&self, inner: &Inner) -> io::Result<Option<(u64, Source)>> {
+        let key = self.entry.meta.key;
+        if let Some(object) = self.entry.object {
+            let blob = inner.log.table().read().blob(&object);
+            let Some(blob) = blob else { return Ok(None) };
+            let source = Source::blob(&inner.log, blob.place, &object)?;
+            return Ok(source.filter(|source| source.length() == self.entry.length).map(|source| (0, source)));
+        }
+        let mut half = [0; 16];
+        half.copy_from_slice(&key.0[..16]);
+        let span = inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at));
+        if let Some(span) = span {
+            return Ok(Source::part(&inner.log, span.place, &key, span.offset, span.length)?.map(|source| (span.offset, source)));
+        }
+        // The parts have become a whole object meanwhile.
+        let url = super::recover::url_key(&self.entry.meta.url);
+        let now = inner.entry_now(&url, &key)?;
+        let object = now.filter(|now| now.length == self.entry.length).and_then(|now| now.object);
+        let place = object.and_then(|object| inner.log.table().read().blob(&object).map(|blob| (object, blob.place)));
+        let Some((object, place)) = place else { return Ok(None) };
+        Ok(Source::blob(&inner.log, place, &object)?.map(|source| (0, source)))
+    }
+
+    fn damaged(&self, inner: &Inner) -> Error {
+        inner.drop_damaged(&self.entry.meta.url, self.entry.object.as_ref(), &self.entry.meta.key);
+        Error::Damaged
+    }
+}
+
+/// The stream as a body of known length.
+struct Pieces<S> {
+    first: Option<Bytes>,
+    rest: Pin<Box<S>>,
+    left: u64,
+}
+
+impl<S: Stream<Item = Result<Bytes, Error>>> http_body::Body for Pieces<S> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let next = match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => self.rest.as_mut().poll_next(cx),
+        };
+        next.map(|piece| {
+            piece.map(|piece| {
+                let bytes = piece.map_err(BodyError::from)?;
+                self.left = self.left.saturating_sub(bytes.len() as u64);
+                Ok(Frame::data(bytes))
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,301 @@
+//! Streaming in: a [`Draft`] is invisible until `commit` and gone if dropped; up to 1 MiB it lives in memory, beyond that in a
+//! file below `tmp/`. Any number of [`Tail`]s follow it live, each at its own offset: a slow reader reads from the file, so
+//! nothing is kept for it.
+
+use crate::base::digest::Hasher;
+use crate::store::disk::DiskFile;
+use crate::store::pack::{Content, Crcs, Whole};
+use crate::store::read::PIECE;
+use crate::store::{Entry, Error, Inner, Meta};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// Kept in memory up to this length.
+const MEMORY: usize = 1 << 20;
+/// Written to the file at once; one such piece may be on its way while the next fills.
+const STEP: usize = 256 << 10;
+
+/// A body being written: invisible until `commit`, gone if dropped. In memory up to 1 MiB, then in a file below `tmp/`.
+/// Readers may follow behind while it grows.
+pub struct Draft {
+    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    content_type: Option<String>,
+    hasher: Hasher,
+    crcs: Crcs,
+    length: u64,
+    flush: Option<JoinHandle<io::Result<()>>>,
+    file: Option<Temporary>,
+}
+
+/// Follows a [`Draft`].
+#[derive(Clone)]
+pub struct Tail(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Rung when there is more, or the end.
+    more: Notify,
+}
+
+struct State {
+    /// The file and how much of it is written.
+    file: Option<(Arc<dyn DiskFile>, u64)>,
+    /// On its way to the file.
+    flushing: Bytes,
+    /// After that; frozen into `flushing` when the body ends.
+    fresh: Vec<u8>,
+    end: End,
+}
+
+enum End {
+    Open,
+    Done,
+    Failed(String),
+}
+
+/// A file below `tmp/`; its name is gone when this is, its bytes when the last handle is.
+pub(crate) struct Temporary {
+    inner: Arc<Inner>,
+    path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+}
+
+impl Temporary {
+    /// A new one. Blocking.
+    pub(crate) fn new(inner: &Arc<Inner>) -> io::Result<Temporary> {
+        let path = inner.temporary_path();
+        let file = inner.disk.create(&path)?;
+        Ok(Temporary { inner: Arc::clone(inner), path, file })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // The next start clears the folder.
+        let _ = self.inner.disk.remove(&self.path);
+    }
+}
+
+impl Draft {
+    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>) -> Draft {
+        let state = State { file: None, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open };
+        Draft {
+            inner,
+            shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new() }),
+            content_type: content_type.map(str::to_owned),
+            hasher: Hasher::default(),
+            crcs: Crcs::default(),
+            length: 0,
+            flush: None,
+            file: None,
+        }
+    }
+
+    /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be made or written; the draft is then of no more use.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.hasher.update(&bytes);
+        self.crcs.update(&bytes);
+        for piece in bytes.chunks(STEP) {
+            self.length += piece.len() as u64;
+            let waiting = {
+                let mut state = self.shared.state.lock();
+                state.fresh.extend_from_slice(piece);
+                state.fresh.len()
+            };
+            if waiting >= if self.file.is_some() { STEP } else { MEMORY + 1 } {
+                self.spill().await?;
+            }
+            self.shared.more.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Sends what is fresh to the file, in the background; waits for what is on its way.
+    async fn spill(&mut self) -> Result<(), Error> {
+        self.settle().await?;
+        if self.file.is_none() {
+            let inner = Arc::clone(&self.inner);
+            let made = self.inner.run(move |_| Temporary::new(&inner).map_err(Error::Disk)).await;
+            let made = made.map_err(|error| self.inner.noted(error))?;
+            self.shared.state.lock().file = Some((Arc::clone(&made.file), 0));
+            self.file = Some(made);
+        }
+        let (file, at, bytes) = {
+            let mut state = self.shared.state.lock();
+            let Some((file, at)) = state.file.clone() else { return Ok(()) };
+            state.flushing = Bytes::from(std::mem::take(&mut state.fresh));
+            (file, at, state.flushing.clone())
+        };
+        let shared = Arc::clone(&self.shared);
+        self.flush = Some(tokio::task::spawn_blocking(move || {
+            file.write_at(&bytes, at)?;
+            let mut state = shared.state.lock();
+            state.file = Some((file, at + bytes.len() as u64));
+            state.flushing = Bytes::new();
+            Ok(())
+        }));
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the file.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let Some(flush) = &mut self.flush else { return Ok(()) };
+        let done = flush.await.map_err(io::Error::other).and_then(|done| done);
+        self.flush = None;
+        done.map_err(|error| self.inner.gate.note(error))
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether there are none yet.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// A reader that starts at `offset` and follows the writer to the end; outlives `commit`. When the draft is dropped without
+    /// commit its readers get an error. `Clone`, so that latecomers can join.
+    pub fn tail(&self) -> Tail {
+        Tail(Arc::clone(&self.shared))
+    }
+
+    /// Compresses, deduplicates, appends BLOB and META; visible when this returns, durable at the next group commit. Readers see
+    /// the end of the body at once. When dropped midway, the work goes on and the entry becomes visible all the same.
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly` or the disk's; the readers have the whole body then, but nothing is stored.
+    pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
+        let content = self.close().await?;
+        let crcs = std::mem::take(&mut self.crcs).finish();
+        let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
+        let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
+        self.inner
+            .run(move |_| {
+                let entry = inner.commit(meta, &whole, kind.as_deref());
+                drop(file);
+                entry
+            })
+            .await
+    }
+
+    /// Ends the body without storing it: its readers read to the end. For bodies that are kept elsewhere, as parts.
+    ///
+    /// # Errors
+    /// The disk's; readers get an error then.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        self.close().await.map(drop)
+    }
+
+    /// Settles all bytes where readers find them, and tells readers that this is the end.
+    async fn close(&mut self) -> Result<Content, Error> {
+        if self.file.is_some() {
+            self.spill().await?;
+            self.settle().await?;
+        }
+        let content = {
+            let mut state = self.shared.state.lock();
+            let content = if let Some((file, _)) = &state.file {
+                Content::File(Arc::clone(file))
+            } else {
+                state.fresh.shrink_to_fit();
+                state.flushing = Bytes::from(std::mem::take(&mut state.fresh));
+                Content::Memory(state.flushing.clone())
+            };
+            state.end = End::Done;
+            content
+        };
+        self.shared.more.notify_waiters();
+        Ok(content)
+    }
+
+    /// The body broke off: readers get the error; what has come so far may be kept as parts by the caller.
+    pub fn fail(self, why: &str) {
+        self.end(why);
+    }
+
+    fn end(&self, why: &str) {
+        let mut state = self.shared.state.lock();
+        if matches!(state.end, End::Open) {
+            state.end = End::Failed(why.to_owned());
+        }
+        drop(state);
+        self.shared.more.notify_waiters();
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.end("the writer left before the end");
+    }
+}
+
+/// What a reader finds at its offset.
+enum Found {
+    Bytes(Bytes),
+    File(Arc<dyn DiskFile>, usize),
+    End,
+    Nothing,
+}
+
+impl Tail {
+    /// The next piece (at most 256 KiB) at `offset`, waiting for the writer when it must; `None` at the end of a finished body.
+    /// May be dropped at any await.
+    ///
+    /// # Errors
+    /// When the draft failed or was dropped, or its file cannot be read. What came before may still be read from its offset.
+    pub async fn read(&mut self, offset: u64) -> Result<Option<Bytes>, Error> {
+        loop {
+            let more = self.0.more.notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            match self.0.look(offset)? {
+                Found::Bytes(bytes) => return Ok(Some(bytes)),
+                Found::End => return Ok(None),
+                Found::Nothing => more.await,
+                Found::File(file, n) => {
+                    let read = tokio::task::spawn_blocking(move || {
+                        let mut bytes = vec![0; n];
+                        file.read_at(&mut bytes, offset).map(|()| Bytes::from(bytes))
+                    });
+                    return Ok(Some(read.await.map_err(io::Error::other)??));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn look(&self, offset: u64) -> Result<Found, Error> {
+        let state = self.state.lock();
+        let piece = usize::try_from(PIECE).unwrap_or(STEP);
+        let written = state.file.as_ref().map_or(0, |file| file.1);
+        if let Some((file, written)) = state.file.as_ref().filter(|file| offset < file.1) {
+            let n = usize::try_from(written - offset).unwrap_or(piece).min(piece);
+            return Ok(Found::File(Arc::clone(file), n));
+        }
+        let at = usize::try_from(offset - written).unwrap_or(usize::MAX);
+        let flushing = state.flushing.len();
+        if at < flushing {
+            return Ok(Found::Bytes(state.flushing.slice(at..flushing.min(at + piece))));
+        }
+        if let Some(rest) = state.fresh.get(at - flushing..).filter(|rest| !rest.is_empty()) {
+            return Ok(Found::Bytes(Bytes::copy_from_slice(&rest[..rest.len().min(piece)])));
+        }
+        match &state.end {
+            End::Open => Ok(Found::Nothing),
+            End::Done => Ok(Found::End),
+            End::Failed(why) => Err(Error::Disk(io::Error::new(io::ErrorKind::UnexpectedEof, why.clone()))),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What is known of names, shared by all clients: answers with their time to live, denials, silence. Pure.
+//!
+//! Old answers outlive their time and are used when no server answers (RFC 8767): most hosts keep their addresses for months, and
+//! a line that is down must not make every name hang. Silence has two sizes: one name's, and that of all servers, in which new
+//! names are not asked for at all until a probe hears something.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Addresses of a name, in the order of the answer.
+pub(super) type Addrs = Arc<[IpAddr]>;
+
+/// An answer lives this long at least (a TTL of 0 would ask for every image of a page) and at most.
+const LIFE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(86_400));
+/// A denial likewise; RFC 2308 section 5 allows up to 3 h, but teachers retry.
+const DENIAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// How long after its end an answer may still be used (RFC 8767 section 5 suggests 1 to 3 days; a weekend without power is longer).
+const STALE: Duration = Duration::from_secs(7 * 86_400);
+/// A name that nobody answered for is not waited for again for this long; doubles up to [`SILENT_MOST`].
+const SILENT: Duration = Duration::from_secs(30);
+/// See [`SILENT`].
+const SILENT_MOST: Duration = Duration::from_secs(300);
+/// Names remembered; a school meets some thousand a day.
+const NAMES: usize = 8192;
+
+/// What to do about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Use these.
+    Known(Addrs),
+    /// There is no such name.
+    Denied(String),
+    /// No server answers, now or a moment ago; the name need not be waited for. The addresses are old ones, where there are any.
+    Silent(Option<Addrs>),
+    /// Ask. With old addresses, or after silence, the caller waits only a little.
+    Ask { stale: Option<Addrs>, was_silent: bool },
+}
+
+#[derive(Debug)]
+struct Entry {
+    addrs: Option<Addrs>,
+    fresh: Instant,
+    denied: Option<(String, Instant)>,
+    silences: u32,
+    silent: Instant,
+}
+
+/// The memory.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    names: HashMap<Box<str>, Entry>,
+    all_silent: bool,
+}
+
+impl Answers {
+    /// What is known of `name`.
+    pub(super) fn look(&self, name: &str, now: Instant) -> Look {
+        let Some(entry) = self.names.get(name) else {
+            return if self.all_silent { Look::Silent(None) } else { Look::Ask { stale: None, was_silent: false } };
+        };
+        if now < entry.fresh
+            && let Some(addrs) = &entry.addrs
+        {
+            return Look::Known(addrs.clone());
+        }
+        let stale = entry.addrs.clone().filter(|_| now < entry.fresh + STALE);
+        if let Some((why, until)) = &entry.denied
+            && now < *until
+        {
+            return match stale {
+                Some(addrs) => Look::Known(addrs),
+                None => Look::Denied(why.clone()),
+            };
+        }
+        if self.all_silent || now < entry.silent {
+            return Look::Silent(stale);
+        }
+        Look::Ask { stale, was_silent: entry.silences > 0 }
+    }
+
+    /// A server gave addresses.
+    pub(super) fn answered(&mut self, name: &str, addrs: Addrs, ttl: Duration, now: Instant) {
+        let entry = self.entry(name, now);
+        *entry = Entry { addrs: Some(addrs), fresh: now + ttl.clamp(LIFE.0, LIFE.1), denied: None, silences: 0, silent: now };
+    }
+
+    /// A server said that there are none. `keep_old`: it had trouble of its own (SERVFAIL), so that an old answer still counts.
+    pub(super) fn denied(&mut self, name: &str, why: String, ttl: Duration, keep_old: bool, now: Instant) {
+        let entry = self.entry(name, now);
+        let addrs = entry.addrs.take().filter(|_| keep_old);
+        let denied = Some((why, now + ttl.clamp(DENIAL.0, DENIAL.1)));
+        *entry = Entry { addrs, fresh: entry.fresh.min(now), denied, silences: 0, silent: now };
+    }
+
+    /// Nobody answered for this name.
+    pub(super) fn silent(&mut self, name: &str, now: Instant) {
+        let entry = self.entry(name, now);
+        entry.silent = now + SILENT.saturating_mul(1 << entry.silences.min(8)).min(SILENT_MOST);
+        entry.silences += 1;
+    }
+
+    /// Nobody answers for anything. Whether that is news.
+    pub(super) fn all_silent(&mut self) -> bool {
+        !std::mem::replace(&mut self.all_silent, true)
+    }
+
+    /// Whether all servers are silent.
+    pub(super) fn is_all_silent(&self) -> bool {
+        self.all_silent
+    }
+
+    /// A server answered, or the line is back: silence is over.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if std::mem::take(&mut self.all_silent) {
+            for entry in self.names.values_mut() {
+                (entry.silent, entry.silences) = (now, 0);
+            }
+        }
+    }
+
+    /// The line is back: no name's silence counts any more.
+    pub(super) fn forget_silence(&mut self, now: Instant) {
+        self.all_silent = true;
+        self.heard(now);
+    }
+
+    fn entry(&mut self, name: &str, now: Instant) -> &mut Entry {
+        if self.names.len() >= NAMES && !self.names.contains_key(name) {
+            self.names.retain(|_, entry| now < entry.fresh);
+            if self.names.len() >= NAMES {
+                self.names.clear();
+            }
+        }
+        let unknown = || Entry { addrs: None, fresh: now, denied: None, silences: 0, silent: now };
+        self.names.entry(name.into()).or_insert_with(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, Time};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn start() -> (Instant, Answers, Addrs) {
+        (Clock::manual(Time::BUILT).steady(), Answers::default(), Arc::from([IpAddr::from([1, 2, 3, 4])]))
+    }
+
+    #[test]
+    fn answers_live_their_time_and_serve_longer_when_nobody_answers() {
+        let (now, mut answers, addrs) = start();
+        let ask = |stale, was_silent| Look::Ask { stale, was_silent };
+        assert_eq!(answers.look("a", now), ask(None, false));
+        answers.answered("a", addrs.clone(), SECOND * 60, now);
+        assert_eq!(answers.look("a", now + SECOND * 59), Look::Known(addrs.clone()));
+        let later = now + SECOND * 60;
+        assert_eq!(answers.look("a", later), ask(Some(addrs.clone()), false));
+        answers.silent("a", later);
+        assert_eq!(answers.look("a", later + SECOND * 29), Look::Silent(Some(addrs.clone())));
+        assert_eq!(answers.look("a", later + SECOND * 30), ask(Some(addrs.clone()), true));
+        answers.silent("a", later + SECOND * 30);
+        assert_eq!(answers.look("a", later + SECOND * 89), Look::Silent(Some(addrs.clone())), "twice as long");
+        assert_eq!(answers.look("a", now + STALE + SECOND * 100), ask(None, true), "too old for anything");
+        answers.answered("a", addrs.clone(), Duration::ZERO, later);
+        assert_eq!(answers.look("a", later + SECOND * 4), Look::Known(addrs));
+    }
+
+    #[test]
+    fn denials_are_remembered_too() {
+        let (now, mut answers, addrs) = start();
+        answers.denied("a", "NXDomain".into(), SECOND * 3600, false, now);
+        assert_eq!(answers.look("a", now + SECOND * 299), Look::Denied("NXDomain".into()));
+        assert_eq!(answers.look("a", now + SECOND * 300), Look::Ask { stale: None, was_silent: false });
+        answers.answered("a", addrs.clone(), SECOND * 10, now);
+        let later = now + SECOND * 20;
+        answers.denied("a", "ServFail".into(), SECOND, true, later);
+        assert_eq!(answers.look("a", later), Look::Known(addrs), "its server's trouble does not undo an answer");
+        answers.denied("a", "NXDomain".into(), SECOND, false, later);
+        assert_eq!(answers.look("a", later), Look::Denied("NXDomain".into()));
+    }
+
+    #[test]
+    fn when_all_are_silent_no_name_is_waited_for_until_something_is_heard() {
+        let (now, mut answers, addrs) = start();
+        answers.answered("old", addrs.clone(), SECOND * 5, now);
+        let later = now + SECOND * 10;
+        answers.silent("a", later);
+        assert!(answers.all_silent() && !answers.all_silent());
+        assert_eq!(answers.look("new", later), Look::Silent(None));
+        assert_eq!(answers.look("old", later), Look::Silent(Some(addrs.clone())));
+        assert_eq!(answers.look("a", later + SECOND * 60), Look::Silent(None));
+        answers.heard(later);
+        assert!(!answers.is_all_silent());
+        for name in ["new", "a"] {
+            assert_eq!(answers.look(name, later), Look::Ask { stale: None, was_silent: false });
+        }
+        answers.silent("a", later);
+        answers.heard(later);
+        assert_eq!(answers.look("a", later), Look::Silent(None), "one name may be silent while others are heard");
+        answers.forget_silence(later);
+        assert_eq!(answers.look("a", later), Look::Ask { stale: None, was_silent: false });
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let (now, mut answers, addrs) = start();
+        for name in 0..NAMES * 2 {
+            answers.answered(&name.to_string(), addrs.clone(), SECOND * 60, now);
+        }
+        assert!(answers.names.len() <= NAMES);
+    }
+}

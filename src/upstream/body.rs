@@ -1,0 +1,153 @@
+//! Bodies on their way: counted, watched for silence, and checked against the length that was promised. The clock is touched only
+//! when a side makes us wait, not for every frame.
+
+use crate::base::body::{Body, BodyError};
+use crate::base::count::IntCounter;
+use crate::link::{Class, Link, Sample};
+use bytes::{Buf, Bytes};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// Counts body bytes for metrics and the line.
+#[derive(Clone)]
+pub(super) struct Meter {
+    pub(super) link: Link,
+    pub(super) class: Class,
+    pub(super) received: IntCounter,
+    pub(super) sent: IntCounter,
+}
+
+/// Why an answer's body broke off.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0} sent nothing for {1:?} in the middle of the answer")]
+    Idle(Arc<str>, Duration),
+    #[error("{0} promised {1} bytes and sent {2}")]
+    Length(Arc<str>, u64, u64),
+    #[error("{0} broke off the answer ({1})")]
+    Cut(Arc<str>, #[source] hyper::Error),
+}
+
+/// An answer's body. `hold` is kept until the end.
+pub(super) struct Download<H> {
+    pub(super) inner: hyper::body::Incoming,
+    pub(super) host: Arc<str>,
+    /// Content-Length, where it says how long this body is.
+    pub(super) promised: Option<u64>,
+    pub(super) seen: u64,
+    pub(super) idle: Duration,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    pub(super) waiting: bool,
+    pub(super) meter: Meter,
+    pub(super) hold: Option<H>,
+}
+
+impl<H: Unpin> Download<H> {
+    /// Whether the time without a byte is over; wakes the task when it will be.
+    fn is_idle(&mut self, cx: &mut Context<'_>) -> bool {
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            timer.as_mut().reset(Instant::now() + idle);
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl<H: Unpin> HttpBody for Download<H> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            if this.is_idle(cx) {
+                this.hold = None;
+                return Poll::Ready(Some(Err(Broken::Idle(this.host.clone(), this.idle).into())));
+            }
+            return Poll::Pending;
+        };
+        this.waiting = false;
+        match next {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let bytes = data.remaining() as u64;
+                    this.seen += bytes;
+                    this.meter.received.inc_by(bytes);
+                    this.meter.link.observe(Sample::Received { class: this.meter.class, bytes });
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.hold = None;
+                Poll::Ready(Some(Err(Broken::Cut(this.host.clone(), error).into())))
+            }
+            None => {
+                this.hold = None;
+                match this.promised.take() {
+                    Some(promised) if promised != this.seen => {
+                        Poll::Ready(Some(Err(Broken::Length(this.host.clone(), promised, this.seen).into())))
+                    }
+                    _ => Poll::Ready(None),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// How a request body fares, seen from beside it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Grows with every frame and every interim answer.
+    pub(super) steps: AtomicU64,
+    /// The client's own body failed.
+    pub(super) failed: AtomicBool,
+}
+
+/// A request's body.
+pub(super) struct Upload {
+    pub(super) inner: Body,
+    pub(super) meter: Meter,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let next = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        self.progress.steps.fetch_add(1, Ordering::Relaxed);
+        match &next {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.meter.sent.inc_by(bytes);
+                self.meter.link.observe(Sample::Sent { class: self.meter.class, bytes });
+            }
+            Some(Err(_)) => self.progress.failed.store(true, Ordering::Relaxed),
+            None => {}
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,273 @@
+//! From a name to an open connection: overrides and names, the guard, happy eyeballs, the parent proxy, TLS. Each step within its
+//! deadline, each failure told to the line and to the memory of silent hosts.
+//!
+//! With a parent proxy names are the parent's business: nothing is resolved here, and of targets only those written as addresses
+//! are judged. The parent itself is configured, hence trusted: it may have a private address, but never one of our listeners.
+
+use crate::base::clock::Clock;
+use crate::base::target::Target;
+use crate::life::Life;
+use crate::link::{Link, Sample};
+use crate::tls::trust::Trust;
+use crate::upstream::guard::Guard;
+use crate::upstream::health::{Advice, Health};
+use crate::upstream::names::Names;
+use crate::upstream::race::{interleave, race};
+use crate::upstream::{Error, Settings};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A connection, plain or not.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// What stands between an HTTP/1.1 connection and hyper. The wire filter that judges an origin's framing goes here.
+pub(super) fn guarded(stream: Box<dyn Wire>) -> Box<dyn Wire> {
+    stream
+}
+
+/// A parent's answer to CONNECT is a few lines.
+const CONNECT_HEAD: usize = 8 << 10;
+
+/// Dials. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Dial(Arc<Inner>);
+
+struct Inner {
+    names: Names,
+    guard: Guard,
+    /// For the configured parent alone: everything but our own listeners.
+    parent_guard: Guard,
+    parent: Option<Target>,
+    hosts: BTreeMap<String, (IpAddr, Option<u16>)>,
+    health: Mutex<Health>,
+    trust: Trust,
+    connect_wait: Duration,
+    clock: Clock,
+    link: Link,
+    life: Life,
+}
+
+impl Dial {
+    /// Reads roots and overrides.
+    pub(super) fn new(settings: &Settings, names: Names, clock: Clock, link: Link, life: Life) -> anyhow::Result<Dial> {
+        let everything = ["0.0.0.0/0", "[::]/0"].iter().filter_map(|net| net.parse().ok()).collect();
+        let mut hosts = BTreeMap::new();
+        for (name, value) in &settings.hosts {
+            let place = read_place(value).ok_or_else(|| anyhow::anyhow!("upstream.hosts {name:?} = {value:?} is no \"ip[:port]\""))?;
+            hosts.insert(name.to_ascii_lowercase(), place);
+        }
+        Ok(Dial(Arc::new(Inner {
+            names,
+            guard: Guard::new(settings.allow_private.clone(), settings.own.clone()),
+            parent_guard: Guard::new(everything, settings.own.clone()),
+            parent: settings.parent.clone(),
+            hosts,
+            health: Mutex::default(),
+            trust: Trust::load(&settings.extra_roots, &settings.crls, &clock)?,
+            connect_wait: settings.connect_timeout,
+            clock,
+            link,
+            life,
+        })))
+    }
+
+    /// The configured parent.
+    pub(super) fn parent(&self) -> Option<&Target> {
+        self.0.parent.as_ref()
+    }
+
+    /// Everything learned while the line was down is void.
+    pub(super) fn line_is_back(&self) {
+        self.0.health.lock().clear();
+        self.0.names.line_is_back();
+    }
+
+    /// A byte stream to `host:port`, by way of the parent where there is one.
+    pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let Some(parent) = self.parent() else { return self.tcp(host, port, false).await };
+        if let Some(ip) = literal(host) {
+            self.judge(SocketAddr::new(ip, port), false)?;
+        }
+        let stream = self.tcp(parent.host(), parent.port(), true).await?;
+        let wait = self.0.connect_wait;
+        let asked = tokio::time::timeout(wait, ask_parent(stream, host, port)).await;
+        asked.unwrap_or_else(|_| Err(Error::ConnectTimeout(parent.authority().to_owned(), wait)))
+    }
+
+    /// A plain connection to the parent, for requests in absolute form.
+    pub(super) async fn to_parent(&self, parent: &Target, target: &Target) -> Result<TcpStream, Error> {
+        if let Some(ip) = literal(target.host()) {
+            self.judge(SocketAddr::new(ip, target.port()), false)?;
+        }
+        self.tcp(parent.host(), parent.port(), true).await
+    }
+
+    /// TLS over `stream`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
+    pub(super) async fn tls(&self, stream: TcpStream, host: &str, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = rustls::pki_types::ServerName::try_from(bare)
+            .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
+        let config = if h1_only { &self.0.trust.h1 } else { &self.0.trust.any };
+        let wait = self.0.connect_wait;
+        let stream = tokio::time::timeout(wait, TlsConnector::from(config.clone()).connect(name, stream))
+            .await
+            .map_err(|_| Error::ConnectTimeout(host.to_owned(), wait))?
+            .map_err(|error| Error::from_tls(host, &error))?;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Box::new(stream), h2))
+    }
+
+    /// A TCP connection, past the memory of silent hosts.
+    async fn tcp(&self, host: &str, port: u16, is_parent: bool) -> Result<TcpStream, Error> {
+        let place = format!("{host}:{port}");
+        let advice = self.0.health.lock().ask(&place, self.0.clock.steady());
+        if let Advice::Shut { why, probe } = advice {
+            if probe {
+                let (dial, host) = (self.clone(), host.to_owned());
+                self.0.life.spawn_until_stop(async move {
+                    if let Err(error) = dial.connect(&host, port, is_parent).await {
+                        tracing::debug!(%error, "probe");
+                    }
+                });
+            }
+            return Err(Error::Unavailable(host.to_owned(), why));
+        }
+        self.connect(host, port, is_parent).await
+    }
+
+    /// A TCP connection by whatever address works. Tells the line and the memory.
+    async fn connect(&self, host: &str, port: u16, is_parent: bool) -> Result<TcpStream, Error> {
+        let (addrs, port_there) = self.resolve(host, port).await?;
+        let permitted = |ip: &IpAddr| self.judge(SocketAddr::new(*ip, port_there), is_parent).is_ok();
+        let reachable: Vec<IpAddr> = addrs.iter().copied().filter(permitted).collect();
+        if let (true, Some(refused)) = (reachable.is_empty(), addrs.first()) {
+            return Err(Error::Prohibited(*refused));
+        }
+        let wait = self.0.connect_wait;
+        let attempt = |ip| self.attempt(host, SocketAddr::new(ip, port_there), is_parent);
+        let raced = tokio::time::timeout(wait, race(&interleave(&reachable), attempt)).await;
+        let error = match raced {
+            Ok(Ok((stream, addr, took))) => {
+                self.0.health.lock().worked(&format!("{host}:{port}"));
+                self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
+                return Ok(stream);
+            }
+            Ok(Err(Some(error))) => error,
+            Ok(Err(None)) => Error::DnsError(host.to_owned(), String::from("no address")),
+            Err(_) => Error::ConnectTimeout(host.to_owned(), wait),
+        };
+        self.blame(host, port, &reachable, &error);
+        Err(error)
+    }
+
+    /// The only place that connects, right behind the guard.
+    async fn attempt(&self, host: &str, addr: SocketAddr, is_parent: bool) -> Result<(TcpStream, SocketAddr, Duration), Error> {
+        self.judge(addr, is_parent)?;
+        let start = self.0.clock.steady();
+        let stream = TcpStream::connect(addr).await.map_err(|error| Error::from_connect(host, &error))?;
+        let took = self.0.clock.steady().saturating_duration_since(start);
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "socket options");
+        }
+        Ok((stream, addr, took))
+    }
+
+    /// What a failed connection says about the host and the line.
+    fn blame(&self, host: &str, port: u16, addrs: &[IpAddr], error: &Error) {
+        match error {
+            Error::Refused(_) if addrs.iter().any(|ip| crate::link::state::refusal_proves(*ip)) => {}
+            Error::Refused(_) => self.0.link.observe(Sample::Failed { host: host.into() }),
+            Error::ConnectTimeout(..) | Error::Unavailable(..) => {
+                self.0.link.observe(Sample::Failed { host: host.into() });
+                self.0.health.lock().failed(&format!("{host}:{port}"), "it did not answer a moment ago", self.0.clock.steady());
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&self, addr: SocketAddr, is_parent: bool) -> Result<(), Error> {
+        let guard = if is_parent { &self.0.parent_guard } else { &self.0.guard };
+        if guard.permits(addr, is_local) { Ok(()) } else { Err(Error::Prohibited(addr.ip())) }
+    }
+
+    /// Addresses by override, by being one, or by name.
+    async fn resolve(&self, host: &str, port: u16) -> Result<(Arc<[IpAddr]>, u16), Error> {
+        let fixed = self.0.hosts.get(&format!("{host}:{port}")).or_else(|| self.0.hosts.get(host));
+        if let Some((ip, there)) = fixed {
+            return Ok((Arc::from([*ip]), there.unwrap_or(port)));
+        }
+        if let Some(ip) = literal(host) {
+            return Ok((Arc::from([ip]), port));
+        }
+        Ok((self.0.names.lookup(host).await?, port))
+    }
+}
+
+/// Small requests go out at once; a peer that vanished is noticed within two minutes.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&alive)
+}
+
+/// Whether an address is one of this machine's: only those can be bound. Nothing is sent.
+fn is_local(ip: IpAddr) -> bool {
+    std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// A host that is an address already, in any form that the system's own parser would take for one (`127.1`, `0x7f000001`).
+fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| match url::Host::parse(host).ok()? {
+        url::Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+        url::Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        url::Host::Domain(_) => None,
+    })
+}
+
+/// Reads "ip[:port]".
+fn read_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        return Some((addr.ip(), Some(addr.port())));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().map(|ip| (ip, None))
+}
+
+/// CONNECT (RFC 9110 section 9.3.6). Not a byte behind the answer's head is taken from the stream.
+async fn ask_parent(mut stream: TcpStream, host: &str, port: u16) -> Result<TcpStream, Error> {
+    let broken = |error: io::Error| Error::Unavailable(host.to_owned(), format!("the parent proxy: {error}"));
+    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    let mut head = Vec::new();
+    let mut seen = [0; 1024];
+    loop {
+        let peeked = stream.peek(&mut seen).await.map_err(broken)?;
+        if peeked == 0 || head.len() > CONNECT_HEAD {
+            return Err(Error::Unavailable(host.to_owned(), String::from("the parent proxy gave no answer")));
+        }
+        let before = head.len();
+        head.extend_from_slice(&seen[..peeked]);
+        let end = head.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+        let taken = end.unwrap_or(head.len()) - before;
+        stream.read_exact(&mut seen[..taken]).await.map_err(broken)?;
+        if let Some(end) = end {
+            head.truncate(end);
+            break;
+        }
+    }
+    let status = head.get(..12).and_then(|start| std::str::from_utf8(start).ok()).and_then(|start| start.strip_prefix("HTTP/1.")?.get(2..5));
+    match status {
+        Some(code) if code.starts_with('2') => Ok(stream),
+        Some(code) => Err(Error::Unavailable(host.to_owned(), format!("the parent proxy answered {code}"))),
+        None => Err(Error::Protocol(host.to_owned(), String::from("the parent proxy speaks no HTTP"))),
+    }
+}

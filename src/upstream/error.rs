@@ -1,0 +1,163 @@
+//! Why there is no answer, in the words of Proxy-Status (RFC 9209 section 2.3), and how the errors of hyper, rustls and the
+//! system are read. Whether to try again is judged in `retry`, not here.
+
+use http::StatusCode;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Why there is no answer; each maps to a Proxy-Status error type (RFC 9209 section 2.3).
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No DNS server answered, now or a moment ago.
+    #[error("no DNS server answered for {0}")]
+    DnsTimeout(String),
+    /// NXDOMAIN and kin.
+    #[error("{0} has no address ({1})")]
+    DnsError(String, String),
+    /// Not a target of ours.
+    #[error("{0} is an address that this proxy does not reach")]
+    Prohibited(IpAddr),
+    /// Nobody listens there.
+    #[error("{0} refused the connection")]
+    Refused(String),
+    /// Nothing came back.
+    #[error("{0} did not answer within {1:?}")]
+    ConnectTimeout(String, Duration),
+    /// Known to be down (negative memory), no route, or no connection free.
+    #[error("{0} cannot be reached ({1})")]
+    Unavailable(String, String),
+    /// Who answers is not who was asked for.
+    #[error("the certificate of {0} is not valid ({1})")]
+    TlsCertificate(String, String),
+    /// An alert, or no TLS that we speak.
+    #[error("TLS with {0} failed ({1})")]
+    Tls(String, String),
+    /// No first byte within the deadline.
+    #[error("{0} accepted the request but sent nothing within {1:?}")]
+    ResponseTimeout(String, Duration),
+    /// Closed before a head.
+    #[error("{0} closed the connection without an answer")]
+    Incomplete(String),
+    /// The answer is malformed.
+    #[error("{0} sent a malformed answer ({1})")]
+    Protocol(String, String),
+    /// The client's own body failed.
+    #[error("the request body broke off ({0})")]
+    RequestBody(String),
+}
+
+/// How rustls words an alert from the other side.
+const ALERT: &str = "received fatal alert";
+
+impl Error {
+    /// The error type of RFC 9209 section 2.3.
+    pub fn proxy_status(&self) -> &'static str {
+        match self {
+            Error::DnsTimeout(_) => "dns_timeout",
+            Error::DnsError(..) => "dns_error",
+            Error::Prohibited(_) => "destination_ip_prohibited",
+            Error::Refused(_) => "connection_refused",
+            Error::ConnectTimeout(..) => "connection_timeout",
+            Error::Unavailable(..) => "destination_unavailable",
+            Error::TlsCertificate(..) => "tls_certificate_error",
+            Error::Tls(_, detail) if detail.contains(ALERT) => "tls_alert_received",
+            Error::Tls(..) => "tls_protocol_error",
+            Error::ResponseTimeout(..) => "http_response_timeout",
+            Error::Incomplete(_) => "http_response_incomplete",
+            Error::Protocol(..) => "http_protocol_error",
+            Error::RequestBody(_) => "http_request_error",
+        }
+    }
+
+    /// The status that the client gets, as RFC 9209 recommends for each type.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::ResponseTimeout(..) => StatusCode::GATEWAY_TIMEOUT,
+            Error::Prohibited(_) => StatusCode::FORBIDDEN,
+            Error::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::RequestBody(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Whether the line could be to blame: nothing was heard from the other side, or it fell silent.
+    pub fn is_line(&self) -> bool {
+        matches!(
+            self,
+            Error::DnsTimeout(_)
+                | Error::Refused(_)
+                | Error::ConnectTimeout(..)
+                | Error::Unavailable(..)
+                | Error::ResponseTimeout(..)
+                | Error::Incomplete(_)
+        )
+    }
+
+    /// From a failed TCP connection.
+    pub(super) fn from_connect(host: &str, error: &io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Error::Refused(host.to_owned()),
+            _ => Error::Unavailable(host.to_owned(), error.to_string()),
+        }
+    }
+
+    /// From a failed TLS handshake.
+    pub(super) fn from_tls(host: &str, error: &io::Error) -> Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(why)) => Error::TlsCertificate(host.to_owned(), format!("{why:?}")),
+            Some(why) => Error::Tls(host.to_owned(), why.to_string()),
+            None => Error::Tls(host.to_owned(), error.to_string()),
+        }
+    }
+
+    /// From an exchange that failed before a head came.
+    pub(super) fn from_hyper(host: &str, error: &hyper::Error) -> Error {
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            if let Some(error) = inner.downcast_ref::<io::Error>() {
+                return match error.get_ref().map(|inner| inner.is::<rustls::Error>()) {
+                    Some(true) => Error::from_tls(host, error),
+                    // Our own wire filter and decoders complain this way.
+                    _ if error.kind() == io::ErrorKind::InvalidData => Error::Protocol(host.to_owned(), error.to_string()),
+                    _ => Error::Incomplete(host.to_owned()),
+                };
+            }
+            source = inner.source();
+        }
+        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_timeout() {
+            return Error::Incomplete(host.to_owned());
+        }
+        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), |inner| format!("{error}: {inner}"));
+        Error::Protocol(host.to_owned(), why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_word_and_status() {
+        let host = || String::from("a.kz");
+        let wait = Duration::from_secs(1);
+        let table = [
+            (Error::DnsTimeout(host()), "dns_timeout", 504, true),
+            (Error::DnsError(host(), host()), "dns_error", 502, false),
+            (Error::Prohibited([127, 0, 0, 1].into()), "destination_ip_prohibited", 403, false),
+            (Error::Refused(host()), "connection_refused", 502, true),
+            (Error::ConnectTimeout(host(), wait), "connection_timeout", 504, true),
+            (Error::Unavailable(host(), host()), "destination_unavailable", 503, true),
+            (Error::TlsCertificate(host(), host()), "tls_certificate_error", 502, false),
+            (Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()), "tls_alert_received", 502, false),
+            (Error::Tls(host(), host()), "tls_protocol_error", 502, false),
+            (Error::ResponseTimeout(host(), wait), "http_response_timeout", 504, true),
+            (Error::Incomplete(host()), "http_response_incomplete", 502, true),
+            (Error::Protocol(host(), host()), "http_protocol_error", 502, false),
+            (Error::RequestBody(host()), "http_request_error", 400, false),
+        ];
+        for (error, word, status, line) in table {
+            assert_eq!((error.proxy_status(), error.status().as_u16(), error.is_line()), (word, status, line), "{error}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One request and its answer on an open connection: hyper's two clients, the forms of a request, deadlines until the head, interim
+//! answers, and giving the connection back.
+
+use crate::base::body::Body;
+use crate::base::target::{Scheme, Target};
+use crate::base::wire::Interim;
+use crate::life::Life;
+use crate::upstream::Error;
+use crate::upstream::body::{Meter, Progress, Upload};
+use crate::upstream::dial::{Wire, guarded};
+use crate::upstream::pool::{Kinds, Reusable};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Largest answer head, bytes; browsers stop at 256 KiB, servers send 1 or 2.
+const HEAD: usize = 64 << 10;
+/// Most fields of an answer.
+const FIELDS: usize = 200;
+/// Read buffer of a connection at most; it grows only for large bodies.
+const BUFFER: usize = 128 << 10;
+/// An HTTP/2 connection at work that stays silent is asked, and given up when it does not answer.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// hyper's connections.
+pub(super) struct Hyper;
+
+impl Kinds for Hyper {
+    type One = http1::SendRequest<Body>;
+    type Many = http2::SendRequest<Body>;
+}
+
+impl Reusable for http1::SendRequest<Body> {
+    fn is_open(&self) -> bool {
+        !self.is_closed()
+    }
+}
+
+impl Reusable for http2::SendRequest<Body> {
+    fn is_open(&self) -> bool {
+        !self.is_closed()
+    }
+}
+
+/// Starts tasks for hyper.
+#[derive(Clone)]
+struct Exec(Life);
+
+impl<F> hyper::rt::Executor<F> for Exec
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// Speaks HTTP/1.1 over `stream`.
+pub(super) async fn start_one(stream: Box<dyn Wire>, host: &str, life: &Life) -> Result<http1::SendRequest<Body>, Error> {
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(FIELDS)
+        .max_header_size(HEAD)
+        .max_buf_size(BUFFER)
+        .handshake(TokioIo::new(guarded(stream)))
+        .await
+        .map_err(|error| Error::from_hyper(host, &error))?;
+    life.spawn(async move {
+        // Whoever sent a request learns of the error by its answer.
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection");
+        }
+    });
+    Ok(sender)
+}
+
+/// Speaks HTTP/2 over `stream`.
+pub(super) async fn start_many(stream: Box<dyn Wire>, host: &str, life: &Life) -> Result<http2::SendRequest<Body>, Error> {
+    let (sender, connection) = http2::Builder::new(Exec(life.clone()))
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| Error::from_hyper(host, &error))?;
+    life.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection");
+        }
+    });
+    Ok(sender)
+}
+
+/// A request that can be put together more than once, as long as its body is at hand.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) interim: Option<Interim>,
+    pub(super) body: Body,
+    /// The body came back unsent and counts itself already.
+    pub(super) counted: bool,
+}
+
+/// How the target is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `/path?query` and a Host field.
+    Origin,
+    /// The whole URL and a Host field: to a parent proxy.
+    Absolute,
+    /// HTTP/2's pseudo fields.
+    Two,
+}
+
+impl Outgoing {
+    /// Takes a caller's request apart.
+    pub(super) fn new(request: Request<Body>) -> Outgoing {
+        let (parts, body) = request.into_parts();
+        let interim = parts.extensions.get::<Interim>().cloned();
+        Outgoing { method: parts.method, headers: parts.headers, interim, body, counted: false }
+    }
+
+    /// A body that can be sent a second time; a stream's frames are gone when they are read.
+    pub(super) fn copy_body(&self) -> Option<Body> {
+        match &self.body {
+            Body::Empty => Some(Body::Empty),
+            Body::Full(bytes) => Some(Body::Full(bytes.clone())),
+            Body::Stream(_) => None,
+        }
+    }
+
+    /// The request for the wire. The body is taken.
+    pub(super) fn build(&mut self, target: &Target, form: Form, meter: &Meter, progress: &Arc<Progress>) -> Result<Request<Body>, Error> {
+        let malformed = |_| Error::Protocol(target.host().to_owned(), String::from("its URL cannot be sent"));
+        let text = if form == Form::Origin { target.path_and_query() } else { target.url() };
+        let body = match std::mem::take(&mut self.body) {
+            Body::Empty => Body::Empty,
+            inner if self.counted => inner,
+            inner => Body::stream(Upload { inner, meter: meter.clone(), progress: progress.clone() }),
+        };
+        let mut request = Request::new(body);
+        *request.uri_mut() = Uri::try_from(text).map_err(malformed)?;
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        if form == Form::Two {
+            *request.version_mut() = Version::HTTP_2;
+            for name in [header::HOST, header::CONNECTION, header::UPGRADE] {
+                request.headers_mut().remove(name);
+            }
+        } else {
+            let host = HeaderValue::from_str(target.authority()).map_err(|_| Error::Protocol(target.host().to_owned(), String::from("its name cannot be sent")))?;
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let (interim, progress) = (self.interim.clone(), progress.clone());
+        hyper::ext::on_informational(&mut request, move |answer| {
+            progress.steps.fetch_add(1, Ordering::Relaxed);
+            if let (Some(Interim(tell)), true) = (&interim, answer.status() != StatusCode::SWITCHING_PROTOCOLS) {
+                tell(answer.status(), answer.headers());
+            }
+        });
+        Ok(request)
+    }
+}
+
+/// What came instead of an answer.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// The request never reached the wire: here is its body again.
+    pub(super) unsent: Option<Body>,
+}
+
+/// Waits for the head, as long as something moves: `wait` counts from the last piece of the request's body or interim answer.
+pub(super) async fn head(
+    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
+    host: &str,
+    wait: Duration,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Failed> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let before = progress.steps.load(Ordering::Relaxed);
+        match tokio::time::timeout(wait, answer.as_mut()).await {
+            Ok(Ok(response)) if response.headers().len() > FIELDS => {
+                let error = Error::Protocol(host.to_owned(), format!("more than {FIELDS} fields"));
+                return Err(Failed { error, unsent: None });
+            }
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(mut failed)) => {
+                let unsent = failed.take_message().map(Request::into_body);
+                let error = if progress.failed.load(Ordering::Relaxed) {
+                    Error::RequestBody(failed.error().to_string())
+                } else {
+                    Error::from_hyper(host, failed.error())
+                };
+                return Err(Failed { error, unsent });
+            }
+            Err(_) if progress.steps.load(Ordering::Relaxed) != before => {}
+            Err(_) => return Err(Failed { error: Error::ResponseTimeout(host.to_owned(), wait), unsent: None }),
+        }
+    }
+}
+
+/// How long an answer's body must be, where its head says so (RFC 9112 section 6.3).
+pub(super) fn promised(method: &Method, response: &Response<Incoming>) -> Option<u64> {
+    let bodiless = *method == Method::HEAD
+        || response.status().is_informational()
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless || response.headers().contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the way to `target` may end in HTTP/2: only TLS tells, and an upgrade needs HTTP/1.1.
+pub(super) fn may_share(target: &Target, headers: &HeaderMap) -> bool {
+    target.scheme() == Scheme::Https && !headers.contains_key(header::UPGRADE)
+}

@@ -1,0 +1,343 @@
+//! Names to addresses: hickory asks, `answers` remembers, and each name is asked for once at a time, whoever waits.
+//!
+//! A lookup that nobody answers costs its client at most the resolve deadline. Half-way through, the root's name servers are asked for
+//! as well, which any living server knows by heart: so one broken zone is told from servers that are silent altogether. While they
+//! are, everything else is answered at once and a probe goes out every few seconds.
+
+use crate::base::backoff::Backoff;
+use crate::base::clock::Clock;
+use crate::life::Life;
+use crate::link::{Link, Sample};
+use crate::upstream::Error;
+use crate::upstream::answers::{Addrs, Answers, Look};
+use arc_swap::ArcSwapOption;
+use futures_util::future::{Either, select};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::{Resolver, TokioResolver};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// With an answer of one family in hand the other is waited for this long (RFC 8305 section 3).
+const OTHER_FAMILY: Duration = Duration::from_millis(50);
+/// With an old answer in hand a new one is waited for this long (RFC 8767 section 5).
+const WITH_STALE: Duration = Duration::from_millis(1800);
+/// After silence the name is asked for again, but its client waits no longer than this: one round trip of a terrestrial line.
+const AFTER_SILENCE: Duration = Duration::from_millis(300);
+/// A server that fails at once (port closed) still gets this long to answer for the root.
+const CANARY: Duration = Duration::from_secs(1);
+/// While all servers are silent they are probed at such intervals: a packet is small, a class that waits is not.
+const PROBES: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(30) };
+/// How long a server's own trouble is remembered.
+const TROUBLE: Duration = Duration::from_secs(5);
+/// A denial without SOA.
+const NO_SOA: u32 = 30;
+/// Names asked for at the same time; more than any class opens, little enough that nobody uses us to flood a server.
+const FLIGHTS: usize = 256;
+
+type Flight = watch::Receiver<Option<Result<Addrs, Error>>>;
+
+/// Resolves names. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Names(Arc<Inner>);
+
+struct Inner {
+    servers: Vec<SocketAddr>,
+    resolver: ArcSwapOption<TokioResolver>,
+    answers: Mutex<Answers>,
+    flights: Mutex<HashMap<Box<str>, Flight>>,
+    wait: Duration,
+    clock: Clock,
+    link: Link,
+    life: Life,
+}
+
+/// What came of asking.
+enum Outcome {
+    Found(Addrs, Duration),
+    Denied { why: String, ttl: Duration, trouble: bool },
+    Silent,
+}
+
+impl Names {
+    /// `servers` empty: those of the system. `wait` bounds each lookup.
+    pub(super) fn new(servers: Vec<SocketAddr>, wait: Duration, clock: Clock, link: Link, life: Life) -> Names {
+        let resolver = build(&servers, wait);
+        let names = Names(Arc::new(Inner {
+            servers,
+            resolver: ArcSwapOption::from(resolver.map(Arc::new)),
+            answers: Mutex::default(),
+            flights: Mutex::default(),
+            wait,
+            clock,
+            link,
+            life,
+        }));
+        if names.0.resolver.load().is_none() {
+            tracing::warn!("the system names no DNS server; names are asked for when it does");
+            names.fall_silent();
+        }
+        names
+    }
+
+    /// The addresses of `name` (lower case, no port). May be dropped at any await; the lookup goes on for others.
+    pub(super) async fn lookup(&self, name: &str) -> Result<Addrs, Error> {
+        let name = name.trim_end_matches('.');
+        if name == "localhost" || name.ends_with(".localhost") {
+            // RFC 6761 section 6.3: never asked for. The guard decides whether it may be reached.
+            return Ok(Arc::from([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]));
+        }
+        let look = self.0.answers.lock().look(name, self.0.clock.steady());
+        let (stale, patience) = match look {
+            Look::Known(addrs) => return Ok(addrs),
+            Look::Denied(why) => return Err(Error::DnsError(name.to_owned(), why)),
+            Look::Silent(stale) => return self.without_answer(name, stale),
+            Look::Ask { stale, was_silent: true } => (stale, AFTER_SILENCE),
+            Look::Ask { stale: Some(stale), .. } => (Some(stale), WITH_STALE),
+            Look::Ask { stale: None, .. } => (None, self.0.wait),
+        };
+        let Some(mut flight) = self.flight(name) else {
+            return Err(Error::Unavailable(name.to_owned(), String::from("too many names are being asked for")));
+        };
+        let landed = tokio::time::timeout(patience, flight.wait_for(Option::is_some)).await;
+        let told = match landed {
+            Ok(Ok(told)) => told.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        match (told, stale) {
+            (Some(Ok(addrs)), _) => Ok(addrs),
+            (Some(Err(Error::DnsTimeout(_))) | None, stale) => self.without_answer(name, stale),
+            (Some(Err(error)), None) => Err(error),
+            (Some(Err(error)), Some(stale)) => if denies(&error) { Err(error) } else { Ok(stale) },
+        }
+    }
+
+    /// The line is back: ask again for everything that was silent.
+    pub(super) fn line_is_back(&self) {
+        self.0.answers.lock().forget_silence(self.0.clock.steady());
+    }
+
+    fn without_answer(&self, name: &str, stale: Option<Addrs>) -> Result<Addrs, Error> {
+        stale.ok_or_else(|| {
+            self.0.link.observe(Sample::NameFailed { host: name.into() });
+            Error::DnsTimeout(name.to_owned())
+        })
+    }
+
+    /// Joins the lookup under way, or starts one. `None`: too many.
+    fn flight(&self, name: &str) -> Option<Flight> {
+        let mut flights = self.0.flights.lock();
+        if let Some(flight) = flights.get(name) {
+            return Some(flight.clone());
+        }
+        if flights.len() >= FLIGHTS {
+            return None;
+        }
+        let (land, flight) = watch::channel(None);
+        flights.insert(name.into(), flight.clone());
+        drop(flights);
+        let (names, name) = (self.clone(), Box::<str>::from(name));
+        self.0.life.spawn_until_stop(async move {
+            let result = names.fly(&name).await;
+            names.0.flights.lock().remove(&name);
+            land.send_replace(Some(result));
+        });
+        Some(flight)
+    }
+
+    async fn fly(&self, name: &str) -> Result<Addrs, Error> {
+        let Some(resolver) = self.0.resolver.load_full() else {
+            self.fall_silent();
+            return Err(Error::DnsTimeout(name.to_owned()));
+        };
+        let (outcome, heard) = self.ask(&resolver, name).await;
+        let now = self.0.clock.steady();
+        let mut answers = self.0.answers.lock();
+        if heard {
+            answers.heard(now);
+        }
+        match outcome {
+            Outcome::Found(addrs, ttl) => {
+                answers.answered(name, addrs.clone(), ttl, now);
+                Ok(addrs)
+            }
+            Outcome::Denied { why, ttl, trouble } => {
+                answers.denied(name, why.clone(), ttl, trouble, now);
+                Err(Error::DnsError(name.to_owned(), why))
+            }
+            Outcome::Silent => {
+                answers.silent(name, now);
+                drop(answers);
+                if !heard {
+                    self.fall_silent();
+                }
+                Err(Error::DnsTimeout(name.to_owned()))
+            }
+        }
+    }
+
+    /// Asks for a name and, when that takes long, for the root. Whether any server was heard.
+    async fn ask(&self, resolver: &TokioResolver, name: &str) -> (Outcome, bool) {
+        let mut query = pin!(tokio::time::timeout(self.0.wait, both(resolver, name)));
+        let mut canary = pin!(async {
+            tokio::time::sleep(self.0.wait / 2).await;
+            is_answer(&resolver.lookup(".", RecordType::NS).await)
+        });
+        let (outcome, heard) = match select(query.as_mut(), canary.as_mut()).await {
+            Either::Left((outcome, _)) => (outcome, None),
+            Either::Right((heard, query)) => (query.await, Some(heard)),
+        };
+        match (outcome.unwrap_or(Outcome::Silent), heard) {
+            (Outcome::Silent, None) => {
+                let lookup = resolver.lookup(".", RecordType::NS);
+                let heard = tokio::time::timeout(CANARY.min(self.0.wait), lookup).await.is_ok_and(|answer| is_answer(&answer));
+                (Outcome::Silent, heard)
+            }
+            (Outcome::Silent, Some(heard)) => (Outcome::Silent, heard),
+            (outcome, _) => (outcome, true),
+        }
+    }
+
+    /// From now on nothing is waited for, until a probe hears a server.
+    fn fall_silent(&self) {
+        if !self.0.answers.lock().all_silent() {
+            return;
+        }
+        tracing::info!("no DNS server answers");
+        let names = self.clone();
+        self.0.life.spawn_until_stop(async move {
+            for tries in 0_u32.. {
+                tokio::time::sleep(PROBES.wait(tries, 1.0)).await;
+                if !names.0.answers.lock().is_all_silent() || names.probe().await {
+                    break;
+                }
+            }
+            names.0.answers.lock().heard(names.0.clock.steady());
+            tracing::info!("names are asked for again");
+        });
+    }
+
+    /// Whether a server answers. The system's list of servers is read anew: it may have changed with the network.
+    async fn probe(&self) -> bool {
+        if self.0.servers.is_empty() {
+            self.0.resolver.store(build(&self.0.servers, self.0.wait).map(Arc::new));
+        }
+        let Some(resolver) = self.0.resolver.load_full() else { return false };
+        let lookup = resolver.lookup(".", RecordType::NS);
+        tokio::time::timeout(self.0.wait, lookup).await.is_ok_and(|answer| is_answer(&answer))
+    }
+}
+
+/// Whether a DnsError says that the name does not exist, rather than that its server has trouble.
+fn denies(error: &Error) -> bool {
+    matches!(error, Error::DnsError(_, why) if why == NO_SUCH_NAME || why == NO_ADDRESS)
+}
+
+const NO_SUCH_NAME: &str = "no such name";
+const NO_ADDRESS: &str = "no address records";
+
+fn build(servers: &[SocketAddr], wait: Duration) -> Option<TokioResolver> {
+    let mut builder = if servers.is_empty() {
+        Resolver::builder_tokio().inspect_err(|error| tracing::debug!(%error, "the system's DNS configuration")).ok()?
+    } else {
+        let config = ResolverConfig::from_name_servers(servers.iter().map(|server| name_server(*server)).collect());
+        Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    // Ours remembers, shares and forgets; one repeat within the deadline covers a lost packet.
+    options.cache_size = 0;
+    options.timeout = wait / 2;
+    options.attempts = 1;
+    builder.build().inspect_err(|error| tracing::warn!(%error, "no DNS resolver")).ok()
+}
+
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let with_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
+    };
+    let mut config = NameServerConfig::udp_and_tcp(server.ip());
+    config.connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
+    config
+}
+
+/// Both families at once.
+async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
+    // A name with a dot is complete; a bare word may need the system's search list.
+    let full = if name.contains('.') { format!("{name}.") } else { name.to_owned() };
+    let v4 = pin!(resolver.lookup(full.clone(), RecordType::A));
+    let v6 = pin!(resolver.lookup(full, RecordType::AAAA));
+    let (first, second) = match select(v6, v4).await {
+        Either::Left((first, other)) => wait_for_other(first, other).await,
+        Either::Right((first, other)) => wait_for_other(first, other).await,
+    };
+    let results: Vec<Outcome> = [Some(first), second].into_iter().flatten().map(read).collect();
+    let mut addrs = Vec::new();
+    let mut life = Duration::MAX;
+    let mut denied = None;
+    let mut silent = false;
+    for result in results {
+        match result {
+            Outcome::Found(found, ttl) => {
+                addrs.extend(found.iter().copied());
+                life = life.min(ttl);
+            }
+            Outcome::Silent => silent = true,
+            other @ Outcome::Denied { .. } => denied = Some(other),
+        }
+    }
+    match denied {
+        _ if !addrs.is_empty() => Outcome::Found(addrs.into(), life),
+        Some(denied) if !silent => denied,
+        _ => Outcome::Silent,
+    }
+}
+
+type Answer = Result<Lookup, NetError>;
+
+async fn wait_for_other(first: Answer, other: impl Future<Output = Answer>) -> (Answer, Option<Answer>) {
+    let second = if first.is_ok() { tokio::time::timeout(OTHER_FAMILY, other).await.ok() } else { Some(other.await) };
+    (first, second)
+}
+
+fn read(answer: Answer) -> Outcome {
+    match answer {
+        Ok(lookup) => {
+            let records = lookup.answers();
+            let addrs: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
+            let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(NO_SOA);
+            if addrs.is_empty() { denial(NO_ADDRESS, NO_SOA) } else { Outcome::Found(addrs.into(), Duration::from_secs(u64::from(ttl))) }
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
+            ResponseCode::NXDomain => denial(NO_SUCH_NAME, none.negative_ttl.unwrap_or(NO_SOA)),
+            ResponseCode::NoError => denial(NO_ADDRESS, none.negative_ttl.unwrap_or(NO_SOA)),
+            code => trouble(code.to_string()),
+        },
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => trouble(code.to_string()),
+        Err(NetError::Dns(error)) => trouble(error.to_string()),
+        Err(NetError::Proto(error)) => trouble(error.to_string()),
+        Err(_) => Outcome::Silent,
+    }
+}
+
+fn denial(why: &str, ttl: u32) -> Outcome {
+    Outcome::Denied { why: why.to_owned(), ttl: Duration::from_secs(u64::from(ttl)), trouble: false }
+}
+
+fn trouble(why: String) -> Outcome {
+    Outcome::Denied { why, ttl: TROUBLE, trouble: true }
+}
+
+/// Any answer, a refusal too, shows that somebody is there.
+fn is_answer(answer: &Answer) -> bool {
+    matches!(answer, Ok(_) | Err(NetError::Dns(_)))
+}

@@ -1,0 +1,140 @@
+//! Many asking, one fetching: one origin request, readers live behind the writer, nobody disturbed by who leaves.
+
+use crate::kit;
+use crate::kit::http::{Connection, request};
+use crate::kit::line::Line;
+use crate::kit::node::Setup;
+use crate::kit::origin::{Origin, Reply, ok, promise};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::Barrier;
+
+const CLIENTS: usize = 100;
+const FILE: usize = 5 << 20;
+/// 10 Mbit/s.
+const RATE: u64 = 1_250_000;
+
+#[test]
+fn a_hundred_clients_cost_one_transfer() {
+    let body = Arc::new(kit::noise(1, FILE));
+    let sent = Arc::clone(&body);
+    let origin = Origin::start(move |_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], &sent)));
+    let line = Arc::new(Line::slow(kit::loopback(0), origin.addr, RATE).expect("a line"));
+    let node = Setup::new().host("a.school.test", line.addr).start();
+    let start = Arc::new(Barrier::new(CLIENTS));
+    let readers: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (start, body, line, proxy) = (Arc::clone(&start), Arc::clone(&body), Arc::clone(&line), node.proxy);
+            std::thread::spawn(move || {
+                let mut connection = Connection::open(proxy);
+                start.wait();
+                connection.send(&request("GET", "http://a.school.test/video", &[])).expect("sends");
+                std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+                let passed_at_first_byte = line.down_bytes();
+                let answer = connection.read(false);
+                assert!(answer.complete && answer.body == *body, "status {}, {} bytes", answer.status, answer.body.len());
+                passed_at_first_byte
+            })
+        })
+        .collect();
+    let first_bytes: Vec<u64> = readers.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+    assert_eq!(origin.count(), 1);
+    let passed = line.down_bytes();
+    assert!(passed <= FILE as u64 * 102 / 100, "{passed} bytes came over the line");
+    let late = first_bytes.iter().filter(|passed| **passed > FILE as u64 / 2).count();
+    assert_eq!(late, 0, "readers who saw nothing before half of the file had come");
+    assert!(node.get("http://a.school.test/video").is_hit());
+}
+
+#[test]
+fn who_leaves_disturbs_nobody() {
+    let body = Arc::new(kit::noise(2, 1 << 20));
+    let sent = Arc::clone(&body);
+    let origin = Origin::start(move |_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], &sent)));
+    let line = Line::slow(kit::loopback(0), origin.addr, 400_000).expect("a line");
+    let node = Setup::new().host("a.school.test", line.addr).start();
+    let ask = request("GET", "http://a.school.test/video", &[]);
+    let open = || {
+        let mut connection = Connection::open(node.proxy);
+        connection.send(&ask).expect("sends");
+        std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+        connection
+    };
+    let first = open();
+    let mut second = open();
+    let third = open();
+    drop(first); // the one who began it
+    drop(third); // and one who read along
+    let answer = second.read(false);
+    assert!(answer.complete && answer.body == *body);
+    assert_eq!(origin.count(), 1);
+
+    // All leave: the fetch goes on to its end all the same, and the next one is served from the store.
+    drop({
+        let mut connection = Connection::open(node.proxy);
+        connection.send(&request("GET", "http://a.school.test/other", &[])).expect("sends");
+        std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+        connection
+    });
+    kit::until("the abandoned fetch is stored", 30, || {
+        let answer = node.fetch("GET", "http://a.school.test/other", &["Cache-Control: only-if-cached"]);
+        answer.status == 200 && answer.body == *body
+    });
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn a_truncated_body_is_never_whole() {
+    let body = kit::noise(3, 200_000);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| {
+        let field = "Cache-Control: public, max-age=3600";
+        match (ask.target.as_str(), ask.number) {
+            ("/length", 1) => Reply::Close([promise(&[field], sent.len()).as_slice(), &sent[..70_000]].concat()),
+            ("/chunked", 3) => {
+                let head = format!("HTTP/1.1 200 OK\r\n{field}\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+                Reply::Close([head.as_bytes(), &sent[..0x11170], b"\r\n"].concat())
+            }
+            _ => Reply::Bytes(ok(&[field], &sent)),
+        }
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for path in ["/length", "/chunked"] {
+        let url = format!("http://a.school.test{path}");
+        let cut = node.get(&url);
+        assert!(!cut.complete, "{path}: the client cannot tell");
+        assert!(body.starts_with(&cut.body), "{path}: wrong bytes");
+        let whole = node.get(&url);
+        assert!(whole.complete && whole.body == body && !whole.is_hit(), "{path}: {}", whole.cache_status());
+        assert!(node.get(&url).is_hit(), "{path}");
+    }
+    assert_eq!(origin.count(), 4);
+}
+
+#[test]
+fn a_class_waits_for_one_slow_head() {
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(Some(told));
+    let origin = Origin::start(move |_| {
+        let told = told.lock().expect("one thread").take();
+        Reply::Act(Box::new(move |stream| {
+            if let Some(told) = told {
+                told.recv().expect("the test goes on");
+            }
+            stream.write_all(&ok(&["Cache-Control: public, max-age=3600", "Connection: close"], b"late")).expect("sends");
+        }))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let readers: Vec<_> = (0..30)
+        .map(|_| {
+            let proxy = node.proxy;
+            std::thread::spawn(move || kit::http::get(proxy, "http://a.school.test/slow"))
+        })
+        .collect();
+    kit::until("the origin is asked", 20, || origin.count() >= 1);
+    tell.send(()).expect("the origin listens");
+    for reader in readers {
+        assert_eq!(reader.join().expect("a reader").text(), "late");
+    }
+    assert_eq!(origin.count(), 1);
+}

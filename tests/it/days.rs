@@ -1,0 +1,178 @@
+//! Bad days: a mistaken configuration, taken ports, a full disk, a read-only disk, a clock that believes it is 1970.
+
+use crate::kit;
+use crate::kit::node::{Setup, binary};
+use crate::kit::origin::{Origin, Reply, ok};
+use crate::kit::program;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const HOUR: &str = "Cache-Control: public, max-age=3600";
+const MIB: usize = 1 << 20;
+
+/// An origin with a different incompressible file of 1 MiB at every path `/N`.
+fn library() -> Origin {
+    Origin::start(|ask| {
+        let seed = ask.target.trim_start_matches('/').parse().unwrap_or(0);
+        Reply::Bytes(ok(&[HOUR, "Content-Type: application/octet-stream"], &kit::noise(seed, MIB)))
+    })
+}
+
+fn size(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| if entry.path().is_dir() { size(&entry.path()) } else { entry.metadata().map_or(0, |meta| meta.len()) })
+        .sum()
+}
+
+#[test]
+fn five_mistakes_are_told_at_once_with_line_and_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("school.toml");
+    let text = "[node]\nname = \"a b\"\n[proxy]\nlisten = [\"nowhere\"]\n[cache]\npolicy = \"strict\"\n[night]\nwindows = [\"someday\"]\n\
+                timezone = \"Mars/Base\"\n[store]\nquota = \"1 MB/s\"\n";
+    fs::write(&file, text).expect("a file");
+    for words in [vec!["serve", "--config"], vec!["config", "check", "--config"]] {
+        let mut command = Command::new(binary());
+        command.args(&words).arg(&file).env("NO_COLOR", "1");
+        let output = program::run(&command, 30);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{words:?}: {:?} {said}", output.status);
+        for (value, line) in [("a b", 2), ("nowhere", 4), ("strict", 6), ("someday", 8), ("Mars/Base", 9), ("1 MB/s", 11)] {
+            assert!(said.contains(value), "{words:?} does not name {value:?}:\n{said}");
+            assert!(said.contains(&line.to_string()), "{words:?} does not name line {line}:\n{said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused() {
+    let (_node, started) = Setup::new().set("store.quotta", "\"1 GiB\"").try_start_in(tempfile::tempdir().expect("a folder"));
+    let why = started.expect_err("a misspelt key is a mistake");
+    assert!(why.contains("quotta"), "{why}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = holder.local_addr().expect("bound").to_string();
+    for key in ["proxy.listen", "web.listen"] {
+        let (_node, started) = Setup::new().set(key, &format!("[\"{addr}\"]")).try_start_in(tempfile::tempdir().expect("a folder"));
+        let why = started.expect_err("the port is taken");
+        assert!(why.contains(&addr) || why.contains(&addr.replace("127.0.0.1:", "")), "{key}: {why}");
+        assert!(!why.contains("panicked"), "{why}");
+    }
+}
+
+#[test]
+fn a_full_store_serves_on_and_keeps_below_its_quota() {
+    let origin = library();
+    let setup = Setup::new().set("store.quota", "\"24 MiB\"").set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"");
+    let node = setup.host("l.school.test", origin.addr).start();
+    for number in 1..=60 {
+        let answer = node.get(&format!("http://l.school.test/{number}"));
+        assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number}: {}", answer.status);
+    }
+    let used = size(&node.folder.path().join("store"));
+    assert!(used <= 32 << 20, "{used} bytes on disk with a quota of 24 MiB");
+    assert!(used >= 8 << 20, "{used} bytes on disk: nothing was admitted");
+    let answer = node.get("http://l.school.test/61");
+    assert_eq!(answer.status, 200);
+}
+
+/// A tmpfs of its own at a folder; unmounted when dropped. `None` where mounting is not permitted.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(at: &Path, options: &str) -> Option<Mount> {
+        fs::create_dir_all(at).expect("a folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
+        let output = program::run(&mount, 20);
+        if output.status.success() {
+            return Some(Mount(at.to_owned()));
+        }
+        eprintln!("SKIPPED: mounting is not permitted here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]).arg(&self.0);
+        let output = program::run(&mount, 20);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let mut umount = Command::new("umount");
+        program::run(umount.arg("-l").arg(&self.0), 20);
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_takes_nothing_from_the_class() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_mount) = Mount::new(&folder.path().join("store"), "size=24m") else { return };
+    let origin = library();
+    let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"");
+    let mut node = setup.host("l.school.test", origin.addr).start_in(folder);
+    for number in 1..=40 {
+        let answer = node.get(&format!("http://l.school.test/{number}"));
+        assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number}: {}", answer.status);
+    }
+    assert!(node.is_running());
+    // What was stored before is right, and after kill -9 on the full disk the node starts.
+    node.kill();
+    node.restart();
+    for number in 1..=40 {
+        let answer = node.get(&format!("http://l.school.test/{number}"));
+        assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number} afterwards: {}", answer.status);
+    }
+}
+
+#[test]
+fn a_disk_that_turns_read_only_still_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mount) = Mount::new(&folder.path().join("store"), "size=64m") else { return };
+    let origin = library();
+    let mut node = Setup::new().set("store.segment", "\"4 MiB\"").host("l.school.test", origin.addr).start_in(folder);
+    assert!(node.get("http://l.school.test/1").complete);
+    kit::until("the first file is stored", 20, || node.get("http://l.school.test/1").is_hit());
+    node.terminate();
+    mount.remount("ro");
+    node.restart();
+    for number in [1, 2, 2] {
+        let answer = node.get(&format!("http://l.school.test/{number}"));
+        assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number}: {}", answer.status);
+    }
+    mount.remount("rw");
+    node.kill();
+}
+
+#[test]
+fn a_clock_at_1970_expires_nothing() {
+    if program::find("faketime").is_none() {
+        eprintln!("SKIPPED: faketime is not installed");
+        return;
+    }
+    let origin = library();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut node = Setup::new().host("l.school.test", origin.addr).start_in(folder);
+    assert!(node.get("http://l.school.test/1").complete);
+    node.terminate();
+    let folder = std::mem::replace(&mut node.folder, tempfile::tempdir().expect("a folder"));
+    drop(node);
+    let node = Setup::new().under(&["faketime", "-f", "1970-01-02 00:00:00"]).host("l.school.test", origin.addr).start_in(folder);
+    let kept = node.get("http://l.school.test/1");
+    assert!(kept.is_hit() && kept.body == kit::noise(1, MIB), "{}", kept.cache_status());
+    assert!(node.get("http://l.school.test/2").complete);
+    let again = node.get("http://l.school.test/2");
+    assert!(again.is_hit(), "{}", again.cache_status());
+    let age = again.field("age");
+    assert!(age.parse::<u64>().is_ok_and(|age| age < 3600), "Age: {age}");
+}

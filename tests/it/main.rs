@@ -1,0 +1,45 @@
+//! Tales of one node: an origin says, a client asks, we expect, counters agree. Real sockets on loopback, the real binary.
+//!
+//! One binary, so that it links once. Nothing here asserts a time; counts, bytes and order tell.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+/// The kit's own parts, without a node: a tale is only as good as its props.
+mod parts;
+
+/// What comes out of the store.
+mod hit;
+
+/// What goes to the origin, and how.
+mod miss;
+
+/// Many asking, one fetching.
+mod collapse;
+
+/// Parts of bodies.
+mod ranges;
+
+/// The line is cut.
+mod offline;
+
+/// CONNECT, upgrades, interim answers.
+mod tunnel;
+
+/// Malformed and hostile bytes, from clients and from origins.
+mod hostile;
+
+/// Full and read-only disks, wrong clocks, taken ports, mistaken configurations.
+mod days;
+
+/// `kill -9`, damaged indexes, draining.
+mod restart;
+
+/// Other proxies before and behind.
+mod chain;
+
+/// Packs and reports.
+mod night;
+
+/// Commands, pages and metrics.
+mod surface;

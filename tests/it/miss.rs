@@ -1,0 +1,116 @@
+//! What goes to the origin, and how: nothing about the client, nothing of this hop, no place that a proxy must not reach.
+
+use crate::kit::http::{Connection, fetch, request};
+use crate::kit::node::Setup;
+use crate::kit::origin::{Origin, Reply, ok};
+
+fn plain() -> Origin {
+    Origin::start(|ask| Reply::Bytes(ok(&["Cache-Control: no-store"], ask.body.as_slice())))
+}
+
+#[test]
+fn the_origin_learns_of_the_proxy_but_not_of_the_client() {
+    let origin = plain();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let fields = ["Connection: keep-alive, X-Hop", "X-Hop: 1", "Proxy-Connection: keep-alive", "TE: trailers", "X-End: 2", "Keep-Alive: 5"];
+    assert_eq!(node.fetch("GET", "http://a.school.test/x?y", &fields).status, 200);
+    let ask = &origin.asks()[0];
+    assert_eq!((ask.method.as_str(), ask.target.as_str()), ("GET", "/x?y"), "origin form");
+    assert_eq!(ask.field("host"), Some("a.school.test"));
+    assert_eq!(ask.field("x-end"), Some("2"));
+    assert!(ask.field("via").is_some_and(|via| via.contains("school-test")), "{:?}", ask.field("via"));
+    for gone in ["x-hop", "proxy-connection", "keep-alive", "x-forwarded-for", "forwarded", "x-real-ip"] {
+        assert_eq!(ask.field(gone), None, "{gone} was sent");
+    }
+}
+
+#[test]
+fn the_host_of_the_target_wins_over_the_host_field() {
+    let origin = plain();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let mut connection = Connection::open(node.proxy);
+    connection.send(b"GET http://a.school.test/ HTTP/1.1\r\nHost: other.school.test\r\n\r\n").expect("sends");
+    let answer = connection.read(false);
+    if answer.status == 200 {
+        assert_eq!(origin.asks()[0].field("host"), Some("a.school.test"), "RFC 9112 section 3.2.2");
+    } else {
+        assert_eq!((answer.status, origin.count()), (400, 0));
+    }
+}
+
+#[test]
+fn bodies_reach_the_origin_whole() {
+    let origin = plain();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("POST", "http://a.school.test/", &["Content-Length: 5"])).expect("sends");
+    connection.send(b"hello").expect("sends");
+    assert_eq!(connection.read(false).text(), "hello");
+    let chunked = request("POST", "http://a.school.test/", &["Transfer-Encoding: chunked"]);
+    connection.send(&[chunked.as_slice(), b"5\r\nhello\r\n6;x=y\r\n again\r\n0\r\n\r\n"].concat()).expect("sends");
+    assert_eq!(connection.read(false).text(), "hello again");
+}
+
+#[test]
+fn a_client_that_expects_100_gets_it_before_it_sends() {
+    let origin = plain();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("PUT", "http://a.school.test/", &["Content-Length: 3", "Expect: 100-continue"])).expect("sends");
+    let mut line = String::new();
+    std::io::BufRead::read_line(connection.raw(), &mut line).expect("an interim answer");
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    std::io::BufRead::read_line(connection.raw(), &mut line).expect("its end");
+    connection.send(b"abc").expect("sends");
+    assert_eq!(connection.read(false).text(), "abc");
+}
+
+#[test]
+fn trailers_pass() {
+    let origin = Origin::start(|_| {
+        let text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nCache-Control: no-store\r\n\r\n\
+                    3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n";
+        Reply::Bytes(text.as_bytes().to_vec())
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let answer = node.fetch("GET", "http://a.school.test/", &["TE: trailers", "Connection: TE"]);
+    assert_eq!((answer.text().as_str(), answer.field("x-sum").as_str()), ("abc", "6"));
+}
+
+#[test]
+fn loops_end_here() {
+    let origin = plain();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    node.get("http://a.school.test/"); // to learn how the node names itself
+    let via = origin.asks()[0].field("via").expect("Via").to_owned();
+    let answer = node.fetch("GET", "http://a.school.test/", &[&format!("Via: {via}")]);
+    assert!(answer.status >= 400, "{}", answer.status);
+    assert_eq!(origin.count(), 1);
+    let trace = node.fetch("TRACE", "http://a.school.test/", &["Max-Forwards: 0"]);
+    let options = node.fetch("OPTIONS", "http://a.school.test/", &["Max-Forwards: 0"]);
+    assert!(trace.status < 500 && options.status < 500);
+    assert_eq!(origin.count(), 1, "Max-Forwards: 0 was forwarded (RFC 9110 section 7.6.2)");
+    node.fetch("OPTIONS", "http://a.school.test/", &["Max-Forwards: 5"]);
+    assert_eq!(origin.asks()[1].field("max-forwards"), Some("4"));
+}
+
+#[test]
+fn private_places_are_refused_unless_allowed() {
+    let origin = plain();
+    let node = Setup::new().set("proxy.allow_private_targets", "[]").host("a.school.test", origin.addr).start();
+    let port = origin.addr.port();
+    for place in [format!("127.0.0.1:{port}"), format!("[::ffff:127.0.0.1]:{port}"), "a.school.test".into(), "169.254.169.254".into()] {
+        let answer = node.get(&format!("http://{place}/"));
+        assert_eq!(answer.status, 403, "{place}: {}", answer.text());
+        assert!(answer.has("proxy-status"), "{place}: no Proxy-Status");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn the_node_is_not_reached_through_itself() {
+    let node = Setup::new().start();
+    let own = format!("http://{}/metrics", node.web);
+    let answer = fetch(node.proxy, "GET", &own, &[]);
+    assert!(answer.status >= 400, "{own} through the proxy: {}", answer.status);
+}

@@ -1,0 +1,135 @@
+//! Packs and reports: what is signed is fetched in its window and kept new; what is not is refused; reports wait for their hub.
+
+use crate::kit;
+use crate::kit::node::{Hub, Node, Setup};
+use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
+
+/// A site of ten pages with a list of them and a style sheet that only its pages name.
+fn site() -> Origin {
+    Origin::start(|ask: &Ask| {
+        let etag = "ETag: \"p1\"";
+        if ask.field("if-none-match") == Some("\"p1\"") {
+            return Reply::Bytes(answer("304 Not Modified", &[etag], b""));
+        }
+        Reply::Bytes(match ask.target.as_str() {
+            "/robots.txt" => answer("404 Not Found", &[], b""),
+            "/list.txt" => {
+                let list = (1..=10).map(|page| format!("http://p.school.test/{page}.html\n")).collect::<Vec<_>>().concat();
+                ok(&["Content-Type: text/plain", etag], list.as_bytes())
+            }
+            "/style.css" => ok(&["Content-Type: text/css", "Cache-Control: no-cache", etag], b"@import \"more.css\";"),
+            "/more.css" => ok(&["Content-Type: text/css", "Cache-Control: no-cache", etag], b"p{}"),
+            page => {
+                let text = format!("<html><head><link rel=\"stylesheet\" href=\"/style.css\"></head><body>{page}</body></html>");
+                ok(&["Content-Type: text/html", "Cache-Control: no-cache", etag], text.as_bytes())
+            }
+        })
+    })
+}
+
+fn at_any_hour(origin: &Origin) -> Setup {
+    Setup::new().host("p.school.test", origin.addr).set("night.windows", "[\"mon-sun 00:00-24:00\"]")
+}
+
+fn pack() -> String {
+    kit::pack::text("pages", "http://p.school.test/list.txt", &["p.school.test"])
+}
+
+fn asked(origin: &Origin, path: &str) -> usize {
+    origin.asks().iter().filter(|ask| ask.target == path).count()
+}
+
+fn pages_are_there(origin: &Origin) -> bool {
+    (1..=10).all(|page| asked(origin, &format!("/{page}.html")) > 0) && asked(origin, "/more.css") > 0
+}
+
+#[test]
+fn a_signed_pack_is_fetched_with_what_its_pages_need() {
+    let origin = site();
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = kit::pack::publish(at_any_hour(&origin), folder.path(), "pages", &pack());
+    let node = setup.start_in(folder);
+    kit::until("pages and their requisites were fetched", 60, || pages_are_there(&origin));
+    for path in ["/robots.txt", "/list.txt"] {
+        assert!(asked(&origin, path) >= 1, "{path} was not read");
+    }
+    for ask in origin.asks() {
+        assert_eq!((ask.field("cookie"), ask.field("authorization")), (None, None));
+    }
+    // A page that a pupil opens now costs a condition, not a transfer.
+    let before = origin.count();
+    let page = node.get("http://p.school.test/3.html");
+    assert!(page.text().contains("/3.html"));
+    assert!(origin.asks()[before..].iter().all(|ask| ask.field("if-none-match").is_some()));
+}
+
+#[test]
+fn outside_its_window_nothing_is_fetched() {
+    let origin = site();
+    let folder = tempfile::tempdir().expect("a folder");
+    // A window of a minute, twelve hours away from now in the zone UTC.
+    let hour = (bulak::base::clock::Clock::system().now().secs() / 3600 + 12) % 24;
+    let setup =
+        at_any_hour(&origin).set("night.windows", &format!("[\"mon-sun {hour:02}:58-{hour:02}:59\"]")).set("night.timezone", "\"UTC\"");
+    let node = kit::pack::publish(setup, folder.path(), "pages", &pack()).start_in(folder);
+    let listed = node.command(&["pack", "list", "--json"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("pages"), "{}", String::from_utf8_lossy(&listed.stdout));
+    assert_eq!(origin.count(), 0);
+}
+
+#[test]
+fn a_pack_with_a_bad_signature_is_refused() {
+    let origin = site();
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = kit::pack::publish(at_any_hour(&origin), folder.path(), "pages", &pack());
+    // A good one beside it shows that the scheduler does work.
+    let good = site();
+    let setup = setup.host("q.school.test", good.addr);
+    let file = folder.path().join("packs/pages.toml");
+    let text = std::fs::read_to_string(&file).expect("the pack");
+    std::fs::write(&file, text.replace("max_bytes = \"1 GiB\"", "max_bytes = \"9 GiB\"")).expect("a file");
+    let node = setup.start_in(folder);
+    kit::until("the node says why", 30, || {
+        let log = node.log_text();
+        log.contains("pages") && log.contains("signature")
+    });
+    let check = node.command(&["pack", "check", &file.display().to_string()]);
+    assert_ne!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+    assert_eq!(origin.count(), 0);
+}
+
+fn outbox(node: &Node) -> (Option<String>, serde_json::Value) {
+    let output = node.command(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("status in JSON");
+    let key = find(&status, "key").and_then(|key| key.as_str().map(str::to_owned)).filter(|key| key.len() == 64);
+    (key, find(&status, "outbox").cloned().unwrap_or(serde_json::Value::Null))
+}
+
+/// The first value under this name, wherever it is.
+fn find<'v>(value: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => map.get(name).or_else(|| map.values().find_map(|value| find(value, name))),
+        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, name)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_report_that_the_hub_refuses_is_not_lost() {
+    // A hub that knows another node only.
+    let stranger = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let hub = Hub::start(&format!(
+        "[hub]\nlisten = [\"127.0.0.1:0\"]\nstate = \"HERE/state\"\n[[node]]\nkey = \"{stranger}\"\nname = \"other\"\n"
+    ));
+    let mut node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).set("hub.every", "\"1 s\"").start();
+    kit::until("a refusal is told", 60, || node.log_text().contains("the hub does not know this node"));
+    let (key, waiting) = outbox(&node);
+    assert!(key.is_some(), "the node shows its key, so that it can be added to the hub");
+    assert!(!waiting.is_null(), "status tells of the outbox");
+    // Still there after kill -9.
+    let held = node.metric("bulak_report_queue_records", "").expect("a metric");
+    assert!(held >= 1.0);
+    node.kill();
+    node.restart();
+    assert!(node.metric("bulak_report_queue_records", "").is_some_and(|after| after >= held), "reports were lost");
+}

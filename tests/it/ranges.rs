@@ -1,0 +1,85 @@
+//! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
+
+use crate::kit;
+use crate::kit::line::Line;
+use crate::kit::node::Setup;
+use crate::kit::origin::{Origin, Reply, answer, first_range, ok};
+
+const FILE: usize = 8 << 20;
+
+/// An origin that knows ranges, and its file.
+fn movie() -> (Origin, Vec<u8>) {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| {
+        let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Accept-Ranges: bytes", "Content-Type: video/mp4"];
+        match first_range(ask, sent.len()) {
+            Some(range) => {
+                let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, sent.len());
+                let fields: Vec<&str> = fields.iter().copied().chain([place.as_str()]).collect();
+                Reply::Bytes(answer("206 Partial Content", &fields, &sent[range]))
+            }
+            None => Reply::Bytes(ok(&fields, &sent)),
+        }
+    });
+    (origin, body)
+}
+
+#[test]
+fn a_range_of_an_uncached_file_costs_that_range_once() {
+    let (origin, body) = movie();
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    for _ in 0..30 {
+        let part = node.fetch("GET", "http://m.school.test/film", &["Range: bytes=1000000-1199999"]);
+        assert_eq!(part.status, 206, "{}", part.text());
+        assert_eq!(part.field("content-range"), format!("bytes 1000000-1199999/{FILE}"));
+        assert!(part.body == body[1_000_000..1_200_000]);
+    }
+    assert_eq!(origin.count(), 1);
+    // Granules of 64 KiB round a range up at both ends.
+    assert!(line.down_bytes() < 400_000, "{} bytes came for a range of 200,000", line.down_bytes());
+}
+
+#[test]
+fn parts_add_up_to_the_whole() {
+    let (origin, body) = movie();
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let half = FILE / 2;
+    let first = node.fetch("GET", "http://m.school.test/film", &[&format!("Range: bytes=0-{}", half - 1)]);
+    assert!(first.status == 206 && first.body == body[..half]);
+    let second = node.fetch("GET", "http://m.school.test/film", &[&format!("Range: bytes={half}-")]);
+    assert!(second.status == 206 && second.body == body[half..]);
+    let whole = node.get("http://m.school.test/film");
+    assert!(whole.status == 200 && whole.complete && whole.body == body);
+    let passed = line.down_bytes();
+    assert!(passed < FILE as u64 * 105 / 100, "{passed} bytes came for a file of {FILE}");
+}
+
+#[test]
+fn a_whole_body_serves_any_part() {
+    let (origin, body) = movie();
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(node.get(url).body == body);
+    for (range, part) in
+        [("0-0", 0..1), ("4194303-4194304", 4_194_303..4_194_305), ("-500", FILE - 500..FILE), ("8388000-", 8_388_000..FILE)]
+    {
+        let answer = node.fetch("GET", url, &[&format!("Range: bytes={range}")]);
+        assert_eq!(answer.status, 206, "{range}");
+        assert_eq!(answer.field("content-range"), format!("bytes {}-{}/{FILE}", part.start, part.end - 1));
+        assert!(answer.body == body[part], "{range}");
+    }
+    let beyond = node.fetch("GET", url, &[&format!("Range: bytes={FILE}-")]);
+    assert_eq!((beyond.status, beyond.field("content-range")), (416, format!("bytes */{FILE}")));
+    let other = node.fetch("GET", url, &["Range: bytes=0-0", "If-Range: \"m0\""]);
+    assert!(other.status == 200 && other.body == body, "If-Range of another version");
+    let many = node.fetch("GET", url, &["Range: bytes=0-9,100-109"]);
+    assert!(many.status == 206 || many.status == 200, "{}", many.status);
+    if many.status == 206 {
+        assert!(many.field("content-type").starts_with("multipart/byteranges"));
+        assert!(many.body.windows(10).any(|bytes| bytes == &body[100..110]));
+    }
+    assert_eq!(origin.count(), 1);
+}

@@ -1,0 +1,116 @@
+//! Commands, pages and metrics: what a person or a script sees of a node.
+
+use crate::kit::node::{Setup, binary};
+use crate::kit::origin::{Origin, Reply, ok};
+use crate::kit::program::{self, Running};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+fn lesson() -> Origin {
+    Origin::start(|_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], b"a lesson")))
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let origin = lesson();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    node.get("http://a.school.test/lesson");
+    let commands: &[&[&str]] = &[
+        &["status", "--json"],
+        &["why", "http://a.school.test/lesson", "--json"],
+        &["store", "stat", "--json"],
+        &["store", "check", "--json"],
+        &["link", "show", "--json"],
+        &["pack", "list", "--json"],
+        &["doctor", "--json"],
+        &["config", "show", "--json"],
+        &["config", "check", "--json"],
+    ];
+    for words in commands {
+        let output = node.command(words);
+        let said = String::from_utf8_lossy(&output.stdout);
+        // 3: done, but something needs attention (no hub, no packs).
+        assert!(
+            matches!(output.status.code(), Some(0 | 3)),
+            "{words:?}: {:?} {said}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let document: Result<serde_json::Value, _> = serde_json::from_str(&said);
+        assert!(document.is_ok(), "{words:?} is not one document: {said}");
+    }
+    let purge = node.command(&["store", "purge", "http://a.school.test/lesson", "--json", "--yes"]);
+    assert_eq!(purge.status.code(), Some(0), "{}", String::from_utf8_lossy(&purge.stderr));
+    assert!(!node.get("http://a.school.test/lesson").is_hit(), "purged");
+}
+
+#[test]
+fn a_node_that_does_not_run_is_exit_code_4() {
+    let mut node = Setup::new().start();
+    node.terminate();
+    let output = node.command(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok(), "an error is a document too");
+}
+
+#[test]
+fn misuse_is_exit_code_2() {
+    let output = program::run(Command::new(binary()).args(["serve", "--no-such-option"]), 20);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn metrics_are_clean_and_count() {
+    let origin = lesson();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for _ in 0..3 {
+        node.get("http://a.school.test/lesson");
+    }
+    assert_eq!(node.metric("bulak_requests_total", "cache=\"hit\""), Some(2.0));
+    assert_eq!(node.metric("bulak_requests_total", "cache=\"miss\""), Some(1.0));
+    assert_eq!(node.metric("bulak_upstream_requests_total", "foreground"), Some(1.0));
+    let text = node.web("/metrics").text();
+    assert!(!text.contains("a.school.test") && !text.contains("127.0.0.1:"), "no host and no client in labels");
+    let Some(promtool) = program::find("promtool") else {
+        eprintln!("SKIPPED: promtool is not installed");
+        return;
+    };
+    let mut check = Command::new(promtool);
+    let mut child =
+        check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("sends");
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_web_port_has_its_pages() {
+    let node = Setup::new().start();
+    for (path, kind) in [("/", "text/html"), ("/proxy.pac", "application/x-ns-proxy-autoconfig"), ("/healthz", ""), ("/readyz", "")] {
+        let answer = node.web(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(answer.field("content-type").starts_with(kind), "{path}: {}", answer.field("content-type"));
+    }
+    assert!(node.web("/proxy.pac").text().contains("DIRECT"), "a dead box never cuts the class off");
+    let stranger = crate::kit::http::get_direct(node.web, "evil.example", "/metrics");
+    assert!(stranger.status >= 400, "a Host that is not ours: {}", stranger.status);
+}
+
+#[test]
+fn ephemeral_needs_nothing_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(binary());
+    command.args(["serve", "--ephemeral", "--policy", "rfc9111", "--json"]).current_dir(folder.path()).env("TMPDIR", folder.path());
+    let mut child = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts"));
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let ready: serde_json::Value = serde_json::from_str(&line).expect("one JSON line");
+    assert_eq!(ready["ready"], true);
+    let proxy = ready["proxy"].as_str().or_else(|| ready["proxy"][0].as_str()).expect("an address").parse().expect("an address");
+    assert_eq!(crate::kit::http::get(proxy, "http://127.0.0.1:9/").status, 403, "private places stay closed");
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.0.id()).expect("an id")).expect("an id");
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+    assert!(child.0.wait().expect("ends").success());
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").filter_map(Result::ok).map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}

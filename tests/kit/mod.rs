@@ -1,0 +1,102 @@
+//! The test kit: real parts that a story needs, each started on loopback and ended with the test.
+//!
+//! A node or hub under test, a scripted origin, a line that can be slowed and cut, a DNS server, Debian's nginx and squid,
+//! and the clients that people use. Nothing here waits for a fixed time: everything waits for something to be true.
+#![allow(dead_code, reason = "each test binary uses its own part of the kit")]
+
+use bulak::base::clock::Clock;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A raw HTTP/1.1 client that judges nothing.
+pub(crate) mod http;
+
+/// An origin that says exactly what a test wrote.
+pub(crate) mod origin;
+
+/// A line between two ports: slow, cut, restored.
+pub(crate) mod line;
+
+/// A DNS server for `*.school.test`.
+pub(crate) mod dns;
+
+/// Debian's nginx with real content under names of their own.
+pub(crate) mod nginx;
+
+/// Debian's squid.
+pub(crate) mod squid;
+
+/// A node or hub under test.
+pub(crate) mod node;
+
+/// Packs, signed.
+pub(crate) mod pack;
+
+/// curl, wget, Chromium, and children in general.
+pub(crate) mod program;
+
+/// Waits until `ready` holds, looking every 20 ms.
+///
+/// # Panics
+/// After `seconds`, naming `what`.
+pub(crate) fn until(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    let end = clock.steady() + Duration::from_secs(seconds);
+    while !ready() {
+        assert!(clock.steady() < end, "waited {seconds} s in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that was free a moment ago, for programs that cannot be given port 0.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// `127.0.0.1:port`.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The crate's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where `scripts/test` puts the npm packages that serve as content.
+pub(crate) fn packages() -> PathBuf {
+    std::env::var_os("BULAK_TEST_CONTENT").map_or_else(|| root().join("target/test-content"), PathBuf::from).join("node_modules")
+}
+
+/// The HTML of Debian's python3-doc, installed or unpacked by `scripts/test`.
+pub(crate) fn python_docs() -> PathBuf {
+    let unpacked = root().join("target/test-content/python3-doc");
+    [PathBuf::from("/usr/share/doc/python3-doc/html"), unpacked]
+        .into_iter()
+        .find(|folder| folder.join("tutorial/index.html").exists())
+        .expect("python3-doc is missing; run scripts/test, which installs it")
+}
+
+/// The last lines of a log, for a failing test's message.
+pub(crate) fn tail(file: &Path, lines: usize) -> String {
+    let text = fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Bytes that do not compress and can be made again from the same seed (xorshift64*).
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
