@@ -4,8 +4,8 @@
 use crate::base::body::Body;
 use crate::base::target::Target;
 use crate::link::Class;
-use crate::proxy::Inner;
 use crate::policy::header::strip_hop_by_hop;
+use crate::proxy::Inner;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;
