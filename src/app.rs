@@ -91,7 +91,8 @@ impl Node {
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         let night =
-            Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone()).await?;
+            Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone())
+                .await?;
         let reporter = Reporter::new(
             report_settings(&config),
             clock.clone(),
@@ -124,12 +125,16 @@ impl Node {
             others: others(&life, &night, &reporter),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
-        let commands = admin::local_router(parts, prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone())));
+        let commands = admin::local_router(
+            parts,
+            prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone())),
+        );
 
         let local = local_lane(pages.clone(), doors.proxy.first().copied());
-        let settings = proxy_settings(&config, &doors);
+        let settings = proxy_settings(&config);
         let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
-        let socket = listen::bind_unix(&config.node.socket).await.with_context(|| format!("node.socket {}", config.node.socket.display()))?;
+        let socket =
+            listen::bind_unix(&config.node.socket).await.with_context(|| format!("node.socket {}", config.node.socket.display()))?;
         listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
         for listener in web {
             listen::serve_tcp(&life, listener, pages.clone());
@@ -204,14 +209,18 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 
-fn proxy_settings(config: &Config, doors: &Doors) -> proxy::Settings {
+fn proxy_settings(config: &Config) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
     names.push(config.node.name.to_ascii_lowercase());
-    // Our own addresses too: a device may ask the proxy itself for a page.
-    names.extend(doors.proxy.iter().filter(|address| !address.ip().is_unspecified()).map(|address| address.ip().to_string()));
-    proxy::Settings { clients: config.proxy.clients.clone(), connect_ports: config.proxy.connect_ports.clone(), via: config.node.name.clone(), names, ..usual }
+    proxy::Settings {
+        clients: config.proxy.clients.clone(),
+        connect_ports: config.proxy.connect_ports.clone(),
+        via: config.node.name.clone(),
+        names,
+        ..usual
+    }
 }
 
 fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {

@@ -137,7 +137,10 @@ impl Cache {
     ///
     /// # Errors
     /// The query itself, untouched: hand it to [`Cache::answer`].
-    #[expect(clippy::result_large_err, reason = "the query comes back to be answered in full; boxing it would cost every miss an allocation")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the query comes back to be answered in full; boxing it would cost every miss an allocation"
+    )]
     pub fn answer_now(&self, query: Query) -> Result<Response<Body>, Query> {
         let inner = &*self.0;
         let method = query.request.method();

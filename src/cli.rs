@@ -148,7 +148,8 @@ fn misuse(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let remedy = lines.find_map(|line| line.strip_prefix("tip: ").or_else(|| line.strip_prefix("Usage: "))).unwrap_or("see \"bulak --help\"");
+    let remedy =
+        lines.find_map(|line| line.strip_prefix("tip: ").or_else(|| line.strip_prefix("Usage: "))).unwrap_or("see \"bulak --help\"");
     Failure::new("cli.misuse", message, remedy).exit(Exit::Misuse)
 }
 
@@ -267,7 +268,13 @@ mod tests {
 
     #[test]
     fn global_flags_mean_the_same_everywhere() {
-        for text in ["bulak --json status", "bulak status --json", "bulak store stat --json", "bulak --json store purge --url http://a/", "bulak why http://a/ --json"] {
+        for text in [
+            "bulak --json status",
+            "bulak status --json",
+            "bulak store stat --json",
+            "bulak --json store purge --url http://a/",
+            "bulak why http://a/ --json",
+        ] {
             assert!(line(text).expect(text).global.json, "{text}");
         }
         let parsed = line("bulak serve --config x.toml --ephemeral --policy rfc9111 --json").expect("right");
@@ -285,7 +292,13 @@ mod tests {
             let failure = misuse(&line(text).expect_err(text));
             assert_eq!((failure.message.as_str(), failure.remedy.as_str(), failure.exit), (message, remedy, Exit::Misuse));
         }
-        for text in ["bulak why", "bulak store purge", "bulak store purge --url http://a/ --host b", "bulak serve --policy fast", "bulak status -q -v"] {
+        for text in [
+            "bulak why",
+            "bulak store purge",
+            "bulak store purge --url http://a/ --host b",
+            "bulak serve --policy fast",
+            "bulak status -q -v",
+        ] {
             assert!(line(text).is_err(), "{text}");
         }
     }

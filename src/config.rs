@@ -221,7 +221,10 @@ mod tests {
         let config = parse(DEFAULT_TEXT, std::iter::empty(), "school.toml").expect("no complaints");
         assert_eq!(config.written, file::File::default());
         let keys = Config::default().effective().as_object().map(serde_json::Map::len);
-        assert_eq!(config.places.keys().filter(|path| path.matches('.').count() == 1 && !path.contains('[')).count(), keys.expect("an object"));
+        assert_eq!(
+            config.places.keys().filter(|path| path.matches('.').count() == 1 && !path.contains('[')).count(),
+            keys.expect("an object")
+        );
         for line in DEFAULT_TEXT.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')) {
             let above = DEFAULT_TEXT.split(line).next().and_then(|text| text.lines().next_back()).unwrap_or_default();
             assert!(line.contains(" # ") || above.starts_with('#'), "without a comment: {line}");
@@ -284,8 +287,11 @@ mod tests {
     #[test]
     fn broken_toml_is_told_with_its_line_beside_other_mistakes() {
         let complaints = parse("[node]\nname = \nworkers = -1\n", std::iter::empty(), "x").expect_err("broken");
-        let lines: Vec<usize> =
-            complaints.list.iter().filter_map(|complaint| if let Place::File { line, .. } = complaint.place { Some(line) } else { None }).collect();
+        let lines: Vec<usize> = complaints
+            .list
+            .iter()
+            .filter_map(|complaint| if let Place::File { line, .. } = complaint.place { Some(line) } else { None })
+            .collect();
         assert!(lines.contains(&2), "{complaints}");
         assert!(lines.contains(&3), "{complaints}");
     }

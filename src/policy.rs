@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | may it be stored? | [`admit()`] | RFC 9111 section 3 | `policy/admit.rs` |
 //! | would a stranger have got it? | [`admit()`], [`decide()`] | policy `school` | `policy/stranger.rs` |
-//! | which variant fits? | [`select()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
+//! | which variant fits? | [`select()`], [`may_share()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
 //! | how old, how long fresh? | [`Kept`] | RFC 9111 section 4.2 | `policy/age.rs` |
 //! | what now? | [`decide()`] | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
 //! | asking failed, and now? | [`on_failure()`] | RFC 9111 section 4.2.4, RFC 5861 | `policy/stale.rs` |
@@ -16,6 +16,20 @@
 //!
 //! Policy never learns that a disk, a socket or a clock exists. It does not look at bodies: completeness and codings are the
 //! cache's.
+//!
+//! [`admit()`]: crate::policy::admit()
+//! [`decide()`]: crate::policy::decide()
+//! [`select()`]: crate::policy::select()
+//! [`may_share()`]: crate::policy::may_share()
+//! [`on_failure()`]: crate::policy::on_failure()
+//! [`freshen()`]: crate::policy::freshen()
+//! [`condition()`]: crate::policy::condition()
+//! [`part()`]: crate::policy::part()
+//! [`invalidates()`]: crate::policy::invalidates()
+//! [`key`]: mod@crate::policy::key
+//! [`Kept`]: crate::policy::Kept
+//! [`freshen::confirms`]: crate::policy::freshen::confirms
+//! [`header`]: mod@crate::policy::header
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
@@ -260,7 +274,8 @@ pub enum Decision {
         /// The reason.
         why: Why,
     },
-    /// Do not use the cache: forward, do not store.
+    /// Do not use the cache: forward, do not store. One exception: the answer to a POST that [`admit()`] takes is kept for later
+    /// GETs (after [`invalidates()`] has been heeded).
     Pass {
         /// The reason.
         why: Why,
@@ -277,6 +292,12 @@ pub enum Decision {
 /// With the line down under `Kind::School`, what the offline override covers is served at once.
 pub fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now: Time) -> Decision {
     decide::decide(rules, ask, kept, line, now)
+}
+
+/// Whether a request may be answered with what another request's fetch is bringing (or has just brought): its variant fits, and
+/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all.
+pub fn may_share(rules: &Rules, ask: &Ask<'_>, kept: &Kept, vary: &[(Box<str>, Box<[u8]>)]) -> bool {
+    select(ask, std::iter::once(vary)).is_some() && (rules.kind == Kind::Rfc9111 || stranger::may_read(ask, kept))
 }
 
 /// Which of the variants fits the request, by their Vary-nominated fields; the first of several, so pass the newest first.
@@ -365,6 +386,45 @@ pub enum Part {
 pub fn part(ask: &Ask<'_>, headers: &HeaderMap, length: u64) -> Part {
     range::part(ask, headers, length)
 }
+
+/// Puts bytes through everything that reads fields: lines `name:value`, on both sides of an exchange. For fuzzing; must not panic.
+pub fn fuzz(bytes: &[u8]) {
+    let mut fields = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    let Ok(target) = Target::parse("http://fuzz.kz/") else { return };
+    let now = Time::BUILT;
+    for kind in [Kind::School, Kind::Rfc9111] {
+        let targeted = vec![HeaderName::from_static("cdn-cache-control")];
+        let (heuristic_share, heuristic_max) = (0.1, Duration::from_hours(24));
+        let rules = Rules { kind, targeted, offline: Offline::Public, heuristic_share, heuristic_max };
+        let ask = Ask { method: &Method::GET, target: &target, headers: &fields, place: Place::default() };
+        let kept = Kept::new(&rules, StatusCode::OK, header::fields_to_store(&fields), now, now);
+        if let Admit::Store { vary } = admit(&rules, &ask, StatusCode::OK, &fields, now) {
+            select(&ask, std::iter::once(&vary[..]));
+            key::entry_key(&target.key(), &vary);
+        }
+        decide(&rules, &ask, Some(&kept), Line::Up, now);
+        on_failure(&rules, &ask, &kept, Failure::Unreachable, Line::Down, now);
+        condition(&ask, &kept);
+        part(&ask, &fields, 1000);
+        freshen::on_head(&kept.headers, StatusCode::OK, &fields, Some(1000));
+        freshen::freshen_for(&rules, &kept.headers, &fields);
+        invalidates(&Method::POST, &target, StatusCode::OK, &fields);
+    }
+    header::is_loop(&fields, "fuzz");
+    header::max_forwards(&fields);
+    header::strip_client_identity(&mut fields);
+    header::strip_hop_by_hop(&mut fields);
+}
+
+#[cfg(test)]
+mod laws;
 
 #[cfg(test)]
 pub(crate) mod tests {

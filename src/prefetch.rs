@@ -497,7 +497,8 @@ impl<W: Web> Night<W> {
         let line = self.0.link.as_ref().and_then(|link| link.view().download).filter(|rate| rate.0 > 0);
         // Less than a second of fetching tells nothing about the line.
         let past = run.filter(|run| run.busy >= Duration::from_secs(1) && run.transferred > 0);
-        let past = past.map(|run| BitRate(u64::try_from(u128::from(run.transferred) * 8_000 / run.busy.as_millis().max(1)).unwrap_or(u64::MAX)));
+        let past =
+            past.map(|run| BitRate(u64::try_from(u128::from(run.transferred) * 8_000 / run.busy.as_millis().max(1)).unwrap_or(u64::MAX)));
         let (rate, basis) = match (line, past) {
             (Some(line), _) => (Some(line), "line"),
             (None, Some(past)) => (Some(past), "last_night"),

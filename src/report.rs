@@ -184,13 +184,7 @@ impl Reporter {
     }
 
     /// The same over any world, without the hourly round.
-    async fn over(
-        settings: Settings,
-        clock: Clock,
-        metrics: &Metrics,
-        state: State,
-        world: Box<dyn World>,
-    ) -> anyhow::Result<Reporter> {
+    async fn over(settings: Settings, clock: Clock, metrics: &Metrics, state: State, world: Box<dyn World>) -> anyhow::Result<Reporter> {
         let school = settings.school.trim().to_owned();
         anyhow::ensure!(
             school.is_empty() || schema::is_label(&school),

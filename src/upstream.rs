@@ -343,7 +343,14 @@ impl Upstream {
         });
     }
 
-    fn incoming(&self, response: Response<Incoming>, host: &str, outgoing: &Outgoing, meter: &Meter, hold: Option<Place>) -> Response<Body> {
+    fn incoming(
+        &self,
+        response: Response<Incoming>,
+        host: &str,
+        outgoing: &Outgoing,
+        meter: &Meter,
+        hold: Option<Place>,
+    ) -> Response<Body> {
         let promised = exchange::promised(&outgoing.method, &response);
         let (parts, inner) = response.into_parts();
         if http_body::Body::is_end_stream(&inner) && promised.unwrap_or(0) == 0 {

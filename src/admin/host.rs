@@ -86,7 +86,17 @@ mod tests {
         ] {
             assert!(names.owns(host, arrival), "{host}");
         }
-        for host in ["", "evil.example", "abay-12.local.evil.example", "192.168.8.2", "8.8.8.8", "[fd00::1]", "[]", "bulak.local@evil", "school.local"] {
+        for host in [
+            "",
+            "evil.example",
+            "abay-12.local.evil.example",
+            "192.168.8.2",
+            "8.8.8.8",
+            "[fd00::1]",
+            "[]",
+            "bulak.local@evil",
+            "school.local",
+        ] {
             assert!(!names.owns(host, arrival), "{host}");
         }
         assert!(!names.owns("192.168.8.1", None));

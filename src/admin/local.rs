@@ -27,7 +27,9 @@ pub fn local_router(parts: Parts, extra: Router) -> Router {
         .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective))))
         .with_state(parts)
         .merge(extra)
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "api.unknown", "there is no such address", "compare the versions of command and node"))
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, "api.unknown", "there is no such address", "compare the versions of command and node")
+        })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
@@ -96,10 +98,9 @@ impl Purge {
         match (&self.url, &self.host, &self.digest) {
             (Some(url), None, None) => target(url).map(What::Url),
             (None, Some(host), None) if !host.is_empty() => Ok(What::Host(host.to_ascii_lowercase())),
-            (None, None, Some(digest)) => digest
-                .parse()
-                .map(What::Object)
-                .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "store.bad_digest", format!("{digest:?} is no blake3 digest"), "copy it whole")),
+            (None, None, Some(digest)) => digest.parse().map(What::Object).map_err(|_| {
+                Problem::new(StatusCode::BAD_REQUEST, "store.bad_digest", format!("{digest:?} is no blake3 digest"), "copy it whole")
+            }),
             _ => Err(Problem::new(StatusCode::BAD_REQUEST, "api.misuse", "one of url, host and digest is wanted", "give exactly one")),
         }
     }
@@ -107,7 +108,8 @@ impl Purge {
 
 async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<Json<Value>, Problem> {
     let what = order.what()?;
-    let entries = if order.dry_run { count(&parts, &what).await } else { forget(&parts, &what).await }.map_err(|error| from_store(&error))?;
+    let entries =
+        if order.dry_run { count(&parts, &what).await } else { forget(&parts, &what).await }.map_err(|error| from_store(&error))?;
     Ok(Json(json!({ "purged_entries": entries, "dry_run": order.dry_run })))
 }
 
@@ -140,7 +142,12 @@ async fn count(parts: &Parts, what: &What) -> Result<u64, Error> {
 
 fn target(url: &str) -> Result<Target, Problem> {
     Target::parse(url).map_err(|bad| {
-        Problem::new(StatusCode::BAD_REQUEST, "api.bad_url", format!("{url:?} is no address of a page ({bad})"), "write it with http:// or https://")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "api.bad_url",
+            format!("{url:?} is no address of a page ({bad})"),
+            "write it with http:// or https://",
+        )
     })
 }
 
@@ -199,7 +206,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_store_have_ids_and_remedies() {
-        for (error, id) in [(Error::Full, "store.full"), (Error::ReadOnly, "store.read_only"), (Error::Unusable("in use".into()), "store.unusable")] {
+        for (error, id) in
+            [(Error::Full, "store.full"), (Error::ReadOnly, "store.read_only"), (Error::Unusable("in use".into()), "store.unusable")]
+        {
             let problem = from_store(&error);
             assert_eq!(problem.id, id);
             assert!(!problem.remedy.is_empty());

@@ -23,7 +23,13 @@ pub struct Problem {
 impl Problem {
     /// A problem with an HTTP status.
     pub fn new(status: StatusCode, id: &str, title: impl Into<String>, remedy: impl Into<String>) -> Problem {
-        Problem { kind: format!("urn:bulak:error:{id}"), id: id.to_owned(), title: title.into(), remedy: remedy.into(), status: status.as_u16() }
+        Problem {
+            kind: format!("urn:bulak:error:{id}"),
+            id: id.to_owned(),
+            title: title.into(),
+            remedy: remedy.into(),
+            status: status.as_u16(),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ impl Ready {
         let build = metrics.gauges("bulak_build_info", "Always 1; the labels say which program runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let ready = metrics.gauge("bulak_ready", "Whether configuration, store and listeners are up (1) or not (0).");
-        let reloaded = metrics.gauge("bulak_config_last_reload_successful", "Whether the last reading of the configuration succeeded (1) or not (0).");
+        let reloaded =
+            metrics.gauge("bulak_config_last_reload_successful", "Whether the last reading of the configuration succeeded (1) or not (0).");
         reloaded.set(1);
         ready.set(i64::from(parts.is_empty()));
         let missing = parts.iter().map(|part| (*part, String::from("is starting"))).collect();

@@ -29,7 +29,10 @@ const STYLE_AGE: &str = "public, max-age=3600";
 pub fn web_router(parts: Parts, extra: Router) -> Router {
     Router::new()
         .route("/", get(home))
-        .route("/portal.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, STYLE_AGE)], STYLE)))
+        .route(
+            "/portal.css",
+            get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, STYLE_AGE)], STYLE)),
+        )
         .route("/proxy.pac", get(pac_file))
         .route("/wpad.dat", get(pac_file))
         .route("/healthz", get(async || "ok\n"))
@@ -135,7 +138,11 @@ fn came_to(arrival: Option<Extension<Arrival>>) -> Option<SocketAddr> {
 
 async fn readyz(State(parts): State<Parts>) -> Response {
     let reasons = parts.ready.reasons();
-    if reasons.is_empty() { "ready\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response() }
+    if reasons.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    }
 }
 
 async fn metrics(State(parts): State<Parts>) -> Response {

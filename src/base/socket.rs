@@ -74,8 +74,7 @@ pub fn set_window_clamp(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
     let descriptor = socket.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed and therefore open, the value lives through the call and `length` is its size.
-    let answer =
-        unsafe { libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, (&raw const value).cast(), length) };
+    let answer = unsafe { libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, (&raw const value).cast(), length) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

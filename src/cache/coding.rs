@@ -58,7 +58,9 @@ pub(crate) fn coded(headers: &HeaderMap, keep: bool) -> Coded {
 pub(crate) fn accepts(headers: &HeaderMap, names: &str) -> bool {
     names.split(',').map(str::trim).all(|wanted| {
         let mut star = false;
-        for item in headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+        for item in
+            headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+        {
             let mut parts = item.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty()));
@@ -86,7 +88,11 @@ where
     let fits = match coding {
         // A piece shorter than the mark tells nothing; the decoder will.
         Coding::Gzip => start.len() < 2 || start.starts_with(&[0x1f, 0x8b]),
-        Coding::Zstd => start.len() < 4 || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || (start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18]),
+        Coding::Zstd => {
+            start.len() < 4
+                || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+                || (start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18])
+        }
         Coding::Brotli => true,
     };
     if !fits {

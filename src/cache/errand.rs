@@ -131,11 +131,21 @@ impl Inner {
         }
     }
 
-    fn set_off(self: &Arc<Inner>, pilot: crate::cache::flight::Pilot, asked: &Arc<Asked>, order: Order, found: Option<Found>, rest: bool) -> Option<oneshot::Receiver<Answered>> {
+    fn set_off(
+        self: &Arc<Inner>,
+        pilot: crate::cache::flight::Pilot,
+        asked: &Arc<Asked>,
+        order: Order,
+        found: Option<Found>,
+        rest: bool,
+    ) -> Option<oneshot::Receiver<Answered>> {
         match found {
             Some(found) if rest => self.launch_rest(pilot, asked, found, order),
             found => {
-                let conditions = found.as_ref().map(|found| policy::freshen::conditions(&found.prepared.kept)).filter(|conditions| !conditions.is_empty());
+                let conditions = found
+                    .as_ref()
+                    .map(|found| policy::freshen::conditions(&found.prepared.kept))
+                    .filter(|conditions| !conditions.is_empty());
                 let request = outgoing(asked, bare(asked), conditions.as_ref(), false, false);
                 let validating = conditions.is_some();
                 Some(self.launch(pilot, Voyage { asked: Arc::clone(asked), request, found, order, validating, keep: true }))

@@ -210,7 +210,11 @@ impl Intake<'_> {
         }
     }
 
-    async fn decoded(&mut self, draft: &mut Draft, mut body: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send + '_>>) -> Result<(), Broken> {
+    async fn decoded(
+        &mut self,
+        draft: &mut Draft,
+        mut body: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send + '_>>,
+    ) -> Result<(), Broken> {
         let start = self.order.moved.load(Ordering::Relaxed);
         loop {
             let mut step = BytesMut::with_capacity(STEP);
@@ -244,7 +248,9 @@ impl Intake<'_> {
 
     /// Whether a fetch that breaks off can go on later: large, length known, and the same bytes can be asked for again.
     fn resumable(&self) -> bool {
-        self.total.is_some_and(|total| total > PIECE) && self.meta.status == StatusCode::OK && strong_validator(&self.meta.headers).is_some()
+        self.total.is_some_and(|total| total > PIECE)
+            && self.meta.status == StatusCode::OK
+            && strong_validator(&self.meta.headers).is_some()
     }
 
     async fn keep(&mut self, bytes: &Bytes) -> Result<(), Broken> {
@@ -309,7 +315,9 @@ mod tests {
 
     #[test]
     fn only_what_names_the_same_bytes_again_counts_as_strong() {
-        let fields = |rows: &[(http::HeaderName, &'static str)]| rows.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect::<HeaderMap>();
+        let fields = |rows: &[(http::HeaderName, &'static str)]| {
+            rows.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect::<HeaderMap>()
+        };
         let date = (DATE, "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(strong_validator(&fields(&[(ETAG, "\"a\"")])).expect("strong"), "\"a\"");
         assert_eq!(strong_validator(&fields(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, "Sun, 06 Nov 1994 08:00:00 GMT"), date.clone()])), None);

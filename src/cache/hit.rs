@@ -115,7 +115,13 @@ impl Inner {
     }
 
     /// 206 as `multipart/byteranges` (RFC 9110 section 14.6).
-    async fn many_parts(&self, entry: &Arc<Entry>, prepared: &Prepared, said: Said, ranges: &[Range<u64>]) -> Result<Response<Body>, Error> {
+    async fn many_parts(
+        &self,
+        entry: &Arc<Entry>,
+        prepared: &Prepared,
+        said: Said,
+        ranges: &[Range<u64>],
+    ) -> Result<Response<Body>, Error> {
         let boundary = &entry.meta.key.to_string()[..24];
         let kind = prepared.ready.get(CONTENT_TYPE).cloned();
         let mut bodies = Vec::new();
@@ -140,7 +146,10 @@ impl Inner {
         let mut response = self.head(StatusCode::PARTIAL_CONTENT, prepared.ready.clone(), said);
         let headers = response.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_str(&format!("multipart/byteranges; boundary={boundary}")).expect("hex is visible ASCII"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_str(&format!("multipart/byteranges; boundary={boundary}")).expect("hex is visible ASCII"),
+        );
         *response.body_mut() = stream::chain(bodies);
         Ok(response)
     }
@@ -164,7 +173,10 @@ impl Inner {
 
     /// Adds our member to `Cache-Status`.
     pub(crate) fn say(&self, headers: &mut HeaderMap, said: Said) {
-        headers.append(CACHE_STATUS, policy::header::cache_status(&self.name, said.why, said.ttl, said.forwarded, said.stored, said.collapsed));
+        headers.append(
+            CACHE_STATUS,
+            policy::header::cache_status(&self.name, said.why, said.ttl, said.forwarded, said.stored, said.collapsed),
+        );
     }
 
     fn wants_banner(&self, ask: &Ask<'_>, prepared: &Prepared, why: Why) -> bool {
@@ -174,7 +186,10 @@ impl Inner {
             && prepared.kept.status == StatusCode::OK
             && prepared.kept.length <= banner::MAX_PAGE
             && !prepared.ready.contains_key(CONTENT_ENCODING)
-            && prepared.ready.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html")))
+            && prepared
+                .ready
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html")))
             && !prepared.kept.is_untouchable()
     }
 

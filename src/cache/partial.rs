@@ -114,7 +114,8 @@ impl Inner {
                     Err(_) => self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", "the origin broke off", false, why),
                 },
                 None => {
-                    let stitch = Stitch { asked: Arc::clone(asked), order: again.0, found: None, wanted: again.1, request: request_again(asked) };
+                    let stitch =
+                        Stitch { asked: Arc::clone(asked), order: again.0, found: None, wanted: again.1, request: request_again(asked) };
                     Box::pin(self.fly_parts(asked, stitch, why, false)).await
                 }
             },
@@ -129,7 +130,13 @@ impl Inner {
     }
 
     /// For an errand: fetches what is missing of an entry, as a flight that devices can join.
-    pub(crate) fn launch_rest(self: &Arc<Inner>, pilot: Pilot, asked: &Arc<Asked>, found: Found, order: Order) -> Option<oneshot::Receiver<Answered>> {
+    pub(crate) fn launch_rest(
+        self: &Arc<Inner>,
+        pilot: Pilot,
+        asked: &Arc<Asked>,
+        found: Found,
+        order: Order,
+    ) -> Option<oneshot::Receiver<Answered>> {
         let wanted = 0..found.entry.length;
         let (request, _) = rest_request(asked, bare(asked), &found, &wanted)?;
         Some(self.launch_parts(pilot, Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request }))
@@ -175,7 +182,10 @@ impl Inner {
         let (start, end, total) = read_content_range(response.headers().get(CONTENT_RANGE)?)?;
         let received = self.clock.now();
         let strong = strong_validator(response.headers())?;
-        let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received) else { return None };
+        let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received)
+        else {
+            return None;
+        };
         policy::key::forget_coding(&mut vary);
         let mut headers = storable_fields(response.headers());
         headers.remove(CONTENT_RANGE);
@@ -210,7 +220,16 @@ impl Inner {
 
     /// Puts kept and fetched pieces one behind the other into `draft`, which everyone reads from, and keeps the fetched ones.
     #[expect(clippy::too_many_arguments, reason = "one place gathers what a flight of parts knows")]
-    async fn gather(self: &Arc<Inner>, pilot: &Pilot, asked: &Asked, order: &Order, found: Option<&Found>, head: PartHead, mut draft: Draft, body: Body) {
+    async fn gather(
+        self: &Arc<Inner>,
+        pilot: &Pilot,
+        asked: &Asked,
+        order: &Order,
+        found: Option<&Found>,
+        head: PartHead,
+        mut draft: Draft,
+        body: Body,
+    ) {
         let whole = head.wanted == (0..head.total);
         let asked_for_part = asked.headers.contains_key(RANGE);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
@@ -231,7 +250,15 @@ impl Inner {
         }
     }
 
-    async fn gather_all(self: &Arc<Inner>, asked: &Asked, order: &Order, found: Option<&Found>, head: &PartHead, draft: &mut Draft, body: Body) -> Result<(), Broken> {
+    async fn gather_all(
+        self: &Arc<Inner>,
+        asked: &Asked,
+        order: &Order,
+        found: Option<&Found>,
+        head: &PartHead,
+        draft: &mut Draft,
+        body: Body,
+    ) -> Result<(), Broken> {
         let gaps = found.map_or_else(|| vec![head.first.clone()], |found| stream::gaps(&found.entry.have, &head.wanted));
         let mut at = head.wanted.start;
         let mut next = Some(body);

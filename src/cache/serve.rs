@@ -14,8 +14,8 @@ use crate::policy::{self, Decision, Failure, Kind, Line, Part, Why};
 use crate::store::{Entry, Source, Way};
 use crate::upstream;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    LAST_MODIFIED, RANGE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::sync::Arc;
@@ -63,7 +63,8 @@ impl Inner {
             return self.pass(&asked, request, order, Why::Method).await;
         }
         let (found, known) = self.find(&asked.ask()).await;
-        let decision = policy::decide(&self.rules, &asked.ask(), found.as_ref().map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        let decision =
+            policy::decide(&self.rules, &asked.ask(), found.as_ref().map(|found| &found.prepared.kept), self.line(), self.clock.now());
         match (decision, found) {
             (Decision::Serve { age, ttl, why, refresh_behind }, Some(found)) => {
                 if refresh_behind {
@@ -73,13 +74,17 @@ impl Inner {
             }
             (Decision::Pass { why }, _) => self.pass(&asked, request, order, why).await,
             (Decision::Refuse { why }, _) => self.refuse(why),
-            (Decision::Revalidate { conditions, why }, Some(found)) => self.ask_origin(&asked, request, order, Some((found, Some(conditions))), why).await,
+            (Decision::Revalidate { conditions, why }, Some(found)) => {
+                self.ask_origin(&asked, request, order, Some((found, Some(conditions))), why).await
+            }
             (Decision::Fetch { why }, found) => {
                 let why = if why == Why::UriMiss && known { Why::VaryMiss } else { why };
                 self.ask_origin(&asked, request, order, found.map(|found| (found, None)), why).await
             }
             // Decisions about a stored answer come only with one.
-            (Decision::Serve { .. } | Decision::Revalidate { .. }, None) => self.ask_origin(&asked, request, order, None, Why::UriMiss).await,
+            (Decision::Serve { .. } | Decision::Revalidate { .. }, None) => {
+                self.ask_origin(&asked, request, order, None, Why::UriMiss).await
+            }
         }
     }
 
@@ -165,7 +170,9 @@ impl Inner {
         let Some(stage) = self.first_word(&flight, found.is_some()).await else {
             return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await;
         };
-        let again = |company| Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company));
+        let again = |company| {
+            Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company))
+        };
         match stage {
             Stage::Live(live) if !self.suits(asked, &live) => again(Company::OwnCoding).await,
             Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
@@ -240,7 +247,7 @@ impl Inner {
         }
         // Whoever asked may have gone; then nobody needs this answer.
         let give = |response, why| drop(lead.send((response, why)));
-        if let (Some(found), true) = (&found, is_failure(status)) {
+        if let (Some(_), true) = (&found, is_failure(status)) {
             give(response, Why::Stale);
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
         }
@@ -273,7 +280,9 @@ impl Inner {
             Err(error) => error,
         };
         match again {
-            Some(request) if error.is_line() && self.link.state() != link::State::Down => self.upstream.send(&asked.target, request, order.class).await,
+            Some(request) if error.is_line() && self.link.state() != link::State::Down => {
+                self.upstream.send(&asked.target, request, order.class).await
+            }
             _ => Err(error),
         }
     }
@@ -397,7 +406,9 @@ impl Inner {
         let now = self.clock.now();
         let (age, ttl) = prepared.kept.age_and_ttl(now);
         let said = match outcome {
-            Outcome::Confirmed => Said { why: Why::Revalidated, age, ttl: Some(ttl), forwarded: Some(StatusCode::NOT_MODIFIED), stored: true, collapsed },
+            Outcome::Confirmed => {
+                Said { why: Why::Revalidated, age, ttl: Some(ttl), forwarded: Some(StatusCode::NOT_MODIFIED), stored: true, collapsed }
+            }
             Outcome::Filled => Said { why, age, ttl: None, forwarded: Some(entry.meta.status), stored: true, collapsed },
         };
         let answer = self.hit(&ask, entry, &prepared, said).await.ok()?;
@@ -424,14 +435,26 @@ impl Inner {
     }
 
     /// Nothing to give: a stale answer if the rules allow one, else an error that says whose side it was.
-    pub(crate) async fn no_answer(&self, asked: &Asked, found: Option<&Found>, failure: Failure, error: Option<upstream::Error>) -> Answered {
+    pub(crate) async fn no_answer(
+        &self,
+        asked: &Asked,
+        found: Option<&Found>,
+        failure: Failure,
+        error: Option<upstream::Error>,
+    ) -> Answered {
         if let Some(stale) = self.stale(asked, found, failure).await {
             return stale;
         }
         let offline = self.line() == Line::Down;
         match error {
             Some(error) => self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss),
-            None => self.error(StatusCode::GATEWAY_TIMEOUT, "destination_unavailable", "the line is down and the stored copy may not be shown", offline, Why::UriMiss),
+            None => self.error(
+                StatusCode::GATEWAY_TIMEOUT,
+                "destination_unavailable",
+                "the line is down and the stored copy may not be shown",
+                offline,
+                Why::UriMiss,
+            ),
         }
     }
 
@@ -439,7 +462,9 @@ impl Inner {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         self.say(response.headers_mut(), Said { why, age: 0, ttl: None, forwarded: None, stored: false, collapsed: false });
-        response.extensions_mut().insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
+        response
+            .extensions_mut()
+            .insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
         (response, why)
     }
 
@@ -474,7 +499,13 @@ fn is_failure(status: StatusCode) -> bool {
 }
 
 /// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.
-pub(crate) fn outgoing(asked: &Asked, request: Request<Body>, conditions: Option<&HeaderMap>, own: bool, own_coding: bool) -> Request<Body> {
+pub(crate) fn outgoing(
+    asked: &Asked,
+    request: Request<Body>,
+    conditions: Option<&HeaderMap>,
+    own: bool,
+    own_coding: bool,
+) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.headers.remove(RANGE);
     head.headers.remove(IF_RANGE);

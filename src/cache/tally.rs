@@ -46,9 +46,11 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new(metrics: &Metrics) -> Counters {
-        let requests = metrics.counters("bulak_requests_total", "Requests answered by the cache, by outcome.", &["cache", "way", "status_class"]);
+        let requests =
+            metrics.counters("bulak_requests_total", "Requests answered by the cache, by outcome.", &["cache", "way", "status_class"]);
         let bytes = metrics.counters("bulak_client_bytes_total", "Body bytes sent to clients, by outcome.", &["cache", "way"]);
-        let waits = metrics.histograms("bulak_request_duration_seconds", "Seconds until the head of the answer was ready.", &["cache"], &BUCKETS);
+        let waits =
+            metrics.histograms("bulak_request_duration_seconds", "Seconds until the head of the answer was ready.", &["cache"], &BUCKETS);
         let mut all = Counters {
             requests: Vec::new(),
             bytes: Vec::new(),

@@ -42,8 +42,13 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         }
         Action::Show { changed } => {
             let effective = config::load(context.config.as_deref(), std::env::vars())?.effective();
-            let kept: serde_json::Map<String, Value> =
-                effective.as_object().into_iter().flatten().filter(|(_, key)| !changed || key["value"] != key["default"]).map(|(name, key)| (name.clone(), key.clone())).collect();
+            let kept: serde_json::Map<String, Value> = effective
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(_, key)| !changed || key["value"] != key["default"])
+                .map(|(name, key)| (name.clone(), key.clone()))
+                .collect();
             context.show(&kept, || people(&kept))?;
         }
         Action::Default => {

@@ -71,7 +71,8 @@ impl Failure {
         // A transparent error repeats its source word by word.
         chain.dedup();
         let root = chain.pop().unwrap_or_default();
-        let told: Vec<&str> = std::iter::once(root.as_str()).chain(chain.iter().rev().map(String::as_str).filter(|step| !step.contains(&root))).collect();
+        let told: Vec<&str> =
+            std::iter::once(root.as_str()).chain(chain.iter().rev().map(String::as_str).filter(|step| !step.contains(&root))).collect();
         let message = told.join(", while: ");
         // An outer step that quotes the root says more than the root alone.
         let message = chain.iter().find(|step| step.contains(&root)).cloned().unwrap_or(message);
@@ -161,7 +162,10 @@ mod tests {
     #[test]
     fn the_root_cause_comes_first_and_nothing_twice() {
         let table = [
-            (anyhow::anyhow!("no such file").context("reading the key").context("starting"), "no such file, while: reading the key, while: starting"),
+            (
+                anyhow::anyhow!("no such file").context("reading the key").context("starting"),
+                "no such file, while: reading the key, while: starting",
+            ),
             (anyhow::anyhow!("busy").context("port 80: busy"), "port 80: busy"),
             (anyhow::anyhow!("alone"), "alone"),
         ];

@@ -50,14 +50,33 @@ fn people(told: &Value) -> String {
     line("connect", milliseconds(now["rtt_seconds"].as_f64()));
     line("first byte", milliseconds(now["first_byte_seconds"].as_f64()));
     let day = &told["recent"]["day"];
-    let spans = [("up", "up_seconds"), ("slow", "slow_seconds"), ("down", "down_seconds"), ("nothing tried", "no_data_seconds"), ("box off", "off_seconds"), ("clock wrong", "clock_seconds")];
-    line("last 24 h", spans.iter().filter_map(|(name, key)| Some(format!("{name} {}", span(day[*key].as_u64().filter(|count| *count > 0)?)))).collect::<Vec<_>>().join(", "));
+    let spans = [
+        ("up", "up_seconds"),
+        ("slow", "slow_seconds"),
+        ("down", "down_seconds"),
+        ("nothing tried", "no_data_seconds"),
+        ("box off", "off_seconds"),
+        ("clock wrong", "clock_seconds"),
+    ];
+    line(
+        "last 24 h",
+        spans
+            .iter()
+            .filter_map(|(name, key)| Some(format!("{name} {}", span(day[*key].as_u64().filter(|count| *count > 0)?))))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
     line("received", Bytes(day["rx_bytes"].as_u64().unwrap_or(0)).human());
     line("failed", format!("{} of {} connections", day["failures"].as_u64().unwrap_or(0), day["attempts"].as_u64().unwrap_or(0)));
     for hour in told["recent"]["hours"].as_array().into_iter().flatten() {
         let start = hour["start"].as_str().and_then(|text| text.get(11..16)).unwrap_or("–");
         let down = hour["down_seconds"].as_u64().unwrap_or(0);
-        let told = format!("{} received, {}, down {}", Bytes(hour["rx_bytes"].as_u64().unwrap_or(0)).human(), rate(hour["download_p95_bps"].as_u64()), span(down));
+        let told = format!(
+            "{} received, {}, down {}",
+            Bytes(hour["rx_bytes"].as_u64().unwrap_or(0)).human(),
+            rate(hour["download_p95_bps"].as_u64()),
+            span(down)
+        );
         line(&format!("  {start} UTC"), told);
     }
     page
@@ -92,7 +111,8 @@ mod tests {
                        "hours": [{"start": "2026-11-24T05:00:00.000000Z", "rx_bytes": 1_000_000, "down_seconds": 60, "download_p95_bps": 8_000_000}]},
         });
         let page = people(&told);
-        for wanted in ["slow", "610 ms", "4 Mbit/s", "up 2.0 h, box off 5 min", "5.0 MB", "1 of 9", "05:00 UTC", "8.0 Mbit/s", "down 60 s"] {
+        for wanted in ["slow", "610 ms", "4 Mbit/s", "up 2.0 h, box off 5 min", "5.0 MB", "1 of 9", "05:00 UTC", "8.0 Mbit/s", "down 60 s"]
+        {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
         assert!(people(&Value::Null).contains("unknown"));

@@ -102,9 +102,9 @@ impl Local {
             if body.is_some() {
                 request = request.header(header::CONTENT_TYPE, "application/json");
             }
-            let request = request
-                .body(Full::new(payload))
-                .map_err(|error| Failure::new("cli.usage", format!("{path:?} is no address: {error}"), "give it without blanks").exit(Exit::Misuse))?;
+            let request = request.body(Full::new(payload)).map_err(|error| {
+                Failure::new("cli.usage", format!("{path:?} is no address: {error}"), "give it without blanks").exit(Exit::Misuse)
+            })?;
             let answer = sender.send_request(request).await.map_err(|error| self.broke(&error))?;
             let status = answer.status();
             let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await.map_err(|error| self.broke(&error))?.to_bytes();
@@ -129,23 +129,31 @@ impl Local {
         let place = self.socket.display();
         match tokio::time::timeout(CONNECT_LIMIT, UnixStream::connect(&self.socket)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                Err(Failure::new("node.not_allowed", format!("this user may not use {place}"), "run it as root or as a member of the node's group")
-                    .exit(Exit::NotAllowed))
-            }
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
+                "node.not_allowed",
+                format!("this user may not use {place}"),
+                "run it as root or as a member of the node's group",
+            )
+            .exit(Exit::NotAllowed)),
             Ok(Err(error)) => Err(Failure::new(
                 "node.no_answer",
                 format!("no node answers at {place} ({error})"),
                 "start it with \"bulak serve\", or point --config at its configuration",
             )
             .exit(Exit::NoAnswer)),
-            Err(_) => Err(Failure::new("node.no_answer", format!("the node at {place} does not accept"), "look at its log, or start it anew")
-                .exit(Exit::NoAnswer)),
+            Err(_) => {
+                Err(Failure::new("node.no_answer", format!("the node at {place} does not accept"), "look at its log, or start it anew")
+                    .exit(Exit::NoAnswer))
+            }
         }
     }
 
     fn broke(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::new("node.no_answer", format!("the talk with the node at {} broke off ({error})", self.socket.display()), "try again, and look at its log")
-            .exit(Exit::NoAnswer)
+        Failure::new(
+            "node.no_answer",
+            format!("the talk with the node at {} broke off ({error})", self.socket.display()),
+            "try again, and look at its log",
+        )
+        .exit(Exit::NoAnswer)
     }
 }

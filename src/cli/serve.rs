@@ -81,7 +81,8 @@ fn ephemeral(config: &mut Config, folder: &Path) {
     let unset = |key: &str| !config.places.contains_key(key);
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (state, cache) = (folder.join("state"), folder.join("cache"));
-    let (set_state, set_socket, set_path, set_quota) = (unset("node.state"), unset("node.socket"), unset("store.path"), unset("store.quota"));
+    let (set_state, set_socket, set_path, set_quota) =
+        (unset("node.state"), unset("node.socket"), unset("store.path"), unset("store.quota"));
     let (set_proxy, set_web, set_packs) = (unset("proxy.listen"), unset("web.listen"), unset("packs.paths"));
     if set_socket {
         // An own state folder with an installed node's socket in it must not be taken over.
@@ -143,7 +144,9 @@ fn explain(error: &anyhow::Error) -> Failure {
     let (id, remedy) = match kind {
         Some(ErrorKind::AddrInUse) => ("listen.taken", "end the program that holds it (\"ss -ltnp\" shows it), or choose another address"),
         Some(ErrorKind::AddrNotAvailable) => ("listen.not_ours", "this machine has no such address: choose one of its own, or 0.0.0.0"),
-        Some(ErrorKind::PermissionDenied) => ("node.not_allowed", "use a port above 1024 or folders of this user, or run it as its service does"),
+        Some(ErrorKind::PermissionDenied) => {
+            ("node.not_allowed", "use a port above 1024 or folders of this user, or run it as its service does")
+        }
         _ => ("node.failed", "\"bulak doctor\" says more"),
     };
     Failure::of(id, error, remedy)
@@ -159,7 +162,11 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("bulak-{}", uuid::Uuid::new_v4().simple()));
         // Keys live here: nobody else may look in.
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
-            Failure::new("node.no_folder", format!("{} cannot be made ({error})", path.display()), "point TMPDIR at a folder that can be written")
+            Failure::new(
+                "node.no_folder",
+                format!("{} cannot be made ({error})", path.display()),
+                "point TMPDIR at a folder that can be written",
+            )
         })?;
         Ok(Folder(path))
     }
@@ -190,7 +197,10 @@ mod tests {
         };
         assert_eq!(ready(&addresses, false), "ready proxy=127.0.0.1:3128 web=127.0.0.1:8080");
         let document: Value = serde_json::from_str(&ready(&addresses, true)).expect("JSON");
-        assert_eq!((&document["ready"], &document["proxy"], &document["web"]), (&json!(true), &json!("127.0.0.1:3128"), &json!("127.0.0.1:8080")));
+        assert_eq!(
+            (&document["ready"], &document["proxy"], &document["web"]),
+            (&json!(true), &json!("127.0.0.1:3128"), &json!("127.0.0.1:8080"))
+        );
     }
 
     #[test]

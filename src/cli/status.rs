@@ -19,8 +19,13 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<Exit, Failure>
 
 /// What a person should look at.
 fn attention(document: &Value) -> Vec<String> {
-    let mut needs: Vec<String> =
-        document["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|reason| format!("not ready: {reason}")).collect();
+    let mut needs: Vec<String> = document["reasons"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(|reason| format!("not ready: {reason}"))
+        .collect();
     let store = &document["store"];
     if store["writable"] == false {
         needs.push("the store cannot be written: nothing new is kept".to_owned());
@@ -68,7 +73,16 @@ fn people(document: &Value, needs: &[String]) -> String {
         out.push(format!("  by {way}: {}", words.join(", ")));
     }
     out.extend(pairs([
-        ("store", format!("{} of {} on disk, {} objects, {} answers", bytes(&store["disk_bytes"]), bytes(&store["quota_bytes"]), count(&store["objects"]), count(&store["entries"]))),
+        (
+            "store",
+            format!(
+                "{} of {} on disk, {} objects, {} answers",
+                bytes(&store["disk_bytes"]),
+                bytes(&store["quota_bytes"]),
+                count(&store["objects"]),
+                count(&store["entries"])
+            ),
+        ),
         ("index", text(&store["index"])),
     ]));
     if needs.is_empty() {

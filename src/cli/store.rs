@@ -123,9 +123,10 @@ async fn check(context: &Context, deep: bool, repair: bool) -> Result<Exit, Fail
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let found = found
-        .map_err(|error| Failure::new("store.check_failed", format!("the check broke off ({error})"), "report this"))?
-        .map_err(|error| Failure::of("store.unusable", &error.into(), "see that no other process uses the store and that this user may read it"))?;
+    let found =
+        found.map_err(|error| Failure::new("store.check_failed", format!("the check broke off ({error})"), "report this"))?.map_err(
+            |error| Failure::of("store.unusable", &error.into(), "see that no other process uses the store and that this user may read it"),
+        )?;
     let exit = verdict(&found);
     context.show(&document(&found, repair), || findings(&found, repair))?;
     Ok(exit)
@@ -162,9 +163,19 @@ fn findings(found: &Check, repair: bool) -> String {
 fn people(stat: &Value) -> String {
     let mut out = pairs([
         ("on disk", format!("{} of {}", bytes(&stat["disk_bytes"]), bytes(&stat["quota_bytes"]))),
-        ("answers", format!("{} ({}), {} kept by packs", count(&stat["entries"]), bytes(&stat["entry_bytes"]), count(&stat["pinned_entries"]))),
+        (
+            "answers",
+            format!("{} ({}), {} kept by packs", count(&stat["entries"]), bytes(&stat["entry_bytes"]), count(&stat["pinned_entries"])),
+        ),
         ("objects", format!("{} ({})", count(&stat["objects"]), bytes(&stat["object_bytes"]))),
-        ("spared", format!("{} by keeping equal bodies once, {} by compression", bytes(&stat["spared_dedup_bytes"]), bytes(&stat["spared_zstd_bytes"]))),
+        (
+            "spared",
+            format!(
+                "{} by keeping equal bodies once, {} by compression",
+                bytes(&stat["spared_dedup_bytes"]),
+                bytes(&stat["spared_zstd_bytes"])
+            ),
+        ),
         ("in memory", bytes(&stat["hot_bytes"])),
         ("index", text(&stat["index"])),
         ("damaged", format!("{} records since start", count(&stat["damaged"]))),
@@ -200,7 +211,14 @@ mod tests {
 
     #[test]
     fn figures_are_shown_as_the_store_gives_them() {
-        let stat = Stat { disk_bytes: 2_000_000, quota_bytes: 4_000_000, writable: true, admitting: false, index: "ready".into(), ..Stat::default() };
+        let stat = Stat {
+            disk_bytes: 2_000_000,
+            quota_bytes: 4_000_000,
+            writable: true,
+            admitting: false,
+            index: "ready".into(),
+            ..Stat::default()
+        };
         let text = people(&serde_json::to_value(stat).expect("JSON"));
         assert!(text.contains("2.0 MB of 4.0 MB") && text.ends_with("health: full: nothing new is kept"), "{text}");
     }

@@ -100,7 +100,9 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     if file.store.path.as_os_str().is_empty() {
         c.wrong("store.path", "", "is empty", "name a folder such as \"/var/cache/bulak\"");
     }
-    for (key, size) in [("store.quota", file.store.quota), ("store.segment", file.store.segment), ("store.decoded_max", file.store.decoded_max)] {
+    for (key, size) in
+        [("store.quota", file.store.quota), ("store.segment", file.store.segment), ("store.decoded_max", file.store.decoded_max)]
+    {
         if size.0 == 0 {
             c.wrong(key, &size.to_string(), "leaves no room at all", "write a size such as \"20 GiB\" or \"64 MiB\"");
         }
@@ -135,9 +137,12 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
 
     let packs = Packs {
         paths: file.packs.paths.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect::<Vec<PathBuf>>(),
-        trusted_keys: c.each("packs.trusted_keys", &file.packs.trusted_keys, "paste the second line of the publisher's .pub file", |text| {
-            minisign::PublicKey::from_base64(text.trim()).ok().map(|_| text.trim().to_owned())
-        }),
+        trusted_keys: c.each(
+            "packs.trusted_keys",
+            &file.packs.trusted_keys,
+            "paste the second line of the publisher's .pub file",
+            |text| minisign::PublicKey::from_base64(text.trim()).ok().map(|_| text.trim().to_owned()),
+        ),
     };
     let night = Night {
         windows: c.each("night.windows", &file.night.windows, "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\"", |text| {
@@ -244,7 +249,9 @@ impl Checker<'_> {
 
     /// Two listeners on one port are a mistake, also when one of them listens on all addresses.
     fn no_twins(&mut self, proxy: &[SocketAddr], web: &[SocketAddr]) {
-        let named = |key: &'static str, list: &[SocketAddr]| list.iter().enumerate().map(|(at, addr)| (format!("{key}[{at}]"), *addr)).collect::<Vec<_>>();
+        let named = |key: &'static str, list: &[SocketAddr]| {
+            list.iter().enumerate().map(|(at, addr)| (format!("{key}[{at}]"), *addr)).collect::<Vec<_>>()
+        };
         let all: Vec<(String, SocketAddr)> = named("proxy.listen", proxy).into_iter().chain(named("web.listen", web)).collect();
         for (at, (key, addr)) in all.iter().enumerate() {
             let clash = |(_, other): &&(String, SocketAddr)| {
@@ -302,7 +309,8 @@ fn allowed(text: &String) -> Option<upstream::Allowed> {
 }
 
 fn host_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) && split_authority(text, Scheme::Http).is_ok()
+    text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0))
+        && split_authority(text, Scheme::Http).is_ok()
 }
 
 fn hosts(c: &mut Checker<'_>, hosts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -373,10 +381,26 @@ mod tests {
 
     #[test]
     fn windows() {
-        for text in ["mon-sun 22:00-07:00", "sat,sun 00:00-24:00", "fri 21:30-06:00", "2026-12-28..2027-01-10 00:00-24:00", "2026-12-31,sun 01:00-02:00"] {
+        for text in [
+            "mon-sun 22:00-07:00",
+            "sat,sun 00:00-24:00",
+            "fri 21:30-06:00",
+            "2026-12-28..2027-01-10 00:00-24:00",
+            "2026-12-31,sun 01:00-02:00",
+        ] {
             assert!(is_window(text), "{text}");
         }
-        for text in ["", "mon", "22:00-07:00", "mon 22-7", "foo 22:00-07:00", "mon 25:00-07:00", "mon 07:00-07:00", "mon 24:00-07:00", "mon 22:60-07:00"] {
+        for text in [
+            "",
+            "mon",
+            "22:00-07:00",
+            "mon 22-7",
+            "foo 22:00-07:00",
+            "mon 25:00-07:00",
+            "mon 07:00-07:00",
+            "mon 24:00-07:00",
+            "mon 22:60-07:00",
+        ] {
             assert!(!is_window(text), "{text}");
         }
     }

@@ -127,7 +127,11 @@ pub(crate) fn place_of(source: &str, span: Range<usize>) -> Place {
 
 /// The word of `known` that was probably meant: at most two slips, and fewer than half of the letters.
 pub(crate) fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    known.map(|other| (slips(word, other), other)).filter(|(count, _)| *count <= 2 && *count * 2 < word.len().max(2)).min().map(|(_, other)| other)
+    known
+        .map(|other| (slips(word, other), other))
+        .filter(|(count, _)| *count <= 2 && *count * 2 < word.len().max(2))
+        .min()
+        .map(|(_, other)| other)
 }
 
 /// Levenshtein's distance (1965) with neighbours swapped counting as one slip (Damerau, 1964), in bytes: keys are ASCII.
@@ -160,7 +164,14 @@ mod tests {
     #[test]
     fn slips_are_counted_and_the_nearest_word_is_offered() {
         let known = ["listen", "clients", "quota", "name"];
-        let table = [("lisen", Some("listen")), ("litsen", Some("listen")), ("qouta", Some("quota")), ("zebra", None), ("nme", Some("name")), ("x", None)];
+        let table = [
+            ("lisen", Some("listen")),
+            ("litsen", Some("listen")),
+            ("qouta", Some("quota")),
+            ("zebra", None),
+            ("nme", Some("name")),
+            ("x", None),
+        ];
         for (word, wanted) in table {
             assert_eq!(did_you_mean(word, known.into_iter()), wanted, "{word}");
         }

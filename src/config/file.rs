@@ -55,13 +55,7 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Node {
-        Node {
-            name: "school-1".into(),
-            state: "/var/lib/bulak".into(),
-            socket: PathBuf::new(),
-            workers: 0,
-            log: "info".into(),
-        }
+        Node { name: "school-1".into(), state: "/var/lib/bulak".into(), socket: PathBuf::new(), workers: 0, log: "info".into() }
     }
 }
 

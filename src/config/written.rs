@@ -42,7 +42,9 @@ pub(crate) fn read(source: &str, environment: impl Iterator<Item = (String, Stri
     match merged.try_into() {
         Ok(file) => written.file = file,
         // Each key has passed alone; together they can only fail for a reason that no key has.
-        Err(error) => written.complaints.push(complain("", Place::Default, String::new(), error.message(), "start from \"bulak config default\"")),
+        Err(error) => {
+            written.complaints.push(complain("", Place::Default, String::new(), error.message(), "start from \"bulak config default\""))
+        }
     }
     written
 }
@@ -62,7 +64,13 @@ impl Reader<'_> {
             let span = error.span().unwrap_or(0..0);
             let line = source.get(span.start.min(source.len())..).and_then(|rest| rest.lines().next()).unwrap_or_default();
             let place = place_of(source, span);
-            self.complain("", place, quote(line), &format!("is not TOML here: {}", error.message()), "mend this line; see \"bulak config default\" for the form");
+            self.complain(
+                "",
+                place,
+                quote(line),
+                &format!("is not TOML here: {}", error.message()),
+                "mend this line; see \"bulak config default\" for the form",
+            );
         }
         let wrong = self.written.complaints.len();
         for (section, body) in root.get_ref() {
@@ -109,7 +117,9 @@ impl Reader<'_> {
                     self.items(&path, value.get_ref());
                 }
             }
-            None => self.complain(&path, place, quote(self.source.get(span).unwrap_or_default()), "is no value", "see \"bulak config default\""),
+            None => {
+                self.complain(&path, place, quote(self.source.get(span).unwrap_or_default()), "is no value", "see \"bulak config default\"")
+            }
         }
     }
 
@@ -170,7 +180,13 @@ impl Reader<'_> {
                 match default {
                     Some(default) if !value.same_type(&default) => {
                         let wanted = kind(&default);
-                        self.complain(&path, place.clone(), written, &format!("is {}, not {wanted}", kind(&value)), &format!("write it like {key} = {default}"));
+                        self.complain(
+                            &path,
+                            place.clone(),
+                            written,
+                            &format!("is {}, not {wanted}", kind(&value)),
+                            &format!("write it like {key} = {default}"),
+                        );
                     }
                     // Units say themselves how to be written; for the items of lists the default shows it.
                     Some(default) if default.is_str() => self.complain(&path, place.clone(), written, "is not understood", error.message()),

@@ -145,8 +145,7 @@ pub fn judge(content_digest: Option<&str>, body: &[u8], roll: &Roll) -> Result<J
     let records = batch::unpack(body)?;
     let mut judged: Option<Judged> = None;
     for (number, sealed) in records.into_iter().enumerate() {
-        let value: Value =
-            sign::peel(&sealed).and_then(|bytes| serde_json::from_slice(bytes).ok()).ok_or(Refusal::Unreadable(number))?;
+        let value: Value = sign::peel(&sealed).and_then(|bytes| serde_json::from_slice(bytes).ok()).ok_or(Refusal::Unreadable(number))?;
         let name = |name: &str| value.get(name).and_then(Value::as_i64).filter(|count| *count >= 0);
         let (Some(node), Some(epoch), Some(seq)) = (value.get("node").and_then(Value::as_str), name("epoch"), name("seq")) else {
             return Err(Refusal::Unreadable(number));
@@ -189,7 +188,8 @@ fn take(seq: i64, value: &Value, sealed: Vec<u8>, key: &VerifyingKey) -> Result<
     }
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let (start, end) = (text("start").and_then(moment), text("end").and_then(moment));
-    let (Some(kind), Some(start), Some(end), Some(clock_ok)) = (text("kind"), start, end, value.get("clock_ok").and_then(Value::as_bool)) else {
+    let (Some(kind), Some(start), Some(end), Some(clock_ok)) = (text("kind"), start, end, value.get("clock_ok").and_then(Value::as_bool))
+    else {
         return Err("incomplete".into());
     };
     if start > end {
@@ -248,7 +248,8 @@ mod tests {
         let judged = judge(Some(&digest), &body, &roll(&key)).expect("readable");
         assert_eq!((judged.school.as_str(), judged.epoch, judged.last), ("one", 5, 9));
         assert_eq!(judged.fresh.iter().map(|fresh| fresh.seq).collect::<Vec<_>>(), [1, 9]);
-        let why: Vec<(i64, &str)> = judged.reject.iter().map(|reject| (reject.seq, reject.why.split(':').next().unwrap_or_default())).collect();
+        let why: Vec<(i64, &str)> =
+            judged.reject.iter().map(|reject| (reject.seq, reject.why.split(':').next().unwrap_or_default())).collect();
         assert_eq!(why, [(2, "signature"), (3, "signature"), (4, "version"), (5, "schema"), (6, "schema"), (7, "times"), (8, "too_large")]);
     }
 

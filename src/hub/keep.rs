@@ -204,7 +204,8 @@ mod tests {
     #[tokio::test]
     async fn each_record_once_and_the_newest_shown() {
         let keep = Sqlite::open(None).await.expect("opens");
-        let take = async |epoch, records: &[(i64, &str)], now| keep.take(&judged(epoch, records), Time::from_secs(now)).await.expect("takes");
+        let take =
+            async |epoch, records: &[(i64, &str)], now| keep.take(&judged(epoch, records), Time::from_secs(now)).await.expect("takes");
         assert_eq!(take(1, &[(1, "a"), (2, "b")], 10).await, [Fate::Stored, Fate::Stored]);
         assert_eq!(take(1, &[(2, "b"), (3, "c")], 20).await, [Fate::Known, Fate::Stored]);
         assert_eq!(take(1, &[(3, "other")], 30).await, [Fate::Used]);

@@ -130,8 +130,15 @@ pub(crate) fn school(tongue: Tongue, school: &School, records: &[Value], _now: T
         ]);
     }
     let json = format!("/api/v1/schools/{}", percent(&school.id));
-    SchoolPage { tongue, style: STYLE, row: row(tongue, school), facts, hours: records.iter().map(|record| hour(tongue, record)).collect(), json }
-        .render()
+    SchoolPage {
+        tongue,
+        style: STYLE,
+        row: row(tongue, school),
+        facts,
+        hours: records.iter().map(|record| hour(tongue, record)).collect(),
+        json,
+    }
+    .render()
 }
 
 fn row(tongue: Tongue, school: &School) -> Row {
@@ -255,7 +262,10 @@ mod tests {
             last: None,
         };
         for tongue in [Tongue::Kk, Tongue::Ru, Tongue::En] {
-            let pages = [region(tongue, std::slice::from_ref(&school), Time::from_secs(0)), super::school(tongue, &school, &[], Time::from_secs(0))];
+            let pages = [
+                region(tongue, std::slice::from_ref(&school), Time::from_secs(0)),
+                super::school(tongue, &school, &[], Time::from_secs(0)),
+            ];
             for text in pages.map(|page| page.expect("renders")) {
                 assert!(!text.contains("<script"), "{text}");
                 assert!(text.contains("%D0%BC") && text.contains("%22%3E%3Cscript%3E"), "{text}");

@@ -160,7 +160,12 @@ impl Reader<'_> {
                 "key" => {
                     let Some(text) = self.text_of("node.key", value, "copy it from `bulak status` on the node") else { continue };
                     if sign::public(&text).is_none() {
-                        self.complain(start, "node.key", format!("\"{text}\" is no public key"), "copy the 64 hex digits from `bulak status` on the node");
+                        self.complain(
+                            start,
+                            "node.key",
+                            format!("\"{text}\" is no public key"),
+                            "copy the 64 hex digits from `bulak status` on the node",
+                        );
                     } else if settings.nodes.iter().any(|other| other.key == text) {
                         self.complain(start, "node.key", format!("\"{text}\" is listed twice"), "remove one of the two");
                     }
@@ -169,7 +174,12 @@ impl Reader<'_> {
                 "school" => {
                     let Some(text) = self.text_of("node.school", value, "write the school's id in quotes") else { continue };
                     if !is_label(&text) {
-                        self.complain(start, "node.school", format!("\"{text}\" is no id"), "use at most 64 letters, digits, '-', '_' and spaces");
+                        self.complain(
+                            start,
+                            "node.school",
+                            format!("\"{text}\" is no id"),
+                            "use at most 64 letters, digits, '-', '_' and spaces",
+                        );
                     }
                     node.school = text;
                 }
@@ -211,7 +221,9 @@ mod tests {
     #[test]
     fn a_full_file_is_read() {
         let key = sign::Key::make().public();
-        let text = format!("[hub]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\ndatabase = \"x.sqlite\"\n[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n");
+        let text = format!(
+            "[hub]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\ndatabase = \"x.sqlite\"\n[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n"
+        );
         let settings = parse(&text).expect("valid");
         assert_eq!(settings.listen.len(), 2);
         assert_eq!(settings.nodes, [Enrolled { key, school: "aksu-7".into(), name: "№ 7".into() }]);
@@ -222,7 +234,15 @@ mod tests {
         let text = "[hub]\nlisten = [\"0.0.0.0\"]\nlate_after = \"soon\"\ncolour = 1\n\n[[node]]\nkey = \"abc\"\nschool = \"www.example.kz\"\n\n[[node]]\nname = \"x\"\n[web]\n";
         let complaints = parse(text).expect_err("wrong");
         let told: Vec<(usize, &str)> = complaints.iter().map(|complaint| (complaint.line, complaint.key.as_str())).collect();
-        let wanted = [(2, "hub.listen"), (3, "hub.late_after"), (4, "hub.colour"), (7, "node.key"), (8, "node.school"), (10, "node.key"), (12, "web")];
+        let wanted = [
+            (2, "hub.listen"),
+            (3, "hub.late_after"),
+            (4, "hub.colour"),
+            (7, "node.key"),
+            (8, "node.school"),
+            (10, "node.key"),
+            (12, "web"),
+        ];
         assert_eq!(told, wanted);
         assert!(complaints.iter().all(|complaint| !complaint.remedy.is_empty()));
         assert_eq!(complaints[1].to_string(), "line 3: hub.late_after \"soon\" is no time span; write it like \"150 min\" or \"24 h\"");

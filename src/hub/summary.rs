@@ -188,8 +188,10 @@ mod tests {
     #[test]
     fn the_region_puts_who_needs_a_call_first() {
         let enrol = |school: &str| Enrolled { key: String::new(), school: school.into(), name: format!("School {school}") };
-        let settings = Settings { nodes: ["live", "late", "silent", "older", "new", "down", "live"].map(enrol).to_vec(), ..Settings::default() };
-        let nodes: Vec<(String, String)> = settings.nodes.iter().enumerate().map(|(at, node)| (format!("n{at}"), node.school.clone())).collect();
+        let settings =
+            Settings { nodes: ["live", "late", "silent", "older", "new", "down", "live"].map(enrol).to_vec(), ..Settings::default() };
+        let nodes: Vec<(String, String)> =
+            settings.nodes.iter().enumerate().map(|(at, node)| (format!("n{at}"), node.school.clone())).collect();
         let news = |at: usize, heard: u64, state: &str| Latest {
             node: format!("n{at}"),
             heard: hours(heard),

@@ -247,14 +247,7 @@ mod tests {
     }
 
     fn seconds(rollup: &Rollup) -> [u64; 6] {
-        [
-            rollup.up_seconds,
-            rollup.slow_seconds,
-            rollup.down_seconds,
-            rollup.no_data_seconds,
-            rollup.off_seconds,
-            rollup.clock_seconds,
-        ]
+        [rollup.up_seconds, rollup.slow_seconds, rollup.down_seconds, rollup.no_data_seconds, rollup.off_seconds, rollup.clock_seconds]
     }
 
     #[test]
@@ -266,9 +259,19 @@ mod tests {
             ("a whole hour whose heartbeat lags", whole, vec![run(-60, 3_400, true)], [3_600, 0, 0, 0, 0, 0]),
             ("nothing known", vec![], vec![], [0, 0, 0, 0, 3_600, 0]),
             ("on, but nothing was measured", vec![], vec![run(0, 3_600, true)], [0, 0, 0, 3_600, 0, 0]),
-            ("off after ten minutes", vec![slice(0, 300, 0, 0, 0), slice(300, 0, 200, 100, 0)], vec![run(0, 600, true)], [300, 200, 100, 0, 3_000, 0]),
+            (
+                "off after ten minutes",
+                vec![slice(0, 300, 0, 0, 0), slice(300, 0, 200, 100, 0)],
+                vec![run(0, 600, true)],
+                [300, 200, 100, 0, 3_000, 0],
+            ),
             ("started in the middle of a slice", vec![slice(0, 100, 0, 0, 20)], vec![run(180, 300, true)], [100, 0, 0, 20, 3_480, 0]),
-            ("clock wrong, then right", vec![slice(1_800, 300, 0, 0, 0)], vec![run(0, 1_800, false), run(1_800, 2_100, true)], [300, 0, 0, 0, 1_500, 1_800]),
+            (
+                "clock wrong, then right",
+                vec![slice(1_800, 300, 0, 0, 0)],
+                vec![run(0, 1_800, false), run(1_800, 2_100, true)],
+                [300, 0, 0, 0, 1_500, 1_800],
+            ),
             ("runs that overlap count once", vec![], vec![run(0, 600, true), run(300, 900, true)], [0, 0, 0, 900, 2_700, 0]),
             ("a slice that tells too much", vec![slice(3_300, 9_000, 0, 0, 0)], vec![], [3_600, 0, 0, 0, 0, 0]),
             ("slices of other hours", vec![slice(-300, 300, 0, 0, 0), slice(3_600, 300, 0, 0, 0)], vec![], [0, 0, 0, 0, 3_600, 0]),
@@ -282,7 +285,14 @@ mod tests {
 
     #[test]
     fn a_day_is_its_hours_and_what_is_missing_was_off() {
-        let hour = |number: i64| roll(at(number * 3_600), at(number * 3_600 + 3_600), &[slice(number * 3_600, 300, 0, 0, 0)], &[run(number * 3_600, number * 3_600 + 3_600, true)]);
+        let hour = |number: i64| {
+            roll(
+                at(number * 3_600),
+                at(number * 3_600 + 3_600),
+                &[slice(number * 3_600, 300, 0, 0, 0)],
+                &[run(number * 3_600, number * 3_600 + 3_600, true)],
+            )
+        };
         let hours: Vec<Rollup> = [0, 1, 23].into_iter().map(hour).collect();
         let day = merge(at(0), at(86_400), &hours);
         assert_eq!(seconds(&day), [900, 0, 0, 9_900, 75_600, 0]);

@@ -16,7 +16,7 @@ pub(super) struct Answer<'a> {
     pub(super) freshness: Freshness,
 }
 
-/// See [`crate::policy::admit`].
+/// See [`crate::policy::admit()`].
 pub(super) fn admit(rules: &Rules, ask: &Ask<'_>, status: StatusCode, headers: &HeaderMap, now: Time) -> Admit {
     let (directives, targeted) = response_directives(rules, headers);
     let freshness = Freshness::of(rules, status, headers, &directives, targeted, now, now);

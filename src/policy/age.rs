@@ -79,10 +79,11 @@ fn initial_age(headers: &HeaderMap, dated: Time, requested: Time, received: Time
     corrected.max(Duration::from_secs(apparent))
 }
 
-/// The Age field in seconds; 0 when there is none or its first member is no number (section 5.1).
+/// The Age field in seconds; 0 when there is none or its first member is no number (section 5.1). Parameters, which the field
+/// does not have, are set aside: a number that somebody meant as an age is better believed.
 pub fn age_field(headers: &HeaderMap) -> u64 {
     let Some(value) = headers.get(header::AGE) else { return 0 };
-    let first = value.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    let first = value.as_bytes().split(|byte| matches!(byte, b',' | b';')).next().unwrap_or_default().trim_ascii();
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
         return 0;
     }
@@ -170,7 +171,7 @@ mod tests {
             (&["abc"], 0),
             (&["-7200"], 0),
             (&["7200.0"], 0),
-            (&["7200;foo=bar"], 0),
+            (&["7200;foo=bar"], 7200),
             (&["+5"], 0),
             (&[""], 0),
             (&["7200,0"], 7200),

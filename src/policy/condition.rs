@@ -9,7 +9,7 @@ use crate::policy::{Ask, Condition, Kept, date};
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use http::{HeaderMap, HeaderName};
 
-/// See [`crate::policy::condition`].
+/// See [`crate::policy::condition()`].
 pub(super) fn condition(ask: &Ask<'_>, kept: &Kept) -> Condition {
     // Conditions count only where the answer would otherwise be a success (section 13.2.1).
     if !kept.status.is_success() || !any(ask.headers) {

@@ -33,7 +33,7 @@ impl Glance {
     }
 }
 
-/// See [`crate::policy::decide`].
+/// See [`crate::policy::decide()`].
 pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now: Time) -> Decision {
     let seen = Glance::of(ask.headers);
     if let Some(why) = outside(rules, ask, seen) {

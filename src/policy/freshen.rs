@@ -36,7 +36,7 @@ pub fn confirms(stored: &HeaderMap, newer: &HeaderMap) -> bool {
     }
 }
 
-/// See [`crate::policy::freshen`].
+/// See [`crate::policy::freshen()`].
 pub(super) fn freshen(stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();
     let newer = header::fields_to_store(newer);
@@ -56,7 +56,7 @@ pub(super) fn freshen(stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
     merged
 }
 
-/// [`crate::policy::freshen`] with the stranger rule: under policy `school` a 304 that sets a cookie leaves none behind.
+/// [`crate::policy::freshen()`] with the stranger rule: under policy `school` a 304 that sets a cookie leaves none behind.
 pub fn freshen_for(rules: &Rules, stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
     if rules.kind == Kind::School && stranger::sets_cookie(newer) {
         let mut plain = newer.clone();
@@ -70,7 +70,7 @@ pub fn freshen_for(rules: &Rules, stored: &HeaderMap, newer: &HeaderMap) -> Head
 /// What a final answer to HEAD means for the stored answer to GET (section 4.3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadEffect {
-    /// The same representation: fold the fields in with [`crate::policy::freshen`].
+    /// The same representation: fold the fields in with [`crate::policy::freshen()`].
     Update,
     /// Another one: forget what is stored.
     Forget,

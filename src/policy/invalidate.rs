@@ -4,7 +4,7 @@ use crate::base::target::Target;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 
-/// See [`crate::policy::invalidates`].
+/// See [`crate::policy::invalidates()`].
 pub(super) fn invalidates(method: &Method, target: &Target, status: StatusCode, headers: &HeaderMap) -> Vec<Target> {
     // Safe by registration (RFC 9110 section 9.2.1, and the safe methods of WebDAV and QUERY). An unknown method is unsafe.
     let safe = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "CONNECT");

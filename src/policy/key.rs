@@ -4,6 +4,8 @@
 //! gone, and for the fields of content negotiation letters in lower case, weights in one spelling and members sorted (RFC 9110
 //! section 12.5 gives their order no meaning).
 //!
+//! An answer that names its language also fits whoever likes that language best.
+//!
 //! # Why a wildcard for codings
 //! Bodies are kept decoded and coded for each client as it likes, so an entry whose body was decoded fits every
 //! Accept-Encoding: [`forget_coding`] puts [`ANY`] in the value's place. A body that had to be kept in its coding keeps the
@@ -32,16 +34,64 @@ pub(super) fn selecting(asked: &HeaderMap, answer: &HeaderMap) -> Option<Vary> {
     names.sort_unstable();
     names.dedup();
     let with_value = |name: String| {
-        let value = normalise(&name, asked.get_all(&*name).iter());
+        let mut value = normalise(&name, asked.get_all(&*name).iter());
+        if name == "accept-language"
+            && let Some(language) = answered_language(answer)
+        {
+            value = [&value, &[LANGUAGE_MARK][..], &language].concat().into_boxed_slice();
+        }
         (name.into_boxed_str(), value)
     };
     Some(names.into_iter().map(with_value).collect())
 }
 
+/// Stands between what was asked and what was answered in the stored value of Accept-Language; no field holds it.
+const LANGUAGE_MARK: u8 = 0;
+
+/// The one language of an answer, in lower case.
+fn answered_language(answer: &HeaderMap) -> Option<Vec<u8>> {
+    let mut lines = answer.get_all(header::CONTENT_LANGUAGE).iter();
+    let (Some(only), None) = (lines.next(), lines.next()) else { return None };
+    let language = only.as_bytes().trim_ascii();
+    let plain = !language.is_empty() && language.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    plain.then(|| language.to_ascii_lowercase())
+}
+
 /// The first variant that fits; callers list the newest first.
 pub(super) fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
-    let fits = |(name, stored): &(Box<str>, Box<[u8]>)| &**stored == ANY || normalise(name, ask.headers.get_all(&**name).iter()) == *stored;
-    variants.into_iter().position(|vary| vary.iter().all(fits))
+    variants.into_iter().position(|vary| vary.iter().all(|(name, stored)| fits(ask, name, stored)))
+}
+
+fn fits(ask: &Ask<'_>, name: &str, stored: &[u8]) -> bool {
+    if stored == ANY {
+        return true;
+    }
+    let asked = normalise(name, ask.headers.get_all(name).iter());
+    match stored.iter().position(|byte| *byte == LANGUAGE_MARK) {
+        // What is stored in the language that somebody likes best is what they would get, whatever else they would take: the
+        // weights are there to be used (RFC 9111 section 4.1).
+        Some(at) => *asked == stored[..at] || best_language(&asked) == Some(&stored[at + 1..]),
+        None => *asked == *stored,
+    }
+}
+
+/// The one language that weighs most in a normalised Accept-Language; none when two weigh the same.
+fn best_language(normal: &[u8]) -> Option<&[u8]> {
+    let members = normal.strip_prefix(b"=")?.split(|byte| *byte == b',');
+    let weighed = members.map(|member| match member.iter().position(|byte| *byte == b';') {
+        // Normal weights are `0` or `0.` and up to three digits, so their text sorts as they do; no weight is 1.
+        Some(at) => (&member[..at], member.get(at + 3..).unwrap_or_default()),
+        None => (member, &b"1"[..]),
+    });
+    let mut best: Option<(&[u8], &[u8], bool)> = None;
+    for (language, weight) in weighed {
+        match best {
+            Some((_, most, _)) if weight < most => {}
+            Some((first, most, _)) if weight == most => best = Some((first, most, false)),
+            _ => best = Some((language, weight, true)),
+        }
+    }
+    best.filter(|(language, weight, alone)| *alone && *language != b"*" && *weight != b"0").map(|(language, ..)| language)
 }
 
 /// The normal form of a request field: empty when the field is absent, `=` and the value when it is there.
@@ -184,6 +234,34 @@ mod tests {
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key), "{at}");
         }
+    }
+
+    #[test]
+    fn the_language_that_weighs_most_is_served_from_what_is_stored_in_it() {
+        let target = Target::parse("http://a.kz/").expect("a target");
+        let answer = headers(&[("vary", "Accept-Language"), ("content-language", "KK")]);
+        let stored = selecting(&headers(&[("accept-language", "en, kk")]), &answer).expect("no star");
+        let table = [
+            ("en, kk", true),
+            ("kk,en", true),
+            ("ru;q=0.5, kk;q=1.0", true),
+            ("kk", true),
+            ("kk;q=0.3, ru;q=0.25", true),
+            ("kk, ru", false),
+            ("ru, kk;q=0.9", false),
+            ("ru", false),
+            ("kk;q=0", false),
+            ("kk-KZ, kk;q=0.9", false),
+            ("*", false),
+            ("", false),
+        ];
+        for (asked, wanted) in table {
+            let asked = headers(&[("accept-language", asked)]);
+            let ask = Ask { method: &Method::GET, target: &target, headers: &asked, place: Place::default() };
+            assert_eq!(select(&ask, std::iter::once(&stored[..])).is_some(), wanted, "{asked:?}");
+        }
+        let ask = Ask { method: &Method::GET, target: &target, headers: &HeaderMap::new(), place: Place::default() };
+        assert_eq!(select(&ask, std::iter::once(&stored[..])), None);
     }
 
     proptest! {

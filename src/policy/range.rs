@@ -19,7 +19,7 @@ const MOST_PARTS: usize = 8;
 /// Ranges nearer than this are sent as one: the head of a part costs about as much.
 const NEAR: u64 = 80;
 
-/// See [`crate::policy::part`].
+/// See [`crate::policy::part()`].
 pub(super) fn part(ask: &Ask<'_>, headers: &HeaderMap, length: u64) -> Part {
     if *ask.method != Method::GET {
         return Part::Whole;

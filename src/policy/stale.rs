@@ -25,7 +25,7 @@ fn personal(ask: &Ask<'_>) -> bool {
     (ask.place.account && !ask.place.class) || ask.headers.contains_key(header::AUTHORIZATION)
 }
 
-/// See [`crate::policy::on_failure`].
+/// See [`crate::policy::on_failure()`].
 pub(super) fn on_failure(rules: &Rules, ask: &Ask<'_>, kept: &Kept, failure: Failure, line: Line, now: Time) -> Option<(u64, i64, Why)> {
     let (age, ttl) = kept.age_and_ttl(now);
     if offline(rules, ask, kept, line) {

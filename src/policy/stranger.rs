@@ -71,6 +71,13 @@ pub(super) fn bars_cookie(ask: &Ask<'_>, kept: &Kept) -> bool {
     !kept.meant_for_all && !ask.place.class
 }
 
+/// Whether this person may be given what was fetched for others, while the origin can be asked.
+pub(super) fn may_read(ask: &Ask<'_>, kept: &Kept) -> bool {
+    let account = ask.place.account && !ask.place.class;
+    let barred = ask.headers.contains_key(header::COOKIE) && bars_cookie(ask, kept);
+    !account && !barred && !ask.headers.contains_key(header::AUTHORIZATION)
+}
+
 /// Whether the variant depends on who asks.
 pub(super) fn varies_by_person(vary: &[(Box<str>, Box<[u8]>)]) -> bool {
     vary.iter().any(|(name, _)| matches!(&**name, "cookie" | "authorization"))
@@ -93,8 +100,8 @@ fn is_secret(path_and_query: &str) -> bool {
 mod tests {
     use super::*;
     use crate::base::target::Target;
-    use crate::policy::tests::{Fields, NOW, headers, school};
-    use crate::policy::{Admit, Place, admit};
+    use crate::policy::tests::{Fields, NOW, headers, kept, rules, school};
+    use crate::policy::{Admit, Place, admit, may_share};
     use http::StatusCode;
 
     const PLAIN: (&str, &str) = ("cache-control", "max-age=60");
@@ -130,6 +137,30 @@ mod tests {
         ];
         for (asked, fields, wanted) in table {
             assert_eq!(verdict("http://a.kz/x", Place::default(), asked, 200, fields), *wanted, "{asked:?} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn reading_along_is_for_those_who_could_have_it_from_the_store() {
+        type Row = (Fields<'static>, Fields<'static>, Place, bool);
+        let account = Place { account: true, ..Place::default() };
+        let class = Place { class: true, ..Place::default() };
+        let table: &[Row] = &[
+            (&[], &[PLAIN], Place::default(), true),
+            (&[COOKIE], &[PLAIN], Place::default(), false),
+            (&[COOKIE], &[PLAIN], class, true),
+            (&[COOKIE], &[PUBLIC], Place::default(), true),
+            (&[("authorization", "x")], &[PUBLIC], Place::default(), false),
+            (&[], &[PUBLIC], account, false),
+        ];
+        let target = Target::parse("http://a.kz/").expect("a target");
+        for (asked, fields, place, wanted) in table {
+            let ask = Ask { method: &Method::GET, target: &target, headers: &headers(asked), place: *place };
+            let found = may_share(&school(), &ask, &kept(&school(), 200, fields), &[]);
+            assert_eq!(found, *wanted, "{asked:?} {fields:?} {place:?}");
+            assert!(may_share(&rules(), &ask, &kept(&rules(), 200, fields), &[]));
+            let foo = [("foo".into(), Box::from(&b"=1"[..]))];
+            assert!(!may_share(&rules(), &ask, &kept(&rules(), 200, fields), &foo));
         }
     }
 

@@ -172,6 +172,8 @@ mod tests {
     #[test]
     fn every_outcome_is_listed_once_and_says_what_others_understand() {
         let mut words: Vec<_> = Why::ALL.iter().map(|why| why.word()).collect();
+        assert_eq!(Why::StoreFull as usize, Why::ALL.len() - 1, "the last variant is the last of the list");
+        assert!(Why::ALL.iter().enumerate().all(|(at, why)| *why as usize == at));
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), Why::ALL.len());

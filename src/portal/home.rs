@@ -88,7 +88,9 @@ impl Home {
             link::State::Down => words.line_down,
             link::State::Unknown => words.line_unknown,
         };
-        let pac = self.web.map(|addr| if addr.port() == 80 { format!("http://{}/proxy.pac", host(addr)) } else { format!("http://{addr}/proxy.pac") });
+        let pac = self
+            .web
+            .map(|addr| if addr.port() == 80 { format!("http://{}/proxy.pac", host(addr)) } else { format!("http://{addr}/proxy.pac") });
         let page = Page {
             words,
             language,

@@ -153,7 +153,15 @@ mod tests {
 
     #[test]
     fn bytes_and_what_they_rest_on() {
-        let count = |total, ended, done, done_bytes, known, known_bytes| Count { total, ended, done, done_bytes, known, known_bytes, ..Count::default() };
+        let count = |total, ended, done, done_bytes, known, known_bytes| Count {
+            total,
+            ended,
+            done,
+            done_bytes,
+            known,
+            known_bytes,
+            ..Count::default()
+        };
         let table = [
             // nothing fetched yet
             (count(0, 0, 0, 0, 0, 0), false, (3, 1000, Basis::Cap)),

@@ -45,17 +45,19 @@ impl Web for Memory {
             world.flying += 1;
             world.most = world.most.max(world.flying);
             let endless = || Page::Text("text/html", format!("<a href='{url}x'>1</a><a href='{url}y/'>2</a><a href='{url}/z'>3</a>"));
-            world.pages.get(&url).cloned().unwrap_or_else(|| if world.endless && !url.contains("robots") { endless() } else { Page::Status(404) })
+            world
+                .pages
+                .get(&url)
+                .cloned()
+                .unwrap_or_else(|| if world.endless && !url.contains("robots") { endless() } else { Page::Status(404) })
         };
         tokio::task::yield_now().await;
         self.clock.advance(Duration::from_millis(100));
         let what = match page {
             Page::Text(_, text) if ask.max_bytes.is_some_and(|most| u64::try_from(text.len()).expect("small") > most) => What::TooLong,
-            Page::Text(kind, text) => What::Here {
-                length: u64::try_from(text.len()).expect("small"),
-                content_type: Some(kind.into()),
-                body: Bytes::from(text),
-            },
+            Page::Text(kind, text) => {
+                What::Here { length: u64::try_from(text.len()).expect("small"), content_type: Some(kind.into()), body: Bytes::from(text) }
+            }
             Page::Moved(to) => What::Moved { to: Target::parse(to).expect("valid"), kept: true },
             Page::Status(404) => What::Gone,
             Page::Status(403) => What::Refused("status 403".into()),
@@ -173,7 +175,9 @@ fn site() -> Vec<(&'static str, Page)> {
     vec![
         (
             "http://a.kz/d/",
-            html("<link rel=stylesheet href=/s.css><script src='//cdn.kz/x.js'></script><img src='http://other.kz/i.png'><a href=2>2</a><a href=/out>o</a>"),
+            html(
+                "<link rel=stylesheet href=/s.css><script src='//cdn.kz/x.js'></script><img src='http://other.kz/i.png'><a href=2>2</a><a href=/out>o</a>",
+            ),
         ),
         ("http://a.kz/s.css", Page::Text("text/css", "a{b:url(b.png)}".into())),
         ("http://a.kz/b.png", Page::Text("image/png", "png".into())),
@@ -190,7 +194,8 @@ async fn a_page_is_fetched_with_all_it_needs_and_no_further_than_the_scope() {
     assert_eq!(stage.end().await, End::Done(0));
     let mut asked = stage.asked();
     asked.sort();
-    let wanted = ["http://a.kz/b.png", "http://a.kz/d/", "http://a.kz/d/2", "http://a.kz/s.css", "http://cdn.kz/x.js", "http://cdn.kz/y.js"];
+    let wanted =
+        ["http://a.kz/b.png", "http://a.kz/d/", "http://a.kz/d/2", "http://a.kz/s.css", "http://cdn.kz/x.js", "http://cdn.kz/y.js"];
     assert_eq!(asked, wanted);
     assert_eq!(stage.world.lock().pins.len(), 6);
     assert!(stage.world.lock().most <= 2);
@@ -396,7 +401,10 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
     std::fs::write(stage.folder.path().join("demo.toml"), changed).expect("writes");
     stage.night.reload().await.expect("reads");
-    assert_eq!(stage.night.run_now("demo", |progress| seen.lock().push((progress.done, progress.total))).await.expect("works"), End::Done(0));
+    assert_eq!(
+        stage.night.run_now("demo", |progress| seen.lock().push((progress.done, progress.total))).await.expect("works"),
+        End::Done(0)
+    );
     assert_eq!(seen.lock().last(), Some(&(6, 6)));
 }
 

@@ -157,7 +157,9 @@ mod tests {
         for (text, wanted) in table {
             assert_eq!(text.parse::<Window>().expect(text).to_string(), wanted);
         }
-        for text in ["", "22:00-07:00", "mon 22:00", "mon 25:00-07:00", "xyz 22:00-07:00", "mon 24:00-07:00", "mon 1:00-02:00", "mon 10:60-11:00"] {
+        for text in
+            ["", "22:00-07:00", "mon 22:00", "mon 25:00-07:00", "xyz 22:00-07:00", "mon 24:00-07:00", "mon 1:00-02:00", "mon 10:60-11:00"]
+        {
             assert!(text.parse::<Window>().is_err(), "{text}");
         }
     }

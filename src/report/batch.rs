@@ -100,7 +100,9 @@ pub fn digest_fits(field: &str, bytes: &[u8]) -> bool {
         return false;
     };
     match digests.get("sha-256") {
-        Some(ListEntry::Item(item)) => matches!(&item.bare_item, BareItem::ByteSequence(told) if told.as_slice() == Sha256::digest(bytes).as_slice()),
+        Some(ListEntry::Item(item)) => {
+            matches!(&item.bare_item, BareItem::ByteSequence(told) if told.as_slice() == Sha256::digest(bytes).as_slice())
+        }
         _ => false,
     }
 }

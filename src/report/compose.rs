@@ -3,11 +3,11 @@
 //! Counters are reported twice: what was added since the last record, and the total since the node's start, so that a lost record
 //! costs detail and no sum. Every record is held against [`schema`](crate::report::schema) before it is signed.
 
+use crate::base::clock::Time;
 use crate::cache::Tally;
 use crate::link;
 use crate::link::rollup::Rollup;
 use crate::report::schema;
-use crate::base::clock::Time;
 use crate::store::Stat;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -271,11 +271,7 @@ fn since(now: &Cache, before: &Cache) -> Cache {
             (way.clone(), steps.collect())
         })
         .collect();
-    Cache {
-        by_way,
-        collapsed: step(now.collapsed, before.collapsed),
-        upstream_bytes: step(now.upstream_bytes, before.upstream_bytes),
-    }
+    Cache { by_way, collapsed: step(now.collapsed, before.collapsed), upstream_bytes: step(now.upstream_bytes, before.upstream_bytes) }
 }
 
 fn store(stat: &Stat) -> Store {
@@ -325,7 +321,10 @@ pub(crate) mod tests {
         let outcomes = |extra: &str| -> BTreeMap<String, (u64, u64)> {
             schema::OUTCOMES.iter().map(|word| (String::from(*word), (10, 1_000))).chain([(extra.to_owned(), (1, 1))]).collect()
         };
-        let by_way = schema::WAYS.iter().map(|way| (String::from(*way), outcomes("secret.example.kz"))).chain([("10.0.0.7".to_owned(), outcomes("x"))]);
+        let by_way = schema::WAYS
+            .iter()
+            .map(|way| (String::from(*way), outcomes("secret.example.kz")))
+            .chain([("10.0.0.7".to_owned(), outcomes("x"))]);
         Figures {
             tally: Tally { by_way: by_way.collect(), collapsed: 4, upstream_bytes: 5 },
             state: link::State::Up,

@@ -132,7 +132,9 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
     }
     match FIELDS.iter().find(|field| matches(field.path, path)) {
         // A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
-        None => found.push(format!("a field outside the list ({})", path.chars().filter(char::is_ascii_lowercase).take(40).collect::<String>())),
+        None => {
+            found.push(format!("a field outside the list ({})", path.chars().filter(char::is_ascii_lowercase).take(40).collect::<String>()))
+        }
         Some(field) if !may_hold(field.holds, value) => found.push(format!("{} holds something else than it may", field.path)),
         Some(_) => {}
     }
@@ -159,10 +161,14 @@ fn may_hold(holds: Holds, value: &Value) -> bool {
         Holds::Flag => value.is_boolean(),
         Holds::Word(words) => text.is_some_and(|text| words.contains(&text)),
         Holds::Moment => text.is_some_and(|text| text.len() == 27 && text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok()),
-        Holds::Id => text.is_some_and(|text| (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))),
+        Holds::Id => text.is_some_and(|text| {
+            (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+        }),
         Holds::Label => text.is_some_and(is_label),
         Holds::Version => text.is_some_and(|text| {
-            text.len() <= 32 && text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
+            text.len() <= 32
+                && text.starts_with(|first: char| first.is_ascii_digit())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
         }),
     }
 }
@@ -170,7 +176,9 @@ fn may_hold(holds: Holds, value: &Value) -> bool {
 /// Whether a text may be a school's or a node's name: 1 to 64 letters of any script, digits, `-`, `_` and spaces.
 pub fn is_label(text: &str) -> bool {
     let count = text.chars().count();
-    (1..=64).contains(&count) && text.trim() == text && text.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' '))
+    (1..=64).contains(&count)
+        && text.trim() == text
+        && text.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' '))
 }
 
 #[cfg(test)]

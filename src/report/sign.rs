@@ -33,8 +33,12 @@ impl Key {
             Ok(text) => {
                 let mode = std::fs::metadata(file).with_context(|| format!("{}", file.display()))?.permissions().mode();
                 anyhow::ensure!(mode & 0o077 == 0, "{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
-                let key = SigningKey::from_pkcs8_pem(&text)
-                    .map_err(|error| anyhow::anyhow!("{} is no ed25519 key ({error}); restore it from a copy, or move it away and enrol the node anew", file.display()))?;
+                let key = SigningKey::from_pkcs8_pem(&text).map_err(|error| {
+                    anyhow::anyhow!(
+                        "{} is no ed25519 key ({error}); restore it from a copy, or move it away and enrol the node anew",
+                        file.display()
+                    )
+                })?;
                 Ok(Key(key))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

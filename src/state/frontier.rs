@@ -253,7 +253,11 @@ impl State {
     pub async fn forget_wish(&self, pack: &str, run: i64, url: &str) -> Result<(), Error> {
         let mut change = self.pool().begin().await?;
         sqlx::query("DELETE FROM wish WHERE pack = ? AND url = ? AND run < ?").bind(pack).bind(url).bind(run).execute(&mut *change).await?;
-        sqlx::query("UPDATE wish SET next_try = -1 WHERE pack = ? AND url = ? AND state = 'gone'").bind(pack).bind(url).execute(&mut *change).await?;
+        sqlx::query("UPDATE wish SET next_try = -1 WHERE pack = ? AND url = ? AND state = 'gone'")
+            .bind(pack)
+            .bind(url)
+            .execute(&mut *change)
+            .await?;
         change.commit().await?;
         Ok(())
     }
@@ -277,11 +281,13 @@ impl State {
     pub async fn host_error(&self, host: &str, day: &str) -> Result<u32, Error> {
         let mut change = self.pool().begin().await?;
         sqlx::query("DELETE FROM host_error WHERE day < ?").bind(day).execute(&mut *change).await?;
-        sqlx::query("INSERT INTO host_error (host, day, errors) VALUES (?, ?, 1) ON CONFLICT (host, day) DO UPDATE SET errors = errors + 1")
-            .bind(host)
-            .bind(day)
-            .execute(&mut *change)
-            .await?;
+        sqlx::query(
+            "INSERT INTO host_error (host, day, errors) VALUES (?, ?, 1) ON CONFLICT (host, day) DO UPDATE SET errors = errors + 1",
+        )
+        .bind(host)
+        .bind(day)
+        .execute(&mut *change)
+        .await?;
         let row = sqlx::query("SELECT errors FROM host_error WHERE host = ? AND day = ?").bind(host).bind(day);
         let errors: i64 = row.fetch_one(&mut *change).await?.get("errors");
         change.commit().await?;
@@ -309,7 +315,8 @@ async fn add(change: &mut SqliteConnection, pack: &str, run: i64, wishes: &[Wish
     if wishes.is_empty() {
         return Ok(());
     }
-    let row = sqlx::query("SELECT count(*) AS held FROM wish WHERE pack = ? AND run = ?").bind(pack).bind(run).fetch_one(&mut *change).await?;
+    let row =
+        sqlx::query("SELECT count(*) AS held FROM wish WHERE pack = ? AND run = ?").bind(pack).bind(run).fetch_one(&mut *change).await?;
     let mut room = MAX_WISHES - row.get::<i64, _>("held");
     for wish in wishes {
         if room <= 0 {

@@ -90,13 +90,15 @@ impl History {
     /// # Errors
     /// The database's.
     pub async fn ran(&self, boot: &str, ran: Ran) -> Result<(), Error> {
-        sqlx::query("INSERT INTO run (boot, clock_ok, start, seen) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET seen = max(seen, ?4)")
-            .bind(boot)
-            .bind(ran.clock_ok)
-            .bind(ran.start.micros())
-            .bind(ran.seen.micros())
-            .execute(&self.0)
-            .await?;
+        sqlx::query(
+            "INSERT INTO uptime (boot, clock_ok, start, seen) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET seen = max(seen, ?4)",
+        )
+        .bind(boot)
+        .bind(ran.clock_ok)
+        .bind(ran.start.micros())
+        .bind(ran.seen.micros())
+        .execute(&self.0)
+        .await?;
         Ok(())
     }
 
@@ -106,7 +108,7 @@ impl History {
     /// The database's.
     pub async fn runs(&self, from: Time, until: Time) -> Result<Vec<Ran>, Error> {
         let rows: Vec<(i64, i64, bool)> =
-            sqlx::query_as("SELECT start, seen, clock_ok FROM run WHERE seen >= ?1 AND start < ?2 ORDER BY start LIMIT ?3")
+            sqlx::query_as("SELECT start, seen, clock_ok FROM uptime WHERE seen >= ?1 AND start < ?2 ORDER BY start LIMIT ?3")
                 .bind(from.micros())
                 .bind(until.micros())
                 .bind(MOST_ROWS)
@@ -123,7 +125,7 @@ impl History {
     /// # Errors
     /// The database's.
     pub async fn prune_runs(&self, before: Time) -> Result<u64, Error> {
-        let done = sqlx::query("DELETE FROM run WHERE seen < ?1").bind(before.micros()).execute(&self.0).await?;
+        let done = sqlx::query("DELETE FROM uptime WHERE seen < ?1").bind(before.micros()).execute(&self.0).await?;
         Ok(done.rows_affected())
     }
 }

@@ -150,23 +150,18 @@ impl Outbox {
     ///
     /// # Errors
     /// The database's; nothing is changed then.
-    pub async fn begin_epoch(
-        &self,
-        epoch: i64,
-        seal: impl Fn(&[u8], i64, i64) -> Result<Vec<u8>, Error> + Send,
-    ) -> Result<usize, Error> {
+    pub async fn begin_epoch(&self, epoch: i64, seal: impl Fn(&[u8], i64, i64) -> Result<Vec<u8>, Error> + Send) -> Result<usize, Error> {
         let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
         let rows: Vec<(i64, i64, i64, String, Vec<u8>)> =
             sqlx::query_as("SELECT epoch, seq, made, kind, sealed FROM outbox WHERE parked IS NULL ORDER BY epoch, seq")
                 .fetch_all(&mut *work)
                 .await?;
         let count = rows.len();
-        let (epoch,): (i64,) =
-            sqlx::query_as("UPDATE outbox_mark SET epoch = max(epoch + 1, ?1), seq = ?2 RETURNING epoch")
-                .bind(epoch)
-                .bind(i64::try_from(count).unwrap_or(i64::MAX))
-                .fetch_one(&mut *work)
-                .await?;
+        let (epoch,): (i64,) = sqlx::query_as("UPDATE outbox_mark SET epoch = max(epoch + 1, ?1), seq = ?2 RETURNING epoch")
+            .bind(epoch)
+            .bind(i64::try_from(count).unwrap_or(i64::MAX))
+            .fetch_one(&mut *work)
+            .await?;
         sqlx::query("DELETE FROM outbox WHERE parked IS NULL").execute(&mut *work).await?;
         for ((_, _, made, kind, sealed), seq) in rows.into_iter().zip(1..) {
             let sealed = seal(&sealed, epoch, seq)?;

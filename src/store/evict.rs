@@ -39,7 +39,11 @@ impl Gate {
     /// Whether the folder can be written.
     pub(crate) fn writable(&self) -> Result<(), Error> {
         let state = self.state.lock();
-        if state.read_only || state.read_only_until.is_some_and(|until| self.clock.steady() < until) { Err(Error::ReadOnly) } else { Ok(()) }
+        if state.read_only || state.read_only_until.is_some_and(|until| self.clock.steady() < until) {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a body of `expected` bytes may come in beside the `used` bytes on disk.

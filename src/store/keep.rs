@@ -200,7 +200,9 @@ impl Inner {
             let _one = self.objects[usize::from(whole.object.0[0]) % self.objects.len()].lock();
             let known = self.log.table().read().blob(&whole.object);
             let here = match known {
-                Some(blob) => self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == whole.object.0)),
+                Some(blob) => {
+                    self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == whole.object.0))
+                }
                 None => false,
             };
             if !here {
@@ -259,7 +261,8 @@ impl Inner {
         let entry = {
             let _stripe = self.stripe(&url);
             let now = self.entry_now(&url, &key)?;
-            let same = now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
+            let same =
+                now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
             if let Some(now) = &now {
                 if same && now.object.is_some() {
                     return Ok(Arc::new(self.entry(&url, now.clone(), None)));
@@ -297,7 +300,9 @@ impl Inner {
         while at < entry.length {
             if source.as_ref().is_none_or(|(base, source)| at >= base + source.length()) {
                 source = match parts.holding(at) {
-                    Some(span) => Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?.map(|source| (span.offset, source)),
+                    Some(span) => {
+                        Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?.map(|source| (span.offset, source))
+                    }
                     None => None,
                 };
             }
@@ -342,7 +347,11 @@ impl Inner {
         for place in places {
             match self.kept(place)? {
                 Some((_, kept)) if url_key(&kept.meta.url) == *url => {
-                    if which(&kept) { gone.push(kept) } else { stay += 1 }
+                    if which(&kept) {
+                        gone.push(kept)
+                    } else {
+                        stay += 1
+                    }
                 }
                 _ => {}
             }

@@ -92,7 +92,21 @@ fn is_media(content_type: &str) -> bool {
         "font" => matches!(sub, "woff" | "woff2"),
         "application" => matches!(
             sub,
-            "zip" | "gzip" | "x-gzip" | "pdf" | "x-7z-compressed" | "x-rar-compressed" | "vnd.rar" | "zstd" | "x-xz" | "x-bzip2" | "font-woff" | "font-woff2" | "epub+zip" | "ogg" | "java-archive"
+            "zip"
+                | "gzip"
+                | "x-gzip"
+                | "pdf"
+                | "x-7z-compressed"
+                | "x-rar-compressed"
+                | "vnd.rar"
+                | "zstd"
+                | "x-xz"
+                | "x-bzip2"
+                | "font-woff"
+                | "font-woff2"
+                | "epub+zip"
+                | "ogg"
+                | "java-archive"
         ),
         _ => false,
     }

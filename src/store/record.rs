@@ -349,7 +349,12 @@ impl PartHead {
     /// Reads the head of a PART's payload.
     pub(crate) fn decode(bytes: &[u8]) -> Option<PartHead> {
         let head = bytes.get(..PART_HEAD)?;
-        Some(PartHead { url: UrlKey(head[..16].try_into().ok()?), total: u64_at(head, 16)?, offset: u64_at(head, 24)?, validator: u64_at(head, 32)? })
+        Some(PartHead {
+            url: UrlKey(head[..16].try_into().ok()?),
+            total: u64_at(head, 16)?,
+            offset: u64_at(head, 24)?,
+            validator: u64_at(head, 32)?,
+        })
     }
 }
 

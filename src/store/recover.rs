@@ -117,7 +117,8 @@ impl Recovered {
         self.apply(found.number, &lines);
         self.bytes += found.length;
         if !self.read_only && !found.sealed {
-            let sealed = if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
+            let sealed =
+                if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
             match sealed {
                 Ok(()) => {}
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
@@ -192,7 +193,8 @@ pub(crate) fn scan(
             at = next;
             continue;
         }
-        let payload = if header.length <= record::SMALL_MAX { window.get(header.payload_at(at), header.length)?.to_vec() } else { Vec::new() };
+        let payload =
+            if header.length <= record::SMALL_MAX { window.get(header.payload_at(at), header.length)?.to_vec() } else { Vec::new() };
         let holds = if payload.is_empty() { verify(&mut window, &header, at)? } else { payload_holds(&header, &payload) };
         match line_of(&header, at, &payload, &mut window)? {
             Some(line) => {
@@ -212,7 +214,17 @@ pub(crate) fn scan(
 /// The footer's line of a record.
 fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) -> io::Result<Option<Line>> {
     let time = header.extra.cast_signed();
-    let line = Line { kind: header.kind, codec: header.codec, at, seq: header.seq, key: header.key, length: header.length, whole: 0, link: 0, time };
+    let line = Line {
+        kind: header.kind,
+        codec: header.codec,
+        at,
+        seq: header.seq,
+        key: header.key,
+        length: header.length,
+        whole: 0,
+        link: 0,
+        time,
+    };
     Ok(match header.kind {
         Kind::Blob => Some(Line { whole: header.extra, time: 0, ..line }),
         Kind::Meta => meta::decode(payload).map(|kept| Line {
@@ -222,7 +234,11 @@ fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) ->
             ..line
         }),
         Kind::Part => {
-            let head = if header.length < PART_HEAD as u64 { None } else { PartHead::decode(window.get(header.payload_at(at), PART_HEAD as u64)?) };
+            let head = if header.length < PART_HEAD as u64 {
+                None
+            } else {
+                PartHead::decode(window.get(header.payload_at(at), PART_HEAD as u64)?)
+            };
             head.and_then(|head| {
                 let length = header.body_length()?;
                 Some(Line { key: record::pair(&head.url, &header.key), length, whole: head.total, link: head.offset, ..line })

@@ -157,7 +157,8 @@ impl Log {
     /// Appends one record and puts it into the table. `then` runs under the log's lock. Blocking.
     pub(crate) fn append(&self, new: &New, then: impl FnOnce(Place)) -> Result<Place, Error> {
         self.gate.writable()?;
-        let place = if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
+        let place =
+            if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
         place.map_err(|error| self.gate.note(error))
     }
 
@@ -310,7 +311,8 @@ impl Log {
     /// Footer, sync, rename, sync of the name.
     fn finish(&self, current: &Current) -> io::Result<()> {
         let at = current.end;
-        let length = finish(&*self.disk, &self.folder, &*current.file, &self.uuid, current.number, at, &current.lines, self.clock.now().micros())?;
+        let length =
+            finish(&*self.disk, &self.folder, &*current.file, &self.uuid, current.number, at, &current.lines, self.clock.now().micros())?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -321,7 +323,10 @@ impl Log {
         let _one = self.syncing.lock();
         let Some((number, file, lines, end)) = ({
             let open = self.open.lock();
-            open.current.as_ref().filter(|now| now.synced_end < now.end).map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
+            open.current
+                .as_ref()
+                .filter(|now| now.synced_end < now.end)
+                .map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
         }) else {
             return Ok(());
         };

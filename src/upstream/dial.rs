@@ -264,7 +264,8 @@ async fn ask_parent(mut stream: TcpStream, host: &str, port: u16) -> Result<TcpS
             break;
         }
     }
-    let status = head.get(..12).and_then(|start| std::str::from_utf8(start).ok()).and_then(|start| start.strip_prefix("HTTP/1.")?.get(2..5));
+    let status =
+        head.get(..12).and_then(|start| std::str::from_utf8(start).ok()).and_then(|start| start.strip_prefix("HTTP/1.")?.get(2..5));
     match status {
         Some(code) if code.starts_with('2') => Ok(stream),
         Some(code) => Err(Error::Unavailable(host.to_owned(), format!("the parent proxy answered {code}"))),

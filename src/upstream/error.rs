@@ -149,7 +149,12 @@ mod tests {
             (Error::ConnectTimeout(host(), wait), "connection_timeout", 504, true),
             (Error::Unavailable(host(), host()), "destination_unavailable", 503, true),
             (Error::TlsCertificate(host(), host()), "tls_certificate_error", 502, false),
-            (Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()), "tls_alert_received", 502, false),
+            (
+                Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()),
+                "tls_alert_received",
+                502,
+                false,
+            ),
             (Error::Tls(host(), host()), "tls_protocol_error", 502, false),
             (Error::ResponseTimeout(host(), wait), "http_response_timeout", 504, true),
             (Error::Incomplete(host()), "http_response_incomplete", 502, true),

@@ -152,7 +152,8 @@ impl Outgoing {
                 request.headers_mut().remove(name);
             }
         } else {
-            let host = HeaderValue::from_str(target.authority()).map_err(|_| Error::Protocol(target.host().to_owned(), String::from("its name cannot be sent")))?;
+            let host = HeaderValue::from_str(target.authority())
+                .map_err(|_| Error::Protocol(target.host().to_owned(), String::from("its name cannot be sent")))?;
             request.headers_mut().insert(header::HOST, host);
         }
         let (interim, progress) = (self.interim.clone(), progress.clone());

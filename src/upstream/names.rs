@@ -117,7 +117,13 @@ impl Names {
             (Some(Ok(addrs)), _) => Ok(addrs),
             (Some(Err(Error::DnsTimeout(_))) | None, stale) => self.without_answer(name, stale),
             (Some(Err(error)), None) => Err(error),
-            (Some(Err(error)), Some(stale)) => if denies(&error) { Err(error) } else { Ok(stale) },
+            (Some(Err(error)), Some(stale)) => {
+                if denies(&error) {
+                    Err(error)
+                } else {
+                    Ok(stale)
+                }
+            }
         }
     }
 

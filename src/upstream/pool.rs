@@ -310,9 +310,8 @@ impl<K: Kinds> Origin<K> {
         let before = self.idle.len();
         self.idle.retain(|(one, since)| one.is_open() && now.saturating_duration_since(*since) < idle);
         self.open -= before - self.idle.len();
-        let over = |(many, used): &(K::Many, Instant)| {
-            !many.is_open() || (self.streams == 0 && now.saturating_duration_since(*used) >= idle)
-        };
+        let over =
+            |(many, used): &(K::Many, Instant)| !many.is_open() || (self.streams == 0 && now.saturating_duration_since(*used) >= idle);
         if self.shared.as_ref().is_some_and(over) {
             self.shared = None;
         }

@@ -26,13 +26,29 @@ pub(crate) fn play(name: &str, case: &Case, proxy: SocketAddr, origin: &Origin) 
             }
             Step::Saw(count, checks) => saw(name, origin, *count, checks, began, &url),
             Step::Ask(request, expected) => {
-                let judge = |answer: Exchange| judge(&answer, expected, &case.answers, began, &url);
-                ask(proxy, request, began, &url).map_err(|error| format!("no answer: {error}")).and_then(judge)
+                let once = || {
+                    let answer = ask(proxy, request, began, &url).map_err(|error| format!("no answer: {error}"))?;
+                    judge(&answer, expected, &case.answers, began, &url)
+                };
+                if expected.patient { patiently(once) } else { once() }
             }
         };
         told.map_err(|what| format!("step {}: {what}", at + 1))?;
     }
     Ok(())
+}
+
+/// Tries again until it holds or patience ends.
+fn patiently(once: impl Fn() -> Result<(), String>) -> Result<(), String> {
+    let clock = Clock::system();
+    let start = clock.steady();
+    loop {
+        let told = once();
+        if told.is_ok() || clock.steady() - start > PATIENCE {
+            return told;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 struct Exchange {
@@ -82,7 +98,7 @@ fn judge(got: &Exchange, expected: &Expected, answers: &[Answer], now: Time, url
     {
         return Err(format!("expected body `{wanted}`, {}", said()));
     }
-    if expected.cut != answer.cut {
+    if expected.status.is_some() && expected.cut != answer.cut {
         return Err(format!("the body was {}, {}", if answer.cut { "cut" } else { "whole" }, said()));
     }
     if expected.interim.is_some_and(|status| !got.interim.contains(&status)) {

@@ -14,7 +14,7 @@
 //! client GET /sub?query          a request; the path is below the case's own
 //!   Range: bytes=0-1             a field
 //!   > body                       the body
-//! expect 200 from 1              the answer: status (or `any`) and, if said, whose body
+//! expect 200 from 1              the answer: status (or `any`, which may break off) and, if said, whose body
 //!   > text                       the body itself
 //!   empty                        no body
 //!   cut                          the body breaks off
@@ -24,6 +24,7 @@
 //!   Cache-Status ~ hit           its value holds this text
 //!   about Age: 30                it is a number from 30 to 40
 //!   interim 103                  such an interim answer came first
+//! until 200 from 1               as `expect`, but the request is repeated until it holds or patience ends
 //! saw 2                          requests that have reached the origin by now; fields are those of the last one
 //!   If-None-Match: "a"
 //!   lacks Cookie
@@ -75,6 +76,8 @@ pub(crate) struct Expected {
     pub(crate) cut: bool,
     pub(crate) interim: Option<u16>,
     pub(crate) checks: Vec<Check>,
+    /// Ask again until it holds.
+    pub(crate) patient: bool,
 }
 
 /// What must hold of a message's fields.
@@ -95,7 +98,7 @@ pub(crate) fn parse(text: &str) -> Result<Case, String> {
         let (number, head, lines) = block;
         let fail = |what: String| format!("line {number}: {what}");
         let (word, rest) = head.split_once(' ').unwrap_or((head, ""));
-        if asked.is_some() && word != "expect" {
+        if asked.is_some() && !matches!(word, "expect" | "until") {
             return Err(fail(format!("`client` needs its `expect` before `{word}`")));
         }
         match word {
@@ -106,9 +109,10 @@ pub(crate) fn parse(text: &str) -> Result<Case, String> {
                 case.answers.push(answer);
             }
             "client" => asked = Some(request(rest, &lines).map_err(fail)?),
-            "expect" => {
-                let request = asked.take().ok_or_else(|| fail("`expect` without `client`".into()))?;
-                case.steps.push(Step::Ask(request, expected(rest, &lines).map_err(fail)?));
+            "expect" | "until" => {
+                let request = asked.take().ok_or_else(|| fail(format!("`{word}` without `client`")))?;
+                let expected = expected(rest, &lines).map_err(fail)?;
+                case.steps.push(Step::Ask(request, Expected { patient: word == "until", ..expected }));
             }
             "saw" => {
                 let count = rest.parse().map_err(|_| fail(format!("`saw {rest}` is no number")))?;
@@ -239,7 +243,7 @@ mod tests {
         let case = parse(
             "# a comment\npolicy school\n\norigin 200\n  ETag: \"a\"\n  > hello: there\norigin 304\n  interim 103\norigin close\n\
              client GET /x?y\n  Foo: 1\nexpect 200 from 1\n  has Age\n  lacks Via\n  ETag: \"a\"\n  Cache-Status ~ hit\n  about Age: 30\n\
-             saw 2\n  If-None-Match: \"a\"\norigin gone\nclient POST\n  > data\nexpect any\n  empty\n",
+             saw 2\n  If-None-Match: \"a\"\norigin gone\nclient POST\n  > data\nuntil any\n  empty\n",
         )
         .expect("a case");
         assert_eq!(case.policy, "school");
@@ -253,6 +257,7 @@ mod tests {
         assert_eq!(case.steps[2], Step::Gone);
         let Step::Ask(request, expected) = &case.steps[3] else { panic!("{:?}", case.steps[3]) };
         assert_eq!((request.body.as_deref(), expected.status, expected.body.as_deref()), (Some("data"), None, Some("")));
+        assert!(expected.patient);
     }
 
     #[test]

@@ -52,7 +52,13 @@ fn clock() -> Finding {
     if Clock::system().trusted() {
         Finding::fine("clock", None, "plausible")
     } else {
-        Finding::new("clock", None, State::Failed, "the system's clock is behind this program's release", "set it, or let NTP do so (\"timedatectl set-ntp true\")")
+        Finding::new(
+            "clock",
+            None,
+            State::Failed,
+            "the system's clock is behind this program's release",
+            "set it, or let NTP do so (\"timedatectl set-ntp true\")",
+        )
     }
 }
 
@@ -67,11 +73,19 @@ async fn node(context: &Context) -> (Finding, Option<Value>) {
             let finding = if reasons.is_empty() {
                 Finding::fine("node", None, "runs and is ready")
             } else {
-                Finding::new("node", None, State::Attention, format!("runs, but {}", reasons.join(", ")), "wait a little, then look at its log")
+                Finding::new(
+                    "node",
+                    None,
+                    State::Attention,
+                    format!("runs, but {}", reasons.join(", ")),
+                    "wait a little, then look at its log",
+                )
             };
             (finding, Some(status))
         }
-        Err(failure) if failure.exit == Exit::NotAllowed => (Finding::new("node", None, State::Unknown, failure.message, failure.remedy), None),
+        Err(failure) if failure.exit == Exit::NotAllowed => {
+            (Finding::new("node", None, State::Unknown, failure.message, failure.remedy), None)
+        }
         Err(failure) => (Finding::new("node", None, State::Attention, failure.message, failure.remedy), None),
     }
 }
@@ -110,7 +124,9 @@ fn disk(config: &Config, status: Option<&Value>) -> Finding {
     let place = existing(&config.store.path);
     let stat = match rustix::fs::statvfs(&place) {
         Ok(stat) => stat,
-        Err(error) => return Finding::new(NAME.0, NAME.1, State::Failed, format!("{}: {error}", place.display()), "see that the disk is mounted"),
+        Err(error) => {
+            return Finding::new(NAME.0, NAME.1, State::Failed, format!("{}: {error}", place.display()), "see that the disk is mounted");
+        }
     };
     let (free, total) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
     let used = status.and_then(|status| status["store"]["disk_bytes"].as_u64());
@@ -122,10 +138,18 @@ fn judge_disk(quota: Bytes, free: u64, total: u64, used: Option<u64>) -> Finding
     let finding = |state, message: String, remedy: &str| Finding::new("disk", Some("store"), state, message, remedy);
     let room = Bytes(free).human();
     if free.saturating_mul(100) < total.saturating_mul(FREE_PERCENT) {
-        return finding(State::Failed, format!("only {room} of {} are free: nothing new is kept", Bytes(total).human()), "free space, or move store.path");
+        return finding(
+            State::Failed,
+            format!("only {room} of {} are free: nothing new is kept", Bytes(total).human()),
+            "free space, or move store.path",
+        );
     }
     if quota.0 > total {
-        return finding(State::Failed, format!("store.quota \"{quota}\" is larger than the disk ({room} free)"), "choose less, or move store.path");
+        return finding(
+            State::Failed,
+            format!("store.quota \"{quota}\" is larger than the disk ({room} free)"),
+            "choose less, or move store.path",
+        );
     }
     if let Some(used) = used
         && quota.0.saturating_sub(used) > free
@@ -143,11 +167,17 @@ fn store(config: &Config, status: Option<&Value>) -> Finding {
     if let Some(store) = status.map(|status| &status["store"]) {
         let damaged = store["damaged"].as_u64().unwrap_or_default();
         return match (store["writable"].as_bool(), store["admitting"].as_bool()) {
-            (Some(false), _) => finding(State::Failed, "cannot be written: nothing new is kept".into(), "remount the disk writable, or replace it"),
-            (_, Some(false)) => finding(State::Attention, "full: nothing new is kept".into(), "raise store.quota, or purge what is not needed"),
-            _ if damaged > 0 => {
-                finding(State::Attention, format!("{damaged} damaged records were dropped"), "stop the node, then \"bulak store check --deep\"")
+            (Some(false), _) => {
+                finding(State::Failed, "cannot be written: nothing new is kept".into(), "remount the disk writable, or replace it")
             }
+            (_, Some(false)) => {
+                finding(State::Attention, "full: nothing new is kept".into(), "raise store.quota, or purge what is not needed")
+            }
+            _ if damaged > 0 => finding(
+                State::Attention,
+                format!("{damaged} damaged records were dropped"),
+                "stop the node, then \"bulak store check --deep\"",
+            ),
             (Some(true), Some(true)) => Finding::fine(NAME.0, NAME.1, "takes new content"),
             _ => finding(State::Unknown, "the node tells nothing of it".into(), ""),
         };
@@ -156,7 +186,11 @@ fn store(config: &Config, status: Option<&Value>) -> Finding {
         let place = existing(path);
         return match rustix::fs::access(&place, rustix::fs::Access::WRITE_OK) {
             Ok(()) => Finding::fine(NAME.0, NAME.1, format!("{} will be made", path.display())),
-            Err(error) => finding(State::Failed, format!("{} is not there, and {} cannot be written ({error})", path.display(), place.display()), "make the folder for the node's user"),
+            Err(error) => finding(
+                State::Failed,
+                format!("{} is not there, and {} cannot be written ({error})", path.display(), place.display()),
+                "make the folder for the node's user",
+            ),
         };
     }
     if let Err(error) = std::fs::read_dir(path) {
@@ -164,7 +198,9 @@ fn store(config: &Config, status: Option<&Value>) -> Finding {
     }
     match rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
         Ok(()) => Finding::fine(NAME.0, NAME.1, "the folder can be read and written"),
-        Err(error) => finding(State::Failed, format!("{} cannot be written ({error})", path.display()), "give the folder to the node's user"),
+        Err(error) => {
+            finding(State::Failed, format!("{} cannot be written ({error})", path.display()), "give the folder to the node's user")
+        }
     }
 }
 
@@ -180,15 +216,33 @@ fn packs(config: &Config) -> Finding {
         match std::fs::read_dir(path) {
             Ok(items) => found += items.take(PACKS).filter_map(Result::ok).filter(|item| is_pack(&item.path())).count(),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Finding::new(NAME.0, NAME.1, State::Attention, format!("{} is not there", path.display()), "make it, or correct packs.paths");
+                return Finding::new(
+                    NAME.0,
+                    NAME.1,
+                    State::Attention,
+                    format!("{} is not there", path.display()),
+                    "make it, or correct packs.paths",
+                );
             }
             Err(error) => {
-                return Finding::new(NAME.0, NAME.1, State::Failed, format!("{} cannot be read ({error})", path.display()), "let the node's user read it");
+                return Finding::new(
+                    NAME.0,
+                    NAME.1,
+                    State::Failed,
+                    format!("{} cannot be read ({error})", path.display()),
+                    "let the node's user read it",
+                );
             }
         }
     }
     match found {
-        0 => Finding::new(NAME.0, NAME.1, State::Attention, "there is none: nothing is fetched at night", "put pack files into a folder of packs.paths"),
+        0 => Finding::new(
+            NAME.0,
+            NAME.1,
+            State::Attention,
+            "there is none: nothing is fetched at night",
+            "put pack files into a folder of packs.paths",
+        ),
         _ => Finding::fine(NAME.0, NAME.1, format!("{found} pack files; \"bulak pack check\" reads them")),
     }
 }
@@ -201,7 +255,13 @@ async fn names(config: &Config) -> Finding {
         (config.upstream.resolver.clone(), "upstream.resolver")
     };
     if servers.is_empty() {
-        return Finding::new(NAME.0, NAME.1, State::Failed, "the system names no DNS server", "set upstream.resolver, or mend /etc/resolv.conf");
+        return Finding::new(
+            NAME.0,
+            NAME.1,
+            State::Failed,
+            "the system names no DNS server",
+            "set upstream.resolver, or mend /etc/resolv.conf",
+        );
     }
     let mut silent = Vec::new();
     for server in servers.iter().take(3) {
@@ -210,12 +270,24 @@ async fn names(config: &Config) -> Finding {
             Ok(Ok(())) if silent.is_empty() => return Finding::fine(NAME.0, NAME.1, format!("{server} answers")),
             Ok(Ok(())) => {
                 let message = format!("{} is silent, {server} answers: each new name waits", silent.join(", "));
-                return Finding::new(NAME.0, NAME.1, State::Attention, message, format!("put it first, or take the silent one from {from}"));
+                return Finding::new(
+                    NAME.0,
+                    NAME.1,
+                    State::Attention,
+                    message,
+                    format!("put it first, or take the silent one from {from}"),
+                );
             }
             Ok(Err(_)) | Err(_) => silent.push(server.to_string()),
         }
     }
-    Finding::new(NAME.0, NAME.1, State::Failed, format!("no DNS server answers ({})", silent.join(", ")), format!("look at the line first, then at the servers of {from}"))
+    Finding::new(
+        NAME.0,
+        NAME.1,
+        State::Failed,
+        format!("no DNS server answers ({})", silent.join(", ")),
+        format!("look at the line first, then at the servers of {from}"),
+    )
 }
 
 async fn ask(server: SocketAddr) -> std::io::Result<()> {
@@ -231,7 +303,8 @@ async fn ask(server: SocketAddr) -> std::io::Result<()> {
 }
 
 fn system_servers(text: &str) -> Vec<SocketAddr> {
-    let addresses = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok());
+    let addresses =
+        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok());
     addresses.map(|ip| SocketAddr::new(ip, 53)).collect()
 }
 
@@ -240,7 +313,15 @@ async fn line(config: &Config, status: Option<&Value>) -> Finding {
     match status.and_then(|status| status["link"]["state"].as_str()) {
         Some("up") => return Finding::fine(NAME, None, "up"),
         Some("slow") => return Finding::new(NAME, None, State::Attention, "slow", "\"bulak link show\" says since when"),
-        Some("down") => return Finding::new(NAME, None, State::Failed, "down: what is stored is served", "look at modem and cable, then call the provider"),
+        Some("down") => {
+            return Finding::new(
+                NAME,
+                None,
+                State::Failed,
+                "down: what is stored is served",
+                "look at modem and cable, then call the provider",
+            );
+        }
         _ => {}
     }
     let mut tries: Vec<String> = config.link.check.clone();
@@ -263,9 +344,13 @@ async fn hub(config: &Config) -> Finding {
     let Some(url) = &config.hub.url else { return Finding::fine(NAME.0, NAME.1, "none is configured") };
     match reach(&format!("{}:{}", url.host(), url.port())).await {
         Ok(()) => Finding::fine(NAME.0, NAME.1, format!("{} can be reached", url.origin())),
-        Err(why) => {
-            Finding::new(NAME.0, NAME.1, State::Attention, format!("{} cannot be reached ({why}); reports are kept", url.origin()), "nothing is lost; if it lasts, ask the district")
-        }
+        Err(why) => Finding::new(
+            NAME.0,
+            NAME.1,
+            State::Attention,
+            format!("{} cannot be reached ({why}); reports are kept", url.origin()),
+            "nothing is lost; if it lasts, ask the district",
+        ),
     }
 }
 
@@ -340,7 +425,10 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_taken_names_its_key() {
         let taken = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let config = Config { proxy: config::Proxy { listen: vec![taken.local_addr().expect("bound")], ..Config::default().proxy }, ..Config::default() };
+        let config = Config {
+            proxy: config::Proxy { listen: vec![taken.local_addr().expect("bound")], ..Config::default().proxy },
+            ..Config::default()
+        };
         let finding = ports(&config, None).await;
         assert_eq!(finding.state, State::Failed);
         assert!(finding.message.starts_with("proxy.listen 127.0.0.1:") && finding.remedy.contains("ss -ltnp"), "{finding:?}");

@@ -34,7 +34,13 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(check: &'static str, parent: Option<&'static str>, state: State, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    pub(super) fn new(
+        check: &'static str,
+        parent: Option<&'static str>,
+        state: State,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
         Finding { check, parent, state, message: message.into(), remedy: remedy.into() }
     }
 
@@ -144,7 +150,11 @@ mod tests {
 
     #[test]
     fn a_cause_hides_its_consequences() {
-        let report = settle(vec![finding("hub", Some("node"), State::Failed), finding("names", Some("line"), State::Failed), finding("line", None, State::Failed)]);
+        let report = settle(vec![
+            finding("hub", Some("node"), State::Failed),
+            finding("names", Some("line"), State::Failed),
+            finding("line", None, State::Failed),
+        ]);
         assert_eq!(state_of(&report, "line"), State::Failed);
         assert_eq!(state_of(&report, "names"), State::Unknown);
         assert_eq!(state_of(&report, "hub"), State::Unknown);
@@ -154,7 +164,11 @@ mod tests {
 
     #[test]
     fn a_parent_is_not_ticked_while_its_child_failed() {
-        let report = settle(vec![finding("node", None, State::Fine), finding("store", Some("node"), State::Fine), finding("disk", Some("store"), State::Failed)]);
+        let report = settle(vec![
+            finding("node", None, State::Fine),
+            finding("store", Some("node"), State::Fine),
+            finding("disk", Some("store"), State::Failed),
+        ]);
         assert_eq!(state_of(&report, "store"), State::Attention);
         assert_eq!(state_of(&report, "node"), State::Attention);
         assert_eq!(report.checks[0].check, "disk");

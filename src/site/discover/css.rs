@@ -192,7 +192,8 @@ mod tests {
             ("a{b:c}}}} d{e:url(f.png)}", &[("/s/f.png", Kind::Image)]),
         ];
         for (css, wanted) in table {
-            let found: Vec<_> = read(&base, css.as_bytes()).needs.into_iter().map(|need| (need.target.path().to_owned(), need.kind)).collect();
+            let found: Vec<_> =
+                read(&base, css.as_bytes()).needs.into_iter().map(|need| (need.target.path().to_owned(), need.kind)).collect();
             let wanted: Vec<_> = wanted.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect();
             assert_eq!(found, wanted, "{css}");
         }

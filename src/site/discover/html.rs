@@ -248,7 +248,10 @@ mod tests {
     fn what_pages_need() {
         let table: &[(&str, &[(&str, Kind)])] = &[
             ("<link rel=stylesheet href=a.css><link rel='alternate' href=feed>", &[("/d/a.css", Kind::Style)]),
-            ("<link rel=\"shortcut icon\" href=/i.ico><link rel=manifest href=m.json>", &[("/i.ico", Kind::Image), ("/d/m.json", Kind::Other)]),
+            (
+                "<link rel=\"shortcut icon\" href=/i.ico><link rel=manifest href=m.json>",
+                &[("/i.ico", Kind::Image), ("/d/m.json", Kind::Other)],
+            ),
             ("<link rel=stylesheet media=print href=a.css>", &[]),
             ("<link rel=preload as=font href=f.woff2 crossorigin>", &[("/d/f.woff2", Kind::Font)]),
             ("<base href='/x/'><img src=a.png>", &[("/x/a.png", Kind::Image)]),
@@ -262,7 +265,10 @@ mod tests {
                 "<video poster=p.jpg><source src=v.mp4 type=video/mp4><track src=s.vtt></video>",
                 &[("/d/p.jpg", Kind::Image), ("/d/v.mp4", Kind::Media), ("/d/s.vtt", Kind::Media)],
             ),
-            ("<style>body{background:url(b.png)}</style><p style=\"background:url('c.png')\">", &[("/d/b.png", Kind::Image), ("/d/c.png", Kind::Image)]),
+            (
+                "<style>body{background:url(b.png)}</style><p style=\"background:url('c.png')\">",
+                &[("/d/b.png", Kind::Image), ("/d/c.png", Kind::Image)],
+            ),
             ("<svg><use xlink:href='s.svg#i'/></svg>", &[("/d/s.svg", Kind::Image)]),
             ("<img src='data:image/png;base64,AAAA'><img src='#'>", &[]),
             ("<img src=a.png><img src=a.png>", &[("/d/a.png", Kind::Image)]),

@@ -109,7 +109,9 @@ impl<'a> Lexer<'a> {
             }
         };
         self.value_before = match token {
-            Token::Word(word) => !matches!(word, "return" | "typeof" | "case" | "in" | "of" | "delete" | "void" | "throw" | "new" | "else" | "do"),
+            Token::Word(word) => {
+                !matches!(word, "return" | "typeof" | "case" | "in" | "of" | "delete" | "void" | "throw" | "new" | "else" | "do")
+            }
             Token::Text(_) | Token::Value => true,
             Token::Mark(mark) => matches!(mark, b')' | b']' | b'}'),
         };

@@ -7,7 +7,8 @@ const WIDTH: f64 = 1280.0;
 /// The address to fetch, if there is any.
 pub(super) fn choose(text: &str) -> Option<String> {
     let candidates = split(text);
-    let by = |mark: char| move |word: &String| word.strip_suffix(mark)?.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    let by =
+        |mark: char| move |word: &String| word.strip_suffix(mark)?.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
     let widths = candidates.iter().filter_map(|(address, words)| Some((address, words.iter().find_map(by('w'))?)));
     let nearest = widths.min_by(|a, b| (a.1 - WIDTH).abs().total_cmp(&(b.1 - WIDTH).abs()));
     if let Some((address, _)) = nearest {

@@ -72,7 +72,19 @@ impl Desk<'_> {
 
     fn pack(&mut self, tree: &DeTable<'_>) -> Option<Pack> {
         const KEYS: &[&str] = &[
-            "id", "version", "status", "licence", "permission", "title", "subject", "grades", "priority", "seed", "scope", "class", "refresh",
+            "id",
+            "version",
+            "status",
+            "licence",
+            "permission",
+            "title",
+            "subject",
+            "grades",
+            "priority",
+            "seed",
+            "scope",
+            "class",
+            "refresh",
         ];
         self.known(tree, "", KEYS);
         let id = self.id(tree);
@@ -90,7 +102,8 @@ impl Desk<'_> {
         let seeds = self.seeds(tree, scope.as_ref());
         let digest = Digest::of(self.text.as_bytes());
         let (id, version, licence, scope) = (id?, version?, licence?, scope?);
-        let pack = Pack { id, version, status, licence, permission, title, subject, grades, priority, seeds, scope, classes, refresh, digest };
+        let pack =
+            Pack { id, version, status, licence, permission, title, subject, grades, priority, seeds, scope, classes, refresh, digest };
         Some(pack)
     }
 
@@ -252,7 +265,12 @@ impl Desk<'_> {
             let Some(host) = table.get("host").and_then(|value| self.host(value, &host, "class.host")) else { continue };
             // A class that names everything would make avatars storable.
             if refuse::is_account(host.trim_start_matches("*.")) && is_all(&path) {
-                self.tell(&span, "class.path", &path, "a host with accounts needs a narrow class: versioned scripts, fonts or lesson packages");
+                self.tell(
+                    &span,
+                    "class.path",
+                    &path,
+                    "a host with accounts needs a narrow class: versioned scripts, fonts or lesson packages",
+                );
                 continue;
             }
             let Some(path) = glob else { continue };

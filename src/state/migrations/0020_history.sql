@@ -7,11 +7,11 @@ CREATE TABLE rollup (
 ) STRICT, WITHOUT ROWID;
 
 -- When the node ran: a row per start and state of its clock, moved on by a heartbeat. Times in µs.
-CREATE TABLE run (
+CREATE TABLE uptime (
     boot     TEXT NOT NULL,
     clock_ok INTEGER NOT NULL,
     start    INTEGER NOT NULL,
     seen     INTEGER NOT NULL,
     PRIMARY KEY (boot, clock_ok, start)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX run_seen ON run (seen);
+CREATE INDEX uptime_seen ON uptime (seen);
