@@ -32,8 +32,8 @@ use crate::base::wire::{Limits, Turn};
 use crate::cache::{Cache, Query};
 use crate::life::Life;
 use crate::link::{Class, Link, Sample, State};
-use crate::policy::header::{add_via, is_loop, strip_client_identity, strip_hop_by_hop};
-use crate::proxy::classify::{Ask, House, Lane, Refusal, classify, max_forwards};
+use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop};
+use crate::proxy::classify::{Ask, House, Lane, Refusal, classify};
 use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving};
 use crate::proxy::respond::Signature;
 use crate::proxy::tunnel::{Lasting, Way, relay};
@@ -189,6 +189,9 @@ impl Proxy {
     ) -> Proxy {
         let (addresses, listeners): (Vec<_>, Vec<_>) = sockets.0.into_iter().unzip();
         let ports = addresses.iter().map(SocketAddr::port).collect();
+        // Our addresses are known by the connection itself; as names they would claim every port of this machine, and with it
+        // origins that run beside us.
+        let names = settings.names.into_iter().filter(|name| name.parse::<IpAddr>().is_err()).collect();
         let refused = metrics.counters("bulak_refused_total", "Requests and connections that were not served.", &["reason"]);
         let tunnels = metrics.counters("bulak_tunnels_total", "Tunnels and protocol switches by how they ended.", &["outcome"]);
         let bytes = metrics.counters("bulak_tunnel_bytes_total", "Bytes relayed unopened.", &["dir"]);
@@ -206,7 +209,7 @@ impl Proxy {
             inside: Inside::default(),
         };
         Proxy(Arc::new(Inner {
-            house: House { names: settings.names, ports, connect_ports: settings.connect_ports },
+            house: House { names, ports, connect_ports: settings.connect_ports },
             signature: Signature::new(&settings.via),
             lasting: settings.lasting,
             life,

@@ -39,7 +39,10 @@ use std::sync::Arc;
 /// Sends an interim (1xx) answer to the client before the final one. Put into a request's extensions by `proxy`, called by
 /// `upstream` as interim answers arrive.
 #[derive(Clone)]
-pub struct Interim(pub Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>);
+pub struct Interim(pub Arc<Tell>);
+
+/// Takes an interim answer's status and fields.
+pub type Tell = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 /// Whatever `bytes` hold, both judges must come to the same verdict at every way of cutting them into reads. For fuzzers.
 ///

@@ -2,6 +2,7 @@
 //! decided about a request and the only place where that is decided (RFC 9112 section 3.2, product.md section 2).
 
 use crate::base::target::{Scheme, Target, split_authority};
+use crate::policy::header::max_forwards;
 use http::{HeaderMap, Method, Uri, Version, header};
 use std::net::{IpAddr, SocketAddr};
 
@@ -211,15 +212,6 @@ fn is_own_address(ask: &Ask<'_>, host: &str) -> bool {
 /// RFC 9110 section 7.6.2.
 fn is_last_stop(ask: &Ask<'_>) -> bool {
     (*ask.method == Method::TRACE || *ask.method == Method::OPTIONS) && max_forwards(ask.headers) == Some(0)
-}
-
-/// The field's value where it can be read.
-pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
-    let text = headers.get(header::MAX_FORWARDS)?.to_str().ok()?.trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(text.parse().unwrap_or(u32::MAX))
 }
 
 /// Whether the client asks for another protocol that may be passed on. `h2c` is not: it would hide requests from us, and a

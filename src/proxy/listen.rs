@@ -17,12 +17,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Both ends of a connection.
@@ -123,7 +124,7 @@ fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
         door.refused.with_label_values(&["client"]).inc();
         return turn_away(stream, STRANGER);
     }
-    let Some(place) = door.inside.enter(from, door.per_client, door.total) else {
+    let Some(place) = door.inside.enter(from, door) else {
         door.refused.with_label_values(&["connections"]).inc();
         return turn_away(stream, CROWDED);
     };
@@ -131,12 +132,7 @@ fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
     let _ = stream.set_nodelay(true);
     let Ok(to) = stream.local_addr() else { return };
     let (door, serve) = (door.clone(), serve.clone());
-    door.life.clone().spawn(async move {
-        door.open.inc();
-        converse(stream, &door, serve, Peer { from, to }).await;
-        door.open.dec();
-        drop(place);
-    });
+    door.life.clone().spawn(async move { converse(Seated { stream, _place: place }, &door, serve, Peer { from, to }).await });
 }
 
 const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\n\
@@ -152,10 +148,15 @@ fn turn_away(stream: TcpStream, text: &[u8]) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
-async fn converse<S: Serve>(stream: TcpStream, door: &Door, serve: S, peer: Peer) {
+async fn converse<S: Serve>(stream: Seated, door: &Door, serve: S, peer: Peer) {
     let (guarded, watch) = server(stream, door.limits);
     let talk = Talk { serve, peer, watch: watch.clone() };
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    if door.limits.fields > Limits::REQUEST.fields {
+        // Beyond hyper's own limit each request costs an allocation, so only where it was asked for.
+        builder.max_headers(door.limits.fields);
+    }
+    let connection = builder
         // Slow heads are the watcher's matter, without a timer for each request.
         .header_read_timeout(None)
         .max_buf_size(BUFFER)
@@ -251,14 +252,15 @@ struct Count {
 }
 
 impl Inside {
-    fn enter(&self, from: IpAddr, per_client: usize, total: usize) -> Option<Place> {
+    fn enter(&self, from: IpAddr, door: &Door) -> Option<Place> {
         let mut count = self.0.lock();
-        if count.total >= total || count.by_client.get(&from).is_some_and(|held| *held >= per_client) {
+        if count.total >= door.total || count.by_client.get(&from).is_some_and(|held| *held >= door.per_client) {
             return None;
         }
         count.total += 1;
         *count.by_client.entry(from).or_default() += 1;
-        Some(Place { inside: self.clone(), from })
+        door.open.inc();
+        Some(Place { inside: self.clone(), from, open: door.open.clone() })
     }
 }
 
@@ -266,10 +268,12 @@ impl Inside {
 struct Place {
     inside: Inside,
     from: IpAddr,
+    open: IntGauge,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.open.dec();
         let mut count = self.inside.0.lock();
         count.total -= 1;
         if let Some(held) = count.by_client.get_mut(&self.from) {
@@ -278,6 +282,40 @@ impl Drop for Place {
                 count.by_client.remove(&self.from);
             }
         }
+    }
+}
+
+/// A client's stream with its place: also a tunnel, which outlives hyper's part, counts until it ends.
+struct Seated {
+    stream: TcpStream,
+    _place: Place,
+}
+
+impl AsyncRead for Seated {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Seated {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -96,7 +96,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Checked<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::body::Body;
+    use http_body_util::BodyExt;
+    use hyper_util::rt::TokioIo;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::task::JoinSet;
 
     #[tokio::test]
     async fn a_lying_origin_fails_the_read_and_a_good_one_passes() {
@@ -129,5 +135,72 @@ mod tests {
         checked.write_all(b"\0\0\0").await.expect("through");
         far.write_all(b"\0").await.expect("sent");
         assert_eq!(checked.read(&mut got).await.expect("read"), 1);
+    }
+
+    /// What an origin may say, and how it comes to be broken.
+    fn answer(random: &mut StdRng) -> Vec<u8> {
+        const ANSWERS: &[&str] = &[
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n",
+            "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nX: y\r\n\r\nabc",
+            "HTTP/1.1 304 Same\r\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ];
+        let mut text = ANSWERS[random.random_range(0..ANSWERS.len())].as_bytes().to_vec();
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(0..text.len());
+            match random.random_range(0..4) {
+                0 => text[at] = b" \r\n\0:x;9"[random.random_range(0..8)],
+                1 => drop(text.remove(at)),
+                2 => text.truncate(at + 1),
+                _ => text.insert(at, b" \r\n\0:x;9"[random.random_range(0..8)]),
+            }
+        }
+        text
+    }
+
+    async fn fetch(text: &[u8], piece: usize) -> Result<(), String> {
+        let (near, mut far) = duplex(1 << 16);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(client(near, Limits::RESPONSE))).await.map_err(|error| error.to_string())?;
+        let mut tasks = JoinSet::new();
+        // How it ended is seen by the answer.
+        tasks.spawn(async move { drop(connection.await) });
+        let origin = async {
+            let mut ask = [0; 512];
+            assert!(far.read(&mut ask).await.expect("a request") > 0);
+            for piece in text.chunks(piece) {
+                if far.write_all(piece).await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(far);
+        };
+        let request = http::Request::builder().header("host", "a").body(Body::Empty).expect("valid");
+        let asked = async {
+            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            response.into_body().collect().await.map(drop).map_err(|error| error.to_string())
+        };
+        tokio::join!(origin, asked).1
+    }
+
+    #[tokio::test]
+    async fn hyper_takes_exactly_the_answers_that_the_judge_lets_pass() {
+        let mut random = StdRng::seed_from_u64(5);
+        let mut taken = 0;
+        for round in 0..500 {
+            let text = answer(&mut random);
+            let mut judge = Responses::new(Limits::RESPONSE);
+            judge.ask(Asked::default()).expect("the first");
+            let fault = judge.feed(&text).err();
+            let whole = judge.answered() == 1 || (fault.is_none() && judge.lasts_to_end());
+            let got = fetch(&text, random.random_range(1..100)).await;
+            let shown = String::from_utf8_lossy(&text);
+            assert_eq!(got.is_ok(), whole, "round {round}: {shown:?} {fault:?} {got:?}");
+            taken += u32::from(whole);
+        }
+        assert!((100..400).contains(&taken), "good and bad ones were among them: {taken}");
     }
 }

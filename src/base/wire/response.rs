@@ -75,6 +75,16 @@ impl Responses {
         Ok(())
     }
 
+    /// Final answers that have ended.
+    pub fn answered(&self) -> u32 {
+        self.done
+    }
+
+    /// Whether the answer being read ends with the connection (RFC 9112 section 6.3, the last rule).
+    pub fn lasts_to_end(&self) -> bool {
+        matches!(self.at, At::ToEnd)
+    }
+
     /// Whether bytes pass unseen.
     pub fn is_through(&self) -> bool {
         matches!(self.at, At::Through)

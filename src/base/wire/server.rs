@@ -131,6 +131,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         Poll::Pending
     }
 
+    /// The client has been too slow: in the middle of something it is told so, between requests there is nothing to say.
+    fn expire(&mut self, phase: Phase) {
+        self.flow = match phase {
+            Phase::Idle | Phase::Waiting | Phase::Through => Flow::Ended,
+            Phase::Head | Phase::Body => {
+                self.shared.refuse(Fault::Slow);
+                Flow::Refusing(Fault::Slow, phase == Phase::Body)
+            }
+        };
+    }
+
     /// Whether the refusal may be written now: nothing of an earlier answer is left, and this one's has not begun.
     fn may_tell(&self, begun: bool) -> bool {
         let earlier = self.judge.heads() - u32::from(begun);
@@ -269,20 +280,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                     Some(switched) => this.judge.resume(switched),
                     None => return this.poll_hold(cx),
                 },
-                phase if this.shared.is_expired() => {
-                    this.flow = match phase {
-                        Phase::Idle | Phase::Waiting | Phase::Through => Flow::Ended,
-                        Phase::Head | Phase::Body => Flow::Refusing(Fault::Slow, phase == Phase::Body),
-                    };
-                    if phase == Phase::Head || phase == Phase::Body {
-                        this.shared.refuse(Fault::Slow);
-                    }
-                }
-                _ => {
-                    if let Some(done) = ready!(this.poll_judged(cx, buf)) {
-                        return Poll::Ready(done);
-                    }
-                }
+                Phase::Head if this.shared.is_expired() => this.expire(Phase::Head),
+                phase => match this.poll_judged(cx, buf) {
+                    Poll::Ready(Some(done)) => return Poll::Ready(done),
+                    Poll::Ready(None) => {}
+                    // Only now is it the client's fault: perhaps nobody had asked for its bytes for a while.
+                    Poll::Pending if this.shared.is_expired() => this.expire(phase),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
     }

@@ -106,6 +106,7 @@ impl Shared {
         self.reading.store(false, Relaxed);
         if self.phase.swap(phase as u8, Relaxed) != phase as u8 || body_step {
             self.stalled.store(0, Relaxed);
+            self.expired.store(false, Relaxed);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::life::Life;
 use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving, accept, bind};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// `/wait` answers when told to; CONNECT is refused; everything else gives the client's address.
+/// `/wait` answers when told to; CONNECT is refused but for `echo:443`; everything else gives the client's address.
 #[derive(Clone)]
-struct Stub(Arc<Notify>);
+struct Stub(Arc<Notify>, Life);
 
 impl Serve for Stub {
     fn serve(&self, request: Request<Incoming>, peer: Peer, _turn: &Turn) -> Serving {
+        if request.uri().host() == Some("echo") && *request.method() == Method::CONNECT {
+            let upgrade = hyper::upgrade::on(request);
+            self.1.spawn(async move {
+                let mut io = TokioIo::new(upgrade.await.expect("upgraded"));
+                let byte = io.read_u8().await.expect("a byte");
+                io.write_u8(byte).await.expect("sent back");
+            });
+            return Serving::Now(Response::new(Body::Empty));
+        }
         if *request.method() == Method::CONNECT {
             let mut response = Response::new(Body::full("no"));
             *response.status_mut() = StatusCode::FORBIDDEN;
@@ -65,7 +75,7 @@ fn rig(change: impl FnOnce(&mut Door)) -> Rig {
     let address = listener.local_addr().expect("bound");
     let go = Arc::new(Notify::new());
     let listener = TcpListener::from_std(listener).expect("taken over");
-    door.life.clone().spawn(accept(listener, door.clone(), Stub(Arc::clone(&go))));
+    door.life.clone().spawn(accept(listener, door.clone(), Stub(Arc::clone(&go), door.life.clone())));
     Rig { address, door, go }
 }
 
@@ -153,6 +163,24 @@ async fn what_follows_a_refused_connect_is_not_read_as_http() {
     stream.write_all(format!("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n{GET}").as_bytes()).await.expect("sent");
     let text = rest(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 403 ") && text.contains("connection: close") && text.ends_with("no"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_until_it_ends() {
+    let rig = rig(|_| {});
+    let mut stream = rig.connect().await;
+    stream.write_all(b"CONNECT echo:443 HTTP/1.1\r\nHost: echo\r\n\r\n").await.expect("sent");
+    assert!(until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.door.open.get(), 1);
+    stream.write_u8(7).await.expect("sent");
+    assert_eq!(stream.read_u8().await.expect("sent back"), 7);
+    while rig.door.open.get() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.door.inside.0.lock().by_client.len(), 0);
 }
 
 #[tokio::test]

@@ -2,12 +2,15 @@
 
 use crate::base::body::Body;
 use crate::base::wire::watch::{Patience, Tick, Turn, Watch};
-use crate::base::wire::{Interim, Limits, server};
+use crate::base::wire::{Interim, Limits, request, server};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,11 +26,13 @@ struct Rig {
     served: Arc<AtomicU32>,
     /// Lets `/wait` answer.
     go: Arc<Notify>,
+    /// Of the request at `/wait`.
+    interim: Arc<Mutex<Option<Interim>>>,
     _server: JoinSet<()>,
 }
 
-/// Answers by path: `/wait` when told to, `/hints` with a 103 first, `/echo` with the body, `/early` without reading it,
-/// CONNECT and upgrades with an echo of what follows; everything else with its path.
+/// Answers by path: `/wait` when told to, `/hints` with a 103 first, `/early` without reading the body, CONNECT and upgrades
+/// with an echo of what follows; everything else with the body, or its path when there is none.
 async fn rig() -> Rig {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
@@ -35,11 +40,15 @@ async fn rig() -> Rig {
     let (guarded, watch) = server(stream, Limits::REQUEST);
     let (served, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
-    let (turns, count, gate) = (watch.clone(), Arc::clone(&served), Arc::clone(&go));
+    let interim = Arc::new(Mutex::new(None));
+    let (turns, count, gate, seen) = (watch.clone(), Arc::clone(&served), Arc::clone(&go), Arc::clone(&interim));
     tasks.spawn(async move {
         let service = service_fn(move |request: Request<Incoming>| {
             count.fetch_add(1, SeqCst);
             let (turn, gate) = (turns.turn(), Arc::clone(&gate));
+            if request.uri().path() == "/wait" {
+                *seen.lock() = Some(turn.interim(None));
+            }
             async move {
                 let response = handle(request, &turn, &gate).await;
                 poll_fn(|cx| turn.poll_settled(cx)).await;
@@ -50,7 +59,7 @@ async fn rig() -> Rig {
         // The tests look at the client's side.
         let _ = connection.await;
     });
-    Rig { client, watch, served, go, _server: tasks }
+    Rig { client, watch, served, go, interim, _server: tasks }
 }
 
 async fn handle(mut request: Request<Incoming>, turn: &Turn, gate: &Notify) -> Response<Body> {
@@ -85,11 +94,12 @@ async fn handle(mut request: Request<Incoming>, turn: &Turn, gate: &Notify) -> R
             send(StatusCode::EARLY_HINTS, &HeaderMap::from_iter([(header::LINK, HeaderValue::from_static("</a>"))]));
             Response::new(Body::full("hinted"))
         }
-        "/echo" => match request.into_body().collect().await {
+        "/early" => Response::new(Body::full("early")),
+        other if request.body().is_end_stream() => Response::new(Body::full(other.to_owned())),
+        _ => match request.into_body().collect().await {
             Ok(body) => Response::new(Body::full(body.to_bytes())),
             Err(_) => Response::builder().status(502).body(Body::full("cut")).expect("valid"),
         },
-        other => Response::new(Body::full(other.to_owned())),
     }
 }
 
@@ -210,6 +220,28 @@ async fn interim_answers_come_before_their_own_answer_and_after_earlier_ones() {
 }
 
 #[tokio::test]
+async fn an_interim_answer_from_elsewhere_does_not_wait_for_the_final_one() {
+    let mut rig = rig().await;
+    rig.send(&format!("{}{}", get("/one"), get("/wait"))).await;
+    rig.until("/one").await;
+    while rig.interim.lock().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let Interim(send) = rig.interim.lock().take().expect("just seen");
+    for _ in 0..3 {
+        send(StatusCode::PROCESSING, &HeaderMap::new());
+        assert_eq!(rig.until("\r\n\r\n").await, "HTTP/1.1 102 Processing\r\n\r\n");
+    }
+    rig.go.notify_one();
+    let text = rig.until("waited").await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    send(StatusCode::PROCESSING, &HeaderMap::new());
+    rig.send(&get("/two")).await;
+    let text = rig.until("/two").await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "too late is never: {text}");
+}
+
+#[tokio::test]
 async fn bytes_after_connect_or_a_switch_pass_unseen() {
     let mut rig = rig().await;
     rig.send("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n\0early\n").await;
@@ -238,7 +270,7 @@ async fn an_answer_before_the_body_reaches_a_client_that_is_still_sending() {
     let mut rig = rig().await;
     rig.send(&post("/early", "Connection: close\r\nContent-Length: 300000\r\n\r\n")).await;
     rig.client.write_all(&vec![b'x'; 100_000]).await.expect("sent");
-    in_order(&rig.until("/early").await, &["200 OK"]);
+    in_order(&rig.until("early").await, &["200 OK"]);
 }
 
 #[tokio::test]
@@ -256,4 +288,61 @@ async fn slow_heads_are_told_and_idle_connections_end_in_silence() {
     }
     rig.send("T").await;
     in_order(&rig.rest().await, &["HTTP/1.1 408 ", "(wire.slow)"]);
+}
+
+/// Whole requests and broken ones in any order: hyper must answer exactly those that the judge lets pass, then comes one
+/// refusal, and nothing after it is looked at.
+#[tokio::test]
+async fn hyper_and_the_judge_see_the_same_requests() {
+    const GOOD: &[&str] = &[
+        "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET http://a.kz/echo?x HTTP/1.1\r\nHost: a.kz\r\nX:\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nX: y\r\n\r\n",
+        "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    ];
+    let mut random = rand::rngs::StdRng::seed_from_u64(11);
+    for round in 0..200 {
+        let count = random.random_range(1..6);
+        let mut text: Vec<u8> = (0..count).flat_map(|_| GOOD[random.random_range(0..GOOD.len())].bytes()).collect();
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(0..text.len());
+            match random.random_range(0..3) {
+                0 => text[at] = b" \r\n\0:x;9"[random.random_range(0..8)],
+                1 => drop(text.remove(at)),
+                _ => text.insert(at, b" \r\n\0:x;9"[random.random_range(0..8)]),
+            }
+            if text.is_empty() {
+                break;
+            }
+        }
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        let (heads, fault, _) = request::verdict(&[&text]);
+        let mut rig = rig().await;
+        for piece in text.chunks(random.random_range(1..200)) {
+            // A refusal may have closed the connection already.
+            if rig.client.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        // As above.
+        let _ = rig.client.shutdown().await;
+        let mut got = Vec::new();
+        let ended = rig.client.read_to_end(&mut got).await;
+        let got = String::from_utf8_lossy(&got).into_owned();
+        let good = got.matches("HTTP/1.1 200 OK\r\n").count();
+        let own = got.matches("(wire.").count();
+        let by_hyper = got.matches("HTTP/1.1 4").count() - own.min(got.matches("HTTP/1.1 4").count());
+        assert!(ended.is_ok(), "round {round}: {shown:?}");
+        if by_hyper == 0 {
+            // The last request may be whole but for its body, which the end of the stream cuts.
+            let whole = usize::try_from(heads).expect("few");
+            assert!(good == whole || (fault.is_none() && good + 1 == whole), "round {round}: {shown:?}\n{heads} {fault:?}\n{got}");
+            assert_eq!(own, usize::from(fault.is_some()), "round {round}: {shown:?}\n{got}");
+        } else {
+            // hyper is stricter still about targets; it ends the connection as well.
+            assert_eq!((by_hyper, own), (1, 0), "round {round}: {shown:?}\n{got}");
+        }
+    }
 }
