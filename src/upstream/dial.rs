@@ -4,6 +4,7 @@
 //! With a parent proxy names are the parent's business: nothing is resolved here, and of targets only those written as addresses
 //! are judged. The parent itself is configured, hence trusted: it may have a private address, but never one of our listeners.
 
+use crate::base::wire;
 use crate::base::clock::Clock;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
@@ -32,7 +33,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// What stands between an HTTP/1.1 connection and hyper. The wire filter that judges an origin's framing goes here.
 pub(super) fn guarded(stream: Box<dyn Wire>) -> Box<dyn Wire> {
-    stream
+    Box::new(wire::client(stream, wire::Limits::RESPONSE))
 }
 
 /// A parent's answer to CONNECT is a few lines.
