@@ -106,7 +106,7 @@ pub struct Settings {
     pub sync_after: Duration,
     /// Largest decoded body, and largest ratio decoded/received, before a coded body counts as a bomb.
     pub decoded_max: Size,
-    /// sled's page cache.
+    /// sled's page cache; 0: no index, and what it answers is read from the log.
     pub index_cache: Size,
 }
 
@@ -334,7 +334,7 @@ impl Store {
             ballast(&settings, &*disk);
         }
         gate.look(disk.space(&settings.path).unwrap_or_default());
-        let index = if found.read_only {
+        let index = if found.read_only || settings.index_cache.0 == 0 {
             Keeper::off()
         } else {
             let log = Arc::clone(&log);

@@ -175,19 +175,19 @@ pub(crate) fn scan(
 ) -> io::Result<Scan> {
     let mut window = Window { file, length, buffer: Vec::new(), start: 0 };
     let mut scan = Scan { end: record::SEGMENT_HEADER, damaged: 0 };
-    let (mut at, mut lost) = (record::SEGMENT_HEADER, false);
+    // A gap before a valid record is damage; what is left after the last one is a write that was cut short.
+    let (mut at, mut gap) = (record::SEGMENT_HEADER, false);
     while at + record::HEADER <= length {
         let header = Header::decode(window.get(at, record::HEADER)?, uuid);
         let Some((header, next)) = header.and_then(|header| Some((header, header.next_at(at)?))).filter(|found| {
             // The padding of the last record may be missing.
             found.0.payload_at(at).saturating_add(found.0.length) <= length
         }) else {
-            scan.damaged += u64::from(!lost && window.get(at, 8)?.iter().any(|byte| *byte != 0));
-            lost = true;
+            gap |= window.get(at, 8)?.iter().any(|byte| *byte != 0);
             at += record::ALIGN;
             continue;
         };
-        lost = false;
+        scan.damaged += u64::from(std::mem::take(&mut gap));
         if header.kind == Kind::Footer {
             at = next;
             continue;

@@ -2,3 +2,21 @@
 
 /// Entries, folders, short cuts.
 pub(crate) mod kit;
+
+/// Put, find, renew, forget, pin, through a restart.
+mod life;
+
+/// Bodies of every size and kind; drafts and their readers; ranges.
+mod bodies;
+
+/// Partial bodies.
+mod parts;
+
+/// Flipped bits, lost files, a ruined index.
+mod damage;
+
+/// Full, read-only, failing and dying disks.
+mod disk;
+
+/// A hundred thousand objects: figures, on request.
+mod big;
