@@ -2,6 +2,8 @@
 //! returned); it is killed at a random moment, the store is opened again, and everything promised must be there with the right
 //! bytes. `BULAK_CRASH_ROUNDS` sets how often (20), `BULAK_CRASH_SEED` repeats a run.
 
+#![expect(clippy::unwrap_used, reason = "a test, though its helpers stand outside of test functions")]
+
 use bulak::base::body::Body;
 use bulak::base::clock::{Clock, Time};
 use bulak::base::count::Metrics;
@@ -23,7 +25,14 @@ const CHILD: &str = "BULAK_CRASH_CHILD";
 const PART: usize = 30_000;
 
 fn settings(path: &Path) -> Settings {
-    Settings { path: path.to_owned(), memory: Size::mib(4), segment: Size::mib(2), sync_bytes: Size::kib(256), index_cache: Size::mib(1), ..Settings::default() }
+    Settings {
+        path: path.to_owned(),
+        memory: Size::mib(4),
+        segment: Size::mib(2),
+        sync_bytes: Size::kib(256),
+        index_cache: Size::mib(1),
+        ..Settings::default()
+    }
 }
 
 fn open(path: &Path) -> Store {
@@ -37,11 +46,14 @@ fn target(n: u64) -> Target {
 /// Every object's bytes follow from its number; some are equal to others'.
 fn body(n: u64) -> Vec<u8> {
     let seed = if n.is_multiple_of(5) { n / 50 } else { n };
-    let length = [900, 12_000, 70_000, 300_000, 1_300_000][usize::try_from(seed % 11).unwrap().min(4) * usize::from(seed.is_multiple_of(3))];
+    let length =
+        [900, 12_000, 70_000, 300_000, 1_300_000][usize::try_from(seed % 11).unwrap().min(4) * usize::from(seed.is_multiple_of(3))];
     let mut out = vec![0; length];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
     if seed.is_multiple_of(2) {
-        out.iter_mut().for_each(|byte| *byte = b'a' + *byte % 4);
+        for byte in &mut out {
+            *byte = b'a' + *byte % 4;
+        }
     }
     out
 }

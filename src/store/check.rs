@@ -5,12 +5,12 @@
 use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::{Disk, Real};
+use crate::store::evict::Gate;
 use crate::store::meta;
+use crate::store::read::Source;
 use crate::store::record::{Kind, Line, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
-use crate::store::evict::Gate;
-use crate::store::read::Source;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error};
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,14 @@ pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64
     let clock = Clock::system();
     let uuid = recover::known_identity(&Real, path)?;
     let files = recover::segments(&Real, &seg)?;
-    let mut work = Work { uuid, repair: repair && !read_only, out: Check::default(), metas: HashMap::new(), blobs: HashMap::new(), bad: HashSet::new() };
+    let mut work = Work {
+        uuid,
+        repair: repair && !read_only,
+        out: Check::default(),
+        metas: HashMap::new(),
+        blobs: HashMap::new(),
+        bad: HashSet::new(),
+    };
     let total = files.iter().map(|found| found.length).sum::<u64>().max(1);
     let share = if deep { 2 } else { 1 };
     let mut done = 0;

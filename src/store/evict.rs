@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// After the disk said that it is full, try again after this long: somebody may have made room.
 const FULL_FOR: Duration = Duration::from_secs(30);
 /// After the disk said that it is read-only, try again after this long: somebody may have remounted it.
-const READ_ONLY_FOR: Duration = Duration::from_secs(60);
+const READ_ONLY_FOR: Duration = Duration::from_mins(1);
 
 #[derive(Default)]
 struct State {
@@ -39,7 +39,11 @@ impl Gate {
     /// Whether the folder can be written.
     pub(crate) fn writable(&self) -> Result<(), Error> {
         let state = self.state.lock();
-        if state.read_only || state.read_only_until.is_some_and(|until| self.clock.steady() < until) { Err(Error::ReadOnly) } else { Ok(()) }
+        if state.read_only || state.read_only_until.is_some_and(|until| self.clock.steady() < until) {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a body of `expected` bytes may come in beside the `used` bytes on disk.

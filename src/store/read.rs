@@ -254,7 +254,8 @@ impl Reader {
         }
         let mut half = [0; 16];
         half.copy_from_slice(&key.0[..16]);
-        let span = inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at));
+        let span =
+            inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at));
         if let Some(span) = span {
             return Ok(Source::part(&inner.log, span.place, &key, span.offset, span.length)?.map(|source| (span.offset, source)));
         }

@@ -8,7 +8,7 @@ use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
-use crate::store::record::{self, BLOCK, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
+use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::segment;
 use crate::store::table::Table;
 use std::fs::{File, OpenOptions};
@@ -117,7 +117,8 @@ impl Recovered {
         self.apply(found.number, &lines);
         self.bytes += found.length;
         if !self.read_only && !found.sealed {
-            let sealed = if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
+            let sealed =
+                if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
             match sealed {
                 Ok(()) => {}
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
@@ -192,7 +193,8 @@ pub(crate) fn scan(
             at = next;
             continue;
         }
-        let payload = if header.length <= record::SMALL_MAX { window.get(header.payload_at(at), header.length)?.to_vec() } else { Vec::new() };
+        let payload =
+            if header.length <= record::SMALL_MAX { window.get(header.payload_at(at), header.length)?.to_vec() } else { Vec::new() };
         let holds = if payload.is_empty() { verify(&mut window, &header, at)? } else { payload_holds(&header, &payload) };
         match line_of(&header, at, &payload, &mut window)? {
             Some(line) => {
@@ -212,7 +214,17 @@ pub(crate) fn scan(
 /// The footer's line of a record.
 fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) -> io::Result<Option<Line>> {
     let time = header.extra.cast_signed();
-    let line = Line { kind: header.kind, codec: header.codec, at, seq: header.seq, key: header.key, length: header.length, whole: 0, link: 0, time };
+    let line = Line {
+        kind: header.kind,
+        codec: header.codec,
+        at,
+        seq: header.seq,
+        key: header.key,
+        length: header.length,
+        whole: 0,
+        link: 0,
+        time,
+    };
     Ok(match header.kind {
         Kind::Blob => Some(Line { whole: header.extra, time: 0, ..line }),
         Kind::Meta => meta::decode(payload).map(|kept| Line {
@@ -222,7 +234,11 @@ fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) ->
             ..line
         }),
         Kind::Part => {
-            let head = if header.length < PART_HEAD as u64 { None } else { PartHead::decode(window.get(header.payload_at(at), PART_HEAD as u64)?) };
+            let head = if header.length < PART_HEAD as u64 {
+                None
+            } else {
+                PartHead::decode(window.get(header.payload_at(at), PART_HEAD as u64)?)
+            };
             head.and_then(|head| {
                 let length = header.body_length()?;
                 Some(Line { key: record::pair(&head.url, &header.key), length, whole: head.total, link: head.offset, ..line })
@@ -266,7 +282,7 @@ pub(crate) fn payload_holds(header: &Header, payload: &[u8]) -> bool {
     let Some(body) = header.body_length().and_then(|body| usize::try_from(body).ok()) else { return false };
     let (body, table) = payload.split_at(body);
     let crcs = record::decode_crcs(table);
-    crc32c::crc32c(table) == header.crc && body.chunks(BLOCK as usize).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
+    crc32c::crc32c(table) == header.crc && body.chunks(BLOCK_BYTES).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
 }
 
 /// Whether a long payload on disk is what its header says; reads it in pieces.
@@ -377,8 +393,10 @@ pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16],
     Ok(told.or(found).unwrap_or_default())
 }
 
+type Uuid = [u8; 16];
+
 /// What FORMAT says, and what the segments say when it says nothing.
-fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<[u8; 16]>, Option<[u8; 16]>), Error> {
+fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(4096);
         let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -388,7 +406,7 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<[u8; 16]>
         }
     }
     for found in segments(disk, &folder.join("seg"))? {
-        let mut head = [0; record::SEGMENT_HEADER as usize];
+        let mut head = [0; record::SEGMENT_HEADER_BYTES];
         let file = disk.open(&found.path, false)?;
         if file.read_at(&mut head, 0).is_err() {
             continue;

@@ -106,6 +106,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already.
+    #[expect(clippy::too_many_arguments, reason = "what a log goes on from; two callers")]
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
@@ -157,7 +158,8 @@ impl Log {
     /// Appends one record and puts it into the table. `then` runs under the log's lock. Blocking.
     pub(crate) fn append(&self, new: &New, then: impl FnOnce(Place)) -> Result<Place, Error> {
         self.gate.writable()?;
-        let place = if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
+        let place =
+            if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
         place.map_err(|error| self.gate.note(error))
     }
 
@@ -310,7 +312,8 @@ impl Log {
     /// Footer, sync, rename, sync of the name.
     fn finish(&self, current: &Current) -> io::Result<()> {
         let at = current.end;
-        let length = finish(&*self.disk, &self.folder, &*current.file, &self.uuid, current.number, at, &current.lines, self.clock.now().micros())?;
+        let length =
+            finish(&*self.disk, &self.folder, &*current.file, &self.uuid, current.number, at, &current.lines, self.clock.now().micros())?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -321,7 +324,10 @@ impl Log {
         let _one = self.syncing.lock();
         let Some((number, file, lines, end)) = ({
             let open = self.open.lock();
-            open.current.as_ref().filter(|now| now.synced_end < now.end).map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
+            open.current
+                .as_ref()
+                .filter(|now| now.synced_end < now.end)
+                .map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
         }) else {
             return Ok(());
         };
@@ -365,7 +371,9 @@ impl Log {
         }
         fresh.file.sync()?;
         let mut table = self.table.write();
-        fresh.lines.iter().for_each(|line| table.apply(line, fresh.number));
+        for line in &fresh.lines {
+            table.apply(line, fresh.number);
+        }
         (fresh.synced_lines, fresh.synced_end) = (fresh.lines.len(), fresh.end);
         self.bytes.fetch_add(fresh.end - record::SEGMENT_HEADER, Ordering::Relaxed);
         self.unsynced.store(0, Ordering::Relaxed);
@@ -397,9 +405,9 @@ impl Log {
         let mut files = self.files.lock();
         if files.len() >= OPEN_FILES {
             let drop: Vec<u32> = files.keys().take(OPEN_FILES / 4).copied().collect();
-            drop.iter().for_each(|number| {
-                files.remove(number);
-            });
+            for number in drop {
+                files.remove(&number);
+            }
         }
         files.insert(number, Arc::clone(file));
     }
@@ -407,7 +415,7 @@ impl Log {
     /// The header of a record and its file; `None` when there is none of this kind and key.
     pub(crate) fn header(&self, place: Place, kind: Kind) -> io::Result<Option<(Header, Arc<dyn DiskFile>)>> {
         let file = self.file(place.segment)?;
-        let mut bytes = [0; record::HEADER as usize];
+        let mut bytes = [0; record::HEADER_BYTES];
         file.read_at(&mut bytes, place.at)?;
         Ok(Header::decode(&bytes, &self.uuid).filter(|header| header.kind == kind).map(|header| (header, file)))
     }
@@ -459,7 +467,7 @@ pub(crate) fn finish(
 
 /// A whole record, verified; `None` when it is damaged.
 fn read_record(file: &dyn DiskFile, at: u64, uuid: &[u8; 16]) -> io::Result<Option<(Header, Vec<u8>)>> {
-    let mut bytes = [0; record::HEADER as usize];
+    let mut bytes = [0; record::HEADER_BYTES];
     file.read_at(&mut bytes, at)?;
     let Some(header) = Header::decode(&bytes, uuid) else { return Ok(None) };
     let mut payload = vec![0; usize::try_from(header.length.min(SEGMENT_MAX)).unwrap_or(0)];

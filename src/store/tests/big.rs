@@ -1,4 +1,5 @@
-//! A hundred thousand objects: figures, on request. `BULAK_BIG=1 cargo test --lib store::tests::big -- --nocapture`
+//! A hundred thousand objects: figures, on request. `BULAK_BIG=16 cargo test --lib store::tests::big -- --nocapture`, where 16 is
+//! the MiB of the index's cache (0: no index)
 
 use super::kit::{get, meta, open_on, put, settings};
 use crate::base::clock::Clock;
@@ -20,7 +21,14 @@ async fn a_hundred_thousand_objects() {
     }
     const COUNT: u64 = 100_000;
     let dir = tempfile::tempdir().unwrap();
-    let big = || Settings { quota: Size::gib(20), memory: Size::mib(32), segment: Size::mib(64), index_cache: Size::mib(16), ..settings(dir.path()) };
+    let cache = std::env::var("BULAK_BIG").ok().and_then(|text| text.parse().ok()).unwrap_or(16);
+    let big = || Settings {
+        quota: Size::gib(20),
+        memory: Size::mib(32),
+        segment: Size::mib(64),
+        index_cache: Size::mib(cache),
+        ..settings(dir.path())
+    };
     let clock = Clock::system();
     let body = |n: u64| super::kit::noise(n, 10_240);
     println!("rss before: {} MB", resident());
@@ -33,6 +41,9 @@ async fn a_hundred_thousand_objects() {
     assert_eq!(store.stat().entries, COUNT);
     drop(store);
     println!("rss after drop: {} MB", resident());
+    if let Ok(found) = crate::store::recover::open(&Real, dir.path(), 64 << 20, clock.now()) {
+        println!("recovered alone: {} segments scanned, seq {}", found.scanned, found.seq);
+    }
     let start = clock.steady();
     let store = open_on(Arc::new(Real), big()).unwrap();
     let opened = clock.steady() - start;

@@ -1,7 +1,7 @@
 //! Bodies of every size and kind; drafts and their readers; ranges.
 
 use super::kit::{get, key, meta, noise, open, put, read, text};
-use crate::store::record::{BLOCK, FRAME};
+use crate::store::record::{BLOCK, BLOCK_BYTES, FRAME};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::Body as _;
@@ -15,7 +15,7 @@ fn media(url: &str) -> crate::store::Meta {
 #[tokio::test]
 async fn bodies_of_every_size_and_codec_come_back_whole_and_in_ranges() {
     let dir = tempfile::tempdir().unwrap();
-    let (block, frame) = (BLOCK as usize, FRAME as usize);
+    let (block, frame) = (BLOCK_BYTES, FRAME as usize);
     let sizes = [0, 1, 63, 64, 1000, block - 1, block, block + 1, frame, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 * (1 << 20) + 17];
     let mut wanted = Vec::new();
     let store = open(dir.path());
@@ -36,7 +36,9 @@ async fn bodies_of_every_size_and_codec_come_back_whole_and_in_ranges() {
         assert_eq!(get(&store, url).await.unwrap(), body, "{url}");
         let entry = store.find(&key(url)).await.unwrap()[0].clone();
         let n = body.len() as u64;
-        for range in [0..n.min(1), n / 3..n / 2, n.saturating_sub(1)..n, n.min(BLOCK - 5)..n.min(BLOCK + 5), n.min(FRAME - 1)..n.min(2 * FRAME + 1)] {
+        for range in
+            [0..n.min(1), n / 3..n / 2, n.saturating_sub(1)..n, n.min(BLOCK - 5)..n.min(BLOCK + 5), n.min(FRAME - 1)..n.min(2 * FRAME + 1)]
+        {
             let part = read(&store, &entry, Some(range.clone())).await.unwrap();
             assert_eq!(part, body[range.start as usize..range.end as usize], "{url} {range:?}");
         }

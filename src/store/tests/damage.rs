@@ -98,7 +98,11 @@ async fn damage_is_counted_dropped_and_healed_by_the_next_fetch() {
     put(&store, meta("http://a.kz/film"), &film).await.unwrap();
     store.close().await.unwrap();
     let entry = store.find(&key("http://a.kz/film")).await.unwrap()[0].clone();
-    let segment = std::fs::read_dir(dir.path().join("seg")).unwrap().map(|entry| entry.unwrap().path()).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let segment = std::fs::read_dir(dir.path().join("seg"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
     let at = bytes.windows(64).position(|window| window == &film[2_500_000..2_500_064]).unwrap();
     bytes[at] ^= 1;

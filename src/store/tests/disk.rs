@@ -113,7 +113,9 @@ async fn a_stop_between_any_two_steps_loses_nothing_that_was_promised() {
         disk.0.dead_after.store(stop, Ordering::Relaxed);
         let mut promised = Vec::new();
         let mut over = false;
-        if let Ok(store) = open_on(Arc::new(disk.clone()), Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(dir.path()) }) {
+        if let Ok(store) =
+            open_on(Arc::new(disk.clone()), Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(dir.path()) })
+        {
             over = true;
             for n in 0..12_u64 {
                 let url = format!("http://a.kz/{n}");
