@@ -318,10 +318,11 @@ impl Store {
         Ok(Draft::new(Arc::clone(&self.0), content_type))
     }
 
-    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so.
+    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
+    /// in a full store the new meta is kept in memory alone.
     ///
     /// # Errors
-    /// `Full`, `ReadOnly`, `Disk`.
+    /// `ReadOnly`, `Disk`.
     pub async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
         let entry = Arc::clone(entry);
         self.0.run(move |inner| inner.renew(&entry, meta)).await

@@ -17,7 +17,7 @@ const READ_ONLY_FOR: Duration = Duration::from_mins(1);
 struct State {
     full_until: Option<Instant>,
     read_only_until: Option<Instant>,
-    /// Opened without being able to write: stays so.
+    /// Opened without being able to write, or the disk failed a sync twice: stays so.
     read_only: bool,
     /// (free, total) bytes of the file system when last looked at.
     space: (u64, u64),
@@ -57,6 +57,11 @@ impl Gate {
     /// The file system was looked at.
     pub(crate) fn look(&self, space: (u64, u64)) {
         self.state.lock().space = space;
+    }
+
+    /// Nothing is written from now on.
+    pub(crate) fn freeze(&self) {
+        self.state.lock().read_only = true;
     }
 
     /// Learns from an error of the disk, and says it in the store's words.

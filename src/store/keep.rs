@@ -246,6 +246,12 @@ impl Inner {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
             return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
         }
+        if matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full)) {
+            // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
+            let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
+            self.show(&url, &entry);
+            return Ok(entry);
+        }
         self.put_meta(&url, kept, entry.body.clone())
     }
 

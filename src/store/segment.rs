@@ -334,7 +334,10 @@ impl Log {
         let synced = file.sync();
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.lock();
-        let Some(current) = open.current.as_mut().filter(|now| now.number == number) else { return Ok(()) };
+        let Some(current) = open.current.as_mut().filter(|now| now.number == number) else {
+            // Sealed meanwhile, and with that synced; but after a failed sync a later one proves nothing.
+            return synced.map_err(|error| self.gate.note(error));
+        };
         match synced {
             Ok(()) => {
                 (current.synced_lines, current.synced_end) = (lines, end);
@@ -350,8 +353,16 @@ impl Log {
     }
 
     /// A segment whose sync failed is poisoned: reads back what was not synced before and writes what is valid to a new one.
+    /// When that fails too, nothing is written any more until the next start.
     fn rescue(&self, open: &mut Open, poisoned: &Current, why: &io::Error) -> io::Result<()> {
         tracing::warn!(segment = poisoned.number, error = %why, "a sync failed, writing its records anew");
+        self.write_anew(open, poisoned).inspect_err(|error| {
+            tracing::error!(%error, "the disk does not keep what is written: the store is read-only until the next start");
+            self.gate.freeze();
+        })
+    }
+
+    fn write_anew(&self, open: &mut Open, poisoned: &Current) -> io::Result<()> {
         let mut fresh = self.start()?;
         for line in &poisoned.lines[poisoned.synced_lines..] {
             let Some((header, payload)) = read_record(&*poisoned.file, line.at, &self.uuid)? else {

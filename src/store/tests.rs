@@ -1,5 +1,7 @@
 //! The store as its callers see it: what is put in comes out, through restarts, damage, full and failing disks.
 
+#![expect(clippy::cast_possible_truncation, clippy::case_sensitive_file_extension_comparisons, reason = "small numbers and own file names")]
+
 /// Entries, folders, short cuts.
 pub(crate) mod kit;
 

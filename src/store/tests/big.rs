@@ -41,8 +41,9 @@ async fn a_hundred_thousand_objects() {
     assert_eq!(store.stat().entries, COUNT);
     drop(store);
     println!("rss after drop: {} MB", resident());
+    let start = clock.steady();
     if let Ok(found) = crate::store::recover::open(&Real, dir.path(), 64 << 20, clock.now()) {
-        println!("recovered alone: {} segments scanned, seq {}", found.scanned, found.seq);
+        println!("recovered in {:?}: {} segments scanned, seq {}", clock.steady() - start, found.scanned, found.seq);
     }
     let start = clock.steady();
     let store = open_on(Arc::new(Real), big()).unwrap();
