@@ -48,6 +48,9 @@ mod write;
 /// Streaming out.
 mod read;
 
+/// What the clones of a store share.
+mod inner;
+
 /// One answer's life: find, commit, renew, forget, pin.
 mod keep;
 
@@ -62,30 +65,21 @@ pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
 use crate::base::clock::{Clock, Time};
-use crate::base::count::{IntCounter, IntGauge, Metrics};
+use crate::base::count::Metrics;
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::base::unit::Bytes as Size;
 use crate::life::Life;
 use crate::store::disk::Disk;
-use crate::store::evict::Gate;
-use crate::store::hot::Hot;
-use crate::store::index::{Keeper, Mood};
-use crate::store::segment::Log;
+use crate::store::inner::{Flight, Inner};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
-use std::collections::HashMap;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{OnceCell, Semaphore};
 
 /// How the store is set up.
 #[derive(Clone, Debug)]
@@ -106,7 +100,7 @@ pub struct Settings {
     pub sync_after: Duration,
     /// Largest decoded body, and largest ratio decoded/received, before a coded body counts as a bomb.
     pub decoded_max: Size,
-    /// sled's page cache.
+    /// sled's page cache; 0: no index, and what it answers is read from the log.
     pub index_cache: Size,
 }
 
@@ -258,59 +252,12 @@ pub struct Stat {
     pub hot_bytes: u64,
 }
 
-/// Disk reads and writes at a time: enough for an SSD, and so few that a HDD is not thrashed by a class (store.md section 4).
-const DISK_TASKS: usize = 8;
-/// Locks that URLs and objects share: more than the tasks that can hold one.
-const STRIPES: usize = 64;
 /// Answers read at once by [`Store::each`].
 const EACH: usize = 256;
-/// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
-const BALLAST: u64 = 64 << 20;
-const BALLAST_FROM: u64 = 1 << 30;
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
-
-struct Inner {
-    settings: Settings,
-    disk: Arc<dyn Disk>,
-    log: Arc<Log>,
-    gate: Arc<Gate>,
-    hot: Hot,
-    index: Keeper,
-    stripes: [Mutex<()>; STRIPES],
-    objects: [Mutex<()>; STRIPES],
-    flights: Mutex<HashMap<UrlKey, Arc<OnceCell<Variants>>>>,
-    permits: Arc<Semaphore>,
-    damaged: AtomicU64,
-    temporaries: AtomicU64,
-    meters: Meters,
-    /// Holds the folder's lock.
-    _lock: Option<File>,
-}
-
-struct Meters {
-    size: IntGauge,
-    objects: IntGauge,
-    hot: IntGauge,
-    corrupt: IntCounter,
-    syncs: IntCounter,
-}
-
-impl Meters {
-    fn new(metrics: &Metrics) -> Meters {
-        // Registered now, so that dashboards have it from the first day; nothing is evicted yet.
-        metrics.counters("bulak_cache_evictions_total", "Objects evicted.", &["reason"]).with_label_values(&["space"]).inc_by(0);
-        Meters {
-            size: metrics.gauge("bulak_cache_size_bytes", "Bytes on disk, live and dead."),
-            objects: metrics.gauge("bulak_cache_objects", "Distinct objects."),
-            hot: metrics.gauge("bulak_store_hot_bytes", "Bytes in the hot tier."),
-            corrupt: metrics.counter("bulak_cache_corrupt_total", "Stored records that did not verify."),
-            syncs: metrics.counter("bulak_store_syncs_total", "Syncs of the segment log."),
-        }
-    }
-}
 
 impl Store {
     /// Opens or makes the store; recovers after a crash; seals old open segments. Blocking, and within the runtime; call before
@@ -323,43 +270,7 @@ impl Store {
     }
 
     fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
-        let found = recover::open(&*disk, &settings.path, settings.segment.0, clock.now())?;
-        clock.raise_floor(found.newest);
-        let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
-        let seg = settings.path.join("seg");
-        let place = (found.seq, found.next_number, found.bytes);
-        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, place);
-        let log = Arc::new(log);
-        if !found.read_only {
-            ballast(&settings, &*disk);
-        }
-        gate.look(disk.space(&settings.path).unwrap_or_default());
-        let index = if found.read_only {
-            Keeper::off()
-        } else {
-            let log = Arc::clone(&log);
-            Keeper::start(settings.path.join("index"), settings.index_cache.0, Box::new(move |mark, each| keep::replay(&log, mark, each)))
-        };
-        let store = Store(Arc::new(Inner {
-            hot: Hot::new(settings.memory.0),
-            settings,
-            disk,
-            log,
-            gate,
-            index,
-            stripes: std::array::from_fn(|_| Mutex::new(())),
-            objects: std::array::from_fn(|_| Mutex::new(())),
-            flights: Mutex::new(HashMap::new()),
-            permits: Arc::new(Semaphore::new(DISK_TASKS)),
-            damaged: AtomicU64::new(found.damaged),
-            temporaries: AtomicU64::new(0),
-            meters: Meters::new(metrics),
-            _lock: found.lock,
-        }));
-        let weak = Arc::downgrade(&store.0);
-        let pause = store.0.settings.sync_after;
-        life.spawn_until_stop(tick(weak, pause));
-        Ok(store)
+        Ok(Store(Inner::open(disk, settings, clock, life, metrics)?))
     }
 
     /// The variants of a URL if they are in memory. Never blocks, never touches the disk; the hit path. Marks them used.
@@ -407,10 +318,11 @@ impl Store {
         Ok(Draft::new(Arc::clone(&self.0), content_type))
     }
 
-    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so.
+    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
+    /// in a full store the new meta is kept in memory alone.
     ///
     /// # Errors
-    /// `Full`, `ReadOnly`, `Disk`.
+    /// `ReadOnly`, `Disk`.
     pub async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
         let entry = Arc::clone(entry);
         self.0.run(move |inner| inner.renew(&entry, meta)).await
@@ -519,156 +431,6 @@ impl Store {
             entries.iter().for_each(&mut visit);
         }
         Ok(())
-    }
-}
-
-/// A shared read of one URL; leaves nothing behind when its last reader goes.
-struct Flight {
-    inner: Arc<Inner>,
-    url: UrlKey,
-    cell: Arc<OnceCell<Variants>>,
-}
-
-impl Flight {
-    fn join(inner: &Arc<Inner>, url: UrlKey) -> Flight {
-        let cell = Arc::clone(inner.flights.lock().entry(url).or_default());
-        Flight { inner: Arc::clone(inner), url, cell }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let mut flights = self.inner.flights.lock();
-        // Once read, whoever comes later looks into the hot tier first, or reads anew.
-        let over = self.cell.initialized() || Arc::strong_count(&self.cell) == 2;
-        if over && flights.get(&self.url).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell)) {
-            flights.remove(&self.url);
-        }
-    }
-}
-
-impl Inner {
-    /// Runs disk work in the blocking pool, at most [`DISK_TASKS`] at a time. When dropped midway the work still ends.
-    async fn run<T: Send + 'static>(self: &Arc<Inner>, work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
-        let inner = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work(&inner)
-        });
-        done.await.map_err(io::Error::other)?
-    }
-
-    fn index(&self) -> &Keeper {
-        &self.index
-    }
-
-    /// Says an error of the disk in the store's words.
-    fn noted(&self, error: Error) -> Error {
-        match error {
-            Error::Disk(error) => self.gate.note(error),
-            other => other,
-        }
-    }
-
-    fn temporary_path(&self) -> PathBuf {
-        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
-        self.settings.path.join("tmp").join(format!("{number}.part"))
-    }
-
-    fn entries_at(&self, places: &[table::Place]) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::with_capacity(places.len());
-        for place in places {
-            if let Some((_, kept)) = self.kept(*place)? {
-                let url = recover::url_key(&kept.meta.url);
-                let current = self.log.table().read().entry(&url, &kept.meta.key.0) == Some(*place);
-                if current {
-                    entries.push(self.entry(&url, kept, None));
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    fn stat(&self) -> Stat {
-        let table = self.log.table().read();
-        let sums = table.sums();
-        let codecs = sums.codecs.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
-        let index = match self.index.mood() {
-            Mood::Ready => "ready",
-            Mood::Rebuilding => "rebuilding",
-            Mood::Off => "off",
-        };
-        Stat {
-            objects: sums.objects,
-            entries: table.entries(),
-            entry_bytes: sums.entry_bytes,
-            object_bytes: sums.object_bytes,
-            disk_bytes: self.log.bytes(),
-            quota_bytes: self.settings.quota.0,
-            pinned_entries: table.pinned_entries(),
-            spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
-            spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),
-            damaged: self.damaged.load(Ordering::Relaxed),
-            admitting: self.gate.admit(self.log.bytes(), 0).is_ok(),
-            writable: self.gate.writable().is_ok(),
-            index: index.to_owned(),
-            codecs,
-            hot_bytes: self.hot.bytes(),
-        }
-    }
-
-    fn show_meters(&self) {
-        let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.meters.size.set(whole(self.log.bytes()));
-        self.meters.objects.set(whole(self.log.table().read().sums().objects));
-        self.meters.hot.set(whole(self.hot.bytes()));
-        self.meters.syncs.inc_by(self.log.syncs().saturating_sub(self.meters.syncs.get()));
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.index.stop();
-    }
-}
-
-/// Group commit by time, a look at the file system, and the meters; ends with the store or the node.
-async fn tick(inner: Weak<Inner>, pause: Duration) {
-    loop {
-        tokio::time::sleep(pause).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let done = inner
-            .run(|inner| {
-                inner.gate.look(inner.disk.space(&inner.settings.path).unwrap_or_default());
-                let synced = inner.log.sync();
-                inner.show_meters();
-                synced
-            })
-            .await;
-        if let Err(error) = done {
-            tracing::error!(%error, "the store could not be synced; what came in lately may be lost in a power cut");
-        }
-    }
-}
-
-/// Keeps the ballast, or frees it when the disk is full. Blocking.
-fn ballast(settings: &Settings, disk: &dyn Disk) {
-    let path = settings.path.join("ballast");
-    let Ok((free, _)) = disk.space(&settings.path) else { return };
-    let made = if settings.quota.0 < BALLAST_FROM || free < BALLAST {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    } else if free > 4 * BALLAST && !path.exists() {
-        let file = File::create(&path);
-        file.and_then(|file| Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST)?))
-    } else {
-        Ok(())
-    };
-    if let Err(error) = made {
-        tracing::debug!(%error, "no ballast");
     }
 }
 

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// After the disk said that it is full, try again after this long: somebody may have made room.
 const FULL_FOR: Duration = Duration::from_secs(30);
 /// After the disk said that it is read-only, try again after this long: somebody may have remounted it.
-const READ_ONLY_FOR: Duration = Duration::from_secs(60);
+const READ_ONLY_FOR: Duration = Duration::from_mins(1);
 
 #[derive(Default)]
 struct State {
     full_until: Option<Instant>,
     read_only_until: Option<Instant>,
-    /// Opened without being able to write: stays so.
+    /// Opened without being able to write, or the disk failed a sync twice: stays so.
     read_only: bool,
     /// (free, total) bytes of the file system when last looked at.
     space: (u64, u64),
@@ -57,6 +57,11 @@ impl Gate {
     /// The file system was looked at.
     pub(crate) fn look(&self, space: (u64, u64)) {
         self.state.lock().space = space;
+    }
+
+    /// Nothing is written from now on.
+    pub(crate) fn freeze(&self) {
+        self.state.lock().read_only = true;
     }
 
     /// Learns from an error of the disk, and says it in the store's words.

@@ -1,18 +1,20 @@
 //! sled behind [`Index`]: derived from the log, guarded, rebuilt; answers what the RAM table cannot: which answers does a host
 //! have. It is opened in a thread of its own with a deadline and under `catch_unwind`; when it fails, is late or
 //! is not ours, it is set aside as `index.bad` and made anew from the log while the node serves. Every pointer it gives is
-//! checked against the record by the caller; and whoever must not miss one asks [`Keeper::complete`] first.
+//! checked against the record by the caller; and whoever must not miss one asks
+//! [`Keeper::complete`], which compares the index with the RAM table. Places are kept in lists, one for each host and batch: a
+//! key for each answer took 60 MB of memory for 100,000 answers.
 //!
 //! # Why
 //! sled 0.34.7 loses acknowledged writes in power cuts (store.md, "Why sled is only an index"). So nothing depends on it: off,
 //! behind, deleted or damaged, the same questions are answered by reading the log, slower.
 
 use crate::base::digest::Digest;
-use crate::base::target::UrlKey;
 use crate::store::record::fingerprint;
 use crate::store::table::Place;
 use parking_lot::{Condvar, Mutex};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,20 +27,18 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 /// ... and at most so many at once (store.md section 1).
 const BATCH: usize = 2_000;
-/// Changes that may wait, 64 B each; when more come while the index is slow it is rebuilt later instead.
+/// Changes that may wait, 16 B each; when more come while the index is slow it is rebuilt later instead.
 const QUEUE: usize = 20_000;
+/// Rebuilt when it holds so many times what is alive: sled's missing vacuum.
+const STALE: usize = 3;
 /// Format of keys and values; another one is rebuilt.
 const FORMAT: &[u8] = b"bulak index 1";
 
-/// One entry of the index, or its end.
+/// A stored answer: its host and where it is. Answers that are gone stay in the index; whoever follows a pointer sees that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) host: u64,
-    pub(crate) url: UrlKey,
-    /// First half of the entry's key.
-    pub(crate) entry: [u8; 16],
-    /// `None`: the entry is gone.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Place,
 }
 
 /// What an index can do. Errors are texts: whatever they say, the index is then turned off.
@@ -49,8 +49,8 @@ pub(crate) trait Index: Send {
     fn mark(&self) -> Result<Option<u64>, String>;
     /// Where the answers under a host's number may be.
     fn places(&self, host: u64) -> Result<Vec<Place>, String>;
-    /// How many answers are in.
-    fn count(&self) -> Result<u64, String>;
+    /// All places, in any order.
+    fn all(&self) -> Result<Vec<Place>, String>;
 }
 
 /// A host's number.
@@ -77,14 +77,16 @@ impl Sled {
 
 impl Index for Sled {
     fn apply(&self, changes: &[Change], mark: u64) -> Result<(), String> {
-        let mut batch = sled::Batch::default();
+        let mut lists: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for change in changes {
-            let tail = [&change.url.0[..], &change.entry].concat();
-            let host = [b"H", &change.host.to_be_bytes()[..], &tail].concat();
-            match change.place {
-                Some(place) => batch.insert(host, &place.pack().to_le_bytes()),
-                None => batch.remove(host),
-            }
+            lists.entry(change.host).or_default().push(change.place.pack());
+        }
+        let mut batch = sled::Batch::default();
+        for (host, places) in lists {
+            let first = places.first().copied().unwrap_or(0);
+            let key = [b"H", &host.to_be_bytes()[..], &first.to_be_bytes()].concat();
+            let value: Vec<u8> = places.into_iter().flat_map(u64::to_le_bytes).collect();
+            batch.insert(key, value);
         }
         batch.insert(b"Sapplied", &mark.to_le_bytes());
         self.0.apply_batch(batch).map_err(text)
@@ -95,14 +97,22 @@ impl Index for Sled {
     }
 
     fn places(&self, host: u64) -> Result<Vec<Place>, String> {
-        let prefix = [b"H", &host.to_be_bytes()[..]].concat();
-        let words = self.0.scan_prefix(prefix).values().map(|value| value.map_err(text));
-        let words = words.map(|value| Ok(value?.as_ref().try_into().map_or(0, u64::from_le_bytes)));
-        words.map(|word: Result<u64, String>| word.map(Place::unpack)).collect()
+        self.under(&[b"H", &host.to_be_bytes()[..]].concat())
     }
 
-    fn count(&self) -> Result<u64, String> {
-        self.0.scan_prefix(b"H").keys().try_fold(0, |count, key| key.map(|_| count + 1).map_err(text))
+    fn all(&self) -> Result<Vec<Place>, String> {
+        self.under(b"H")
+    }
+}
+
+impl Sled {
+    fn under(&self, prefix: &[u8]) -> Result<Vec<Place>, String> {
+        let mut places = Vec::new();
+        for list in self.0.scan_prefix(prefix).values() {
+            let list = list.map_err(text)?;
+            places.extend(list.chunks_exact(8).map(|word| Place::unpack(word.try_into().map_or(0, u64::from_le_bytes))));
+        }
+        Ok(places)
     }
 }
 
@@ -181,23 +191,27 @@ impl Keeper {
         self.0.waiting.lock().mood
     }
 
-    /// Where answers may be, if the index is ready and holds exactly `entries` answers. Blocking.
-    pub(crate) fn complete(&self, host: u64, entries: u64) -> Option<Vec<Place>> {
+    /// Where answers of a host may be, if the index is ready and holds every one of `live` (sorted). Blocking.
+    pub(crate) fn complete(&self, host: u64, live: &[Place]) -> Option<Vec<Place>> {
         if self.mood() != Mood::Ready || !self.write() {
             return None;
         }
         let index = self.0.index.lock();
         let asked = catch_unwind(AssertUnwindSafe(|| {
             let index = index.as_ref()?;
-            (index.count().ok()? == entries).then(|| index.places(host).ok()).flatten()
+            Some((index.all().ok()?, index.places(host).ok()?))
         }));
         drop(index);
-        let places = asked.unwrap_or(None);
-        if places.is_none() {
-            // Stale after a crash, or damaged: read anew in the background.
+        let found = asked.unwrap_or(None).map(|(mut all, places)| {
+            all.sort_unstable();
+            (live.iter().all(|place| all.binary_search(place).is_ok()), all.len(), places)
+        });
+        let (complete, size, places) = found.unwrap_or((false, 0, Vec::new()));
+        if !complete || size > live.len() * STALE + BATCH {
+            // Damaged, or mostly stale: read anew in the background.
             self.0.waiting.lock().behind = true;
         }
-        places
+        complete.then_some(places)
     }
 
     /// Writes what waits and ends the thread. Blocking.
@@ -282,7 +296,7 @@ impl Keeper {
         let mut batch = Vec::new();
         let mut outcome = Ok(());
         let write = |batch: &mut Vec<Change>| {
-            let mark = batch.iter().filter_map(|change: &Change| change.place).map(Place::pack).max().unwrap_or(from);
+            let mark = batch.iter().map(|change: &Change| change.place.pack()).max().unwrap_or(from);
             let done = index.apply(batch, mark);
             batch.clear();
             done
@@ -312,7 +326,7 @@ impl Keeper {
                 return true;
             }
             let written = catch_unwind(AssertUnwindSafe(|| {
-                let newest = batch.iter().filter_map(|change| change.place).map(Place::pack).max().unwrap_or(0);
+                let newest = batch.iter().map(|change| change.place.pack()).max().unwrap_or(0);
                 let mark = index.mark()?.unwrap_or(0).max(newest);
                 index.apply(&batch, mark)
             }));
@@ -346,10 +360,10 @@ fn open_guarded(path: &Path, cache: u64) -> Result<Box<dyn Index>, String> {
 fn set_aside(path: &Path) {
     let bad = path.with_extension("bad");
     let removed = if bad.is_dir() { std::fs::remove_dir_all(&bad) } else { Ok(()) };
-    if let Err(error) = removed.and_then(|()| std::fs::rename(path, &bad)) {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            tracing::warn!(%error, "cannot set the index aside");
-        }
+    if let Err(error) = removed.and_then(|()| std::fs::rename(path, &bad))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "cannot set the index aside");
     }
 }
 
@@ -363,20 +377,17 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
 mod tests {
     use super::*;
 
-    fn change(n: u8, place: Option<Place>) -> Change {
-        Change { host: 1 + u64::from(n % 2), url: UrlKey([n; 16]), entry: [n; 16], place }
-    }
-
     #[test]
-    fn what_is_put_in_is_found_by_host_until_it_is_taken_out() {
+    fn what_is_put_in_is_found_by_host() {
         let dir = tempfile::tempdir().unwrap();
         let index = Sled::open(&dir.path().join("index"), 1 << 20).unwrap();
         let at = |n: u32| Place { segment: n, at: 64 };
-        index.apply(&[change(0, Some(at(1))), change(1, Some(at(2))), change(2, Some(at(3)))], 5).unwrap();
-        assert_eq!((index.count().unwrap(), index.mark().unwrap()), (3, Some(5)));
-        assert_eq!(index.places(1).unwrap(), [at(1), at(3)]);
-        index.apply(&[change(0, None)], 6).unwrap();
-        assert_eq!(index.places(1).unwrap(), [at(3)]);
+        let change = |n: u32| Change { host: u64::from(1 + n % 2), place: at(n) };
+        index.apply(&[change(1), change(2), change(3)], 5).unwrap();
+        index.apply(&[change(4)], 6).unwrap();
+        assert_eq!((index.all().unwrap().len(), index.mark().unwrap()), (4, Some(6)));
+        assert_eq!(index.places(1).unwrap(), [at(2), at(4)]);
+        assert_eq!(index.places(3).unwrap(), []);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) fn replay(log: &Log, mark: u64, each: &mut dyn FnMut(Change) -> bool)
     for place in places.into_iter().filter(|place| place.pack() > mark) {
         let Ok(Some((_, payload))) = log.small(place, Kind::Meta) else { continue };
         let Some(kept) = meta::decode(&payload) else { continue };
-        if !each(Change { place: Some(place), ..drop_of(&kept) }) {
+        if !each(change(&kept, place)) {
             return;
         }
     }
@@ -43,8 +43,8 @@ pub(crate) fn half(key: &Digest) -> [u8; 16] {
     half
 }
 
-fn drop_of(kept: &Kept) -> Change {
-    Change { host: host_number(&meta::host(&kept.meta.url)), url: url_key(&kept.meta.url), entry: half(&kept.meta.key), place: None }
+fn change(kept: &Kept, place: Place) -> Change {
+    Change { host: host_number(&meta::host(&kept.meta.url)), place }
 }
 
 impl Inner {
@@ -169,8 +169,7 @@ impl Inner {
         }
         let link = kept.object.map_or(0, |object| fingerprint(&object.0));
         let new = New::small(Kind::Meta, kept.meta.key.0, pair(url, &kept.meta.key.0), kept.length, link, payload);
-        let change = drop_of(&kept);
-        self.log.append(&new, |place| self.index().push(Change { place: Some(place), ..change }))?;
+        self.log.append(&new, |place| self.index().push(change(&kept, place)))?;
         let entry = Arc::new(self.entry(url, kept, body));
         self.show(url, &entry);
         Ok(entry)
@@ -247,6 +246,12 @@ impl Inner {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
             return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
         }
+        if matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full)) {
+            // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
+            let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
+            self.show(&url, &entry);
+            return Ok(entry);
+        }
         self.put_meta(&url, kept, entry.body.clone())
     }
 
@@ -268,16 +273,15 @@ impl Inner {
                     return Ok(Arc::new(self.entry(&url, now.clone(), None)));
                 }
                 if !same {
-                    self.bury(&url, &half(&key), drop_of(now))?;
+                    self.bury(&url, &half(&key))?;
                 }
             }
-            let kept = match now.filter(|_| same) {
-                Some(now) => now,
-                None => {
-                    let kept = Kept { meta, object: None, length: total };
-                    self.put_meta(&url, kept.clone(), None)?;
-                    kept
-                }
+            let kept = if let Some(now) = now.filter(|_| same) {
+                now
+            } else {
+                let kept = Kept { meta, object: None, length: total };
+                self.put_meta(&url, kept.clone(), None)?;
+                kept
             };
             for (n, piece) in bytes.chunks(PART_MAX).enumerate() {
                 let head = PartHead { url, total, offset: offset + (n * PART_MAX) as u64, validator };
@@ -331,10 +335,10 @@ impl Inner {
         self.commit(entry.meta.clone(), &whole, kind)
     }
 
-    /// Appends a TOMB for one variant (or all: a zero half) and tells the index.
-    fn bury(&self, url: &UrlKey, entry: &[u8; 16], change: Change) -> Result<(), Error> {
+    /// Appends a TOMB for one variant (or all: a zero half).
+    fn bury(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
         let key = pair(url, entry);
-        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| self.index().push(change))?;
+        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {})?;
         self.hot.remove(url);
         Ok(())
     }
@@ -348,21 +352,20 @@ impl Inner {
             match self.kept(place)? {
                 Some((_, kept)) if url_key(&kept.meta.url) == *url => {
                     if which(&kept) {
-                        gone.push(kept)
+                        gone.push(kept);
                     } else {
-                        stay += 1
+                        stay += 1;
                     }
                 }
                 _ => {}
             }
         }
         for kept in &gone {
-            self.bury(url, &half(&kept.meta.key), drop_of(kept))?;
+            self.bury(url, &half(&kept.meta.key))?;
         }
         if stay == 0 && self.log.table().read().pinned(url) {
             // All variants, and with them its pins.
-            let key = pair(url, &[]);
-            self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {})?;
+            self.bury(url, &[0; 16])?;
         }
         self.hot.remove(url);
         Ok(gone.len() as u64)
@@ -380,9 +383,8 @@ impl Inner {
     /// Forgets a host.
     pub(crate) fn forget_host(&self, host: &str) -> Result<u64, Error> {
         let host = host.to_ascii_lowercase();
-        let entries = self.log.table().read().entries();
-        let places = self.index().complete(host_number(&host), entries);
-        let places = places.unwrap_or_else(|| self.log.table().read().places());
+        let live = self.log.table().read().places();
+        let places = self.index().complete(host_number(&host), &live).unwrap_or(live);
         self.forget_places(&places, |kept| meta::host(&kept.meta.url) == host)
     }
 
@@ -427,7 +429,9 @@ impl Inner {
         let urls = self.log.table().read().set(number);
         let none = UrlKey([0; 16]);
         self.log.append(&New::small(Kind::Unpin, [0; 32], [0; 32], 0, number, record::encode_pin(&none, number, set)), |_| {})?;
-        urls.iter().for_each(|url| self.hot.remove(url));
+        for url in &urls {
+            self.hot.remove(url);
+        }
         self.log.sync()?;
         Ok(urls.len() as u64)
     }

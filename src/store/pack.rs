@@ -3,7 +3,7 @@
 
 use crate::base::digest::Digest;
 use crate::store::disk::DiskFile;
-use crate::store::record::{self, BLOCK, Codec, FRAME, Kind, ONE_FRAME_MAX};
+use crate::store::record::{self, BLOCK, BLOCK_BYTES, Codec, FRAME, Kind, ONE_FRAME_MAX};
 use crate::store::segment::New;
 use bytes::Bytes;
 use std::io;
@@ -62,10 +62,10 @@ impl Crcs {
     /// Takes in more bytes.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK as usize - self.filled));
+            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.filled));
             self.open = crc32c::crc32c_append(self.open, now);
             self.filled += now.len();
-            if self.filled == BLOCK as usize {
+            if self.filled == BLOCK_BYTES {
                 self.done.push(std::mem::take(&mut self.open));
                 self.filled = 0;
             }
@@ -210,7 +210,7 @@ mod tests {
         let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
         let mut streamed = Crcs::default();
         bytes.chunks(777).for_each(|chunk| streamed.update(chunk));
-        let wanted: Vec<u32> = bytes.chunks(BLOCK as usize).map(crc32c::crc32c).collect();
+        let wanted: Vec<u32> = bytes.chunks(BLOCK_BYTES).map(crc32c::crc32c).collect();
         assert_eq!(streamed.finish(), wanted);
     }
 }

@@ -8,7 +8,7 @@ use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
-use crate::store::record::{self, BLOCK, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
+use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::segment;
 use crate::store::table::Table;
 use std::fs::{File, OpenOptions};
@@ -176,19 +176,19 @@ pub(crate) fn scan(
 ) -> io::Result<Scan> {
     let mut window = Window { file, length, buffer: Vec::new(), start: 0 };
     let mut scan = Scan { end: record::SEGMENT_HEADER, damaged: 0 };
-    let (mut at, mut lost) = (record::SEGMENT_HEADER, false);
+    // A gap before a valid record is damage; what is left after the last one is a write that was cut short.
+    let (mut at, mut gap) = (record::SEGMENT_HEADER, false);
     while at + record::HEADER <= length {
         let header = Header::decode(window.get(at, record::HEADER)?, uuid);
         let Some((header, next)) = header.and_then(|header| Some((header, header.next_at(at)?))).filter(|found| {
             // The padding of the last record may be missing.
             found.0.payload_at(at).saturating_add(found.0.length) <= length
         }) else {
-            scan.damaged += u64::from(!lost && window.get(at, 8)?.iter().any(|byte| *byte != 0));
-            lost = true;
+            gap |= window.get(at, 8)?.iter().any(|byte| *byte != 0);
             at += record::ALIGN;
             continue;
         };
-        lost = false;
+        scan.damaged += u64::from(std::mem::take(&mut gap));
         if header.kind == Kind::Footer {
             at = next;
             continue;
@@ -282,7 +282,7 @@ pub(crate) fn payload_holds(header: &Header, payload: &[u8]) -> bool {
     let Some(body) = header.body_length().and_then(|body| usize::try_from(body).ok()) else { return false };
     let (body, table) = payload.split_at(body);
     let crcs = record::decode_crcs(table);
-    crc32c::crc32c(table) == header.crc && body.chunks(BLOCK as usize).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
+    crc32c::crc32c(table) == header.crc && body.chunks(BLOCK_BYTES).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
 }
 
 /// Whether a long payload on disk is what its header says; reads it in pieces.
@@ -393,8 +393,10 @@ pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16],
     Ok(told.or(found).unwrap_or_default())
 }
 
+type Uuid = [u8; 16];
+
 /// What FORMAT says, and what the segments say when it says nothing.
-fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<[u8; 16]>, Option<[u8; 16]>), Error> {
+fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(4096);
         let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -404,7 +406,7 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<[u8; 16]>
         }
     }
     for found in segments(disk, &folder.join("seg"))? {
-        let mut head = [0; record::SEGMENT_HEADER as usize];
+        let mut head = [0; record::SEGMENT_HEADER_BYTES];
         let file = disk.open(&found.path, false)?;
         if file.read_at(&mut head, 0).is_err() {
             continue;

@@ -106,6 +106,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already.
+    #[expect(clippy::too_many_arguments, reason = "what a log goes on from; two callers")]
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
@@ -333,7 +334,10 @@ impl Log {
         let synced = file.sync();
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.lock();
-        let Some(current) = open.current.as_mut().filter(|now| now.number == number) else { return Ok(()) };
+        let Some(current) = open.current.as_mut().filter(|now| now.number == number) else {
+            // Sealed meanwhile, and with that synced; but after a failed sync a later one proves nothing.
+            return synced.map_err(|error| self.gate.note(error));
+        };
         match synced {
             Ok(()) => {
                 (current.synced_lines, current.synced_end) = (lines, end);
@@ -349,8 +353,16 @@ impl Log {
     }
 
     /// A segment whose sync failed is poisoned: reads back what was not synced before and writes what is valid to a new one.
+    /// When that fails too, nothing is written any more until the next start.
     fn rescue(&self, open: &mut Open, poisoned: &Current, why: &io::Error) -> io::Result<()> {
         tracing::warn!(segment = poisoned.number, error = %why, "a sync failed, writing its records anew");
+        self.write_anew(open, poisoned).inspect_err(|error| {
+            tracing::error!(%error, "the disk does not keep what is written: the store is read-only until the next start");
+            self.gate.freeze();
+        })
+    }
+
+    fn write_anew(&self, open: &mut Open, poisoned: &Current) -> io::Result<()> {
         let mut fresh = self.start()?;
         for line in &poisoned.lines[poisoned.synced_lines..] {
             let Some((header, payload)) = read_record(&*poisoned.file, line.at, &self.uuid)? else {
@@ -370,7 +382,9 @@ impl Log {
         }
         fresh.file.sync()?;
         let mut table = self.table.write();
-        fresh.lines.iter().for_each(|line| table.apply(line, fresh.number));
+        for line in &fresh.lines {
+            table.apply(line, fresh.number);
+        }
         (fresh.synced_lines, fresh.synced_end) = (fresh.lines.len(), fresh.end);
         self.bytes.fetch_add(fresh.end - record::SEGMENT_HEADER, Ordering::Relaxed);
         self.unsynced.store(0, Ordering::Relaxed);
@@ -402,9 +416,9 @@ impl Log {
         let mut files = self.files.lock();
         if files.len() >= OPEN_FILES {
             let drop: Vec<u32> = files.keys().take(OPEN_FILES / 4).copied().collect();
-            drop.iter().for_each(|number| {
-                files.remove(number);
-            });
+            for number in drop {
+                files.remove(&number);
+            }
         }
         files.insert(number, Arc::clone(file));
     }
@@ -412,7 +426,7 @@ impl Log {
     /// The header of a record and its file; `None` when there is none of this kind and key.
     pub(crate) fn header(&self, place: Place, kind: Kind) -> io::Result<Option<(Header, Arc<dyn DiskFile>)>> {
         let file = self.file(place.segment)?;
-        let mut bytes = [0; record::HEADER as usize];
+        let mut bytes = [0; record::HEADER_BYTES];
         file.read_at(&mut bytes, place.at)?;
         Ok(Header::decode(&bytes, &self.uuid).filter(|header| header.kind == kind).map(|header| (header, file)))
     }
@@ -464,7 +478,7 @@ pub(crate) fn finish(
 
 /// A whole record, verified; `None` when it is damaged.
 fn read_record(file: &dyn DiskFile, at: u64, uuid: &[u8; 16]) -> io::Result<Option<(Header, Vec<u8>)>> {
-    let mut bytes = [0; record::HEADER as usize];
+    let mut bytes = [0; record::HEADER_BYTES];
     file.read_at(&mut bytes, at)?;
     let Some(header) = Header::decode(&bytes, uuid) else { return Ok(None) };
     let mut payload = vec![0; usize::try_from(header.length.min(SEGMENT_MAX)).unwrap_or(0)];

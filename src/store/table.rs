@@ -5,7 +5,7 @@
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::record::{Codec, Kind, Line, fingerprint};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// Where a record is: segment number below 2^20, offset below 256 MiB and a multiple of 8.
@@ -89,8 +89,8 @@ pub(crate) struct Sums {
     pub(crate) object_bytes: u64,
     pub(crate) entry_bytes: u64,
     pub(crate) stored_bytes: u64,
-    /// Objects and stored bytes by codec.
-    pub(crate) codecs: BTreeMap<&'static str, (u64, u64)>,
+    /// Objects and stored bytes by codec, in the order of its numbers.
+    pub(crate) codecs: [(u64, u64); 3],
 }
 
 /// All of it.
@@ -181,6 +181,8 @@ impl Table {
     /// All records are in: counts references from now on, and drops answers whose body is gone. How many were dropped.
     pub(crate) fn count(&mut self) -> u64 {
         self.counting = true;
+        self.urls.settle();
+        self.blobs.settle();
         let mut dangling = 0;
         for (print, _, link) in self.urls.all() {
             if link == 0 || self.blobs.get(link).is_some() {
@@ -226,13 +228,13 @@ impl Table {
         }
         let Some(blob) = self.blob_at(print) else { return };
         let (length, stored) = (u64::from(blob.length), u64::from(blob.stored));
-        let refs = match more {
-            true => (blob.refs + 1).min(REFS_MAX),
-            false if blob.refs == REFS_MAX => REFS_MAX,
-            false => blob.refs.saturating_sub(1),
+        let refs = match (more, blob.refs) {
+            (_, REFS_MAX) => REFS_MAX,
+            (true, refs) => refs + 1,
+            (false, refs) => refs.saturating_sub(1),
         };
         let sums = &mut self.sums;
-        let codec = sums.codecs.entry(blob.codec.name()).or_default();
+        let codec = &mut sums.codecs[blob.codec as usize];
         match (blob.refs, refs) {
             (0, 1) => {
                 (sums.objects, sums.object_bytes, sums.stored_bytes) =
@@ -247,10 +249,7 @@ impl Table {
             }
             _ => {}
         }
-        match more {
-            true => sums.entry_bytes += length,
-            false => sums.entry_bytes = sums.entry_bytes.saturating_sub(length),
-        }
+        sums.entry_bytes = if more { sums.entry_bytes + length } else { sums.entry_bytes.saturating_sub(length) };
         if let Some((word, lengths)) = self.blobs.get(print) {
             let low = word & ((1 << (PLACE_BITS + 2)) - 1);
             self.blobs.set(print, low | refs << (PLACE_BITS + 2), lengths);
@@ -376,11 +375,13 @@ struct Slots {
     len: usize,
     /// Bits of the fingerprint that decide its home.
     home: u64,
+    /// While a start loads, the capacity doubles.
+    loading: bool,
 }
 
 impl Slots {
     fn new(home: u64) -> Slots {
-        Slots { prints: vec![0; 64], words: vec![0; 64], links: vec![0; 64], len: 0, home }
+        Slots { prints: vec![0; 64], words: vec![0; 64], links: vec![0; 64], len: 0, home, loading: true }
     }
 
     fn home(&self, print: u64) -> usize {
@@ -413,15 +414,22 @@ impl Slots {
         if old.is_none() {
             self.len += 1;
             if self.len * 8 > self.prints.len() * 7 {
-                self.grow();
+                let more = if self.loading { self.prints.len() } else { self.prints.len() / 5 + 8 };
+                self.resize(self.prints.len() + more);
             }
         }
         old
     }
 
-    fn grow(&mut self) {
-        let capacity = self.prints.len() + self.prints.len() / 5 + 8;
-        let fresh = Slots { prints: vec![0; capacity], words: vec![0; capacity], links: vec![0; capacity], len: self.len, home: self.home };
+    /// A start is over: from now on grows by small steps.
+    fn settle(&mut self) {
+        self.loading = false;
+        self.resize((self.len * 5 / 4).max(64));
+    }
+
+    fn resize(&mut self, capacity: usize) {
+        let words = || vec![0; capacity];
+        let fresh = Slots { prints: words(), words: words(), links: words(), ..*self };
         let old = std::mem::replace(self, fresh);
         for (at, print) in old.prints.iter().enumerate().filter(|(_, print)| **print != 0) {
             let to = self.seek(*print);

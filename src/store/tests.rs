@@ -1,4 +1,24 @@
 //! The store as its callers see it: what is put in comes out, through restarts, damage, full and failing disks.
 
+#![expect(clippy::cast_possible_truncation, clippy::case_sensitive_file_extension_comparisons, reason = "small numbers and own file names")]
+
 /// Entries, folders, short cuts.
 pub(crate) mod kit;
+
+/// Put, find, renew, forget, pin, through a restart.
+mod life;
+
+/// Bodies of every size and kind; drafts and their readers; ranges.
+mod bodies;
+
+/// Partial bodies.
+mod parts;
+
+/// Flipped bits, lost files, a ruined index.
+mod damage;
+
+/// Full, read-only, failing and dying disks.
+mod disk;
+
+/// A hundred thousand objects: figures, on request.
+mod big;

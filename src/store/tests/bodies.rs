@@ -1,0 +1,137 @@
+//! Bodies of every size and kind; drafts and their readers; ranges.
+
+use super::kit::{get, key, meta, noise, open, put, read, text};
+use crate::store::record::{BLOCK, BLOCK_BYTES, FRAME};
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::Body as _;
+
+fn media(url: &str) -> crate::store::Meta {
+    let mut meta = meta(url);
+    meta.headers.insert("content-type", HeaderValue::from_static("video/mp4"));
+    meta
+}
+
+#[tokio::test]
+async fn bodies_of_every_size_and_codec_come_back_whole_and_in_ranges() {
+    let dir = tempfile::tempdir().unwrap();
+    let (block, frame) = (BLOCK_BYTES, FRAME as usize);
+    let sizes = [0, 1, 63, 64, 1000, block - 1, block, block + 1, frame, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 * (1 << 20) + 17];
+    let mut wanted = Vec::new();
+    let store = open(dir.path());
+    for (n, size) in sizes.into_iter().enumerate() {
+        let (one, two) = (format!("http://a.kz/text/{n}"), format!("http://a.kz/media/{n}"));
+        let (page, film) = (text(n as u64, size), noise(n as u64, size));
+        put(&store, meta(&one), &page).await.unwrap();
+        put(&store, media(&two), &film).await.unwrap();
+        wanted.extend([(one, page), (two, film)]);
+    }
+    let codecs = store.stat().codecs;
+    assert!(codecs["zstd"].0 >= 5 && codecs["zstd_frames"].0 == 2 && codecs["raw"].0 >= 12, "{codecs:?}");
+    assert!(store.stat().spared_zstd_bytes > 3_000_000);
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    for (url, body) in &wanted {
+        assert_eq!(get(&store, url).await.unwrap(), body, "{url}");
+        let entry = store.find(&key(url)).await.unwrap()[0].clone();
+        let n = body.len() as u64;
+        for range in
+            [0..n.min(1), n / 3..n / 2, n.saturating_sub(1)..n, n.min(BLOCK - 5)..n.min(BLOCK + 5), n.min(FRAME - 1)..n.min(2 * FRAME + 1)]
+        {
+            let part = read(&store, &entry, Some(range.clone())).await.unwrap();
+            assert_eq!(part, body[range.start as usize..range.end as usize], "{url} {range:?}");
+        }
+        let whole = store.read(&entry, None).await.unwrap();
+        assert_eq!(whole.size_hint().exact(), Some(n));
+    }
+    assert_eq!(store.stat().damaged, 0);
+}
+
+#[tokio::test]
+async fn a_large_raw_body_starts_on_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/"), b"shifts what follows").await.unwrap();
+    let film = noise(1, 200_000);
+    put(&store, media("http://a.kz/film"), &film).await.unwrap();
+    store.sync().await.unwrap();
+    let bytes = std::fs::read(dir.path().join("seg/00000001.log")).unwrap();
+    let at = bytes.windows(64).position(|window| window == &film[..64]).unwrap();
+    assert_eq!(at % 4096, 0);
+}
+
+#[tokio::test]
+async fn readers_follow_a_draft_at_their_own_pace_and_outlive_its_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for size in [300_000, 5_000_000] {
+        let body = noise(size as u64, size);
+        let mut draft = store.begin(None, Some("video/mp4")).unwrap();
+        let mut early = draft.tail();
+        let mut slow = early.clone();
+        let wanted = body.clone();
+        let reader = async move {
+            let mut got = Vec::new();
+            while let Some(piece) = early.read(got.len() as u64).await.unwrap() {
+                assert!(piece.len() <= 256 << 10);
+                got.extend_from_slice(&piece);
+            }
+            assert_eq!(got, wanted);
+        };
+        let writer = async {
+            for piece in body.chunks(64_000) {
+                draft.write(Bytes::copy_from_slice(piece)).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(draft.len(), size as u64);
+            assert_eq!(slow.read(17).await.unwrap().unwrap()[..5], body[17..22]);
+            draft.commit(media(&format!("http://a.kz/{size}"))).await.unwrap();
+        };
+        tokio::join!(reader, writer);
+        let mut got = Vec::new();
+        while let Some(piece) = slow.read(got.len() as u64).await.unwrap() {
+            got.extend_from_slice(&piece);
+        }
+        assert_eq!(got, body, "after the commit");
+        assert_eq!(get(&store, &format!("http://a.kz/{size}")).await.unwrap(), body);
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_draft_that_is_dropped_or_fails_leaves_nothing_and_tells_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for fails in [false, true] {
+        let mut draft = store.begin(None, None).unwrap();
+        draft.write(noise(1, 2_000_000).into()).await.unwrap();
+        let mut tail = draft.tail();
+        if fails {
+            draft.fail("the origin broke off");
+        } else {
+            drop(draft);
+        }
+        let why = tail.read(2_000_000).await.unwrap_err().to_string();
+        assert!(why.contains(if fails { "broke off" } else { "left before the end" }), "{why}");
+        assert!(tail.read(0).await.unwrap().is_some(), "what came may still be read");
+    }
+    assert_eq!(store.stat().disk_bytes, 0);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_reader_that_waits_is_woken_by_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut draft = store.begin(None, None).unwrap();
+    let mut tail = draft.tail();
+    let (got, ()) = tokio::join!(tail.read(0), async {
+        tokio::task::yield_now().await;
+        draft.write(Bytes::from_static(b"late")).await.unwrap();
+    });
+    assert_eq!(got.unwrap().unwrap(), "late");
+    let (end, entry) = tokio::join!(tail.read(4), draft.commit(meta("http://a.kz/")));
+    assert_eq!(end.unwrap(), None);
+    assert_eq!(entry.unwrap().length, 4);
+}

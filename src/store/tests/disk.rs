@@ -1,0 +1,181 @@
+//! Full, read-only, failing and dying disks.
+
+use super::kit::{get, key, meta, noise, open, open_on, put, settings, text};
+use crate::base::unit::Bytes as Size;
+use crate::store::disk::Real;
+use crate::store::disk::fault::Faulty;
+use crate::store::{Error, Settings};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+#[tokio::test]
+async fn at_the_quota_nothing_new_comes_in_and_reading_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::kib(500), ..settings(dir.path()) }).unwrap();
+    let mut stored = 0;
+    let full = loop {
+        match put(&store, meta(&format!("http://a.kz/{stored}")), &noise(stored, 50_000)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Full), "{full}");
+    assert!((8..=10).contains(&stored), "{stored}");
+    assert!(store.stat().disk_bytes <= 512_000);
+    assert!(store.begin(Some(1_000_000), None).is_err());
+    for n in 0..stored {
+        assert_eq!(get(&store, &format!("http://a.kz/{n}")).await.unwrap(), noise(n, 50_000));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_full_not_broken_and_room_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    put(&store, meta("http://a.kz/before"), &text(1, 5000)).await.unwrap();
+    disk.0.full.store(true, Ordering::Relaxed);
+    for size in [100, 200_000, 3_000_000] {
+        let refused = put(&store, meta("http://a.kz/x"), &noise(size as u64, size)).await;
+        assert!(matches!(refused, Err(Error::Full)), "{size}");
+    }
+    assert!(!store.stat().admitting);
+    assert_eq!(get(&store, "http://a.kz/before").await.unwrap(), text(1, 5000));
+    disk.0.full.store(false, Ordering::Relaxed);
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, "http://a.kz/before").await.unwrap(), text(1, 5000));
+    assert!(get(&store, "http://a.kz/x").await.is_none());
+    put(&store, meta("http://a.kz/after"), b"room").await.unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_read_only_folder_is_served_and_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/"), &text(1, 5000)).await.unwrap();
+    drop(store);
+    let disk = Faulty::new();
+    disk.0.read_only.store(true, Ordering::Relaxed);
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+    assert!(matches!(store.begin(None, None), Err(Error::ReadOnly)));
+    assert!(matches!(store.forget(&key("http://a.kz/"), true).await, Err(Error::ReadOnly)));
+    let stat = store.stat();
+    assert_eq!((stat.writable, stat.admitting, stat.index.as_str()), (false, false, "off"));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_turns_read_only_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    put(&store, meta("http://a.kz/"), b"x").await.unwrap();
+    disk.0.read_only.store(true, Ordering::Relaxed);
+    assert!(matches!(put(&store, meta("http://a.kz/2"), b"y").await, Err(Error::ReadOnly)));
+    assert!(!store.stat().writable);
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_records_are_written_anew_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    put(&store, meta("http://a.kz/first"), b"synced before").await.unwrap();
+    store.sync().await.unwrap();
+    put(&store, meta("http://a.kz/text"), &text(1, 5000)).await.unwrap();
+    put(&store, meta("http://a.kz/noise"), &noise(1, 100_000)).await.unwrap();
+    disk.0.fail_sync.store(true, Ordering::Relaxed);
+    store.sync().await.unwrap();
+    // The poisoned segment may have lost all that was not synced before: cut it there.
+    let poisoned = dir.path().join("seg/00000001.log");
+    std::fs::OpenOptions::new().write(true).open(&poisoned).unwrap().set_len(700).unwrap();
+    put(&store, meta("http://a.kz/later"), b"later").await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, "http://a.kz/first").await.unwrap(), "synced before");
+    assert_eq!(get(&store, "http://a.kz/text").await.unwrap(), text(1, 5000));
+    assert_eq!(get(&store, "http://a.kz/noise").await.unwrap(), noise(1, 100_000));
+    assert_eq!(get(&store, "http://a.kz/later").await.unwrap(), "later");
+}
+
+#[tokio::test]
+async fn when_writing_anew_fails_too_the_store_is_read_only_and_goes_on_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    put(&store, meta("http://a.kz/"), &text(1, 5000)).await.unwrap();
+    disk.0.dead_after.store(disk.0.changes.load(Ordering::Relaxed), Ordering::Relaxed);
+    assert!(store.sync().await.is_err());
+    disk.0.dead_after.store(-1, Ordering::Relaxed);
+    assert!(matches!(store.begin(None, None), Err(Error::ReadOnly)));
+    assert!(!store.stat().writable);
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+}
+
+#[tokio::test]
+async fn in_a_full_store_renewing_stays_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::kib(60), ..settings(dir.path()) }).unwrap();
+    let entry = put(&store, meta("http://a.kz/"), &noise(1, 50_000)).await.unwrap();
+    while put(&store, meta("http://a.kz/more"), &noise(store.stat().disk_bytes, 3000)).await.is_ok() {}
+    while store.stat().admitting {
+        store.renew(&entry, meta("http://a.kz/")).await.unwrap();
+    }
+    let used = store.stat().disk_bytes;
+    let mut newer = meta("http://a.kz/");
+    newer.flags = 5;
+    store.renew(&entry, newer).await.unwrap();
+    assert_eq!(store.peek(&key("http://a.kz/")).unwrap()[0].meta.flags, 5);
+    assert_eq!(store.stat().disk_bytes, used);
+}
+
+/// The machine stops after each change in turn; what was promised before is there, and nothing wrong is.
+#[tokio::test]
+async fn a_stop_between_any_two_steps_loses_nothing_that_was_promised() {
+    let mut steps = 0;
+    for stop in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new();
+        disk.0.dead_after.store(stop, Ordering::Relaxed);
+        let mut promised = Vec::new();
+        let mut over = false;
+        if let Ok(store) =
+            open_on(Arc::new(disk.clone()), Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(dir.path()) })
+        {
+            over = true;
+            for n in 0..8_u64 {
+                let url = format!("http://a.kz/{n}");
+                let body = match n % 4 {
+                    0 => text(n, 3000),
+                    1 => noise(n, 40_000),
+                    2 => noise(n, 90_000),
+                    _ => text(n, 1_100_000),
+                };
+                let done = match put(&store, meta(&url), &body).await {
+                    Ok(_) if n % 3 == 0 => store.pin("pack", &key(&url)).await,
+                    Ok(_) => store.sync().await,
+                    Err(error) => Err(error),
+                };
+                match done {
+                    Ok(()) => promised.push((url, body, n % 3 == 0)),
+                    Err(_) => over = false,
+                }
+            }
+        }
+        let store = open_on(Arc::new(Real), Settings { index_cache: Size(0), ..settings(dir.path()) }).unwrap();
+        for (url, body, pinned) in &promised {
+            assert_eq!(get(&store, url).await.as_deref(), Some(body.as_slice()), "stop {stop}: {url}");
+            assert_eq!(store.find(&key(url)).await.unwrap()[0].pinned, *pinned, "stop {stop}: {url}");
+        }
+        steps = stop;
+        if over {
+            break;
+        }
+    }
+    assert!(steps > 40, "{steps}");
+}

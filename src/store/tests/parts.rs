@@ -1,0 +1,73 @@
+//! Partial bodies.
+
+use super::kit::{get, key, meta, noise, open, put, read};
+use bytes::Bytes;
+
+#[tokio::test]
+async fn parts_come_in_any_order_last_through_a_restart_and_become_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, body) = ("http://a.kz/film", noise(1, 700_001));
+    let piece = |from: usize, to: usize| Bytes::copy_from_slice(&body[from..to]);
+    let total = body.len() as u64;
+    let store = open(dir.path());
+    store.put_part(meta(url), total, 200_000, piece(200_000, 400_000)).await.unwrap();
+    let entry = store.put_part(meta(url), total, 10, piece(10, 50)).await.unwrap();
+    assert_eq!((entry.object, &entry.have), (None, &vec![10..50, 200_000..400_000]));
+    assert_eq!(read(&store, &entry, Some(250_000..399_999)).await.unwrap(), body[250_000..399_999]);
+    assert_eq!(read(&store, &entry, Some(10..50)).await.unwrap(), body[10..50]);
+    assert!(read(&store, &entry, Some(0..50)).await.is_err(), "not all of it is here");
+    store.sync().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let found = store.find(&key(url)).await.unwrap();
+    assert_eq!((found[0].have.clone(), found[0].length), (vec![10..50, 200_000..400_000], total));
+    store.put_part(meta(url), total, 0, piece(0, 250_000)).await.unwrap();
+    let across = store.find(&key(url)).await.unwrap()[0].clone();
+    assert_eq!(read(&store, &across, Some(5..399_000)).await.unwrap(), body[5..399_000], "over two parts");
+    let whole = store.put_part(meta(url), total, 400_000, piece(400_000, 700_001)).await.unwrap();
+    assert_eq!(whole.object, Some(crate::base::digest::Digest::of(&body)));
+    assert_eq!(read(&store, &across, Some(5..399_000)).await.unwrap(), body[5..399_000], "the older entry still reads");
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, url).await.unwrap(), body);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn parts_of_another_version_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/x";
+    let tagged = |tag: &str| {
+        let mut meta = meta(url);
+        meta.headers.insert("etag", tag.parse().unwrap());
+        meta
+    };
+    store.put_part(tagged("\"1\""), 100, 0, Bytes::from(vec![1; 40])).await.unwrap();
+    let entry = store.put_part(tagged("\"2\""), 100, 60, Bytes::from(vec![2; 40])).await.unwrap();
+    assert_eq!(entry.have, [60..100]);
+    let entry = store.put_part(tagged("W/\"2\""), 100, 0, Bytes::from(vec![3; 10])).await.unwrap();
+    assert_eq!(entry.have, [0..10], "a weak validator joins nothing");
+    let entry = store.put_part(tagged("\"2\""), 90, 0, Bytes::from(vec![3; 10])).await.unwrap();
+    assert_eq!((entry.have.clone(), entry.length), (vec![0..10], 90), "another length is another version");
+    assert!(store.put_part(tagged("\"2\""), 90, 85, Bytes::from(vec![3; 10])).await.is_err(), "beyond the end");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.find(&key(url)).await.unwrap()[0].have, [0..10]);
+    assert_eq!(store.stat().entries, 1);
+}
+
+#[tokio::test]
+async fn a_part_of_a_whole_body_changes_nothing_unless_the_body_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/x";
+    put(&store, meta(url), &[7; 100]).await.unwrap();
+    let entry = store.put_part(meta(url), 100, 0, Bytes::from(vec![7; 10])).await.unwrap();
+    assert!(entry.object.is_some());
+    let mut newer = meta(url);
+    newer.headers.insert("etag", "\"v2\"".parse().unwrap());
+    let entry = store.put_part(newer, 100, 0, Bytes::from(vec![8; 10])).await.unwrap();
+    assert_eq!((entry.object, entry.have.clone()), (None, vec![0..10]));
+}
