@@ -117,9 +117,11 @@ pub(super) struct Progress {
     pub(super) failed: AtomicBool,
 }
 
-/// A request's body.
+/// A request's body, held to its Content-Length: hyper would wait for bytes that never come.
 pub(super) struct Upload {
     pub(super) inner: Body,
+    pub(super) promised: Option<u64>,
+    pub(super) seen: u64,
     pub(super) meter: Meter,
     pub(super) progress: Arc<Progress>,
 }
@@ -131,20 +133,30 @@ impl HttpBody for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
         self.progress.steps.fetch_add(1, Ordering::Relaxed);
-        match &next {
+        let wrong = match &next {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.seen += bytes;
                 self.meter.sent.inc_by(bytes);
                 self.meter.link.observe(Sample::Sent { class: self.meter.class, bytes });
+                self.promised.is_some_and(|promised| self.seen > promised)
             }
-            Some(Err(_)) => self.progress.failed.store(true, Ordering::Relaxed),
-            None => {}
+            Some(Err(_)) => {
+                self.progress.failed.store(true, Ordering::Relaxed);
+                false
+            }
+            None => self.promised.is_some_and(|promised| self.seen != promised),
+        };
+        if wrong {
+            self.progress.failed.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err("the client's body is not as long as it said".into())));
         }
         Poll::Ready(next)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        // A body that ends too early must be polled once more to say so.
+        self.inner.is_end_stream() && self.promised.is_none_or(|promised| promised == self.seen)
     }
 
     fn size_hint(&self) -> SizeHint {

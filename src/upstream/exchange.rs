@@ -140,7 +140,10 @@ impl Outgoing {
         let body = match std::mem::take(&mut self.body) {
             Body::Empty => Body::Empty,
             inner if self.counted => inner,
-            inner => Body::stream(Upload { inner, meter: meter.clone(), progress: progress.clone() }),
+            inner => {
+                let promised = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+                Body::stream(Upload { inner, promised, seen: 0, meter: meter.clone(), progress: progress.clone() })
+            }
         };
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::try_from(text).map_err(malformed)?;
@@ -198,11 +201,9 @@ pub(super) async fn head(
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(mut failed)) => {
                 let unsent = failed.take_message().map(Request::into_body);
-                let error = if progress.failed.load(Ordering::Relaxed) {
-                    Error::RequestBody(failed.error().to_string())
-                } else {
-                    Error::from_hyper(host, failed.error())
-                };
+                // Shorter or longer than it said counts as broken off, too.
+                let theirs = progress.failed.load(Ordering::Relaxed) || failed.error().is_user();
+                let error = if theirs { Error::RequestBody(failed.error().to_string()) } else { Error::from_hyper(host, failed.error()) };
                 return Err(Failed { error, unsent });
             }
             Err(_) if progress.steps.load(Ordering::Relaxed) != before => {}

@@ -342,4 +342,33 @@ mod tests {
             assert_eq!(guard.permits(addr.parse().expect(addr), local), wanted, "{addr}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever clothes an IPv4 address wears, it is judged like the address itself.
+        #[test]
+        fn clothes_do_not_matter(bits: u32) {
+            let bare = Ipv4Addr::from_bits(bits);
+            let (high, low) = ((bits >> 16) as u16, (bits & 0xffff) as u16);
+            let wanted = is_public(IpAddr::V4(bare));
+            let clothes = [
+                bare.to_ipv6_mapped(),
+                Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 1, 2, 3, 4, 5),
+                Ipv6Addr::new(0x2001, 0, 1, 2, 3, 4, !high, !low),
+                Ipv6Addr::new(0x2a00, 1, 2, 3, 0, 0x5efe, high, low),
+            ];
+            for dressed in clothes {
+                proptest::prop_assert_eq!(is_public(IpAddr::V6(dressed)), wanted, "{}", dressed);
+            }
+        }
+
+        /// No text makes the parser panic, and what parses is inside its own net.
+        #[test]
+        fn any_text_is_an_item_or_not(text in "[0-9a-f:./\\[\\]-]{0,40}") {
+            if let Ok(item) = text.parse::<Allowed>() {
+                proptest::prop_assert!(item.net.contains(&item.net.addr()));
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::upstream::Error;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -81,6 +82,8 @@ struct Shared<K: Kinds> {
     origins: Mutex<HashMap<Arc<str>, Origin<K>>>,
     limits: Limits,
     clock: Clock,
+    /// The node stops: nothing is kept any more.
+    closed: AtomicBool,
 }
 
 struct Origin<K: Kinds> {
@@ -100,8 +103,6 @@ struct Origin<K: Kinds> {
     only_one: bool,
     /// People, background.
     waiting: [VecDeque<oneshot::Sender<Grant<K>>>; 2],
-    /// The node stops: nothing is kept.
-    closed: bool,
 }
 
 /// One place under the bounds. Dropping it frees the place.
@@ -127,7 +128,7 @@ enum Kind {
 impl<K: Kinds> Pool<K> {
     /// Empty.
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        Pool(Arc::new(Shared { origins: Mutex::default(), limits, clock }))
+        Pool(Arc::new(Shared { origins: Mutex::default(), limits, clock, closed: AtomicBool::new(false) }))
     }
 
     /// Waits for a place. May be dropped at any await.
@@ -165,11 +166,12 @@ impl<K: Kinds> Pool<K> {
     pub(super) fn opened_many(slot: &mut Slot<K>, many: &K::Many) {
         slot.kind = Kind::Stream;
         let (shared, now) = (slot.shared.clone(), slot.shared.clock.steady());
+        let closed = shared.closed.load(Ordering::Relaxed);
         shared.change(&slot.key.text, |origin| {
             (origin.opening, origin.only_one) = (false, false);
             origin.open -= 1;
             origin.streams += 1;
-            origin.shared = Some((many.clone(), now));
+            origin.shared = (!closed).then(|| (many.clone(), now));
         });
     }
 
@@ -192,9 +194,10 @@ impl<K: Kinds> Pool<K> {
         let (shared, now) = (slot.shared.clone(), slot.shared.clock.steady());
         slot.kind = Kind::Void;
         let background = std::mem::take(&mut slot.background);
+        let closed = shared.closed.load(Ordering::Relaxed);
         shared.change(&slot.key.text, |origin| {
             origin.background -= usize::from(background);
-            if origin.closed || !one.is_open() {
+            if closed || !one.is_open() {
                 origin.open -= 1;
             } else {
                 origin.idle.push((one, now));
@@ -237,12 +240,8 @@ impl<K: Kinds> Pool<K> {
 
     /// The node stops: idle connections close, those at work close when they are done.
     pub(super) fn close(&self) {
-        for origin in self.0.origins.lock().values_mut() {
-            origin.closed = true;
-            origin.open -= origin.idle.len();
-            origin.idle.clear();
-            origin.shared = None;
-        }
+        self.0.closed.store(true, Ordering::Relaxed);
+        self.distrust_all();
     }
 }
 
@@ -271,7 +270,6 @@ impl<K: Kinds> Origin<K> {
             opening: false,
             only_one: false,
             waiting: Default::default(),
-            closed: false,
         }
     }
 
@@ -361,7 +359,6 @@ fn busy(key: &Key) -> Error {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[derive(Clone, Default)]
     struct Wire(u32, Arc<AtomicBool>);

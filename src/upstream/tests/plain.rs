@@ -120,6 +120,41 @@ async fn a_client_whose_body_breaks_off_is_told_apart() {
     let request = post(Body::stream(http_body_util::StreamBody::new(frames)));
     let failed = node.upstream.send(&url, request, Class::Interactive).await.unwrap_err();
     assert!(matches!(failed, Error::RequestBody(_)), "{failed}");
+    let mut request = post(Body::stream(http_body_util::Full::new(bytes::Bytes::from("short"))));
+    request.headers_mut().insert("content-length", "50".parse().unwrap());
+    let failed = node.upstream.send(&url, request, Class::Interactive).await.unwrap_err();
+    assert!(matches!(failed, Error::RequestBody(_)), "{failed}");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_lets_go_of_idle_connections() {
+    let node = node(settings());
+    let far = Life::default();
+    let origin = origin(&far, |_, _| Some(hello())).await;
+    let sent = node.upstream.send(&origin.url("/"), get(), Class::Interactive).await.unwrap();
+    text(sent).await.unwrap();
+    assert!(node.life.end(Duration::from_secs(10)).await, "an idle connection held the node");
+    far.stop();
+}
+
+#[tokio::test]
+async fn a_class_of_long_polls_leaves_room_and_background_keeps_to_its_own() {
+    let node = node(settings());
+    let origin = origin(&node.life, |_, _| Some(Vec::new())).await;
+    let url = origin.url("/");
+    let polls: Vec<_> = (0..40).map(|_| Box::pin(node.upstream.send(&url, get(), Class::Interactive))).collect();
+    let nights: Vec<_> = (0..5).map(|_| Box::pin(node.upstream.send(&url, get(), Class::Background))).collect();
+    let all = futures_util::future::select_all(nights.into_iter().chain(polls));
+    let seen = async {
+        while origin.heads.lock().len() < 32 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        (answer, _, _) = all => panic!("{answer:?}"),
+        () = seen => {}
+    }
+    assert_eq!(origin.connections(), 32, "thirty devices, and background's two");
 }
 
 #[tokio::test]
