@@ -185,7 +185,8 @@ fn connect(house: &House, ask: &Ask<'_>) -> Lane {
         return Lane::Refuse(Refusal::Target);
     }
     let Ok((host, port)) = split_authority(text, Scheme::Https) else { return Lane::Refuse(Refusal::Target) };
-    if is_own_name(house, host) || is_own_address(ask, host) {
+    // Our other ports are guarded by `upstream`, which knows them all.
+    if is_own_name(house, host) || (is_own_address(ask, host) && house.ports.contains(&port)) {
         return Lane::Refuse(Refusal::Own);
     }
     if !house.connect_ports.contains(&port) {
@@ -301,8 +302,9 @@ mod tests {
             ("CONNECT", "u@a.kz:443", &[], Lane::Refuse(Refusal::UserInfo)),
             ("CONNECT", "http://a.kz:443/", &[], Lane::Refuse(Refusal::Target)),
             ("CONNECT", "bulak.internal:443", &[], Lane::Refuse(Refusal::Own)),
-            ("CONNECT", "10.0.0.1:443", &[], Lane::Refuse(Refusal::Own)),
-            ("CONNECT", "[::ffff:10.0.0.1]:443", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "10.0.0.1:443", &[], tunnel("10.0.0.1", 443)),
+            ("CONNECT", "10.0.0.1:3128", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "[::ffff:10.0.0.1]:3128", &[], Lane::Refuse(Refusal::Own)),
         ];
         for (method, uri, fields, wanted) in table {
             assert_eq!(lane(method, uri, fields), *wanted, "{method} {uri} {fields:?}");
