@@ -1,6 +1,11 @@
 //! The store as its callers see it: what is put in comes out, through restarts, damage, full and failing disks.
 
-#![expect(clippy::cast_possible_truncation, clippy::case_sensitive_file_extension_comparisons, reason = "small numbers and own file names")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::single_range_in_vec_init,
+    reason = "small numbers, own file names, and ranges that are meant"
+)]
 
 /// Entries, folders, short cuts.
 pub(crate) mod kit;

@@ -8,6 +8,8 @@ use crate::store::Settings;
 use crate::store::disk::Real;
 use std::sync::Arc;
 
+const COUNT: u64 = 100_000;
+
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -19,7 +21,6 @@ async fn a_hundred_thousand_objects() {
     if std::env::var_os("BULAK_BIG").is_none() {
         return;
     }
-    const COUNT: u64 = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let cache = std::env::var("BULAK_BIG").ok().and_then(|text| text.parse().ok()).unwrap_or(16);
     let big = || Settings {
