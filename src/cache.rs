@@ -172,6 +172,11 @@ impl Cache {
         response
     }
 
+    /// Counts a tunnel that has ended: it is no affair of the cache, but one set of figures says what clients got.
+    pub fn count_tunnel(&self, bytes_to_client: u64) {
+        self.0.counters.count_tunnel(bytes_to_client);
+    }
+
     /// Figures since start.
     pub fn tally(&self) -> Tally {
         self.0.counters.tally()

@@ -128,13 +128,11 @@ impl Inner {
     ///
     /// # Errors
     /// When the body breaks off, is too long, or the store fails. Readers have been told by then.
-    pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: Option<&Pilot>) -> Result<Arc<Entry>, Broken> {
+    pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: &Pilot) -> Result<Arc<Entry>, Broken> {
         let Arrival { meta, mut draft, coded, body, length } = arrival;
-        if let Some(pilot) = pilot {
-            pilot.publish(Stage::Live(Arc::new(Live { meta: meta.clone(), total: length, part: None, tail: draft.tail() })));
-        }
-        let never = AtomicBool::new(false);
-        let urgent = pilot.map_or(&never, |pilot| &*pilot.urgent);
+        let live = Live { meta: meta.clone(), total: length, part: None, tail: draft.tail(), landing: pilot.landing() };
+        pilot.publish(Stage::Live(Arc::new(live)));
+        let urgent = &*pilot.urgent;
         let mut intake = Intake { inner: self, order, urgent, meta: &meta, total: length, saved: 0, piece: BytesMut::new() };
         let done = match intake.run(&mut draft, coded, body).await {
             Ok(()) => draft.commit(meta.clone()).await.map_err(Broken::from),
@@ -146,10 +144,9 @@ impl Inner {
                 Err(broken)
             }
         };
-        match (pilot, &done) {
-            (Some(pilot), Ok(entry)) => pilot.publish(Stage::Stored(Arc::clone(entry), Outcome::Filled)),
-            (Some(pilot), Err(broken)) => pilot.publish(broken.stage()),
-            (None, _) => {}
+        match &done {
+            Ok(entry) => pilot.publish(Stage::Stored(Arc::clone(entry), Outcome::Filled)),
+            Err(broken) => pilot.publish(broken.stage()),
         }
         done
     }

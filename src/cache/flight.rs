@@ -48,6 +48,20 @@ pub(crate) struct Live {
     /// What of the body the tail carries; `None`: all of it.
     pub(crate) part: Option<Range<u64>>,
     pub(crate) tail: Tail,
+    /// Tells when it is stored. Readers get their last piece only then: whoever has the whole answer and asks again finds it.
+    pub(crate) landing: Landing,
+}
+
+/// Waits for a flight's last word.
+#[derive(Clone)]
+pub(crate) struct Landing(watch::Receiver<Stage>);
+
+impl Landing {
+    /// May be dropped at any await.
+    pub(crate) async fn done(&mut self) {
+        // An error says that the flight is over, which is as good.
+        let _ = self.0.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Live(_))).await;
+    }
 }
 
 /// What is fetched: a whole answer, or a range of one.
@@ -152,6 +166,11 @@ impl Flight {
 }
 
 impl Pilot {
+    /// For those who read along.
+    pub(crate) fn landing(&self) -> Landing {
+        Landing(self.stage.subscribe())
+    }
+
     /// Tells everyone.
     pub(crate) fn publish(&self, stage: Stage) {
         if !matches!(stage, Stage::Asking | Stage::Live(_)) {

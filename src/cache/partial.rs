@@ -166,7 +166,7 @@ impl Inner {
         }
         // The origin sent the whole: it ignores ranges, or there is a new version.
         match self.judge(&asked.ask(), &order, response, requested) {
-            Judged::Keep(arrival) => drop(self.land(*arrival, &order, Some(pilot)).await),
+            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 drop(lead.send((response, why)));
                 pilot.publish(Stage::Apart);
@@ -233,7 +233,7 @@ impl Inner {
         let whole = head.wanted == (0..head.total);
         let asked_for_part = asked.headers.contains_key(RANGE);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
-        pilot.publish(Stage::Live(Arc::new(Live { meta: head.meta.clone(), total: Some(head.total), part, tail: draft.tail() })));
+        pilot.publish(Stage::Live(Arc::new(Live { meta: head.meta.clone(), total: Some(head.total), part, tail: draft.tail(), landing: pilot.landing() })));
         match self.gather_all(asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
                 if let Err(error) = draft.finish().await {

@@ -281,7 +281,7 @@ impl Inner {
         }
         match self.judge(&asked.ask(), &order, response, requested) {
             // Told by `land`: readers by the tail, the rest by the stage.
-            Judged::Keep(arrival) => drop(self.land(*arrival, &order, Some(pilot)).await),
+            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 // A personal answer to one device says nothing about the copy that everybody may have.
                 if !matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization) {
@@ -369,10 +369,12 @@ impl Inner {
             }
             Judged::Keep(arrival) => {
                 said.stored = true;
-                let live = Live { meta: arrival.meta.clone(), total: arrival.length, part: None, tail: arrival.draft.tail() };
+                let (_, pilot) = self.board.alone(FlightKey { url: asked.target.key(), range: None });
+                let tail = arrival.draft.tail();
+                let live = Live { meta: arrival.meta.clone(), total: arrival.length, part: None, tail, landing: pilot.landing() };
                 let inner = Arc::clone(self);
                 // Its reader learns of a break by the tail.
-                self.life.spawn(async move { drop(inner.land(*arrival, &order, None).await) });
+                self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });
                 (self.live_as(asked, &live, said), why)
             }
         }
@@ -404,17 +406,14 @@ impl Inner {
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
-        let whole = || stream::follow(live.tail.clone(), 0, live.total);
+        let follow = |start, end| stream::follow(live, start, end);
         if let Some(part) = &live.part {
-            return self.one_part(&ask, &prepared, said, part.clone(), stream::follow(live.tail.clone(), 0, Some(part.end - part.start)));
+            return self.one_part(&ask, &prepared, said, part.clone(), follow(0, Some(part.end - part.start)));
         }
         let known = live.total.is_some() && live.meta.status == StatusCode::OK;
         match if known { policy::part(&ask, &prepared.ready, prepared.kept.length) } else { Part::Whole } {
-            Part::One(range) => {
-                let body = stream::follow(live.tail.clone(), range.start, Some(range.end));
-                self.one_part(&ask, &prepared, said, range, body)
-            }
-            _ => self.whole(&ask, &prepared, said, whole()),
+            Part::One(range) => self.one_part(&ask, &prepared, said, range.clone(), follow(range.start, Some(range.end))),
+            _ => self.whole(&ask, &prepared, said, follow(0, live.total)),
         }
     }
 

@@ -1,20 +1,24 @@
 //! Bodies that the cache hands out while they grow or from several places: behind a writer, in pieces, in parts.
 
 use crate::base::body::{Body, BodyError};
-use crate::store::{Error, Tail};
+use crate::cache::flight::Live;
+use crate::store::Error;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::ops::Range;
 
-/// Follows a growing body from `range.start` up to `range.end` (or its end).
-pub(crate) fn follow(tail: Tail, start: u64, end: Option<u64>) -> Body {
-    let steps = stream::try_unfold((tail, start), move |(mut tail, at)| async move {
+/// Follows a growing body from `start` up to `end` (or its end). The last piece waits until the body is stored.
+pub(crate) fn follow(live: &Live, start: u64, end: Option<u64>) -> Body {
+    let total = live.part.as_ref().map_or(live.total, |part| Some(part.end - part.start));
+    let state = (live.tail.clone(), live.landing.clone(), start);
+    from_stream(stream::try_unfold(state, move |(mut tail, mut landing, at)| async move {
         if end.is_some_and(|end| at >= end) {
             return Ok(None);
         }
         let Some(mut bytes) = tail.read(at).await? else {
+            landing.done().await;
             return match end {
                 Some(_) => Err(Error::Unusable("the body ended early".into())),
                 None => Ok(None),
@@ -24,9 +28,11 @@ pub(crate) fn follow(tail: Tail, start: u64, end: Option<u64>) -> Body {
             bytes.truncate(usize::try_from(end - at).unwrap_or(usize::MAX).min(bytes.len()));
         }
         let next = at + bytes.len() as u64;
-        Ok(Some((bytes, (tail, next))))
-    });
-    from_stream(steps)
+        if Some(next) == total {
+            landing.done().await;
+        }
+        Ok(Some((bytes, (tail, landing, next))))
+    }))
 }
 
 /// A body from any stream of pieces.

@@ -16,7 +16,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The outcomes that are counted (product.md section 13.11), as `Why::cache_label` names them.
-const WORDS: [&str; 6] = ["hit", "stale", "offline", "revalidated", "miss", "bypass"];
+const WORDS: [&str; 7] = ["hit", "stale", "offline", "revalidated", "miss", "bypass", TUNNEL];
+/// Not an outcome of the cache: bytes relayed unopened.
+const TUNNEL: &str = "tunnel";
 const WAYS: [(Way, &str); 3] = [(Way::Http, "http"), (Way::Mirror, "mirror"), (Way::Intercept, "intercept")];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Upper bounds in seconds: a LAN hit is below 1 ms, a satellite round trip above 0.6 s.
@@ -25,7 +27,7 @@ const BUCKETS: [f64; 12] = [0.000_25, 0.001, 0.004, 0.016, 0.064, 0.25, 0.5, 1.0
 /// Figures by way, for reports and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// way -> outcome -> (requests, body bytes to clients). Outcomes: hit, stale, offline, revalidated, miss, bypass.
+    /// way -> outcome -> (requests, body bytes to clients). Outcomes: hit, stale, offline, revalidated, miss, bypass, tunnel.
     pub by_way: BTreeMap<String, BTreeMap<String, (u64, u64)>>,
     /// Requests that read along with another's fetch.
     pub collapsed: u64,
@@ -86,6 +88,13 @@ impl Counters {
         }
     }
 
+    /// Counts one tunnel when it has ended.
+    pub(crate) fn count_tunnel(&self, to_client: u64) {
+        let slot = (WORDS.len() - 1) * WAYS.len();
+        self.requests[slot * CLASSES.len() + class_index(StatusCode::OK)].inc();
+        self.bytes[slot].inc_by(to_client);
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally { collapsed: self.collapsed.get(), upstream_bytes: self.upstream.get(), ..Tally::default() };
         for (at, word) in WORDS.iter().enumerate() {
@@ -103,7 +112,7 @@ impl Counters {
 
 fn word_index(why: Why) -> usize {
     let label = why.cache_label();
-    WORDS.iter().position(|word| *word == label).unwrap_or(WORDS.len() - 1)
+    WORDS.iter().position(|word| *word == label).unwrap_or(WORDS.len() - 2)
 }
 
 fn way_index(way: Way) -> usize {
