@@ -15,6 +15,9 @@ pub mod table;
 /// `bulak serve`.
 mod serve;
 
+/// `bulak pack`.
+mod pack;
+
 /// `bulak status`.
 mod status;
 
@@ -90,6 +93,9 @@ struct Global {
 enum Command {
     /// Run the node: proxy, portal, night, reports
     Serve(serve::Args),
+    /// Packs: keys, signatures, checks, plans, fetches
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
     /// How the node is doing, on one screen
     Status(status::Args),
     /// What would happen to an address: lane, stored or not, fresh until when, which rule decided
@@ -176,6 +182,7 @@ impl Invocation {
         let Invocation { context, command } = self;
         let result = match command {
             Command::Serve(args) => serve::run(&context, args).await,
+            Command::Pack(command) => pack::run(&context, command).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,

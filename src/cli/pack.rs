@@ -281,10 +281,10 @@ async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
         let told = trouble.fold(String::new(), |text, one| text + &format!("  {}: {}\n", of(one, "url"), of(one, "why")));
         let reason = progress.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let size = Bytes(progress.bytes_done).human();
-        let Progress { state, total, errors, skipped, .. } = &progress;
+        let Progress { state, total, errors, skipped, gone, .. } = &progress;
         let line = Bytes(progress.transferred).human();
         format!(
-            "{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {line} over the line\n{told}",
+            "{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {gone} gone, {line} over the line\n{told}",
             here(&progress)
         )
     })?;
@@ -294,7 +294,7 @@ async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
 
 /// How many wishes were fulfilled.
 fn here(progress: &Progress) -> u64 {
-    progress.done.saturating_sub(progress.errors + progress.skipped)
+    progress.done.saturating_sub(progress.errors + progress.skipped + progress.gone)
 }
 
 /// Asks until the pack is neither queued nor running. A node that is silent for a moment is asked again.

@@ -36,6 +36,9 @@ pub struct Progress {
     pub errors: u64,
     /// Wishes left out on purpose (robots.txt, size cap).
     pub skipped: u64,
+    /// Wishes that the origin has no more (404, 410).
+    #[serde(default)]
+    pub gone: u64,
 }
 
 impl Progress {
@@ -61,6 +64,7 @@ impl Progress {
             current,
             errors: count.failed,
             skipped: count.skipped,
+            gone: count.ended.saturating_sub(count.done + count.failed + count.skipped),
         }
     }
 

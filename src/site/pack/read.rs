@@ -422,7 +422,8 @@ fn is_all(path: &str) -> bool {
 /// One slip away: a letter more, less, other, or two exchanged.
 fn is_near(known: &str, written: &str) -> bool {
     let (known, written) = (known.as_bytes(), written.as_bytes());
-    if known.len().abs_diff(written.len()) > 1 {
+    // Three letters are one slip away from too much.
+    if known.len().abs_diff(written.len()) > 1 || known.len().max(written.len()) < 4 {
         return false;
     }
     let front = known.iter().zip(written).take_while(|(a, b)| a == b).count();
