@@ -52,7 +52,7 @@ impl World for Node {
 
 /// How far the packs are, all together; which packs they are stays here.
 fn night(status: &prefetch::Status) -> compose::Night {
-    let mut sum = compose::Night { bytes: status.transferred_bytes, ..compose::Night::default() };
+    let mut sum = compose::Night { bytes: status.bytes, ..compose::Night::default() };
     for progress in status.packs.iter().map(|listed| &listed.progress) {
         sum.done = sum.done.saturating_add(progress.done);
         sum.failed = sum.failed.saturating_add(progress.errors);
@@ -79,7 +79,7 @@ mod tests {
         let listed = |value| serde_json::from_value(value);
         let packs = [pack(3, 9, 1), pack(4, 4, 0)].into_iter().map(listed).collect::<Result<_, _>>();
         let status =
-            prefetch::Status { transferred_bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
+            prefetch::Status { bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
         assert_eq!(night(&status), compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096 });
     }
 }
