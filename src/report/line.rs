@@ -190,7 +190,8 @@ pub async fn recent(history: &History, now: Time) -> anyhow::Result<Recent> {
     let from = this_hour.minus(Duration::from_hours(23));
     let mut hours = history.span::<Rollup>(Level::Hour.word(), from, this_hour).await?;
     hours.push(window(history, this_hour, now).await?);
-    let day = merge(from, now, &hours);
+    // Hours without power are kept too; before the first kept hour there was no node, and nothing to call off.
+    let day = merge(hours.first().map_or(from, |first| first.start), now, &hours);
     let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_hours(31 * 24)), now).await?;
     Ok(Recent { day, hours, days })
 }
