@@ -42,6 +42,7 @@ pub mod tally;
 /// Why the cache has no answer.
 pub mod trouble;
 
+pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
 pub use tally::Tally;
@@ -55,7 +56,7 @@ use crate::life::Life;
 use crate::link::{self, Link};
 use crate::policy::{self, Ask, Decision, Line, Place, Rules};
 use crate::site::Sites;
-use crate::store::{Entry, Source, Store, Variants, Way};
+use crate::store::{Entry, Source, Store, Variants};
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use flight::Board;
@@ -172,9 +173,14 @@ impl Cache {
         response
     }
 
-    /// Counts a tunnel that has ended: it is no affair of the cache, but one set of figures says what clients got.
-    pub fn count_tunnel(&self, bytes_to_client: u64) {
-        self.0.counters.count_tunnel(bytes_to_client);
+    /// Counts a tunnel that opens: it is no affair of the cache, but one set of figures says what clients got.
+    pub fn count_tunnel(&self) {
+        self.0.counters.count_tunnel();
+    }
+
+    /// Counts bytes that a tunnel brings to a client.
+    pub fn count_tunnel_bytes(&self, bytes: u64) {
+        self.0.counters.count_tunnel_bytes(bytes);
     }
 
     /// Figures since start.

@@ -29,7 +29,7 @@ use crate::base::count::Metrics;
 use crate::base::target::Target;
 use crate::base::wire::watch::Patience;
 use crate::base::wire::{Limits, Turn};
-use crate::cache::{Cache, Query};
+use crate::cache::{self, Cache, Query};
 use crate::life::Life;
 use crate::link::{Class, Link, Sample, State};
 use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop};
@@ -37,7 +37,6 @@ use crate::proxy::classify::{Ask, House, Lane, Refusal, classify};
 use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving};
 use crate::proxy::respond::Signature;
 use crate::proxy::tunnel::{Lasting, Way, relay};
-use crate::store;
 use crate::upstream::Upstream;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
@@ -272,7 +271,7 @@ impl Inner {
     fn cached(self: &Arc<Self>, target: Target, request: Request<Incoming>, turn: &Turn) -> Serving {
         let mut request = prepare(request.map(body), &target);
         strip_hop_by_hop(request.headers_mut());
-        let query = Query { target, request, way: store::Way::Http };
+        let query = Query { target, request, way: cache::Way::Http };
         let mut query = match self.cache.answer_now(query) {
             Ok(response) => return Serving::Now(self.signature.finish(response, true)),
             Err(query) => query,
@@ -311,6 +310,7 @@ impl Inner {
         B: AsyncRead + AsyncWrite + Unpin,
     {
         let class = Class::Interactive;
+        self.cache.count_tunnel();
         let end = relay(client, origin, self.lasting, |way, bytes| match way {
             Way::Up => {
                 self.bytes_up.inc_by(bytes);
@@ -318,6 +318,7 @@ impl Inner {
             }
             Way::Down => {
                 self.bytes_down.inc_by(bytes);
+                self.cache.count_tunnel_bytes(bytes);
                 self.link.observe(Sample::Received { class, bytes });
             }
         });

@@ -233,7 +233,13 @@ impl Inner {
         let whole = head.wanted == (0..head.total);
         let asked_for_part = asked.headers.contains_key(RANGE);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
-        pilot.publish(Stage::Live(Arc::new(Live { meta: head.meta.clone(), total: Some(head.total), part, tail: draft.tail(), landing: pilot.landing() })));
+        pilot.publish(Stage::Live(Arc::new(Live {
+            meta: head.meta.clone(),
+            total: Some(head.total),
+            part,
+            tail: draft.tail(),
+            landing: pilot.landing(),
+        })));
         match self.gather_all(asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
                 if let Err(error) = draft.finish().await {

@@ -20,6 +20,8 @@ const WORDS: [&str; 7] = ["hit", "stale", "offline", "revalidated", "miss", "byp
 /// Not an outcome of the cache: bytes relayed unopened.
 const TUNNEL: &str = "tunnel";
 const WAYS: [(Way, &str); 3] = [(Way::Http, "http"), (Way::Mirror, "mirror"), (Way::Intercept, "intercept")];
+/// Where tunnels are counted: way `http`, the first.
+const TUNNEL_SLOT: usize = (WORDS.len() - 1) * WAYS.len();
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Upper bounds in seconds: a LAN hit is below 1 ms, a satellite round trip above 0.6 s.
 const BUCKETS: [f64; 12] = [0.000_25, 0.001, 0.004, 0.016, 0.064, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
@@ -88,11 +90,14 @@ impl Counters {
         }
     }
 
-    /// Counts one tunnel when it has ended.
-    pub(crate) fn count_tunnel(&self, to_client: u64) {
-        let slot = (WORDS.len() - 1) * WAYS.len();
-        self.requests[slot * CLASSES.len() + class_index(StatusCode::OK)].inc();
-        self.bytes[slot].inc_by(to_client);
+    /// Counts one tunnel when it opens.
+    pub(crate) fn count_tunnel(&self) {
+        self.requests[TUNNEL_SLOT * CLASSES.len() + class_index(StatusCode::OK)].inc();
+    }
+
+    /// Counts bytes that a tunnel brings to a client, as they pass.
+    pub(crate) fn count_tunnel_bytes(&self, bytes: u64) {
+        self.bytes[TUNNEL_SLOT].inc_by(bytes);
     }
 
     pub(crate) fn tally(&self) -> Tally {

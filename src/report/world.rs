@@ -78,8 +78,7 @@ mod tests {
         };
         let listed = |value| serde_json::from_value(value);
         let packs = [pack(3, 9, 1), pack(4, 4, 0)].into_iter().map(listed).collect::<Result<_, _>>();
-        let status =
-            prefetch::Status { bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
+        let status = prefetch::Status { bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
         assert_eq!(night(&status), compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096 });
     }
 }

@@ -4,9 +4,9 @@
 //! With a parent proxy names are the parent's business: nothing is resolved here, and of targets only those written as addresses
 //! are judged. The parent itself is configured, hence trusted: it may have a private address, but never one of our listeners.
 
-use crate::base::wire;
 use crate::base::clock::Clock;
 use crate::base::target::{Scheme, Target};
+use crate::base::wire;
 use crate::life::Life;
 use crate::link::state::refusal_proves;
 use crate::link::{Link, Sample};
