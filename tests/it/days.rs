@@ -157,7 +157,7 @@ fn a_disk_that_turns_read_only_still_serves() {
 fn a_clock_at_1970_expires_nothing() {
     // Preloaded rather than run through its wrapper, which would outlive a kill.
     let libraries = fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
-    let Some(library) = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists()) else {
+    let Some(preload) = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists()) else {
         eprintln!("SKIPPED: libfaketime is not installed");
         return;
     };
@@ -169,7 +169,7 @@ fn a_clock_at_1970_expires_nothing() {
     let folder = std::mem::replace(&mut node.folder, tempfile::tempdir().expect("a folder"));
     drop(node);
     let node = Setup::new()
-        .env("LD_PRELOAD", &library.display().to_string())
+        .env("LD_PRELOAD", &preload.display().to_string())
         .env("FAKETIME", "1970-01-02 00:00:00")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .host("l.school.test", origin.addr)
