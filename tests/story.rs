@@ -47,7 +47,8 @@ fn a_school_night_and_day() {
         .set("upstream.resolver", &format!("[\"{}\"]", dns.addr))
         .set("upstream.connect_timeout", "\"1 s\"")
         .set("upstream.resolve_timeout", "\"2 s\"")
-        .set("night.windows", "[\"mon-sun 00:00-24:00\"]");
+        .set("night.windows", "[\"mon-sun 00:00-24:00\"]")
+        .set("node.log", "\"info,bulak::prefetch=debug\"");
     let first = setup.start_in(folder);
     let key = first.key();
     let hub = Hub::start(&format!("{HUB}[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n"));

@@ -77,6 +77,16 @@ impl Nginx {
     }
 }
 
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let odd: Vec<String> =
+                self.requests().into_iter().filter(|line| !line.contains(" 20") && !line.contains(" 304 ")).take(40).collect();
+            eprintln!("--- what nginx had not ---\n{}\n--- end ---", odd.join("\n"));
+        }
+    }
+}
+
 /// The plain files of a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
