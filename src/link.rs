@@ -332,9 +332,10 @@ impl Link {
         }
     }
 
-    /// Finished five-minute slices of the last 24 h that end after `since`, oldest first.
+    /// Five-minute slices of the last 24 h that end after `since`, oldest first; the last may still be filling.
     pub fn slices(&self, since: Time) -> Vec<Slice> {
-        self.0.mind.lock().slices.since(since)
+        let now = self.0.clock.now();
+        self.0.mind.lock().slices.since(since, now)
     }
 
     fn moved(&self, class: Class) -> (u64, u64) {

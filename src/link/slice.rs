@@ -118,9 +118,10 @@ impl Slices {
         }
     }
 
-    /// Finished slices that end after `since`, oldest first.
-    pub fn since(&self, since: Time) -> Vec<Slice> {
-        self.done.iter().filter(|slice| slice.end > since).cloned().collect()
+    /// Slices that end after `since`, oldest first; the last is the open one as far as it has come, once it has counted a second.
+    pub fn since(&self, since: Time, now: Time) -> Vec<Slice> {
+        let open = Some(self.so_far(now)).filter(|open| open.up_seconds + open.slow_seconds + open.down_seconds + open.unknown_seconds > 0);
+        self.done.iter().cloned().chain(open).filter(|slice| slice.end > since).collect()
     }
 
     /// Usual connect time (seconds) and usual rate (bytes per second): medians over the finished slices, given at least half an
@@ -135,21 +136,30 @@ impl Slices {
     }
 
     fn finish(&mut self, now: Time) {
-        let mut slice = std::mem::replace(&mut self.open, empty(now));
-        // After a jump of the wall clock backwards the slice ends where its seconds say.
-        let counted = slice.up_seconds + slice.slow_seconds + slice.down_seconds + slice.unknown_seconds;
-        let longest = slice.start.plus(Duration::from_secs(u64::from(counted).max(1)));
-        slice.end = if now > slice.start && now < longest.plus(Duration::from_secs(2)) { now } else { longest };
-        let connects = std::mem::take(&mut self.connects);
-        slice.rtt_min_ms = quantile(connects.clone(), 0.0);
-        slice.rtt_median_ms = quantile(connects.clone(), 0.5);
-        slice.rtt_p95_ms = quantile(connects, 0.95);
-        slice.first_byte_median_ms = quantile(std::mem::take(&mut self.first_bytes), 0.5);
-        slice.download_p95_bps = quantile(std::mem::take(&mut self.busy), 0.95).map(|bytes| bytes.saturating_mul(8));
+        let slice = self.so_far(now);
+        self.open = empty(now);
+        self.connects.clear();
+        self.first_bytes.clear();
+        self.busy.clear();
         if self.done.len() >= KEPT {
             self.done.pop_front();
         }
         self.done.push_back(slice);
+    }
+
+    /// The open slice as if it ended at `now`.
+    fn so_far(&self, now: Time) -> Slice {
+        let mut slice = self.open.clone();
+        // After a jump of the wall clock backwards the slice ends where its seconds say.
+        let counted = slice.up_seconds + slice.slow_seconds + slice.down_seconds + slice.unknown_seconds;
+        let longest = slice.start.plus(Duration::from_secs(u64::from(counted).max(1)));
+        slice.end = if now > slice.start && now < longest.plus(Duration::from_secs(2)) { now } else { longest };
+        slice.rtt_min_ms = quantile(self.connects.clone(), 0.0);
+        slice.rtt_median_ms = quantile(self.connects.clone(), 0.5);
+        slice.rtt_p95_ms = quantile(self.connects.clone(), 0.95);
+        slice.first_byte_median_ms = quantile(self.first_bytes.clone(), 0.5);
+        slice.download_p95_bps = quantile(self.busy.clone(), 0.95).map(|bytes| bytes.saturating_mul(8));
+        slice
     }
 }
 
@@ -197,7 +207,7 @@ mod tests {
             let state = if step < 7 { State::Up } else { State::Down };
             slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000 }, 0, now);
         }
-        let done = slices.since(Time::from_secs(0));
+        let done = slices.since(Time::from_secs(0), now);
         assert_eq!(done.len(), 1);
         let slice = &done[0];
         assert_eq!((slice.start.secs() % SECONDS, slice.end), (290, Time::from_secs(1_800_000_300)));
@@ -205,7 +215,11 @@ mod tests {
         assert_eq!((slice.rx_bytes, slice.tx_bytes, slice.background_rx_bytes), (100_000, 100, 50_000));
         assert_eq!((slice.rtt_min_ms, slice.rtt_median_ms, slice.rtt_p95_ms), (Some(40.0), Some(40.0), Some(80.0)));
         assert_eq!((slice.attempts, slice.failures, slice.download_p95_bps), (3, 1, Some(80_000)));
-        assert!(slices.since(slice.end).is_empty());
+        assert!(slices.since(slice.end, now).is_empty(), "the open one has counted nothing yet");
+        now = now.plus(Duration::from_secs(1));
+        slices.second(State::Up, Second { rx: 7, tx: 0, background_rx: 0 }, 0, now);
+        let open = slices.since(slice.end, now);
+        assert_eq!((open.len(), open[0].rx_bytes, open[0].end), (1, 7, now));
     }
 
     #[test]
@@ -214,12 +228,12 @@ mod tests {
         let mut slices = Slices::new(start);
         slices.second(State::Up, Second::default(), 0, start.plus(Duration::from_secs(1)));
         slices.second(State::Up, Second::default(), 0, Time::from_secs(1_900_000_000));
-        let slice = &slices.since(Time::from_secs(0))[0];
+        let slice = &slices.since(Time::from_secs(0), start)[0];
         assert_eq!(slice.end, start.plus(Duration::from_secs(2)));
         for _ in 0..400 {
             slices.second(State::Up, Second::default(), 300, Time::from_secs(1_900_000_000).plus(Duration::from_secs(1)));
         }
-        assert!(slices.since(Time::from_secs(0)).len() <= KEPT);
+        assert!(slices.since(Time::from_secs(0), start).len() <= KEPT + 1);
     }
 
     #[test]
