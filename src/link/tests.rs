@@ -97,7 +97,7 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     assert_eq!((view.rtt_seconds, view.first_byte_seconds), (Some(0.02), Some(0.03)));
     assert_eq!(view.download, Some(BitRate(400_000)));
     let slices = link.slices(Time::from_secs(0));
-    assert_eq!(slices.len(), 1);
+    assert_eq!(slices.len(), 2, "the finished one and the open one");
     assert_eq!((slices[0].rx_bytes, slices[0].tx_bytes, slices[0].background_rx_bytes), (50_000, 7, 50_000));
     assert_eq!(slices[0].up_seconds, 2);
 }
