@@ -113,7 +113,9 @@ fn a_report_that_the_hub_refuses_is_not_lost() {
     // Still there after kill -9, and taken once by a hub that knows the node.
     node.kill();
     node.restart();
-    assert!(node.metric("bulak_report_queue_records", "").is_some_and(|after| after >= held), "reports were lost");
+    kit::until("the restarted node counts what waits", 30, || {
+        node.metric("bulak_report_queue_records", "").is_some_and(|after| after >= held)
+    });
 }
 
 #[test]

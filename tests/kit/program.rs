@@ -68,14 +68,25 @@ pub(crate) fn curl(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     run(Command::new(need("curl")).arg("--config").arg(file), 240)
 }
 
-/// One wget that reads all these URLs through the proxy, each into `HOST:PORT/PATH`.
+/// One wget that reads all these URLs through the proxy, each into `HOST:PORT/PATH`. It gives up on a proxy that refuses the
+/// connection, so its reader starts anew, as people do, at most five times.
 pub(crate) fn wget(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     let list = into.join("wget.list");
     std::fs::write(&list, urls.join("\n")).expect("a file");
     let mut command = Command::new(need("wget"));
     command.env("http_proxy", format!("http://{proxy}")).args(["-nv", "--tries=20", "--timeout=30", "--retry-connrefused"]);
-    command.args(["--retry-on-http-error=502,503,504", "--waitretry=1", "-x", "-P"]);
-    run(command.arg(into).arg("-i").arg(list), 240)
+    command.args(["--retry-on-http-error=502,503,504", "--waitretry=1", "-x", "-P"]).arg(into).arg("-i").arg(&list);
+    let mut output = run(&command, 120);
+    for _ in 0..4 {
+        if output.status.success() {
+            break;
+        }
+        for entry in std::fs::read_dir(into).expect("a folder").filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
+            std::fs::remove_dir_all(entry.path()).expect("removed");
+        }
+        output = run(&command, 120);
+    }
+    output
 }
 
 /// The document of a page after its scripts ran in headless Chromium behind the proxy.
