@@ -19,8 +19,8 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said {
     pub(crate) why: Why,
-    /// Seconds.
-    pub(crate) age: u64,
+    /// Seconds; `None` straight from the origin, which said nothing of an age.
+    pub(crate) age: Option<u64>,
     /// Seconds of freshness left; negative when stale. `None` when nothing was stored before.
     pub(crate) ttl: Option<i64>,
     pub(crate) forwarded: Option<StatusCode>,
@@ -31,7 +31,7 @@ pub(crate) struct Said {
 impl Said {
     /// Straight from the store.
     pub(crate) fn hit(why: Why, age: u64, ttl: i64) -> Said {
-        Said { why, age, ttl: Some(ttl), forwarded: None, stored: false, collapsed: false }
+        Said { why, age: Some(age), ttl: Some(ttl), forwarded: None, stored: false, collapsed: false }
     }
 }
 
@@ -166,7 +166,9 @@ impl Inner {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response.headers_mut().insert(AGE, HeaderValue::from(said.age));
+        if let Some(age) = said.age {
+            response.headers_mut().insert(AGE, HeaderValue::from(age));
+        }
         self.say(response.headers_mut(), said);
         response
     }
@@ -196,7 +198,7 @@ impl Inner {
     async fn with_banner(&self, ask: &Ask<'_>, entry: &Arc<Entry>, prepared: &Prepared, said: Said) -> Result<Response<Body>, Error> {
         let limit = usize::try_from(banner::MAX_PAGE).unwrap_or(usize::MAX);
         let page = self.store.read(entry, None).await?.collect(limit).await.map_err(|error| Error::Unusable(error.to_string()))?;
-        let Some(marked) = banner::insert(&page, Duration::from_secs(said.age)) else {
+        let Some(marked) = banner::insert(&page, Duration::from_secs(said.age.unwrap_or(0))) else {
             return Ok(self.whole(ask, prepared, said, Body::full(page)));
         };
         let mut response = self.whole(ask, prepared, said, Body::Empty);

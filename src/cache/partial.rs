@@ -93,7 +93,7 @@ impl Inner {
         if collapsed {
             self.counters.collapsed.inc();
         }
-        let said = |status| Said { why, age: 0, ttl: None, forwarded: Some(status), stored: true, collapsed };
+        let said = |status| Said { why, age: None, ttl: None, forwarded: Some(status), stored: true, collapsed };
         match flight.head().await {
             Some(Stage::Live(live)) => (self.live_as(asked, &live, said(StatusCode::PARTIAL_CONTENT)), why),
             Some(Stage::Stored(entry, Outcome::Filled | Outcome::Confirmed)) => {
@@ -108,7 +108,7 @@ impl Inner {
                 Some(lead) => match lead.await {
                     Ok((mut response, _)) => {
                         let forwarded = Some(response.status());
-                        self.say(response.headers_mut(), Said { why, age: 0, ttl: None, forwarded, stored: false, collapsed: false });
+                        self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded, stored: false, collapsed: false });
                         (response, why)
                     }
                     Err(_) => self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", "the origin broke off", false, why),

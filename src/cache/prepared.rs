@@ -5,7 +5,7 @@
 use crate::cache::flight::Live;
 use crate::policy::{Kept, Rules, header};
 use crate::store::{Entry, Meta};
-use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn view(meta: &Meta, length: Option<u64>, pinned: bool, rules: &Rules) -> Prepar
 fn ready(meta: &Meta, length: Option<u64>) -> HeaderMap {
     let mut headers = meta.headers.clone();
     // `Age` comes back computed.
-    for name in [AGE, CONTENT_LENGTH, CONTENT_RANGE, TRANSFER_ENCODING] {
+    for name in [AGE, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
     header::strip_dictionary_offer(&mut headers);

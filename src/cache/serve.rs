@@ -14,8 +14,8 @@ use crate::policy::{self, Decision, Failure, Kind, Line, Part, Why};
 use crate::store::{Entry, Source, Way};
 use crate::upstream;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    RANGE,
+    ACCEPT_ENCODING, AGE, AUTHORIZATION, CONTENT_LENGTH, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::sync::Arc;
@@ -354,7 +354,7 @@ impl Inner {
                 tracing::warn!(%error, "an outdated answer could not be forgotten");
             }
         }
-        let said = |stored| Said { why, age: 0, ttl: None, forwarded: Some(response.status()), stored, collapsed: false };
+        let said = |stored| Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored, collapsed: false };
         if asked.method != Method::POST {
             let said = said(false);
             self.say(response.headers_mut(), said);
@@ -399,13 +399,15 @@ impl Inner {
 
     /// The answer that is just arriving.
     fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
-        let said = Said { why, age: 0, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
+        let said = Said { why, age: None, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
         self.live_as(asked, live, said)
     }
 
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
+        let aged = live.meta.headers.contains_key(AGE).then(|| prepared.kept.age(self.clock.now()));
+        let said = Said { age: aged, ..said };
         let follow = |start, end| stream::follow(live, start, end);
         if let Some(part) = &live.part {
             return self.one_part(&ask, &prepared, said, part.clone(), follow(0, Some(part.end - part.start)));
@@ -428,10 +430,15 @@ impl Inner {
         let now = self.clock.now();
         let (age, ttl) = prepared.kept.age_and_ttl(now);
         let said = match outcome {
-            Outcome::Confirmed => {
-                Said { why: Why::Revalidated, age, ttl: Some(ttl), forwarded: Some(StatusCode::NOT_MODIFIED), stored: true, collapsed }
-            }
-            Outcome::Filled => Said { why, age, ttl: None, forwarded: Some(entry.meta.status), stored: true, collapsed },
+            Outcome::Confirmed => Said {
+                why: Why::Revalidated,
+                age: Some(age),
+                ttl: Some(ttl),
+                forwarded: Some(StatusCode::NOT_MODIFIED),
+                stored: true,
+                collapsed,
+            },
+            Outcome::Filled => Said { why, age: Some(age), ttl: None, forwarded: Some(entry.meta.status), stored: true, collapsed },
         };
         let answer = self.hit(&ask, entry, &prepared, said).await.ok()?;
         Some((answer, said.why))
@@ -441,7 +448,7 @@ impl Inner {
     fn given(&self, (mut response, reason): Answered, why: Why) -> Answered {
         let reason = if matches!(reason, Why::UriMiss | Why::Stale) { why } else { reason };
         let forwarded = Some(response.status());
-        self.say(response.headers_mut(), Said { why: reason, age: 0, ttl: None, forwarded, stored: false, collapsed: false });
+        self.say(response.headers_mut(), Said { why: reason, age: None, ttl: None, forwarded, stored: false, collapsed: false });
         (response, reason)
     }
 
@@ -483,7 +490,7 @@ impl Inner {
     fn refuse(&self, why: Why) -> Answered {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        self.say(response.headers_mut(), Said { why, age: 0, ttl: None, forwarded: None, stored: false, collapsed: false });
+        self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
         response
             .extensions_mut()
             .insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
@@ -495,7 +502,7 @@ impl Inner {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(PROXY_STATUS, policy::header::proxy_status(&self.name, kind, Some(detail)));
-        self.say(headers, Said { why, age: 0, ttl: None, forwarded: None, stored: false, collapsed: false });
+        self.say(headers, Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
         response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
         (response, why)
     }

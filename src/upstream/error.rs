@@ -75,7 +75,7 @@ impl Error {
         match self {
             Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::ResponseTimeout(..) => StatusCode::GATEWAY_TIMEOUT,
             Error::Prohibited(_) => StatusCode::FORBIDDEN,
-            Error::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable(..) => StatusCode::GATEWAY_TIMEOUT,
             Error::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -147,7 +147,7 @@ mod tests {
             (Error::Prohibited([127, 0, 0, 1].into()), "destination_ip_prohibited", 403, false),
             (Error::Refused(host()), "connection_refused", 502, true),
             (Error::ConnectTimeout(host(), wait), "connection_timeout", 504, true),
-            (Error::Unavailable(host(), host()), "destination_unavailable", 503, true),
+            (Error::Unavailable(host(), host()), "destination_unavailable", 504, true),
             (Error::TlsCertificate(host(), host()), "tls_certificate_error", 502, false),
             (
                 Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()),
