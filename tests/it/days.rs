@@ -141,7 +141,7 @@ fn a_disk_that_turns_read_only_still_serves() {
     let Some(mount) = Mount::new(&folder.path().join("store"), "size=64m") else { return };
     let origin = library();
     let mut node = Setup::new().set("store.segment", "\"4 MiB\"").host("l.school.test", origin.addr).start_in(folder);
-    assert!(node.settle("http://l.school.test/1").complete);
+    assert!(node.twice("http://l.school.test/1").complete);
     node.terminate();
     mount.remount("ro");
     node.restart();
@@ -176,8 +176,7 @@ fn a_clock_at_1970_expires_nothing() {
         .start_in(folder);
     let kept = node.get("http://l.school.test/1");
     assert!(kept.is_hit() && kept.body == kit::noise(1, MIB), "{}", kept.cache_status());
-    assert!(node.get("http://l.school.test/2").complete);
-    let again = node.settle("http://l.school.test/2");
+    let again = node.twice("http://l.school.test/2");
     let age = again.field("age");
     assert!(age.parse::<u64>().is_ok_and(|age| age < 3600), "Age: {age}");
 }
