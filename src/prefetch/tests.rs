@@ -350,7 +350,7 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
 
 #[tokio::test]
 async fn what_breaks_off_once_is_nobodys_error_and_tried_again_soon() {
-    let many: String = (0..9).map(|n| format!("<img src='/{n}.png'>")).collect();
+    let many = (0..9).map(|n| format!("<img src='/{n}.png'>")).collect::<Vec<_>>().concat();
     let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Breaks(1))).collect();
     pages.push(("http://a.kz/d/".into(), html(&many)));
     pages.push(("http://a.kz/robots.txt".into(), Page::Breaks(1)));

@@ -138,7 +138,7 @@ fn only_if_cached_never_leaves() {
 fn a_silent_resolver_is_asked_once_and_remembered() {
     let dns = kit::dns::Dns::start(std::net::Ipv4Addr::LOCALHOST);
     let origin = site(&Arc::new(AtomicUsize::new(1)));
-    let node = Setup::new().set("upstream.resolver", &format!("[\"{}\"]", dns.addr)).start();
+    let node = Setup::new().set("upstream.resolver", &format!("[\"{}\"]", dns.addr)).set("upstream.resolve_timeout", "\"1 s\"").start();
     let url = format!("http://s.school.test:{}/page", origin.addr.port());
     assert_eq!(node.get(&url).status, 200);
     assert!(dns.queries() > 0, "the node asks the resolver it was given");
