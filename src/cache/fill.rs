@@ -57,7 +57,7 @@ impl Order {
     pub(crate) async fn stopped(&self, urgent: &AtomicBool) {
         self.cancel.cancelled().await;
         if urgent.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -366,7 +366,7 @@ pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue>
     }
     let time = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).and_then(Time::parse_http);
     let modified = time(LAST_MODIFIED)?;
-    (time(DATE)?.since(modified) >= Duration::from_secs(60)).then(|| headers[LAST_MODIFIED].clone())
+    (time(DATE)?.since(modified) >= Duration::from_mins(1)).then(|| headers[LAST_MODIFIED].clone())
 }
 
 #[cfg(test)]

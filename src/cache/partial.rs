@@ -12,7 +12,7 @@ use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::Answered;
-use crate::cache::voyage::{Given, bare, outgoing};
+use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Meta};
@@ -148,15 +148,13 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
         if let Some(head) = self.part_head(&asked, &order, &response, &first, requested) {
-            return match self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
-                Ok(draft) => self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await,
-                Err(_) => {
-                    // With a part of it here, this answer is only the rest: the whole is fetched, for this client alone.
-                    let given = if found.is_some() { Given::OwnCoding } else { Given::Answer((response, Why::StoreFull)) };
-                    drop(lead.send(given));
-                    pilot.publish(Stage::Apart);
-                }
-            };
+            if let Ok(draft) = self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
+                return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
+            }
+            // With a part of it here, this answer is only the rest: the whole is fetched, for this client alone.
+            let given = if found.is_some() { Given::OwnCoding } else { Given::Answer((response, Why::StoreFull)) };
+            drop(lead.send(given));
+            return pilot.publish(Stage::Apart);
         }
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if found.is_some() {
@@ -173,7 +171,7 @@ impl Inner {
         match self.judge(&asked.ask(), &order, response, requested) {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
-                drop(lead.send(self.readable(&asked, response, why)));
+                drop(lead.send(readable(&asked, response, why)));
                 pilot.publish(Stage::Apart);
             }
         }

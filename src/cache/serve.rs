@@ -197,6 +197,10 @@ impl Inner {
                     (_, error) => self.no_answer(asked, None, failure, error).await,
                 }
             }
+            Stage::Broken(detail, _) if company != Company::Shared => {
+                self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", &detail, false, why)
+            }
+            // Broken before this client got anything: one more try, on its own.
             Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),

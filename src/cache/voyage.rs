@@ -89,7 +89,7 @@ impl Inner {
             };
         }
         // Whoever asked may have gone; then nobody needs this answer.
-        let give = |response, why| drop(lead.send(self.readable(&asked, response, why)));
+        let give = |response, why| drop(lead.send(readable(&asked, response, why)));
         if let (Some(_), true) = (&found, is_failure(status)) {
             give(response, Why::Stale);
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
@@ -178,25 +178,6 @@ impl Inner {
         Ok(())
     }
 
-    /// An answer for one client alone, in a coding that he can read: we asked for more codings than he may know.
-    pub(crate) fn readable(&self, asked: &Asked, mut response: Response<Body>, why: Why) -> Given {
-        let Coded::Undo(how) = coding::coded(response.headers(), false) else { return Given::Answer((response, why)) };
-        let names = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if coding::accepts(&asked.headers, &names.to_ascii_lowercase()) || asked.method == Method::HEAD {
-            return Given::Answer((response, why));
-        }
-        if Directives::read(response.headers()).no_transform {
-            return Given::OwnCoding;
-        }
-        let body = std::mem::take(response.body_mut());
-        let headers = response.headers_mut();
-        headers.remove(CONTENT_ENCODING);
-        headers.remove(CONTENT_LENGTH);
-        crate::cache::prepared::weaken(headers);
-        *response.body_mut() = stream::decoded(body, how);
-        Given::Answer((response, why))
-    }
-
     /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
     pub(crate) fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
         let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
@@ -216,6 +197,25 @@ impl Inner {
             },
         ));
     }
+}
+
+/// An answer for one client alone, in a coding that he can read: we asked for more codings than he may know.
+pub(crate) fn readable(asked: &Asked, mut response: Response<Body>, why: Why) -> Given {
+    let Coded::Undo(how) = coding::coded(response.headers(), false) else { return Given::Answer((response, why)) };
+    let names = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if coding::accepts(&asked.headers, &names.to_ascii_lowercase()) || asked.method == Method::HEAD {
+        return Given::Answer((response, why));
+    }
+    if Directives::read(response.headers()).no_transform {
+        return Given::OwnCoding;
+    }
+    let body = std::mem::take(response.body_mut());
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    crate::cache::prepared::weaken(headers);
+    *response.body_mut() = stream::decoded(body, how);
+    Given::Answer((response, why))
 }
 
 impl Order {
