@@ -271,6 +271,9 @@ impl Inner {
     fn cached(self: &Arc<Self>, target: Target, request: Request<Incoming>, turn: &Turn) -> Serving {
         let mut request = prepare(request.map(body), &target);
         strip_hop_by_hop(request.headers_mut());
+        if self.link.state() == State::Down {
+            self.upstream.wanted(&target);
+        }
         let query = Query { target, request, way: cache::Way::Http };
         let mut query = match self.cache.answer_now(query) {
             Ok(response) => return Serving::Now(self.signature.finish(response, true)),

@@ -73,7 +73,7 @@ impl Error {
     /// The status that the client gets, as RFC 9209 recommends for each type.
     pub fn status(&self) -> StatusCode {
         match self {
-            Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::ResponseTimeout(..) | Error::Unavailable(..) => {
+            Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::Unavailable(..) | Error::ResponseTimeout(..) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Error::Prohibited(_) => StatusCode::FORBIDDEN,
