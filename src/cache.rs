@@ -1,6 +1,6 @@
 //! Find, decide, act: looks an answer up, asks `policy::decide`, and does exactly what it is told. Read this after `policy.rs`.
 //!
-//! What is fresh and in memory is answered without an await ([`Cache::answer_now`]). Everything else goes through a *flight*:
+//! What is fresh and in memory is answered without an await (`Cache::answer_now`). Everything else goes through a *flight*:
 //! one fetch per URL (or range), as a task of its own, which many requests read along with.
 
 /// Content codings of origins.
