@@ -1,5 +1,5 @@
 //! The line: up, slow or down; how fast; what has passed. Everything is passive: real fetches tell what they saw
-//! ([`Link::observe`]), and this module judges. Only while the line is down, or a suspicion stands, does it try by itself:
+//! (`Link::observe`), and this module judges. Only while the line is down, or a suspicion stands, does it try by itself:
 //! one TCP connection at a time to a host that answered lately, so that the line's return is noticed without anybody asking.
 //!
 //! The thinking is in the pure files `estimate`, `state` and `slice`; this one keeps the samples, the tasks and the counters.

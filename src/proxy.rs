@@ -1,5 +1,5 @@
-//! The life of one request, first to last: accepted ([`listen`]), judged on the wire (`base/wire.rs`), classified
-//! ([`classify`]), then answered by the cache, a tunnel, an origin that switches protocols, the portal, or a plain page.
+//! The life of one request, first to last: accepted (`listen`), judged on the wire (`base/wire.rs`), classified
+//! (`classify`), then answered by the cache, a tunnel, an origin that switches protocols, the portal, or a plain page.
 //! It leaves to the cache everything about storing, and to `upstream` everything about reaching origins.
 
 /// Which lane a request takes.

@@ -69,7 +69,7 @@ mod body;
 pub struct Settings {
     /// DNS servers; empty: the system's.
     pub resolver: Vec<SocketAddr>,
-    /// "name[:port]" -> "ip[:port]", before DNS.
+    /// `name[:port]` -> `ip[:port]`, before DNS.
     pub hosts: BTreeMap<String, String>,
     /// PEM files beside the system's roots.
     pub extra_roots: Vec<PathBuf>,

@@ -1,8 +1,8 @@
 //! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
 //!
-//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within [`WINDOW`] failed
-//! and there were at least [`ENOUGH`] attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
-//! down ([`ROUNDS`] in a row without any answer), while any success brings it up.
+//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within `WINDOW` failed
+//! and there were at least `ENOUGH` attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
+//! down (`ROUNDS` in a row without any answer), while any success brings it up.
 //!
 //! # Why a refusal is not always an answer
 //! A refused connection to a public address crossed the line twice, so the line works. A refusal by this machine or by its

@@ -296,7 +296,7 @@ fn literal(host: &str) -> Option<IpAddr> {
     })
 }
 
-/// Reads "ip[:port]".
+/// Reads `ip[:port]`.
 fn read_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Some((addr.ip(), Some(addr.port())));

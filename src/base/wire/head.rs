@@ -11,6 +11,9 @@ pub struct Framing {
     pub length: Option<u64>,
     /// Transfer-Encoding: chunked.
     pub chunked: bool,
+    /// A Transfer-Encoding that we do not know: refused in requests, while an answer then ends with its connection
+    /// (RFC 9112 section 6.3).
+    pub unknown: bool,
     /// A valid Host field was there.
     pub host: bool,
     /// An Upgrade field was there.
@@ -224,7 +227,7 @@ impl Fields {
                 self.framing.host = true;
             }
             Known::Length => {
-                if self.framing.chunked {
+                if self.framing.chunked || self.framing.unknown {
                     return Err(Fault::Both);
                 }
                 if self.framing.length.is_some() {
@@ -236,10 +239,13 @@ impl Fields {
                 if self.framing.length.is_some() {
                     return Err(Fault::Both);
                 }
-                if self.framing.chunked {
+                if self.framing.chunked || self.framing.unknown {
                     return Err(Fault::Coding);
                 }
-                self.framing.chunked = coding(value)?;
+                match coding(value) {
+                    Err(Fault::CodingUnknown) => self.framing.unknown = true,
+                    known => self.framing.chunked = known?,
+                }
             }
         }
         Ok(())
@@ -318,7 +324,7 @@ mod tests {
 
     #[test]
     fn fields_tell_the_frame_or_what_is_wrong() {
-        let frame = |length, chunked, host| Ok(Some(Framing { length, chunked, host, upgrade: false }));
+        let frame = |length, chunked, host| Ok(Some(Framing { length, chunked, host, ..Framing::default() }));
         let table = [
             ("\r\n", frame(None, false, false)),
             ("Host: a.kz\r\n\r\n", frame(None, false, true)),
@@ -344,7 +350,9 @@ mod tests {
             ("Transfer-Encoding: chunked, chunked\r\n", Err(Fault::Coding)),
             ("Transfer-Encoding: xchunked\r\n", Err(Fault::Coding)),
             ("Transfer-Encoding: \"chunked\"\r\n", Err(Fault::Coding)),
-            ("Transfer-Encoding: gzip\r\n", Err(Fault::CodingUnknown)),
+            ("Transfer-Encoding: gzip\r\n\r\n", Ok(Some(Framing { unknown: true, ..Framing::default() }))),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", Err(Fault::Coding)),
+            ("Transfer-Encoding: gzip\r\nContent-Length: 1\r\n", Err(Fault::Both)),
             ("Transfer-Encoding: \r\n", Err(Fault::Coding)),
             ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(Fault::Coding)),
             ("X : y\r\n", Err(Fault::Name)),

@@ -304,6 +304,9 @@ impl Requests {
     }
 
     fn head_end(&mut self) -> Result<(), Fault> {
+        if self.framing.unknown {
+            return Err(Fault::CodingUnknown);
+        }
         let Framing { length, chunked, host, .. } = self.framing;
         if !host && !self.old {
             return Err(Fault::Host);

@@ -286,6 +286,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", (0, Some(Fault::Length))),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", (0, Some(Fault::Both))),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", (0, Some(Fault::Coding))),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: odd\r\n\r\nuntil the end", (0, None)),
             ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", (0, Some(Fault::Coding))),
             ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", (0, Some(Fault::LineEnd))),
             ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", (0, Some(Fault::Fold))),
