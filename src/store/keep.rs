@@ -194,7 +194,8 @@ impl Inner {
     }
 
     /// Stores a whole body, unless it is here already, and its answer.
-    pub(crate) fn commit(self: &Arc<Inner>, meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn commit(self: &Arc<Inner>, mut meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
         {
             let _one = self.objects[usize::from(whole.object.0[0]) % self.objects.len()].lock();
             let known = self.log.table().read().blob(&whole.object);
@@ -237,7 +238,8 @@ impl Inner {
     }
 
     /// Replaces meta, keeps the body.
-    pub(crate) fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn renew(&self, entry: &Arc<Entry>, mut meta: Meta) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
         let url = url_key(&entry.meta.url);
         let _stripe = self.stripe(&url);
         let kept = Kept { meta, object: entry.object, length: entry.length };
@@ -256,7 +258,8 @@ impl Inner {
     }
 
     /// Adds a part; see `Store::put_part`.
-    pub(crate) fn put_part(self: &Arc<Inner>, meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn put_part(self: &Arc<Inner>, mut meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
         }
