@@ -6,11 +6,13 @@ use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
+use crate::store::dates::Dates;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::segment;
 use crate::store::table::Table;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ pub(crate) struct Recovered {
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
     pub(crate) bytes: u64,
-    pub(crate) newest: Time,
+    pub(crate) dates: Dates,
     /// Held as long as the store is open; `None` in a folder that cannot be written and has no lock file.
     pub(crate) lock: Option<File>,
     pub(crate) read_only: bool,
@@ -58,7 +60,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
         bytes: 0,
-        newest: Time::default(),
+        dates: Dates::default(),
         lock,
         read_only,
         scanned: 0,
@@ -117,8 +119,12 @@ impl Recovered {
         self.apply(found.number, &lines);
         self.bytes += found.length;
         if !self.read_only && !found.sealed {
-            let sealed =
-                if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
+            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !self.is_ours(&*file)) {
+                (true, false) => disk.remove(&found.path),
+                // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.
+                (true, true) => Ok(()),
+                (false, _) => seal(disk, seg, found, &self.uuid, scan.end, &lines, now),
+            };
             match sealed {
                 Ok(()) => {}
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
@@ -128,10 +134,16 @@ impl Recovered {
         Ok(())
     }
 
+    /// Whether a segment's header names this store: then what does not verify in it was never written to its end.
+    fn is_ours(&self, file: &dyn DiskFile) -> bool {
+        let mut head = [0; record::SEGMENT_HEADER_BYTES];
+        file.read_at(&mut head, 0).is_ok() && SegmentHeader::decode(&head).is_ok_and(|header| header.uuid == self.uuid)
+    }
+
     fn apply(&mut self, number: u32, lines: &[Line]) {
         for line in lines {
             self.seq = self.seq.max(line.seq);
-            self.newest = self.newest.max(Time::from_micros(line.time));
+            self.dates.add(Time::from_micros(line.time));
             self.table.apply(line, number);
         }
     }
@@ -395,16 +407,17 @@ pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16],
 
 type Uuid = [u8; 16];
 
-/// What FORMAT says, and what the segments say when it says nothing.
+/// What FORMAT says, and what most segments say. FORMAT is not believed when no segment agrees with it and some agree on another:
+/// one bit of it must not make all records unreadable.
 fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
+    let mut told = None;
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(4096);
         let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_at(&mut text, 0)?;
-        if let Some(uuid) = parse_format(&String::from_utf8_lossy(&text))? {
-            return Ok((Some(uuid), None));
-        }
+        told = parse_format(&String::from_utf8_lossy(&text))?;
     }
+    let mut votes: BTreeMap<Uuid, u32> = BTreeMap::new();
     for found in segments(disk, &folder.join("seg"))? {
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
         let file = disk.open(&found.path, false)?;
@@ -412,12 +425,18 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Op
             continue;
         }
         match SegmentHeader::decode(&head) {
-            Ok(header) => return Ok((None, Some(header.uuid))),
-            Err(BadSegment::Newer(version)) => return Err(newer(version)),
-            Err(BadSegment::Damaged) => {}
+            // One that agrees is enough; the others are then damaged or strangers.
+            Ok(header) if Some(header.uuid) == told => return Ok((told, None)),
+            Ok(header) => *votes.entry(header.uuid).or_default() += 1,
+            Err(BadSegment::Newer(version)) if told.is_none() => return Err(newer(version)),
+            Err(_) => {}
         }
     }
-    Ok((None, None))
+    let Some(found) = votes.into_iter().max_by_key(|vote| vote.1).map(|vote| vote.0) else { return Ok((told, None)) };
+    if told.is_some() {
+        tracing::warn!("FORMAT names another store than its segments do; the segments are believed");
+    }
+    Ok((None, Some(found)))
 }
 
 fn write_format(disk: &dyn Disk, folder: &Path, text: &[u8]) -> io::Result<()> {

@@ -83,6 +83,8 @@ struct Current {
 struct Open {
     current: Option<Current>,
     seq: u64,
+    /// Records were lost to a failing disk: nothing can be promised any more.
+    lost: bool,
 }
 
 /// The segment log.
@@ -125,7 +127,7 @@ impl Log {
             clock,
             table: Arc::new(RwLock::new(table)),
             gate,
-            open: Mutex::new(Open { current: None, seq }),
+            open: Mutex::new(Open { current: None, seq, lost: false }),
             syncing: Mutex::new(()),
             files: Mutex::new(HashMap::new()),
             next_number: AtomicU32::new(number),
@@ -324,6 +326,9 @@ impl Log {
         let _one = self.syncing.lock();
         let Some((number, file, lines, end)) = ({
             let open = self.open.lock();
+            if open.lost {
+                return Err(Error::ReadOnly);
+            }
             open.current
                 .as_ref()
                 .filter(|now| now.synced_end < now.end)
@@ -356,10 +361,13 @@ impl Log {
     /// When that fails too, nothing is written any more until the next start.
     fn rescue(&self, open: &mut Open, poisoned: &Current, why: &io::Error) -> io::Result<()> {
         tracing::warn!(segment = poisoned.number, error = %why, "a sync failed, writing its records anew");
-        self.write_anew(open, poisoned).inspect_err(|error| {
+        let done = self.write_anew(open, poisoned);
+        if let Err(error) = &done {
             tracing::error!(%error, "the disk does not keep what is written: the store is read-only until the next start");
             self.gate.freeze();
-        })
+            open.lost = true;
+        }
+        done
     }
 
     fn write_anew(&self, open: &mut Open, poisoned: &Current) -> io::Result<()> {
@@ -395,6 +403,9 @@ impl Log {
     /// Seals and syncs what is open. The log may go on: the next record starts a new segment.
     pub(crate) fn close(&self) -> Result<(), Error> {
         let mut open = self.open.lock();
+        if open.lost {
+            return Err(Error::ReadOnly);
+        }
         if open.current.as_ref().is_some_and(|now| now.lines.is_empty()) {
             return Ok(());
         }

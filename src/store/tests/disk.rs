@@ -5,6 +5,7 @@ use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
 use crate::store::{Error, Settings};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -114,14 +115,80 @@ async fn when_writing_anew_fails_too_the_store_is_read_only_and_goes_on_reading(
     disk.0.dead_after.store(-1, Ordering::Relaxed);
     assert!(matches!(store.begin(None, None), Err(Error::ReadOnly)));
     assert!(!store.stat().writable);
+    assert!(matches!(store.sync().await, Err(Error::ReadOnly)), "nothing more is promised");
+    assert!(matches!(store.close().await, Err(Error::ReadOnly)));
     assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+}
+
+/// A body of unknown length that never ends.
+#[tokio::test]
+async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_half_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::mib(16), ..settings(dir.path()) }).unwrap();
+    let piece = Bytes::from(noise(1, 1 << 20));
+    let mut endless = store.begin(None, None).unwrap();
+    let mut written = 0;
+    let refused = loop {
+        match endless.write(piece.clone()).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Full), "{refused}");
+    assert!((7..=8).contains(&written), "{written} MiB");
+    assert!(matches!(store.begin(Some(9 << 20), None), Err(Error::Full)), "known to be too large");
+
+    let mut second = store.begin(None, None).unwrap();
+    for _ in 0..7 {
+        second.write(piece.clone()).await.unwrap();
+    }
+    assert!(matches!(store.begin(Some(3 << 20), None), Err(Error::Full)), "what others bring counts");
+    let mut third = store.begin(None, None).unwrap();
+    third.write(piece.clone()).await.unwrap();
+    assert!(matches!(third.write(piece.clone()).await, Err(Error::Full)));
+    drop((endless, second, third));
+    while store.begin(Some(8 << 20), None).is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_bit_in_format_makes_nothing_unreadable_and_no_log_is_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/"), &text(1, 5000)).await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    let format = dir.path().join("FORMAT");
+    let good = std::fs::read_to_string(&format).unwrap();
+    let uuid = good.lines().find_map(|line| line.strip_prefix("uuid ")).unwrap();
+    let other = good.replace(uuid, &uuid::Uuid::from_u128(7).to_string());
+    std::fs::write(&format, &other).unwrap();
+    assert!(dir.path().join("seg/00000001.log").exists());
+    let store = open(dir.path());
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+    drop(store);
+    assert!(std::fs::read_to_string(&format).unwrap().contains(uuid), "FORMAT is mended");
+
+    // A log of another store among ours is left where it is.
+    let stranger = tempfile::tempdir().unwrap();
+    let store = open(stranger.path());
+    put(&store, meta("http://b.kz/"), &text(2, 5000)).await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    let foreign = dir.path().join("seg/00000009.log");
+    std::fs::copy(stranger.path().join("seg/00000001.log"), &foreign).unwrap();
+    let store = open(dir.path());
+    assert!(get(&store, "http://b.kz/").await.is_none());
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+    assert!(foreign.exists());
 }
 
 #[tokio::test]
 async fn in_a_full_store_renewing_stays_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_on(Arc::new(Real), Settings { quota: Size::kib(60), ..settings(dir.path()) }).unwrap();
-    let entry = put(&store, meta("http://a.kz/"), &noise(1, 50_000)).await.unwrap();
+    let entry = put(&store, meta("http://a.kz/"), &noise(1, 25_000)).await.unwrap();
     while put(&store, meta("http://a.kz/more"), &noise(store.stat().disk_bytes, 3000)).await.is_ok() {}
     while store.stat().admitting {
         store.renew(&entry, meta("http://a.kz/")).await.unwrap();

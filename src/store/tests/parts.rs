@@ -1,6 +1,7 @@
 //! Partial bodies.
 
 use super::kit::{get, key, meta, noise, open, put, read};
+use crate::base::digest::Digest;
 use bytes::Bytes;
 
 #[tokio::test]
@@ -59,7 +60,7 @@ async fn parts_of_another_version_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_whole_body_changes_nothing_unless_the_body_has_changed() {
+async fn a_part_never_takes_a_whole_body_away() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let url = "http://a.kz/x";
@@ -68,6 +69,13 @@ async fn a_part_of_a_whole_body_changes_nothing_unless_the_body_has_changed() {
     assert!(entry.object.is_some());
     let mut newer = meta(url);
     newer.headers.insert("etag", "\"v2\"".parse().unwrap());
-    let entry = store.put_part(newer, 100, 0, Bytes::from(vec![8; 10])).await.unwrap();
-    assert_eq!((entry.object, entry.have.clone()), (None, vec![0..10]));
+    let entry = store.put_part(newer.clone(), 120, 0, Bytes::from(vec![8; 10])).await.unwrap();
+    assert_eq!(entry.object, Some(Digest::of(&[7; 100])), "the old one stays until the new one is whole");
+    assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
+    put(&store, newer, &[8; 120]).await.unwrap();
+    assert_eq!(get(&store, url).await.unwrap(), [8; 120].as_slice());
 }
