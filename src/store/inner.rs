@@ -112,7 +112,7 @@ impl Inner {
         let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
         let seg = settings.path.join("seg");
         let place = (found.seq, found.next_number, found.bytes);
-        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, place);
+        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, found.parts, place);
         let log = Arc::new(log);
         if !found.read_only {
             ballast(&settings, &*disk);
@@ -252,6 +252,17 @@ impl Inner {
         }
     }
 
+    /// Looks at the file system, syncs, removes segments of parts that have become whole bodies.
+    pub(super) fn keep_house(&self) -> Result<(), Error> {
+        self.gate.look(self.disk.space(&self.settings.path).unwrap_or_default());
+        let dead = self.log.dead();
+        self.log.sync()?;
+        if !dead.is_empty() && self.gate.writable().is_ok() {
+            self.log.remove(&dead)?;
+        }
+        Ok(())
+    }
+
     fn show_meters(&self) {
         let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.meters.size.set(whole(self.log.bytes()));
@@ -275,10 +286,9 @@ async fn tick(inner: Weak<Inner>, pause: Duration) {
         let Some(inner) = inner.upgrade() else { return };
         let done = inner
             .run_write(|inner| {
-                inner.gate.look(inner.disk.space(&inner.settings.path).unwrap_or_default());
-                let synced = inner.log.sync();
+                let kept = inner.keep_house();
                 inner.show_meters();
-                synced
+                kept
             })
             .await;
         // Once for each time it begins to fail.

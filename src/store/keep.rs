@@ -364,6 +364,10 @@ impl Inner {
                 None => None,
             };
             let Some(piece) = piece else {
+                // Another call may have completed it meanwhile, and its parts are gone.
+                if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
+                    return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
+                }
                 self.drop_damaged(&entry.meta.url, None, &entry.meta.key);
                 return Err(Error::Damaged);
             };

@@ -10,9 +10,9 @@ use crate::store::dates::Dates;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
-use crate::store::segment;
+use crate::store::segment::{self, Lane};
 use crate::store::table::Table;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
+    /// The segments of parts, and their records until those before them are in the table.
+    pub(crate) parts: BTreeSet<u32>,
+    waiting: VecDeque<(Line, u32)>,
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
     pub(crate) bytes: u64,
@@ -57,6 +60,8 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
     let mut out = Recovered {
         uuid,
         table: Table::new(),
+        parts: BTreeSet::new(),
+        waiting: VecDeque::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
         bytes: 0,
@@ -66,9 +71,15 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         scanned: 0,
         damaged: 0,
     };
-    for file in &files {
+    for file in files.iter().filter(|file| file.lane == Lane::Parts) {
+        out.parts.insert(file.number);
         out.take_in(disk, &seg, file, now)?;
     }
+    out.waiting.make_contiguous().sort_unstable_by_key(|(line, _)| line.seq);
+    for file in files.iter().filter(|file| file.lane == Lane::Main) {
+        out.take_in(disk, &seg, file, now)?;
+    }
+    out.apply_waiting(u64::MAX);
     let dangling = out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
@@ -78,6 +89,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
 
 /// A segment's file.
 pub(crate) struct Found {
+    pub(crate) lane: Lane,
     pub(crate) number: u32,
     pub(crate) sealed: bool,
     pub(crate) path: PathBuf,
@@ -89,9 +101,11 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for (path, length) in disk.list(seg)? {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        let sealed = path.extension().is_some_and(|ending| ending == "seg");
-        if let (Some(number), true) = (number, sealed || path.extension().is_some_and(|ending| ending == "log")) {
-            found.push(Found { number, sealed, path, length });
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+        let lane = [Lane::Main, Lane::Parts].into_iter().find(|lane| lane.endings().0 == ending || lane.endings().1 == ending);
+        if let (Some(number), Some(lane)) = (number, lane) {
+            let sealed = lane.endings().1 == ending;
+            found.push(Found { lane, number, sealed, path, length });
         }
     }
     found.sort_by_key(|file| (file.number, file.sealed));
@@ -104,7 +118,7 @@ impl Recovered {
         if found.sealed
             && let Some(lines) = footer(&*file, found.length)
         {
-            self.apply(found.number, &lines);
+            self.apply(found, &lines);
             self.bytes += found.length;
             return Ok(());
         }
@@ -116,7 +130,7 @@ impl Recovered {
             }
         })?;
         self.damaged += scan.damaged;
-        self.apply(found.number, &lines);
+        self.apply(found, &lines);
         self.bytes += found.length;
         if !self.read_only && !found.sealed {
             let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !self.is_ours(&*file)) {
@@ -140,11 +154,26 @@ impl Recovered {
         file.read_at(&mut head, 0).is_ok() && SegmentHeader::decode(&head).is_ok_and(|header| header.uuid == self.uuid)
     }
 
-    fn apply(&mut self, number: u32, lines: &[Line]) {
+    fn apply(&mut self, found: &Found, lines: &[Line]) {
         for line in lines {
             self.seq = self.seq.max(line.seq);
             self.dates.add(Time::from_micros(line.time));
-            self.table.apply(line, number);
+            match (found.lane, line.kind) {
+                (Lane::Parts, _) => self.waiting.push_back((*line, found.number)),
+                // A large body is written beside the others: its place in their order says nothing.
+                (Lane::Main, Kind::Blob) => self.table.apply(line, found.number),
+                (Lane::Main, _) => {
+                    self.apply_waiting(line.seq);
+                    self.table.apply(line, found.number);
+                }
+            }
+        }
+    }
+
+    /// Puts the parts into the table that were written before `seq`.
+    fn apply_waiting(&mut self, seq: u64) {
+        while let Some((line, number)) = self.waiting.pop_front_if(|(line, _)| line.seq < seq) {
+            self.table.apply(&line, number);
         }
     }
 }
@@ -152,7 +181,7 @@ impl Recovered {
 /// Seals a scanned segment at the end of its last valid record.
 pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<()> {
     let file = disk.open(&found.path, true)?;
-    segment::finish(disk, seg, &*file, uuid, found.number, end, lines, now.micros()).map(|_| ())
+    segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
 }
 
 /// The lines of a sealed segment; `None` when its footer does not verify.

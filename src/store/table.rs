@@ -321,6 +321,11 @@ impl Table {
         self.parts.get(entry)
     }
 
+    /// The segments in which there are parts of use.
+    pub(crate) fn part_segments(&self) -> BTreeSet<u32> {
+        self.parts.values().flat_map(|parts| &parts.spans).map(|span| span.place.segment).collect()
+    }
+
     /// Drops the parts of an entry that turned out damaged.
     pub(crate) fn drop_parts(&mut self, entry: &[u8; 16]) {
         self.parts.remove(entry);
