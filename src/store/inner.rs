@@ -112,7 +112,17 @@ impl Inner {
         let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
         let seg = settings.path.join("seg");
         let place = (found.seq, found.next_number, found.bytes);
-        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, found.parts, place);
+        let log = Log::new(
+            Arc::clone(&disk),
+            seg,
+            found.uuid,
+            settings.segment.0,
+            clock,
+            Arc::clone(&gate),
+            found.table,
+            (found.parts, found.alone),
+            place,
+        );
         let log = Arc::new(log);
         if !found.read_only {
             ballast(&settings, &*disk);
@@ -252,13 +262,20 @@ impl Inner {
         }
     }
 
-    /// Looks at the file system, syncs, removes segments of parts that have become whole bodies.
+    /// Looks at the file system, syncs, removes segments of parts that have become whole and of large bodies out of use.
     pub(super) fn keep_house(&self) -> Result<(), Error> {
         self.gate.look(self.disk.space(&self.settings.path).unwrap_or_default());
-        let dead = self.log.dead();
+        let (dead, unused) = (self.log.dead(), self.log.unused());
         self.log.sync()?;
-        if !dead.is_empty() && self.gate.writable().is_ok() {
+        if self.gate.writable().is_err() {
+            return Ok(());
+        }
+        if !dead.is_empty() {
             self.log.remove(&dead)?;
+        }
+        for (number, object) in unused {
+            let _one = self.object_lock(&object);
+            self.log.remove_unused(number, &object)?;
         }
         Ok(())
     }

@@ -55,6 +55,11 @@ impl Inner {
         self.stripes[usize::from(url.0[1]) % self.stripes.len()].lock()
     }
 
+    /// One change to an object at a time. Taken before a stripe, never after.
+    pub(crate) fn object_lock(&self, object: &Digest) -> MutexGuard<'_, ()> {
+        self.objects[usize::from(object.0[0]) % self.objects.len()].lock()
+    }
+
     /// One answer's meta at `place`; `None` when it is damaged.
     pub(crate) fn kept(&self, place: Place) -> io::Result<Option<(u64, Kept)>> {
         let read = match self.log.small(place, Kind::Meta) {
@@ -224,8 +229,9 @@ impl Inner {
     /// Stores a whole body, unless it is here already, and its answer.
     pub(crate) fn commit(self: &Arc<Inner>, mut meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
+        // Until an answer leads to it, a body here already counts as unused.
+        let one = self.object_lock(&whole.object);
         {
-            let _one = self.objects[usize::from(whole.object.0[0]) % self.objects.len()].lock();
             let known = self.log.table().read().blob(&whole.object);
             let here = match known {
                 Some(blob) => {
@@ -257,6 +263,7 @@ impl Inner {
             let _stripe = self.stripe(&url);
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
+        drop(one);
         self.sync_if_due()?;
         Ok(entry)
     }

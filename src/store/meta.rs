@@ -136,6 +136,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn compact_fields_are_the_same_and_let_the_read_buffer_go() {
+        let buffer = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+        let mut fields = HeaderMap::new();
+        for (at, name) in ["etag", "x-a", "x-a", "x-empty"].into_iter().enumerate() {
+            let value = buffer.slice(at..if name == "x-empty" { at } else { at + 10 * at + 5 });
+            fields.append(name, HeaderValue::from_maybe_shared(value).unwrap());
+        }
+        let own = compact(&fields);
+        assert_eq!(own, fields);
+        assert!(!buffer.is_unique());
+        drop(fields);
+        assert!(buffer.is_unique(), "nothing of it is held");
+    }
+
+    #[test]
     fn what_is_kept_reads_back() {
         let mut headers = HeaderMap::new();
         headers.append("etag", HeaderValue::from_static("\"a\""));

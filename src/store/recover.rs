@@ -27,6 +27,8 @@ pub(crate) struct Recovered {
     /// The segments of parts, and their records until those before them are in the table.
     pub(crate) parts: BTreeSet<u32>,
     waiting: VecDeque<(Line, u32)>,
+    /// The segments of one large body each.
+    pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
     pub(crate) bytes: u64,
@@ -62,6 +64,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         table: Table::new(),
         parts: BTreeSet::new(),
         waiting: VecDeque::new(),
+        alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
         bytes: 0,
@@ -118,6 +121,9 @@ impl Recovered {
         if found.sealed
             && let Some(lines) = footer(&*file, found.length)
         {
+            if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
+                self.alone.insert(found.number, Digest(key));
+            }
             self.apply(found, &lines);
             self.bytes += found.length;
             return Ok(());

@@ -6,7 +6,11 @@
 //! up the class. An old segment is never appended to after a start, and a sync that failed is never repeated and believed:
 //! what it covered is read back and written to a new segment.
 
+/// Whole segments that go.
+mod room;
+
 use crate::base::clock::Clock;
+use crate::base::digest::Digest;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::evict::Gate;
@@ -14,7 +18,7 @@ use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::table::{Place, Table};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,6 +139,8 @@ pub(crate) struct Log {
     files: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
     /// The segments of parts.
     parts: Mutex<BTreeSet<u32>>,
+    /// The segments of one large body each, and its name.
+    alone: Mutex<BTreeMap<u32, Digest>>,
     next_number: AtomicU32,
     bytes: AtomicU64,
     unsynced: AtomicU64,
@@ -143,7 +149,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already, some of them in the
-    /// segments `parts`.
+    /// segments `parts` and `alone`.
     #[expect(clippy::too_many_arguments, reason = "what a log goes on from; two callers")]
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
@@ -153,7 +159,7 @@ impl Log {
         clock: Clock,
         gate: Arc<Gate>,
         table: Table,
-        parts: BTreeSet<u32>,
+        (parts, alone): (BTreeSet<u32>, BTreeMap<u32, Digest>),
         (seq, number, bytes): (u64, u32, u64),
     ) -> Log {
         Log {
@@ -168,6 +174,7 @@ impl Log {
             syncing: Mutex::new(()),
             files: Mutex::new(HashMap::new()),
             parts: Mutex::new(parts),
+            alone: Mutex::new(alone),
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
             unsynced: AtomicU64::new(0),
@@ -254,6 +261,7 @@ impl Log {
             Ok((line, end)) => {
                 self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
                 self.table.write().apply(&line, number);
+                self.alone.lock().insert(number, Digest(new.key));
                 Ok(Place { segment: number, at: line.at })
             }
             Err(error) => {
@@ -340,7 +348,15 @@ impl Log {
         if lane == Lane::Parts {
             self.parts.lock().insert(number);
         }
-        Ok(Current { lane, number, file, end: record::SEGMENT_HEADER, lines: Vec::new(), synced_lines: 0, synced_end: record::SEGMENT_HEADER })
+        Ok(Current {
+            lane,
+            number,
+            file,
+            end: record::SEGMENT_HEADER,
+            lines: Vec::new(),
+            synced_lines: 0,
+            synced_end: record::SEGMENT_HEADER,
+        })
     }
 
     /// Seals the open segment of a lane.
@@ -356,8 +372,16 @@ impl Log {
     /// Footer, sync, rename, sync of the name.
     fn finish(&self, current: &Current) -> io::Result<()> {
         let at = current.end;
-        let length =
-            finish(&*self.disk, &self.folder, &*current.file, &self.uuid, (current.lane, current.number), at, &current.lines, self.clock.now().micros())?;
+        let length = finish(
+            &*self.disk,
+            &self.folder,
+            &*current.file,
+            &self.uuid,
+            (current.lane, current.number),
+            at,
+            &current.lines,
+            self.clock.now().micros(),
+        )?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -457,33 +481,6 @@ impl Log {
                 self.seal(&mut open, lane).map_err(|error| self.gate.note(error))?;
             }
         }
-        Ok(())
-    }
-
-    /// The segments of parts in which no part is of use any more.
-    pub(crate) fn dead(&self) -> Vec<u32> {
-        let live = self.table.read().part_segments();
-        self.parts.lock().iter().filter(|number| !live.contains(number)).copied().collect()
-    }
-
-    /// Removes those of `dead` that still are. Whatever made the parts useless must be on the medium, or a power cut would take
-    /// the parts and what replaced them.
-    pub(crate) fn remove(&self, dead: &[u32]) -> Result<(), Error> {
-        // No part is appended meanwhile.
-        let mut open = self.open.lock();
-        let live = self.table.read().part_segments();
-        for number in dead.iter().filter(|number| !live.contains(number)) {
-            let current = open.parts.take_if(|now| now.number == *number);
-            let (ending, length) = match &current {
-                Some(current) => (Lane::Parts.endings().0, current.end),
-                None => (Lane::Parts.endings().1, self.file(*number)?.length()?),
-            };
-            self.disk.remove(&path(&self.folder, *number, ending)).map_err(|error| self.gate.note(error))?;
-            self.files.lock().remove(number);
-            self.parts.lock().remove(number);
-            self.bytes.fetch_sub(length, Ordering::Relaxed);
-        }
-        self.unsynced.store(open.unsynced(), Ordering::Relaxed);
         Ok(())
     }
 

@@ -201,6 +201,82 @@ async fn in_a_full_store_renewing_stays_in_memory() {
     assert_eq!(store.stat().disk_bytes, used);
 }
 
+/// Films are what fills a disk; a purge or a new version gives their room back.
+#[tokio::test]
+async fn a_large_body_to_which_nothing_leads_leaves_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (film, newer) = (noise(1, 2_000_000), noise(2, 2_000_000));
+    let store = open(dir.path());
+    for url in ["http://a.kz/film", "http://b.kz/copy"] {
+        put(&store, meta(url), &film).await.unwrap();
+    }
+    put(&store, meta("http://a.kz/film"), &newer).await.unwrap();
+    store.0.keep_house().unwrap();
+    assert!(store.stat().disk_bytes > 4_000_000, "both are used");
+    let reader = store.find(&key("http://b.kz/copy")).await.unwrap()[0].clone();
+    let body = store.read(&reader, None).await.unwrap();
+    store.forget(&key("http://b.kz/copy"), true).await.unwrap();
+    store.0.keep_house().unwrap();
+    assert!((2_000_000..2_100_000).contains(&store.stat().disk_bytes), "{}", store.stat().disk_bytes);
+    assert_eq!(body.collect(1 << 30).await.unwrap(), film, "who reads it reads on");
+    assert_eq!(get(&store, "http://a.kz/film").await.unwrap(), newer);
+    assert_eq!(store.stat().damaged, 0);
+    put(&store, meta("http://b.kz/copy"), &film).await.unwrap();
+    store.forget(&key("http://a.kz/film"), false).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    store.0.keep_house().unwrap();
+    assert!((2_000_000..2_100_000).contains(&store.stat().disk_bytes), "{}", store.stat().disk_bytes);
+    assert_eq!(get(&store, "http://b.kz/copy").await.unwrap(), film);
+    assert!(get(&store, "http://a.kz/film").await.is_none());
+}
+
+/// As the next, for a body that comes in parts and a film that is replaced, with the house kept between.
+#[tokio::test]
+async fn a_stop_while_parts_become_whole_loses_neither() {
+    let body = noise(3, 600_000);
+    for stop in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new();
+        disk.0.dead_after.store(stop, Ordering::Relaxed);
+        let (mut promised, mut have) = (Vec::new(), 0);
+        let settings = |path| Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(path) };
+        if let Ok(store) = open_on(Arc::new(disk.clone()), settings(dir.path())) {
+            for (n, url) in ["http://a.kz/1", "http://a.kz/film", "http://a.kz/film"].into_iter().enumerate() {
+                let text = noise(n as u64, 100_000);
+                if put(&store, meta(url), &text).await.is_ok() && store.0.keep_house().is_ok() {
+                    promised.retain(|(old, _)| *old != url);
+                    promised.push((url, text));
+                } else if n == 2 {
+                    promised.retain(|(old, _)| *old != url);
+                }
+            }
+            for at in (0..600_000).step_by(100_000) {
+                let piece = Bytes::copy_from_slice(&body[at..at + 100_000]);
+                if store.put_part(meta("http://a.kz/parts"), 600_000, at as u64, piece).await.is_ok() && store.0.keep_house().is_ok() {
+                    have = at + 100_000;
+                }
+            }
+        }
+        let over = disk.0.changes.load(Ordering::Relaxed) <= stop;
+        let store = open_on(Arc::new(Real), settings(dir.path())).unwrap();
+        for (url, body) in &promised {
+            assert_eq!(get(&store, url).await.as_deref(), Some(body.as_slice()), "stop {stop}: {url}");
+        }
+        if have > 0 {
+            let entry = store.find(&key("http://a.kz/parts")).await.unwrap()[0].clone();
+            let read = super::kit::read(&store, &entry, Some(0..have as u64)).await.unwrap();
+            assert_eq!(read, body[..have], "stop {stop}");
+        }
+        if over {
+            assert_eq!((have, promised.len()), (600_000, 2));
+            assert!(stop > 40, "{stop}");
+            break;
+        }
+    }
+}
+
 /// The machine stops after each change in turn; what was promised before is there, and nothing wrong is.
 #[tokio::test]
 async fn a_stop_between_any_two_steps_loses_nothing_that_was_promised() {

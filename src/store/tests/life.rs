@@ -258,3 +258,28 @@ async fn a_record_from_far_ahead_does_not_hold_the_clock_there() {
     assert!(clock.now() >= Time::from_secs(built + 86_400 * 100) && clock.now() < Time::from_secs(built + 86_400 * 101));
     assert_eq!(get(&store, "http://a.kz/2").await.unwrap(), "x");
 }
+
+#[tokio::test]
+async fn what_is_stored_is_read_while_every_writer_is_held_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/";
+    put(&store, meta(url), b"x").await.unwrap();
+    store.0.hot.remove(&key(url));
+    let (held, writers): (Vec<_>, Vec<_>) = (0..20)
+        .map(|_| {
+            let (send, wait) = std::sync::mpsc::channel::<()>();
+            let inner = Arc::clone(&store.0);
+            let writer = async move { inner.run_write(move |_| Ok(wait.recv().is_err())).await };
+            (send, writer)
+        })
+        .unzip();
+    let mut writers = Box::pin(futures_util::future::join_all(writers));
+    tokio::select! {
+        biased;
+        _ = &mut writers => panic!("they are held up"),
+        found = get(&store, url) => assert_eq!(found.unwrap(), "x"),
+    }
+    drop(held);
+    assert!(writers.await.into_iter().all(|done| done.unwrap()));
+}
