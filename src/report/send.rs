@@ -21,6 +21,9 @@ use std::time::Duration;
 /// One upload in all: 1 MiB at 64 kbit/s takes 131 s.
 const DEADLINE: Duration = Duration::from_mins(3);
 
+/// The longest wait that a hub can ask for: a hub that is wrong about it must not silence a school for good.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
 /// Longest answer: 4,096 refusals of 200 bytes.
 const MOST_ANSWER: usize = 1 << 20;
 
@@ -184,7 +187,7 @@ fn settle(inner: &Inner, delivered: Option<Time>, pause: Option<Duration>) {
     memory.tries = 0;
     memory.trouble = None;
     memory.last_delivered = delivered.or(memory.last_delivered);
-    memory.not_before = pause.filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause);
+    memory.not_before = pause.filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause.min(LONGEST_WAIT));
 }
 
 /// It did not: come again after the hub's wait, else after the backoff's.
@@ -197,7 +200,7 @@ fn later(inner: &Inner, after: Option<Duration>, why: &str) {
     let wait = after.unwrap_or_else(|| inner.settings.retry.wait(memory.tries, rand::random_range(0.0..=1.0)));
     memory.tries = memory.tries.saturating_add(1);
     memory.trouble = Some(why.to_owned());
-    memory.not_before = Some(inner.clock.steady() + wait);
+    memory.not_before = Some(inner.clock.steady() + wait.min(LONGEST_WAIT));
 }
 
 #[cfg(test)]
