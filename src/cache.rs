@@ -33,6 +33,9 @@ mod serve;
 /// What the node fetches for itself.
 mod errand;
 
+/// What must be read and may not be stored.
+mod plain;
+
 /// What would happen to a request, in words.
 mod explain;
 
@@ -45,6 +48,7 @@ pub mod trouble;
 pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
+pub use crate::policy::Why;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

@@ -21,9 +21,6 @@ use std::time::Duration;
 /// One upload in all: 1 MiB at 64 kbit/s takes 131 s.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// The longest wait that a hub can ask for: a hub that is wrong about it must not silence a school for good.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
-
 /// Longest answer: 4,096 refusals of 200 bytes.
 const MOST_ANSWER: usize = 1 << 20;
 
@@ -33,12 +30,13 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
     let mut flushed = Flushed::default();
     let mut most = batch::MOST_RECORDS;
     let mut renewed = false;
+    let mut asked = None;
     if let Some(hub) = &inner.settings.hub_url {
         let target = endpoint(hub)?;
         loop {
             let records = outbox.batch(i64::try_from(most).unwrap_or(1), batch::SEND_BYTES).await?;
             let (Some(first), Some(last)) = (records.first(), records.last()) else {
-                settle(inner, None, None);
+                settle(inner, None, asked);
                 break;
             };
             match upload(inner, &target, &records).await {
@@ -62,7 +60,8 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
                         later(inner, Some(pause).filter(|pause| !pause.is_zero()), "the hub took only a part");
                         break;
                     }
-                    settle(inner, Some(inner.clock.now()), Some(pause));
+                    asked = Some(pause);
+                    settle(inner, Some(inner.clock.now()), asked);
                 }
                 Verdict::Later { after, why } => {
                     later(inner, after, &why);
@@ -187,7 +186,7 @@ fn settle(inner: &Inner, delivered: Option<Time>, pause: Option<Duration>) {
     memory.tries = 0;
     memory.trouble = None;
     memory.last_delivered = delivered.or(memory.last_delivered);
-    memory.not_before = pause.filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause.min(LONGEST_WAIT));
+    memory.not_before = pause.filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause);
 }
 
 /// It did not: come again after the hub's wait, else after the backoff's.
@@ -200,7 +199,7 @@ fn later(inner: &Inner, after: Option<Duration>, why: &str) {
     let wait = after.unwrap_or_else(|| inner.settings.retry.wait(memory.tries, rand::random_range(0.0..=1.0)));
     memory.tries = memory.tries.saturating_add(1);
     memory.trouble = Some(why.to_owned());
-    memory.not_before = Some(inner.clock.steady() + wait.min(LONGEST_WAIT));
+    memory.not_before = Some(inner.clock.steady() + wait);
 }
 
 #[cfg(test)]
