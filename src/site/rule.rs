@@ -130,7 +130,7 @@ mod tests {
             ("https://a.lessons.example.kz/open/x", (true, true, true)),
             ("https://lessons.example.kz/open/x", (true, false, false)),
             ("https://example.kz/open/x", (false, false, false)),
-            ("http://static.kundelik.kz../v1/app.js", (true, true, false)),
+            ("http://static.kundelik.kz../v1/app.js", (true, true, true)),
             ("http://kaspi.kz/logo.png", (true, false, false)),
             ("http://www.kaspi.kz./logo.png", (true, false, false)),
             ("http://mail.school.kz/", (true, false, false)),
