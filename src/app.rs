@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower::ServiceExt;
 
 /// How long requests under way may take to end after SIGTERM (product.md section 9).
@@ -80,13 +80,29 @@ struct Node {
 /// # Errors
 /// When a part cannot start that nothing can stand in for; the message names what and what to do.
 pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
+    // Before anything is told: who was told may end it at once.
+    let signals = Signals::listen()?;
     limit::raise_open_files();
     let node = Node::start(config, reread).await?;
     ready(node.addresses.clone());
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    node.until_stopped().await?;
+    node.until_stopped(signals).await;
     node.end().await
+}
+
+/// What the system may tell a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Signals> {
+        let of = |kind| signal(kind).context("signals");
+        Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())?, hangup: of(SignalKind::hangup())? })
+    }
 }
 
 impl Node {
@@ -169,15 +185,12 @@ impl Node {
         Ok(Node { life, store, state, night, ready, addresses, reread, effective })
     }
 
-    async fn until_stopped(&self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    async fn until_stopped(&self, mut signals: Signals) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => self.reload().await,
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hangup.recv() => self.reload().await,
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The ground floor: small words that every module may use.
 //!
-//! Everything here is pure but for [`clock`], which alone asks the time, and `socket`, which alone talks to libc.
+//! Everything here is pure but for `clock`, which alone asks the time, and `socket`, which alone talks to libc.
 
 /// Wall time, steady time and the one place that asks the system for either.
 pub mod clock;

@@ -1,6 +1,6 @@
 //! Find, decide, act: looks an answer up, asks `policy::decide`, and does exactly what it is told. Read this after `policy.rs`.
 //!
-//! What is fresh and in memory is answered without an await ([`Cache::answer_now`]). Everything else goes through a *flight*:
+//! What is fresh and in memory is answered without an await (`Cache::answer_now`). Everything else goes through a *flight*:
 //! one fetch per URL (or range), as a task of its own, which many requests read along with.
 
 /// Content codings of origins.
@@ -29,6 +29,9 @@ mod partial;
 
 /// A device's request, from lookup to answer.
 mod serve;
+
+/// One flight's errand at the origin.
+mod voyage;
 
 /// What the node fetches for itself.
 mod errand;
@@ -66,6 +69,7 @@ use arc_swap::ArcSwap;
 use flight::Board;
 use hit::Said;
 use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
 use tally::Counters;
@@ -149,7 +153,7 @@ impl Cache {
     pub fn answer_now(&self, query: Query) -> Result<Response<Body>, Query> {
         let inner = &*self.0;
         let method = query.request.method();
-        if *method != Method::GET && *method != Method::HEAD {
+        if (*method != Method::GET && *method != Method::HEAD) || !query.request.body().is_end_stream() {
             return Err(query);
         }
         let began = inner.clock.steady();
@@ -157,8 +161,7 @@ impl Cache {
         let place = inner.place(&query.target, query.way, false);
         let ask = Ask { method, target: &query.target, headers: query.request.headers(), place };
         let Some(found) = inner.fitting(&ask, &variants) else { return Err(query) };
-        let decision = policy::decide(&inner.rules, &ask, Some(&found.prepared.kept), inner.line(), inner.clock.now());
-        let Decision::Serve { age, ttl, why, refresh_behind: false } = decision else { return Err(query) };
+        let Decision::Serve { age, ttl, why, refresh_behind: false } = inner.decide(&ask, Some(&found)) else { return Err(query) };
         match inner.hit_now(&ask, &found.entry, &found.prepared, Said::hit(why, age, ttl)) {
             Some(mut response) => {
                 inner.counters.count(why, query.way, inner.clock.steady() - began, &mut response);
@@ -193,6 +196,9 @@ impl Cache {
     }
 }
 
+/// A flag of `Meta::flags`: something newer is known to exist, or may exist. Not used without asking, but for a line that is down.
+pub(crate) const OUTDATED: u32 = 1;
+
 /// A request, kept for as long as its flight lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -221,6 +227,17 @@ impl Inner {
             link::State::Down => Line::Down,
             link::State::Slow => Line::Slow,
             link::State::Up | link::State::Unknown => Line::Up,
+        }
+    }
+
+    /// The policy's decision, and what a mark on the stored answer makes of it.
+    fn decide(&self, ask: &Ask<'_>, found: Option<&Found>) -> Decision {
+        let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        match (&decision, found) {
+            (Decision::Serve { why, .. }, Some(found)) if found.entry.meta.flags & OUTDATED != 0 && *why != Why::Offline => {
+                Decision::Revalidate { conditions: policy::freshen::conditions(&found.prepared.kept), why: Why::Stale }
+            }
+            _ => decision,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The subcommands: parse, call, print. No decisions are made here.
 //!
 //! Each command is one file with `Args` (clap) and `run(&Context, Args) -> Result<Exit, Failure>`. What holds for all of them,
-//! the global flags, the error form and the exit codes, is in this file and in [`failure`].
+//! the global flags, the error form and the exit codes, is in this file and in `failure`.
 
 /// Exit codes and the error form.
 pub mod failure;

@@ -1,7 +1,7 @@
-//! The configuration: the whole of it, already checked. Past [`load`] nothing is validated again, because nothing wrong can be
+//! The configuration: the whole of it, already checked. Past `load` nothing is validated again, because nothing wrong can be
 //! held.
 //!
-//! Two steps: [`file::File`] is what was written, [`Config`] is what is true. Order: default, then file, then environment
+//! Two steps: `file::File` is what was written, `Config` is what is true. Order: default, then file, then environment
 //! (`BULAK_SECTION__KEY`). Parts with settings of their own get them ready-made; the rest is kept here in plain types.
 
 /// What is wrong, and how it is shown.

@@ -1,4 +1,4 @@
-//! How tasks live and end: one [`Life`] per node; everything that runs beside a request is spawned here, sees the stop signal,
+//! How tasks live and end: one `Life` per node; everything that runs beside a request is spawned here, sees the stop signal,
 //! and is waited for within one grace period.
 
 /// One stop signal, many watchers, one grace period.

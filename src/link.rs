@@ -1,5 +1,5 @@
 //! The line: up, slow or down; how fast; what has passed. Everything is passive: real fetches tell what they saw
-//! ([`Link::observe`]), and this module judges. Only while the line is down, or a suspicion stands, does it try by itself:
+//! (`Link::observe`), and this module judges. Only while the line is down, or a suspicion stands, does it try by itself:
 //! one TCP connection at a time to a host that answered lately, so that the line's return is noticed without anybody asking.
 //!
 //! The thinking is in the pure files `estimate`, `state` and `slice`; this one keeps the samples, the tasks and the counters.
@@ -176,6 +176,8 @@ struct Mind {
     slices: Slices,
     /// Hosts that answered lately, newest last: what can be tried while the line is down.
     answered: VecDeque<(Box<str>, SocketAddr)>,
+    /// Addresses that were tried while nothing had answered yet, newest last: what a suspicion is looked into with then.
+    tried: VecDeque<(Box<str>, SocketAddr)>,
     since: Time,
     /// Failures since the last success.
     suspicion: u32,
@@ -207,6 +209,7 @@ impl Link {
             estimate: Estimate::default(),
             slices: Slices::new(now),
             answered: VecDeque::new(),
+            tried: VecDeque::new(),
             since: now,
             suspicion: 0,
             last: (0, 0, 0),
@@ -308,6 +311,21 @@ impl Link {
         self.state()
     }
 
+    /// A connection to `addr` is about to be tried. Remembered only while nothing has answered yet: a node that starts behind a cut
+    /// line needs a second opinion about the first host that is silent.
+    pub fn trying(&self, host: &str, addr: SocketAddr) {
+        if self.state() != State::Unknown {
+            return;
+        }
+        let mut mind = self.0.mind.lock();
+        if mind.answered.is_empty() && !mind.tried.iter().any(|(_, known)| *known == addr) {
+            while mind.tried.len() >= ANSWERED {
+                mind.tried.pop_front();
+            }
+            mind.tried.push_back((host.into(), addr));
+        }
+    }
+
     /// Something takes suspiciously long: looks whether hosts that answered lately still do. Costs a few TCP handshakes at most.
     pub fn suspect(&self) {
         let mut mind = self.0.mind.lock();
@@ -355,6 +373,7 @@ impl Link {
             mind.answered.pop_front();
         }
         mind.answered.push_back((host.into(), addr));
+        mind.tried.clear();
         mind.judge.worked(host, now);
         self.publish(&mut mind);
     }
@@ -387,8 +406,7 @@ impl Link {
         mind.estimate.second(second.rx, steady);
         let (usual_rtt, usual_rate) = mind.slices.usual();
         let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
-        let can_probe = !mind.answered.is_empty() || !self.0.checks.is_empty();
-        mind.judge.tick(slow, can_probe, steady);
+        mind.judge.tick(slow, steady);
         self.publish(mind);
         mind.slices.second(self.state(), second, missed, now);
         #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]

@@ -2,34 +2,34 @@
 //!
 //! | question | asked with | rules | file |
 //! |---|---|---|---|
-//! | may it be stored? | [`admit()`] | RFC 9111 section 3 | `policy/admit.rs` |
-//! | would a stranger have got it? | [`admit()`], [`decide()`] | policy `school` | `policy/stranger.rs` |
-//! | which variant fits? | [`select()`], [`may_share()`], [`key`] | RFC 9111 section 4.1 | `policy/key.rs` |
-//! | how old, how long fresh? | [`Kept`] | RFC 9111 section 4.2 | `policy/age.rs` |
-//! | what now? | [`decide()`] | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
-//! | asking failed, and now? | [`on_failure()`] | RFC 9111 section 4.2.4, RFC 5861 | `policy/stale.rs` |
-//! | what does a 304 change? | [`freshen()`], [`freshen::confirms`] | RFC 9111 sections 3.2, 4.3 | `policy/freshen.rs` |
-//! | does the client have it already? | [`condition()`] | RFC 9110 section 13 | `policy/condition.rs` |
-//! | which part? | [`part()`] | RFC 9110 section 14 | `policy/range.rs` |
-//! | what became doubtful? | [`invalidates()`] | RFC 9111 section 4.4 | `policy/invalidate.rs` |
-//! | what travels on, what is said? | [`header`] | RFC 9110 section 7.6, RFC 9209, RFC 9211 | `policy/header.rs` |
+//! | may it be stored? | `admit()` | RFC 9111 section 3 | `policy/admit.rs` |
+//! | would a stranger have got it? | `admit()`, `decide()` | policy `school` | `policy/stranger.rs` |
+//! | which variant fits? | `select()`, `may_share()`, `key` | RFC 9111 section 4.1 | `policy/key.rs` |
+//! | how old, how long fresh? | `Kept` | RFC 9111 section 4.2 | `policy/age.rs` |
+//! | what now? | `decide()` | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
+//! | asking failed, and now? | `on_failure()` | RFC 9111 section 4.2.4, RFC 5861 | `policy/stale.rs` |
+//! | what does a 304 change? | `freshen()`, `freshen::confirms` | RFC 9111 sections 3.2, 4.3 | `policy/freshen.rs` |
+//! | does the client have it already? | `condition()` | RFC 9110 section 13 | `policy/condition.rs` |
+//! | which part? | `part()` | RFC 9110 section 14 | `policy/range.rs` |
+//! | what became doubtful? | `invalidates()` | RFC 9111 section 4.4 | `policy/invalidate.rs` |
+//! | what travels on, what is said? | `header` | RFC 9110 section 7.6, RFC 9209, RFC 9211 | `policy/header.rs` |
 //!
 //! Policy never learns that a disk, a socket or a clock exists. It does not look at bodies: completeness and codings are the
 //! cache's.
 //!
-//! [`admit()`]: crate::policy::admit()
-//! [`decide()`]: crate::policy::decide()
-//! [`select()`]: crate::policy::select()
-//! [`may_share()`]: crate::policy::may_share()
-//! [`on_failure()`]: crate::policy::on_failure()
-//! [`freshen()`]: crate::policy::freshen()
-//! [`condition()`]: crate::policy::condition()
-//! [`part()`]: crate::policy::part()
-//! [`invalidates()`]: crate::policy::invalidates()
-//! [`key`]: mod@crate::policy::key
-//! [`Kept`]: crate::policy::Kept
-//! [`freshen::confirms`]: crate::policy::freshen::confirms
-//! [`header`]: mod@crate::policy::header
+//! `admit()`: crate::policy::admit()
+//! `decide()`: crate::policy::decide()
+//! `select()`: crate::policy::select()
+//! `may_share()`: crate::policy::may_share()
+//! `on_failure()`: crate::policy::on_failure()
+//! `freshen()`: crate::policy::freshen()
+//! `condition()`: crate::policy::condition()
+//! `part()`: crate::policy::part()
+//! `invalidates()`: crate::policy::invalidates()
+//! `key`: mod@crate::policy::key
+//! `Kept`: crate::policy::Kept
+//! `freshen::confirms`: crate::policy::freshen::confirms
+//! `header`: mod@crate::policy::header
 
 use crate::base::clock::Time;
 use crate::base::target::Target;

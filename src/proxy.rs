@@ -1,5 +1,5 @@
-//! The life of one request, first to last: accepted ([`listen`]), judged on the wire (`base/wire.rs`), classified
-//! ([`classify`]), then answered by the cache, a tunnel, an origin that switches protocols, the portal, or a plain page.
+//! The life of one request, first to last: accepted (`listen`), judged on the wire (`base/wire.rs`), classified
+//! (`classify`), then answered by the cache, a tunnel, an origin that switches protocols, the portal, or a plain page.
 //! It leaves to the cache everything about storing, and to `upstream` everything about reaching origins.
 
 /// Which lane a request takes.
@@ -275,6 +275,9 @@ impl Inner {
     fn cached(self: &Arc<Self>, target: Target, request: Request<Incoming>, turn: &Turn) -> Serving {
         let mut request = prepare(request.map(body), &target);
         strip_hop_by_hop(request.headers_mut());
+        if self.link.state() == State::Down {
+            self.upstream.wanted(&target);
+        }
         let query = Query { target, request, way: cache::Way::Http };
         let mut query = match self.cache.answer_now(query) {
             Ok(response) => return Serving::Now(self.signature.finish(response, true)),

@@ -1,7 +1,7 @@
 //! What the school tells the region: composes, signs, keeps and sends reports; keeps the line's history on the way.
 //!
-//! [`Reporter`] is the front door. A record is made every hour whether or not there is a hub, signed, and kept in the outbox until
-//! the hub has it; what may be in it is [`schema`]'s list and nothing else. A hub that is away costs nothing: records wait, the next
+//! `Reporter` is the front door. A record is made every hour whether or not there is a hub, signed, and kept in the outbox until
+//! the hub has it; what may be in it is `schema`'s list and nothing else. A hub that is away costs nothing: records wait, the next
 //! try comes later, nobody is bothered.
 //!
 //! Read in this order: `compose` (pure), `sign`, `batch` (the wire), `verdict` (what an answer means), `send`, `line`, `worker`.

@@ -11,7 +11,8 @@ pub mod history;
 /// Reports that wait for the hub.
 pub mod outbox;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,6 +85,11 @@ impl State {
                 4,
             ),
         };
+        if file.is_some() {
+            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
+            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
+            SqliteConnection::connect_with(&options).await?.close().await?;
+        }
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
             .min_connections(1)

@@ -69,7 +69,7 @@ mod body;
 pub struct Settings {
     /// DNS servers; empty: the system's.
     pub resolver: Vec<SocketAddr>,
-    /// "name[:port]" -> "ip[:port]", before DNS.
+    /// `name[:port]` -> `ip[:port]`, before DNS.
     pub hosts: BTreeMap<String, String>,
     /// PEM files beside the system's roots.
     pub extra_roots: Vec<PathBuf>,
@@ -160,6 +160,10 @@ const PARENT_SHARE: usize = 4;
 
 /// After this long a person wonders, and so do we: five round trips of a satellite line.
 const LONG: Duration = Duration::from_secs(3);
+/// As long as nothing has been reached since the start, doubt comes sooner: a class behind a cut line waits for the first verdict.
+const LONG_AT_FIRST: Duration = Duration::from_secs(1);
+/// While the line is down a place that failed is tried so often.
+const TRY_EVERY: Duration = Duration::from_secs(2);
 /// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
 const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
 
@@ -276,6 +280,23 @@ impl Upstream {
                 }
             }
         });
+        let (dial, link) = (self.0.dial.clone(), self.0.link.clone());
+        self.0.life.spawn_until_stop(async move {
+            loop {
+                link.becomes(State::Down).await;
+                tokio::time::sleep(TRY_EVERY).await;
+                if link.state() == State::Down {
+                    // Longer than a satellite needs nobody waits: the next place may be the one that answers.
+                    let _ended = tokio::time::timeout(TRY_EVERY, dial.try_again()).await;
+                }
+            }
+        });
+    }
+
+    /// A person wants something from `target` that the store answers since the line is down: a good place to try the line at.
+    /// Cheap; to be called while the line is down alone.
+    pub fn wanted(&self, target: &Target) {
+        self.0.dial.missed(target.host(), target.port());
     }
 
     /// A connection for one request. Whether it was used before.
@@ -398,15 +419,26 @@ impl Upstream {
             if was_down && !already {
                 std::future::pending::<()>().await;
             }
-            tokio::time::sleep(if was_down { LONG_WHILE_DOWN } else { LONG }).await;
+            let long = match link.state() {
+                State::Down => LONG_WHILE_DOWN,
+                State::Unknown => LONG_AT_FIRST,
+                State::Up | State::Slow => LONG,
+            };
+            tokio::time::sleep(long).await;
             link.suspect();
             link.becomes(State::Down).await;
         };
         tokio::select! {
             biased;
-            done = work => done,
+            done = work => {
+                if done.is_err() && already && matches!(link.state(), State::Unknown | State::Down) {
+                    self.0.dial.missed(host, port);
+                }
+                done
+            }
             () = down => {
                 self.0.dial.shut(host, port);
+                self.0.dial.missed(host, port);
                 Err(Error::Unavailable(host.to_owned(), String::from("the line is down")).into())
             }
         }

@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn waits_double_and_stop_at_the_cap() {
-        let backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_secs(3600) };
+        let backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
         let waits: Vec<u64> = (0..9).map(|tries| backoff.wait(tries, 1.0).as_secs()).collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
         assert_eq!(backoff.wait(u32::MAX, 0.5).as_secs(), 1800);

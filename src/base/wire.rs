@@ -1,7 +1,7 @@
 //! The wire filter in front of hyper: it judges and passes bytes; hyper still parses, frames and does everything else.
 //!
 //! hyper accepts what a safe proxy must refuse (a length beside a coding, bare LF) and cannot send a 103. So pure state
-//! machines ([`request`], [`response`]) read along, byte for byte, and thin adapters ([`server`], [`client`]) put them
+//! machines (`request`, `response`) read along, byte for byte, and thin adapters (`server`, `client`) put them
 //! between a socket and hyper. The rules are those of RFC 9112, always the stricter reading where it leaves a choice.
 
 /// What is wrong, and what may be at most.

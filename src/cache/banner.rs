@@ -35,7 +35,7 @@ fn text(age: Duration) -> String {
         if letter.is_ascii() {
             escaped.push(letter);
         } else {
-            escaped.push_str(&format!("&#{};", u32::from(letter)));
+            escaped.extend(["&#", &u32::from(letter).to_string(), ";"]);
         }
     }
     format!(
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_banner_stands_right_behind_the_body_tag() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let table: [(&str, Option<&str>); 8] = [
             ("<html><body><p>x", Some("<html><body>")),
             ("<HTML><BODY class='a>b' x=\">\">hi", Some("<HTML><BODY class='a>b' x=\">\">")),

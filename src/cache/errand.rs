@@ -3,7 +3,7 @@
 use crate::base::target::Target;
 use crate::cache::fill::Order;
 use crate::cache::flight::{FlightKey, Outcome, Stage};
-use crate::cache::serve::{Answered, Voyage, bare, outgoing};
+use crate::cache::voyage::{Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, partial};
 use crate::link::{Class, pace::Pace};
 use crate::policy::{self, Decision, Failure, Why};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// One thing the node wants for itself (night, look-ahead, refresh).
 #[derive(Clone, Debug)]
@@ -85,7 +86,10 @@ impl Cache {
             pace: errand.pace.clone(),
             max_bytes: errand.max_bytes,
             moved: Arc::default(),
+            cancel: CancellationToken::new(),
         };
+        // Whoever drops this errand (the window ends at seven sharp) ends its fetch.
+        let _over = order.cancel.clone().drop_guard();
         let (found, _) = inner.find(&asked.ask()).await;
         let found = found.filter(|found| !place.account || found.entry.meta.source != Source::Client);
         if let Some(found) = &found
@@ -137,7 +141,7 @@ impl Inner {
         order: Order,
         found: Option<Found>,
         rest: bool,
-    ) -> Option<oneshot::Receiver<Answered>> {
+    ) -> Option<oneshot::Receiver<Given>> {
         match found {
             Some(found) if rest => self.launch_rest(pilot, asked, found, order),
             found => {
@@ -145,7 +149,7 @@ impl Inner {
                     .as_ref()
                     .map(|found| policy::freshen::conditions(&found.prepared.kept))
                     .filter(|conditions| !conditions.is_empty());
-                let request = outgoing(asked, bare(asked), conditions.as_ref(), false, false);
+                let request = outgoing(bare(asked), conditions.as_ref(), false, false);
                 let validating = conditions.is_some();
                 Some(self.launch(pilot, Voyage { asked: Arc::clone(asked), request, found, order, validating, keep: true }))
             }
@@ -154,8 +158,8 @@ impl Inner {
 }
 
 /// An answer that could not be stored still tells its status, and where or when to go instead.
-fn given(asked: &Asked, lead: Option<oneshot::Receiver<Answered>>, transferred: u64) -> Result<Fetched, FetchError> {
-    let Some((response, why)) = lead.and_then(|mut lead| lead.try_recv().ok()) else {
+fn given(asked: &Asked, lead: Option<oneshot::Receiver<Given>>, transferred: u64) -> Result<Fetched, FetchError> {
+    let Some(Given::Answer((response, why))) = lead.and_then(|mut lead| lead.try_recv().ok()) else {
         return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into()));
     };
     let mut fetched = Fetched::of(&asked.target, None, response.status(), why, transferred);

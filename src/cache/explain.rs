@@ -2,7 +2,7 @@
 
 use crate::base::target::Target;
 use crate::cache::{Asked, Cache};
-use crate::policy::{self, Decision, Why};
+use crate::policy::{Decision, Why};
 use crate::store::Way;
 use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl Cache {
             })
             .collect();
         let found = inner.fitting(&ask, &variants);
-        let decision = policy::decide(&inner.rules, &ask, found.as_ref().map(|found| &found.prepared.kept), inner.line(), now);
+        let decision = inner.decide(&ask, found.as_ref());
         let (word, why) = name(&decision);
         Explain {
             url: target.url().into(),

@@ -5,8 +5,9 @@
 
 use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
+use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
-use crate::cache::flight::{Live, Outcome, Pilot, Stage};
+use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
 use crate::link::{Class, pace::Pace};
@@ -20,10 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 /// A large body with a strong validator is kept in pieces of this size while it arrives, so that a power cut costs one piece
 /// (protocols: segment large files).
 pub(crate) const PIECE: u64 = 4 << 20;
+
+/// What of a body is fetched although nobody reads it any more: a page, a picture, a short clip.
+const FINISH: u64 = 16 << 20;
 
 /// Decoded output is read in steps of this size: one zstd block.
 const STEP: usize = 128 << 10;
@@ -43,6 +48,18 @@ pub(crate) struct Order {
     pub(crate) max_bytes: Option<u64>,
     /// Counts body bytes that came over the line for this fetch.
     pub(crate) moved: Arc<AtomicU64>,
+    /// Cancelled when the errand that caused this fetch is over; a device that has joined keeps it going.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Order {
+    /// Resolves when the fetch is to end early: its errand is over and no device waits.
+    pub(crate) async fn stopped(&self, urgent: &AtomicBool) {
+        self.cancel.cancelled().await;
+        if urgent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Why a body could not be kept whole.
@@ -54,6 +71,8 @@ pub(crate) enum Broken {
     Bomb(u64),
     #[error("the body is longer than the {0} bytes that were asked for")]
     TooLong(u64),
+    #[error("nobody waits for the rest any more")]
+    Left,
     #[error(transparent)]
     Store(#[from] Error),
 }
@@ -130,20 +149,37 @@ impl Inner {
     /// When the body breaks off, is too long, or the store fails. Readers have been told by then.
     pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: &Pilot) -> Result<Arc<Entry>, Broken> {
         let Arrival { meta, mut draft, coded, body, length } = arrival;
-        let live = Live { meta: meta.clone(), total: length, part: None, tail: draft.tail(), landing: pilot.landing() };
+        let readers = Readers::default();
+        let live =
+            Live { meta: meta.clone(), total: length, part: None, tail: draft.tail(), readers: readers.clone(), landing: pilot.landing() };
         pilot.publish(Stage::Live(Arc::new(live)));
-        let urgent = &*pilot.urgent;
-        let mut intake = Intake { inner: self, order, urgent, meta: &meta, total: length, saved: 0, piece: BytesMut::new() };
+        let mut intake = Intake {
+            inner: self,
+            order,
+            urgent: &pilot.urgent,
+            readers,
+            meta: &meta,
+            total: length,
+            saved: 0,
+            piece: BytesMut::new(),
+            keeps_parts: true,
+        };
         let done = match intake.run(&mut draft, coded, body).await {
             Ok(()) => draft.commit(meta.clone()).await.map_err(Broken::from),
             Err(broken) => {
                 draft.fail(&broken.to_string());
-                if matches!(broken, Broken::Origin(_)) {
-                    intake.save_rest().await;
+                match broken {
+                    Broken::Origin(_) | Broken::Left => intake.save_rest().await,
+                    // The next one who asks gets it as it comes.
+                    Broken::Bomb(_) => self.board.set_unkeepable(UrlKey::of(&meta.url)),
+                    Broken::TooLong(_) | Broken::Store(_) => {}
                 }
                 Err(broken)
             }
         };
+        if done.is_ok() && pilot.is_overtaken() {
+            self.outdate(&UrlKey::of(&meta.url)).await;
+        }
         match &done {
             Ok(entry) => pilot.publish(Stage::Stored(Arc::clone(entry), Outcome::Filled)),
             Err(broken) => pilot.publish(broken.stage()),
@@ -157,12 +193,15 @@ struct Intake<'a> {
     inner: &'a Inner,
     order: &'a Order,
     urgent: &'a AtomicBool,
+    readers: Readers,
     meta: &'a Meta,
     total: Option<u64>,
     /// Kept as parts so far.
     saved: u64,
     /// Received since.
     piece: BytesMut,
+    /// Until the store takes no more of them.
+    keeps_parts: bool,
 }
 
 impl Intake<'_> {
@@ -191,14 +230,20 @@ impl Intake<'_> {
     async fn plain(&mut self, draft: &mut Draft, body: Body) -> Result<(), Broken> {
         let resumable = self.resumable();
         let mut pieces = stream::pieces(body);
-        while let Some(piece) = pieces.next().await {
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.next() => piece,
+                () = self.order.stopped(self.urgent) => return Err(Broken::Left),
+            };
+            let Some(piece) = piece else { break };
             let bytes = piece.map_err(Broken::Origin)?;
-            self.hold(bytes.len() as u64).await;
+            self.hold(bytes.len() as u64).await?;
             if resumable {
-                self.keep(&bytes).await?;
+                self.keep(&bytes).await;
             }
             draft.write(bytes).await?;
             self.check_length(draft.len())?;
+            self.check_readers(draft.len())?;
         }
         match self.total {
             Some(total) if total != draft.len() => Err(Broken::Origin(format!("{} of {total} bytes arrived", draft.len()).into())),
@@ -214,12 +259,17 @@ impl Intake<'_> {
         let start = self.order.moved.load(Ordering::Relaxed);
         loop {
             let mut step = BytesMut::with_capacity(STEP);
-            if body.read_buf(&mut step).await.map_err(origin)? == 0 {
+            let read = tokio::select! {
+                read = body.read_buf(&mut step) => read.map_err(origin)?,
+                () = self.order.stopped(self.urgent) => return Err(Broken::Left),
+            };
+            if read == 0 {
                 return Ok(());
             }
-            self.hold(step.len() as u64).await;
+            self.hold(step.len() as u64).await?;
             draft.write(step.freeze()).await?;
             self.check_length(draft.len())?;
+            self.check_readers(draft.len())?;
             let came = self.order.moved.load(Ordering::Relaxed).saturating_sub(start).max(1);
             if draft.len() > self.inner.decoded_max || (draft.len() > BOMB_FREE && draft.len() / came > BOMB_RATIO) {
                 return Err(Broken::Bomb(draft.len()));
@@ -227,19 +277,23 @@ impl Intake<'_> {
         }
     }
 
-    async fn hold(&self, bytes: u64) {
-        if let Some(pace) = &self.order.pace
-            && !self.urgent.load(Ordering::Relaxed)
-        {
-            pace.take(bytes).await;
-        }
+    async fn hold(&self, bytes: u64) -> Result<(), Broken> {
+        hold(self.order, self.urgent, bytes).await
     }
 
     fn check_length(&self, length: u64) -> Result<(), Broken> {
         match self.order.max_bytes {
-            Some(most) if length > most => Err(Broken::TooLong(most)),
+            Some(most) if length > most && !self.urgent.load(Ordering::Relaxed) => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }
+    }
+
+    /// A fetch outlives the device that caused it, but not by much: nobody wants the other 2 GB of a film tapped by mistake.
+    fn check_readers(&self, length: u64) -> Result<(), Broken> {
+        let left = self.total.map_or(length, |total| total - length.min(total));
+        // Held here and by the published head.
+        let gone = self.order.class == Class::Interactive && left > FINISH && !self.readers.any(2);
+        if gone { Err(Broken::Left) } else { Ok(()) }
     }
 
     /// Whether a fetch that breaks off can go on later: large, length known, and the same bytes can be asked for again.
@@ -249,13 +303,14 @@ impl Intake<'_> {
             && strong_validator(&self.meta.headers).is_some()
     }
 
-    async fn keep(&mut self, bytes: &Bytes) -> Result<(), Broken> {
+    async fn keep(&mut self, bytes: &Bytes) {
+        if !self.keeps_parts {
+            return;
+        }
         self.piece.extend_from_slice(bytes);
         if self.piece.len() as u64 >= PIECE {
-            let piece = self.piece.split().freeze();
-            self.save(piece).await?;
+            self.save_rest().await;
         }
-        Ok(())
     }
 
     async fn save(&mut self, piece: Bytes) -> Result<(), Error> {
@@ -269,14 +324,24 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// After a break: what came since the last piece is worth keeping too.
+    /// Keeps what came since the last piece. A store that takes nothing ends no download: only resuming is lost.
     async fn save_rest(&mut self) {
         let rest = self.piece.split().freeze();
         if !rest.is_empty()
             && let Err(error) = self.save(rest).await
         {
-            tracing::warn!(%error, "could not keep the beginning of a body that broke off");
+            tracing::warn!(%error, "could not keep a part of a body; it cannot be resumed");
+            self.keeps_parts = false;
         }
+    }
+}
+
+/// Waits for the cap on background bytes, unless a device waits.
+pub(crate) async fn hold(order: &Order, urgent: &AtomicBool, bytes: u64) -> Result<(), Broken> {
+    let Some(pace) = order.pace.as_ref().filter(|_| !urgent.load(Ordering::Relaxed)) else { return Ok(()) };
+    tokio::select! {
+        () = pace.take(bytes) => Ok(()),
+        () = order.stopped(urgent) => Err(Broken::Left),
     }
 }
 
@@ -301,7 +366,7 @@ pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue>
     }
     let time = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).and_then(Time::parse_http);
     let modified = time(LAST_MODIFIED)?;
-    (time(DATE)?.since(modified) >= Duration::from_secs(60)).then(|| headers[LAST_MODIFIED].clone())
+    (time(DATE)?.since(modified) >= Duration::from_mins(1)).then(|| headers[LAST_MODIFIED].clone())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How far a flight has come.
@@ -48,8 +49,21 @@ pub(crate) struct Live {
     /// What of the body the tail carries; `None`: all of it.
     pub(crate) part: Option<Range<u64>>,
     pub(crate) tail: Tail,
+    /// One is held by everyone who reads along.
+    pub(crate) readers: Readers,
     /// Tells when it is stored. Readers get their last piece only then: whoever has the whole answer and asks again finds it.
     pub(crate) landing: Landing,
+}
+
+/// Counts those who read along.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readers(Arc<()>);
+
+impl Readers {
+    /// Whether anybody reads, beside the `holders` who only keep the count.
+    pub(crate) fn any(&self, holders: usize) -> bool {
+        Arc::strong_count(&self.0) > holders
+    }
 }
 
 /// Waits for a flight's last word.
@@ -59,10 +73,14 @@ pub(crate) struct Landing(watch::Receiver<Stage>);
 impl Landing {
     /// May be dropped at any await.
     pub(crate) async fn done(&mut self) {
-        // An error says that the flight is over, which is as good.
-        let _ = self.0.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Live(_))).await;
+        let landed = self.0.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Live(_)));
+        // Over in any case: landed, ended without a word, or so slow (a stalled card) that the reader is not kept waiting.
+        let _ = tokio::time::timeout(LANDING, landed).await;
     }
 }
+
+/// Longest that a reader's last piece waits for the store: far more than a commit takes, far less than a person notices twice.
+const LANDING: Duration = Duration::from_millis(250);
 
 /// What is fetched: a whole answer, or a range of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,24 +104,51 @@ pub(crate) struct Pilot {
     key: FlightKey,
     /// Whether others can find this flight.
     listed: AtomicBool,
+    /// The board's count when the flight began.
+    began: u64,
 }
 
-/// The flights under way.
+/// The flights under way, and what has been learned of URLs.
 #[derive(Default)]
 pub(crate) struct Board {
     flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
-    apart: Mutex<Apart>,
+    /// URLs whose last answer could not be shared: nobody waits for those (varnish calls it hit-for-miss).
+    apart: Mutex<Memory>,
+    /// URLs whose body cannot be undone or kept (bombs and giants): passed on as they come.
+    unkeepable: Mutex<Memory>,
+    /// URLs that became doubtful, with the count at which they did.
+    doubtful: Mutex<Memory>,
+    count: AtomicU64,
 }
 
-/// URLs whose last answer could not be shared: nobody waits for those (varnish calls it hit-for-miss).
+/// The last few URLs of which something is known.
 #[derive(Default)]
-struct Apart {
+struct Memory {
     order: VecDeque<UrlKey>,
-    known: HashMap<UrlKey, ()>,
+    known: HashMap<UrlKey, u64>,
 }
 
-/// How many unshareable URLs are remembered: 4,096 × about 60 B.
-const APART_MOST: usize = 4096;
+/// How many URLs are remembered: 4,096 × about 60 B.
+const REMEMBERED: usize = 4096;
+
+impl Memory {
+    fn put(&mut self, url: UrlKey, value: u64) {
+        if self.known.insert(url, value).is_none() {
+            self.order.push_back(url);
+            while self.order.len() > REMEMBERED {
+                if let Some(oldest) = self.order.pop_front() {
+                    self.known.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, url: &UrlKey) {
+        if self.known.remove(url).is_some() {
+            self.order.retain(|known| known != url);
+        }
+    }
+}
 
 impl Board {
     /// Joins the flight of `key`, or starts one: then the caller gets the pilot and must fly.
@@ -119,7 +164,7 @@ impl Board {
         let urgent = Arc::new(AtomicBool::new(urgent));
         let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
         flights.insert(key.clone(), Arc::clone(&flight));
-        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true) }))
+        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true), began: self.now() }))
     }
 
     /// A flight that nobody else finds: for requests whose answer may be theirs alone.
@@ -127,7 +172,7 @@ impl Board {
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = Arc::new(AtomicBool::new(true));
         let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
-        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(false) })
+        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(false), began: self.now() })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.
@@ -137,16 +182,27 @@ impl Board {
 
     fn set_apart(&self, url: UrlKey, is: bool) {
         let mut apart = self.apart.lock();
-        if !is {
-            apart.known.remove(&url);
-        } else if apart.known.insert(url, ()).is_none() {
-            apart.order.push_back(url);
-            while apart.order.len() > APART_MOST {
-                if let Some(oldest) = apart.order.pop_front() {
-                    apart.known.remove(&oldest);
-                }
-            }
-        }
+        if is { apart.put(url, 0) } else { apart.forget(&url) }
+    }
+
+    /// Whether this URL's body is to be passed on as it comes.
+    pub(crate) fn is_unkeepable(&self, url: &UrlKey) -> bool {
+        self.unkeepable.lock().known.contains_key(url)
+    }
+
+    /// From now on this URL's body is passed on as it comes.
+    pub(crate) fn set_unkeepable(&self, url: UrlKey) {
+        self.unkeepable.lock().put(url, 0);
+    }
+
+    /// What is stored under this URL has become doubtful: that holds for fetches under way, too.
+    pub(crate) fn note(&self, url: UrlKey) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.doubtful.lock().put(url, count);
+    }
+
+    fn now(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 }
 
@@ -166,6 +222,11 @@ impl Flight {
 }
 
 impl Pilot {
+    /// Whether the URL became doubtful after this flight began: what it brings may be older than that.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.board.doubtful.lock().known.get(&self.key.url).is_some_and(|count| *count > self.began)
+    }
+
     /// For those who read along.
     pub(crate) fn landing(&self) -> Landing {
         Landing(self.stage.subscribe())
@@ -236,14 +297,30 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_unshareable_urls_is_bounded() {
+    fn what_is_remembered_is_bounded() {
         let board = Board::default();
-        for number in 0..=APART_MOST {
+        for number in 0..=REMEMBERED {
             let mut url = [0; 16];
             url[..8].copy_from_slice(&(number as u64).to_le_bytes());
             board.set_apart(UrlKey(url), true);
         }
         assert!(!board.is_apart(&UrlKey([0; 16])));
-        assert_eq!(board.apart.lock().known.len(), APART_MOST);
+        assert_eq!(board.apart.lock().known.len(), REMEMBERED);
+        let mut last = [0; 16];
+        last[..8].copy_from_slice(&(REMEMBERED as u64).to_le_bytes());
+        board.set_apart(UrlKey(last), false);
+        assert!(!board.is_apart(&UrlKey(last)));
+    }
+
+    #[test]
+    fn a_flight_knows_that_it_was_overtaken() {
+        let board = Arc::new(Board::default());
+        board.note(UrlKey([1; 16]));
+        let (_, pilot) = board.alone(key(1));
+        assert!(!pilot.is_overtaken(), "what was doubtful before is being asked about");
+        board.note(UrlKey([2; 16]));
+        assert!(!pilot.is_overtaken());
+        board.note(UrlKey([1; 16]));
+        assert!(pilot.is_overtaken());
     }
 }

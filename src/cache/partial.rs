@@ -7,20 +7,22 @@ use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
-use crate::cache::fill::{Broken, Judged, Order, PIECE, strong_validator};
-use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Stage};
+use crate::cache::fill::{Broken, Judged, Order, PIECE, hold, strong_validator};
+use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::prepared::storable_fields;
-use crate::cache::serve::{Answered, bare, outgoing};
+use crate::cache::serve::Answered;
+use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Meta};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 /// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.
@@ -71,7 +73,7 @@ impl Inner {
         wanted: Range<u64>,
         why: Why,
     ) -> Answered {
-        let Some((request, _)) = rest_request(asked, request, &found, &wanted) else {
+        let Some((request, _)) = rest_request(request, &found, &wanted) else {
             return self.fetch_range(asked, request_again(asked), order, why).await;
         };
         let stitch = Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request };
@@ -80,49 +82,43 @@ impl Inner {
 
     async fn fly_parts(self: &Arc<Inner>, asked: &Arc<Asked>, stitch: Stitch, why: Why, shared: bool) -> Answered {
         let key = FlightKey { url: asked.target.key(), range: Some(stitch.wanted.clone()) };
-        let (flight, pilot) = if shared {
+        let (flight, pilot) = if shared && !asked.headers.contains_key(AUTHORIZATION) {
             self.board.join(key, true)
         } else {
             let (flight, pilot) = self.board.alone(key);
             (flight, Some(pilot))
         };
         let collapsed = pilot.is_none();
-        let found = stitch.found.clone();
-        let again = (stitch.order.clone(), stitch.wanted.clone());
+        let (found, order, wanted) = (stitch.found.clone(), stitch.order.clone(), stitch.wanted.clone());
         let lead = pilot.map(|pilot| self.launch_parts(pilot, stitch));
         if collapsed {
             self.counters.collapsed.inc();
         }
-        let said = |status| Said { why, age: None, ttl: None, forwarded: Some(status), stored: true, collapsed };
+        let alone = || {
+            let stitch = Stitch { asked: Arc::clone(asked), order: order.clone(), found: None, wanted, request: request_again(asked) };
+            Box::pin(self.fly_parts(asked, stitch, why, false))
+        };
+        let said = Said { why, age: None, ttl: None, forwarded: Some(StatusCode::PARTIAL_CONTENT), stored: true, collapsed };
         match flight.head().await {
-            Some(Stage::Live(live)) => (self.live_as(asked, &live, said(StatusCode::PARTIAL_CONTENT)), why),
-            Some(Stage::Stored(entry, Outcome::Filled | Outcome::Confirmed)) => {
-                let prepared = crate::cache::prepared::prepared(&entry, &self.rules);
-                match self.hit(&asked.ask(), &entry, &prepared, said(StatusCode::PARTIAL_CONTENT)).await {
-                    Ok(response) => (response, why),
-                    Err(error) => self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", &error.to_string(), false, why),
-                }
-            }
+            Some(Stage::Live(live)) if self.suits(asked, &live, collapsed) => (self.live_as(asked, &live, said), why),
+            Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
+                Some(answered) => answered,
+                None => alone().await,
+            },
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
-            Some(Stage::Apart | Stage::Asking | Stage::Broken(..)) | None => match lead {
+            _ => match lead {
+                None => alone().await,
                 Some(lead) => match lead.await {
-                    Ok((mut response, _)) => {
-                        let forwarded = Some(response.status());
-                        self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded, stored: false, collapsed: false });
-                        (response, why)
-                    }
-                    Err(_) => self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", "the origin broke off", false, why),
+                    Ok(Given::Answer(given)) => self.given(given, why),
+                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
+                    // What was kept does not fit any more and is forgotten: the request starts anew.
+                    Err(_) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
                 },
-                None => {
-                    let stitch =
-                        Stitch { asked: Arc::clone(asked), order: again.0, found: None, wanted: again.1, request: request_again(asked) };
-                    Box::pin(self.fly_parts(asked, stitch, why, false)).await
-                }
             },
         }
     }
 
-    fn launch_parts(self: &Arc<Inner>, pilot: Pilot, stitch: Stitch) -> oneshot::Receiver<Answered> {
+    fn launch_parts(self: &Arc<Inner>, pilot: Pilot, stitch: Stitch) -> oneshot::Receiver<Given> {
         let (lead, given) = oneshot::channel();
         let inner = Arc::clone(self);
         self.life.spawn(async move { inner.stitch(&pilot, lead, stitch).await });
@@ -136,13 +132,13 @@ impl Inner {
         asked: &Arc<Asked>,
         found: Found,
         order: Order,
-    ) -> Option<oneshot::Receiver<Answered>> {
+    ) -> Option<oneshot::Receiver<Given>> {
         let wanted = 0..found.entry.length;
-        let (request, _) = rest_request(asked, bare(asked), &found, &wanted)?;
+        let (request, _) = rest_request(bare(asked), &found, &wanted)?;
         Some(self.launch_parts(pilot, Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request }))
     }
 
-    async fn stitch(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Answered>, stitch: Stitch) {
+    async fn stitch(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, stitch: Stitch) {
         let requested = self.clock.now();
         let Stitch { asked, order, found, wanted, request } = stitch;
         let mut response = match self.upstream.send(&asked.target, request, order.class).await {
@@ -152,23 +148,30 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
         if let Some(head) = self.part_head(&asked, &order, &response, &first, requested) {
-            return match self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
-                Ok(draft) => self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await,
-                Err(_) => {
-                    drop(lead.send((response, Why::StoreFull)));
-                    pilot.publish(Stage::Apart);
-                }
-            };
+            if let Ok(draft) = self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
+                return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
+            }
+            // With a part of it here, this answer is only the rest: the whole is fetched, for this client alone.
+            let given = if found.is_some() { Given::OwnCoding } else { Given::Answer((response, Why::StoreFull)) };
+            drop(lead.send(given));
+            return pilot.publish(Stage::Apart);
         }
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            drop(lead.send((response, Why::Partial)));
+            if found.is_some() {
+                // The file has changed, or the origin cuts ranges as it likes: our parts are of no use.
+                if let Err(error) = self.store.forget(&asked.target.key(), false).await {
+                    tracing::warn!(%error, "parts that do not fit could not be forgotten");
+                }
+            } else {
+                drop(lead.send(Given::Answer((response, Why::Partial))));
+            }
             return pilot.publish(Stage::Apart);
         }
         // The origin sent the whole: it ignores ranges, or there is a new version.
         match self.judge(&asked.ask(), &order, response, requested) {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
-                drop(lead.send((response, why)));
+                drop(lead.send(readable(&asked, response, why)));
                 pilot.publish(Stage::Apart);
             }
         }
@@ -238,9 +241,10 @@ impl Inner {
             total: Some(head.total),
             part,
             tail: draft.tail(),
+            readers: Readers::default(),
             landing: pilot.landing(),
         })));
-        match self.gather_all(asked, order, found, &head, &mut draft, body).await {
+        match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
                 if let Err(error) = draft.finish().await {
                     return pilot.publish(Broken::from(error).stage());
@@ -256,8 +260,10 @@ impl Inner {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as for gather")]
     async fn gather_all(
         self: &Arc<Inner>,
+        pilot: &Pilot,
         asked: &Asked,
         order: &Order,
         found: Option<&Found>,
@@ -276,7 +282,7 @@ impl Inner {
                 Some(body) => body,
                 None => self.gap_body(asked, order, head, &gap).await?,
             };
-            self.take_in(order, head, &gap, body, draft).await?;
+            self.take_in(order, &pilot.urgent, head, &gap, body, draft).await?;
             at = gap.end;
         }
         if let Some(found) = found.filter(|_| at < head.wanted.end) {
@@ -287,7 +293,7 @@ impl Inner {
 
     /// One more missing piece, of the same version as the first.
     async fn gap_body(&self, asked: &Asked, order: &Order, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
-        let request = range_request(asked, bare(asked), gap, &head.strong);
+        let request = range_request(bare(asked), gap, &head.strong);
         let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
         let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);
         let same = strong_validator(sent.response.headers()).as_ref() == Some(&head.strong);
@@ -297,44 +303,58 @@ impl Inner {
         Ok(sent.response.into_body())
     }
 
-    async fn take_in(&self, order: &Order, head: &PartHead, gap: &Range<u64>, body: Body, draft: &mut Draft) -> Result<(), Broken> {
+    async fn take_in(
+        &self,
+        order: &Order,
+        urgent: &AtomicBool,
+        head: &PartHead,
+        gap: &Range<u64>,
+        body: Body,
+        draft: &mut Draft,
+    ) -> Result<(), Broken> {
         let mut pieces = stream::pieces(body);
-        let mut kept = gap.start;
-        let mut piece = BytesMut::new();
+        let (mut kept, mut piece) = (gap.start, BytesMut::new());
         let broken = loop {
-            let bytes = match pieces.next().await {
+            let next = tokio::select! {
+                next = pieces.next() => next,
+                () = order.stopped(urgent) => break Some(Broken::Left),
+            };
+            let bytes = match next {
                 None => break None,
-                Some(Err(error)) => break Some(error),
+                Some(Err(error)) => break Some(Broken::Origin(error)),
                 Some(Ok(bytes)) => bytes,
             };
-            order.moved.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            order.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             self.counters.upstream.inc_by(bytes.len() as u64);
             if kept + (piece.len() + bytes.len()) as u64 > gap.end {
-                break Some("the origin sent more than it said".into());
+                break Some(Broken::Origin("the origin sent more than it said".into()));
             }
-            if let Some(pace) = &order.pace {
-                pace.take(bytes.len() as u64).await;
+            if let Err(left) = hold(order, urgent, bytes.len() as u64).await {
+                break Some(left);
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;
             if piece.len() as u64 >= PIECE {
-                kept = self.keep_part(head, kept, piece.split().freeze()).await?;
+                kept = self.keep_part(head, kept, piece.split().freeze()).await;
             }
         };
-        kept = self.keep_part(head, kept, piece.freeze()).await?;
+        kept = self.keep_part(head, kept, piece.freeze()).await;
         match broken {
-            Some(error) => Err(Broken::Origin(error)),
+            Some(broken) => Err(broken),
             None if kept != gap.end => Err(Broken::Origin(format!("{} of {} bytes arrived", kept - gap.start, gap.end - gap.start).into())),
             None => Ok(()),
         }
     }
 
-    async fn keep_part(&self, head: &PartHead, at: u64, piece: Bytes) -> Result<u64, Broken> {
+    /// Keeps a piece and says where the next one starts. A store that takes nothing ends no download.
+    async fn keep_part(&self, head: &PartHead, at: u64, piece: Bytes) -> u64 {
         let end = at + piece.len() as u64;
-        if !piece.is_empty() {
-            self.store.put_part(head.meta.clone(), head.total, at, piece).await?;
+        if !piece.is_empty()
+            && let Err(error) = self.store.put_part(head.meta.clone(), head.total, at, piece).await
+        {
+            tracing::warn!(%error, "a part of a body could not be kept");
         }
-        Ok(end)
+        end
     }
 }
 
@@ -364,18 +384,18 @@ async fn copy(body: Body, draft: &mut Draft) -> Result<(), Broken> {
 }
 
 /// The request for the first gap; `None` without a strong validator.
-fn rest_request(asked: &Asked, request: Request<Body>, found: &Found, wanted: &Range<u64>) -> Option<(Request<Body>, Range<u64>)> {
+fn rest_request(request: Request<Body>, found: &Found, wanted: &Range<u64>) -> Option<(Request<Body>, Range<u64>)> {
     let strong = strong_validator(&found.entry.meta.headers)?;
     let gap = stream::gaps(&found.entry.have, wanted).into_iter().next()?;
-    Some((range_request(asked, request, &gap, &strong), gap))
+    Some((range_request(request, &gap, &strong), gap))
 }
 
-fn range_request(asked: &Asked, request: Request<Body>, gap: &Range<u64>, strong: &HeaderValue) -> Request<Body> {
+fn range_request(request: Request<Body>, gap: &Range<u64>, strong: &HeaderValue) -> Request<Body> {
     let mut extra = HeaderMap::new();
     let range = format!("bytes={}-{}", gap.start, gap.end - 1);
     extra.insert(RANGE, HeaderValue::from_str(&range).expect("digits are visible ASCII"));
     extra.insert(IF_RANGE, strong.clone());
-    let mut request = outgoing(asked, request, Some(&extra), false, false);
+    let mut request = outgoing(request, Some(&extra), false, false);
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     request
 }

@@ -5,7 +5,7 @@
 use crate::cache::flight::Live;
 use crate::policy::{Kept, Rules, header};
 use crate::store::{Entry, Meta};
-use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub(crate) fn has_body(status: StatusCode) -> bool {
 }
 
 /// A changed coding is another representation: its strong tag becomes weak (RFC 9110 section 8.8.3.3).
-fn weaken(headers: &mut HeaderMap) {
+pub(crate) fn weaken(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else { return };
     let weak = [b"W/", tag.as_bytes()].concat();
     match HeaderValue::from_bytes(&weak) {
@@ -88,5 +88,7 @@ pub(crate) fn storable_fields(headers: &HeaderMap) -> HeaderMap {
     let mut kept = header::fields_to_store(headers);
     kept.remove(CONTENT_LENGTH);
     kept.remove(TRANSFER_ENCODING);
+    // Trailers are not kept.
+    kept.remove(TRAILER);
     kept
 }

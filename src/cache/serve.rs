@@ -1,34 +1,25 @@
 //! A device's request, from lookup to answer: the one place that acts on a decision.
 
 use crate::base::body::Body;
-use crate::base::clock::Time;
-use crate::base::target::UrlKey;
-use crate::base::wire::Interim;
 use crate::cache::fill::{Judged, Order};
-use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Pilot, Stage};
+use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
+use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
-use crate::link::{self, Class};
-use crate::policy::freshen::HeadEffect;
-use crate::policy::{self, Decision, Failure, Kind, Line, Part, Why};
-use crate::store::{Entry, Source, Way};
+use crate::link;
+use crate::policy::{self, Decision, Failure, Line, Part, Why};
+use crate::store::Entry;
 use crate::upstream;
-use http::header::{
-    ACCEPT_ENCODING, AGE, AUTHORIZATION, CONTENT_LENGTH, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, RANGE,
-};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{AGE, AUTHORIZATION, HeaderName, RANGE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// An answer and why it is what it is.
 pub(crate) type Answered = (Response<Body>, Why);
 
 /// `Proxy-Status` (RFC 9209).
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// The client's own conditions.
-const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE];
 
 /// How a request meets others that ask for the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,18 +32,6 @@ enum Company {
     OwnCoding,
 }
 
-/// What a flight is to do.
-pub(crate) struct Voyage {
-    pub(crate) asked: Arc<Asked>,
-    pub(crate) request: Request<Body>,
-    pub(crate) found: Option<Found>,
-    pub(crate) order: Order,
-    /// What goes upstream is a question about `found`, not about the client's copy.
-    pub(crate) validating: bool,
-    /// May the answer be kept?
-    pub(crate) keep: bool,
-}
-
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
         let Query { target, request, way } = query;
@@ -61,13 +40,16 @@ impl Inner {
         self.decide_and_act(&asked, request, Order::for_client(way)).await
     }
 
-    async fn decide_and_act(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order) -> Answered {
+    pub(crate) async fn decide_and_act(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order) -> Answered {
         if asked.method != Method::GET && asked.method != Method::HEAD {
             return self.pass(asked, request, order, Why::Method).await;
         }
+        if !request.body().is_end_stream() {
+            // What a GET with a body means is the origin's secret (RFC 9110 section 9.3.1): nobody else's answer, and no one's copy.
+            return self.pass(asked, request, order, Why::Bypass).await;
+        }
         let (found, known) = self.find(&asked.ask()).await;
-        let decision =
-            policy::decide(&self.rules, &asked.ask(), found.as_ref().map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        let decision = self.decide(&asked.ask(), found.as_ref());
         match (decision, found) {
             (Decision::Serve { age, ttl, why, refresh_behind }, Some(found)) => {
                 if refresh_behind {
@@ -129,15 +111,25 @@ impl Inner {
         Box::pin(self.fetch(asked, request, order, found, why, company)).await
     }
 
+    /// The whole, for this client alone, in the codings that he named, past the store.
+    pub(crate) async fn fetch_alone(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, why: Why) -> Answered {
+        Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::OwnCoding)).await
+    }
+
     /// Whether this request may share a fetch with others.
     fn company(&self, asked: &Asked, stored: bool) -> Company {
         let own_conditions = !stored && CONDITIONS.iter().any(|name| asked.headers.contains_key(name));
         let alone = asked.method != Method::GET
             || own_conditions
             || asked.headers.contains_key(AUTHORIZATION)
-            || asked.headers.contains_key(CONTENT_LENGTH)
             || self.board.is_apart(&asked.target.key());
-        if alone { Company::Alone } else { Company::Shared }
+        if self.board.is_unkeepable(&asked.target.key()) {
+            Company::OwnCoding
+        } else if alone {
+            Company::Alone
+        } else {
+            Company::Shared
+        }
     }
 
     async fn fetch(
@@ -162,7 +154,7 @@ impl Inner {
         let collapsed = pilot.is_none();
         let lead = pilot.map(|pilot| {
             let own = found.is_none() && company != Company::Shared;
-            let request = outgoing(asked, request, conditions.as_ref(), own, company == Company::OwnCoding);
+            let request = outgoing(request, conditions.as_ref(), own, company == Company::OwnCoding);
             let validating = conditions.is_some();
             let keep = company != Company::OwnCoding;
             self.launch(pilot, Voyage { asked: Arc::clone(asked), request, found: found.clone(), order: order.clone(), validating, keep })
@@ -197,16 +189,22 @@ impl Inner {
                 }
                 match (lead, error) {
                     (Some(lead), None) => match lead.await {
-                        Ok(given) => self.given(given, why),
+                        Ok(Given::Answer(given)) => self.given(given, why),
+                        Ok(Given::OwnCoding) => again(Company::OwnCoding).await,
                         Err(_) => self.no_answer(asked, None, failure, None).await,
                     },
                     (None, None) => again(Company::Alone).await,
                     (_, error) => self.no_answer(asked, None, failure, error).await,
                 }
             }
+            Stage::Broken(detail, _) if company != Company::Shared => {
+                self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", &detail, false, why)
+            }
+            // Broken before this client got anything: one more try, on its own.
             Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
-                    Ok(given) => self.given(given, why),
+                    Ok(Given::Answer(given)) => self.given(given, why),
+                    Ok(Given::OwnCoding) => again(Company::OwnCoding).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
                 None => again(Company::Alone).await,
@@ -227,120 +225,6 @@ impl Inner {
         }
     }
 
-    /// Starts a flight's task; what belongs to the one who asked comes back by the channel.
-    pub(crate) fn launch(self: &Arc<Inner>, pilot: Pilot, voyage: Voyage) -> oneshot::Receiver<Answered> {
-        let (lead, given) = oneshot::channel();
-        let inner = Arc::clone(self);
-        self.life.spawn(async move { inner.fly(&pilot, lead, voyage).await });
-        given
-    }
-
-    async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Answered>, voyage: Voyage) {
-        let Voyage { asked, request, found, order, validating, keep } = voyage;
-        let requested = self.clock.now();
-        let sent = match self.send(&asked, request, &order, found.is_some()).await {
-            Ok(sent) => sent,
-            Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
-        };
-        let mut response = sent.response;
-        policy::header::strip_hop_by_hop(response.headers_mut());
-        let status = response.status();
-        if let (StatusCode::NOT_MODIFIED, true, Some(found)) = (status, validating, &found) {
-            if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
-                // It speaks of another version than ours: whoever waits asks again, without conditions.
-                self.outdate(&asked, Some(found), status).await;
-                return pilot.publish(Stage::Apart);
-            }
-            return match self.confirm(&found.entry, response.headers(), requested).await {
-                Ok(entry) => {
-                    let status = entry.meta.status;
-                    let kept = policy::admit(&self.rules, &asked.ask(), status, &entry.meta.headers, self.clock.now());
-                    if let policy::Admit::No(Why::NoStore | Why::Private) = kept {
-                        // From now on it is not to be kept: this request still gets what was confirmed.
-                        self.outdate(&asked, Some(found), StatusCode::OK).await;
-                    }
-                    pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
-                }
-                Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
-            };
-        }
-        // Whoever asked may have gone; then nobody needs this answer.
-        let give = |response, why| drop(lead.send((response, why)));
-        if let (Some(_), true) = (&found, is_failure(status)) {
-            give(response, Why::Stale);
-            return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
-        }
-        if asked.method == Method::HEAD {
-            self.head_updates(found.as_ref(), status, &response.headers().clone(), requested).await;
-            give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
-        }
-        if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
-            give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
-        }
-        match self.judge(&asked.ask(), &order, response, requested) {
-            // Told by `land`: readers by the tail, the rest by the stage.
-            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
-            Judged::Apart(response, why) => {
-                // A personal answer to one device says nothing about the copy that everybody may have.
-                if !matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization) {
-                    self.outdate(&asked, found.as_ref(), status).await;
-                }
-                give(response, why);
-                pilot.publish(Stage::Apart);
-            }
-        }
-    }
-
-    /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.
-    async fn send(&self, asked: &Asked, request: Request<Body>, order: &Order, stored: bool) -> Result<upstream::Sent, upstream::Error> {
-        let repeatable = stored && self.rules.kind == Kind::School && matches!(request.body(), Body::Empty);
-        let again = repeatable.then(|| copy_head(&request));
-        let error = match self.upstream.send(&asked.target, request, order.class).await {
-            Ok(sent) => return Ok(sent),
-            Err(error) => error,
-        };
-        match again {
-            Some(request) if error.is_line() && self.link.state() != link::State::Down => {
-                self.upstream.send(&asked.target, request, order.class).await
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4).
-    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, crate::store::Error> {
-        let mut meta = entry.meta.clone();
-        meta.headers = policy::freshen::freshen_for(&self.rules, &meta.headers, newer);
-        meta.requested = requested;
-        meta.received = self.clock.now();
-        self.store.renew(entry, meta).await
-    }
-
-    /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
-    async fn head_updates(&self, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
-        let Some(found) = found else { return };
-        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
-            HeadEffect::Update => self.confirm(&found.entry, newer, requested).await.map(drop),
-            HeadEffect::Forget => self.store.forget(&UrlKey::of(&found.entry.meta.url), false).await.map(drop),
-            HeadEffect::Nothing => Ok(()),
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, "a stored answer could not be updated from HEAD");
-        }
-    }
-
-    /// The origin's newer answer may not be kept: the older one must not be served after it.
-    async fn outdate(&self, asked: &Asked, found: Option<&Found>, status: StatusCode) {
-        if found.is_some()
-            && !status.is_server_error()
-            && let Err(error) = self.store.forget(&asked.target.key(), false).await
-        {
-            tracing::warn!(%error, "an outdated answer could not be forgotten");
-        }
-    }
-
     /// Forwards without looking at the store; unsafe methods invalidate what they may have changed.
     async fn pass(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
         let requested = self.clock.now();
@@ -350,18 +234,14 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         for outdated in policy::invalidates(&asked.method, &asked.target, response.status(), response.headers()) {
-            if let Err(error) = self.store.forget(&outdated.key(), false).await {
-                tracing::warn!(%error, "an outdated answer could not be forgotten");
-            }
+            self.outdate(&outdated.key()).await;
         }
-        let said = |stored| Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored, collapsed: false };
+        let mut said = Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored: false, collapsed: false };
         if asked.method != Method::POST {
-            let said = said(false);
             self.say(response.headers_mut(), said);
             return (response, why);
         }
         // POST may say that its answer is what a later GET would get (RFC 9110 section 9.3.3).
-        let mut said = said(false);
         match self.judge(&asked.ask(), &order, response, requested) {
             Judged::Apart(mut response, _) => {
                 self.say(response.headers_mut(), said);
@@ -369,30 +249,27 @@ impl Inner {
             }
             Judged::Keep(arrival) => {
                 said.stored = true;
-                let (_, pilot) = self.board.alone(FlightKey { url: asked.target.key(), range: None });
-                let tail = arrival.draft.tail();
-                let live = Live { meta: arrival.meta.clone(), total: arrival.length, part: None, tail, landing: pilot.landing() };
+                let (flight, pilot) = self.board.alone(FlightKey { url: asked.target.key(), range: None });
                 let inner = Arc::clone(self);
                 // Its reader learns of a break by the tail.
                 self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });
-                (self.live_as(asked, &live, said), why)
+                match flight.head().await {
+                    Some(Stage::Live(live)) => (self.live_as(asked, &live, said), why),
+                    Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, false).await {
+                        Some(answered) => answered,
+                        None => {
+                            self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", "the stored answer could not be read", false, why)
+                        }
+                    },
+                    _ => self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", "the origin broke off", false, why),
+                }
             }
         }
     }
 
-    /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
-    fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
-        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
-        let Some(pilot) = pilot else { return };
-        let conditions = policy::freshen::conditions(&found.prepared.kept);
-        let asked = Arc::new(Asked { method: Method::GET, ..(**asked).clone() });
-        let request = outgoing(&asked, bare(&asked), Some(&conditions), false, false);
-        drop(self.launch(pilot, Voyage { asked, request, found: Some(found.clone()), order: order.clone(), validating: true, keep: true }));
-    }
-
     /// Whether an answer that is arriving is right for this request: its variant, in a coding that the client takes, and for a
     /// follower one that may be shared with it.
-    fn suits(&self, asked: &Asked, live: &Live, follows: bool) -> bool {
+    pub(crate) fn suits(&self, asked: &Asked, live: &Live, follows: bool) -> bool {
         let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
         readable && (!follows || policy::may_share(&self.rules, &asked.ask(), &prepared::of_live(live, &self.rules).kept, &live.meta.vary))
     }
@@ -406,10 +283,11 @@ impl Inner {
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
+        let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);
         let aged = live.meta.headers.contains_key(AGE).then(|| prepared.kept.age(self.clock.now()));
         let said = Said { age: aged, ..said };
         let follow = |start, end| stream::follow(live, start, end);
-        if let Some(part) = &live.part {
+        if let Some(part) = live.part.as_ref().filter(|_| !whole) {
             return self.one_part(&ask, &prepared, said, part.clone(), follow(0, Some(part.end - part.start)));
         }
         let known = live.total.is_some() && live.meta.status == StatusCode::OK;
@@ -420,7 +298,7 @@ impl Inner {
     }
 
     /// A stored answer that a flight has confirmed or brought. `None` when it does not fit this request.
-    async fn arrived(&self, asked: &Asked, entry: &Arc<Entry>, outcome: Outcome, why: Why, collapsed: bool) -> Option<Answered> {
+    pub(crate) async fn arrived(&self, asked: &Asked, entry: &Arc<Entry>, outcome: Outcome, why: Why, collapsed: bool) -> Option<Answered> {
         let ask = asked.ask();
         let prepared = prepared::prepared(entry, &self.rules);
         let shared = collapsed && !policy::may_share(&self.rules, &ask, &prepared.kept, &entry.meta.vary);
@@ -445,7 +323,7 @@ impl Inner {
     }
 
     /// What the origin sent for this request alone.
-    fn given(&self, (mut response, reason): Answered, why: Why) -> Answered {
+    pub(crate) fn given(&self, (mut response, reason): Answered, why: Why) -> Answered {
         let reason = if matches!(reason, Why::UriMiss | Why::Stale) { why } else { reason };
         let forwarded = Some(response.status());
         self.say(response.headers_mut(), Said { why: reason, age: None, ttl: None, forwarded, stored: false, collapsed: false });
@@ -506,64 +384,4 @@ impl Inner {
         response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
         (response, why)
     }
-}
-
-impl Order {
-    /// For a device that waits.
-    pub(crate) fn for_client(way: Way) -> Order {
-        Order { source: Source::Client, way, class: Class::Interactive, pace: None, max_bytes: None, moved: Arc::default() }
-    }
-}
-
-fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.
-pub(crate) fn outgoing(
-    asked: &Asked,
-    request: Request<Body>,
-    conditions: Option<&HeaderMap>,
-    own: bool,
-    own_coding: bool,
-) -> Request<Body> {
-    let (mut head, body) = request.into_parts();
-    head.headers.remove(RANGE);
-    head.headers.remove(IF_RANGE);
-    if !own {
-        for name in CONDITIONS {
-            head.headers.remove(name);
-        }
-    }
-    if let Some(conditions) = conditions {
-        head.headers.extend(conditions.clone());
-    }
-    if own_coding {
-        head.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-    } else {
-        head.headers.insert(ACCEPT_ENCODING, coding::ASKED);
-    }
-    let mut out = Request::from_parts(head, body);
-    if asked.method == Method::HEAD {
-        *out.body_mut() = Body::Empty;
-    }
-    out
-}
-
-/// The same request once more, without body and listeners.
-pub(crate) fn bare(asked: &Asked) -> Request<Body> {
-    let mut request = Request::new(Body::Empty);
-    *request.method_mut() = asked.method.clone();
-    *request.headers_mut() = asked.headers.clone();
-    request
-}
-
-fn copy_head(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.headers_mut() = request.headers().clone();
-    if let Some(interim) = request.extensions().get::<Interim>() {
-        copy.extensions_mut().insert(interim.clone());
-    }
-    copy
 }

@@ -1,19 +1,23 @@
 //! Bodies that the cache hands out while they grow or from several places: behind a writer, in pieces, in parts.
 
 use crate::base::body::{Body, BodyError};
+use crate::cache::coding::{self, Coding};
 use crate::cache::flight::Live;
 use crate::store::Error;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use std::io;
 use std::ops::Range;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Follows a growing body from `start` up to `end` (or its end). The last piece waits until the body is stored.
 pub(crate) fn follow(live: &Live, start: u64, end: Option<u64>) -> Body {
     let total = live.part.as_ref().map_or(live.total, |part| Some(part.end - part.start));
-    let state = (live.tail.clone(), live.landing.clone(), start);
-    from_stream(stream::try_unfold(state, move |(mut tail, mut landing, at)| async move {
+    let state = (live.tail.clone(), live.landing.clone(), live.readers.clone(), start);
+    from_stream(stream::try_unfold(state, move |(mut tail, mut landing, readers, at)| async move {
         if end.is_some_and(|end| at >= end) {
             return Ok(None);
         }
@@ -31,9 +35,32 @@ pub(crate) fn follow(live: &Live, start: u64, end: Option<u64>) -> Body {
         if Some(next) == total {
             landing.done().await;
         }
-        Ok(Some((bytes, (tail, landing, next))))
+        Ok(Some((bytes, (tail, landing, readers, next))))
     }))
 }
+
+/// The body with its coding undone as it passes.
+pub(crate) fn decoded(body: Body, how: Coding) -> Body {
+    enum Step {
+        Coded(Body),
+        Open(Pin<Box<dyn AsyncRead + Send>>),
+    }
+    from_stream(stream::try_unfold(Step::Coded(body), move |step| async move {
+        let mut reader = match step {
+            Step::Open(reader) => reader,
+            Step::Coded(body) => match coding::undo(coding::reader(body), how).await? {
+                Ok(reader) => reader,
+                Err(raw) => Box::pin(raw) as Pin<Box<dyn AsyncRead + Send>>,
+            },
+        };
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = reader.read_buf(&mut piece).await?;
+        Ok::<_, io::Error>((read > 0).then(|| (piece.freeze(), Step::Open(reader))))
+    }))
+}
+
+/// Decoded output is handed on in pieces of at most this size.
+const PIECE: usize = 32 << 10;
 
 /// A body from any stream of pieces.
 pub(crate) fn from_stream<S, E>(pieces: S) -> Body

@@ -1,6 +1,6 @@
 //! Reads what was written, file and environment, key by key, so that one mistake does not hide the next.
 //!
-//! serde stops at the first error. Here each key of the parsed tree is tried alone against [`File`]; what passes is put
+//! serde stops at the first error. Here each key of the parsed tree is tried alone against `File`; what passes is put
 //! together, what does not becomes a complaint with its line. What the texts mean is judged in `check`. Pure.
 
 use crate::config::complaint::{Complaint, Place, did_you_mean, place_of};

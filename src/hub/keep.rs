@@ -7,7 +7,8 @@ use crate::base::clock::Time;
 use crate::hub::accept::{Fresh, Judged};
 use crate::report::sign;
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
 
@@ -85,6 +86,11 @@ impl Sqlite {
                 4,
             ),
         };
+        if file.is_some() {
+            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
+            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
+            SqliteConnection::connect_with(&options).await?.close().await?;
+        }
         let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(1).idle_timeout(None).max_lifetime(None);
         let pool = pool.connect_with(options).await?;
         sqlx::migrate!("src/hub/migrations").run(&pool).await?;

@@ -30,7 +30,7 @@ pub trait Worker: Send + 'static {
 }
 
 /// Waits after a failed step: 1 s, doubling to 10 min.
-const AFTER_ERROR: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(600) };
+const AFTER_ERROR: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_mins(10) };
 
 /// Runs `worker` until it is done or the node stops.
 pub fn supervise<W: Worker>(life: &Life, mut worker: W) {

@@ -1,7 +1,7 @@
 //! How the line is tried when nobody else does: TCP connections without a byte in them. Polite by construction: one at a time
 //! and seconds apart, to the check list or else to hosts that answered our own fetches lately.
 
-use crate::link::state::refusal_proves;
+use crate::link::state::{ENOUGH, refusal_proves};
 use crate::link::{Link, State};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,7 +50,10 @@ async fn check(link: &Link) {
         let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
         let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next());
         match addr {
-            Some(addr) => reach(link, addr).await,
+            Some(addr) => match reach(link, addr).await {
+                Reached::Yes(took) => Some((addr, took)),
+                Reached::Refused | Reached::No => None,
+            },
             None => None,
         }
     });
@@ -73,42 +76,72 @@ async fn again(link: &Link, next: &mut usize) {
     }
     *next = (*next + 1) % known.len();
     let (host, addr) = &known[*next];
-    if let Some((addr, took)) = reach(link, *addr).await {
-        link.connected(host, addr, took);
+    if let Reached::Yes(took) = reach(link, *addr).await {
+        link.connected(host, *addr, took);
     }
 }
 
 /// Something failed and nothing has worked since: do those that answered lately still answer? One that does ends the suspicion,
-/// none of them is a failure of its own.
+/// none of them is a failure of its own. When nothing has answered since the start, the silent host itself is asked again.
 async fn suspect(link: &Link) {
-    let known: Vec<(Box<str>, SocketAddr)> = {
+    let (mut known, proven): (Vec<(Box<str>, SocketAddr)>, bool) = {
         let mind = link.0.mind.lock();
         if mind.suspicion == 0 {
             return;
         }
-        mind.answered.iter().rev().take(AT_ONCE).cloned().collect()
+        let proven = !mind.answered.is_empty();
+        let list = if proven { &mind.answered } else { &mind.tried };
+        (list.iter().rev().take(AT_ONCE).cloned().collect(), proven)
     };
     if known.is_empty() {
         return;
     }
+    if !proven {
+        // One host alone is asked as often as a verdict needs.
+        known = known.iter().cycle().take(known.len().max(ENOUGH)).cloned().collect();
+    }
     let answers = futures_util::future::join_all(known.iter().map(|(_, addr)| reach(link, *addr))).await;
-    let mut worked = known.iter().zip(&answers).filter_map(|((host, _), answer)| answer.map(|answer| (host, answer)));
-    if let Some((host, (addr, took))) = worked.next() {
+    let mut worked = known.iter().zip(&answers).filter_map(|((host, addr), answer)| match answer {
+        Reached::Yes(took) => Some((host, *addr, *took)),
+        Reached::Refused | Reached::No => None,
+    });
+    if let Some((host, addr, took)) = worked.next() {
         link.connected(host, addr, took);
         return;
     }
-    for (host, _) in &known {
-        link.failed(host);
+    for ((host, _), answer) in known.iter().zip(&answers) {
+        // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
+        if proven || *answer == Reached::No {
+            link.failed(host);
+        }
     }
 }
 
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Answered, after so long.
+    Yes(Duration),
+    /// Refused by this machine or its own network.
+    Refused,
+    /// Silent, or no way there.
+    No,
+}
+
 /// Whether the address answers, and after how long.
-async fn reach(link: &Link, addr: SocketAddr) -> Option<(SocketAddr, Duration)> {
+async fn reach(link: &Link, addr: SocketAddr) -> Reached {
     let start = link.0.clock.steady();
-    let answered = match tokio::time::timeout(PATIENCE, TcpStream::connect(addr)).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused && refusal_proves(addr.ip()),
-        Err(_) => false,
-    };
-    answered.then(|| (addr, link.0.clock.steady().saturating_duration_since(start)))
+    let tried = tokio::time::timeout(PATIENCE, TcpStream::connect(addr)).await;
+    let took = link.0.clock.steady().saturating_duration_since(start);
+    match tried {
+        Ok(Ok(_)) => Reached::Yes(took),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            if refusal_proves(addr.ip()) {
+                Reached::Yes(took)
+            } else {
+                Reached::Refused
+            }
+        }
+        Ok(Err(_)) | Err(_) => Reached::No,
+    }
 }

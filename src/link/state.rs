@@ -1,8 +1,8 @@
 //! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
 //!
-//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within [`WINDOW`] failed
-//! and there were at least [`ENOUGH`] attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
-//! down ([`ROUNDS`] in a row without any answer), while any success brings it up.
+//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within `WINDOW` failed
+//! and there were at least `ENOUGH` attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
+//! down (`ROUNDS` in a row without any answer), while any success brings it up.
 //!
 //! # Why a refusal is not always an answer
 //! A refused connection to a public address crossed the line twice, so the line works. A refusal by this machine or by its
@@ -23,8 +23,6 @@ pub const ROUNDS: u32 = 2;
 pub const SLOW_AFTER: Duration = Duration::from_secs(30);
 /// See [`SLOW_AFTER`].
 pub const FINE_AFTER: Duration = Duration::from_mins(1);
-/// Down with nothing to probe turns into unknown after this long, so that somebody tries again.
-pub const DOUBT_AFTER: Duration = Duration::from_secs(10);
 /// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].
 const MOST: usize = 64;
 
@@ -96,13 +94,10 @@ impl Judge {
         }
     }
 
-    /// Called every second: whether the figures look slow right now, and whether there is any host to probe while down.
-    pub fn tick(&mut self, looks_slow: bool, can_probe: bool, now: Instant) {
+    /// Called every second: whether the figures look slow right now. Down stays down until something works: who has nothing to
+    /// probe with has learned nothing, and the class must not wait anew every few seconds.
+    pub fn tick(&mut self, looks_slow: bool, now: Instant) {
         match self.state {
-            State::Down if !can_probe && now.saturating_duration_since(self.since) >= DOUBT_AFTER => {
-                self.attempts.clear();
-                self.turn(State::Unknown, now);
-            }
             State::Up if looks_slow => {
                 let since = *self.slow_since.get_or_insert(now);
                 if now.saturating_duration_since(since) >= SLOW_AFTER {
@@ -167,17 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn down_without_anything_to_probe_becomes_doubt() {
+    fn down_stays_down_until_something_works() {
         let now = start();
         let mut judge = Judge::new(false, now);
         judge.failed("a", now);
         judge.failed("a", now);
-        judge.tick(false, true, now + DOUBT_AFTER * 2);
-        assert_eq!(judge.state(), State::Down);
-        judge.tick(false, false, now + DOUBT_AFTER * 2);
-        assert_eq!(judge.state(), State::Unknown);
-        judge.failed("a", now + DOUBT_AFTER * 2);
-        assert_eq!(judge.state(), State::Unknown, "old failures are forgotten with the verdict");
+        for minute in 0..60 {
+            judge.tick(minute % 2 == 0, now + Duration::from_mins(minute));
+            assert_eq!(judge.state(), State::Down);
+        }
+        judge.worked("b", now + Duration::from_hours(1));
+        assert_eq!(judge.state(), State::Up);
     }
 
     #[test]
@@ -206,7 +201,7 @@ mod tests {
         let mut seen = Vec::new();
         for step in 0..200_u32 {
             // A spell of 20 s that must not count, then 60 s that must.
-            judge.tick((10..30).contains(&step) || (40..100).contains(&step), true, now);
+            judge.tick((10..30).contains(&step) || (40..100).contains(&step), now);
             if seen.last().is_none_or(|(_, state)| *state != judge.state()) {
                 seen.push((step, judge.state()));
             }

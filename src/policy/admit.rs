@@ -1,4 +1,4 @@
-//! May an answer be stored at all? RFC 9111 section 3, and then, under policy `school`, [`stranger`].
+//! May an answer be stored at all? RFC 9111 section 3, and then, under policy `school`, `stranger`.
 //!
 //! The body is not looked at: whether it is complete, and whether its coding can be undone, is the cache's to say.
 

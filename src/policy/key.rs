@@ -8,7 +8,7 @@
 //!
 //! # Why a wildcard for codings
 //! Bodies are kept decoded and coded for each client as it likes, so an entry whose body was decoded fits every
-//! Accept-Encoding: [`forget_coding`] puts [`ANY`] in the value's place. A body that had to be kept in its coding keeps the
+//! Accept-Encoding: `forget_coding` puts `ANY` in the value's place. A body that had to be kept in its coding keeps the
 //! real value and fits only those who asked alike.
 
 use crate::base::digest::{Digest, Hasher};

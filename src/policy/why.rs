@@ -1,6 +1,6 @@
 //! Every outcome by name: the word in Cache-Status (RFC 9211), log and counter, and the rule behind it for `bulak why`.
 //!
-//! A new outcome is a variant here and a row in [`Why::row`]; everything printed follows from it.
+//! A new outcome is a variant here and a row in `Why::row`; everything printed follows from it.
 
 /// Why a request went the way it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

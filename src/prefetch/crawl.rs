@@ -26,6 +26,9 @@ const TRIES: u32 = 4;
 /// Errors of a host in a day after which it is left alone (protocols.md section 7). A wish counts once, not once a try, so that
 /// one broken page does not close a whole site.
 const HOST_ERRORS: u32 = 5;
+/// A transfer that broke off is tried again this soon, and counts against nobody the first time: it was the line as likely as the
+/// host, and after a power cut the line comes up later than the node.
+const SOON: Duration = Duration::from_secs(3);
 /// Waits between the tries of one wish.
 const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
 /// The wait when a host is busy and does not say for how long; and the longest that is waited for within a run.
@@ -265,15 +268,14 @@ impl<W: Web> Crawl<'_, W> {
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
         let what = match (verdict, reply) {
-            (Verdict::Unknown(until), _) => {
-                // A line that went down meanwhile is no fault of the host.
-                if !self.web.is_down() && wish.tries == 0 {
+            (Verdict::Unknown(wait), _) => {
+                if wait.blame {
                     self.blame(desk, target.host(), now).await?;
                 }
-                let tried = match self.web.is_down() {
-                    true => Fate::Later { at: now, failed: false },
+                let tried = match wait.passing {
+                    true => Fate::Later { at: wait.until, failed: false },
                     false if wish.tries + 1 >= TRIES => Fate::Failed("robots.txt cannot be had".into()),
-                    false => Fate::Later { at: until, failed: true },
+                    false => Fate::Later { at: wait.until, failed: true },
                 };
                 self.end(desk, &wish.url, &tried, &[], transferred).await?;
                 return Ok(None);
@@ -311,8 +313,11 @@ impl<W: Web> Crawl<'_, W> {
             What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes".into()),
             What::Full(why) => return Ok(Some(End::Full(why))),
             What::Busy(wait) => self.busy(desk, &wish, &target, wait, now).await?,
-            What::Broken(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
-            What::Broken(why) => self.broken(desk, &wish, &target, why, now).await?,
+            What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            What::Lost(_) if wish.tries == 0 => Fate::Later { at: now.plus(SOON), failed: true },
+            // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
+            What::Lost(why) => self.broken(desk, &wish, &target, why, wish.tries == 1, now).await?,
+            What::Broken(why) => self.broken(desk, &wish, &target, why, wish.tries == 0, now).await?,
         };
         self.end(desk, &wish.url, &fate, &found, transferred).await?;
         if desk.count.done_bytes >= self.pack.scope.max_bytes {
@@ -332,20 +337,19 @@ impl<W: Web> Crawl<'_, W> {
     async fn busy(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
         let at = now.plus(wait.unwrap_or(BUSY.saturating_mul(2_u32.saturating_pow(wish.tries.min(6)))));
         desk.gate.shut(target.host(), at);
-        self.tried(desk, wish, target, at, "the host is busy".into(), now).await
-    }
-
-    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, now: Time) -> Result<Fate, Error> {
-        // At least half of the wait is kept: full jitter would sometimes ask again at once.
-        let at = now.plus(AGAIN.wait(wish.tries, 0.5 + self.web.share() / 2.0));
-        self.tried(desk, wish, target, at, why, now).await
-    }
-
-    async fn tried(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, at: Time, why: String, now: Time) -> Result<Fate, Error> {
         if wish.tries == 0 {
             self.blame(desk, target.host(), now).await?;
         }
-        Ok(if wish.tries + 1 >= TRIES { Fate::Failed(why) } else { Fate::Later { at, failed: true } })
+        Ok(tried(wish, at, "the host is busy".into()))
+    }
+
+    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
+        tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
+        if counts {
+            self.blame(desk, target.host(), now).await?;
+        }
+        // At least half of the wait is kept: full jitter would sometimes ask again at once.
+        Ok(tried(wish, now.plus(AGAIN.wait(wish.tries, 0.5 + self.web.share() / 2.0)), why))
     }
 
     /// One error more of a host; at the limit it is left alone for the day.
@@ -410,4 +414,9 @@ impl<W: Web> Crawl<'_, W> {
         tell(Progress::of(self.pack, &desk.count, desk.run.transferred, rate, current));
         Ok(())
     }
+}
+
+/// Again later, or given up.
+fn tried(wish: &Wish, at: Time, why: String) -> Fate {
+    if wish.tries + 1 >= TRIES { Fate::Failed(why) } else { Fate::Later { at, failed: true } }
 }

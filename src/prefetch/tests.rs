@@ -16,6 +16,8 @@ enum Page {
     Busy(u64),
     /// Never ends.
     Hangs,
+    /// Breaks off so many times, then is a page.
+    Breaks(u32),
 }
 
 /// A site in memory, and the log of who asked for what.
@@ -67,6 +69,11 @@ impl Web for Memory {
             Page::Status(code) => What::Broken(format!("status {code}")),
             Page::Busy(secs) => What::Busy(Some(Duration::from_secs(secs))),
             Page::Hangs => std::future::pending().await,
+            Page::Breaks(times) => {
+                let after = if times > 1 { Page::Breaks(times - 1) } else { html("x") };
+                self.world.lock().pages.insert(url, after);
+                What::Lost("it broke off".into())
+            }
         };
         self.world.lock().flying -= 1;
         let transferred = if let What::Here { length, .. } = &what { *length } else { 10 };
@@ -339,6 +346,31 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
     assert!(matches!(stage.end().await, End::Waiting(_)));
     // Two at once: the sixth may have been under way when the fifth failed.
     assert!(stage.asked().len() <= 1 + 6, "{:?}", stage.asked());
+}
+
+#[tokio::test]
+async fn what_breaks_off_once_is_nobodys_error_and_tried_again_soon() {
+    let many = (0..9).map(|n| format!("<img src='/{n}.png'>")).collect::<Vec<_>>().concat();
+    let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Breaks(1))).collect();
+    pages.push(("http://a.kz/d/".into(), html(&many)));
+    pages.push(("http://a.kz/robots.txt".into(), Page::Breaks(1)));
+    let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
+    let stage = Stage::new(PACK, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    assert!(stage.clock.now() < LATE.plus(Duration::from_mins(1)));
+    assert!(stage.state.stopped_hosts("2026-11-25", 1).await.expect("reads").is_empty());
+}
+
+#[tokio::test]
+async fn one_asks_for_robots_and_the_others_wait_for_it() {
+    let mut pages = site();
+    let two = PACK.replace("[scope]", "[[seed]]\nurl = \"http://a.kz/d/2\"\n[scope]");
+    pages.push(("http://a.kz/robots.txt", Page::Status(500)));
+    let stage = Stage::new(&two, &pages).await;
+    assert!(matches!(stage.end().await, End::Waiting(_)));
+    assert_eq!(stage.world.lock().asked.iter().filter(|(url, _)| url.ends_with("/robots.txt")).count(), 1);
+    assert!(stage.state.stopped_hosts("2026-11-25", 2).await.expect("reads").is_empty(), "one failure, however many wait");
+    assert_eq!(stage.state.stopped_hosts("2026-11-25", 1).await.expect("reads"), ["a.kz"]);
 }
 
 #[tokio::test]

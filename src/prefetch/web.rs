@@ -66,8 +66,10 @@ pub enum What {
     Unkept(String),
     /// 429 or 503, with the wait that the origin asked for.
     Busy(Option<Duration>),
-    /// The origin or the way to it failed.
+    /// The origin failed.
     Broken(String),
+    /// The way to it failed, or the transfer broke off: the line's fault as likely as the host's.
+    Lost(String),
     /// Our own store takes nothing.
     Full(String),
     /// Longer than allowed.
@@ -227,7 +229,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 
 fn failed(error: &FetchError) -> What {
     match error {
-        FetchError::Store(StoreError::Damaged) | FetchError::Broken(_) | FetchError::Upstream(_) => What::Broken(error.to_string()),
+        FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
+        FetchError::Upstream(_) | FetchError::Broken(_) => What::Lost(error.to_string()),
+        FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
     }

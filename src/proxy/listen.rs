@@ -1,5 +1,5 @@
 //! Accepts clients: who may come in, how many, one task for each connection, the wire filter and hyper on it. What is done
-//! with a request is the [`Serve`] behind; what is done with slow clients is told by ticks (`base/wire/watch.rs`).
+//! with a request is the `Serve` behind; what is done with slow clients is told by ticks (`base/wire/watch.rs`).
 
 use crate::base::body::Body;
 use crate::base::clock::Clock;

@@ -1,4 +1,4 @@
-//! The few file operations that the store uses; the seam where tests record and inject faults. [`Real`] is the file system;
+//! The few file operations that the store uses; the seam where tests record and inject faults. `Real` is the file system;
 //! tests put a faulty disk in its place (`disk/fault.rs`). sled's folder and the lock do not pass through here: the one is
 //! disposable, the other has no bytes.
 

@@ -1,8 +1,8 @@
-//! sled behind [`Index`]: derived from the log, guarded, rebuilt; answers what the RAM table cannot: which answers does a host
+//! sled behind `Index`: derived from the log, guarded, rebuilt; answers what the RAM table cannot: which answers does a host
 //! have. It is opened in a thread of its own with a deadline and under `catch_unwind`; when it fails, is late or
 //! is not ours, it is set aside as `index.bad` and made anew from the log while the node serves. Every pointer it gives is
 //! checked against the record by the caller; and whoever must not miss one asks
-//! [`Keeper::complete`], which compares the index with the RAM table. Places are kept in lists, one for each host and batch: a
+//! `Keeper::complete`, which compares the index with the RAM table. Places are kept in lists, one for each host and batch: a
 //! key for each answer took 60 MB of memory for 100,000 answers.
 //!
 //! # Why

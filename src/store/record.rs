@@ -1,5 +1,5 @@
 //! Every byte we put on disk: segment headers, record headers, footers, checksum tables, the payloads of small records.
-//! Pure: bytes in, values out, and the other way round; nothing here panics on any input ([`fuzz`]). What META keeps of an
+//! Pure: bytes in, values out, and the other way round; nothing here panics on any input (`fuzz`). What META keeps of an
 //! answer lives in `meta.rs`. Layout: store.md section 6; the footer entry is 80 B here, since it also carries what the RAM
 //! table needs, so that a start reads footers alone.
 

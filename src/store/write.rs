@@ -1,5 +1,5 @@
-//! Streaming in: a [`Draft`] is invisible until `commit` and gone if dropped; up to 1 MiB it lives in memory, beyond that in a
-//! file below `tmp/`. Any number of [`Tail`]s follow it live, each at its own offset: a slow reader reads from the file, so
+//! Streaming in: a `Draft` is invisible until `commit` and gone if dropped; up to 1 MiB it lives in memory, beyond that in a
+//! file below `tmp/`. Any number of `Tail`s follow it live, each at its own offset: a slow reader reads from the file, so
 //! nothing is kept for it.
 
 use crate::base::digest::Hasher;

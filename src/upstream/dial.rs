@@ -17,7 +17,7 @@ use crate::upstream::names::Names;
 use crate::upstream::race::{interleave, race};
 use crate::upstream::{Error, Settings};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +36,9 @@ pub(super) fn guarded(stream: Box<dyn Wire>) -> Box<dyn Wire> {
     Box::new(wire::client(stream, wire::Limits::RESPONSE))
 }
 
+/// Places that failed lately, remembered for [`Dial::try_again`]: a few, since one that answers is enough.
+const MISSED: usize = 8;
+
 /// A parent's answer to CONNECT is a few lines.
 const CONNECT_HEAD: usize = 8 << 10;
 
@@ -51,6 +54,8 @@ struct Inner {
     parent: Option<Target>,
     hosts: BTreeMap<String, (IpAddr, Option<u16>)>,
     health: Mutex<Health>,
+    /// Where people wanted to go and could not, newest last.
+    missed: Mutex<VecDeque<(Box<str>, u16)>>,
     /// The family that won last where both were to be had: a broken one costs its 250 ms once, not with every connection.
     prefer_v6: AtomicBool,
     trust: Trust,
@@ -79,6 +84,7 @@ impl Dial {
             parent: settings.parent.clone(),
             hosts,
             health: Mutex::default(),
+            missed: Mutex::default(),
             prefer_v6: AtomicBool::new(true),
             trust: Trust::load(&settings.extra_roots, &settings.crls, &clock)?,
             connect_wait: settings.connect_timeout,
@@ -96,6 +102,7 @@ impl Dial {
     /// Everything learned while the line was down is void.
     pub(super) fn line_is_back(&self) {
         self.0.health.lock().clear();
+        self.0.missed.lock().clear();
         self.0.names.line_is_back();
     }
 
@@ -103,6 +110,37 @@ impl Dial {
     pub(super) fn shut(&self, host: &str, port: u16) {
         let place = self.parent().map_or_else(|| format!("{host}:{port}"), |parent| format!("{}:{}", parent.host(), parent.port()));
         self.0.health.lock().failed(&place, "the line is down", self.0.clock.steady());
+    }
+
+    /// Somebody wanted to go to `host:port` and could not, or did not try since the line is down. Remembered until the line is back.
+    pub(super) fn missed(&self, host: &str, port: u16) {
+        let mut missed = self.0.missed.lock();
+        if missed.iter().any(|(known, at)| **known == *host && *at == port) {
+            return;
+        }
+        while missed.len() >= MISSED {
+            missed.pop_front();
+        }
+        missed.push_back((host.into(), port));
+    }
+
+    /// Tries one of the places that failed, the next each time, by name: so the line's return is seen also by a node that has not
+    /// reached anything since its start. What comes of it the line learns as from any other connection.
+    pub(super) async fn try_again(&self) {
+        let next = {
+            let mut missed = self.0.missed.lock();
+            let next = missed.pop_front();
+            missed.extend(next.clone());
+            next
+        };
+        let Some((host, port)) = next else { return };
+        let tried = match self.parent() {
+            Some(parent) => self.connect(parent.host(), parent.port(), true).await,
+            None => self.connect(&host, port, false).await,
+        };
+        if let Err(error) = tried {
+            tracing::debug!(%error, "the line is tried");
+        }
     }
 
     /// A byte stream to `host:port`, by way of the parent where there is one.
@@ -184,6 +222,7 @@ impl Dial {
     /// The only place that connects, right behind the guard.
     async fn attempt(&self, host: &str, addr: SocketAddr, is_parent: bool) -> Result<(TcpStream, SocketAddr, Duration), Error> {
         self.judge(addr, is_parent)?;
+        self.0.link.trying(host, addr);
         let start = self.0.clock.steady();
         let connected = TcpStream::connect(addr).await;
         let took = self.0.clock.steady().saturating_duration_since(start);
@@ -265,7 +304,7 @@ fn literal(host: &str) -> Option<IpAddr> {
     })
 }
 
-/// Reads "ip[:port]".
+/// Reads `ip[:port]`.
 fn read_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Some((addr.ip(), Some(addr.port())));

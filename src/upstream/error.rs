@@ -73,9 +73,10 @@ impl Error {
     /// The status that the client gets, as RFC 9209 recommends for each type.
     pub fn status(&self) -> StatusCode {
         match self {
-            Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::ResponseTimeout(..) => StatusCode::GATEWAY_TIMEOUT,
+            Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::Unavailable(..) | Error::ResponseTimeout(..) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Error::Prohibited(_) => StatusCode::FORBIDDEN,
-            Error::Unavailable(..) => StatusCode::GATEWAY_TIMEOUT,
             Error::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }

@@ -1,5 +1,5 @@
 //! Connections per origin: idle ones to use again (newest first), a bound on open ones, and a queue in which people go before
-//! background. It neither dials nor speaks HTTP: a [`Lease`] says what its holder may do, and dropping it gives everything back.
+//! background. It neither dials nor speaks HTTP: a `Lease` says what its holder may do, and dropping it gives everything back.
 //!
 //! # Why one opening at a time for https
 //! Whether an origin speaks HTTP/2 is known only after a handshake. Thirty devices opening the same page would make thirty
@@ -63,7 +63,7 @@ pub(super) enum Lease<K: Kinds> {
     One(K::One, Slot<K>),
     /// Use this connection beside others.
     Many(K::Many, Slot<K>),
-    /// Open one; then tell the pool ([`Pool::opened`], [`Pool::failed`]).
+    /// Open one; then tell the pool (it opened, it failed).
     Open(Slot<K>),
 }
 

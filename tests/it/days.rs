@@ -83,7 +83,7 @@ fn a_full_store_serves_on_and_keeps_below_its_quota() {
     assert_eq!(answer.status, 200);
 }
 
-/// A tmpfs of its own at a folder; unmounted when dropped. `None` where mounting is not permitted.
+/// A tmpfs of its own at a folder; unmounted when dropped, which must be after the node and before the folder. `None` where mounting is not permitted.
 struct Mount(std::path::PathBuf);
 
 impl Mount {
@@ -97,6 +97,11 @@ impl Mount {
         }
         eprintln!("SKIPPED: mounting is not permitted here: {}", String::from_utf8_lossy(&output.stderr).trim());
         None
+    }
+
+    /// As a TOML value.
+    fn path(&self) -> String {
+        format!("\"{}\"", self.0.display())
     }
 
     fn remount(&self, options: &str) {
@@ -116,11 +121,11 @@ impl Drop for Mount {
 
 #[test]
 fn a_disk_that_fills_up_takes_nothing_from_the_class() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let Some(_mount) = Mount::new(&folder.path().join("store"), "size=24m") else { return };
+    let disk = tempfile::tempdir().expect("a folder");
+    let Some(mount) = Mount::new(&disk.path().join("store"), "size=24m") else { return };
     let origin = library();
-    let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"");
-    let mut node = setup.host("l.school.test", origin.addr).start_in(folder);
+    let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"").set("store.path", &mount.path());
+    let mut node = setup.host("l.school.test", origin.addr).start();
     for number in 1..=40 {
         let answer = node.get(&format!("http://l.school.test/{number}"));
         assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number}: {}", answer.status);
@@ -137,11 +142,12 @@ fn a_disk_that_fills_up_takes_nothing_from_the_class() {
 
 #[test]
 fn a_disk_that_turns_read_only_still_serves() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let Some(mount) = Mount::new(&folder.path().join("store"), "size=64m") else { return };
+    let disk = tempfile::tempdir().expect("a folder");
+    let Some(mount) = Mount::new(&disk.path().join("store"), "size=64m") else { return };
     let origin = library();
-    let mut node = Setup::new().set("store.segment", "\"4 MiB\"").host("l.school.test", origin.addr).start_in(folder);
-    assert!(node.settle("http://l.school.test/1").complete);
+    let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.path", &mount.path());
+    let mut node = setup.host("l.school.test", origin.addr).start();
+    assert!(node.twice("http://l.school.test/1").complete);
     node.terminate();
     mount.remount("ro");
     node.restart();
@@ -149,8 +155,6 @@ fn a_disk_that_turns_read_only_still_serves() {
         let answer = node.get(&format!("http://l.school.test/{number}"));
         assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number}: {}", answer.status);
     }
-    mount.remount("rw");
-    node.kill();
 }
 
 #[test]
@@ -176,8 +180,7 @@ fn a_clock_at_1970_expires_nothing() {
         .start_in(folder);
     let kept = node.get("http://l.school.test/1");
     assert!(kept.is_hit() && kept.body == kit::noise(1, MIB), "{}", kept.cache_status());
-    assert!(node.get("http://l.school.test/2").complete);
-    let again = node.settle("http://l.school.test/2");
+    let again = node.twice("http://l.school.test/2");
     let age = again.field("age");
     assert!(age.parse::<u64>().is_ok_and(|age| age < 3600), "Age: {age}");
 }

@@ -13,7 +13,7 @@ fn the_second_reader_is_served_from_the_store() {
     let first = node.get("http://a.school.test/lesson");
     assert_eq!((first.status, first.text().as_str()), (200, "a lesson"));
     assert!(!first.is_hit(), "{}", first.cache_status());
-    let second = node.settle("http://a.school.test/lesson");
+    let second = node.get("http://a.school.test/lesson");
     assert_eq!((second.status, second.text().as_str()), (200, "a lesson"));
     assert!(second.is_hit(), "{}", second.cache_status());
     assert!(second.cache_status().starts_with("school-test"), "{}", second.cache_status());
@@ -27,7 +27,7 @@ fn the_second_reader_is_served_from_the_store() {
 fn conditions_and_heads_are_answered_without_the_origin() {
     let origin = Origin::start(|_| Reply::Bytes(ok(&[DAY, "ETag: \"v1\""], b"a lesson")));
     let node = Setup::new().host("a.school.test", origin.addr).start();
-    node.settle("http://a.school.test/lesson");
+    node.twice("http://a.school.test/lesson");
     let unchanged = node.fetch("GET", "http://a.school.test/lesson", &["If-None-Match: \"v1\""]);
     assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
     let changed = node.fetch("GET", "http://a.school.test/lesson", &["If-None-Match: \"v0\""]);
@@ -44,7 +44,7 @@ fn pipelined_requests_are_answered_in_order() {
         Reply::Bytes(ok(&[DAY], body.as_bytes()))
     });
     let node = Setup::new().host("a.school.test", origin.addr).start();
-    node.settle("http://a.school.test/2"); // the second is a hit, the others are not: order must not come from speed
+    node.twice("http://a.school.test/2"); // the second is a hit, the others are not: order must not come from speed
     let mut connection = Connection::open(node.proxy);
     let asks: Vec<u8> = (1..=3).flat_map(|page| request("GET", &format!("http://a.school.test/{page}"), &[])).collect();
     connection.send(&asks).expect("sends");
@@ -82,7 +82,7 @@ fn variants_are_kept_apart() {
     let node = Setup::new().host("a.school.test", origin.addr).start();
     for _ in 0..2 {
         for language in ["kk", "ru"] {
-            let answer = node.settle_with("http://a.school.test/", &[&format!("Accept-Language: {language}")]);
+            let answer = node.twice_with("http://a.school.test/", &[&format!("Accept-Language: {language}")]);
             assert_eq!(answer.text(), language);
         }
     }
@@ -97,7 +97,7 @@ fn variants_are_kept_apart() {
 fn unsafe_methods_invalidate() {
     let origin = Origin::start(|ask| Reply::Bytes(ok(&[DAY], format!("{} {}", ask.method, ask.number).as_bytes())));
     let node = Setup::new().host("a.school.test", origin.addr).start();
-    let kept = node.settle("http://a.school.test/").text();
+    let kept = node.twice("http://a.school.test/").text();
     assert!(node.fetch("POST", "http://a.school.test/", &["Content-Length: 0"]).text().starts_with("POST"));
     assert_ne!(node.get("http://a.school.test/").text(), kept);
 }

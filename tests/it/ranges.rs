@@ -47,9 +47,9 @@ fn parts_add_up_to_the_whole() {
     let line = Line::to(origin.addr);
     let node = Setup::new().host("m.school.test", line.addr).start();
     let half = FILE / 2;
-    let first = node.settle_with("http://m.school.test/film", &[&format!("Range: bytes=0-{}", half - 1)]);
+    let first = node.twice_with("http://m.school.test/film", &[&format!("Range: bytes=0-{}", half - 1)]);
     assert!(first.status == 206 && first.body == body[..half]);
-    let second = node.settle_with("http://m.school.test/film", &[&format!("Range: bytes={half}-")]);
+    let second = node.twice_with("http://m.school.test/film", &[&format!("Range: bytes={half}-")]);
     assert!(second.status == 206 && second.body == body[half..]);
     let whole = node.get("http://m.school.test/film");
     assert!(whole.status == 200 && whole.complete && whole.body == body);
@@ -62,7 +62,7 @@ fn a_whole_body_serves_any_part() {
     let (origin, body) = movie();
     let node = Setup::new().host("m.school.test", origin.addr).start();
     let url = "http://m.school.test/film";
-    assert!(node.settle(url).body == body);
+    assert!(node.twice(url).body == body);
     let asked = origin.count();
     for (range, part) in
         [("0-0", 0..1), ("4194303-4194304", 4_194_303..4_194_305), ("-500", FILE - 500..FILE), ("8388000-", 8_388_000..FILE)]

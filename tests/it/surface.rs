@@ -1,5 +1,6 @@
 //! Commands, pages and metrics: what a person or a script sees of a node.
 
+use crate::kit::dns::Dns;
 use crate::kit::node::{Setup, binary};
 use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program::{self, Running};
@@ -13,7 +14,9 @@ fn lesson() -> Origin {
 #[test]
 fn every_command_speaks_json() {
     let origin = lesson();
-    let node = Setup::new().host("a.school.test", origin.addr).start();
+    // The doctor asks it whether names can be had.
+    let dns = Dns::start(std::net::Ipv4Addr::LOCALHOST);
+    let node = Setup::new().set("upstream.resolver", &format!("[\"{}\"]", dns.addr)).host("a.school.test", origin.addr).start();
     node.get("http://a.school.test/lesson");
     let commands: &[&[&str]] = &[
         &["status", "--json"],
@@ -64,7 +67,7 @@ fn misuse_is_exit_code_2() {
 fn metrics_are_clean_and_count() {
     let origin = lesson();
     let node = Setup::new().host("a.school.test", origin.addr).start();
-    node.settle("http://a.school.test/lesson");
+    node.twice("http://a.school.test/lesson");
     let before = node.metric("bulak_requests_total", "cache=\"hit\"").expect("a counter");
     for _ in 0..3 {
         node.get("http://a.school.test/lesson");

@@ -35,12 +35,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// A node that may reach loopback origins and prints no banner.
+    /// A node that may reach loopback origins, prints no banner, and asks nobody beyond this machine for names.
     pub(crate) fn new() -> Setup {
         Setup { keys: BTreeMap::new(), hosts: BTreeMap::new(), environment: Vec::new(), wrapper: Vec::new() }
             .set("node.name", "\"school-test\"")
             .set("proxy.listen", "[\"127.0.0.1:0\"]")
             .set("proxy.allow_private_targets", "[\"127.0.0.0/8\"]")
+            .set("upstream.resolver", "[\"127.0.0.1:9\"]")
             .set("store.quota", "\"1 GiB\"")
             .set("store.memory", "\"32 MiB\"")
             .set("cache.offline_banner", "false")
@@ -225,19 +226,20 @@ impl Node {
         http::get(self.proxy, url)
     }
 
-    /// `GET` through its proxy until the answer comes out of the store, where it is visible a moment after its last byte went
-    /// to the first reader.
-    pub(crate) fn settle(&self, url: &str) -> http::Answer {
-        self.settle_with(url, &[])
+    /// `GET` through its proxy, and the second answer: whoever has a whole answer and asks again gets it out of the store.
+    ///
+    /// # Panics
+    /// When that is no hit.
+    pub(crate) fn twice(&self, url: &str) -> http::Answer {
+        self.twice_with(url, &[])
     }
 
     /// The same with fields.
-    pub(crate) fn settle_with(&self, url: &str, fields: &[&str]) -> http::Answer {
-        let mut answer = http::Answer::default();
-        kit::until("the answer is stored", 20, || {
-            answer = self.fetch("GET", url, fields);
-            answer.is_hit()
-        });
+    pub(crate) fn twice_with(&self, url: &str, fields: &[&str]) -> http::Answer {
+        let first = self.fetch("GET", url, fields);
+        assert!(first.complete, "{url}: status {}, {} bytes", first.status, first.body.len());
+        let answer = self.fetch("GET", url, fields);
+        assert!(answer.is_hit(), "{url}: {} {}", answer.status, answer.cache_status());
         answer
     }
 

@@ -84,6 +84,7 @@ pub(crate) fn wget(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
         for entry in std::fs::read_dir(into).expect("a folder").filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
             std::fs::remove_dir_all(entry.path()).expect("removed");
         }
+        eprintln!("a wget begins anew: {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default());
         output = run(&command, 120);
     }
     output
@@ -97,6 +98,8 @@ pub(crate) fn chromium(proxy: SocketAddr, url: &str, profile: &Path) -> String {
         .args(["--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage"])
         .arg(format!("--proxy-server=http://{proxy}"))
         .arg("--proxy-bypass-list=<-loopback>")
+        // Names are the proxy's business: nothing is asked of the system's DNS servers.
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
         .arg(format!("--user-data-dir={}", profile.display()))
         .args(["--virtual-time-budget=20000", "--dump-dom", url]);
     let output = run(&command, 90);

@@ -76,8 +76,12 @@ async fn lying_lengths_and_cut_chunks_break_the_body() {
             read_head(&mut stream).await;
             stream.write_all(case).await.unwrap();
         });
-        let broken = text(sent.unwrap()).await.unwrap_err();
-        assert!(broken.to_string().contains("broke off"), "{broken}");
+        // What is malformed may be seen before the head is passed on.
+        let broken = match sent {
+            Ok(sent) => text(sent).await.unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(broken.contains("broke off") || broken.contains("a chunk is malformed"), "{broken}");
     }
 }
 

@@ -1,0 +1,278 @@
+//! One flight's errand at the origin: what is asked, what the answer means for the store, and who gets it.
+//!
+//! Runs as a task of its own. What may be kept is landed for everybody; what belongs to the one who asked goes back to him
+//! alone; what is stored and has become doubtful is marked, not removed: it is asked about before it is used again, and the
+//! class still has it when the line is down.
+
+use crate::base::body::Body;
+use crate::base::clock::Time;
+use crate::base::target::UrlKey;
+use crate::base::wire::Interim;
+use crate::cache::coding::{self, Coded};
+use crate::cache::fill::{Judged, Order};
+use crate::cache::flight::{FlightKey, Outcome, Pilot, Stage};
+use crate::cache::serve::Answered;
+use crate::cache::{Asked, Found, Inner, OUTDATED, stream};
+use crate::link::{self, Class};
+use crate::policy::directive::Directives;
+use crate::policy::freshen::HeadEffect;
+use crate::policy::{self, Failure, Kind, Why};
+use crate::store::{Entry, Error, Source, Way};
+use crate::upstream;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// The client's own conditions.
+pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE];
+
+/// What a flight is to do.
+pub(crate) struct Voyage {
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) request: Request<Body>,
+    pub(crate) found: Option<Found>,
+    pub(crate) order: Order,
+    /// What goes upstream is a question about `found`, not about the client's copy.
+    pub(crate) validating: bool,
+    /// May the answer be kept?
+    pub(crate) keep: bool,
+}
+
+/// What belongs to the one who asked.
+pub(crate) enum Given {
+    /// The origin's answer.
+    Answer(Answered),
+    /// Nothing that this client could read: he is to ask again in the codings that he named.
+    OwnCoding,
+}
+
+impl Inner {
+    /// Starts a flight's task; what belongs to the one who asked comes back by the channel.
+    pub(crate) fn launch(self: &Arc<Inner>, pilot: Pilot, voyage: Voyage) -> oneshot::Receiver<Given> {
+        let (lead, given) = oneshot::channel();
+        let inner = Arc::clone(self);
+        self.life.spawn(async move { inner.fly(&pilot, lead, voyage).await });
+        given
+    }
+
+    async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, voyage: Voyage) {
+        let Voyage { asked, request, found, order, validating, keep } = voyage;
+        let requested = self.clock.now();
+        let sent = match self.send(&asked, request, &order, found.is_some()).await {
+            Ok(sent) => sent,
+            Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
+        };
+        let mut response = sent.response;
+        policy::header::strip_hop_by_hop(response.headers_mut());
+        let status = response.status();
+        if let (StatusCode::NOT_MODIFIED, true, Some(found)) = (status, validating, &found) {
+            if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
+                // It speaks of another version than ours: whoever waits asks again, without conditions.
+                self.outdate(&asked.target.key()).await;
+                return pilot.publish(Stage::Apart);
+            }
+            return match self.confirm(&found.entry, response.headers(), requested).await {
+                Ok(entry) => {
+                    let status = entry.meta.status;
+                    let kept = policy::admit(&self.rules, &asked.ask(), status, &entry.meta.headers, self.clock.now());
+                    if let policy::Admit::No(Why::NoStore | Why::Private) = kept {
+                        // From now on it is not to be kept: this request still gets what was confirmed.
+                        self.outdate(&asked.target.key()).await;
+                    }
+                    pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
+                }
+                Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
+            };
+        }
+        // Whoever asked may have gone; then nobody needs this answer.
+        let give = |response, why| drop(lead.send(readable(&asked, response, why)));
+        if let (Some(_), true) = (&found, is_failure(status)) {
+            give(response, Why::Stale);
+            return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
+        }
+        if asked.method == Method::HEAD {
+            self.head_updates(found.as_ref(), status, &response.headers().clone(), requested).await;
+            give(response, Why::UriMiss);
+            return pilot.publish(Stage::Apart);
+        }
+        if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
+            give(response, Why::UriMiss);
+            return pilot.publish(Stage::Apart);
+        }
+        match self.judge(&asked.ask(), &order, response, requested) {
+            // Told by `land`: readers by the tail, the rest by the stage.
+            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
+            Judged::Apart(response, why) => {
+                // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
+                let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization);
+                if found.is_some() && !personal && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
+                    self.outdate(&asked.target.key()).await;
+                }
+                give(response, why);
+                pilot.publish(Stage::Apart);
+            }
+        }
+    }
+
+    /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.
+    async fn send(&self, asked: &Asked, request: Request<Body>, order: &Order, stored: bool) -> Result<upstream::Sent, upstream::Error> {
+        let repeatable = stored && self.rules.kind == Kind::School && matches!(request.body(), Body::Empty);
+        let again = repeatable.then(|| copy_head(&request));
+        let error = match self.upstream.send(&asked.target, request, order.class).await {
+            Ok(sent) => return Ok(sent),
+            Err(error) => error,
+        };
+        match again {
+            Some(request) if error.is_line() && self.link.state() != link::State::Down => {
+                self.upstream.send(&asked.target, request, order.class).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4).
+    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, Error> {
+        let mut meta = entry.meta.clone();
+        meta.headers = policy::freshen::freshen_for(&self.rules, &meta.headers, newer);
+        meta.requested = requested;
+        meta.received = self.clock.now();
+        meta.flags &= !OUTDATED;
+        self.store.renew(entry, meta).await
+    }
+
+    /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
+    async fn head_updates(&self, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
+        let Some(found) = found else { return };
+        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
+            HeadEffect::Update => self.confirm(&found.entry, newer, requested).await.map(drop),
+            HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
+            HeadEffect::Nothing => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "a stored answer could not be updated from HEAD");
+        }
+    }
+
+    /// What is stored under a URL may be outdated: it is asked about before it is used again. Pins stay, and so does the copy for
+    /// the day when the line is down.
+    pub(crate) async fn outdate(&self, url: &UrlKey) {
+        self.board.note(*url);
+        if let Err(error) = self.mark(url).await {
+            tracing::warn!(%error, "an outdated answer could not be marked");
+        }
+    }
+
+    async fn mark(&self, url: &UrlKey) -> Result<(), Error> {
+        if !self.store.may_have(url) {
+            return Ok(());
+        }
+        for entry in self.store.find(url).await?.iter().filter(|entry| entry.meta.flags & OUTDATED == 0) {
+            let mut meta = entry.meta.clone();
+            meta.flags |= OUTDATED;
+            self.store.renew(entry, meta).await?;
+        }
+        Ok(())
+    }
+
+    /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
+    pub(crate) fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
+        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
+        let Some(pilot) = pilot else { return };
+        let conditions = policy::freshen::conditions(&found.prepared.kept);
+        let asked = Arc::new(Asked { method: Method::GET, ..Asked::clone(asked) });
+        let request = outgoing(bare(&asked), Some(&conditions), false, false);
+        drop(self.launch(
+            pilot,
+            Voyage {
+                asked,
+                request,
+                found: Some(found.clone()),
+                order: Order { class: Class::Background, ..order.clone() },
+                validating: true,
+                keep: true,
+            },
+        ));
+    }
+}
+
+/// An answer for one client alone, in a coding that he can read: we asked for more codings than he may know.
+pub(crate) fn readable(asked: &Asked, mut response: Response<Body>, why: Why) -> Given {
+    let Coded::Undo(how) = coding::coded(response.headers(), false) else { return Given::Answer((response, why)) };
+    let names = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if coding::accepts(&asked.headers, &names.to_ascii_lowercase()) || asked.method == Method::HEAD {
+        return Given::Answer((response, why));
+    }
+    if Directives::read(response.headers()).no_transform {
+        return Given::OwnCoding;
+    }
+    let body = std::mem::take(response.body_mut());
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    crate::cache::prepared::weaken(headers);
+    *response.body_mut() = stream::decoded(body, how);
+    Given::Answer((response, why))
+}
+
+impl Order {
+    /// For a device that waits.
+    pub(crate) fn for_client(way: Way) -> Order {
+        Order {
+            source: Source::Client,
+            way,
+            class: Class::Interactive,
+            pace: None,
+            max_bytes: None,
+            moved: Arc::default(),
+            cancel: CancellationToken::new(),
+        }
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.
+pub(crate) fn outgoing(request: Request<Body>, conditions: Option<&HeaderMap>, own: bool, own_coding: bool) -> Request<Body> {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(RANGE);
+    head.headers.remove(IF_RANGE);
+    if !own {
+        for name in CONDITIONS {
+            head.headers.remove(name);
+        }
+    }
+    if let Some(conditions) = conditions {
+        head.headers.extend(conditions.clone());
+    }
+    if own_coding {
+        head.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+    } else {
+        head.headers.insert(ACCEPT_ENCODING, coding::ASKED);
+    }
+    Request::from_parts(head, body)
+}
+
+/// The same request once more, without body and listeners.
+pub(crate) fn bare(asked: &Asked) -> Request<Body> {
+    let mut request = Request::new(Body::Empty);
+    *request.method_mut() = asked.method.clone();
+    *request.headers_mut() = asked.headers.clone();
+    request.headers_mut().remove(CONTENT_LENGTH);
+    request
+}
+
+fn copy_head(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.headers_mut() = request.headers().clone();
+    if let Some(interim) = request.extensions().get::<Interim>() {
+        copy.extensions_mut().insert(interim.clone());
+    }
+    copy
+}
