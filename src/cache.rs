@@ -48,10 +48,10 @@ pub mod tally;
 /// Why the cache has no answer.
 pub mod trouble;
 
+pub use crate::policy::Why;
 pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
-pub use crate::policy::Why;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

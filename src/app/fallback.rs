@@ -128,7 +128,10 @@ pub(super) fn store(
     let temporary = std::env::temp_dir().join(format!("bulak-{SPARE}-{}", std::process::id()));
     for path in [spare, temporary] {
         let quota = SPARE_QUOTA.min(settings.quota);
-        match private(&path).map_err(store::Error::from).and_then(|()| open(store::Settings { path: path.clone(), quota, ..settings.clone() })) {
+        match private(&path)
+            .map_err(store::Error::from)
+            .and_then(|()| open(store::Settings { path: path.clone(), quota, ..settings.clone() }))
+        {
             Ok(store) => {
                 ready.down("store", format!("of store.path is not in use ({first}); {} holds {quota} instead", path.display()));
                 return Ok(store);
@@ -180,7 +183,10 @@ pub(super) async fn web(listen: &[SocketAddr]) -> (Vec<TcpListener>, Option<Stri
     if missing.is_empty() {
         return (listeners, None);
     }
-    tracing::error!(missing, "portal and proxy.pac are not served there; the proxy runs all the same (\"ss -ltnp\" shows who holds a port)");
+    tracing::error!(
+        missing,
+        "portal and proxy.pac are not served there; the proxy runs all the same (\"ss -ltnp\" shows who holds a port)"
+    );
     (listeners, Some(missing))
 }
 
@@ -200,7 +206,11 @@ mod tests {
         let (ready, _) = ready();
         let fill = async |state: &State| {
             for number in 0..2000 {
-                state.outbox().add(number, "hour", crate::base::clock::Time::BUILT, crate::base::clock::Time::BUILT, |_, _| Ok(vec![7; 200])).await.expect("adds");
+                state
+                    .outbox()
+                    .add(number, "hour", crate::base::clock::Time::BUILT, crate::base::clock::Time::BUILT, |_, _| Ok(vec![7; 200]))
+                    .await
+                    .expect("adds");
             }
         };
         state(folder.path(), &ready).await.expect("a new one").close().await;
@@ -235,7 +245,11 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_cannot_be_used_is_replaced_and_one_in_use_is_not() {
         let (folder, life, clock) = (tempfile::tempdir().expect("a folder"), Life::default(), Clock::system());
-        let settings = |name: &str| store::Settings { path: folder.path().join(name), index_cache: Bytes(0), ..crate::config::Config::default().store };
+        let settings = |name: &str| store::Settings {
+            path: folder.path().join(name),
+            index_cache: Bytes(0),
+            ..crate::config::Config::default().store
+        };
         let spare = folder.path().join(SPARE);
         std::fs::create_dir(folder.path().join("newer")).expect("makes");
         std::fs::write(folder.path().join("newer/FORMAT"), "version 999\n").expect("writes");

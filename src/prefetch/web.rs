@@ -284,13 +284,10 @@ mod tests {
         let reach = reach(&life, folder.path());
         let rules = "User-agent: *\nDisallow: /private/\n";
         let long = "#".repeat(600 << 10);
-        let answer = |fields: &str, body: &str| format!("HTTP/1.1 {fields}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-        let kept = [
-            "200 OK\r\nCache-Control: no-store",
-            "200 OK\r\nSet-Cookie: a=b",
-            "200 OK\r\nCache-Control: private",
-            "200 OK\r\nVary: *",
-        ];
+        let answer =
+            |fields: &str, body: &str| format!("HTTP/1.1 {fields}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let kept =
+            ["200 OK\r\nCache-Control: no-store", "200 OK\r\nSet-Cookie: a=b", "200 OK\r\nCache-Control: private", "200 OK\r\nVary: *"];
         let mut cases: Vec<(String, bool, Option<bool>)> = kept.iter().map(|fields| (answer(fields, rules), true, Some(false))).collect();
         cases.push((answer("200 OK", &format!("{rules}{long}")), true, Some(false)));
         cases.push((answer("404 Not Found", ""), true, Some(true)));
@@ -306,7 +303,9 @@ mod tests {
             };
             assert_eq!(ask("/lesson").await == Verdict::Allowed, open, "{head}");
             match private {
-                Some(allowed) => assert_eq!(ask("/private/x").await, if allowed { Verdict::Allowed } else { Verdict::Disallowed }, "{head}"),
+                Some(allowed) => {
+                    assert_eq!(ask("/private/x").await, if allowed { Verdict::Allowed } else { Verdict::Disallowed }, "{head}");
+                }
                 None => assert!(matches!(ask("/private/x").await, Verdict::Unknown(_)), "{head}"),
             }
             let key = Target::parse(&format!("http://{place}/robots.txt")).expect("valid").key();

@@ -308,7 +308,10 @@ mod tests {
             assert!(field.contains(&format!("error={name};")), "{field}");
         }
         let response = me.refuse(Refusal::Loop);
-        assert_eq!((response.status().as_u16(), &response.headers()["cache-status"]), (508, &"bulak-7; fwd=bypass; detail=proxy.loop".parse().expect("valid")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["cache-status"]),
+            (508, &"bulak-7; fwd=bypass; detail=proxy.loop".parse().expect("valid"))
+        );
         let mut response = Response::new(Body::Empty);
         response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static("far; hit"));
         let response = me.bypassed(response);
