@@ -34,6 +34,7 @@ use crate::cache::Cache;
 use crate::link::Link;
 use crate::portal::{Doors, Shelf};
 use crate::store::Store;
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -56,8 +57,8 @@ pub struct Parts {
     pub cache: Cache,
     /// The line.
     pub link: Link,
-    /// `config::Config::effective()`.
-    pub effective: Arc<Value>,
+    /// `config::Config::effective()`, as far as it is in force.
+    pub effective: Arc<ArcSwap<Value>>,
     /// How the node calls itself.
     pub name: Arc<str>,
     /// When it started.

@@ -6,12 +6,21 @@
 /// Log setup.
 pub mod log;
 
+/// Open files.
+pub mod limit;
+
+/// A worse place where the wished one cannot be had.
+mod fallback;
+
+/// What a changed file may change at run time.
+mod reload;
+
 use crate::admin::{self, Names, Parts, Ready, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Complaints, Config};
 use crate::life::Life;
 use crate::link::Link;
 use crate::portal::{Arrival, Doors, Shelf};
@@ -36,9 +45,6 @@ use tower::ServiceExt;
 /// How long requests under way may take to end after SIGTERM (product.md section 9).
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Where the web port goes when nobody chose: the port that nobody has to type, else its usual neighbour.
-const WEB_PORTS: [u16; 2] = [80, 8080];
-
 /// How often the outbox's figures for the status page are read anew.
 const REPORT_FIGURES: Duration = Duration::from_secs(5);
 
@@ -53,6 +59,9 @@ pub struct Addresses {
     pub socket: Option<PathBuf>,
 }
 
+/// Reads the configuration again, as it was read at the start.
+pub type Reread = Box<dyn Fn() -> Result<Config, Complaints> + Send + Sync>;
+
 /// A running node.
 struct Node {
     life: Life,
@@ -61,16 +70,20 @@ struct Node {
     night: Night,
     ready: Ready,
     addresses: Addresses,
+    reread: Reread,
+    /// Every key as it is in force.
+    effective: Arc<ArcSwap<Value>>,
 }
 
-/// Runs a node until SIGTERM or SIGINT; SIGHUP reads the packs anew. `ready` is told once everything listens.
+/// Runs a node until SIGTERM or SIGINT; SIGHUP reads configuration and packs anew. `ready` is told once everything listens.
 ///
 /// # Errors
-/// When a part cannot start; the message names what and what to do.
-pub async fn run(config: Config, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
+/// When a part cannot start that nothing can stand in for; the message names what and what to do.
+pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
-    let node = Node::start(config).await?;
+    limit::raise_open_files();
+    let node = Node::start(config, reread).await?;
     ready(node.addresses.clone());
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -93,37 +106,43 @@ impl Signals {
 }
 
 impl Node {
-    async fn start(config: Config) -> anyhow::Result<Node> {
+    async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
-        let web = bind_web(&config.web.listen).await?;
-        std::fs::create_dir_all(&config.node.state).with_context(|| format!("node.state {}", config.node.state.display()))?;
-        let state = State::open(Some(&config.node.state.join("node.sqlite"))).await?;
-        let store = open_store(&config, &clock, &life, &metrics).await?;
-        ready.up("store");
-        let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         let sockets = proxy::bind(&config.proxy.listen)?;
+        let (web, no_web) = fallback::web(&config.web.listen).await;
+        if let Err(error) = std::fs::create_dir_all(&config.node.state) {
+            tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
+        }
+        // The store first: its lock tells a second node, before anything of the first is touched.
+        let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
+        let state = fallback::state(&config.node.state, &ready).await?;
+        let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         let night =
             Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone())
                 .await?;
-        let reporter = Reporter::new(
-            report_settings(&config),
-            clock.clone(),
-            &life,
-            &metrics,
-            state.clone(),
-            store.clone(),
-            link.clone(),
-            upstream.clone(),
-            cache.clone(),
-            night.clone(),
-        )
-        .await?;
+        let report = async |settings: report::Settings, state: State| {
+            let (store, link, upstream) = (store.clone(), link.clone(), upstream.clone());
+            Reporter::new(settings, clock.clone(), &life, &metrics, state, store, link, upstream, cache.clone(), night.clone()).await
+        };
+        let reporter = match report(report_settings(&config), state.clone()).await {
+            Ok(reporter) => reporter,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "no reports are sent: the node has no key or name of its own until that is mended"
+                );
+                // Nothing signed by a passing key may wait beside what the hub will take.
+                let passing = report::Settings { every: config.hub.every, ..report::Settings::default() };
+                report(passing, State::open(None).await?).await?
+            }
+        };
 
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
+        let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
         let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
@@ -131,7 +150,7 @@ impl Node {
             store: store.clone(),
             cache: cache.clone(),
             link: link.clone(),
-            effective: Arc::new(config.effective()),
+            effective: Arc::clone(&effective),
             name: config.node.name.as_str().into(),
             started: clock.now(),
             ready: ready.clone(),
@@ -146,19 +165,29 @@ impl Node {
             prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone())),
         );
 
-        let local = local_lane(pages.clone(), doors.proxy.first().copied());
-        let settings = proxy_settings(&config);
+        let local = local_lane(pages.clone());
+        let settings = proxy_settings(&config, &doors.web);
         let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
-        let socket =
-            listen::bind_unix(&config.node.socket).await.with_context(|| format!("node.socket {}", config.node.socket.display()))?;
-        listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
+        let socket = match listen::bind_unix(&config.node.socket).await {
+            Ok(socket) => {
+                listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
+                Some(config.node.socket)
+            }
+            Err(error) => {
+                tracing::warn!(path = %config.node.socket.display(), %error, "node.socket cannot be had: local commands do not reach this node");
+                None
+            }
+        };
         for listener in web {
             listen::serve_tcp(&life, listener, pages.clone());
         }
         proxy.serve()?;
-        ready.up("listeners");
-        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket: Some(config.node.socket) };
-        Ok(Node { life, store, state, night, ready, addresses })
+        match no_web {
+            None => ready.up("listeners"),
+            Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
+        }
+        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket };
+        Ok(Node { life, store, state, night, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -171,13 +200,33 @@ impl Node {
         }
     }
 
+    /// A bad file changes nothing; a good one changes what can change without a restart, and names the rest.
     async fn reload(&self) {
-        let read = self.night.reload().await;
+        let read = self.take_over().await;
         self.ready.reloaded(read.is_ok());
         match read {
-            Ok(()) => tracing::info!("packs read anew"),
-            Err(error) => tracing::error!(%error, "packs could not be read anew, the old ones stay in force"),
+            Ok(()) => tracing::info!("configuration and packs read anew"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "not read anew, what was in force stays in force"),
         }
+    }
+
+    async fn take_over(&self) -> anyhow::Result<()> {
+        let config = (self.reread)().inspect_err(|complaints| {
+            for complaint in &complaints.list {
+                tracing::error!(key = complaint.key, %complaint, "a mistake in the configuration");
+            }
+        });
+        let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
+        let changes = reload::changes(&self.effective.load(), &config);
+        self.night.adopt(night_settings(&config)?).await?;
+        self.effective.store(Arc::new(changes.effective));
+        if !changes.taken.is_empty() {
+            tracing::info!(keys = changes.taken.join(", "), "taken over");
+        }
+        if !changes.waiting.is_empty() {
+            tracing::warn!(keys = changes.waiting.join(", "), "changed, and count only after a restart");
+        }
+        Ok(())
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -192,37 +241,17 @@ impl Node {
     }
 }
 
-async fn open_store(config: &Config, clock: &Clock, life: &Life, metrics: &Metrics) -> anyhow::Result<Store> {
-    let (settings, clock, life, metrics) = (config.store.clone(), clock.clone(), life.clone(), metrics.clone());
-    let path = settings.path.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || Store::open(settings, clock, &life, &metrics)).await?;
-    opened.with_context(|| format!("store.path {path}"))
-}
-
-/// The web port: where it was put, else the first of its usual places that is free.
-async fn bind_web(listen: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    if listen.is_empty() {
-        let mut last = None;
-        for port in WEB_PORTS {
-            match TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await {
-                Ok(listener) => return Ok(vec![listener]),
-                Err(error) => last = Some(anyhow::Error::new(error).context(format!("web port {port}"))),
-            }
-        }
-        return Err(last.unwrap_or_else(|| anyhow::anyhow!("no web port to try")));
-    }
-    for address in listen {
-        listeners.push(TcpListener::bind(address).await.with_context(|| format!("web.listen {address}"))?);
-    }
-    Ok(listeners)
+async fn open_store(config: &Config, ready: &Ready, clock: &Clock, life: &Life, metrics: &Metrics) -> anyhow::Result<Store> {
+    let (settings, folder, ready) = (config.store.clone(), config.node.state.clone(), ready.clone());
+    let (clock, life, metrics) = (clock.clone(), life.clone(), metrics.clone());
+    tokio::task::spawn_blocking(move || fallback::store(&settings, &folder, &ready, &clock, &life, &metrics)).await?
 }
 
 fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 
-fn proxy_settings(config: &Config) -> proxy::Settings {
+fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
@@ -232,6 +261,7 @@ fn proxy_settings(config: &Config) -> proxy::Settings {
         connect_ports: config.proxy.connect_ports.clone(),
         via: config.node.name.clone(),
         names,
+        web_ports: web.iter().map(SocketAddr::port).collect(),
         ..usual
     }
 }
@@ -263,15 +293,13 @@ fn report_settings(config: &Config) -> report::Settings {
     }
 }
 
-/// Answers the Local lane with the web port's pages, as if the device had come there.
-fn local_lane(pages: axum::Router, proxy: Option<SocketAddr>) -> proxy::Local {
-    Arc::new(move |request: Request<Body>, client: IpAddr| {
+/// Answers the Local lane with the web port's pages, as if the device had come there by the address that it reached the proxy at.
+fn local_lane(pages: axum::Router) -> proxy::Local {
+    Arc::new(move |request: Request<Body>, client: IpAddr, local: SocketAddr| {
         let pages = pages.clone();
         Box::pin(async move {
             let mut request = request.map(axum::body::Body::new);
-            if let Some(local) = proxy {
-                request.extensions_mut().insert(Arrival { client: SocketAddr::new(client, 0), local });
-            }
+            request.extensions_mut().insert(Arrival { client: SocketAddr::new(client, 0), local });
             let Ok(response): Result<Response<axum::body::Body>, std::convert::Infallible> = pages.oneshot(request).await;
             response.map(Body::stream)
         })

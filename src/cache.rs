@@ -36,6 +36,9 @@ mod voyage;
 /// What the node fetches for itself.
 mod errand;
 
+/// What must be read and may not be stored.
+mod plain;
+
 /// What would happen to a request, in words.
 mod explain;
 
@@ -45,6 +48,7 @@ pub mod tally;
 /// Why the cache has no answer.
 pub mod trouble;
 
+pub use crate::policy::Why;
 pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
@@ -57,7 +61,7 @@ use crate::base::count::Metrics;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
 use crate::link::{self, Link};
-use crate::policy::{self, Ask, Decision, Line, Place, Rules, Why};
+use crate::policy::{self, Ask, Decision, Line, Place, Rules};
 use crate::site::Sites;
 use crate::store::{Entry, Source, Store, Variants};
 use crate::upstream::Upstream;

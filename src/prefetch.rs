@@ -63,6 +63,7 @@ use crate::site::Sites;
 use crate::state::State;
 use crate::state::frontier::Run;
 use crate::store::Store;
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -104,7 +105,7 @@ impl<W: Web> Clone for Night<W> {
 }
 
 struct Inner<W> {
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     clock: Clock,
     state: State,
     web: W,
@@ -161,6 +162,17 @@ impl Night {
         life.spawn_until_stop(async move { scheduler.live().await });
         Ok(night)
     }
+
+    /// Takes over other settings and reads the packs anew. A crawl under way ends by the old ones; `contact` counts from the next
+    /// start.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
+        self.0.web.pace.set(settings.rate);
+        self.0.settings.store(Arc::new(settings));
+        self.reload().await
+    }
 }
 
 impl<W: Web> Night<W> {
@@ -175,7 +187,7 @@ impl<W: Web> Night<W> {
         rules: impl Fn(Arc<Sites>) + Send + Sync + 'static,
     ) -> Night<W> {
         Night(Arc::new(Inner {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             clock,
             state,
             web,
@@ -197,7 +209,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
-        let settings = self.0.settings.clone();
+        let settings = self.0.settings.load_full();
         let shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
@@ -257,7 +269,7 @@ impl<W: Web> Night<W> {
             let end = self.work(&id, None, &|_| {}).await?;
             return Ok(Tick::Worked(id, end));
         }
-        let windows = &self.0.settings.windows;
+        let windows = self.0.settings.load().windows.clone();
         let Some(until) = windows.open_at(now) else {
             return Ok(Tick::Idle(windows.next_open(now).unwrap_or_else(|| now.plus(LOOK))));
         };
@@ -338,15 +350,16 @@ impl<W: Web> Night<W> {
         // Whatever ends this, also being dropped, takes the pack off the board.
         let _running = Running(inner);
         tracing::info!(pack = id, "fetching");
+        let settings = inner.settings.load_full();
         let crawl = Crawl {
             web: &inner.web,
             state: &inner.state,
             clock: &inner.clock,
             pack: &pack,
             book: &inner.book,
-            manners: &inner.settings.manners,
-            windows: &inner.settings.windows,
-            max_transfers: inner.settings.max_transfers,
+            manners: &settings.manners,
+            windows: &settings.windows,
+            max_transfers: settings.max_transfers,
             anew: until.is_none(),
             tally: &inner.tally,
         };

@@ -63,6 +63,8 @@ pub struct Settings {
     pub via: String,
     /// Host names that are ours: answered by the Local lane.
     pub names: Vec<String>,
+    /// Ports of our web pages: on an address of ours they are answered by the Local lane too, and never tunnelled to.
+    pub web_ports: Vec<u16>,
     /// Connections of one client. 256: a browser opens some 6 to each of many hosts, a proxy about 32 in all.
     pub per_client: usize,
     /// Connections in all: 8192, some 100 MB at worst when all are idle.
@@ -84,6 +86,7 @@ impl Default for Settings {
             connect_ports: vec![80, 443],
             via: "bulak".into(),
             names: vec!["bulak.internal".into(), "bulak.local".into()],
+            web_ports: Vec::new(),
             per_client: 256,
             total: 8192,
             wire: Limits::REQUEST,
@@ -98,8 +101,9 @@ impl Default for Settings {
 const CLIENTS: [&str; 8] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10", "::1/128"];
 
-/// Answers requests for our own names; handed in by `app`. Gets the client's real address (product.md section 13.2).
-pub type Local = Arc<dyn Fn(Request<Body>, IpAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
+/// Answers requests for our own names; handed in by `app`. Gets the client's real address (product.md section 13.2) and the address
+/// of ours that the client connected to, by which it can reach us again.
+pub type Local = Arc<dyn Fn(Request<Body>, IpAddr, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
 
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +191,7 @@ impl Proxy {
         local: Local,
     ) -> Proxy {
         let (addresses, listeners): (Vec<_>, Vec<_>) = sockets.0.into_iter().unzip();
-        let ports = addresses.iter().map(SocketAddr::port).collect();
+        let ports = addresses.iter().map(SocketAddr::port).chain(settings.web_ports).collect();
         // Our addresses are known by the connection itself; as names they would claim every port of this machine, and with it
         // origins that run beside us.
         let names = settings.names.into_iter().filter(|name| name.parse::<IpAddr>().is_err()).collect();
@@ -253,8 +257,8 @@ impl Serve for Proxy {
         }
         match lane {
             Lane::Refuse(refusal) => inner.refuse(refusal),
-            Lane::Here => Serving::Now(here::answer(&request, inner.signature.name())),
-            Lane::Local => Serving::Later((inner.local)(request.map(body), peer.from)),
+            Lane::Here => Serving::Now(inner.signature.bypassed(here::answer(&request, inner.signature.name()))),
+            Lane::Local => Serving::Later((inner.local)(request.map(body), peer.from, peer.to)),
             Lane::Cache(target) => inner.cached(target, request, turn),
             Lane::Pass(target) => {
                 let mut request = prepare(request.map(body), &target);

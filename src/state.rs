@@ -36,6 +36,32 @@ pub enum Error {
     Refused(String),
 }
 
+impl Error {
+    /// Whether the file is there and is no sound database: moved away it hurts nobody.
+    pub fn is_damage(&self) -> bool {
+        // SQLITE_CORRUPT and SQLITE_NOTADB, extended codes included (sqlite.org/rescode.html).
+        matches!(self.code(), Some(11 | 26))
+    }
+
+    /// Whether another process holds the database.
+    pub fn is_busy(&self) -> bool {
+        // SQLITE_BUSY and SQLITE_LOCKED.
+        matches!(self.code(), Some(5 | 6))
+    }
+
+    /// SQLite's primary result code, however deep it lies.
+    fn code(&self) -> Option<u32> {
+        let mut step: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = step {
+            if let Some(sqlx::Error::Database(told)) = error.downcast_ref::<sqlx::Error>() {
+                return told.code()?.parse().ok().map(|code: u32| code & 0xff);
+            }
+            step = error.source();
+        }
+        None
+    }
+}
+
 /// The open database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -73,6 +99,15 @@ impl State {
             .await?;
         sqlx::migrate!("src/state/migrations").run(&pool).await?;
         Ok(State { pool })
+    }
+
+    /// Reads the whole file and looks whether it is sound: some 100 MB/s, so a fraction of a second for a school's.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_sound(&self) -> Result<bool, Error> {
+        let (said,): (String,) = sqlx::query_as("PRAGMA quick_check(1)").fetch_one(&self.pool).await?;
+        Ok(said == "ok")
     }
 
     /// For the rooms below.

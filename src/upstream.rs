@@ -206,6 +206,8 @@ impl Upstream {
     /// # Errors
     /// See [`Error`]; nothing of an answer was seen then.
     pub async fn send(&self, target: &Target, request: Request<Body>, class: Class) -> Result<Sent, Error> {
+        // Before any connection is looked for: one to a parent serves every target, whoever it was opened for.
+        self.0.dial.judge_literal(target.host(), target.port())?;
         let meter = self.meter(class);
         let progress = Arc::new(Progress::default());
         let mut outgoing = Outgoing::new(request);
@@ -317,7 +319,7 @@ impl Upstream {
     async fn open(&self, key: &Key, target: &Target, slot: &mut Place) -> Result<Opened, Error> {
         let (host, life) = (target.host(), &self.0.life);
         let stream = match self.0.dial.parent() {
-            Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent, target).await?,
+            Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent).await?,
             _ => self.0.dial.stream(host, target.port()).await?,
         };
         let (stream, h2): (Box<dyn dial::Wire>, bool) = match target.scheme() {

@@ -25,7 +25,7 @@ pub fn local_router(parts: Parts, extra: Router) -> Router {
         .route("/api/v1/store", get(async |State(parts): State<Parts>| Json(parts.store.stat())))
         .route("/api/v1/store/purge", post(purge))
         .route("/api/v1/why", get(why))
-        .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective))))
+        .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective.load()))))
         .with_state(parts)
         .merge(extra)
         .fallback(async || {

@@ -1,5 +1,6 @@
 //! `bulak hub`: the regional server in the foreground, until SIGTERM or Ctrl-C.
 
+use crate::app::limit;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cli::{Context, Exit, Failure};
@@ -27,6 +28,7 @@ pub struct Args {}
 /// A wrong file, an address that is taken, a database that cannot be opened.
 pub async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
     let settings = read(context)?;
+    limit::raise_open_files();
     let life = Life::default();
     let hub = Hub::bind(settings, Clock::system(), &life, &Metrics::default())
         .await

@@ -6,7 +6,7 @@
 use crate::app;
 use crate::base::unit::Bytes;
 use crate::cli::{Context, Exit, Failure};
-use crate::config::{self, Config};
+use crate::config::{self, Complaints, Config};
 use crate::policy::Kind;
 use crate::store;
 use clap::ValueEnum;
@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// `bulak serve`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  bulak serve --config school.toml\n  bulak serve --ephemeral --policy rfc9111 --json")]
 pub(crate) struct Args {
     /// No file, no root, free ports on loopback, nothing left behind
@@ -49,7 +49,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     context.log(&config.node.log)?;
     let json = context.json;
     let context_of_ready = context.clone();
-    let result = app::run(config, move |addresses| context_of_ready.print(&ready(&addresses, json))).await;
+    let (again, place) = (context.clone(), folder.as_ref().map(|folder| folder.0.clone()));
+    let reread: app::Reread = Box::new(move || read(&again, &args, place.as_deref()));
+    let result = app::run(config, reread, move |addresses| context_of_ready.print(&ready(&addresses, json))).await;
     if let Some(folder) = folder {
         folder.remove();
     }
@@ -57,20 +59,21 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
 }
 
 fn prepare(context: &Context, args: &Args) -> Result<(Config, Option<Folder>), Failure> {
-    let mut folder = None;
-    let mut config = if args.ephemeral {
-        // The usual place belongs to the installed node: only a file that was named counts here.
-        let mut config = match &context.config {
-            Some(path) => config::load(Some(path), std::env::vars())?,
-            None => config::parse("", std::env::vars(), "the environment")?,
-        };
-        let made = Folder::make()?;
-        ephemeral(&mut config, &made.0);
-        folder = Some(made);
-        config
-    } else {
-        config::load(context.config.as_deref(), std::env::vars())?
+    let folder = if args.ephemeral { Some(Folder::make()?) } else { None };
+    let config = read(context, args, folder.as_ref().map(|folder| folder.0.as_path()))?;
+    Ok((config, folder))
+}
+
+/// File, environment and arguments; at the start, and again at every SIGHUP. `folder`: that of an ephemeral node.
+fn read(context: &Context, args: &Args, folder: Option<&Path>) -> Result<Config, Complaints> {
+    let mut config = match (&context.config, folder) {
+        // The usual place belongs to the installed node: for an ephemeral one only a file that was named counts.
+        (None, Some(_)) => config::parse("", std::env::vars(), "the environment")?,
+        (path, _) => config::load(path.as_deref(), std::env::vars())?,
     };
+    if let Some(folder) = folder {
+        ephemeral(&mut config, folder);
+    }
     if let Some(policy) = args.policy {
         let (kind, word) = match policy {
             Policy::School => (Kind::School, "school"),
@@ -79,7 +82,7 @@ fn prepare(context: &Context, args: &Args) -> Result<(Config, Option<Folder>), F
         config.cache.rules.kind = kind;
         word.clone_into(&mut config.written.cache.policy);
     }
-    Ok((config, folder))
+    Ok(config)
 }
 
 /// Puts the values of an ephemeral node where neither file nor environment say something.

@@ -143,7 +143,7 @@ impl Default for Upstream {
             idle_timeout: seconds(60),
             // protocols.md section 6.
             pool_idle: seconds(90),
-            per_origin: 6,
+            per_origin: 32,
             // product.md section 13.8: two connections a host.
             background_per_origin: 2,
         }

@@ -42,7 +42,7 @@ pub enum Fate {
 pub struct Latest {
     /// Whose.
     pub node: String,
-    /// When the hub last heard of it.
+    /// When the hub took its newest record. An old upload, played again by anybody, is no sign of life.
     pub heard: Time,
     /// How many records it has sent.
     pub records: i64,
@@ -137,7 +137,8 @@ impl Sqlite {
             let record = String::from_utf8_lossy(sign::peel(&newest.sealed).unwrap_or_default()).into_owned();
             sqlx::query(
                 "INSERT INTO latest (node, epoch, seq, heard, records, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET heard = max(heard, ?4), records = records + ?5,
+                 ON CONFLICT DO UPDATE SET records = records + ?5,
+                     heard  = CASE WHEN (?2, ?3) > (epoch, seq) THEN max(heard, ?4) ELSE heard END,
                      record = CASE WHEN (?2, ?3) > (epoch, seq) THEN ?6 ELSE record END,
                      seq    = CASE WHEN (?2, ?3) > (epoch, seq) THEN ?3 ELSE seq END,
                      epoch  = max(epoch, ?2)",
@@ -150,13 +151,6 @@ impl Sqlite {
             .bind(record)
             .execute(&mut *work)
             .await?;
-        } else if !judged.fresh.is_empty() {
-            // A repeated upload is a sign of life too.
-            sqlx::query("UPDATE latest SET heard = max(heard, ?2) WHERE node = ?1")
-                .bind(&judged.node)
-                .bind(now.micros())
-                .execute(&mut *work)
-                .await?;
         }
         work.commit().await?;
         Ok(fates)
@@ -219,7 +213,7 @@ mod tests {
         assert_eq!(take(1, &[(9, "late")], 50).await, [Fate::Stored]);
         assert_eq!(take(2, &[(1, "d")], 60).await, [Fate::Known]);
         let latest = keep.latest().await.expect("reads");
-        assert_eq!(latest, [Latest { node: "n".into(), heard: Time::from_secs(60), records: 5, record: "d".into() }]);
+        assert_eq!(latest, [Latest { node: "n".into(), heard: Time::from_secs(40), records: 5, record: "d".into() }]);
         assert_eq!(keep.recent("n", 3).await.expect("reads"), ["d", "late", "c"]);
         assert!(keep.recent("other", 3).await.expect("reads").is_empty());
     }

@@ -28,6 +28,15 @@ const BODY_PATIENCE: Duration = Duration::from_mins(3);
 /// Uploads unpacked and verified at once: each may take 16 MiB and, in the worst case, 0.2 s of a processor.
 const MOST_AT_ONCE: usize = 2;
 
+/// Bodies in memory at once, in pieces: 64 MiB in all, some thousand hourly uploads or 64 of the longest.
+const MOST_PIECES: u32 = 1_024;
+
+/// One piece, bytes: about an hourly upload.
+const PIECE: usize = 64 << 10;
+
+/// How long an upload waits for room before it is sent away; the node comes again.
+const ROOM_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Records on a school's page: two days of hours.
 const MOST_SHOWN: u32 = 48;
 
@@ -42,6 +51,8 @@ struct Inner {
     keep: Arc<dyn Keep>,
     roll: Arc<Roll>,
     since: Time,
+    /// Room for bodies, taken before the first byte is read.
+    room: Semaphore,
     hands: Semaphore,
     stored: IntCounter,
     known: IntCounter,
@@ -59,6 +70,7 @@ impl Parts {
             keep,
             roll: Arc::new(roll),
             since,
+            room: Semaphore::new(MOST_PIECES as usize),
             hands: Semaphore::new(MOST_AT_ONCE),
             stored: records.with_label_values(&["stored"]),
             known: records.with_label_values(&["known"]),
@@ -102,6 +114,11 @@ async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {
     if told.is_some_and(|length| length > batch::MOST_BYTES) {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB; send fewer records at once");
     }
+    // Until the upload is judged its body takes room; one that does not tell its length takes as much as may come.
+    let pieces = u32::try_from(told.unwrap_or(batch::MOST_BYTES).div_ceil(PIECE).max(1)).unwrap_or(MOST_PIECES);
+    let Ok(Ok(_room)) = tokio::time::timeout(ROOM_PATIENCE, inner.room.acquire_many(pieces)).await else {
+        return busy();
+    };
     let body = match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, batch::MOST_BYTES)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB and must be whole"),
@@ -224,6 +241,13 @@ fn unwell(why: &str) -> Response {
     tracing::error!(why, "the hub cannot answer");
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.unwell", "the hub cannot do this now; it will be tried again");
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("300"));
+    response
+}
+
+/// No room for one more body just now.
+fn busy() -> Response {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.busy", "too many uploads at once; it will be tried again");
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
     response
 }
 

@@ -195,3 +195,31 @@ async fn a_taken_port_is_named_and_the_end_is_graceful() {
     assert!(stage.life.end(Duration::from_secs(5)).await, "everything ends within the grace");
     assert!(tokio::net::TcpStream::connect(stage.place).await.is_err());
 }
+
+#[tokio::test]
+async fn bodies_find_room_before_they_are_read() {
+    let stage = Stage::new().await;
+    // Slow senders of the longest uploads: what they promise fills the room.
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = tokio::net::TcpStream::connect(stage.place).await.expect("connects");
+        let head = format!(
+            "POST /api/v1/reports HTTP/1.1\r\nhost: hub\r\ncontent-encoding: zstd\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            batch::MOST_BYTES
+        );
+        stream.write_all(head.as_bytes()).await.expect("sends");
+        // The hub asks for a body once it reads it, hence once it has room.
+        let mut asked = [0; 12];
+        stream.read_exact(&mut asked).await.expect("answers");
+        assert_eq!(&asked, b"HTTP/1.1 100");
+        slow.push(stream);
+    }
+    let records = [Stage::record(&stage.key, 1, &Value::Null)];
+    // From here on nothing happens but deadlines.
+    tokio::time::pause();
+    let (status, problem) = stage.upload(&records).await;
+    assert_eq!((status, problem["id"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("hub.busy")));
+    tokio::time::resume();
+    drop(slow.pop());
+    assert_eq!(stage.upload(&records).await.0, StatusCode::OK);
+}

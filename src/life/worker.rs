@@ -3,7 +3,10 @@
 
 use crate::base::backoff::Backoff;
 use crate::life::Life;
+use futures_util::FutureExt;
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// What a worker wants after a step.
@@ -35,7 +38,9 @@ pub fn supervise<W: Worker>(life: &Life, mut worker: W) {
     life.spawn(async move {
         let mut failures = 0;
         while !watch.is_stopping() {
-            let pause = match worker.work().await {
+            // What a step leaves behind is consistent by contract, so the next one may go on after a panic as after an error.
+            let step = AssertUnwindSafe(worker.work()).catch_unwind().await;
+            let pause = match step.unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", words(&*panic)))) {
                 Ok(Next::Busy) => {
                     failures = 0;
                     tokio::task::yield_now().await;
@@ -58,4 +63,50 @@ pub fn supervise<W: Worker>(life: &Life, mut worker: W) {
             }
         }
     });
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// Fails and panics in turn, then is done; notes when each step ran.
+    struct Clumsy(Arc<Mutex<Vec<Duration>>>, tokio::time::Instant);
+
+    impl Worker for Clumsy {
+        fn name(&self) -> &'static str {
+            "clumsy"
+        }
+
+        async fn work(&mut self) -> anyhow::Result<Next> {
+            self.0.lock().push(self.1.elapsed());
+            tokio::task::yield_now().await;
+            let step = self.0.lock().len();
+            match step {
+                1 => panic!("with words"),
+                2 => panic!("step {step}"),
+                3 => anyhow::bail!("an error"),
+                4 => Ok(Next::Busy),
+                _ => Ok(Next::Done),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_ends_the_step_and_not_the_worker() {
+        let (life, seen) = (Life::default(), Arc::<Mutex<Vec<Duration>>>::default());
+        supervise(&life, Clumsy(Arc::clone(&seen), tokio::time::Instant::now()));
+        while seen.lock().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let seconds: Vec<u64> = seen.lock().iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [0, 1, 3, 7, 7], "waits double, success needs none");
+        assert_eq!((words(&"a"), words(&String::from("b")), words(&1)), ("a", "b", "without words"));
+    }
 }

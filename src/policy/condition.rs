@@ -44,7 +44,7 @@ fn listed(headers: &HeaderMap, name: &HeaderName, ours: Option<&[u8]>, same: fn(
     headers
         .get_all(name)
         .iter()
-        .flat_map(|line| Members(line.as_bytes()))
+        .flat_map(|line| Members::new(line.as_bytes()))
         .any(|theirs| theirs == b"*" || ours.is_some_and(|ours| same(ours, theirs)))
 }
 

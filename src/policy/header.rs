@@ -120,10 +120,10 @@ fn drop_dictionary_codings(headers: &mut HeaderMap) {
         coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz")
     };
     let lines = headers.get_all(ACCEPT_ENCODING);
-    if !lines.iter().any(|line| Members(line.as_bytes()).any(is_dictionary)) {
+    if !lines.iter().any(|line| Members::new(line.as_bytes()).any(is_dictionary)) {
         return;
     }
-    let left: Vec<&[u8]> = lines.iter().flat_map(|line| Members(line.as_bytes())).filter(|member| !is_dictionary(member)).collect();
+    let left: Vec<&[u8]> = lines.iter().flat_map(|line| Members::new(line.as_bytes())).filter(|member| !is_dictionary(member)).collect();
     // What is left of a client that knew nothing else is `identity`; without the field it would mean anything.
     let left = if left.is_empty() { b"identity".to_vec() } else { left.join(&b", "[..]) };
     if let Ok(value) = HeaderValue::from_bytes(&left) {

@@ -103,7 +103,7 @@ pub fn normalise<'v>(name: &str, values: impl IntoIterator<Item = &'v HeaderValu
     let negotiates = ["accept", "accept-charset", "accept-encoding", "accept-language"].contains(&name);
     let mut members: Vec<Vec<u8>> = Vec::new();
     for line in lines {
-        members.extend(Members(line.as_bytes()).map(|member| if negotiates { normal_member(member) } else { member.to_vec() }));
+        members.extend(Members::new(line.as_bytes()).map(|member| if negotiates { normal_member(member) } else { member.to_vec() }));
     }
     if negotiates {
         members.sort_unstable();

@@ -1,4 +1,4 @@
-//! robots.txt of every origin that the night asks, fetched through the cache and kept for a day at most.
+//! robots.txt of every origin that the night asks, fetched beside the store and kept for a day at most.
 //!
 //! # Why always
 //! A pack's permission lifts the pace, not the rules: permission is a sentence in our file, robots.txt is the owner's own word at

@@ -84,7 +84,7 @@ impl<W: Web> Night<W> {
             None => Count::default(),
         };
         let (rate, rate_basis) = self.rate(run.as_ref());
-        let windows = &self.0.settings.windows;
+        let windows = self.0.settings.load().windows.clone();
         let window = match windows.open_at(now) {
             Some(until) => Some((None, until)),
             None => windows.next_open(now).and_then(|opens| Some((Some(opens), windows.open_at(opens)?))),
@@ -114,7 +114,7 @@ impl<W: Web> Night<W> {
             (None, Some(past)) => (Some(past), "last_night"),
             (None, None) => (None, "unknown"),
         };
-        match (rate, self.0.settings.rate) {
+        match (rate, self.0.settings.load().rate) {
             (Some(rate), Some(cap)) if cap < rate => (Some(cap), "cap"),
             (None, Some(cap)) => (Some(cap), "cap"),
             _ => (rate, basis),
@@ -135,7 +135,7 @@ impl<W: Web> Night<W> {
     /// What is going on.
     pub fn status(&self) -> Status {
         let now = self.0.clock.now();
-        let windows = &self.0.settings.windows;
+        let windows = self.0.settings.load().windows.clone();
         let open = windows.open_at(now);
         let packs = self.packs();
         let waiting = packs.iter().map(|pack| pack.progress.total - pack.progress.done.min(pack.progress.total)).sum();

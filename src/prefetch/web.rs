@@ -3,12 +3,13 @@
 
 use crate::base::body::{Body, BodyError};
 use crate::base::target::Target;
-use crate::cache::{Cache, Errand, FetchError};
+use crate::cache::{Cache, Errand, FetchError, Why};
 use crate::link::{Class, Link, State as LineState, pace::Pace};
 use crate::prefetch::aim::Aim;
+use crate::site::robots;
 use crate::store::{Entry, Error as StoreError, Source, Store};
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
@@ -108,6 +109,9 @@ pub struct Reach {
 
 impl Web for Reach {
     async fn fetch(&self, ask: Ask) -> Reply {
+        if ask.aim == Aim::Robots {
+            return self.robots(&ask.target).await;
+        }
         let errand = Errand {
             target: ask.target,
             headers: self.headers(ask.aim),
@@ -124,6 +128,8 @@ impl Web for Reach {
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
             (200..=299 | 304, Some(entry), _) => self.here(&entry, ask.aim, fetched.transferred == 0).await,
+            // The store's matter, not the page's: the pack waits instead of failing wish by wish.
+            (_, None, _) if fetched.why == Why::StoreFull => What::Full(String::from("it admits nothing more")),
             (200..=299 | 304, None, _) => What::Unkept(format!("{:?}", fetched.why)),
             (301 | 302 | 303 | 307 | 308, entry, Some(to)) => What::Moved { to, kept: entry.is_some() },
             (404 | 410, ..) => What::Gone,
@@ -162,6 +168,29 @@ impl Reach {
         headers.insert(ACCEPT, HeaderValue::from_static(aim.accept()));
         headers.insert(HeaderName::from_static("sec-purpose"), HeaderValue::from_static("prefetch"));
         headers
+    }
+
+    /// A robots.txt, by the store's side: it counts also where it may not be kept (a cookie, `no-store`, a host with accounts).
+    async fn robots(&self, target: &Target) -> Reply {
+        let most = usize::try_from(robots::MAX_BYTES).unwrap_or(usize::MAX);
+        let (status, fields, body) = match self.cache.upstream_get(target, self.headers(Aim::Robots), Class::Background, most).await {
+            Ok(answer) => answer,
+            Err(error) => return Reply { transferred: 0, what: failed(&error) },
+        };
+        let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let transferred = body.len() as u64;
+        let what = match (status.as_u16(), text(LOCATION).and_then(|to| target.join(to))) {
+            (200..=299, _) => {
+                let content_type = text(CONTENT_TYPE).map(str::to_owned);
+                What::Here { length: transferred, unchanged: false, content_type, body }
+            }
+            (301 | 302 | 303 | 307 | 308, Some(to)) => What::Moved { to, kept: false },
+            (404 | 410, _) => What::Gone,
+            (429 | 503, _) => What::Busy(text(RETRY_AFTER).and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs)),
+            (500.., _) => What::Broken(format!("status {status}")),
+            _ => What::Refused(format!("status {status}")),
+        };
+        Reply { transferred, what }
     }
 
     /// The stored answer with as much of its body as discovery looks at.
@@ -205,5 +234,83 @@ fn failed(error: &FetchError) -> What {
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::count::Metrics;
+    use crate::config::Config;
+    use crate::life::Life;
+    use crate::prefetch::robots::{Book, Verdict};
+    use crate::upstream::{self, Upstream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A server that answers every request on its connections alike.
+    async fn server(life: &Life, answer: String) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let place = listener.local_addr().expect("bound").to_string();
+        life.spawn_until_stop(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.expect("a request"));
+                }
+                let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+                assert!(head.contains("accept-encoding: identity\r\n") && !head.contains("cookie"), "{head}");
+                stream.write_all(answer.as_bytes()).await.expect("answers");
+            }
+        });
+        place
+    }
+
+    fn reach(life: &Life, folder: &std::path::Path) -> Reach {
+        let (clock, metrics) = (Clock::system(), Metrics::default());
+        let store = crate::store::Settings { path: folder.to_owned(), ..Config::default().store };
+        let store = Store::open(store, clock.clone(), life, &metrics).expect("opens");
+        let link = Link::new(crate::link::Settings::default(), clock.clone(), life, &metrics);
+        let allowed = upstream::Settings { allow_private: vec!["127.0.0.0/8".parse().expect("valid")], ..upstream::Settings::default() };
+        let upstream = Upstream::new(allowed, clock.clone(), link.clone(), life, &metrics).expect("starts");
+        let cache = Cache::new(Config::default().cache, clock, life, &metrics, store.clone(), upstream, link.clone());
+        let agent = HeaderValue::from_static("bulak/test");
+        Reach { cache, store, link, pace: Arc::new(Pace::new(None)), agent }
+    }
+
+    #[tokio::test]
+    async fn a_robots_file_that_may_not_be_kept_counts_all_the_same() {
+        let (life, folder) = (Life::default(), tempfile::tempdir().expect("a folder"));
+        let reach = reach(&life, folder.path());
+        let rules = "User-agent: *\nDisallow: /private/\n";
+        let long = "#".repeat(600 << 10);
+        let answer =
+            |fields: &str, body: &str| format!("HTTP/1.1 {fields}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let kept =
+            ["200 OK\r\nCache-Control: no-store", "200 OK\r\nSet-Cookie: a=b", "200 OK\r\nCache-Control: private", "200 OK\r\nVary: *"];
+        let mut cases: Vec<(String, bool, Option<bool>)> = kept.iter().map(|fields| (answer(fields, rules), true, Some(false))).collect();
+        cases.push((answer("200 OK", &format!("{rules}{long}")), true, Some(false)));
+        cases.push((answer("404 Not Found", ""), true, Some(true)));
+        cases.push((answer("403 Forbidden", ""), true, Some(true)));
+        cases.push((answer("503 Busy", ""), false, None));
+        for (answer, open, private) in cases {
+            let head = answer[..40.min(answer.len())].to_owned();
+            let place = server(&life, answer).await;
+            let book = Book::default();
+            let ask = async |path: &str| {
+                let target = Target::parse(&format!("http://{place}{path}")).expect("valid");
+                book.ask(&reach, &target, Clock::system().now()).await.0
+            };
+            assert_eq!(ask("/lesson").await == Verdict::Allowed, open, "{head}");
+            match private {
+                Some(allowed) => {
+                    assert_eq!(ask("/private/x").await, if allowed { Verdict::Allowed } else { Verdict::Disallowed }, "{head}");
+                }
+                None => assert!(matches!(ask("/private/x").await, Verdict::Unknown(_)), "{head}"),
+            }
+            let key = Target::parse(&format!("http://{place}/robots.txt")).expect("valid").key();
+            assert!(!reach.store.may_have(&key), "{head}: kept");
+        }
+        life.stop();
     }
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct House {
     /// Host names that are ours, in lower case.
     pub names: Vec<String>,
-    /// Ports that the proxy listens on.
+    /// Ports that the proxy and our web pages listen on.
     pub ports: Vec<u16>,
     /// Ports that CONNECT may reach.
     pub connect_ports: Vec<u16>,
@@ -248,7 +248,7 @@ mod tests {
     type Named<'a> = &'a [(&'static str, &'static str)];
 
     fn lane(method: &str, uri: &str, fields: Named) -> Lane {
-        let house = House { names: vec!["bulak.internal".into()], ports: vec![3128], connect_ports: vec![80, 443] };
+        let house = House { names: vec!["bulak.internal".into()], ports: vec![3128, 8080], connect_ports: vec![80, 443] };
         let headers: HeaderMap =
             fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let (method, uri) = (method.parse().expect("method"), uri.parse().expect("uri"));
@@ -276,6 +276,8 @@ mod tests {
             ("GET", "http://bulak.internal:9/", &[], Lane::Local),
             ("GET", "http://BULAK.internal./", &[], Lane::Local),
             ("GET", "http://10.0.0.1:3128/", &[], Lane::Local),
+            ("GET", "http://10.0.0.1:8080/", &[], Lane::Local),
+            ("GET", "http://10.0.0.2:8080/", &[], cache("http://10.0.0.2:8080/")),
             ("GET", "http://10.0.0.1/", &[], cache("http://10.0.0.1/")),
             ("GET", "/x", &[("host", "bulak.internal:3128")], Lane::Local),
             ("GET", "/x", &[("host", "10.0.0.1:3128")], Lane::Local),
@@ -304,6 +306,7 @@ mod tests {
             ("CONNECT", "bulak.internal:443", &[], Lane::Refuse(Refusal::Own)),
             ("CONNECT", "10.0.0.1:443", &[], tunnel("10.0.0.1", 443)),
             ("CONNECT", "10.0.0.1:3128", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "10.0.0.1:8080", &[], Lane::Refuse(Refusal::Own)),
             ("CONNECT", "[::ffff:10.0.0.1]:3128", &[], Lane::Refuse(Refusal::Own)),
         ];
         for (method, uri, fields, wanted) in table {

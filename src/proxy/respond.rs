@@ -3,11 +3,14 @@
 
 use crate::base::body::Body;
 use crate::cache::trouble::Trouble;
-use crate::policy::header::{add_via, strip_hop_by_hop};
+use crate::policy::Why;
+use crate::policy::header::{add_via, cache_status, strip_hop_by_hop};
 use crate::proxy::classify::Refusal;
 use crate::upstream::Error;
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
+/// RFC 9211.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// RFC 9209.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -55,6 +58,19 @@ impl Signature {
         response
     }
 
+    /// Our member of Cache-Status (RFC 9211) for an answer that no cache was asked about; `detail` is the id of a page.
+    pub(crate) fn bypass(&self, detail: Option<&'static str>) -> HeaderValue {
+        let plain = cache_status(&self.name, Why::Bypass, None, None, false, false);
+        let detailed = detail.and_then(|id| HeaderValue::try_from(format!("{}; detail={id}", plain.to_str().ok()?)).ok());
+        detailed.unwrap_or(plain)
+    }
+
+    /// Adds it behind what hops before us have said.
+    pub(crate) fn bypassed(&self, mut response: Response<Body>) -> Response<Body> {
+        response.headers_mut().append(CACHE_STATUS, self.bypass(None));
+        response
+    }
+
     /// The page for a request that is not done.
     pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
         let (status, error, say) = match refusal {
@@ -83,6 +99,7 @@ impl Signature {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HTML);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_STATUS, self.bypass(Some(say.id)));
         if let Ok(value) = HeaderValue::from_str(&format!("{}; error={error}; details=\"{}\"", self.name, say.id)) {
             headers.insert(PROXY_STATUS, value);
         }
@@ -290,7 +307,15 @@ mod tests {
             let field = response.headers()["proxy-status"].to_str().expect("text");
             assert!(field.contains(&format!("error={name};")), "{field}");
         }
-        assert_eq!(me.refuse(Refusal::Loop).status(), 508);
+        let response = me.refuse(Refusal::Loop);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["cache-status"]),
+            (508, &"bulak-7; fwd=bypass; detail=proxy.loop".parse().expect("valid"))
+        );
+        let mut response = Response::new(Body::Empty);
+        response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static("far; hit"));
+        let response = me.bypassed(response);
+        assert_eq!(response.headers().get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), ["far; hit", "bulak-7; fwd=bypass"]);
         assert_eq!(me.refuse(Refusal::Misdirected).status(), 421);
     }
 

@@ -20,7 +20,7 @@ pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request
         Err(error) => return inner.failed(&error),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return inner.signature.finish(response, false);
+        return inner.signature.bypassed(inner.signature.finish(response, false));
     }
     let origin = on(&mut response);
     strip_but_upgrade(response.headers_mut());

@@ -30,12 +30,13 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
     let mut flushed = Flushed::default();
     let mut most = batch::MOST_RECORDS;
     let mut renewed = false;
+    let mut asked = None;
     if let Some(hub) = &inner.settings.hub_url {
         let target = endpoint(hub)?;
         loop {
             let records = outbox.batch(i64::try_from(most).unwrap_or(1), batch::SEND_BYTES).await?;
             let (Some(first), Some(last)) = (records.first(), records.last()) else {
-                settle(inner, None, None);
+                settle(inner, None, asked);
                 break;
             };
             match upload(inner, &target, &records).await {
@@ -59,7 +60,8 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
                         later(inner, Some(pause).filter(|pause| !pause.is_zero()), "the hub took only a part");
                         break;
                     }
-                    settle(inner, Some(inner.clock.now()), Some(pause));
+                    asked = Some(pause);
+                    settle(inner, Some(inner.clock.now()), asked);
                 }
                 Verdict::Later { after, why } => {
                     later(inner, after, &why);

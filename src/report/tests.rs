@@ -22,7 +22,7 @@ const NOW: Time = Time::from_secs(1_795_496_400);
 struct Trouble {
     /// The answers to this many uploads are lost after the hub has them.
     lose_answers: AtomicUsize,
-    /// Canned answers, taken before anything is sent: status and Retry-After.
+    /// Canned answers, taken before anything is sent: status and Retry-After, or the whole answer where the status is 200.
     canned: Mutex<Vec<(u16, Option<&'static str>)>>,
     /// Uploads that went out.
     uploads: AtomicUsize,
@@ -48,6 +48,9 @@ impl World for Script {
     fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>> {
         Box::pin(async move {
             let canned = self.trouble.canned.lock().pop();
+            if let Some((200, reply)) = canned {
+                return Ok(Response::new(Body::full(reply.unwrap_or_default())));
+            }
             if let Some((status, retry)) = canned {
                 let builder = Response::builder().status(status);
                 let builder = retry.map_or(Response::builder().status(status), |retry| builder.header("retry-after", retry));
@@ -243,6 +246,31 @@ async fn answers_of_the_hub_are_obeyed() {
     let status = node.status().await;
     assert_eq!((status.parked[0].seq, status.outbox.parked), (1, 1));
     assert_eq!(stage.at_hub().await, 3);
+}
+
+#[tokio::test]
+async fn a_hub_that_asks_for_eternity_is_asked_again_tomorrow() {
+    let mut stage = Stage::new();
+    let key = stage.node("state.sqlite").await.status().await.key;
+    stage.hub(&key).await;
+    let node = stage.node("state.sqlite").await;
+    let replies = [
+        (503, "18446744073709551615"),
+        (503, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        (200, r#"{"acked_seq":0,"next_after_s":18446744073709551615}"#),
+        (200, r#"{"acked_seq":9223372036854775807,"next_after_s":18446744073709551615}"#),
+    ];
+    node.report_now().await.expect("reports");
+    node.report_now().await.expect("reports");
+    let first = node.0.state.outbox().batch(1, 1 << 20).await.expect("reads")[0].seq;
+    for (status, reply) in replies {
+        stage.script.trouble.canned.lock().push((status, Some(reply)));
+        node.flush().await.expect("tries");
+        let wait = node.0.memory.lock().not_before.map(|moment| moment.saturating_duration_since(stage.clock.steady()));
+        assert!(wait.is_some_and(|wait| wait <= Duration::from_hours(24)), "{reply}: {wait:?}");
+        assert!(first > 0 && (status == 503 || reply.contains(":0,") || wait == Some(Duration::from_hours(24))), "{reply}: {wait:?}");
+    }
+    assert_eq!(node.status().await.outbox.waiting, 0);
 }
 
 #[tokio::test]

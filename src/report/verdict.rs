@@ -57,7 +57,7 @@ pub fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict
     let later = |why: String| Verdict::Later { after, why };
     match status {
         200 => match serde_json::from_slice::<Reply>(body) {
-            Ok(reply) => Verdict::Taken(reply),
+            Ok(reply) => Verdict::Taken(Reply { next_after_s: reply.next_after_s.min(LONGEST.as_secs()), ..reply }),
             // A captive portal answers 200 to everything.
             Err(_) => later("the answer is not a hub's".into()),
         },
@@ -110,6 +110,9 @@ mod tests {
         assert_eq!(judge(400, None, b"{\"title\":\"wrong digest\"}"), Verdict::Refused("status 400: wrong digest".into()));
         let Verdict::Taken(reply) = judge(200, None, good) else { panic!("taken") };
         assert_eq!((reply.acked_seq, reply.next_after_s, reply.reject[0].seq), (7, 5, 3));
+        let forever = format!("{{\"acked_seq\":7,\"next_after_s\":{}}}", u64::MAX);
+        let Verdict::Taken(reply) = judge(200, None, forever.as_bytes()) else { panic!("taken") };
+        assert_eq!(reply.next_after_s, 86_400);
         assert_eq!(judge(503, Some(Duration::from_secs(1 << 30)), b""), Verdict::Later { after: Some(LONGEST), why: "status 503".into() });
     }
 }

@@ -12,6 +12,7 @@ pub fn is_account(host: &str) -> bool {
 /// Whether this host is personal: government, bank, mail, messenger, identity, health, password and update hosts, and every
 /// sign-in host by its first label. Such a host is tunnelled, whatever a pack says.
 pub fn is_personal(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
     let first = host.split('.').next().unwrap_or_default();
     let many = host.contains('.');
     (many && SIGN_IN.contains(&first))
@@ -26,7 +27,8 @@ pub fn accounts() -> impl Iterator<Item = &'static str> {
 
 /// The host and each of its parent domains: `a.b.c`, `b.c`, `c`.
 pub fn parents(host: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(host.strip_suffix('.').unwrap_or(host));
+    // `a.kz.` and `a.kz..` are no other host: a resolver may take both.
+    let mut rest = Some(host.trim_end_matches('.'));
     std::iter::from_fn(move || {
         let name = rest?;
         rest = name.split_once('.').map(|(_, parent)| parent);
@@ -212,6 +214,9 @@ mod tests {
         for (host, account, personal) in table {
             assert_eq!((is_account(host), is_personal(host)), (account, personal), "{host}");
         }
-        assert_eq!(parents("a.b.c").collect::<Vec<_>>(), ["a.b.c", "b.c", "c"]);
+        for dots in ["a.b.c", "a.b.c.", "a.b.c.."] {
+            assert_eq!(parents(dots).collect::<Vec<_>>(), ["a.b.c", "b.c", "c"]);
+        }
+        assert!(is_personal("kaspi.kz..") && is_account("kundelik.kz..") && !is_personal("login."));
     }
 }

@@ -1,6 +1,6 @@
 //! Host and path to what is known of them, from the compiled-in lists and the packs in force.
 //!
-//! Asked for every request, so a host without rules costs one look-up for each of its labels and nothing else.
+//! Asked for every request, so a host without rules costs one look-up for each of its labels and a walk over the personal list.
 
 use crate::base::target::Target;
 use crate::site::glob::Glob;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What is known of a URL, from packs and the compiled-in lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The host has accounts.
+    /// The host has accounts, or is personal: by whatever way a device comes, nothing of it is stored for others.
     pub account: bool,
     /// A pack's path class names the URL.
     pub class: bool,
@@ -80,8 +80,10 @@ impl Sites {
             let classes = if up == 0 { &rule.exact } else { &rule.below };
             known.class = known.class || classes.iter().any(|path| path.fits(target.path()));
         }
-        // The personal list stands above every pack.
-        known.class = known.class && !refuse::is_personal(target.host());
+        // The personal list stands above every pack (product.md section 4.3): plain HTTP is not stored there either.
+        let personal = refuse::is_personal(target.host());
+        known.account |= personal;
+        known.class &= !personal;
         known
     }
 }
@@ -128,6 +130,10 @@ mod tests {
             ("https://a.lessons.example.kz/open/x", (true, true, true)),
             ("https://lessons.example.kz/open/x", (true, false, false)),
             ("https://example.kz/open/x", (false, false, false)),
+            ("http://static.kundelik.kz../v1/app.js", (true, true, true)),
+            ("http://kaspi.kz/logo.png", (true, false, false)),
+            ("http://www.kaspi.kz./logo.png", (true, false, false)),
+            ("http://mail.school.kz/", (true, false, false)),
         ];
         for (url, (account, class, permitted)) in table {
             let target = Target::parse(url).expect(url);

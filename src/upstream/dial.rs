@@ -146,9 +146,7 @@ impl Dial {
     /// A byte stream to `host:port`, by way of the parent where there is one.
     pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
         let Some(parent) = self.parent() else { return self.tcp(host, port, false).await };
-        if let Some(ip) = literal(host) {
-            self.judge(SocketAddr::new(ip, port), false)?;
-        }
+        self.judge_literal(host, port)?;
         let stream = self.tcp(parent.host(), parent.port(), true).await?;
         let wait = self.0.connect_wait;
         let asked = tokio::time::timeout(wait, ask_parent(stream, host, port)).await;
@@ -156,10 +154,7 @@ impl Dial {
     }
 
     /// A plain connection to the parent, for requests in absolute form.
-    pub(super) async fn to_parent(&self, parent: &Target, target: &Target) -> Result<TcpStream, Error> {
-        if let Some(ip) = literal(target.host()) {
-            self.judge(SocketAddr::new(ip, target.port()), false)?;
-        }
+    pub(super) async fn to_parent(&self, parent: &Target) -> Result<TcpStream, Error> {
         self.tcp(parent.host(), parent.port(), true).await
     }
 
@@ -261,11 +256,24 @@ impl Dial {
         if guard.permits(addr, is_local) { Ok(()) } else { Err(Error::Prohibited(addr.ip())) }
     }
 
+    /// Whether a host that is written as an address may be reached; a name is judged by what it turns out to mean.
+    pub(super) fn judge_literal(&self, host: &str, port: u16) -> Result<(), Error> {
+        match literal(host) {
+            // An override decides where this goes, and is judged when it is dialled; a parent knows nothing of overrides.
+            Some(_) if self.parent().is_none() && self.fixed(host, port).is_some() => Ok(()),
+            Some(ip) => self.judge(SocketAddr::new(ip, port), false),
+            None => Ok(()),
+        }
+    }
+
+    fn fixed(&self, host: &str, port: u16) -> Option<(IpAddr, Option<u16>)> {
+        self.0.hosts.get(&format!("{host}:{port}")).or_else(|| self.0.hosts.get(host)).copied()
+    }
+
     /// Addresses by override, by being one, or by name.
     async fn resolve(&self, host: &str, port: u16) -> Result<(Arc<[IpAddr]>, u16), Error> {
-        let fixed = self.0.hosts.get(&format!("{host}:{port}")).or_else(|| self.0.hosts.get(host));
-        if let Some((ip, there)) = fixed {
-            return Ok((Arc::from([*ip]), there.unwrap_or(port)));
+        if let Some((ip, there)) = self.fixed(host, port) {
+            return Ok((Arc::from([ip]), there.unwrap_or(port)));
         }
         if let Some(ip) = literal(host) {
             return Ok((Arc::from([ip]), port));

@@ -149,6 +149,9 @@ impl Outgoing {
         *request.uri_mut() = Uri::try_from(text).map_err(malformed)?;
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
+        if matches!(request.body(), Body::Empty) {
+            frame_nothing(&self.method, request.headers_mut());
+        }
         if form == Form::Two {
             *request.version_mut() = Version::HTTP_2;
             for name in [header::HOST, header::CONNECTION, header::UPGRADE] {
@@ -167,6 +170,16 @@ impl Outgoing {
             }
         });
         Ok(request)
+    }
+}
+
+/// A request without a body must not promise one: the origin would take the next request on the connection for it. Methods
+/// that usually carry a body say that theirs is empty (RFC 9110 section 8.6).
+fn frame_nothing(method: &Method, headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 

@@ -236,3 +236,39 @@ async fn a_parent_gets_whole_urls_and_connects() {
     assert!(failed.to_string().contains("502"), "{failed}");
     parent_life.stop();
 }
+
+#[tokio::test]
+async fn an_address_is_judged_also_when_a_connection_to_the_parent_is_free() {
+    let life = Life::default();
+    let parent = origin(&life, |_, _| Some(hello())).await;
+    let node = node(Settings { parent: Some(parent.url("/")), allow_private: Vec::new(), ..settings() });
+    let ask = async |url: &str| node.upstream.send(&target(url), get(), Class::Interactive).await;
+    for round in 1..=2 {
+        assert_eq!(text(ask("http://a.kz/").await.unwrap()).await.unwrap(), "hello");
+        while node.upstream.0.pool.idle(&format!("via {}", parent.addr).into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        for host in ["169.254.169.254", "127.0.0.1", "0x7f000001", "2130706433", "127.1", "[::1]", "[::ffff:10.0.0.1]"] {
+            let failed = ask(&format!("http://{host}/")).await.unwrap_err();
+            assert!(matches!(failed, Error::Prohibited(_)), "{host}: {failed}");
+        }
+        assert_eq!((parent.connections(), parent.heads.lock().len()), (1, round), "nothing of it reached the parent");
+    }
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_promises_none() {
+    let node = node(settings());
+    let origin = origin(&node.life, |_, _| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+    for (method, framing) in [("HEAD", None), ("GET", None), ("DELETE", None), ("POST", Some("0")), ("PUT", Some("0"))] {
+        for stale in [("content-length", "7"), ("transfer-encoding", "chunked")] {
+            let request = Request::builder().method(method).header(stale.0, stale.1).body(Body::Empty).unwrap();
+            node.upstream.send(&origin.url("/"), request, Class::Interactive).await.unwrap();
+            let head = origin.heads.lock().last().unwrap().to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            assert_eq!(length, framing, "{head}");
+            assert!(head.starts_with(&method.to_ascii_lowercase()) && !head.contains("transfer-encoding"), "{head}");
+        }
+    }
+}
