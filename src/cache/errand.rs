@@ -99,7 +99,7 @@ impl Cache {
         {
             return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, why, 0));
         }
-        inner.run(&asked, order, found).await
+        inner.run(&asked, order, found, false).await
     }
 }
 
@@ -108,15 +108,20 @@ impl Inner {
         policy::decide(&self.rules, &asked.ask(), Some(&found.prepared.kept), self.line(), self.clock.now())
     }
 
-    async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>) -> Result<Fetched, FetchError> {
+    async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>, alone: bool) -> Result<Fetched, FetchError> {
         let moved = Arc::clone(&order.moved);
         let rest = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| found.entry.length);
         let key = match rest {
             Some(length) => partial::whole_key(asked.target.key(), length),
             None => FlightKey { url: asked.target.key(), range: None },
         };
-        let (flight, pilot) = self.board.join(key, false);
-        let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order, found.clone(), rest.is_some()));
+        let (flight, pilot) = if alone {
+            let (flight, pilot) = self.board.alone(key);
+            (flight, Some(pilot))
+        } else {
+            self.board.join(key, false)
+        };
+        let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order.clone(), found.clone(), rest.is_some()));
         let end = flight.end().await;
         let transferred = moved.load(Ordering::Relaxed);
         match end {
@@ -130,6 +135,8 @@ impl Inner {
             Stage::Broken(_, Some(most)) => Err(FetchError::TooLong(most)),
             Stage::Broken(why, None) => Err(FetchError::Broken(why.to_string())),
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
+            // Another's answer, for him alone: what we want must be asked for anew.
+            Stage::Failed(..) | Stage::Apart if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(..) | Stage::Apart | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
         }
     }
