@@ -24,6 +24,9 @@ mod disk;
 /// Append, group commit, seal.
 mod segment;
 
+/// What time the records prove.
+mod dates;
+
 /// Opening after a crash.
 mod recover;
 
@@ -312,31 +315,37 @@ impl Store {
     /// Starts writing a new body of (decoded) content. `expected` is its length if known; `content_type` decides compression.
     ///
     /// # Errors
-    /// `Full` or `ReadOnly` when nothing is admitted.
+    /// `Full` when it would not fit or would take more than half the quota; `ReadOnly`.
     pub fn begin(&self, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
-        self.0.gate.admit(self.0.log.bytes(), expected.unwrap_or(0))?;
+        let expected = expected.unwrap_or(0);
+        self.0.admit(expected, 0)?;
+        if expected > self.0.object_max() {
+            return Err(Error::Full);
+        }
         Ok(Draft::new(Arc::clone(&self.0), content_type))
     }
 
     /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
-    /// in a full store the new meta is kept in memory alone.
+    /// one that was replaced meanwhile is returned as it now is, without `meta`; in a full store the new meta is kept in memory
+    /// alone.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.
     pub async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
         let entry = Arc::clone(entry);
-        self.0.run(move |inner| inner.renew(&entry, meta)).await
+        self.0.run_write(move |inner| inner.renew(&entry, meta)).await
     }
 
     /// Adds bytes to a partly kept body (PART records of at most 4 MiB); makes the entry when it is new. `total` is the whole
     /// length. Turns into a whole object by itself when nothing is missing. Parts of an entry whose strong validator differs
-    /// from `meta`'s, or that has none, are dropped first. A whole entry with the same validator is left as it is.
+    /// from `meta`'s, or that has none, are dropped first. A whole entry is left as it is and returned: of the same version nothing
+    /// is missing, and another version replaces it only when that is whole, by [`Draft::commit`].
     ///
     /// # Errors
     /// `Full`, `ReadOnly`, `Disk` (also when the bytes reach beyond `total`).
     pub async fn put_part(&self, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
         let inner = Arc::clone(&self.0);
-        self.0.run(move |_| inner.put_part(meta, total, offset, &bytes)).await
+        self.0.run_write(move |_| inner.put_part(meta, total, offset, &bytes)).await
     }
 
     /// Forgets all variants of a URL, and its pins; durable when `durable` (purge by a person), else lazily (invalidation). How
@@ -346,7 +355,7 @@ impl Store {
     /// `ReadOnly`, `Disk`.
     pub async fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
         let url = *url;
-        self.0.run(move |inner| inner.forget(&url, durable)).await
+        self.0.run_write(move |inner| inner.forget(&url, durable)).await
     }
 
     /// Forgets everything whose URL has this host; durable. How many entries.
@@ -355,7 +364,7 @@ impl Store {
     /// `ReadOnly`, `Disk`.
     pub async fn forget_host(&self, host: &str) -> Result<u64, Error> {
         let host = host.to_owned();
-        self.0.run(move |inner| inner.forget_host(&host)).await
+        self.0.run_write(move |inner| inner.forget_host(&host)).await
     }
 
     /// Forgets every entry of this object; durable. How many entries.
@@ -364,7 +373,7 @@ impl Store {
     /// `ReadOnly`, `Disk`.
     pub async fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
         let object = *object;
-        self.0.run(move |inner| inner.forget_object(&object)).await
+        self.0.run_write(move |inner| inner.forget_object(&object)).await
     }
 
     /// Pins an entry's URL for a set (a pack's id): durable when this returns, and with it all that was stored before. The URL's
@@ -374,7 +383,7 @@ impl Store {
     /// `Disk` of kind `NotFound` when nothing is stored under the URL; `ReadOnly`.
     pub async fn pin(&self, set: &str, url: &UrlKey) -> Result<(), Error> {
         let (set, url) = (set.to_owned(), *url);
-        self.0.run(move |inner| inner.pin(&set, &url, true).map(|_| ())).await
+        self.0.run_write(move |inner| inner.pin(&set, &url, true).map(|_| ())).await
     }
 
     /// Lets a whole set go, or one URL of it; durable. How many URLs.
@@ -384,7 +393,7 @@ impl Store {
     pub async fn unpin(&self, set: &str, url: Option<&UrlKey>) -> Result<u64, Error> {
         let (set, url) = (set.to_owned(), url.copied());
         self.0
-            .run(move |inner| match url {
+            .run_write(move |inner| match url {
                 Some(url) => inner.pin(&set, &url, false),
                 None => inner.unpin_set(&set),
             })
@@ -396,7 +405,7 @@ impl Store {
     /// # Errors
     /// `Disk` when it could not be made so.
     pub async fn sync(&self) -> Result<(), Error> {
-        self.0.run(|inner| inner.log.sync()).await
+        self.0.run_write(|inner| inner.log.sync()).await
     }
 
     /// Figures now.
@@ -410,7 +419,7 @@ impl Store {
     /// `Disk` when the last records could not be made durable.
     pub async fn close(&self) -> Result<(), Error> {
         self.0
-            .run(|inner| {
+            .run_write(|inner| {
                 let closed = inner.log.close();
                 inner.index.stop();
                 closed

@@ -1,5 +1,5 @@
-//! How the line is tried when nobody else does: TCP connections without a byte in them. Polite by construction: one at a time
-//! and seconds apart, to the check list or else to hosts that answered our own fetches lately.
+//! How the line is tried when nobody else does: TCP connections without a byte in them. Polite by construction: a few at a time
+//! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not.
 
 use crate::link::state::{ENOUGH, refusal_proves};
 use crate::link::{Link, State};

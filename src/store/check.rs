@@ -108,7 +108,7 @@ impl Work {
         };
         self.out.repaired.push(format!("{} {why}", found.path.display()));
         if self.repair {
-            let open = Found { path: super::segment::path(seg, found.number, "log"), ..*found };
+            let open = Found { path: super::segment::path(seg, found.number, found.lane.endings().0), ..*found };
             if found.sealed {
                 Real.rename(&found.path, &open.path)?;
             }
@@ -144,7 +144,7 @@ impl Work {
     /// Reads every body that an answer leads to and compares its hash.
     fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
         let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), (0, 0, 0));
+        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
         let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
         bodies.sort_unstable_by_key(|body| body.0);
         let mut done = 0;

@@ -1,6 +1,6 @@
 //! What the clones of a store share, how it is opened, and what ticks: group commit by time, a look at the file system, meters.
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::target::UrlKey;
 use crate::life::Life;
@@ -22,8 +22,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 
-/// Disk reads and writes at a time: enough for an SSD, and so few that a HDD is not thrashed by a class (store.md section 4).
-const DISK_TASKS: usize = 8;
+/// Disk reads at a time: enough for an SSD, and so few that a HDD is not thrashed by a class (store.md section 4).
+const READS: usize = 8;
+/// Disk writes at a time, beside the reads, so that commits and syncs never keep a stored page from a class. Both together stay
+/// below the threads for blocking work (`main.rs`).
+const WRITES: usize = 4;
+/// One object takes at most this part of the quota: while it is committed it is on disk twice.
+const OBJECT_SHARE: u64 = 2;
 /// Locks that URLs and objects share: more than the tasks that can hold one.
 const STRIPES: usize = 64;
 /// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
@@ -41,9 +46,12 @@ pub(super) struct Inner {
     pub(super) stripes: [Mutex<()>; STRIPES],
     pub(super) objects: [Mutex<()>; STRIPES],
     pub(super) flights: Mutex<HashMap<UrlKey, Arc<OnceCell<Variants>>>>,
-    permits: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     pub(super) damaged: AtomicU64,
     temporaries: AtomicU64,
+    /// Bytes below `tmp/`.
+    pub(super) drafts: Arc<AtomicU64>,
     pub(super) meters: Meters,
     /// Holds the folder's lock.
     _lock: Option<File>,
@@ -100,11 +108,21 @@ impl Inner {
     /// Opens the folder, starts the index and the ticking.
     pub(super) fn open(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Arc<Inner>, Error> {
         let found = recover::open(&*disk, &settings.path, settings.segment.0, clock.now())?;
-        clock.raise_floor(found.newest);
+        clock.raise_floor(found.dates.newest(Time::BUILT));
         let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
         let seg = settings.path.join("seg");
         let place = (found.seq, found.next_number, found.bytes);
-        let log = Log::new(Arc::clone(&disk), seg, found.uuid, settings.segment.0, clock, Arc::clone(&gate), found.table, place);
+        let log = Log::new(
+            Arc::clone(&disk),
+            seg,
+            found.uuid,
+            settings.segment.0,
+            clock,
+            Arc::clone(&gate),
+            found.table,
+            (found.parts, found.alone),
+            place,
+        );
         let log = Arc::new(log);
         if !found.read_only {
             ballast(&settings, &*disk);
@@ -126,9 +144,11 @@ impl Inner {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             objects: std::array::from_fn(|_| Mutex::new(())),
             flights: Mutex::new(HashMap::new()),
-            permits: Arc::new(Semaphore::new(DISK_TASKS)),
+            reads: Arc::new(Semaphore::new(READS)),
+            writes: Arc::new(Semaphore::new(WRITES)),
             damaged: AtomicU64::new(found.damaged),
             temporaries: AtomicU64::new(0),
+            drafts: Arc::default(),
             meters: Meters::new(metrics),
             _lock: found.lock,
         });
@@ -138,18 +158,45 @@ impl Inner {
         Ok(inner)
     }
 
-    /// Runs disk work in the blocking pool, at most [`DISK_TASKS`] at a time. When dropped midway the work still ends.
+    /// Reads in the blocking pool, at most [`READS`] at a time. When dropped midway the work still ends.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Inner>,
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+        self.run_under(&self.reads, work).await
+    }
+
+    /// Writes in the blocking pool, at most [`WRITES`] at a time. When dropped midway the work still ends.
+    pub(super) async fn run_write<T: Send + 'static>(
+        self: &Arc<Inner>,
+        work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run_under(&self.writes, work).await
+    }
+
+    async fn run_under<T: Send + 'static>(
+        self: &Arc<Inner>,
+        permits: &Arc<Semaphore>,
+        work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
         let inner = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work(&inner)
         });
         done.await.map_err(io::Error::other)?
+    }
+
+    /// Whether `more` bytes may come in beside what is stored and what is arriving; `own` of that is about to go.
+    pub(super) fn admit(&self, more: u64, own: u64) -> Result<(), Error> {
+        let arriving = self.drafts.load(Ordering::Relaxed).saturating_sub(own);
+        self.gate.admit(self.log.bytes().saturating_add(arriving), more)
+    }
+
+    /// The largest object that is taken.
+    pub(super) fn object_max(&self) -> u64 {
+        self.settings.quota.0 / OBJECT_SHARE
     }
 
     /// The index.
@@ -215,6 +262,24 @@ impl Inner {
         }
     }
 
+    /// Looks at the file system, syncs, removes segments of parts that have become whole and of large bodies out of use.
+    pub(super) fn keep_house(&self) -> Result<(), Error> {
+        self.gate.look(self.disk.space(&self.settings.path).unwrap_or_default());
+        let (dead, unused) = (self.log.dead(), self.log.unused());
+        self.log.sync()?;
+        if self.gate.writable().is_err() {
+            return Ok(());
+        }
+        if !dead.is_empty() {
+            self.log.remove(&dead)?;
+        }
+        for (number, object) in unused {
+            let _one = self.object_lock(&object);
+            self.log.remove_unused(number, &object)?;
+        }
+        Ok(())
+    }
+
     fn show_meters(&self) {
         let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.meters.size.set(whole(self.log.bytes()));
@@ -232,18 +297,20 @@ impl Drop for Inner {
 
 /// Group commit by time, a look at the file system, and the meters; ends with the store or the node.
 async fn tick(inner: Weak<Inner>, pause: Duration) {
+    let mut said = false;
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
         let done = inner
-            .run(|inner| {
-                inner.gate.look(inner.disk.space(&inner.settings.path).unwrap_or_default());
-                let synced = inner.log.sync();
+            .run_write(|inner| {
+                let kept = inner.keep_house();
                 inner.show_meters();
-                synced
+                kept
             })
             .await;
-        if let Err(error) = done {
+        // Once for each time it begins to fail.
+        let before = std::mem::replace(&mut said, done.is_err());
+        if let (Err(error), false) = (done, before) {
             tracing::error!(%error, "the store could not be synced; what came in lately may be lost in a power cut");
         }
     }

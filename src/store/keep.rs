@@ -21,6 +21,9 @@ use std::sync::atomic::Ordering;
 
 /// Bodies read with one URL's variants, so that a page with thirty variants does not fill the memory: times `hot_object`.
 const BODIES: u64 = 4;
+/// Variants kept of one URL, the newest: a page varies by language and kind of browser; more than this is a client that makes up
+/// fields, and each variant costs a read whenever the URL is not in memory.
+const VARIANTS: usize = 32;
 /// Most bytes of one PART record.
 pub(crate) const PART_MAX: usize = 4 << 20;
 
@@ -50,6 +53,11 @@ fn change(kept: &Kept, place: Place) -> Change {
 impl Inner {
     fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
         self.stripes[usize::from(url.0[1]) % self.stripes.len()].lock()
+    }
+
+    /// One change to an object at a time. Taken before a stripe, never after.
+    pub(crate) fn object_lock(&self, object: &Digest) -> MutexGuard<'_, ()> {
+        self.objects[usize::from(object.0[0]) % self.objects.len()].lock()
     }
 
     /// One answer's meta at `place`; `None` when it is damaged.
@@ -170,16 +178,41 @@ impl Inner {
         let link = kept.object.map_or(0, |object| fingerprint(&object.0));
         let new = New::small(Kind::Meta, kept.meta.key.0, pair(url, &kept.meta.key.0), kept.length, link, payload);
         self.log.append(&new, |place| self.index().push(change(&kept, place)))?;
+        let gone = self.limit_variants(url)?;
         let entry = Arc::new(self.entry(url, kept, body));
-        self.show(url, &entry);
+        self.show(url, &entry, &gone);
         Ok(entry)
     }
 
-    /// Puts a new or changed entry before the other variants in the hot tier.
-    fn show(&self, url: &UrlKey, entry: &Arc<Entry>) {
+    /// Forgets the oldest variants above [`VARIANTS`], but none that a pack keeps. Their keys. The caller holds the stripe.
+    fn limit_variants(&self, url: &UrlKey) -> Result<Vec<Digest>, Error> {
+        let (mut places, pinned) = {
+            let table = self.log.table().read();
+            (table.find(url), table.pinned(url))
+        };
+        let mut gone = Vec::new();
+        let Some(above) = places.len().checked_sub(VARIANTS).filter(|above| *above > 0) else { return Ok(gone) };
+        // METAs are written one after the other: the lowest place is the oldest.
+        places.sort_unstable();
+        for place in places {
+            let Some((_, kept)) = self.kept(place)?.filter(|(_, kept)| url_key(&kept.meta.url) == *url) else { continue };
+            if pinned && kept.meta.source == super::Source::Pack {
+                continue;
+            }
+            self.entomb(url, &half(&kept.meta.key))?;
+            gone.push(kept.meta.key);
+            if gone.len() >= above {
+                break;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Puts a new or changed entry before the other variants in the hot tier, and takes those out that are `gone`.
+    fn show(&self, url: &UrlKey, entry: &Arc<Entry>, gone: &[Digest]) {
         let key = entry.meta.key;
         let others = match self.hot.get(url) {
-            Some(old) => old.iter().filter(|old| old.meta.key != key).cloned().collect(),
+            Some(old) => old.iter().filter(|old| old.meta.key != key && !gone.contains(&old.meta.key)).cloned().collect(),
             None if self.log.table().read().find(url).len() > 1 => match self.load_but(url, Some(&key)) {
                 Ok(others) => others,
                 Err(error) => {
@@ -194,9 +227,11 @@ impl Inner {
     }
 
     /// Stores a whole body, unless it is here already, and its answer.
-    pub(crate) fn commit(self: &Arc<Inner>, meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn commit(self: &Arc<Inner>, mut meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
+        // Until an answer leads to it, a body here already counts as unused.
+        let one = self.object_lock(&whole.object);
         {
-            let _one = self.objects[usize::from(whole.object.0[0]) % self.objects.len()].lock();
             let known = self.log.table().read().blob(&whole.object);
             let here = match known {
                 Some(blob) => {
@@ -205,7 +240,8 @@ impl Inner {
                 None => false,
             };
             if !here {
-                self.gate.admit(self.log.bytes(), whole.length)?;
+                let own = if let Content::File(_) = whole.content { whole.length } else { 0 };
+                self.admit(whole.length, own)?;
                 let mut spilled = None;
                 let new = pack::pack(whole, content_type, meta.coding.is_some(), || {
                     let temporary = Temporary::new(self)?;
@@ -227,6 +263,7 @@ impl Inner {
             let _stripe = self.stripe(&url);
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
+        drop(one);
         self.sync_if_due()?;
         Ok(entry)
     }
@@ -236,10 +273,27 @@ impl Inner {
         if self.log.unsynced() >= self.settings.sync_bytes.0 { self.log.sync() } else { Ok(()) }
     }
 
+    /// An entry as it is now, from memory when it is there. The caller holds the URL's stripe.
+    fn present(&self, url: &UrlKey, key: &Digest) -> Result<Option<Arc<Entry>>, Error> {
+        let hot = self.hot.get(url).and_then(|variants| variants.iter().find(|entry| entry.meta.key == *key).cloned());
+        match hot {
+            Some(entry) => Ok(Some(entry)),
+            None => Ok(self.entry_now(url, key)?.map(|kept| Arc::new(self.entry(url, kept, None)))),
+        }
+    }
+
     /// Replaces meta, keeps the body.
-    pub(crate) fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn renew(&self, entry: &Arc<Entry>, mut meta: Meta) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
         let url = url_key(&entry.meta.url);
         let _stripe = self.stripe(&url);
+        if let Some(now) = self.present(&url, &entry.meta.key)?
+            && (now.object, now.length, meta::validator(&now.meta.headers))
+                != (entry.object, entry.length, meta::validator(&entry.meta.headers))
+        {
+            // What was asked about has been replaced meanwhile.
+            return Ok(now);
+        }
         let kept = Kept { meta, object: entry.object, length: entry.length };
         let body_here = entry.object.is_none_or(|object| self.log.table().read().blob(&object).is_some());
         if !body_here || self.log.table().read().entry(&url, &entry.meta.key.0).is_none() {
@@ -249,18 +303,19 @@ impl Inner {
         if matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full)) {
             // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
             let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
-            self.show(&url, &entry);
+            self.show(&url, &entry, &[]);
             return Ok(entry);
         }
         self.put_meta(&url, kept, entry.body.clone())
     }
 
     /// Adds a part; see `Store::put_part`.
-    pub(crate) fn put_part(self: &Arc<Inner>, meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn put_part(self: &Arc<Inner>, mut meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
         }
-        self.gate.admit(self.log.bytes(), bytes.len() as u64)?;
+        self.admit(bytes.len() as u64, 0)?;
         let url = url_key(&meta.url);
         let (key, validator) = (meta.key, meta::validator(&meta.headers));
         let entry = {
@@ -269,7 +324,8 @@ impl Inner {
             let same =
                 now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
             if let Some(now) = &now {
-                if same && now.object.is_some() {
+                // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
+                if now.object.is_some() {
                     return Ok(Arc::new(self.entry(&url, now.clone(), None)));
                 }
                 if !same {
@@ -288,7 +344,7 @@ impl Inner {
                 self.log.append(&part(&head, &key, piece), |_| {})?;
             }
             let entry = Arc::new(self.entry(&url, kept, None));
-            self.show(&url, &entry);
+            self.show(&url, &entry, &[]);
             entry
         };
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
@@ -315,6 +371,10 @@ impl Inner {
                 None => None,
             };
             let Some(piece) = piece else {
+                // Another call may have completed it meanwhile, and its parts are gone.
+                if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
+                    return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
+                }
                 self.drop_damaged(&entry.meta.url, None, &entry.meta.key);
                 return Err(Error::Damaged);
             };
@@ -337,10 +397,15 @@ impl Inner {
 
     /// Appends a TOMB for one variant (or all: a zero half).
     fn bury(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
-        let key = pair(url, entry);
-        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {})?;
+        self.entomb(url, entry)?;
         self.hot.remove(url);
         Ok(())
+    }
+
+    /// As [`Inner::bury`], and the caller takes it out of the hot tier.
+    fn entomb(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
+        let key = pair(url, entry);
+        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {}).map(drop)
     }
 
     /// Forgets the variants of a URL that `which` names; how many.

@@ -254,10 +254,15 @@ impl Reader {
         }
         let mut half = [0; 16];
         half.copy_from_slice(&key.0[..16]);
-        let span =
-            inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at));
-        if let Some(span) = span {
-            return Ok(Source::part(&inner.log, span.place, &key, span.offset, span.length)?.map(|source| (span.offset, source)));
+        let span = || {
+            inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at))
+        };
+        while let Some(now) = span() {
+            let source = Source::part(&inner.log, now.place, &key, now.offset, now.length)?.map(|source| (now.offset, source));
+            // When it is not there because it has just been replaced, its successor is looked for.
+            if source.is_some() || span() == Some(now) {
+                return Ok(source);
+            }
         }
         // The parts have become a whole object meanwhile.
         let url = super::recover::url_key(&self.entry.meta.url);

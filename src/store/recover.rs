@@ -6,11 +6,13 @@ use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
+use crate::store::dates::Dates;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
-use crate::store::segment;
+use crate::store::segment::{self, Lane};
 use crate::store::table::Table;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,10 +24,15 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
+    /// The segments of parts, and their records until those before them are in the table.
+    pub(crate) parts: BTreeSet<u32>,
+    waiting: VecDeque<(Line, u32)>,
+    /// The segments of one large body each.
+    pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
     pub(crate) bytes: u64,
-    pub(crate) newest: Time,
+    pub(crate) dates: Dates,
     /// Held as long as the store is open; `None` in a folder that cannot be written and has no lock file.
     pub(crate) lock: Option<File>,
     pub(crate) read_only: bool,
@@ -55,18 +62,27 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
     let mut out = Recovered {
         uuid,
         table: Table::new(),
+        parts: BTreeSet::new(),
+        waiting: VecDeque::new(),
+        alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
         bytes: 0,
-        newest: Time::default(),
+        dates: Dates::default(),
         lock,
         read_only,
         scanned: 0,
         damaged: 0,
     };
-    for file in &files {
+    for file in files.iter().filter(|file| file.lane == Lane::Parts) {
+        out.parts.insert(file.number);
         out.take_in(disk, &seg, file, now)?;
     }
+    out.waiting.make_contiguous().sort_unstable_by_key(|(line, _)| line.seq);
+    for file in files.iter().filter(|file| file.lane == Lane::Main) {
+        out.take_in(disk, &seg, file, now)?;
+    }
+    out.apply_waiting(u64::MAX);
     let dangling = out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
@@ -76,6 +92,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
 
 /// A segment's file.
 pub(crate) struct Found {
+    pub(crate) lane: Lane,
     pub(crate) number: u32,
     pub(crate) sealed: bool,
     pub(crate) path: PathBuf,
@@ -87,9 +104,11 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for (path, length) in disk.list(seg)? {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        let sealed = path.extension().is_some_and(|ending| ending == "seg");
-        if let (Some(number), true) = (number, sealed || path.extension().is_some_and(|ending| ending == "log")) {
-            found.push(Found { number, sealed, path, length });
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+        let lane = [Lane::Main, Lane::Parts].into_iter().find(|lane| lane.endings().0 == ending || lane.endings().1 == ending);
+        if let (Some(number), Some(lane)) = (number, lane) {
+            let sealed = lane.endings().1 == ending;
+            found.push(Found { lane, number, sealed, path, length });
         }
     }
     found.sort_by_key(|file| (file.number, file.sealed));
@@ -102,7 +121,10 @@ impl Recovered {
         if found.sealed
             && let Some(lines) = footer(&*file, found.length)
         {
-            self.apply(found.number, &lines);
+            if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
+                self.alone.insert(found.number, Digest(key));
+            }
+            self.apply(found, &lines);
             self.bytes += found.length;
             return Ok(());
         }
@@ -114,11 +136,15 @@ impl Recovered {
             }
         })?;
         self.damaged += scan.damaged;
-        self.apply(found.number, &lines);
+        self.apply(found, &lines);
         self.bytes += found.length;
         if !self.read_only && !found.sealed {
-            let sealed =
-                if lines.is_empty() { disk.remove(&found.path) } else { seal(disk, seg, found, &self.uuid, scan.end, &lines, now) };
+            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !self.is_ours(&*file)) {
+                (true, false) => disk.remove(&found.path),
+                // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.
+                (true, true) => Ok(()),
+                (false, _) => seal(disk, seg, found, &self.uuid, scan.end, &lines, now),
+            };
             match sealed {
                 Ok(()) => {}
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
@@ -128,11 +154,32 @@ impl Recovered {
         Ok(())
     }
 
-    fn apply(&mut self, number: u32, lines: &[Line]) {
+    /// Whether a segment's header names this store: then what does not verify in it was never written to its end.
+    fn is_ours(&self, file: &dyn DiskFile) -> bool {
+        let mut head = [0; record::SEGMENT_HEADER_BYTES];
+        file.read_at(&mut head, 0).is_ok() && SegmentHeader::decode(&head).is_ok_and(|header| header.uuid == self.uuid)
+    }
+
+    fn apply(&mut self, found: &Found, lines: &[Line]) {
         for line in lines {
             self.seq = self.seq.max(line.seq);
-            self.newest = self.newest.max(Time::from_micros(line.time));
-            self.table.apply(line, number);
+            self.dates.add(Time::from_micros(line.time));
+            match (found.lane, line.kind) {
+                (Lane::Parts, _) => self.waiting.push_back((*line, found.number)),
+                // A large body is written beside the others: its place in their order says nothing.
+                (Lane::Main, Kind::Blob) => self.table.apply(line, found.number),
+                (Lane::Main, _) => {
+                    self.apply_waiting(line.seq);
+                    self.table.apply(line, found.number);
+                }
+            }
+        }
+    }
+
+    /// Puts the parts into the table that were written before `seq`.
+    fn apply_waiting(&mut self, seq: u64) {
+        while let Some((line, number)) = self.waiting.pop_front_if(|(line, _)| line.seq < seq) {
+            self.table.apply(&line, number);
         }
     }
 }
@@ -140,7 +187,7 @@ impl Recovered {
 /// Seals a scanned segment at the end of its last valid record.
 pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<()> {
     let file = disk.open(&found.path, true)?;
-    segment::finish(disk, seg, &*file, uuid, found.number, end, lines, now.micros()).map(|_| ())
+    segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
 }
 
 /// The lines of a sealed segment; `None` when its footer does not verify.
@@ -395,16 +442,17 @@ pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16],
 
 type Uuid = [u8; 16];
 
-/// What FORMAT says, and what the segments say when it says nothing.
+/// What FORMAT says, and what most segments say. FORMAT is not believed when no segment agrees with it and some agree on another:
+/// one bit of it must not make all records unreadable.
 fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
+    let mut told = None;
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(4096);
         let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_at(&mut text, 0)?;
-        if let Some(uuid) = parse_format(&String::from_utf8_lossy(&text))? {
-            return Ok((Some(uuid), None));
-        }
+        told = parse_format(&String::from_utf8_lossy(&text))?;
     }
+    let mut votes: BTreeMap<Uuid, u32> = BTreeMap::new();
     for found in segments(disk, &folder.join("seg"))? {
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
         let file = disk.open(&found.path, false)?;
@@ -412,12 +460,18 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Op
             continue;
         }
         match SegmentHeader::decode(&head) {
-            Ok(header) => return Ok((None, Some(header.uuid))),
-            Err(BadSegment::Newer(version)) => return Err(newer(version)),
-            Err(BadSegment::Damaged) => {}
+            // One that agrees is enough; the others are then damaged or strangers.
+            Ok(header) if Some(header.uuid) == told => return Ok((told, None)),
+            Ok(header) => *votes.entry(header.uuid).or_default() += 1,
+            Err(BadSegment::Newer(version)) if told.is_none() => return Err(newer(version)),
+            Err(_) => {}
         }
     }
-    Ok((None, None))
+    let Some(found) = votes.into_iter().max_by_key(|vote| vote.1).map(|vote| vote.0) else { return Ok((told, None)) };
+    if told.is_some() {
+        tracing::warn!("FORMAT names another store than its segments do; the segments are believed");
+    }
+    Ok((None, Some(found)))
 }
 
 fn write_format(disk: &dyn Disk, folder: &Path, text: &[u8]) -> io::Result<()> {

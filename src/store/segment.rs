@@ -6,7 +6,11 @@
 //! up the class. An old segment is never appended to after a start, and a sync that failed is never repeated and believed:
 //! what it covered is read back and written to a new segment.
 
+/// Whole segments that go.
+mod room;
+
 use crate::base::clock::Clock;
+use crate::base::digest::Digest;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::evict::Gate;
@@ -14,7 +18,7 @@ use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::table::{Place, Table};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,7 +74,26 @@ impl New {
     }
 }
 
+/// The two rows of segments. Parts have segments of their own: when a body is whole its parts are of no more use, and a segment
+/// of nothing but parts can then be removed, since no other record depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Main,
+    Parts,
+}
+
+impl Lane {
+    /// What files end in while they are open, and when they are sealed.
+    pub(crate) fn endings(self) -> (&'static str, &'static str) {
+        match self {
+            Lane::Main => ("log", "seg"),
+            Lane::Parts => ("plog", "pseg"),
+        }
+    }
+}
+
 struct Current {
+    lane: Lane,
     number: u32,
     file: Arc<dyn DiskFile>,
     end: u64,
@@ -81,8 +104,24 @@ struct Current {
 }
 
 struct Open {
-    current: Option<Current>,
+    main: Option<Current>,
+    parts: Option<Current>,
     seq: u64,
+    /// Records were lost to a failing disk: nothing can be promised any more.
+    lost: bool,
+}
+
+impl Open {
+    fn lane(&mut self, lane: Lane) -> &mut Option<Current> {
+        match lane {
+            Lane::Main => &mut self.main,
+            Lane::Parts => &mut self.parts,
+        }
+    }
+
+    fn unsynced(&self) -> u64 {
+        self.main.iter().chain(&self.parts).map(|now| now.end - now.synced_end).sum()
+    }
 }
 
 /// The segment log.
@@ -98,6 +137,10 @@ pub(crate) struct Log {
     /// One sync at a time.
     syncing: Mutex<()>,
     files: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
+    /// The segments of parts.
+    parts: Mutex<BTreeSet<u32>>,
+    /// The segments of one large body each, and its name.
+    alone: Mutex<BTreeMap<u32, Digest>>,
     next_number: AtomicU32,
     bytes: AtomicU64,
     unsynced: AtomicU64,
@@ -105,7 +148,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already.
+    /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already, some of them in the
+    /// segments `parts` and `alone`.
     #[expect(clippy::too_many_arguments, reason = "what a log goes on from; two callers")]
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
@@ -115,6 +159,7 @@ impl Log {
         clock: Clock,
         gate: Arc<Gate>,
         table: Table,
+        (parts, alone): (BTreeSet<u32>, BTreeMap<u32, Digest>),
         (seq, number, bytes): (u64, u32, u64),
     ) -> Log {
         Log {
@@ -125,9 +170,11 @@ impl Log {
             clock,
             table: Arc::new(RwLock::new(table)),
             gate,
-            open: Mutex::new(Open { current: None, seq }),
+            open: Mutex::new(Open { main: None, parts: None, seq, lost: false }),
             syncing: Mutex::new(()),
             files: Mutex::new(HashMap::new()),
+            parts: Mutex::new(parts),
+            alone: Mutex::new(alone),
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
             unsynced: AtomicU64::new(0),
@@ -164,20 +211,21 @@ impl Log {
     }
 
     fn append_open(&self, new: &New, then: impl FnOnce(Place)) -> io::Result<Place> {
+        let lane = if new.kind == Kind::Part { Lane::Parts } else { Lane::Main };
         let mut open = self.open.lock();
         let room = new.length() + record::HEADER + record::PAGE;
-        let full = open.current.as_ref().is_some_and(|now| {
+        let full = open.lane(lane).as_ref().is_some_and(|now| {
             now.end + room + (now.lines.len() as u64 + 2) * record::ENTRY as u64 > self.segment || now.lines.len() >= LINES_MAX
         });
         if full {
-            self.seal(&mut open)?;
+            self.seal(&mut open, lane)?;
         }
-        if open.current.is_none() {
-            open.current = Some(self.start()?);
+        if open.lane(lane).is_none() {
+            *open.lane(lane) = Some(self.start(lane)?);
         }
         open.seq += 1;
         let seq = open.seq;
-        let current = open.current.as_mut().expect("started above");
+        let current = open.lane(lane).as_mut().expect("started above");
         let (line, end) = match self.write(&*current.file, current.end, new, seq) {
             Ok(written) => written,
             Err(error) => {
@@ -198,7 +246,7 @@ impl Log {
 
     /// Writes a large body into a segment of its own, sealed and synced when this returns.
     fn append_alone(&self, new: &New) -> io::Result<Place> {
-        let current = self.start()?;
+        let current = self.start(Lane::Main)?;
         let number = current.number;
         let seq = {
             let mut open = self.open.lock();
@@ -213,12 +261,13 @@ impl Log {
             Ok((line, end)) => {
                 self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
                 self.table.write().apply(&line, number);
+                self.alone.lock().insert(number, Digest(new.key));
                 Ok(Place { segment: number, at: line.at })
             }
             Err(error) => {
                 self.files.lock().remove(&number);
                 // Either name; what cannot be removed is sealed or dropped by the next start.
-                let _ = self.disk.remove(&path(&self.folder, number, "log"));
+                let _ = self.disk.remove(&path(&self.folder, number, Lane::Main.endings().0));
                 Err(error)
             }
         }
@@ -283,9 +332,9 @@ impl Log {
     }
 
     /// A new segment: file, header, file synced, name synced, before its first use.
-    fn start(&self) -> io::Result<Current> {
+    fn start(&self, lane: Lane) -> io::Result<Current> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let path = path(&self.folder, number, "log");
+        let path = path(&self.folder, number, lane.endings().0);
         let file = self.disk.create(&path)?;
         let header = SegmentHeader { uuid: self.uuid, number, made: self.clock.now().micros() };
         let made = file.write_at(&header.encode(), 0).and_then(|()| file.sync()).and_then(|()| self.disk.sync_dir(&self.folder));
@@ -296,13 +345,24 @@ impl Log {
         }
         self.bytes.fetch_add(record::SEGMENT_HEADER, Ordering::Relaxed);
         self.keep_open(number, &file);
-        Ok(Current { number, file, end: record::SEGMENT_HEADER, lines: Vec::new(), synced_lines: 0, synced_end: record::SEGMENT_HEADER })
+        if lane == Lane::Parts {
+            self.parts.lock().insert(number);
+        }
+        Ok(Current {
+            lane,
+            number,
+            file,
+            end: record::SEGMENT_HEADER,
+            lines: Vec::new(),
+            synced_lines: 0,
+            synced_end: record::SEGMENT_HEADER,
+        })
     }
 
-    /// Seals the open segment.
-    fn seal(&self, open: &mut Open) -> io::Result<()> {
-        let Some(current) = open.current.take() else { return Ok(()) };
-        self.unsynced.store(0, Ordering::Relaxed);
+    /// Seals the open segment of a lane.
+    fn seal(&self, open: &mut Open, lane: Lane) -> io::Result<()> {
+        let Some(current) = open.lane(lane).take() else { return Ok(()) };
+        self.unsynced.store(open.unsynced(), Ordering::Relaxed);
         match self.finish(&current) {
             Ok(()) => Ok(()),
             Err(error) => self.rescue(open, &current, &error),
@@ -312,8 +372,16 @@ impl Log {
     /// Footer, sync, rename, sync of the name.
     fn finish(&self, current: &Current) -> io::Result<()> {
         let at = current.end;
-        let length =
-            finish(&*self.disk, &self.folder, &*current.file, &self.uuid, current.number, at, &current.lines, self.clock.now().micros())?;
+        let length = finish(
+            &*self.disk,
+            &self.folder,
+            &*current.file,
+            &self.uuid,
+            (current.lane, current.number),
+            at,
+            &current.lines,
+            self.clock.now().micros(),
+        )?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -322,9 +390,17 @@ impl Log {
     /// Everything appended before the call is on the medium when this returns. Blocking.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let _one = self.syncing.lock();
+        self.sync_lane(Lane::Parts)?;
+        self.sync_lane(Lane::Main)
+    }
+
+    fn sync_lane(&self, lane: Lane) -> Result<(), Error> {
         let Some((number, file, lines, end)) = ({
-            let open = self.open.lock();
-            open.current
+            let mut open = self.open.lock();
+            if open.lost {
+                return Err(Error::ReadOnly);
+            }
+            open.lane(lane)
                 .as_ref()
                 .filter(|now| now.synced_end < now.end)
                 .map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
@@ -334,19 +410,18 @@ impl Log {
         let synced = file.sync();
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.lock();
-        let Some(current) = open.current.as_mut().filter(|now| now.number == number) else {
+        let Some(current) = open.lane(lane).as_mut().filter(|now| now.number == number) else {
             // Sealed meanwhile, and with that synced; but after a failed sync a later one proves nothing.
             return synced.map_err(|error| self.gate.note(error));
         };
         match synced {
             Ok(()) => {
                 (current.synced_lines, current.synced_end) = (lines, end);
-                let left = current.end - end;
-                self.unsynced.store(left, Ordering::Relaxed);
+                self.unsynced.store(open.unsynced(), Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
-                let current = open.current.take().expect("seen above");
+                let current = open.lane(lane).take().expect("seen above");
                 self.rescue(&mut open, &current, &error).map_err(|error| self.gate.note(error))
             }
         }
@@ -356,14 +431,17 @@ impl Log {
     /// When that fails too, nothing is written any more until the next start.
     fn rescue(&self, open: &mut Open, poisoned: &Current, why: &io::Error) -> io::Result<()> {
         tracing::warn!(segment = poisoned.number, error = %why, "a sync failed, writing its records anew");
-        self.write_anew(open, poisoned).inspect_err(|error| {
+        let done = self.write_anew(open, poisoned);
+        if let Err(error) = &done {
             tracing::error!(%error, "the disk does not keep what is written: the store is read-only until the next start");
             self.gate.freeze();
-        })
+            open.lost = true;
+        }
+        done
     }
 
     fn write_anew(&self, open: &mut Open, poisoned: &Current) -> io::Result<()> {
-        let mut fresh = self.start()?;
+        let mut fresh = self.start(poisoned.lane)?;
         for line in &poisoned.lines[poisoned.synced_lines..] {
             let Some((header, payload)) = read_record(&*poisoned.file, line.at, &self.uuid)? else {
                 tracing::error!(segment = poisoned.number, at = line.at, "a record did not read back after a failed sync");
@@ -387,18 +465,23 @@ impl Log {
         }
         (fresh.synced_lines, fresh.synced_end) = (fresh.lines.len(), fresh.end);
         self.bytes.fetch_add(fresh.end - record::SEGMENT_HEADER, Ordering::Relaxed);
-        self.unsynced.store(0, Ordering::Relaxed);
-        open.current = Some(fresh);
+        *open.lane(poisoned.lane) = Some(fresh);
+        self.unsynced.store(open.unsynced(), Ordering::Relaxed);
         Ok(())
     }
 
     /// Seals and syncs what is open. The log may go on: the next record starts a new segment.
     pub(crate) fn close(&self) -> Result<(), Error> {
         let mut open = self.open.lock();
-        if open.current.as_ref().is_some_and(|now| now.lines.is_empty()) {
-            return Ok(());
+        if open.lost {
+            return Err(Error::ReadOnly);
         }
-        self.seal(&mut open).map_err(|error| self.gate.note(error))
+        for lane in [Lane::Parts, Lane::Main] {
+            if open.lane(lane).as_ref().is_some_and(|now| !now.lines.is_empty()) {
+                self.seal(&mut open, lane).map_err(|error| self.gate.note(error))?;
+            }
+        }
+        Ok(())
     }
 
     /// The file of a segment.
@@ -406,8 +489,10 @@ impl Log {
         if let Some(file) = self.files.lock().get(&number) {
             return Ok(Arc::clone(file));
         }
-        let sealed = self.disk.open(&path(&self.folder, number, "seg"), false);
-        let file = sealed.or_else(|_| self.disk.open(&path(&self.folder, number, "log"), false))?;
+        let lane = if self.parts.lock().contains(&number) { Lane::Parts } else { Lane::Main };
+        let (open, sealed) = lane.endings();
+        let file = self.disk.open(&path(&self.folder, number, sealed), false);
+        let file = file.or_else(|_| self.disk.open(&path(&self.folder, number, open), false))?;
         self.keep_open(number, &file);
         Ok(file)
     }
@@ -450,7 +535,7 @@ pub(crate) fn finish(
     folder: &Path,
     file: &dyn DiskFile,
     uuid: &[u8; 16],
-    number: u32,
+    (lane, number): (Lane, u32),
     at: u64,
     lines: &[Line],
     time: i64,
@@ -471,7 +556,8 @@ pub(crate) fn finish(
     file.write_at(&bytes, at)?;
     file.truncate(at + bytes.len() as u64)?;
     file.sync()?;
-    disk.rename(&path(folder, number, "log"), &path(folder, number, "seg"))?;
+    let (open, sealed) = lane.endings();
+    disk.rename(&path(folder, number, open), &path(folder, number, sealed))?;
     disk.sync_dir(folder)?;
     Ok(bytes.len() as u64)
 }

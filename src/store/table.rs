@@ -294,6 +294,18 @@ impl Table {
         self.blob_at(fingerprint(&object.0))
     }
 
+    /// Whether the copy of a body in this segment is of no use: no answer leads to it, or it is kept elsewhere.
+    pub(crate) fn is_unused(&self, object: &Digest, segment: u32) -> bool {
+        self.blob(object).is_none_or(|blob| blob.refs == 0 || blob.place.segment != segment)
+    }
+
+    /// Forgets the copy of a body in this segment.
+    pub(crate) fn drop_unused(&mut self, object: &Digest, segment: u32) {
+        if self.blob(object).is_some_and(|blob| blob.place.segment == segment) {
+            self.blobs.remove(fingerprint(&object.0));
+        }
+    }
+
     /// Drops a body that turned out damaged, and every answer that leads to it.
     pub(crate) fn drop_blob(&mut self, object: &Digest) {
         let print = fingerprint(&object.0);
@@ -319,6 +331,11 @@ impl Table {
     /// The parts of an entry.
     pub(crate) fn parts(&self, entry: &[u8; 16]) -> Option<&Parts> {
         self.parts.get(entry)
+    }
+
+    /// The segments in which there are parts of use.
+    pub(crate) fn part_segments(&self) -> BTreeSet<u32> {
+        self.parts.values().flat_map(|parts| &parts.spans).map(|span| span.place.segment).collect()
     }
 
     /// Drops the parts of an entry that turned out damaged.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -71,7 +72,47 @@ impl Temporary {
     pub(crate) fn new(inner: &Arc<Inner>) -> io::Result<Temporary> {
         let path = inner.temporary_path();
         let file = inner.disk.create(&path)?;
+        let file = Arc::new(Counted { file, own: AtomicU64::new(0), all: Arc::clone(&inner.drafts) });
         Ok(Temporary { inner: Arc::clone(inner), path, file })
+    }
+}
+
+/// A file below `tmp/` whose bytes count against the quota until its last reader has gone.
+struct Counted {
+    file: Arc<dyn DiskFile>,
+    own: AtomicU64,
+    all: Arc<AtomicU64>,
+}
+
+impl DiskFile for Counted {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_at(into, at)
+    }
+
+    fn write_at(&self, from: &[u8], at: u64) -> io::Result<()> {
+        // Counted before, so that a write that fails halfway counts as well.
+        let end = at + from.len() as u64;
+        let before = self.own.fetch_max(end, Ordering::Relaxed);
+        self.all.fetch_add(end.saturating_sub(before), Ordering::Relaxed);
+        self.file.write_at(from, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -100,7 +141,8 @@ impl Draft {
     /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
     ///
     /// # Errors
-    /// When the temporary file cannot be made or written; the draft is then of no more use.
+    /// `Full` when the store has no room for more of it, or it alone would take half the quota; the disk's when the temporary
+    /// file cannot be made or written. The draft is then of no more use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.hasher.update(&bytes);
         self.crcs.update(&bytes);
@@ -112,11 +154,21 @@ impl Draft {
                 state.fresh.len()
             };
             if waiting >= if self.file.is_some() { STEP } else { MEMORY + 1 } {
-                self.spill().await?;
+                self.spill_if_admitted().await?;
             }
             self.shared.more.notify_waiters();
         }
         Ok(())
+    }
+
+    /// Asks again whether there is room, since a body may be longer than was said, and others arrive beside it; then spills.
+    async fn spill_if_admitted(&mut self) -> Result<(), Error> {
+        let coming = self.shared.state.lock().fresh.len() as u64;
+        self.inner.admit(coming, 0)?;
+        if self.length > self.inner.object_max() {
+            return Err(Error::Full);
+        }
+        self.spill().await
     }
 
     /// Sends what is fresh to the file, in the background; waits for what is on its way.
@@ -124,7 +176,7 @@ impl Draft {
         self.settle().await?;
         if self.file.is_none() {
             let inner = Arc::clone(&self.inner);
-            let made = self.inner.run(move |_| Temporary::new(&inner).map_err(Error::Disk)).await;
+            let made = self.inner.run_write(move |_| Temporary::new(&inner).map_err(Error::Disk)).await;
             let made = made.map_err(|error| self.inner.noted(error))?;
             self.shared.state.lock().file = Some((Arc::clone(&made.file), 0));
             self.file = Some(made);
@@ -181,7 +233,7 @@ impl Draft {
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
         let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
         self.inner
-            .run(move |_| {
+            .run_write(move |_| {
                 let entry = inner.commit(meta, &whole, kind.as_deref());
                 drop(file);
                 entry

@@ -68,8 +68,8 @@ pub(crate) fn curl(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     run(Command::new(need("curl")).arg("--config").arg(file), 240)
 }
 
-/// One wget that reads all these URLs through the proxy, each into `HOST:PORT/PATH`. It gives up on a proxy that refuses the
-/// connection, so its reader starts anew, as people do, at most five times.
+/// One wget that reads all these URLs through the proxy, each into `HOST:PORT/PATH`. Should it
+/// give up while the proxy is away, its reader starts anew, as people do, once.
 pub(crate) fn wget(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     let list = into.join("wget.list");
     std::fs::write(&list, urls.join("\n")).expect("a file");
@@ -77,10 +77,7 @@ pub(crate) fn wget(proxy: SocketAddr, urls: &[String], into: &Path) -> Output {
     command.env("http_proxy", format!("http://{proxy}")).args(["-nv", "--tries=20", "--timeout=30", "--retry-connrefused"]);
     command.args(["--retry-on-http-error=502,503,504", "--waitretry=1", "-x", "-P"]).arg(into).arg("-i").arg(&list);
     let mut output = run(&command, 120);
-    for _ in 0..4 {
-        if output.status.success() {
-            break;
-        }
+    if !output.status.success() {
         for entry in std::fs::read_dir(into).expect("a folder").filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
             std::fs::remove_dir_all(entry.path()).expect("removed");
         }

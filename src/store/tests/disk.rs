@@ -5,6 +5,7 @@ use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
 use crate::store::{Error, Settings};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -114,14 +115,80 @@ async fn when_writing_anew_fails_too_the_store_is_read_only_and_goes_on_reading(
     disk.0.dead_after.store(-1, Ordering::Relaxed);
     assert!(matches!(store.begin(None, None), Err(Error::ReadOnly)));
     assert!(!store.stat().writable);
+    assert!(matches!(store.sync().await, Err(Error::ReadOnly)), "nothing more is promised");
+    assert!(matches!(store.close().await, Err(Error::ReadOnly)));
     assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+}
+
+/// A body of unknown length that never ends.
+#[tokio::test]
+async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_half_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::mib(16), ..settings(dir.path()) }).unwrap();
+    let piece = Bytes::from(noise(1, 1 << 20));
+    let mut endless = store.begin(None, None).unwrap();
+    let mut written = 0;
+    let refused = loop {
+        match endless.write(piece.clone()).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Full), "{refused}");
+    assert!((7..=8).contains(&written), "{written} MiB");
+    assert!(matches!(store.begin(Some(9 << 20), None), Err(Error::Full)), "known to be too large");
+
+    let mut second = store.begin(None, None).unwrap();
+    for _ in 0..7 {
+        second.write(piece.clone()).await.unwrap();
+    }
+    assert!(matches!(store.begin(Some(3 << 20), None), Err(Error::Full)), "what others bring counts");
+    let mut third = store.begin(None, None).unwrap();
+    third.write(piece.clone()).await.unwrap();
+    assert!(matches!(third.write(piece.clone()).await, Err(Error::Full)));
+    drop((endless, second, third));
+    while store.begin(Some(8 << 20), None).is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_bit_in_format_makes_nothing_unreadable_and_no_log_is_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/"), &text(1, 5000)).await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    let format = dir.path().join("FORMAT");
+    let good = std::fs::read_to_string(&format).unwrap();
+    let uuid = good.lines().find_map(|line| line.strip_prefix("uuid ")).unwrap();
+    let other = good.replace(uuid, &uuid::Uuid::from_u128(7).to_string());
+    std::fs::write(&format, &other).unwrap();
+    assert!(dir.path().join("seg/00000001.log").exists());
+    let store = open(dir.path());
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+    drop(store);
+    assert!(std::fs::read_to_string(&format).unwrap().contains(uuid), "FORMAT is mended");
+
+    // A log of another store among ours is left where it is.
+    let stranger = tempfile::tempdir().unwrap();
+    let store = open(stranger.path());
+    put(&store, meta("http://b.kz/"), &text(2, 5000)).await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    let foreign = dir.path().join("seg/00000009.log");
+    std::fs::copy(stranger.path().join("seg/00000001.log"), &foreign).unwrap();
+    let store = open(dir.path());
+    assert!(get(&store, "http://b.kz/").await.is_none());
+    assert_eq!(get(&store, "http://a.kz/").await.unwrap(), text(1, 5000));
+    assert!(foreign.exists());
 }
 
 #[tokio::test]
 async fn in_a_full_store_renewing_stays_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_on(Arc::new(Real), Settings { quota: Size::kib(60), ..settings(dir.path()) }).unwrap();
-    let entry = put(&store, meta("http://a.kz/"), &noise(1, 50_000)).await.unwrap();
+    let entry = put(&store, meta("http://a.kz/"), &noise(1, 25_000)).await.unwrap();
     while put(&store, meta("http://a.kz/more"), &noise(store.stat().disk_bytes, 3000)).await.is_ok() {}
     while store.stat().admitting {
         store.renew(&entry, meta("http://a.kz/")).await.unwrap();
@@ -132,6 +199,82 @@ async fn in_a_full_store_renewing_stays_in_memory() {
     store.renew(&entry, newer).await.unwrap();
     assert_eq!(store.peek(&key("http://a.kz/")).unwrap()[0].meta.flags, 5);
     assert_eq!(store.stat().disk_bytes, used);
+}
+
+/// Films are what fills a disk; a purge or a new version gives their room back.
+#[tokio::test]
+async fn a_large_body_to_which_nothing_leads_leaves_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (film, newer) = (noise(1, 2_000_000), noise(2, 2_000_000));
+    let store = open(dir.path());
+    for url in ["http://a.kz/film", "http://b.kz/copy"] {
+        put(&store, meta(url), &film).await.unwrap();
+    }
+    put(&store, meta("http://a.kz/film"), &newer).await.unwrap();
+    store.0.keep_house().unwrap();
+    assert!(store.stat().disk_bytes > 4_000_000, "both are used");
+    let reader = store.find(&key("http://b.kz/copy")).await.unwrap()[0].clone();
+    let body = store.read(&reader, None).await.unwrap();
+    store.forget(&key("http://b.kz/copy"), true).await.unwrap();
+    store.0.keep_house().unwrap();
+    assert!((2_000_000..2_100_000).contains(&store.stat().disk_bytes), "{}", store.stat().disk_bytes);
+    assert_eq!(body.collect(1 << 30).await.unwrap(), film, "who reads it reads on");
+    assert_eq!(get(&store, "http://a.kz/film").await.unwrap(), newer);
+    assert_eq!(store.stat().damaged, 0);
+    put(&store, meta("http://b.kz/copy"), &film).await.unwrap();
+    store.forget(&key("http://a.kz/film"), false).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    store.0.keep_house().unwrap();
+    assert!((2_000_000..2_100_000).contains(&store.stat().disk_bytes), "{}", store.stat().disk_bytes);
+    assert_eq!(get(&store, "http://b.kz/copy").await.unwrap(), film);
+    assert!(get(&store, "http://a.kz/film").await.is_none());
+}
+
+/// As the next, for a body that comes in parts and a film that is replaced, with the house kept between.
+#[tokio::test]
+async fn a_stop_while_parts_become_whole_loses_neither() {
+    let body = noise(3, 600_000);
+    for stop in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new();
+        disk.0.dead_after.store(stop, Ordering::Relaxed);
+        let (mut promised, mut have) = (Vec::new(), 0);
+        let settings = |path| Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(path) };
+        if let Ok(store) = open_on(Arc::new(disk.clone()), settings(dir.path())) {
+            for (n, url) in ["http://a.kz/1", "http://a.kz/film", "http://a.kz/film"].into_iter().enumerate() {
+                let text = noise(n as u64, 100_000);
+                if put(&store, meta(url), &text).await.is_ok() && store.0.keep_house().is_ok() {
+                    promised.retain(|(old, _)| *old != url);
+                    promised.push((url, text));
+                } else if n == 2 {
+                    promised.retain(|(old, _)| *old != url);
+                }
+            }
+            for at in (0..600_000).step_by(100_000) {
+                let piece = Bytes::copy_from_slice(&body[at..at + 100_000]);
+                if store.put_part(meta("http://a.kz/parts"), 600_000, at as u64, piece).await.is_ok() && store.0.keep_house().is_ok() {
+                    have = at + 100_000;
+                }
+            }
+        }
+        let over = disk.0.changes.load(Ordering::Relaxed) <= stop;
+        let store = open_on(Arc::new(Real), settings(dir.path())).unwrap();
+        for (url, body) in &promised {
+            assert_eq!(get(&store, url).await.as_deref(), Some(body.as_slice()), "stop {stop}: {url}");
+        }
+        if have > 0 {
+            let entry = store.find(&key("http://a.kz/parts")).await.unwrap()[0].clone();
+            let read = super::kit::read(&store, &entry, Some(0..have as u64)).await.unwrap();
+            assert_eq!(read, body[..have], "stop {stop}");
+        }
+        if over {
+            assert_eq!((have, promised.len()), (600_000, 2));
+            assert!(stop > 40, "{stop}");
+            break;
+        }
+    }
 }
 
 /// The machine stops after each change in turn; what was promised before is there, and nothing wrong is.

@@ -199,3 +199,87 @@ async fn seq_goes_on_after_a_restart_and_old_segments_are_sealed() {
     assert_eq!(names.iter().filter(|name| name.ends_with(".log")).count(), 1, "{names:?}");
     assert_eq!(get(&open(dir.path()), "http://a.kz/").await.unwrap(), "round 3");
 }
+
+#[tokio::test]
+async fn a_late_renewal_does_not_bring_an_older_body_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/";
+    let old = put(&store, meta(url), b"old").await.unwrap();
+    let mut newer = meta(url);
+    newer.headers.insert("etag", "\"v2\"".parse().unwrap());
+    put(&store, newer, b"new").await.unwrap();
+    let now = store.renew(&old, meta(url)).await.unwrap();
+    assert_eq!(now.meta.headers["etag"], "\"v2\"");
+    assert_eq!(get(&store, url).await.unwrap(), "new");
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(get(&open(dir.path()), url).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn of_one_url_the_newest_variants_are_kept_and_those_of_packs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/";
+    let pack = crate::store::Meta { source: crate::store::Source::Pack, ..variant(url, "pack") };
+    put(&store, pack, b"pack").await.unwrap();
+    store.pin("lessons", &key(url)).await.unwrap();
+    for n in 0..50_u8 {
+        put(&store, variant(url, &n.to_string()), &[n; 10]).await.unwrap();
+    }
+    let values = |variants: &crate::store::Variants| -> Vec<String> {
+        variants.iter().map(|entry| String::from_utf8(entry.meta.vary[0].1.to_vec()).unwrap()).collect()
+    };
+    let wanted: Vec<String> = (19..50).rev().map(|n| n.to_string()).chain([String::from("pack")]).collect();
+    assert_eq!(values(&store.find(&key(url)).await.unwrap()), wanted);
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(values(&open(dir.path()).find(&key(url)).await.unwrap()), wanted);
+}
+
+/// A record written while the system's clock was eighty years ahead.
+#[tokio::test]
+async fn a_record_from_far_ahead_does_not_hold_the_clock_there() {
+    use crate::base::clock::{Clock, Time};
+    let dir = tempfile::tempdir().unwrap();
+    let open_at = |secs: i64| {
+        let clock = Clock::manual(Time::from_secs(secs));
+        let (life, metrics) = (crate::life::Life::default(), crate::base::count::Metrics::default());
+        (Store::open(super::kit::settings(dir.path()), clock.clone(), &life, &metrics).unwrap(), clock)
+    };
+    let built = Time::BUILT.secs();
+    for (secs, url) in [(built + 86_400 * 100, "http://a.kz/1"), (built + 86_400 * 365 * 80, "http://a.kz/2")] {
+        let (store, _) = open_at(secs);
+        put(&store, meta(url), b"x").await.unwrap();
+        store.close().await.unwrap();
+    }
+    let (store, clock) = open_at(0);
+    assert!(clock.now() >= Time::from_secs(built + 86_400 * 100) && clock.now() < Time::from_secs(built + 86_400 * 101));
+    assert_eq!(get(&store, "http://a.kz/2").await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_read_while_every_writer_is_held_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/";
+    put(&store, meta(url), b"x").await.unwrap();
+    store.0.hot.remove(&key(url));
+    let (held, writers): (Vec<_>, Vec<_>) = (0..20)
+        .map(|_| {
+            let (send, wait) = std::sync::mpsc::channel::<()>();
+            let inner = Arc::clone(&store.0);
+            let writer = async move { inner.run_write(move |_| Ok(wait.recv().is_err())).await };
+            (send, writer)
+        })
+        .unzip();
+    let mut writers = Box::pin(futures_util::future::join_all(writers));
+    tokio::select! {
+        biased;
+        _ = &mut writers => panic!("they are held up"),
+        found = get(&store, url) => assert_eq!(found.unwrap(), "x"),
+    }
+    drop(held);
+    assert!(writers.await.into_iter().all(|done| done.unwrap()));
+}

@@ -1,6 +1,7 @@
 //! Partial bodies.
 
 use super::kit::{get, key, meta, noise, open, put, read};
+use crate::base::digest::Digest;
 use bytes::Bytes;
 
 #[tokio::test]
@@ -59,7 +60,7 @@ async fn parts_of_another_version_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_whole_body_changes_nothing_unless_the_body_has_changed() {
+async fn a_part_never_takes_a_whole_body_away() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let url = "http://a.kz/x";
@@ -68,6 +69,83 @@ async fn a_part_of_a_whole_body_changes_nothing_unless_the_body_has_changed() {
     assert!(entry.object.is_some());
     let mut newer = meta(url);
     newer.headers.insert("etag", "\"v2\"".parse().unwrap());
-    let entry = store.put_part(newer, 100, 0, Bytes::from(vec![8; 10])).await.unwrap();
-    assert_eq!((entry.object, entry.have.clone()), (None, vec![0..10]));
+    let entry = store.put_part(newer.clone(), 120, 0, Bytes::from(vec![8; 10])).await.unwrap();
+    assert_eq!(entry.object, Some(Digest::of(&[7; 100])), "the old one stays until the new one is whole");
+    assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
+    put(&store, newer, &[8; 120]).await.unwrap();
+    assert_eq!(get(&store, url).await.unwrap(), [8; 120].as_slice());
+}
+
+fn files(dir: &std::path::Path, ending: &str) -> usize {
+    let names = std::fs::read_dir(dir.join("seg")).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_some_and(|found| found == ending)).count()
+}
+
+/// The whole is written into a segment that was begun before the one of its parts.
+#[tokio::test]
+async fn parts_of_a_body_that_is_whole_leave_the_disk_and_do_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = noise(1, 700_000);
+    let piece = |from: usize, to: usize| Bytes::copy_from_slice(&body[from..to]);
+    let total = body.len() as u64;
+    for round in 0..3 {
+        let url = format!("http://a.kz/film{round}");
+        let store = open(dir.path());
+        put(&store, meta("http://a.kz/first"), b"opens a segment").await.unwrap();
+        store.put_part(meta(&url), total, 0, piece(0, 400_000)).await.unwrap();
+        store.0.keep_house().unwrap();
+        assert_eq!((files(dir.path(), "plog"), files(dir.path(), "pseg")), (1, 0), "it is needed");
+        let before = store.stat().disk_bytes;
+        if round == 0 {
+            store.put_part(meta(&url), total, 400_000, piece(400_000, 700_000)).await.unwrap();
+        } else {
+            put(&store, meta(&url), &body).await.unwrap();
+        }
+        if round == 1 {
+            // A power cut before the parts could be removed.
+            store.sync().await.unwrap();
+            drop(store);
+            let store = open(dir.path());
+            assert_eq!(files(dir.path(), "pseg"), 1);
+            assert!(store.find(&key(&url)).await.unwrap()[0].object.is_some());
+            store.0.keep_house().unwrap();
+            assert_eq!(files(dir.path(), "pseg"), 0);
+            assert_eq!(get(&store, &url).await.unwrap(), body);
+            continue;
+        }
+        store.0.keep_house().unwrap();
+        assert_eq!((files(dir.path(), "plog"), files(dir.path(), "pseg")), (0, 0), "round {round}");
+        assert!(store.stat().disk_bytes < before + 700_000 - 350_000, "their bytes are free again");
+        assert_eq!(get(&store, &url).await.unwrap(), body);
+        store.close().await.unwrap();
+        let on_disk: u64 = std::fs::read_dir(dir.path().join("seg")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        assert_eq!(store.stat().disk_bytes, on_disk);
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!(get(&store, &url).await.unwrap(), body);
+        assert_eq!(store.0.log.dead(), Vec::<u32>::new());
+    }
+}
+
+#[tokio::test]
+async fn parts_that_were_forgotten_do_not_come_back_and_newer_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = "http://a.kz/x";
+    let store = open(dir.path());
+    store.put_part(meta(url), 100, 0, Bytes::from(vec![1; 40])).await.unwrap();
+    store.forget(&key(url), true).await.unwrap();
+    store.put_part(meta(url), 100, 60, Bytes::from(vec![2; 20])).await.unwrap();
+    store.sync().await.unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(dir.path());
+        assert_eq!(store.find(&key(url)).await.unwrap()[0].have, [60..80]);
+        store.0.keep_house().unwrap();
+        let entry = store.find(&key(url)).await.unwrap()[0].clone();
+        assert_eq!(read(&store, &entry, Some(60..80)).await.unwrap(), [2; 20].as_slice());
+    }
 }
