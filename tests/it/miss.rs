@@ -114,7 +114,7 @@ fn the_node_is_not_reached_through_itself() {
     let own = format!("http://{}/healthz", node.web);
     let answer = fetch(node.proxy, "GET", &own, &[]);
     assert_eq!((answer.status, answer.text().trim()), (200, "ok"), "{own}");
-    assert_eq!(node.metric("bulak_upstream_requests_total", "").unwrap_or_default(), 0.0);
+    assert!(node.metric("bulak_upstream_requests_total", "").is_none_or(|sent| sent < 1.0));
     for own in [node.web.port(), node.proxy.port()].map(|port| format!("http://127.0.0.2:{port}/metrics")) {
         let answer = fetch(node.proxy, "GET", &own, &[]);
         assert!(answer.status >= 400, "{own} through the proxy: {}", answer.status);
