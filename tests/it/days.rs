@@ -59,12 +59,61 @@ fn an_unknown_key_is_refused() {
 fn a_taken_port_is_named() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = holder.local_addr().expect("bound").to_string();
-    for key in ["proxy.listen", "web.listen"] {
-        let (_node, started) = Setup::new().set(key, &format!("[\"{addr}\"]")).try_start_in(tempfile::tempdir().expect("a folder"));
-        let why = started.expect_err("the port is taken");
-        assert!(why.contains(&addr) || why.contains(&addr.replace("127.0.0.1:", "")), "{key}: {why}");
-        assert!(!why.contains("panicked"), "{why}");
-    }
+    let (_node, started) = Setup::new().set("proxy.listen", &format!("[\"{addr}\"]")).try_start_in(tempfile::tempdir().expect("a folder"));
+    let why = started.expect_err("the port is taken");
+    assert!(why.contains(&addr) || why.contains(&addr.replace("127.0.0.1:", "")), "{why}");
+    assert!(!why.contains("panicked"), "{why}");
+}
+
+#[test]
+fn a_class_has_its_proxy_all_the_same() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = holder.local_addr().expect("bound").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    fs::create_dir(&state).expect("a folder");
+    // One bad day: no database, no store, a key for everybody's eyes, a taken port, no place for the socket.
+    fs::write(state.join("node.sqlite"), "this is no database\n".repeat(100)).expect("a file");
+    fs::write(folder.path().join("store"), "no folder").expect("a file");
+    fs::write(state.join("node.key"), "0".repeat(64)).expect("a file");
+    fs::create_dir(state.join("bulak.sock")).expect("a folder");
+    let socket = format!("\"{}\"", state.join("bulak.sock").display());
+    let origin = library();
+    let setup = Setup::new().set("web.listen", &format!("[\"{taken}\", \"127.0.0.1:0\"]")).set("node.socket", &socket);
+    let node = setup.host("l.school.test", origin.addr).start_in(folder);
+    assert!(node.twice("http://l.school.test/1").is_hit());
+    let ready = node.web("/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains(&taken) && ready.text().contains("store.spare"), "{}", ready.text());
+    assert!(fs::read_to_string(state.join("node.sqlite.bad")).expect("kept").starts_with("this is no database"));
+    let log = node.log_text();
+    assert!(log.contains("chmod 600") && log.contains("node.socket"), "{log}");
+    // The portal by address, also through the proxy.
+    let web = node.fetch("GET", &format!("http://{}/healthz", node.web), &[]);
+    assert_eq!((web.status, web.text().trim()), (200, "ok"));
+}
+
+#[test]
+fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let node = Setup::new().start();
+    let file = node.folder.path().join("school.toml");
+    let good = fs::read_to_string(&file).expect("the file");
+    let hang_up =
+        || kill_process(Pid::from_raw(i32::try_from(node.id()).expect("small")).expect("no zero"), Signal::HUP).expect("a signal");
+    fs::write(&file, format!("{good}\n[nihgt]\n")).expect("writes");
+    hang_up();
+    kit::until("the mistake is told", 20, || node.log_text().contains("did you mean [night]"));
+    kit::until("the metric says so", 20, || node.metric("bulak_config_last_reload_successful", "") == Some(0.0));
+    let changed = good.replace("quota = \"1 GiB\"", "quota = \"3 GiB\"") + "\n[night]\nwindows = [\"sun 01:00-02:00\"]\n";
+    fs::write(&file, changed).expect("writes");
+    hang_up();
+    kit::until("it is taken over", 20, || node.metric("bulak_config_last_reload_successful", "") == Some(1.0));
+    let log = node.log_text();
+    assert!(log.contains("night.windows") && log.contains("store.quota"), "{log}");
+    let config = node.local("GET", "/api/v1/config");
+    assert_eq!(config["night.windows"]["value"][0], "sun 01:00-02:00");
+    assert_ne!(config["store.quota"]["value"], "3 GiB", "not before a restart");
 }
 
 #[test]
