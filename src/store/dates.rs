@@ -65,7 +65,9 @@ mod tests {
             (vec![399, 790, 1_180, 5_000], 1_180),
         ] {
             let mut dates = Dates::default();
-            days.iter().for_each(|n| dates.add(day(*n)));
+            for n in &days {
+                dates.add(day(*n));
+            }
             assert_eq!(dates.newest(Time::BUILT), day(wanted), "{days:?}");
         }
     }
@@ -73,7 +75,9 @@ mod tests {
     #[test]
     fn the_latest_of_a_day_counts() {
         let (mut dates, at) = (Dates::default(), |secs: i64| Time::from_secs(Time::BUILT.secs() + secs));
-        [100, 900, 500, 899].iter().for_each(|secs| dates.add(at(*secs)));
+        for secs in [100, 900, 500, 899] {
+            dates.add(at(secs));
+        }
         assert_eq!(dates.newest(Time::BUILT), at(900));
     }
 }
