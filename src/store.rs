@@ -2,7 +2,8 @@
 //! commits, renews, pins, forgets. It does not know what an answer means: freshness and who may have it are decided above.
 //!
 //! The truth is an append-only, self-describing segment log (`segment.rs`, layout in `record.rs`). A table in memory says where
-//! everything is (`table.rs`), built at start from footers (`recover.rs`). Small answers lie ready in memory (`hot.rs`).
+//! everything is (`table.rs`), built at start from footers (`recover.rs`). Small answers lie ready in memory (`hot.rs`). Parts, and
+//! each large body, have segments of their own, which are removed when nothing leads to them.
 //!
 //! # The promise
 //! What `sync`, `pin` or a durable `forget` has returned for is still so after a power cut. Other writes are durable within
