@@ -42,7 +42,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower::ServiceExt;
 
-/// How long requests under way may take to end after SIGTERM (product.md section 9).
+/// How long requests under way may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How often the outbox's figures for the status page are read anew.

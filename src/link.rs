@@ -43,7 +43,7 @@ pub mod rollup;
 /// `[link]`.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// "host:port" to try by TCP; empty: own fetches decide (product.md section 9).
+    /// "host:port" to try by TCP; empty: own fetches decide.
     pub check: Vec<String>,
 }
 

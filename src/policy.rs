@@ -124,7 +124,7 @@ pub struct Place {
     pub class: bool,
     /// The node asks for itself, without cookies.
     pub own: bool,
-    /// https decoded on an enrolled device: the stricter list of protocols.md section 4 holds.
+    /// https decoded on an enrolled device: the stricter list of methods and statuses holds.
     pub intercepted: bool,
 }
 

@@ -101,7 +101,7 @@ impl Default for Settings {
 const CLIENTS: [&str; 8] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10", "::1/128"];
 
-/// Answers requests for our own names; handed in by `app`. Gets the client's real address (product.md section 13.2) and the address
+/// Answers requests for our own names; handed in by `app`. Gets the client's real address and the address
 /// of ours that the client connected to, by which it can reach us again.
 pub type Local = Arc<dyn Fn(Request<Body>, IpAddr, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
 

@@ -69,7 +69,7 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     /// How often a record is made.
     pub every: Duration,
-    /// Waits after a failed upload (protocols.md section 3).
+    /// Waits after a failed upload.
     pub retry: Backoff,
 }
 

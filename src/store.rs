@@ -10,7 +10,7 @@
 //! `sync_after` or `sync_bytes`. A body that does not verify is a miss and is counted; wrong bytes are never given out.
 //!
 //! # Why
-//! sled is an index only: in simulated power cuts it lost acknowledged writes, the log in none (store.md). It may be deleted,
+//! sled is an index only: in simulated power cuts it lost acknowledged writes, the log in none. It may be deleted,
 //! damaged or late at any time; nothing waits for it.
 
 /// Every byte on disk.
@@ -109,7 +109,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// A school's box with 4 GB of RAM (store.md sections 0 to 4).
+    /// A school's box with 4 GB of RAM.
     fn default() -> Settings {
         Settings {
             path: PathBuf::from("/var/cache/bulak"),
@@ -137,7 +137,7 @@ pub enum Source {
     Pack,
 }
 
-/// The way by which content became cacheable (product.md section 2).
+/// The way by which content became cacheable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
@@ -152,7 +152,7 @@ pub enum Way {
 /// What is kept of an answer beside its body. The store keeps it as it is and understands only `key`, `url` and times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meta {
-    /// blake3(URL key ‖ Vary-selected request fields): names the variant (product.md section 13.3).
+    /// blake3(URL key ‖ Vary-selected request fields): names the variant.
     pub key: Digest,
     /// Canonical URL.
     pub url: Box<str>,

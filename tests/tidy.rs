@@ -1,7 +1,7 @@
 //! The house's small rules, kept by a machine: the floors, pure files, openings, lengths, leftovers, the glossary.
 //!
 //! It reads the sources as text, so it needs no compiler and fails with file, line and edge. Its own checker is tried on
-//! bad snippets first. The table below is the architecture (style.md section 1).
+//! bad snippets first. The table below is the architecture.
 
 use std::fmt;
 use std::fs;
@@ -41,7 +41,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// Wiring: may name everything.
 const WIRING: &[&str] = &["config", "app", "cli", "main", "lib"];
 
-/// Files that decide and never act (● in style.md section 2). Folders end in `/`.
+/// Files that decide and never act. Folders end in `/`.
 const PURE: &[&str] = &[
     "src/base/unit.rs",
     "src/base/backoff.rs",
@@ -100,7 +100,7 @@ const ACTS: &[&str] = &[
     "crate::life",
 ];
 
-/// Names that say nothing, or a second word for something that has one (product.md section 1).
+/// Names that say nothing, or a second word for something that has one.
 const NEVER: &[(&str, &str)] =
     &[("Manager", "say what it is"), ("Helper", "say what it is"), ("collector", "hub"), ("utils", "say what is in it")];
 

@@ -1,6 +1,6 @@
 //! Content codings of origins: what is asked for, what is undone before storing, what a client accepts.
 //!
-//! Bodies are kept decoded, so that equal content under different codings is one object (store.md section 2). A coding that
+//! Bodies are kept decoded, so that equal content under different codings is one object. A coding that
 //! we do not know, that is doubled, or that `no-transform` protects stays on, byte for byte.
 
 use crate::base::body::Body;

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// The outcomes that are counted (product.md section 13.11), as `Why::cache_label` names them.
+/// The outcomes that are counted, as `Why::cache_label` names them.
 const WORDS: [&str; 7] = ["hit", "stale", "offline", "revalidated", "miss", "bypass", TUNNEL];
 /// Not an outcome of the cache: bytes relayed unopened.
 const TUNNEL: &str = "tunnel";

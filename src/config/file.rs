@@ -1,6 +1,6 @@
 //! Exactly what a school writes: sections and keys, each with its default. Unknown keys are refused.
 //!
-//! Keys of product.md section 9 are a contract with other people's scripts. Quantities carry their unit in the value. What a
+//! The keys are a contract with other people's scripts. Quantities carry their unit in the value. What a
 //! text means (an address, a window) is judged by `check`, which knows the line it stands on.
 
 use crate::base::unit::{Bytes, Wait};
@@ -141,10 +141,10 @@ impl Default for Upstream {
             // Slow portals think for half a minute before a report comes; browsers give up after 5 min.
             first_byte_timeout: seconds(60),
             idle_timeout: seconds(60),
-            // protocols.md section 6.
+            // 90 s: longer than a lesson's page takes to read, shorter than most origins keep a connection.
             pool_idle: seconds(90),
             per_origin: 32,
-            // product.md section 13.8: two connections a host.
+            // Two connections a host: good manners.
             background_per_origin: 2,
         }
     }
@@ -180,7 +180,7 @@ impl Default for Store {
             path: "/var/cache/bulak".into(),
             quota: Bytes::gib(20),
             memory: Bytes::mib(64),
-            // store.md sections 4 and 6: a lesson of 40 objects is 2 to 20 MB and stays in the hot tier.
+            // A lesson of 40 objects is 2 to 20 MB and stays in the hot tier.
             hot_object: Bytes::mib(1),
             segment: Bytes::mib(64),
             sync_bytes: Bytes::mib(4),
@@ -269,7 +269,7 @@ pub struct Manners {
 
 impl Default for Manners {
     fn default() -> Manners {
-        // product.md section 13.8.
+        // One page a second: good manners.
         Manners { rate: 1.0, connections: 2, contact: String::new() }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * Download rate: the 95th percentile of *busy seconds* over an hour, where a busy second is one in which at least
 //!   `BUSY` bytes came in. A free estimate of what the line can do, since busy seconds near the top are those in which the
-//!   line and not the origin was the limit (passive estimation as in protocols.md section 1, *Other probes* (c)).
+//!   line and not the origin was the limit.
 //! * Latency: the median TCP connect time (one round trip) over `RECENT`.
 //! * Failures: failed / attempted connections over `RECENT`.
 //!

@@ -1,6 +1,6 @@
 //! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
 //!
-//! Without a check list our own fetches decide (product.md section 9): *down* when every host tried within `WINDOW` failed
+//! Without a check list our own fetches decide: *down* when every host tried within `WINDOW` failed
 //! and there were at least `ENOUGH` attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
 //! down (`ROUNDS` in a row without any answer), while any success brings it up.
 //!
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Attempts older than this say nothing about now (product.md section 9).
+/// Attempts older than this say nothing about now.
 pub const WINDOW: Duration = Duration::from_secs(5);
 /// Fewer failures than this are one host's bad moment.
 pub const ENOUGH: usize = 2;

@@ -150,7 +150,7 @@ mod tests {
                 assert!(page.contains(piece), "{piece} is missing in {}", language.tag());
             }
             assert!(!page.contains("javascript:") && !page.contains("<script"));
-            // ux.md section 7: the portal stays below 60 kB.
+            // The portal stays below 60 kB.
             assert!(page.len() < 60_000);
         }
     }

@@ -37,7 +37,7 @@ mod tests {
             "}\n"
         );
         assert_eq!(text, wanted);
-        // protocols.md section 5: kept below 4 kB.
+        // Kept below 4 kB.
         assert!(text.len() < 4000);
         assert!(file(Some("[fd00::1]:3128".parse().expect("an address"))).contains("PROXY [fd00::1]:3128; DIRECT"));
         assert!(file(None).contains("return \"DIRECT\";\n}"));

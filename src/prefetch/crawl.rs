@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Tries of one wish in one run.
 const TRIES: u32 = 4;
-/// Errors of a host in a day after which it is left alone (protocols.md section 7). A wish counts once, not once a try, so that
+/// Errors of a host in a day after which it is left alone. A wish counts once, not once a try, so that
 /// one broken page does not close a whole site.
 const HOST_ERRORS: u32 = 5;
 /// A transfer that broke off is tried again this soon, and counts against nobody the first time: it was the line as likely as the

@@ -1,4 +1,4 @@
-//! Manners: how often and by how many connections at once a host is asked (protocols.md section 7, product.md section 13.8).
+//! Manners: how often and by how many connections at once a host is asked.
 //!
 //! Pages wait their turn; what a page needs, hosts whose pack states permission, and the school's own network are not held back,
 //! but for a wait that the host itself asked for.

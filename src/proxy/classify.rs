@@ -1,5 +1,5 @@
 //! Which lane a request takes, from its method, target, fields and the address it came in on. Pure; the first thing that is
-//! decided about a request and the only place where that is decided (RFC 9112 section 3.2, product.md section 2).
+//! decided about a request and the only place where that is decided (RFC 9112 section 3.2).
 
 use crate::base::target::{Scheme, Target, split_authority};
 use crate::policy::header::max_forwards;

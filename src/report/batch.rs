@@ -5,7 +5,7 @@ use sfv::{BareItem, DictSerializer, Dictionary, KeyRef, ListEntry, Parser};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 
-/// Largest upload, compressed (protocols.md section 3).
+/// Largest upload, compressed.
 pub const MOST_BYTES: usize = 1 << 20;
 
 /// Largest upload, unpacked: 4,096 records of 4 kB, so a bomb costs the hub 16 MiB at worst.

@@ -1,7 +1,7 @@
 //! Everything that may leave a school, field by field, with unit and purpose. Pure.
 //!
 //! An allow-list: what is not here does not leave. Words come from closed sets and numbers are numbers, so no URL, host, address
-//! or user agent has a place to hide in (product.md section 4). Whoever adds a field adds a line here, where a reviewer sees it.
+//! or user agent has a place to hide in. Whoever adds a field adds a line here, where a reviewer sees it.
 
 use serde_json::Value;
 

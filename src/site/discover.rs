@@ -1,4 +1,4 @@
-//! What a page needs: the requisites of HTML, style sheets and modules, and what sitemaps and lists name (protocols.md section 7).
+//! What a page needs: the requisites of HTML, style sheets and modules, and what sitemaps and lists name.
 //!
 //! Pure and bounded: each reader looks at a limited number of bytes, finds a limited number of addresses, and treats damage as
 //! the end of the text. Whether something found may be fetched is the pack's business.

@@ -1,4 +1,4 @@
-//! A pack: a small reviewed text that names learning content to fetch and keep (product.md section 13.9).
+//! A pack: a small reviewed text that names learning content to fetch and keep.
 //!
 //! Parsing finds every complaint at once; whoever holds a `Pack` holds a checked one. Signatures are in `sign`, where the
 //! files lie and who is trusted is the business of `prefetch`.

@@ -80,7 +80,7 @@ impl Sites {
             let classes = if up == 0 { &rule.exact } else { &rule.below };
             known.class = known.class || classes.iter().any(|path| path.fits(target.path()));
         }
-        // The personal list stands above every pack (product.md section 4.3): plain HTTP is not stored there either.
+        // The personal list stands above every pack: plain HTTP is not stored there either.
         let personal = refuse::is_personal(target.host());
         known.account |= personal;
         known.class &= !personal;

@@ -6,7 +6,7 @@
 //! key for each answer took 60 MB of memory for 100,000 answers.
 //!
 //! # Why
-//! sled 0.34.7 loses acknowledged writes in power cuts (store.md, "Why sled is only an index"). So nothing depends on it: off,
+//! sled 0.34.7 loses acknowledged writes in power cuts. So nothing depends on it: off,
 //! behind, deleted or damaged, the same questions are answered by reading the log, slower.
 
 use crate::base::digest::Digest;
@@ -25,7 +25,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Changes are written at most this often ...
 const PAUSE: Duration = Duration::from_secs(1);
-/// ... and at most so many at once (store.md section 1).
+/// ... and at most so many at once.
 const BATCH: usize = 2_000;
 /// Changes that may wait, 16 B each; when more come while the index is slow it is rebuilt later instead.
 const QUEUE: usize = 20_000;

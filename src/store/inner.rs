@@ -22,7 +22,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 
-/// Disk reads at a time: enough for an SSD, and so few that a HDD is not thrashed by a class (store.md section 4).
+/// Disk reads at a time: enough for an SSD, and so few that a HDD is not thrashed by a class.
 const READS: usize = 8;
 /// Disk writes at a time, beside the reads, so that commits and syncs never keep a stored page from a class. Both together stay
 /// below the threads for blocking work (`main.rs`).

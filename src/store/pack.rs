@@ -1,5 +1,5 @@
 //! How a body is kept: media as it is, text in zstd frames, the rest by a probe. Works on bytes in memory or on a file, a frame
-//! at a time, so that a body of any size takes little memory. The figures are in store.md, sections 2 and 3.
+//! at a time, so that a body of any size takes little memory.
 
 use crate::base::digest::Digest;
 use crate::store::disk::DiskFile;

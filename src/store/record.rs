@@ -1,6 +1,6 @@
 //! Every byte we put on disk: segment headers, record headers, footers, checksum tables, the payloads of small records.
 //! Pure: bytes in, values out, and the other way round; nothing here panics on any input (`fuzz`). What META keeps of an
-//! answer lives in `meta.rs`. Layout: store.md section 6; the footer entry is 80 B here, since it also carries what the RAM
+//! answer lives in `meta.rs`. The footer entry is 80 B here, since it also carries what the RAM
 //! table needs, so that a start reads footers alone.
 
 use crate::base::target::UrlKey;
@@ -20,7 +20,7 @@ pub(crate) const PAGE: u64 = 4096;
 /// A raw body has one checksum for each block of this many bytes.
 pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
-/// Identity bytes in one frame of a framed body: one decodes in 0.3 ms and costs 9 % against a whole one (store.md section 3).
+/// Identity bytes in one frame of a framed body: one decodes in 0.3 ms and costs 9 % against a whole one.
 pub(crate) const FRAME: u64 = 256 << 10;
 /// One frame is used up to this length.
 pub(crate) const ONE_FRAME_MAX: u64 = 1 << 20;
