@@ -249,7 +249,9 @@ impl Inner {
                 if let Err(error) = draft.finish().await {
                     return pilot.publish(Broken::from(error).stage());
                 }
-                if let Ok((Some(now), _)) = Ok::<_, ()>(self.find(&asked.ask()).await) {
+                // An older whole may stand in the way of these parts: it is not what was fetched.
+                let (now, _) = self.find(&asked.ask()).await;
+                if let Some(now) = now.filter(|now| strong_validator(&now.entry.meta.headers).as_ref() == Some(&head.strong)) {
                     pilot.publish(Stage::Stored(now.entry, Outcome::Filled));
                 }
             }

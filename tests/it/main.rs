@@ -20,6 +20,9 @@ mod collapse;
 /// Parts of bodies.
 mod ranges;
 
+/// What must not be shared, kept or lost by mistake.
+mod careful;
+
 /// The line is cut.
 mod offline;
 

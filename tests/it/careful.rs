@@ -1,0 +1,163 @@
+//! What must not be shared, kept or lost by mistake: each tale is a fault that was found and mended.
+
+use crate::kit;
+use crate::kit::http::{Connection, request};
+use crate::kit::line::Line;
+use crate::kit::node::Setup;
+use crate::kit::origin::{Ask, Origin, Reply, answer, first_range, ok};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn zipped() -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(b"stored for one").expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[test]
+fn an_answer_for_one_client_comes_in_a_coding_that_he_can_read() {
+    let body = zipped();
+    let origin = Origin::start(move |ask: &Ask| {
+        let coded = ask.field("accept-encoding").is_some_and(|list| list.contains("gzip"));
+        let kind = if ask.target == "/fixed" { "Cache-Control: no-store, no-transform" } else { "Cache-Control: no-store" };
+        Reply::Bytes(if coded { ok(&[kind, "Content-Encoding: gzip"], &body) } else { ok(&[kind], b"stored for one") })
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for path in ["/free", "/fixed"] {
+        let plain = node.get(&format!("http://a.school.test{path}"));
+        assert_eq!((plain.status, plain.text().as_str(), plain.field("content-encoding").as_str()), (200, "stored for one", ""), "{path}");
+    }
+    let coded = node.fetch("GET", "http://a.school.test/free", &["Accept-Encoding: gzip"]);
+    assert_eq!(coded.field("content-encoding"), "gzip", "who can read it gets it as it is");
+}
+
+#[test]
+fn what_a_post_may_have_changed_is_asked_about_and_still_there_when_the_line_is_down() {
+    let origin = Origin::start(|ask: &Ask| {
+        if ask.method == "POST" {
+            return Reply::Bytes(ok(&["Cache-Control: no-store"], b"done"));
+        }
+        Reply::Bytes(if ask.field("if-none-match").is_some() {
+            answer("304 Not Modified", &["ETag: \"1\""], b"")
+        } else {
+            ok(&["Cache-Control: public, max-age=3600", "ETag: \"1\"", "Content-Type: text/plain"], b"lesson")
+        })
+    });
+    let line = Line::to(origin.addr);
+    let node = Setup::new()
+        .set("upstream.connect_timeout", "\"1 s\"")
+        .set("upstream.first_byte_timeout", "\"2 s\"")
+        .host("a.school.test", line.addr)
+        .start();
+    assert!(node.twice("http://a.school.test/page").is_hit());
+    assert_eq!(node.fetch("POST", "http://a.school.test/page", &["Content-Length: 0"]).status, 200);
+    let asked = origin.count();
+    let confirmed = node.get("http://a.school.test/page");
+    assert_eq!((confirmed.status, origin.count()), (200, asked + 1), "it is asked about: {}", confirmed.cache_status());
+    assert!(node.get("http://a.school.test/page").is_hit(), "and then fresh again");
+
+    assert_eq!(node.fetch("POST", "http://a.school.test/page", &["Content-Length: 0"]).status, 200);
+    line.cut();
+    kit::until("the node says that the line is down", 60, || {
+        node.get("http://a.school.test/unknown");
+        node.metric("bulak_link_up", "") == Some(0.0)
+    });
+    let offline = node.get("http://a.school.test/page");
+    assert_eq!((offline.status, offline.text().as_str()), (200, "lesson"), "{}", offline.cache_status());
+}
+
+#[test]
+fn a_failure_or_a_bill_in_place_of_a_page_does_not_cost_the_stored_copy() {
+    let billed = Arc::new(AtomicBool::new(false));
+    let bill = Arc::clone(&billed);
+    let origin = Origin::start(move |_: &Ask| {
+        Reply::Bytes(if bill.load(Ordering::SeqCst) {
+            ok(&["Cache-Control: no-store", "Content-Type: text/html"], b"pay your bill")
+        } else {
+            ok(&["Cache-Control: no-cache", "Last-Modified: Sun, 01 Nov 2026 00:00:00 GMT", "Content-Type: text/plain"], b"lesson")
+        })
+    });
+    let line = Line::to(origin.addr);
+    let node = Setup::new()
+        .set("upstream.connect_timeout", "\"1 s\"")
+        .set("upstream.first_byte_timeout", "\"2 s\"")
+        .host("a.school.test", line.addr)
+        .start();
+    assert_eq!(node.get("http://a.school.test/page").text(), "lesson");
+    billed.store(true, Ordering::SeqCst);
+    assert_eq!(node.get("http://a.school.test/page").text(), "pay your bill");
+    line.cut();
+    kit::until("the node says that the line is down", 60, || {
+        node.get("http://a.school.test/unknown");
+        node.metric("bulak_link_up", "") == Some(0.0)
+    });
+    assert_eq!(node.get("http://a.school.test/page").text(), "lesson");
+}
+
+#[test]
+fn the_answer_to_a_get_with_a_body_is_nobody_elses() {
+    let origin =
+        Origin::start(|ask: &Ask| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], &[b"got ", ask.body.as_slice()].concat())));
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("GET", "http://a.school.test/page", &["Content-Length: 3"])).expect("sends");
+    connection.send(b"fat").expect("sends");
+    assert_eq!(connection.read(false).text(), "got fat");
+    let next = node.get("http://a.school.test/page");
+    assert_eq!(next.text(), "got ", "{}", next.cache_status());
+}
+
+#[test]
+fn ranges_of_variants_are_kept_apart() {
+    let body = |language: &str| language.repeat(500);
+    let origin = Origin::start(move |ask: &Ask| {
+        let language = if ask.field("accept-language") == Some("kk") { "kk" } else { "ru" };
+        let whole = body(language);
+        let tag = format!("ETag: \"{language}\"");
+        let fields = ["Cache-Control: public, max-age=3600", "Vary: Accept-Language", &tag];
+        Reply::Bytes(match first_range(ask, whole.len()) {
+            Some(range) => {
+                let told = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, whole.len());
+                answer("206 Partial Content", &[fields[0], fields[1], fields[2], &told], &whole.as_bytes()[range])
+            }
+            None => ok(&fields, whole.as_bytes()),
+        })
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    std::thread::scope(|scope| {
+        for language in ["kk", "ru", "kk", "ru"] {
+            let node = &node;
+            scope.spawn(move || {
+                let field = format!("Accept-Language: {language}");
+                let part = node.fetch("GET", "http://a.school.test/film", &["Range: bytes=0-3", &field]);
+                assert_eq!((part.status, part.text()), (206, language.repeat(2)), "{}", part.cache_status());
+            });
+        }
+    });
+}
+
+#[test]
+fn a_partly_kept_file_that_changed_is_fetched_whole() {
+    let changed = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&changed);
+    let origin = Origin::start(move |ask: &Ask| {
+        let (letter, tag) = if now.load(Ordering::SeqCst) { (b'b', "ETag: \"b\"") } else { (b'a', "ETag: \"a\"") };
+        let whole = vec![letter; 300_000];
+        let fields = ["Cache-Control: public, max-age=3600", tag];
+        // An origin that does not know If-Range: it gives the range of whatever it has.
+        Reply::Bytes(match first_range(ask, whole.len()) {
+            Some(range) => {
+                let told = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, whole.len());
+                answer("206 Partial Content", &[fields[0], fields[1], &told], &whole[range])
+            }
+            None => ok(&fields, &whole),
+        })
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    assert_eq!(node.fetch("GET", "http://a.school.test/film", &["Range: bytes=0-99999"]).status, 206);
+    changed.store(true, Ordering::SeqCst);
+    let whole = node.get("http://a.school.test/film");
+    assert_eq!((whole.status, whole.body.len()), (200, 300_000), "{}", whole.cache_status());
+    assert!(whole.body.iter().all(|byte| *byte == b'b'), "pieces of two versions");
+}
