@@ -103,7 +103,8 @@ impl Inner {
             Some(Stage::Live(live)) if self.suits(asked, &live, collapsed) => (self.live_as(asked, &live, said), why),
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => answered,
-                None => alone().await,
+                None if collapsed => alone().await,
+                None => self.fetch_alone(asked, order, why).await,
             },
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
             _ => match lead {
@@ -161,6 +162,7 @@ impl Inner {
                 // The file has changed, or the origin cuts ranges as it likes: our parts are of no use.
                 if let Err(error) = self.store.forget(&asked.target.key(), false).await {
                     tracing::warn!(%error, "parts that do not fit could not be forgotten");
+                    drop(lead.send(Given::OwnCoding));
                 }
             } else {
                 drop(lead.send(Given::Answer((response, Why::Partial))));

@@ -176,12 +176,14 @@ impl Inner {
             }
             Stage::Live(live) if !self.suits(asked, &live, collapsed) => {
                 let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
-                again(if readable { Company::Alone } else { Company::OwnCoding }).await
+                if readable { again(Company::Alone).await } else { self.fetch_alone(asked, order, why).await }
             }
             Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
             Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => answered,
-                None => again(Company::Alone).await,
+                // Not to be shared, or not readable here: one more try, and then past the store.
+                None if company == Company::Shared => again(Company::Alone).await,
+                None => self.fetch_alone(asked, order, why).await,
             },
             Stage::Failed(failure, error) => {
                 if let Some(stale) = self.stale(asked, found.as_ref(), failure).await {
@@ -190,7 +192,7 @@ impl Inner {
                 match (lead, error) {
                     (Some(lead), None) => match lead.await {
                         Ok(Given::Answer(given)) => self.given(given, why),
-                        Ok(Given::OwnCoding) => again(Company::OwnCoding).await,
+                        Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
                         Err(_) => self.no_answer(asked, None, failure, None).await,
                     },
                     (None, None) => again(Company::Alone).await,
@@ -204,7 +206,7 @@ impl Inner {
             Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding) => again(Company::OwnCoding).await,
+                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
                 None => again(Company::Alone).await,
