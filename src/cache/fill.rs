@@ -292,7 +292,7 @@ impl Intake<'_> {
     fn check_readers(&self, length: u64) -> Result<(), Broken> {
         let left = self.total.map_or(length, |total| total - length.min(total));
         // Held here and by the published head.
-        let gone = self.order.class == Class::Interactive && left > FINISH && !self.readers.any(2);
+        let gone = self.order.class == Class::Interactive && left > FINISH && self.readers.have_left(2);
         if gone { Err(Broken::Left) } else { Ok(()) }
     }
 

@@ -55,14 +55,20 @@ pub(crate) struct Live {
     pub(crate) landing: Landing,
 }
 
-/// Counts those who read along.
+/// Counts those who read along, and knows whether there ever was one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Readers(Arc<()>);
+pub(crate) struct Readers(Arc<AtomicBool>);
 
 impl Readers {
-    /// Whether anybody reads, beside the `holders` who only keep the count.
-    pub(crate) fn any(&self, holders: usize) -> bool {
-        Arc::strong_count(&self.0) > holders
+    /// One more; it counts until it is dropped.
+    pub(crate) fn join(&self) -> Readers {
+        self.0.store(true, Ordering::Relaxed);
+        self.clone()
+    }
+
+    /// Whether somebody has read, and nobody does any more; `holders` only keep the count.
+    pub(crate) fn have_left(&self, holders: usize) -> bool {
+        self.0.load(Ordering::Relaxed) && Arc::strong_count(&self.0) <= holders
     }
 }
 

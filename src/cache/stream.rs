@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Follows a growing body from `start` up to `end` (or its end). The last piece waits until the body is stored.
 pub(crate) fn follow(live: &Live, start: u64, end: Option<u64>) -> Body {
     let total = live.part.as_ref().map_or(live.total, |part| Some(part.end - part.start));
-    let state = (live.tail.clone(), live.landing.clone(), live.readers.clone(), start);
+    let state = (live.tail.clone(), live.landing.clone(), live.readers.join(), start);
     from_stream(stream::try_unfold(state, move |(mut tail, mut landing, readers, at)| async move {
         if end.is_some_and(|end| at >= end) {
             return Ok(None);

@@ -161,3 +161,50 @@ fn a_partly_kept_file_that_changed_is_fetched_whole() {
     assert_eq!((whole.status, whole.body.len()), (200, 300_000), "{}", whole.cache_status());
     assert!(whole.body.iter().all(|byte| *byte == b'b'), "pieces of two versions");
 }
+
+#[test]
+fn a_large_film_that_its_only_reader_leaves_is_not_fetched_to_the_end() {
+    const LENGTH: usize = 96 << 20;
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let origin = Origin::start(move |ask: &Ask| {
+        let counted = Arc::clone(&counted);
+        let short = ask.target == "/whole";
+        Reply::Act(Box::new(move |stream| {
+            use std::io::Write;
+            let length = if short { 24 << 20 } else { LENGTH };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nContent-Type: video/mp4\r\nContent-Length: {length}\r\n\r\n"
+            );
+            if stream.write_all(head.as_bytes()).is_err() {
+                return;
+            }
+            let piece = kit::noise(1, 256 << 10);
+            for _ in 0..length / piece.len() {
+                if stream.write_all(&piece).is_err() {
+                    return;
+                }
+                counted.fetch_add(piece.len(), Ordering::SeqCst);
+                if !short {
+                    // A line, not a loopback: some 100 MB/s.
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            }
+        }))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    // Whoever stays gets all of it, also where the fetch is far ahead of him.
+    assert_eq!(node.get("http://a.school.test/whole").body.len(), 24 << 20);
+    sent.store(0, Ordering::SeqCst);
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("GET", "http://a.school.test/film", &[])).expect("sends");
+    std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+    drop(connection);
+    let mut last = usize::MAX;
+    kit::until("the origin's side ends", 60, || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let now = sent.load(Ordering::SeqCst);
+        std::mem::replace(&mut last, now) == now
+    });
+    assert!(last < LENGTH, "all of it was fetched for nobody");
+}
