@@ -3,7 +3,7 @@
 //! # Why
 //! The newest record is the clock's floor after a power cut. One record written while the system's clock was far ahead would
 //! hold time there for good, and with it the age of all that is stored. A store in use writes every day; so the dates of its
-//! records form a chain, and what stands behind a gap of more than [`GAP`] is not believed. To believe too little costs only
+//! records form a chain, and what stands behind a gap of more than `GAP` is not believed. To believe too little costs only
 //! what the network's time gives back.
 
 use crate::base::clock::Time;
