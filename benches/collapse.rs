@@ -1,0 +1,70 @@
+//! A class wants one film: 100 clients, 5 MiB that nobody has yet, a line of 10 Mbit/s.
+//!
+//! `cargo bench --bench collapse`. Prints how often the origin was asked, how long after the origin's first byte the last client
+//! had his, and when the last client was done, as a ratio to the time that the line alone takes. `BULAK_BIN` names another build.
+
+#[path = "../tests/kit/mod.rs"]
+mod kit;
+
+use bulak::base::clock::Clock;
+use kit::http::{Connection, request};
+use kit::line::Line;
+use kit::node::Setup;
+use kit::origin::{Origin, Reply, ok};
+use std::io::BufRead;
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 100;
+const FILE: usize = 5 << 20;
+/// 10 Mbit/s in bytes.
+const RATE: u64 = 1_250_000;
+const ROUNDS: usize = 3;
+
+fn main() {
+    let clock = Clock::system();
+    let begun = Arc::new(Mutex::new(None));
+    let (seen, told) = (clock.clone(), Arc::clone(&begun));
+    let body = kit::noise(1, FILE);
+    let origin = Origin::start(move |_| {
+        *told.lock().expect("no panics") = Some(seen.steady());
+        Reply::Bytes(ok(&["Cache-Control: public, max-age=3600", "Content-Type: video/mp4"], &body))
+    });
+    let line = Line::slow(kit::loopback(0), origin.addr, RATE).expect("a line");
+    let node = Setup::new().host("a.school.test", line.addr).start();
+    let alone = Duration::from_millis(FILE as u64 * 1000 / RATE);
+    println!("{CLIENTS} clients, {FILE} bytes, {RATE} bytes a second: the line alone takes {:.2} s", alone.as_secs_f64());
+    for round in 0..ROUNDS {
+        let asked = origin.count();
+        let start = Arc::new(Barrier::new(CLIENTS));
+        let readers: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (start, clock, proxy) = (Arc::clone(&start), clock.clone(), node.proxy);
+                std::thread::spawn(move || read(proxy, round, &start, &clock))
+            })
+            .collect();
+        let times: Vec<(Instant, Instant)> = readers.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+        let begun = begun.lock().expect("no panics").expect("the origin was asked");
+        let first = times.iter().map(|(first, _)| first.saturating_duration_since(begun)).max().unwrap_or_default();
+        let last = times.iter().map(|(_, last)| last.saturating_duration_since(begun)).max().unwrap_or_default();
+        println!(
+            "origin asked {} times; last first byte {:>5.1} ms behind the origin's; last client done after {:.3} s, {:.3} x the line",
+            origin.count() - asked,
+            first.as_secs_f64() * 1e3,
+            last.as_secs_f64(),
+            last.as_secs_f64() / alone.as_secs_f64()
+        );
+    }
+}
+
+/// One client: when the first byte was there, and when the last.
+fn read(proxy: std::net::SocketAddr, round: usize, start: &Barrier, clock: &Clock) -> (Instant, Instant) {
+    let mut connection = Connection::open(proxy);
+    start.wait();
+    connection.send(&request("GET", &format!("http://a.school.test/film-{round}"), &[])).expect("sends");
+    connection.raw().fill_buf().expect("a first byte");
+    let first = clock.steady();
+    let answer = connection.read(false);
+    assert!(answer.complete && answer.body.len() == FILE, "status {}, {} bytes", answer.status, answer.body.len());
+    (first, clock.steady())
+}
