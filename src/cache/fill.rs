@@ -372,7 +372,18 @@ pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::unit::BitRate;
     use http::HeaderValue;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_errand_that_is_over_ends_its_fetch_unless_a_device_waits() {
+        let order = Order { pace: Some(Arc::new(Pace::new(Some(BitRate(8))))), ..Order::for_client(Way::Http) };
+        let (nobody, device) = (AtomicBool::new(false), AtomicBool::new(true));
+        assert!(hold(&order, &device, 1 << 20).await.is_ok(), "no cap for what a device waits for");
+        order.cancel.cancel();
+        assert!(matches!(hold(&order, &nobody, 1 << 20).await, Err(Broken::Left)), "a wait of days ends at once");
+        assert!(tokio::time::timeout(Duration::from_mins(1), order.stopped(&device)).await.is_err(), "whoever has joined gets the rest");
+    }
 
     #[test]
     fn only_what_names_the_same_bytes_again_counts_as_strong() {

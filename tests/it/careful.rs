@@ -5,6 +5,7 @@ use crate::kit::http::{Connection, request};
 use crate::kit::line::Line;
 use crate::kit::node::Setup;
 use crate::kit::origin::{Ask, Origin, Reply, answer, first_range, ok};
+use crate::offline::{cut, quick};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,11 +46,7 @@ fn what_a_post_may_have_changed_is_asked_about_and_still_there_when_the_line_is_
         })
     });
     let line = Line::to(origin.addr);
-    let node = Setup::new()
-        .set("upstream.connect_timeout", "\"1 s\"")
-        .set("upstream.first_byte_timeout", "\"2 s\"")
-        .host("a.school.test", line.addr)
-        .start();
+    let node = quick(Setup::new()).host("a.school.test", line.addr).host("s.school.test", line.addr).start();
     assert!(node.twice("http://a.school.test/page").is_hit());
     assert_eq!(node.fetch("POST", "http://a.school.test/page", &["Content-Length: 0"]).status, 200);
     let asked = origin.count();
@@ -58,11 +55,7 @@ fn what_a_post_may_have_changed_is_asked_about_and_still_there_when_the_line_is_
     assert!(node.get("http://a.school.test/page").is_hit(), "and then fresh again");
 
     assert_eq!(node.fetch("POST", "http://a.school.test/page", &["Content-Length: 0"]).status, 200);
-    line.cut();
-    kit::until("the node says that the line is down", 60, || {
-        node.get("http://a.school.test/unknown");
-        node.metric("bulak_link_up", "") == Some(0.0)
-    });
+    cut(&node, &line);
     let offline = node.get("http://a.school.test/page");
     assert_eq!((offline.status, offline.text().as_str()), (200, "lesson"), "{}", offline.cache_status());
 }
@@ -79,19 +72,11 @@ fn a_failure_or_a_bill_in_place_of_a_page_does_not_cost_the_stored_copy() {
         })
     });
     let line = Line::to(origin.addr);
-    let node = Setup::new()
-        .set("upstream.connect_timeout", "\"1 s\"")
-        .set("upstream.first_byte_timeout", "\"2 s\"")
-        .host("a.school.test", line.addr)
-        .start();
+    let node = quick(Setup::new()).host("a.school.test", line.addr).host("s.school.test", line.addr).start();
     assert_eq!(node.get("http://a.school.test/page").text(), "lesson");
     billed.store(true, Ordering::SeqCst);
     assert_eq!(node.get("http://a.school.test/page").text(), "pay your bill");
-    line.cut();
-    kit::until("the node says that the line is down", 60, || {
-        node.get("http://a.school.test/unknown");
-        node.metric("bulak_link_up", "") == Some(0.0)
-    });
+    cut(&node, &line);
     assert_eq!(node.get("http://a.school.test/page").text(), "lesson");
 }
 

@@ -28,12 +28,12 @@ fn site(version: &Arc<AtomicUsize>) -> Origin {
     })
 }
 
-fn quick(setup: Setup) -> Setup {
+pub(crate) fn quick(setup: Setup) -> Setup {
     setup.set("upstream.connect_timeout", "\"1 s\"").set("upstream.first_byte_timeout", "\"2 s\"")
 }
 
 /// Cuts the line and asks until the node has understood: own fetches are how it learns.
-fn cut(node: &Node, line: &Line) {
+pub(crate) fn cut(node: &Node, line: &Line) {
     line.cut();
     kit::until("the node says that the line is down", 60, || {
         node.get("http://s.school.test/unknown");
