@@ -237,7 +237,7 @@ impl Inner {
     pub(super) fn stat(&self) -> Stat {
         let table = self.log.table().read();
         let sums = table.sums();
-        let codecs = [Codec::Raw, Codec::Zstd, Codec::Frames].map(|codec| (codec.name().to_owned(), sums.codecs[codec as usize])).into();
+        let codecs = Codec::ALL.map(|codec| (codec.name().to_owned(), sums.codecs[codec as usize])).into();
         let index = match self.index.mood() {
             Mood::Ready => "ready",
             Mood::Rebuilding => "rebuilding",

@@ -140,7 +140,7 @@ pub(crate) fn pack(
 
 fn blob(whole: &Whole, codec: Codec, flags: u16, crc: u32, head: Bytes, file: Option<(Arc<dyn DiskFile>, u64)>, tail: Bytes) -> New {
     let key = whole.object.0;
-    New { kind: Kind::Blob, codec, flags, key, line_key: key, crc, whole: whole.length, link: 0, head, file, tail }
+    New { kind: Kind::Blob, codec, flags, key, line_key: key, base: 0, crc, whole: whole.length, link: 0, head, file, tail }
 }
 
 fn probe(whole: &Whole) -> io::Result<bool> {

@@ -45,6 +45,7 @@ impl Source {
             Codec::Raw => Source::raw(&header, file, at, 0, header.extra),
             Codec::Zstd => Source::frame(&header, &*file, at),
             Codec::Frames => Source::frames(&header, file, at),
+            Codec::Dict | Codec::Delta => Ok(None),
         })
     }
 

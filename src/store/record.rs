@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     Unpin = 4,
     /// A URL or one of its variants is forgotten.
     Tomb = 5,
+    /// A zstd dictionary, named by the hash of its bytes; bodies with [`Codec::Dict`] point to it by number.
+    Dict = 6,
     /// The list of a sealed segment's records.
     Footer = 8,
     /// Some bytes of a body that is not whole yet.
@@ -59,7 +61,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
-        [Kind::Blob, Kind::Meta, Kind::Pin, Kind::Unpin, Kind::Tomb, Kind::Footer, Kind::Part].into_iter().find(|kind| *kind as u8 == byte)
+        [Kind::Blob, Kind::Meta, Kind::Pin, Kind::Unpin, Kind::Tomb, Kind::Dict, Kind::Footer, Kind::Part]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -73,12 +77,19 @@ pub(crate) enum Codec {
     Zstd = 1,
     /// Independent zstd frames of [`FRAME`] identity bytes, then a seek table.
     Frames = 2,
+    /// One zstd frame against the dictionary of number [`Header::base`].
+    Dict = 3,
+    /// The name of an older version (32 B), then one zstd frame against its identity bytes; that one is never a delta itself.
+    Delta = 4,
 }
 
 impl Codec {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Codec; 5] = [Codec::Raw, Codec::Zstd, Codec::Frames, Codec::Dict, Codec::Delta];
+
     /// The codec of this number.
     pub(crate) fn of(byte: u8) -> Option<Codec> {
-        [Codec::Raw, Codec::Zstd, Codec::Frames].into_iter().find(|codec| *codec as u8 == byte)
+        Codec::ALL.into_iter().find(|codec| *codec as u8 == byte)
     }
 
     /// The name in statistics.
@@ -87,6 +98,8 @@ impl Codec {
             Codec::Raw => "raw",
             Codec::Zstd => "zstd",
             Codec::Frames => "zstd_frames",
+            Codec::Dict => "zstd_dict",
+            Codec::Delta => "zstd_delta",
         }
     }
 }
@@ -95,6 +108,8 @@ impl Codec {
 pub(crate) const PAGED: u16 = 1;
 /// Flag: the payload ends in a table of checksums, and `crc` is the table's.
 pub(crate) const TABLED: u16 = 2;
+/// Flag: the night has tried every form for this body; this is the smallest.
+pub(crate) const SETTLED: u16 = 4;
 
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,10 +121,12 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     /// Payload bytes on disk.
     pub(crate) length: u64,
-    /// Identity bytes of a BLOB; time of writing (µs) of others.
+    /// Identity bytes of a BLOB or DICT; time of writing (µs) of others.
     pub(crate) extra: u64,
-    /// blake3 of the identity bytes (BLOB) or the entry's key.
+    /// blake3 of the identity bytes (BLOB, DICT) or the entry's key.
     pub(crate) key: [u8; 32],
+    /// Number of the dictionary ([`Codec::Dict`]), else 0.
+    pub(crate) base: u32,
     /// Checksum of the payload, or of its table.
     pub(crate) crc: u32,
 }
@@ -126,6 +143,7 @@ impl Header {
         out[16..24].copy_from_slice(&self.length.to_le_bytes());
         out[24..32].copy_from_slice(&self.extra.to_le_bytes());
         out[32..64].copy_from_slice(&self.key);
+        out[64..68].copy_from_slice(&self.base.to_le_bytes());
         out[68..72].copy_from_slice(&self.crc.to_le_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&out[..72]), uuid);
         out[72..76].copy_from_slice(&crc.to_le_bytes());
@@ -149,6 +167,7 @@ impl Header {
             length: u64_at(head, 16)?,
             extra: u64_at(head, 24)?,
             key: head[32..64].try_into().ok()?,
+            base: u32_at(head, 64)?,
             crc: u32_at(head, 68)?,
         })
     }
@@ -231,16 +250,19 @@ impl SegmentHeader {
 pub(crate) struct Line {
     pub(crate) kind: Kind,
     pub(crate) codec: Codec,
+    /// The record's flags.
+    pub(crate) flags: u16,
     /// Where the record starts.
     pub(crate) at: u64,
     pub(crate) seq: u64,
-    /// BLOB: its name. Others: URL key and the first half of the entry's key (zero: all variants).
+    /// BLOB, DICT: its name. Others: URL key and the first half of the entry's key (zero: all variants).
     pub(crate) key: [u8; 32],
     /// Payload bytes on disk.
     pub(crate) length: u64,
-    /// BLOB: identity bytes. META: whole length. PART: total length.
+    /// BLOB, DICT: identity bytes. META: whole length. PART: total length.
     pub(crate) whole: u64,
-    /// META: first 8 bytes of the object's name (0: none). PART: offset. PIN, UNPIN: the set's number (0 in UNPIN with no URL: never).
+    /// BLOB: number of its dictionary, or fingerprint of the body that it is a delta against (0: none). DICT: its number.
+    /// META: fingerprint of the object's name (0: none). PART: offset. PIN, UNPIN: the set's number (0 in UNPIN with no URL: never).
     pub(crate) link: u64,
     /// When it was written (µs); 0 for BLOB.
     pub(crate) time: i64,
@@ -262,7 +284,8 @@ impl Line {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[self.kind as u8, self.codec as u8, 0, 0]);
+        out.extend_from_slice(&[self.kind as u8, self.codec as u8]);
+        out.extend_from_slice(&self.flags.to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.at / ALIGN).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
         out.extend_from_slice(&self.key);
@@ -275,6 +298,7 @@ impl Line {
         Some(Line {
             kind: Kind::of(*bytes.first()?)?,
             codec: Codec::of(*bytes.get(1)?)?,
+            flags: u16::from_le_bytes([*bytes.get(2)?, *bytes.get(3)?]),
             at: u64::from(u32_at(bytes, 4)?) * ALIGN,
             seq: u64_at(bytes, 8)?,
             key: bytes.get(16..48)?.try_into().ok()?,
@@ -447,7 +471,7 @@ mod tests {
     use super::*;
 
     fn header(kind: Kind, flags: u16, length: u64) -> Header {
-        Header { kind, codec: Codec::Raw, flags, seq: 9, length, extra: 100, key: [3; 32], crc: 5 }
+        Header { kind, codec: Codec::Raw, flags, seq: 9, length, extra: 100, key: [3; 32], base: 0, crc: 5 }
     }
 
     #[test]
@@ -487,7 +511,7 @@ mod tests {
 
     #[test]
     fn footers_parts_pins_and_seek_tables_read_back() {
-        let line = Line { kind: Kind::Part, codec: Codec::Raw, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
+        let line = Line { kind: Kind::Part, codec: Codec::Raw, flags: 3, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
         let bytes = encode_footer(4096, &[line, line]);
         let (lines, tail) = bytes.split_at(bytes.len() - TRAILER);
         let (at, count, crc) = decode_trailer(tail).unwrap();

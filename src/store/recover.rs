@@ -264,6 +264,7 @@ fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) ->
     let line = Line {
         kind: header.kind,
         codec: header.codec,
+        flags: header.flags,
         at,
         seq: header.seq,
         key: header.key,
@@ -273,7 +274,11 @@ fn line_of(header: &Header, at: u64, payload: &[u8], window: &mut Window<'_>) ->
         time,
     };
     Ok(match header.kind {
-        Kind::Blob => Some(Line { whole: header.extra, time: 0, ..line }),
+        Kind::Blob if header.codec == Codec::Delta => {
+            let base = if header.length < 32 { None } else { Some(window.get(header.payload_at(at), 32)?.to_vec()) };
+            base.map(|base| Line { whole: header.extra, link: record::fingerprint(&base), time: 0, ..line })
+        }
+        Kind::Blob | Kind::Dict => Some(Line { whole: header.extra, link: u64::from(header.base), time: 0, ..line }),
         Kind::Meta => meta::decode(payload).map(|kept| Line {
             key: record::pair(&url_key(&kept.meta.url), &header.key),
             whole: kept.length,

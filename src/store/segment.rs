@@ -42,6 +42,8 @@ pub(crate) struct New {
     pub(crate) key: [u8; 32],
     /// The footer's key.
     pub(crate) line_key: [u8; 32],
+    /// The header's.
+    pub(crate) base: u32,
     pub(crate) crc: u32,
     pub(crate) whole: u64,
     pub(crate) link: u64,
@@ -60,6 +62,7 @@ impl New {
             flags: 0,
             key,
             line_key,
+            base: 0,
             crc: crc32c::crc32c(&payload),
             whole,
             link,
@@ -276,7 +279,7 @@ impl Log {
     /// Writes payload, then header. Gives the line and where the next record starts.
     fn write(&self, file: &dyn DiskFile, at: u64, new: &New, seq: u64) -> io::Result<(Line, u64)> {
         let time = self.clock.now().micros();
-        let blob = new.kind == Kind::Blob;
+        let blob = matches!(new.kind, Kind::Blob | Kind::Dict);
         let header = Header {
             kind: new.kind,
             codec: new.codec,
@@ -285,11 +288,13 @@ impl Log {
             length: new.length(),
             extra: if blob { new.whole } else { time.cast_unsigned() },
             key: new.key,
+            base: new.base,
             crc: new.crc,
         };
         let line = Line {
             kind: new.kind,
             codec: new.codec,
+            flags: new.flags,
             at,
             seq,
             key: new.line_key,
@@ -550,6 +555,7 @@ pub(crate) fn finish(
         length: payload.len() as u64,
         extra: time.cast_unsigned(),
         key: [0; 32],
+        base: 0,
         crc: crc32c::crc32c(&payload),
     };
     let bytes = [&header.encode(uuid)[..], &payload].concat();

@@ -18,6 +18,11 @@ pub(crate) struct Place {
 /// Bits of a packed place; those above are flags.
 const PLACE_BITS: u32 = 45;
 const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
+/// Where the codec stands in a body's word, and where its references begin.
+const CODEC_MASK: u64 = 7;
+const REFS_AT: u32 = PLACE_BITS + 3;
+/// SIEVE's bit in an answer's word: used since the hand came by.
+const USED: u64 = 1 << 63;
 /// Most references that a body's slot counts; beyond, the count stays (the body is then never thought unused).
 const REFS_MAX: u64 = 0xffff;
 
@@ -82,6 +87,19 @@ pub(crate) struct Blob {
     pub(crate) refs: u64,
 }
 
+/// What the hand finds of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not there any more, or elsewhere.
+    Gone,
+    /// A pack keeps it: outside of eviction.
+    Pinned,
+    /// Used since the hand came by last; its bit is cleared now.
+    Used,
+    /// May be evicted.
+    Cold,
+}
+
 /// Sums over bodies that are in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
@@ -90,7 +108,7 @@ pub(crate) struct Sums {
     pub(crate) entry_bytes: u64,
     pub(crate) stored_bytes: u64,
     /// Objects and stored bytes by codec, in the order of its numbers.
-    pub(crate) codecs: [(u64, u64); 3],
+    pub(crate) codecs: [(u64, u64); Codec::ALL.len()],
 }
 
 /// All of it.
@@ -135,7 +153,9 @@ impl Table {
         match line.kind {
             Kind::Blob => self.set_blob(line, place),
             Kind::Meta => {
-                let old = self.urls.set(entry_print(&url, &line.entry()), place.pack(), line.link);
+                let print = entry_print(&url, &line.entry());
+                let used = self.urls.get(print).map_or(0, |(word, _)| word & USED);
+                let old = self.urls.set(print, place.pack() | used, line.link);
                 if let Some((_, link)) = old {
                     self.unlink(link);
                 }
@@ -174,7 +194,7 @@ impl Table {
             Kind::Unpin => {
                 self.pins.remove(&(url.0, line.link));
             }
-            Kind::Footer => {}
+            Kind::Dict | Kind::Footer => {}
         }
     }
 
@@ -197,9 +217,9 @@ impl Table {
 
     fn set_blob(&mut self, line: &Line, place: Place) {
         let print = fingerprint(&line.key);
-        let refs = self.blobs.get(print).map_or(0, |(word, _)| word >> (PLACE_BITS + 2));
+        let refs = self.blobs.get(print).map_or(0, |(word, _)| word >> REFS_AT);
         let cap = |length: u64| length.min(u64::from(u32::MAX));
-        let word = place.pack() | (line.codec as u64) << PLACE_BITS | refs << (PLACE_BITS + 2);
+        let word = place.pack() | (line.codec as u64) << PLACE_BITS | refs << REFS_AT;
         self.blobs.set(print, word, cap(line.whole) | cap(line.length) << 32);
     }
 
@@ -207,10 +227,10 @@ impl Table {
         let (word, lengths) = self.blobs.get(print)?;
         Some(Blob {
             place: Place::unpack(word),
-            codec: Codec::of(u8::try_from((word >> PLACE_BITS) & 3).unwrap_or(0)).unwrap_or(Codec::Raw),
+            codec: Codec::of(u8::try_from((word >> PLACE_BITS) & CODEC_MASK).unwrap_or(0)).unwrap_or(Codec::Raw),
             length: u32::try_from(lengths & 0xffff_ffff).unwrap_or(u32::MAX),
             stored: u32::try_from(lengths >> 32).unwrap_or(u32::MAX),
-            refs: word >> (PLACE_BITS + 2),
+            refs: word >> REFS_AT,
         })
     }
 
@@ -251,8 +271,8 @@ impl Table {
         }
         sums.entry_bytes = if more { sums.entry_bytes + length } else { sums.entry_bytes.saturating_sub(length) };
         if let Some((word, lengths)) = self.blobs.get(print) {
-            let low = word & ((1 << (PLACE_BITS + 2)) - 1);
-            self.blobs.set(print, low | refs << (PLACE_BITS + 2), lengths);
+            let low = word & ((1 << REFS_AT) - 1);
+            self.blobs.set(print, low | refs << REFS_AT, lengths);
         }
     }
 
@@ -292,6 +312,96 @@ impl Table {
     /// Where a body may be.
     pub(crate) fn blob(&self, object: &Digest) -> Option<Blob> {
         self.blob_at(fingerprint(&object.0))
+    }
+
+    /// A hit: the hand spares these answers once (SIEVE, NSDI 2024).
+    pub(crate) fn mark(&mut self, url: &UrlKey) {
+        for (print, word, link) in self.urls.of(url_print(url)) {
+            if word & USED == 0 {
+                self.urls.set(print, word | USED, link);
+            }
+        }
+    }
+
+    /// The hand comes by an answer, the META `line` in `segment`: clears its bit, or says that it may go.
+    pub(crate) fn judge(&mut self, line: &Line, segment: u32) -> Verdict {
+        let print = entry_print(&line.url(), &line.entry());
+        let place = Place { segment, at: line.at };
+        let Some((word, link)) = self.urls.get(print).filter(|(word, _)| Place::unpack(*word) == place) else { return Verdict::Gone };
+        if self.pinned(&line.url()) {
+            return Verdict::Pinned;
+        }
+        if word & USED == 0 {
+            return Verdict::Cold;
+        }
+        self.urls.set(print, word & !USED, link);
+        Verdict::Used
+    }
+
+    /// Evicts an answer that is still at this place: nothing is written, at worst it is back after a crash.
+    pub(crate) fn evict(&mut self, line: &Line, segment: u32) -> bool {
+        let here = self.is_live(line, segment);
+        if here {
+            self.remove_print(entry_print(&line.url(), &line.entry()));
+            self.parts.remove(&line.entry());
+        }
+        here
+    }
+
+    /// Whether the record that a footer's line tells of is of use at this place: an answer, a body that an answer or a delta leads
+    /// to, a part, a pin. Never for TOMB, UNPIN and DICT: what they are good for depends on other segments.
+    pub(crate) fn is_live(&self, line: &Line, segment: u32) -> bool {
+        let place = Place { segment, at: line.at };
+        match line.kind {
+            Kind::Blob => self.blob_at(fingerprint(&line.key)).is_some_and(|blob| blob.place == place && blob.refs > 0),
+            Kind::Meta => self.entry(&line.url(), &line.entry()) == Some(place),
+            Kind::Part => self.parts.get(&line.entry()).is_some_and(|parts| parts.spans.iter().any(|span| span.place == place)),
+            Kind::Pin => self.has_pin(&line.url(), line.link),
+            Kind::Unpin | Kind::Tomb | Kind::Dict | Kind::Footer => false,
+        }
+    }
+
+    /// A live record has been copied: `old` in segment `from` is now `new` in `to` (a body perhaps in another codec). Whether it
+    /// still was where it was copied from; if not, the copy is dead.
+    pub(crate) fn relocate(&mut self, old: &Line, from: u32, new: &Line, to: u32) -> bool {
+        if !self.is_live(old, from) {
+            return false;
+        }
+        let place = Place { segment: to, at: new.at };
+        match old.kind {
+            Kind::Meta => {
+                let print = entry_print(&old.url(), &old.entry());
+                if let Some((word, link)) = self.urls.get(print) {
+                    self.urls.set(print, (word & !PLACE_MASK) | place.pack(), link);
+                }
+            }
+            Kind::Part => {
+                let was = Place { segment: from, at: old.at };
+                let spans = self.parts.get_mut(&old.entry()).into_iter().flat_map(|parts| &mut parts.spans);
+                for span in spans.filter(|span| span.place == was) {
+                    span.place = place;
+                }
+            }
+            Kind::Blob => self.set_blob(new, place),
+            Kind::Pin | Kind::Unpin | Kind::Tomb | Kind::Dict | Kind::Footer => {}
+        }
+        true
+    }
+
+    /// Counts a reference to a body that is here, so that it is not thought unused while an answer to it is being written.
+    /// Whether it is here. [`Table::release`] takes the reference back.
+    pub(crate) fn hold(&mut self, object: &Digest) -> bool {
+        let print = fingerprint(&object.0);
+        let here = self.blobs.get(print).is_some();
+        if here {
+            self.link(print);
+        }
+        here
+    }
+
+    /// See [`Table::hold`].
+    pub(crate) fn release(&mut self, object: &Digest) {
+        self.unlink(fingerprint(&object.0));
     }
 
     /// Whether the copy of a body in this segment is of no use: no answer leads to it, or it is kept elsewhere.
@@ -514,7 +624,7 @@ mod tests {
     use crate::store::record::pair;
 
     fn line(kind: Kind, key: [u8; 32], whole: u64, link: u64) -> Line {
-        Line { kind, codec: Codec::Zstd, at: 64, seq: 1, key, length: 40, whole, link, time: 0 }
+        Line { kind, codec: Codec::Zstd, flags: 0, at: 64, seq: 1, key, length: 40, whole, link, time: 0 }
     }
 
     #[test]
