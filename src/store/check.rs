@@ -4,16 +4,18 @@
 
 use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
-use crate::store::disk::{Disk, Real};
+use crate::store::disk::{Disk, DiskFile, Real};
 use crate::store::evict::Gate;
 use crate::store::meta;
 use crate::store::read::Source;
-use crate::store::record::{Kind, Line, fingerprint};
+use crate::store::record::{self, Header, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error};
 use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,17 +24,29 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// `Unusable` when a node has it open, it is no store, or its format is newer; `Disk` when it cannot be read.
-pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
-    let seg = path.join("seg");
-    if !seg.is_dir() {
+pub fn check(path: &Path, deep: bool, repair: bool, progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
+    if !path.join("seg").is_dir() {
         return Err(Error::Unusable(format!("{} is no store; give the folder of store.path", path.display())));
     }
+    check_on(Arc::new(Real), path, deep, repair, progress)
+}
+
+/// As [`check`], on any disk.
+pub(crate) fn check_on(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    deep: bool,
+    repair: bool,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Check, Error> {
+    let seg = path.join("seg");
     let mut read_only = false;
-    let _lock = recover::lock(&Real, path, &mut read_only)?;
+    let _lock = recover::lock(&*disk, path, &mut read_only)?;
     let clock = Clock::system();
-    let uuid = recover::known_identity(&Real, path)?;
-    let files = recover::segments(&Real, &seg)?;
+    let uuid = recover::known_identity(&*disk, path)?;
+    let files = recover::segments(&*disk, &seg)?;
     let mut work = Work {
+        disk,
         uuid,
         repair: repair && !read_only,
         out: Check::default(),
@@ -53,8 +67,8 @@ pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64
     }
     work.losses();
     if work.repair {
-        for (leftover, _) in Real.list(&path.join("tmp"))? {
-            Real.remove(&leftover)?;
+        for (leftover, _) in work.disk.list(&path.join("tmp"))? {
+            work.disk.remove(&leftover)?;
             work.out.repaired.push(format!("removed {}", leftover.display()));
         }
     }
@@ -70,6 +84,7 @@ struct Answer {
 }
 
 struct Work {
+    disk: Arc<dyn Disk>,
     uuid: [u8; 16],
     repair: bool,
     out: Check,
@@ -81,13 +96,24 @@ struct Work {
 
 impl Work {
     fn segment(&mut self, seg: &Path, found: &Found, clock: &Clock) -> Result<(), Error> {
-        let file = Real.open(&found.path, false)?;
+        let file = self.disk.open(&found.path, false)?;
+        let mut head = [0; record::SEGMENT_HEADER_BYTES];
+        let length = found.length.min(record::SEGMENT_HEADER);
+        file.read_at(&mut head[..usize::try_from(length).unwrap_or(0)], 0)?;
+        let head = SegmentHeader::decode(&head);
+        if head.is_ok_and(|head| head.uuid != self.uuid) {
+            self.out.lost.push(format!("{}: belongs to another store; move it away", found.path.display()));
+            return Ok(());
+        }
         let mut lines: Vec<Line> = Vec::new();
         let mut records = Vec::new();
+        let mut padding = Vec::new();
         let scan = recover::scan(&*file, found.length, &self.uuid, |line, header, holds, payload| {
             if holds {
                 lines.push(line);
             }
+            padding.push(line.at + record::HEADER..header.payload_at(line.at));
+            padding.push(header.payload_at(line.at) + header.length..header.next_at(line.at).unwrap_or(0).min(found.length));
             records.push((line, header.key, holds, meta::decode(payload).filter(|_| line.kind == Kind::Meta)));
         })?;
         self.out.segments += 1;
@@ -98,7 +124,8 @@ impl Work {
         if scan.damaged > 0 {
             self.out.lost.push(format!("{}: {} damaged places", found.path.display(), scan.damaged));
         }
-        let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
+        self.frame(found, &*file, head.is_ok_and(|head| head.number == found.number), &padding, clock)?;
+        let footer = if found.sealed { recover::footer(&*file, found.length, &self.uuid) } else { None };
         let why = match &footer {
             _ if !found.sealed => "was not sealed",
             None => "has a damaged footer",
@@ -110,9 +137,35 @@ impl Work {
         if self.repair {
             let open = Found { path: super::segment::path(seg, found.number, found.lane.endings().0), ..*found };
             if found.sealed {
-                Real.rename(&found.path, &open.path)?;
+                self.disk.rename(&found.path, &open.path)?;
             }
-            recover::seal(&Real, seg, &open, &self.uuid, scan.end, &lines, clock.now())?;
+            recover::seal(&*self.disk, seg, &open, &self.uuid, scan.end, &lines, clock.now())?;
+        }
+        Ok(())
+    }
+
+    /// What holds no record: the segment's header (`known`: it is as it should be), and the bytes between records, which are zero.
+    fn frame(&mut self, found: &Found, file: &dyn DiskFile, known: bool, padding: &[Range<u64>], clock: &Clock) -> Result<(), Error> {
+        let mut wrong: Vec<(u64, Vec<u8>, &str)> = Vec::new();
+        if !known {
+            let header = SegmentHeader { uuid: self.uuid, number: found.number, made: clock.now().micros() };
+            wrong.push((0, header.encode().to_vec(), "had a damaged header"));
+        }
+        for gap in padding.iter().filter(|gap| !gap.is_empty()) {
+            let mut bytes = vec![0; usize::try_from(gap.end - gap.start).map_err(io::Error::other)?];
+            file.read_at(&mut bytes, gap.start)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                bytes.fill(0);
+                wrong.push((gap.start, bytes, "had stray bytes between records"));
+            }
+        }
+        for (at, right, what) in wrong {
+            self.out.repaired.push(format!("{} {what}, at {at}", found.path.display()));
+            if self.repair {
+                let file = self.disk.open(&found.path, true)?;
+                file.write_at(&right, at)?;
+                file.sync()?;
+            }
         }
         Ok(())
     }
@@ -144,7 +197,7 @@ impl Work {
     /// Reads every body that an answer leads to and compares its hash.
     fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
         let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
+        let log = Log::new(Arc::clone(&self.disk), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
         let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
         bodies.sort_unstable_by_key(|body| body.0);
         let mut done = 0;

@@ -116,7 +116,7 @@ impl Recovered {
     fn take_in(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<(), Error> {
         let file = disk.open(&found.path, false)?;
         if found.sealed
-            && let Some(lines) = footer(&*file, found.length)
+            && let Some(lines) = footer(&*file, found.length, &self.uuid)
         {
             if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
                 self.alone.insert(found.number, Digest(key));
@@ -190,20 +190,23 @@ pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], 
     segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
 }
 
-/// The lines of a sealed segment; `None` when its footer does not verify.
-pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
+/// The lines of a sealed segment; `None` when its footer does not verify, or is another store's.
+pub(crate) fn footer(file: &dyn DiskFile, length: u64, uuid: &[u8; 16]) -> Option<Vec<Line>> {
     let tail_at = length.checked_sub(record::TRAILER as u64)?;
     let mut tail = [0; record::TRAILER];
     file.read_at(&mut tail, tail_at).ok()?;
     let (at, count, crc) = record::decode_trailer(&tail)?;
-    let lines_at = at.checked_add(record::HEADER)?;
     let bytes = u64::try_from(count).ok()?.checked_mul(record::ENTRY as u64)?;
-    if lines_at.checked_add(bytes)? != tail_at {
+    if at.checked_add(record::HEADER)?.checked_add(bytes)? != tail_at {
         return None;
     }
-    let mut lines = vec![0; usize::try_from(bytes).ok()?];
-    file.read_at(&mut lines, lines_at).ok()?;
-    record::decode_lines(&lines, crc)
+    let mut lines = vec![0; usize::try_from(tail_at - at).ok()?];
+    file.read_at(&mut lines, at).ok()?;
+    let header = Header::decode(&lines, uuid).filter(|header| header.kind == Kind::Footer)?;
+    if header.length != bytes + record::TRAILER as u64 {
+        return None;
+    }
+    record::decode_lines(&lines[record::HEADER_BYTES..], crc)
 }
 
 /// What a scan saw.

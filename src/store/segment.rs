@@ -9,6 +9,10 @@
 /// Whole segments that go.
 mod room;
 
+/// A store that breaks its promise, so that the tests can be seen to fail.
+#[cfg(test)]
+mod resume;
+
 use crate::base::clock::Clock;
 use crate::base::digest::Digest;
 use crate::store::Error;

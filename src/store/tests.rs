@@ -33,3 +33,6 @@ pub(crate) mod oracle;
 
 /// Power cuts at every moment.
 mod images;
+
+/// Every flipped byte, every cut.
+mod flips;
