@@ -8,7 +8,7 @@ use crate::store::disk::{Disk, DiskFile, Real};
 use crate::store::evict::Gate;
 use crate::store::meta;
 use crate::store::read::Source;
-use crate::store::record::{self, Header, Kind, Line, SegmentHeader, fingerprint};
+use crate::store::record::{self, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
 use crate::store::table::{Place, Table};

@@ -54,7 +54,7 @@ type Wanted = Vec<(String, Vec<u8>)>;
 async fn fill(large: bool) -> (Image, Wanted) {
     let disk = Recorder::default();
     let (store, life) = open(Arc::new(disk.clone()));
-    let mut bodies = vec![text(1, 900), noise(2, 300), text(3, 30_000), noise(4, 25_000), Vec::new(), noise(6, 21_000), text(7, 20_000)];
+    let mut bodies = vec![text(1, 900), noise(2, 300), text(3, 30_000), noise(4, 25_000), Vec::new(), noise(6, 21_400), text(7, 20_000)];
     if large {
         bodies.extend([noise(8, 150_001), text(9, 1_300_000)]);
     }
