@@ -219,7 +219,7 @@ impl<K: Kinds> Pool<K> {
     pub(super) fn put(one: K::One, mut slot: Slot<K>, keeps: Option<Duration>) {
         let (shared, since) = (slot.shared.clone(), slot.shared.clock.steady());
         // Where it keeps it for a second or two, half of that.
-        let lasts = keeps.map_or(ANY, |keeps| keeps - MARGIN.min(keeps / 2)).min(shared.limits.idle);
+        let lasts = keeps.map_or(ANY, |keeps| keeps.saturating_sub(MARGIN).max(keeps / 2)).min(shared.limits.idle);
         slot.kind = Kind::Void;
         let background = std::mem::take(&mut slot.background);
         let closed = shared.closed.load(Ordering::Relaxed);

@@ -114,7 +114,6 @@ async fn what_cannot_be_sent_again_takes_a_new_connection_after_a_second() {
     // Each connection answers once and closes when it reads a second request.
     let origin = origin(&node.life, |_, request| (request == 0).then(hello)).await;
     let url = origin.url("/");
-    let upload = || pieces("PUT", (64 << 10) + 1).1;
     for (round, request) in [get(), post(Body::Empty), post(Body::full("x")), pieces("POST", 0).1].into_iter().enumerate() {
         let sent = node.upstream.send(&url, request, Class::Interactive).await.unwrap();
         assert_eq!((sent.reused, text(sent).await.unwrap().as_str()), (false, "hello"));
@@ -125,7 +124,8 @@ async fn what_cannot_be_sent_again_takes_a_new_connection_after_a_second() {
         clock.advance(Duration::from_secs(1));
     }
     let asked = origin.heads.lock().len();
-    let sending = node.upstream.send(&url, upload(), Class::Interactive);
+    let (_open, upload) = pieces("PUT", (64 << 10) + 1);
+    let sending = node.upstream.send(&url, upload, Class::Interactive);
     tokio::select! {
         answer = sending => panic!("{answer:?}"),
         () = async { while origin.connections() < 5 { tokio::task::yield_now().await; } } => {}
