@@ -6,6 +6,9 @@
 #[cfg(test)]
 pub(crate) mod fault;
 
+/// A disk that is only looked at.
+pub(crate) mod still;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
