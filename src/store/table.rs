@@ -468,6 +468,11 @@ impl Table {
         self.pins.contains(&(url.0, set))
     }
 
+    /// The sets that keep this URL.
+    pub(crate) fn sets_of(&self, url: &UrlKey) -> Vec<u64> {
+        self.pins.range((url.0, 0)..=(url.0, u64::MAX)).map(|pin| pin.1).collect()
+    }
+
     /// The URLs of a set.
     pub(crate) fn set(&self, set: u64) -> Vec<UrlKey> {
         self.pins.iter().filter(|pin| pin.1 == set).map(|pin| UrlKey(pin.0)).collect()
