@@ -8,12 +8,12 @@ use crate::store::disk::{Disk, DiskFile, Real};
 use crate::store::evict::Gate;
 use crate::store::meta;
 use crate::store::read::Source;
-use crate::store::record::{self, Kind, Line, SegmentHeader, fingerprint};
+use crate::store::record::{self, Header, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// `Unusable` when a node has it open, it is no store, or its format is newer; `Disk` when it cannot be read.
 pub fn check(path: &Path, deep: bool, repair: bool, progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
     if !path.join("seg").is_dir() {
-        return Err(Error::Unusable(format!("{} is no store; give the folder of store.path", path.display())));
+        return Err(Error::no_store(path));
     }
     check_on(Arc::new(Real), path, deep, repair, progress)
 }
@@ -125,10 +125,11 @@ impl Work {
             self.out.lost.push(format!("{}: {} damaged places", found.path.display(), scan.damaged));
         }
         self.frame(found, &*file, head.is_ok_and(|head| head.number == found.number), &padding, clock)?;
-        let footer = if found.sealed { recover::footer(&*file, found.length, &self.uuid) } else { None };
+        let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
         let why = match &footer {
             _ if !found.sealed => "was not sealed",
             None => "has a damaged footer",
+            Some(_) if !is_framed(&*file, found.length, &self.uuid)? => "has a damaged footer",
             // Damaged records stand in the footer, too.
             Some(told) if scan.damaged == 0 && told != &lines => "has a footer that does not agree with its records",
             Some(_) => return Ok(()),
@@ -197,7 +198,7 @@ impl Work {
     /// Reads every body that an answer leads to and compares its hash.
     fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
         let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::clone(&self.disk), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
+        let log = Log::new(Arc::clone(&self.disk), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), &BTreeMap::new(), (0, 0))?;
         let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
         bodies.sort_unstable_by_key(|body| body.0);
         let mut done = 0;
@@ -226,6 +227,17 @@ impl Work {
         lost.sort();
         self.out.lost.append(&mut lost);
     }
+}
+
+/// Whether the record around a sealed segment's lines is whole, of which a start needs nothing.
+fn is_framed(file: &dyn DiskFile, length: u64, uuid: &[u8; 16]) -> Result<bool, Error> {
+    let mut tail = [0; record::TRAILER];
+    file.read_at(&mut tail, length - record::TRAILER as u64)?;
+    let Some((at, _, _)) = record::decode_trailer(&tail) else { return Ok(false) };
+    let mut bytes = vec![0; usize::try_from(length.saturating_sub(at)).map_err(io::Error::other)?];
+    file.read_at(&mut bytes, at)?;
+    let header = Header::decode(&bytes, uuid).filter(|header| header.kind == Kind::Footer);
+    Ok(header.is_some_and(|header| bytes.get(record::HEADER_BYTES..).is_some_and(|payload| recover::payload_holds(&header, payload))))
 }
 
 fn body_holds(log: &Log, place: Place, object: &Digest) -> Result<bool, Error> {

@@ -116,7 +116,7 @@ impl Recovered {
     fn take_in(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<(), Error> {
         let file = disk.open(&found.path, false)?;
         if found.sealed
-            && let Some(lines) = footer(&*file, found.length, &self.uuid)
+            && let Some(lines) = footer(&*file, found.length)
         {
             if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
                 self.alone.insert(found.number, Digest(key));
@@ -190,23 +190,20 @@ pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], 
     segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
 }
 
-/// The lines of a sealed segment; `None` when its footer does not verify, or is another store's.
-pub(crate) fn footer(file: &dyn DiskFile, length: u64, uuid: &[u8; 16]) -> Option<Vec<Line>> {
+/// The lines of a sealed segment; `None` when its footer does not verify.
+pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
     let tail_at = length.checked_sub(record::TRAILER as u64)?;
     let mut tail = [0; record::TRAILER];
     file.read_at(&mut tail, tail_at).ok()?;
     let (at, count, crc) = record::decode_trailer(&tail)?;
+    let lines_at = at.checked_add(record::HEADER)?;
     let bytes = u64::try_from(count).ok()?.checked_mul(record::ENTRY as u64)?;
-    if at.checked_add(record::HEADER)?.checked_add(bytes)? != tail_at {
+    if lines_at.checked_add(bytes)? != tail_at {
         return None;
     }
-    let mut lines = vec![0; usize::try_from(tail_at - at).ok()?];
-    file.read_at(&mut lines, at).ok()?;
-    let header = Header::decode(&lines, uuid).filter(|header| header.kind == Kind::Footer)?;
-    if header.length != bytes + record::TRAILER as u64 {
-        return None;
-    }
-    record::decode_lines(&lines[record::HEADER_BYTES..], crc)
+    let mut lines = vec![0; usize::try_from(bytes).ok()?];
+    file.read_at(&mut lines, lines_at).ok()?;
+    record::decode_lines(&lines, crc)
 }
 
 /// What a scan saw.
@@ -338,6 +335,31 @@ pub(crate) fn payload_holds(header: &Header, payload: &[u8]) -> bool {
     let (body, table) = payload.split_at(body);
     let crcs = record::decode_crcs(table);
     crc32c::crc32c(table) == header.crc && body.chunks(BLOCK_BYTES).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
+}
+
+/// Payloads up to this length are verified in memory; longer ones are read in pieces.
+const AT_ONCE: u64 = 1 << 20;
+
+/// The record that `line` tells of, verified: its header, and its payload when it is short. `None` when it is damaged.
+pub(crate) fn verified(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    match verify_record(file, line, uuid) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        done => done,
+    }
+}
+
+fn verify_record(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    let mut bytes = [0; record::HEADER_BYTES];
+    file.read_at(&mut bytes, line.at)?;
+    let header = Header::decode(&bytes, uuid).filter(|header| (header.kind, header.seq) == (line.kind, line.seq));
+    let Some(header) = header else { return Ok(None) };
+    if header.length <= AT_ONCE {
+        let mut payload = vec![0; usize::try_from(header.length).map_err(io::Error::other)?];
+        file.read_at(&mut payload, header.payload_at(line.at))?;
+        return Ok(payload_holds(&header, &payload).then_some((header, Some(payload))));
+    }
+    let mut window = Window { file, length: file.length()?, buffer: Vec::new(), start: 0 };
+    Ok(verify(&mut window, &header, line.at)?.then_some((header, None)))
 }
 
 /// Whether a long payload on disk is what its header says; reads it in pieces.

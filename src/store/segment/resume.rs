@@ -2,7 +2,7 @@
 //! that the power-cut tests can be seen to fail. Tests only.
 
 use crate::store::recover;
-use crate::store::segment::{Current, Lane, Log, path};
+use crate::store::segment::{Current, Lane, Log, Segment, Standing, path};
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -22,8 +22,10 @@ impl Log {
             self.table.write().apply(line, number);
         }
         self.next_number.fetch_max(number + 1, Ordering::Relaxed);
+        let standing = Standing::Open;
+        self.ledger.set(number, Segment { lane: Lane::Main, standing, bytes: scan.end, alone: None, first: None, gauge: None });
         let (synced_lines, end) = (lines.len(), scan.end);
-        open.main = Some(Current { lane: Lane::Main, number, file, end, lines, synced_lines, synced_end: end });
+        open.main = Some(Current { lane: Lane::Main, number, file, end, lines, copies: false, synced_lines, synced_end: end });
         Ok(())
     }
 }
