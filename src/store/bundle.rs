@@ -251,11 +251,19 @@ fn digest_of(file: &dyn DiskFile, length: u64, mut each: impl FnMut(u64)) -> io:
 fn parse(text: &[u8], folder: &Path) -> Result<Manifest, Error> {
     let here = folder.display();
     let damaged = |why: String| {
-        Error::bundle("bundle.damaged", format!("{here}/{MANIFEST} is damaged ({why}); nothing was taken in"), "copy the bundle again, or export it anew")
+        Error::bundle(
+            "bundle.damaged",
+            format!("{here}/{MANIFEST} is damaged ({why}); nothing was taken in"),
+            "copy the bundle again, or export it anew",
+        )
     };
     let told: serde_json::Value = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
     if told["format"] != NAME {
-        return Err(Error::bundle("bundle.none", format!("{here}/{MANIFEST} is not of a Bulak bundle"), "give the folder that \"bulak store export\" wrote"));
+        return Err(Error::bundle(
+            "bundle.none",
+            format!("{here}/{MANIFEST} is not of a Bulak bundle"),
+            "give the folder that \"bulak store export\" wrote",
+        ));
     }
     if told["version"].as_u64().is_some_and(|version| version > u64::from(VERSION)) {
         let message = format!("the bundle in {here} has version {} and this program knows {VERSION}", told["version"]);

@@ -89,13 +89,25 @@ impl Store {
     ///
     /// # Errors
     /// `Bundle` when the folder is not empty or has too little room, or nothing fits the selection; `Disk`.
-    pub async fn export(&self, folder: &Path, what: Selection, trial: bool, mut progress: impl FnMut(Step) + Send) -> Result<Exported, Error> {
+    pub async fn export(
+        &self,
+        folder: &Path,
+        what: Selection,
+        trial: bool,
+        mut progress: impl FnMut(Step) + Send,
+    ) -> Result<Exported, Error> {
         let what = Arc::new(what);
         if !trial {
             let folder = folder.to_owned();
             self.0.run(move |_| is_free(&folder)).await?;
         }
-        let all = self.0.run({ let what = Arc::clone(&what); move |inner| Ok(inner.candidates(&what)) }).await?;
+        let all = self
+            .0
+            .run({
+                let what = Arc::clone(&what);
+                move |inner| Ok(inner.candidates(&what))
+            })
+            .await?;
         let mut picks = Picks { out: Exported { folder: folder.to_owned(), ..Exported::default() }, ..Picks::default() };
         let total = all.len() as u64;
         for (n, batch) in all.chunks(BATCH).enumerate() {
@@ -105,8 +117,13 @@ impl Store {
         }
         let Picks { places, objects: _, mut out } = picks;
         if places.is_empty() {
-            let left = if out.left_out > 0 { format!(" ({} answers that devices asked for are left out)", out.left_out) } else { String::new() };
-            let remedy = if out.left_out > 0 { "choose something else, or take those too with --all" } else { "\"bulak store stat --by pack\" and \"--by host\" show what there is" };
+            let left =
+                if out.left_out > 0 { format!(" ({} answers that devices asked for are left out)", out.left_out) } else { String::new() };
+            let remedy = if out.left_out > 0 {
+                "choose something else, or take those too with --all"
+            } else {
+                "\"bulak store stat --by pack\" and \"--by host\" show what there is"
+            };
             return Err(Error::bundle("bundle.empty", format!("nothing here fits what was chosen{left}"), remedy));
         }
         if trial {
@@ -150,8 +167,16 @@ impl Store {
 /// Of the folder that is written to, not of the store.
 fn on_stick(error: Error) -> Error {
     match error {
-        Error::Full => Error::bundle("bundle.no_room", "the folder of the bundle has no room left", "free space there, remove what was begun, and export again"),
-        Error::ReadOnly => Error::bundle("bundle.read_only", "the folder of the bundle cannot be written", "choose another folder, or mount the stick for writing"),
+        Error::Full => Error::bundle(
+            "bundle.no_room",
+            "the folder of the bundle has no room left",
+            "free space there, remove what was begun, and export again",
+        ),
+        Error::ReadOnly => Error::bundle(
+            "bundle.read_only",
+            "the folder of the bundle cannot be written",
+            "choose another folder, or mount the stick for writing",
+        ),
         other => other,
     }
 }
@@ -159,15 +184,27 @@ fn on_stick(error: Error) -> Error {
 fn is_free(folder: &Path) -> Result<(), Error> {
     let here = folder.display();
     if !folder.is_absolute() {
-        return Err(Error::bundle("bundle.relative", format!("{here} is not an absolute path"), "write it from the root: /media/stick/lessons"));
+        return Err(Error::bundle(
+            "bundle.relative",
+            format!("{here} is not an absolute path"),
+            "write it from the root: /media/stick/lessons",
+        ));
     }
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => Err(Error::bundle("bundle.not_empty", format!("{here} is not empty"), "name a new folder; a bundle is never written over anything")),
+            Some(_) => Err(Error::bundle(
+                "bundle.not_empty",
+                format!("{here} is not empty"),
+                "name a new folder; a bundle is never written over anything",
+            )),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::bundle("bundle.unreadable", format!("{here} cannot be looked into ({error})"), "name a folder that whoever runs the node may write")),
+        Err(error) => Err(Error::bundle(
+            "bundle.unreadable",
+            format!("{here} cannot be looked into ({error})"),
+            "name a folder that whoever runs the node may write",
+        )),
     }
 }
 
@@ -237,12 +274,22 @@ impl Inner {
         is_free(folder)?;
         Real.make_dir(folder).map_err(|error| {
             let message = format!("{} cannot be made ({error})", folder.display());
-            Error::bundle("bundle.read_only", message, "name a folder that whoever runs the node may write, or stop the node and run this as root")
+            Error::bundle(
+                "bundle.read_only",
+                message,
+                "name a folder that whoever runs the node may write, or stop the node and run this as root",
+            )
         })?;
         let (free, _) = Real.space(folder)?;
         if free < weight {
             let size = |bytes| crate::base::unit::Bytes(bytes).human();
-            let message = format!("the bundle takes about {} and {} has {} free: {} are missing", size(weight), folder.display(), size(free), size(weight - free));
+            let message = format!(
+                "the bundle takes about {} and {} has {} free: {} are missing",
+                size(weight),
+                folder.display(),
+                size(free),
+                size(weight - free)
+            );
             return Err(Error::bundle("bundle.no_room", message, "free space there, or choose less"));
         }
         let mut table = Table::new();

@@ -5,8 +5,8 @@ use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::base::unit::Bytes as Size;
 use crate::store::bundle::{BATCH, MANIFEST, MANIFEST_MAX, Manifest, Step, copy_of, digest_of, number_of, parse};
-use crate::store::disk::still::Still;
 use crate::store::disk::Disk;
+use crate::store::disk::still::Still;
 use crate::store::evict::Gate;
 use crate::store::meta::{self, Kept};
 use crate::store::purge::{Epoch, set_number};
@@ -94,7 +94,13 @@ impl Store {
     pub async fn import(&self, folder: &Path, orders: Orders, mut progress: impl FnMut(Step) + Send) -> Result<Imported, Error> {
         let since = self.epoch();
         let (at, orders) = (folder.to_owned(), Arc::new(orders));
-        let manifest = self.0.run({ let orders = Arc::clone(&orders); move |_| read_manifest(&at, orders.manifest.as_deref()) }).await?;
+        let manifest = self
+            .0
+            .run({
+                let orders = Arc::clone(&orders);
+                move |_| read_manifest(&at, orders.manifest.as_deref())
+            })
+            .await?;
         let (mut done, total) = (0, manifest.files.iter().map(|file| file.length).sum());
         for file in manifest.files.clone() {
             let at = folder.to_owned();
@@ -137,17 +143,29 @@ impl Store {
 fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error> {
     let here = folder.display();
     if !folder.is_absolute() {
-        return Err(Error::bundle("bundle.relative", format!("{here} is not an absolute path"), "write it from the root: /media/stick/lessons"));
+        return Err(Error::bundle(
+            "bundle.relative",
+            format!("{here} is not an absolute path"),
+            "write it from the root: /media/stick/lessons",
+        ));
     }
     let path = folder.join(MANIFEST);
     let none = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            Error::bundle("bundle.none", format!("{here} is no bundle: it holds no {MANIFEST}"), "give the folder that \"bulak store export\" wrote; if that was broken off, export again")
-        }
-        io::ErrorKind::PermissionDenied => {
-            Error::bundle("bundle.unreadable", format!("{} may not be read by this program", path.display()), "let the node's user read the folder, or stop the node and run this as root")
-        }
-        _ => Error::bundle("bundle.unreadable", format!("{} cannot be read ({error})", path.display()), "look whether the stick is plugged in and whole"),
+        io::ErrorKind::NotFound => Error::bundle(
+            "bundle.none",
+            format!("{here} is no bundle: it holds no {MANIFEST}"),
+            "give the folder that \"bulak store export\" wrote; if that was broken off, export again",
+        ),
+        io::ErrorKind::PermissionDenied => Error::bundle(
+            "bundle.unreadable",
+            format!("{} may not be read by this program", path.display()),
+            "let the node's user read the folder, or stop the node and run this as root",
+        ),
+        _ => Error::bundle(
+            "bundle.unreadable",
+            format!("{} cannot be read ({error})", path.display()),
+            "look whether the stick is plugged in and whole",
+        ),
     };
     let file = Still.open(&path, false).map_err(none)?;
     let length = file.length().map_err(none)?;
@@ -157,7 +175,11 @@ fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error>
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_at(&mut text, 0).map_err(none)?;
     if wanted.is_some_and(|wanted| wanted != Digest::of(&text).to_string()) {
-        return Err(Error::bundle("bundle.changed", format!("{} was changed after its signature was checked", path.display()), "start again, with the stick left alone"));
+        return Err(Error::bundle(
+            "bundle.changed",
+            format!("{} was changed after its signature was checked", path.display()),
+            "start again, with the stick left alone",
+        ));
     }
     parse(&text, folder)
 }
@@ -166,7 +188,11 @@ fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error>
 fn verify(folder: &Path, name: &str, length: u64, blake3: &str) -> Result<(), Error> {
     let path = folder.join(name);
     let damaged = |why: &str| {
-        Error::bundle("bundle.damaged", format!("{} {why}; nothing was taken in", path.display()), "copy the bundle again, or export it anew")
+        Error::bundle(
+            "bundle.damaged",
+            format!("{} {why}; nothing was taken in", path.display()),
+            "copy the bundle again, or export it anew",
+        )
     };
     let odd = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => damaged("is missing"),
@@ -199,7 +225,9 @@ impl Inner {
             let mut head = [0; SEGMENT_HEADER_BYTES];
             let header = file.read_at(&mut head, 0).ok().and_then(|()| SegmentHeader::decode(&head).ok());
             let header = header.filter(|header| header.uuid == uuid && header.number == number);
-            let lines = header.and_then(|_| recover::footer(&*file, told.length)).ok_or_else(|| odd(&told.name, "is no sealed segment of this bundle"))?;
+            let lines = header
+                .and_then(|_| recover::footer(&*file, told.length))
+                .ok_or_else(|| odd(&told.name, "is no sealed segment of this bundle"))?;
             for line in lines {
                 let place = Place { segment: number, at: line.at };
                 match line.kind {
@@ -260,7 +288,11 @@ impl Inner {
                     Size(room).human(),
                     Size(need.saturating_sub(room)).human()
                 );
-                Err(Error::bundle("store.full", message, "raise store.quota, purge what is not needed (\"bulak store stat --by host\"), or import less"))
+                Err(Error::bundle(
+                    "store.full",
+                    message,
+                    "raise store.quota, purge what is not needed (\"bulak store stat --by host\"), or import less",
+                ))
             }
             other => other,
         }
