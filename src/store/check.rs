@@ -40,7 +40,7 @@ pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64
         return Err(Error::no_store(path));
     }
     let mut read_only = false;
-    let _lock = recover::lock(path, &mut read_only)?;
+    let _lock = recover::lock(&Real, path, &mut read_only)?;
     let clock = Clock::system();
     let uuid = recover::known_identity(&Real, path)?;
     let files = recover::segments(&Real, &seg)?;

@@ -4,7 +4,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::target::UrlKey;
 use crate::life::Life;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Guard};
 use crate::store::evict::Gate;
 use crate::store::hot::Hot;
 use crate::store::index::{Keeper, Mood};
@@ -57,7 +57,7 @@ pub(super) struct Inner {
     pub(super) drafts: Arc<AtomicU64>,
     pub(super) meters: Meters,
     /// Holds the folder's lock.
-    _lock: Option<File>,
+    _lock: Option<Guard>,
 }
 
 pub(super) struct Meters {

@@ -386,6 +386,9 @@ impl Inner {
             } else {
                 let kept = Kept { meta, object: None, length: total };
                 self.put_meta(&url, kept.clone(), None)?;
+                // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts
+                // of an older version.
+                self.log.sync()?;
                 kept
             };
             for (n, piece) in bytes.chunks(PART_MAX).enumerate() {

@@ -314,6 +314,11 @@ impl Table {
         self.blob_at(fingerprint(&object.0))
     }
 
+    /// Whether there is a body of this fingerprint.
+    pub(crate) fn has_blob(&self, print: u64) -> bool {
+        self.blobs.get(print).is_some()
+    }
+
     /// A hit: the hand spares these answers once (SIEVE, NSDI 2024).
     pub(crate) fn mark(&mut self, url: &UrlKey) {
         for (print, word, link) in self.urls.of(url_print(url)) {

@@ -30,3 +30,9 @@ mod disk;
 
 /// A hundred thousand objects: figures, on request.
 mod big;
+
+/// What was told and what was promised.
+pub(crate) mod oracle;
+
+/// Power cuts at every moment.
+mod images;

@@ -1,7 +1,7 @@
 //! A disk that is only looked at: reads pass, every write is refused as a read-only file system refuses it. For commands that
 //! look into the store of a stopped node and must leave it as it is.
 
-use crate::store::disk::{Disk, DiskFile, Real};
+use crate::store::disk::{Disk, DiskFile, Guard, Real};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,5 +44,9 @@ impl Disk for Still {
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
         Real.space(path)
+    }
+
+    fn lock(&self, path: &Path, write: bool) -> io::Result<Guard> {
+        if write && !path.exists() { refused() } else { Real.lock(path, false) }
     }
 }
