@@ -13,17 +13,23 @@ const PATIENCE: Duration = Duration::from_mins(30);
 /// `bulak store purge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  bulak store purge --host example.kz --subdomains\n  bulak store purge --pack kk-wiki --dry-run")]
-#[group(required = true, multiple = false, args = ["url", "host", "pack", "digest"])]
 pub(super) struct Args {
+    #[command(flatten)]
+    what: What,
+    /// And of its subdomains
+    #[arg(long, requires = "host")]
+    subdomains: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
     /// One address, all its variants
     #[arg(long)]
     url: Option<String>,
     /// Everything of this host
     #[arg(long)]
     host: Option<String>,
-    /// And of its subdomains
-    #[arg(long, requires = "host")]
-    subdomains: bool,
     /// Let a pack go, and forget what only it kept
     #[arg(long)]
     pack: Option<String>,
@@ -32,8 +38,9 @@ pub(super) struct Args {
     digest: Option<String>,
 }
 
-pub(super) async fn run(context: &Context, what: &Args) -> Result<Exit, Failure> {
-    let mut order = json!({ "dry_run": context.dry_run, "subdomains": what.subdomains });
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut order = json!({ "dry_run": context.dry_run, "subdomains": args.subdomains });
+    let what = &args.what;
     let mut named = String::new();
     for (name, value) in [("url", &what.url), ("host", &what.host), ("pack", &what.pack), ("digest", &what.digest)] {
         if let Some(value) = value {
