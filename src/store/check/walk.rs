@@ -49,11 +49,22 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
     let why = match &footer {
         _ if !found.sealed => Some("was not sealed"),
         None => Some("has a damaged footer"),
-        Some(told) if bad.is_empty() && lost == 0 && *told != lines => Some("has a footer that does not agree with its records"),
+        Some(told) if bad.is_empty() && lost == 0 && !agree(told, &lines) => Some("has a footer that does not agree with its records"),
         Some(_) if padding => Some("has stray bytes between its records"),
         Some(_) => None,
     };
     Ok(Walked { lines, bad, lost, end: scan.end, why })
+}
+
+/// Whether a footer says what a scan found.
+fn agree(told: &[Line], found: &[Line]) -> bool {
+    let same = |(told, found): (&Line, &Line)| flags_agree(told.flags, found.flags) && *told == Line { flags: told.flags, ..*found };
+    told.len() == found.len() && told.iter().zip(found).all(same)
+}
+
+/// The first footers told no flags.
+fn flags_agree(told: u16, found: u16) -> bool {
+    told == found || told == 0
 }
 
 /// How far records and footer agree.
@@ -133,7 +144,7 @@ fn is_zero(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<bool> {
 /// Whether a footer's line speaks of this header.
 fn tells(line: &Line, header: &Header) -> bool {
     let length = if header.kind == Kind::Part { header.body_length() } else { Some(header.length) };
-    let same = (line.kind, line.codec, line.flags, line.seq) == (header.kind, header.codec, header.flags, header.seq);
+    let same = (line.kind, line.codec, line.seq) == (header.kind, header.codec, header.seq) && flags_agree(line.flags, header.flags);
     let named = match header.kind {
         Kind::Blob | Kind::Dict => line.key == header.key && line.whole == header.extra,
         Kind::Meta | Kind::Part => line.key[16..] == header.key[..16],
