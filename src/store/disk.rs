@@ -10,6 +10,9 @@ pub(crate) mod fault;
 #[cfg(test)]
 pub(crate) mod record;
 
+/// A disk that is only looked at.
+pub(crate) mod still;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -2,6 +2,9 @@
 //! 55-66 B; full keys stay on disk and are compared on every read, so that a wrong guess costs a read and never a wrong answer.
 //! The layout follows HashCache (NSDI 2009); parts and pins are few and live in plain maps.
 
+/// What is alive, by weight.
+pub(crate) mod weigh;
+
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::record::{Codec, Kind, Line, fingerprint};
@@ -220,7 +223,18 @@ impl Table {
         let refs = self.blobs.get(print).map_or(0, |(word, _)| word >> REFS_AT);
         let cap = |length: u64| length.min(u64::from(u32::MAX));
         let word = place.pack() | (line.codec as u64) << PLACE_BITS | refs << REFS_AT;
+        let old = self.blob_at(print).filter(|_| self.counting && refs > 0);
         self.blobs.set(print, word, cap(line.whole) | cap(line.length) << 32);
+        if let Some(old) = old {
+            // The same body in another form.
+            let stored = u64::from(old.stored);
+            self.sums.stored_bytes = self.sums.stored_bytes.saturating_sub(stored) + cap(line.length);
+            let codecs = &mut self.sums.codecs;
+            let was = &mut codecs[old.codec as usize];
+            (was.0, was.1) = (was.0.saturating_sub(1), was.1.saturating_sub(stored));
+            let is = &mut codecs[line.codec as usize];
+            (is.0, is.1) = (is.0 + 1, is.1 + cap(line.length));
+        }
     }
 
     fn blob_at(&self, print: u64) -> Option<Blob> {
@@ -466,6 +480,11 @@ impl Table {
     /// Whether this set keeps this URL.
     pub(crate) fn has_pin(&self, url: &UrlKey, set: u64) -> bool {
         self.pins.contains(&(url.0, set))
+    }
+
+    /// The sets that keep this URL.
+    pub(crate) fn sets_of(&self, url: &UrlKey) -> Vec<u64> {
+        self.pins.range((url.0, 0)..=(url.0, u64::MAX)).map(|pin| pin.1).collect()
     }
 
     /// The URLs of a set.

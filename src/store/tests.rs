@@ -22,6 +22,9 @@ mod parts;
 /// Flipped bits, lost files, a ruined index.
 mod damage;
 
+/// Purges, surveys, bundles.
+mod carry;
+
 /// Full, read-only, failing and dying disks.
 mod disk;
 
