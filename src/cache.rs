@@ -55,6 +55,7 @@ pub use explain::{Explain, StoredView};
 pub use tally::Tally;
 pub use trouble::Trouble;
 
+use crate::base::arena::Arena;
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
@@ -188,6 +189,11 @@ impl Cache {
     /// Counts bytes that a tunnel brings to a client.
     pub fn count_tunnel_bytes(&self, bytes: u64) {
         self.0.counters.count_tunnel_bytes(bytes);
+    }
+
+    /// Where bodies in memory lie, for whoever writes to a socket.
+    pub fn bodies(&self) -> Option<Arena> {
+        self.0.store.bodies()
     }
 
     /// Figures since start.

@@ -67,6 +67,7 @@ mod tests;
 pub use check::check;
 pub use write::{Draft, Tail};
 
+use crate::base::arena::Arena;
 use crate::base::body::Body;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
@@ -407,6 +408,11 @@ impl Store {
     /// `Disk` when it could not be made so.
     pub async fn sync(&self) -> Result<(), Error> {
         self.0.run_write(|inner| inner.log.sync()).await
+    }
+
+    /// Where the larger bodies in memory lie, for whoever writes to a socket; `None` where the kernel has no such room.
+    pub fn bodies(&self) -> Option<Arena> {
+        self.0.hot.bodies().cloned()
     }
 
     /// Figures now.

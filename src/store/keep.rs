@@ -164,7 +164,7 @@ impl Inner {
             length: kept.length,
             have,
             pinned: table.pinned(url),
-            body,
+            body: body.map(|body| self.hot.settle(body)),
             seat: std::sync::OnceLock::new(),
         }
     }
