@@ -10,6 +10,7 @@ use crate::store::{Entry, Variants};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Enough that two cores seldom meet in one.
@@ -83,10 +84,11 @@ impl Hot {
     fn weigh(&self, entry: &Entry) -> u64 {
         let fields: usize = entry.meta.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + MAPS * FIELD).sum();
         let vary: usize = entry.meta.vary.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
-        let body = entry.body.as_ref().map_or(0, |body| match self.arena.as_ref().filter(|arena| arena.place(body).is_some()) {
-            Some(arena) => arena.weight(body.len()),
-            None => body.len(),
-        });
+        let held = |bytes: &Bytes| match self.arena.as_ref().filter(|arena| arena.place(bytes).is_some()) {
+            Some(arena) => arena.weight(bytes.len()),
+            None => bytes.len(),
+        };
+        let body: usize = entry.body.iter().chain(entry.forms.made()).map(held).sum();
         OVERHEAD + (fields + vary + body + entry.meta.url.len()) as u64
     }
 
@@ -114,6 +116,11 @@ impl Hot {
         let old = self.shard(url).write().put(url, variants, weight);
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         self.bytes.fetch_sub(old, Ordering::Relaxed);
+        self.make_room(url);
+    }
+
+    /// Evicts until the tier is within its limit, the shard of this URL first.
+    fn make_room(&self, url: &UrlKey) {
         let mut at = usize::from(url.0[0]) % SHARDS;
         let mut empty = 0;
         while self.bytes.load(Ordering::Relaxed) > self.limit && empty < SHARDS {
@@ -123,6 +130,21 @@ impl Hot {
             empty = if freed == 0 { empty + 1 } else { 0 };
             at = (at + 1) % SHARDS;
         }
+    }
+
+    /// Weighs an entry again that has grown, if it is still here.
+    pub(crate) fn reweigh(&self, url: &UrlKey, entry: &Arc<Entry>) {
+        let (more, less) = {
+            let mut shard = self.shard(url).write();
+            let Some(&at) = shard.places.get(url) else { return };
+            let node = &mut shard.nodes[at as usize];
+            let Some(variants) = node.variants.as_ref().filter(|variants| variants.iter().any(|one| Arc::ptr_eq(one, entry))) else { return };
+            let weight = variants.iter().map(|entry| self.weigh(entry)).sum();
+            (weight, std::mem::replace(&mut node.weight, weight))
+        };
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes.fetch_sub(less, Ordering::Relaxed);
+        self.make_room(url);
     }
 
     /// Forgets a URL.
@@ -210,7 +232,6 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::store::tests::kit::entry;
-    use std::sync::Arc;
 
     fn variants(n: usize) -> Variants {
         Arc::from([Arc::new(entry("http://a.kz/", &vec![0; n]))])
@@ -235,6 +256,48 @@ mod tests {
         let left: u64 = (0..400).filter_map(|n| hot.get(&key(n))).map(|variants| hot.weigh(&variants[0])).sum();
         assert_eq!(left, hot.bytes());
         for n in 0..400 {
+            hot.remove(&key(n));
+        }
+        assert_eq!(hot.bytes(), 0);
+    }
+
+    #[test]
+    fn larger_bodies_lie_in_the_arena_and_weigh_whole_pages() {
+        let hot = Hot::new(1 << 20);
+        let arena = hot.bodies().expect("this kernel has one");
+        let small = hot.settle(Bytes::from(vec![1; PLACED - 1]));
+        let large = hot.settle(Bytes::from(vec![2; PLACED + 1]));
+        assert!(arena.place(&small).is_none() && arena.place(&large).is_some());
+        assert_eq!(hot.settle(large.clone()).as_ptr(), large.as_ptr(), "it stays where it is");
+        let (heap, placed) = (entry("http://a.kz/", &large), Entry { body: Some(large.clone()), ..entry("http://a.kz/", &large) });
+        assert_eq!(hot.weigh(&placed) - hot.weigh(&heap), (arena.weight(large.len()) - large.len()) as u64);
+        drop(placed);
+        // Full, it is no longer used, and nothing fails.
+        let mut held = vec![large];
+        while arena.place(held.last().expect("one")).is_some() {
+            held.push(hot.settle(Bytes::from(vec![3; 300_000])));
+        }
+        assert!(held.len() > 6 && held.iter().skip(1).all(|body| body.len() == 300_000 && body.iter().all(|byte| *byte == 3)));
+    }
+
+    #[test]
+    fn an_entry_that_grows_is_weighed_again() {
+        let hot = Hot::new(100_000);
+        hot.put(&key(0), variants(30_000));
+        hot.put(&key(16), variants(30_000));
+        let before = hot.bytes();
+        let grown = hot.get(&key(16)).expect("here")[0].clone();
+        let form = grown.forms.of(crate::store::Form::Gzip);
+        form.set(Some(Bytes::from(vec![0; 20_000]))).expect("the first");
+        hot.reweigh(&key(0), &grown);
+        assert_eq!(hot.bytes(), before, "another's entry");
+        hot.reweigh(&key(16), &grown);
+        assert_eq!(hot.bytes(), before + 20_000);
+        grown.forms.of(crate::store::Form::Zstd).set(Some(Bytes::from(vec![0; 20_000]))).expect("the first");
+        hot.reweigh(&key(16), &grown);
+        assert!(hot.bytes() <= 100_000 && hot.get(&key(16)).is_some(), "the one that was not used makes room");
+        assert!(hot.get(&key(0)).is_none());
+        for n in [0, 16] {
             hot.remove(&key(n));
         }
         assert_eq!(hot.bytes(), 0);

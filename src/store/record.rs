@@ -397,6 +397,11 @@ pub(crate) fn decode_pin(bytes: &[u8]) -> Option<(UrlKey, u64)> {
     Some((UrlKey(bytes.get(..16)?.try_into().ok()?), u64_at(bytes, 16)?))
 }
 
+/// The set's name in the payload of PIN and UNPIN.
+pub(crate) fn decode_pin_name(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.get(24..)?).ok()
+}
+
 /// The checksum table of a raw body, as it stands at the payload's end.
 pub(crate) fn encode_crcs(crcs: &[u32]) -> Vec<u8> {
     crcs.iter().flat_map(|crc| crc.to_le_bytes()).collect()
@@ -511,7 +516,8 @@ mod tests {
 
     #[test]
     fn footers_parts_pins_and_seek_tables_read_back() {
-        let line = Line { kind: Kind::Part, codec: Codec::Raw, flags: 3, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
+        let line =
+            Line { kind: Kind::Part, codec: Codec::Raw, flags: 3, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
         let bytes = encode_footer(4096, &[line, line]);
         let (lines, tail) = bytes.split_at(bytes.len() - TRAILER);
         let (at, count, crc) = decode_trailer(tail).unwrap();
