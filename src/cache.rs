@@ -18,6 +18,9 @@ mod stream;
 /// A stored answer to a client.
 mod hit;
 
+/// In which form a client gets a body.
+mod form;
+
 /// Many asking, one fetching.
 mod flight;
 
@@ -82,6 +85,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Put a banner on HTML that is served because the line is down.
     pub banner: bool,
+    /// gzip text for clients that take it: where the Wi-Fi is narrower than the box is slow.
+    pub gzip: bool,
     /// How the node calls itself in `Cache-Status` and `Proxy-Status`.
     pub name: String,
     /// Largest body that a content coding may decode to (bytes).
@@ -107,6 +112,7 @@ pub struct Cache(Arc<Inner>);
 pub(crate) struct Inner {
     rules: Rules,
     banner: bool,
+    gzip: bool,
     name: String,
     decoded_max: u64,
     clock: Clock,
@@ -125,6 +131,7 @@ impl Cache {
         Cache(Arc::new(Inner {
             rules: settings.rules,
             banner: settings.banner,
+            gzip: settings.gzip,
             name: settings.name,
             decoded_max: settings.decoded_max,
             clock,

@@ -138,7 +138,9 @@ fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
     let _ = stream.set_nodelay(true);
     let Ok(to) = stream.local_addr() else { return };
     let (door, serve) = (door.clone(), serve.clone());
-    door.life.clone().spawn(async move { converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await });
+    door.life.clone().spawn(async move {
+        converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await
+    });
 }
 
 const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\n\

@@ -178,7 +178,8 @@ mod tests {
         let mut again = Vec::new();
         flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut again).unwrap();
         assert!(again == body && packed.len() > frame.len() / 2);
-        let held = |bytes: &Bytes| store.bodies().filter(|room| room.place(bytes).is_some()).map_or(bytes.len(), |room| room.weight(bytes.len()));
+        let held =
+            |bytes: &Bytes| store.bodies().filter(|room| room.place(bytes).is_some()).map_or(bytes.len(), |room| room.weight(bytes.len()));
         assert_eq!(store.stat().hot_bytes, before + (held(&frame) + held(&packed)) as u64);
         let known = entry.forms.of(Form::Zstd).get().cloned().flatten();
         assert_eq!(known.map(|bytes| bytes.as_ptr()), Some(frame.as_ptr()), "made once");

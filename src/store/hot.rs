@@ -138,7 +138,9 @@ impl Hot {
             let mut shard = self.shard(url).write();
             let Some(&at) = shard.places.get(url) else { return };
             let node = &mut shard.nodes[at as usize];
-            let Some(variants) = node.variants.as_ref().filter(|variants| variants.iter().any(|one| Arc::ptr_eq(one, entry))) else { return };
+            let Some(variants) = node.variants.as_ref().filter(|variants| variants.iter().any(|one| Arc::ptr_eq(one, entry))) else {
+                return;
+            };
             let weight = variants.iter().map(|entry| self.weigh(entry)).sum();
             (weight, std::mem::replace(&mut node.weight, weight))
         };
