@@ -96,7 +96,8 @@ impl Arena {
 impl Room {
     fn advise(&self, extent: Range<usize>, advice: Advice) -> io::Result<()> {
         // SAFETY: the extent lies within the mapping, and none of the advices used here changes a byte of it.
-        Ok(unsafe { rustix::mm::madvise(self.base.add(extent.start).as_ptr().cast(), extent.len(), advice)? })
+        unsafe { rustix::mm::madvise(self.base.add(extent.start).as_ptr().cast(), extent.len(), advice) }?;
+        Ok(())
     }
 
     /// Takes the pages out of the file: whoever holds them keeps them as they are.

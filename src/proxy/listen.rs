@@ -139,7 +139,7 @@ fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
     let Ok(to) = stream.local_addr() else { return };
     let (door, serve) = (door.clone(), serve.clone());
     door.life.clone().spawn(async move {
-        converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await
+        converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await;
     });
 }
 

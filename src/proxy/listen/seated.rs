@@ -80,3 +80,67 @@ impl<P: Unpin> AsyncWrite for Seated<P> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const FILM: usize = 3_000_001;
+
+    fn film() -> Vec<u8> {
+        (0..FILM).map(|at| u8::try_from(at % 251).expect("a byte")).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_in_order_wherever_it_lies() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        socket2::SockRef::from(&stream).set_send_buffer_size(64 << 10).expect("a socket option");
+        let arena = Arena::new(2 * FILM).expect("this kernel has one");
+        let body = arena.keep(&film()).expect("there is room");
+        let mut seated = Seated { stream, bodies: Some(arena), _place: () };
+        let pieces = [&b"head"[..], b"", &body[1..], b"between", &body[..70_000], b"end"];
+        let wanted = pieces.concat();
+        let reading = async {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).await.expect("to the end");
+            got
+        };
+        let writing = async {
+            // As hyper does it: as many pieces as are left, again and again.
+            let (mut done, mut calls) = (0, 0);
+            while done < wanted.len() {
+                let mut skip = done;
+                let mut left = Vec::new();
+                for piece in pieces {
+                    let cut = skip.min(piece.len());
+                    skip -= cut;
+                    left.push(IoSlice::new(&piece[cut..]));
+                }
+                done += seated.write_vectored(&left).await.expect("written");
+                calls += 1;
+            }
+            seated.write_all(&body[5..50_005]).await.expect("alone it goes too");
+            seated.shutdown().await.expect("ended");
+            calls
+        };
+        let (got, calls) = tokio::join!(reading, writing);
+        assert!(got == [&wanted[..], &body[5..50_005]].concat(), "{} of {}", got.len(), wanted.len() + 50_000);
+        assert!(calls > 3, "a socket does not hold it all");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let arena = Arena::new(2 * FILM).expect("this kernel has one");
+        let body = arena.keep(&film()).expect("there is room");
+        let mut seated = Seated { stream, bodies: Some(arena), _place: () };
+        drop(far);
+        assert!(seated.write_all(&body).await.is_err());
+    }
+}
