@@ -58,6 +58,9 @@ mod write;
 /// Streaming out.
 mod read;
 
+/// Other forms in which a body can go out.
+mod form;
+
 /// What the clones of a store share.
 mod inner;
 
@@ -80,6 +83,7 @@ mod check;
 mod tests;
 
 pub use check::check;
+pub use form::{Form, Forms};
 pub use purge::Epoch;
 pub use survey::{By, Row, Spared, Survey};
 pub use write::{Draft, Tail};
@@ -217,6 +221,8 @@ pub struct Entry {
     pub pinned: bool,
     /// The whole body, when the hot tier holds it.
     pub body: Option<Bytes>,
+    /// What else it can go out as, as far as that has been asked for.
+    pub forms: Forms,
     /// A seat for what the floor above derives from the entry (parsed directives, ready headers); lives as long as the entry
     /// stays in memory.
     pub seat: OnceLock<Arc<dyn Any + Send + Sync>>,
