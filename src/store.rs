@@ -49,6 +49,12 @@ mod rewrite;
 /// What packs keep, in bytes.
 mod pinned;
 
+/// Everything read and verified once a month.
+mod scrub;
+
+/// Work for quiet hours.
+mod tend;
+
 /// How a body is kept.
 mod pack;
 
@@ -86,6 +92,7 @@ pub use check::check;
 pub use form::{Form, Forms};
 pub use purge::Epoch;
 pub use survey::{By, Row, Spared, Survey};
+pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
@@ -543,6 +550,11 @@ impl Store {
             progress(done, total);
         }
         Ok(work.finish())
+    }
+
+    /// The worker for quiet hours: gives dead bytes back and verifies what is stored. `permit` says whether it is quiet.
+    pub fn tend(&self, permit: Permit) -> Tend {
+        Tend::new(&self.0, permit)
     }
 
     /// URLs that packs keep and that were found damaged since this was asked last, for whoever fetches them again. They are misses
