@@ -35,6 +35,11 @@ impl Dates {
         self.last = Some((day, *newest));
     }
 
+    /// Takes in all that another has seen.
+    pub(crate) fn join(&mut self, other: Dates) {
+        other.days.into_values().for_each(|time| self.add(time));
+    }
+
     /// The newest date that can be believed, from `start` on: what is known to be past without the records.
     pub(crate) fn newest(&self, start: Time) -> Time {
         let mut newest = start;

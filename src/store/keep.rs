@@ -84,19 +84,20 @@ impl Inner {
             None => return Err(Error::Damaged),
         };
         bytes.ok_or_else(|| {
-            self.drop_damaged(url, Some(object), &Digest([0; 32]));
+            self.drop_damaged(url, blob.map(|blob| (object, blob.place)), &Digest([0; 32]));
             Error::Damaged
         })
     }
 
-    /// Something did not verify: counts it and forgets it in memory, so that it is a miss from now on.
-    pub(crate) fn drop_damaged(&self, url: &str, object: Option<&Digest>, key: &Digest) {
+    /// Something did not verify: counts it and forgets it in memory, so that it is a miss from now on. A body only if it still is at
+    /// the place where it was read.
+    pub(crate) fn drop_damaged(&self, url: &str, object: Option<(&Digest, Place)>, key: &Digest) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
         self.meters.corrupt.inc();
-        tracing::warn!(object = object.map(Digest::to_string), "a stored body did not verify and is dropped");
+        tracing::warn!(object = object.map(|(object, _)| object.to_string()), "a stored body did not verify and is dropped");
         let mut table = self.log.table().write();
         match object {
-            Some(object) => table.drop_blob(object),
+            Some((object, place)) => table.drop_blob(object, place),
             None => table.drop_parts(&half(key)),
         }
         drop(table);

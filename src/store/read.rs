@@ -201,7 +201,7 @@ pub(crate) async fn read(inner: &Arc<Inner>, entry: &Arc<Entry>, range: Option<R
     }
     let hasher = (entry.object.is_some() && range == (0..entry.length)).then(Hasher::default);
     let left = range.end - range.start;
-    let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, hasher };
+    let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, place: None, hasher };
     // The first piece now, so that damage is a miss and not a broken answer.
     let (first, reader) = inner.run(move |inner| reader.step(inner)).await?;
     let state = (Arc::clone(inner), Some(reader));
@@ -222,6 +222,8 @@ struct Reader {
     end: u64,
     /// Where byte 0 of the source lies in the body, and the source.
     source: Option<(u64, Source)>,
+    /// Where the table said that the body is.
+    place: Option<Place>,
     hasher: Option<Hasher>,
 }
 
@@ -245,11 +247,12 @@ impl Reader {
         Ok((piece, self))
     }
 
-    fn open(&self, inner: &Inner) -> io::Result<Option<(u64, Source)>> {
+    fn open(&mut self, inner: &Inner) -> io::Result<Option<(u64, Source)>> {
         let key = self.entry.meta.key;
         if let Some(object) = self.entry.object {
             let blob = inner.log.table().read().blob(&object);
             let Some(blob) = blob else { return Ok(None) };
+            self.place = Some(blob.place);
             let source = Source::blob(&inner.log, blob.place, &object)?;
             return Ok(source.filter(|source| source.length() == self.entry.length).map(|source| (0, source)));
         }
@@ -275,7 +278,10 @@ impl Reader {
     }
 
     fn damaged(&self, inner: &Inner) -> Error {
-        inner.drop_damaged(&self.entry.meta.url, self.entry.object.as_ref(), &self.entry.meta.key);
+        let body = self.entry.object.as_ref().zip(self.place);
+        if body.is_some() || self.entry.object.is_none() {
+            inner.drop_damaged(&self.entry.meta.url, body, &self.entry.meta.key);
+        }
         Error::Damaged
     }
 }

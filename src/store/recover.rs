@@ -1,6 +1,15 @@
 //! Opening after a crash: what is kept, what is dropped, what is said. Footers of sealed segments and a scan of unsealed ones
-//! build the RAM table; sled is never waited for. A bad record is skipped to the next header that verifies; what is after the
+//! build the RAM table, in the order of seq (`recover/merge.rs`); sled is never waited for. A bad record is skipped to the next header that verifies; what is after the
 //! last good one is cut off when the segment is sealed.
+
+/// The lines of all segments in one order.
+mod merge;
+
+/// What the folder is, and whose.
+mod folder;
+
+pub(crate) use folder::known_identity;
+pub(crate) use merge::footer;
 
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
@@ -10,9 +19,11 @@ use crate::store::dates::Dates;
 use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
+use crate::store::recover::folder::{identity, refuse_strange};
+use crate::store::recover::merge::{Run, merge};
 use crate::store::segment::{self, Lane};
-use crate::store::table::Table;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::store::table::{SEGMENT_END, Table};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,9 +35,8 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
-    /// The segments of parts, and their records until those before them are in the table.
+    /// The segments of parts.
     pub(crate) parts: BTreeSet<u32>,
-    waiting: VecDeque<(Line, u32)>,
     /// The segments of one large body each.
     pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
@@ -39,10 +49,13 @@ pub(crate) struct Recovered {
     /// Segments that were scanned, and records that did not verify.
     pub(crate) scanned: u64,
     pub(crate) damaged: u64,
+    /// Files among the segments that are not of this store: left alone, and their numbers are not used.
+    pub(crate) strangers: BTreeSet<u32>,
 }
 
 /// Opens the folder and reads it into a table. Blocking.
 pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time) -> Result<Recovered, Error> {
+    refuse_strange(disk, folder)?;
     let seg = folder.join("seg");
     let mut read_only = false;
     for dir in [folder.to_owned(), seg.clone(), folder.join("tmp")] {
@@ -63,7 +76,6 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         uuid,
         table: Table::new(),
         parts: BTreeSet::new(),
-        waiting: VecDeque::new(),
         alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
@@ -73,16 +85,13 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         read_only,
         scanned: 0,
         damaged: 0,
+        strangers: BTreeSet::new(),
     };
-    for file in files.iter().filter(|file| file.lane == Lane::Parts) {
-        out.parts.insert(file.number);
-        out.take_in(disk, &seg, file, now)?;
+    let mut runs = Vec::with_capacity(files.len());
+    for found in &files {
+        runs.extend(out.survey(disk, &seg, found, now)?);
     }
-    out.waiting.make_contiguous().sort_unstable_by_key(|(line, _)| line.seq);
-    for file in files.iter().filter(|file| file.lane == Lane::Main) {
-        out.take_in(disk, &seg, file, now)?;
-    }
-    out.apply_waiting(u64::MAX);
+    merge(disk, runs, |line, number| out.table.apply(line, number))?;
     let dangling = out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
@@ -99,14 +108,17 @@ pub(crate) struct Found {
     pub(crate) length: u64,
 }
 
-/// The segments of a folder by number. Files that are not segments are left alone.
+/// The segments of a folder by number. Files that are not segments, or have a name or number that we would not give, are left alone.
 pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for (path, length) in disk.list(seg)? {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
         let lane = [Lane::Main, Lane::Parts].into_iter().find(|lane| lane.endings().0 == ending || lane.endings().1 == ending);
-        if let (Some(number), Some(lane)) = (number, lane) {
+        if let (Some(number), Some(lane)) = (number, lane)
+            && (1..SEGMENT_END).contains(&number)
+            && path == segment::path(seg, number, ending)
+        {
             let sealed = lane.endings().1 == ending;
             found.push(Found { lane, number, sealed, path, length });
         }
@@ -116,94 +128,100 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
 }
 
 impl Recovered {
-    fn take_in(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<(), Error> {
+    /// Looks at one segment: its footer, or, where there is none that verifies, its records. Seals what was left open. `None` when
+    /// it has no lines, or is a stranger.
+    fn survey(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<Option<Run>, Error> {
         let file = disk.open(&found.path, false)?;
-        if found.sealed
-            && let Some(lines) = footer(&*file, found.length)
-        {
-            if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
-                self.alone.insert(found.number, Digest(key));
-            }
-            self.apply(found, &lines);
-            self.bytes += found.length;
-            return Ok(());
+        let whose = self.whose(&*file, found.number);
+        if let Whose::Stranger(why) = whose {
+            let path = found.path.display();
+            tracing::warn!("{path} {why}; it is left alone, move it out of the folder");
+            self.strangers.insert(found.number);
+            return Ok(None);
         }
+        if found.lane == Lane::Parts {
+            self.parts.insert(found.number);
+        }
+        self.bytes += found.length;
+        if found.sealed {
+            let (mut seq, mut dates, mut alone, mut count) = (0, Dates::default(), None, 0_u32);
+            let run = Run::footer(&*file, found, &self.uuid, |line| {
+                seq = line.seq.max(seq);
+                dates.add(Time::from_micros(line.time));
+                (alone, count) = ((line.kind == Kind::Blob).then_some(Digest(line.key)), count + 1);
+            });
+            if let Some(run) = run {
+                self.seq = self.seq.max(seq);
+                self.dates.join(dates);
+                self.alone.extend(alone.filter(|_| count == 1).map(|object| (found.number, object)));
+                return Ok(Some(run));
+            }
+        }
+        self.scan(disk, seg, &*file, found, whose == Whose::Ours, now).map(Some)
+    }
+
+    /// Reads the records of a segment without a good footer.
+    fn scan(&mut self, disk: &dyn Disk, seg: &Path, file: &dyn DiskFile, found: &Found, ours: bool, now: Time) -> Result<Run, Error> {
         self.scanned += 1;
         let mut lines = Vec::new();
-        let scan = scan(&*file, found.length, &self.uuid, |line, _, holds, _| {
+        let scan = scan(file, found.length, &self.uuid, |line, _, holds, _| {
             if holds {
                 lines.push(line);
             }
         })?;
         self.damaged += scan.damaged;
-        self.apply(found, &lines);
-        self.bytes += found.length;
+        for line in &lines {
+            self.seq = self.seq.max(line.seq);
+            self.dates.add(Time::from_micros(line.time));
+        }
         if !self.read_only && !found.sealed {
-            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !self.is_ours(&*file)) {
-                (true, false) => disk.remove(&found.path),
+            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !ours) {
+                (true, false) => disk.remove(&found.path).map(|()| 0),
                 // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.
-                (true, true) => Ok(()),
+                (true, true) => Ok(found.length),
                 (false, _) => seal(disk, seg, found, &self.uuid, scan.end, &lines, now),
             };
             match sealed {
-                Ok(()) => {}
+                Ok(length) => self.bytes = self.bytes - found.length + length,
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
                 Err(error) => tracing::warn!(segment = found.number, %error, "cannot seal an old segment"),
             }
         }
-        Ok(())
+        Ok(Run::held(found.number, lines))
     }
 
-    /// Whether a segment's header names this store: then what does not verify in it was never written to its end.
-    fn is_ours(&self, file: &dyn DiskFile) -> bool {
+    /// Whose a segment is by its header.
+    fn whose(&self, file: &dyn DiskFile, number: u32) -> Whose {
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        file.read_at(&mut head, 0).is_ok() && SegmentHeader::decode(&head).is_ok_and(|header| header.uuid == self.uuid)
-    }
-
-    fn apply(&mut self, found: &Found, lines: &[Line]) {
-        for line in lines {
-            self.seq = self.seq.max(line.seq);
-            self.dates.add(Time::from_micros(line.time));
-            match (found.lane, line.kind) {
-                (Lane::Parts, _) => self.waiting.push_back((*line, found.number)),
-                // A large body is written beside the others: its place in their order says nothing.
-                (Lane::Main, Kind::Blob) => self.table.apply(line, found.number),
-                (Lane::Main, _) => {
-                    self.apply_waiting(line.seq);
-                    self.table.apply(line, found.number);
-                }
-            }
+        if file.read_at(&mut head, 0).is_err() {
+            return Whose::Unknown;
         }
-    }
-
-    /// Puts the parts into the table that were written before `seq`.
-    fn apply_waiting(&mut self, seq: u64) {
-        while let Some((line, number)) = self.waiting.pop_front_if(|(line, _)| line.seq < seq) {
-            self.table.apply(&line, number);
+        match SegmentHeader::decode(&head) {
+            Ok(header) if header.uuid != self.uuid => Whose::Stranger("is a segment of another store"),
+            Ok(header) if header.number != number => Whose::Stranger("is a segment under a number that is not its own"),
+            Ok(_) => Whose::Ours,
+            Err(BadSegment::Newer(_)) => Whose::Stranger("was written by a newer program"),
+            Err(BadSegment::Damaged) => Whose::Unknown,
         }
     }
 }
 
-/// Seals a scanned segment at the end of its last valid record.
-pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<()> {
+/// Whose a segment is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Its header names this store: what does not verify in it was never written to its end.
+    Ours,
+    /// Its header cannot be read.
+    Unknown,
+    /// Not to be touched, and why.
+    Stranger(&'static str),
+}
+
+/// Seals a scanned segment at the end of its last valid record. Gives its length.
+pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<u64> {
     let file = disk.open(&found.path, true)?;
-    segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
-}
-
-/// The lines of a sealed segment; `None` when its footer does not verify.
-pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
-    let tail_at = length.checked_sub(record::TRAILER as u64)?;
-    let mut tail = [0; record::TRAILER];
-    file.read_at(&mut tail, tail_at).ok()?;
-    let (at, count, crc) = record::decode_trailer(&tail)?;
-    let lines_at = at.checked_add(record::HEADER)?;
-    let bytes = u64::try_from(count).ok()?.checked_mul(record::ENTRY as u64)?;
-    if lines_at.checked_add(bytes)? != tail_at {
-        return None;
-    }
-    let mut lines = vec![0; usize::try_from(bytes).ok()?];
-    file.read_at(&mut lines, lines_at).ok()?;
-    record::decode_lines(&lines, crc)
+    let footer = segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros())?;
+    Ok(end + footer)
 }
 
 /// What a scan saw.
@@ -418,101 +436,5 @@ pub(crate) fn lock(folder: &Path, read_only: &mut bool) -> Result<Option<File>, 
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(_) => Err(Error::Unusable(format!("{} is open in another process; stop it, or choose another store.path", folder.display()))),
-    }
-}
-
-/// The store's uuid: as it is known, else new. FORMAT is written again when it was lost.
-fn identity(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time, read_only: bool) -> Result<[u8; 16], Error> {
-    let (told, found) = look_for_identity(disk, folder)?;
-    if let Some(uuid) = told {
-        return Ok(uuid);
-    }
-    let uuid = found.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes());
-    if !read_only {
-        let name = uuid::Uuid::from_bytes(uuid);
-        let text = format!("bulak store\nversion {}\nuuid {name}\nsegment {segment_size}\nmade {}\n", record::VERSION, now.secs());
-        let written = write_format(disk, folder, text.as_bytes());
-        // Not fatal: the uuid also stands in every segment.
-        written.or_else(|error| if is_full(&error) || is_read_only(&error) { Ok(()) } else { Err(error) })?;
-    }
-    Ok(uuid)
-}
-
-/// The uuid of a store that exists.
-pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16], Error> {
-    let (told, found) = look_for_identity(disk, folder)?;
-    // A store without FORMAT and segments is empty: any uuid will do.
-    Ok(told.or(found).unwrap_or_default())
-}
-
-type Uuid = [u8; 16];
-
-/// What FORMAT says, and what most segments say. FORMAT is not believed when no segment agrees with it and some agree on another:
-/// one bit of it must not make all records unreadable.
-fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
-    let mut told = None;
-    if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
-        let length = file.length()?.min(4096);
-        let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
-        file.read_at(&mut text, 0)?;
-        told = parse_format(&String::from_utf8_lossy(&text))?;
-    }
-    let mut votes: BTreeMap<Uuid, u32> = BTreeMap::new();
-    for found in segments(disk, &folder.join("seg"))? {
-        let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        let file = disk.open(&found.path, false)?;
-        if file.read_at(&mut head, 0).is_err() {
-            continue;
-        }
-        match SegmentHeader::decode(&head) {
-            // One that agrees is enough; the others are then damaged or strangers.
-            Ok(header) if Some(header.uuid) == told => return Ok((told, None)),
-            Ok(header) => *votes.entry(header.uuid).or_default() += 1,
-            Err(BadSegment::Newer(version)) if told.is_none() => return Err(newer(version)),
-            Err(_) => {}
-        }
-    }
-    let Some(found) = votes.into_iter().max_by_key(|vote| vote.1).map(|vote| vote.0) else { return Ok((told, None)) };
-    if told.is_some() {
-        tracing::warn!("FORMAT names another store than its segments do; the segments are believed");
-    }
-    Ok((None, Some(found)))
-}
-
-fn write_format(disk: &dyn Disk, folder: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = folder.join("FORMAT.tmp");
-    // Left by a start that was cut short.
-    let _ = disk.remove(&temporary);
-    let file = disk.create(&temporary)?;
-    file.write_at(text, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, &folder.join("FORMAT"))?;
-    disk.sync_dir(folder)
-}
-
-/// `None` when the text is no FORMAT (it is then made again).
-fn parse_format(text: &str) -> Result<Option<[u8; 16]>, Error> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let Some(version) = value("version ").and_then(|version| version.parse::<u32>().ok()) else { return Ok(None) };
-    if version > record::VERSION {
-        return Err(newer(version));
-    }
-    Ok(value("uuid ").and_then(|uuid| uuid::Uuid::parse_str(uuid).ok()).map(|uuid| *uuid.as_bytes()))
-}
-
-fn newer(version: u32) -> Error {
-    Error::Unusable(format!("the store has format {version} and this program knows {}; use the newer program", record::VERSION))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_format_is_read_and_a_newer_one_refused() {
-        let uuid = uuid::Uuid::from_bytes([3; 16]);
-        assert_eq!(parse_format(&format!("bulak store\nversion 1\nuuid {uuid}\n")).unwrap(), Some([3; 16]));
-        assert_eq!(parse_format("garbage").unwrap(), None);
-        assert!(matches!(parse_format("version 2\n"), Err(Error::Unusable(_))));
     }
 }

@@ -5,7 +5,7 @@
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::record::{Codec, Kind, Line, fingerprint};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// Where a record is: segment number below 2^20, offset below 256 MiB and a multiple of 8.
@@ -15,6 +15,8 @@ pub(crate) struct Place {
     pub(crate) at: u64,
 }
 
+/// Segments have numbers below this: 20 bits of a place.
+pub(crate) const SEGMENT_END: u32 = 1 << 20;
 /// Bits of a packed place; those above are flags.
 const PLACE_BITS: u32 = 45;
 const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
@@ -117,6 +119,7 @@ pub(crate) struct Table {
     blobs: Slots,
     parts: HashMap<[u8; 16], Parts>,
     pins: BTreeSet<([u8; 16], u64)>,
+    dicts: BTreeMap<u32, Place>,
     sums: Sums,
     /// References are counted as they come; off while a start replays segments in any order.
     counting: bool,
@@ -141,6 +144,7 @@ impl Table {
             blobs: Slots::new(u64::MAX),
             parts: HashMap::new(),
             pins: BTreeSet::new(),
+            dicts: BTreeMap::new(),
             sums: Sums::default(),
             counting: false,
         }
@@ -194,8 +198,16 @@ impl Table {
             Kind::Unpin => {
                 self.pins.remove(&(url.0, line.link));
             }
-            Kind::Dict | Kind::Footer => {}
+            Kind::Dict => {
+                self.dicts.insert(u32::try_from(line.link).unwrap_or(0), place);
+            }
+            Kind::Footer => {}
         }
+    }
+
+    /// Where the dictionary of this number is.
+    pub(crate) fn dict(&self, number: u32) -> Option<Place> {
+        self.dicts.get(&number).copied()
     }
 
     /// All records are in: counts references from now on, and drops answers whose body is gone. How many were dropped.
@@ -364,10 +376,15 @@ impl Table {
     /// A live record has been copied: `old` in segment `from` is now `new` in `to` (a body perhaps in another codec). Whether it
     /// still was where it was copied from; if not, the copy is dead.
     pub(crate) fn relocate(&mut self, old: &Line, from: u32, new: &Line, to: u32) -> bool {
+        let place = Place { segment: to, at: new.at };
+        if old.kind == Kind::Dict {
+            let kept = u32::try_from(old.link).ok().and_then(|number| self.dicts.get_mut(&number));
+            let kept = kept.filter(|kept| **kept == Place { segment: from, at: old.at });
+            return kept.map(|kept| *kept = place).is_some();
+        }
         if !self.is_live(old, from) {
             return false;
         }
-        let place = Place { segment: to, at: new.at };
         match old.kind {
             Kind::Meta => {
                 let print = entry_print(&old.url(), &old.entry());
@@ -416,8 +433,11 @@ impl Table {
         }
     }
 
-    /// Drops a body that turned out damaged, and every answer that leads to it.
-    pub(crate) fn drop_blob(&mut self, object: &Digest) {
+    /// Drops a body that turned out damaged at `place`, and every answer that leads to it; not one that is elsewhere by now.
+    pub(crate) fn drop_blob(&mut self, object: &Digest, place: Place) {
+        if self.blob(object).is_none_or(|blob| blob.place != place) {
+            return;
+        }
         let print = fingerprint(&object.0);
         for (entry, _, _) in self.urls.all().into_iter().filter(|slot| slot.2 == print) {
             self.remove_print(entry);
