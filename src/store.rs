@@ -31,6 +31,9 @@ mod dates;
 /// Opening after a crash.
 mod recover;
 
+/// The table on disk.
+mod snapshot;
+
 /// Where everything is, in memory.
 mod table;
 
@@ -40,8 +43,14 @@ mod index;
 /// Wire-ready answers in memory.
 mod hot;
 
-/// Who may come in.
+/// Who may come in, who leaves first, making room.
 mod evict;
+
+/// What is alive into new segments.
+mod rewrite;
+
+/// What packs keep, in bytes.
+mod pinned;
 
 /// How a body is kept.
 mod pack;
@@ -58,6 +67,15 @@ mod inner;
 /// One answer's life: find, commit, renew, forget, pin.
 mod keep;
 
+/// What a person forgets.
+mod purge;
+
+/// Exact figures.
+mod survey;
+
+/// Answers in a folder that can be carried.
+pub mod bundle;
+
 /// Reads and checks a store that nobody has open.
 mod check;
 
@@ -65,6 +83,8 @@ mod check;
 mod tests;
 
 pub use check::check;
+pub use purge::Epoch;
+pub use survey::{By, Row, Spared, Survey};
 pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
@@ -81,7 +101,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -96,8 +116,12 @@ pub struct Settings {
     pub memory: Size,
     /// Largest object the hot tier takes.
     pub hot_object: Size,
-    /// Size of a segment.
+    /// Size of a segment, at most; never above 1/64 of the quota.
     pub segment: Size,
+    /// What packs may keep of the quota, in percent.
+    pub pinned_share: u64,
+    /// All bodies are read and verified once in this time.
+    pub scrub: Duration,
     /// Group commit: sync after this many bytes ...
     pub sync_bytes: Size,
     /// ... or this long.
@@ -117,6 +141,8 @@ impl Default for Settings {
             memory: Size::mib(64),
             hot_object: Size::mib(1),
             segment: Size::mib(64),
+            pinned_share: 70,
+            scrub: Duration::from_hours(30 * 24),
             sync_bytes: Size::mib(4),
             sync_after: Duration::from_secs(2),
             decoded_max: Size::mib(256),
@@ -210,6 +236,19 @@ pub enum Error {
     /// The folder cannot be written.
     #[error("the store is read-only")]
     ReadOnly,
+    /// A person forgot it while it was being fetched.
+    #[error("it was purged while it was being fetched")]
+    Purged,
+    /// A bundle cannot be written or taken in.
+    #[error("{what}; {remedy}")]
+    Bundle {
+        /// `bundle.damaged`.
+        id: &'static str,
+        /// What is wrong with what.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A record did not verify; counted, and now a miss.
     #[error("a stored object was damaged and has been dropped")]
     Damaged,
@@ -219,6 +258,30 @@ pub enum Error {
     /// Another process has the store open, or its format is newer than this program.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl Error {
+    fn no_store(path: &Path) -> Error {
+        Error::Unusable(format!("{} is no store; give the folder of store.path", path.display()))
+    }
+
+    /// For people: id, what, and what to do about it.
+    pub fn told(&self) -> (&'static str, String, String) {
+        let (id, remedy) = match self {
+            Error::Full => ("store.full", "raise store.quota or purge what is not needed"),
+            Error::ReadOnly => ("store.read_only", "make the folder of the store writable"),
+            Error::Damaged => ("store.damaged", "stop the node and run \"bulak store check --deep\""),
+            Error::Purged => ("store.purged", "ask for it again"),
+            Error::Disk(_) => ("store.disk", "look at the disk's health, and whether this user may use the folder"),
+            Error::Bundle { id, what, remedy } => return (id, what.clone(), remedy.clone()),
+            // It says what to do itself.
+            Error::Unusable(text) => {
+                let (what, remedy) = text.rsplit_once("; ").unwrap_or((text, "see that no other process uses the store"));
+                return ("store.unusable", what.to_owned(), remedy.to_owned());
+            }
+        };
+        (id, self.to_string(), remedy.to_owned())
+    }
 }
 
 /// Figures for status, reports and `bulak store stat`.
@@ -273,6 +336,17 @@ impl Store {
         Store::open_on(Arc::new(disk::Real), settings, clock, life, metrics)
     }
 
+    /// Opens a store that no node has open, for looking only: nothing in the folder is changed. As [`Store::open`] otherwise.
+    ///
+    /// # Errors
+    /// `Unusable` when it is no store, another process has it open or its format is newer; `Disk` when it cannot be read.
+    pub fn open_still(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
+        if !settings.path.join("seg").is_dir() {
+            return Err(Error::no_store(&settings.path));
+        }
+        Store::open_on(Arc::new(disk::still::Still), settings, clock, life, metrics)
+    }
+
     fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
         Ok(Store(Inner::open(disk, settings, clock, life, metrics)?))
     }
@@ -316,14 +390,23 @@ impl Store {
     /// Starts writing a new body of (decoded) content. `expected` is its length if known; `content_type` decides compression.
     ///
     /// # Errors
-    /// `Full` when it would not fit or would take more than half the quota; `ReadOnly`.
+    /// As [`Store::begin_for`].
     pub fn begin(&self, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
-        let expected = expected.unwrap_or(0);
-        self.0.admit(expected, 0)?;
-        if expected > self.0.object_max() {
+        self.begin_for(Source::Client, expected, content_type)
+    }
+
+    /// The same for whoever brings it in: only a pack may bring what takes more than a tenth of the quota. Room is made while the
+    /// body arrives.
+    ///
+    /// # Errors
+    /// `Full` when it would not fit even then, or is too large; `ReadOnly`.
+    pub fn begin_for(&self, source: Source, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
+        let (expected, most) = (expected.unwrap_or(0), self.0.object_max(source));
+        if expected > most {
             return Err(Error::Full);
         }
-        Ok(Draft::new(Arc::clone(&self.0), content_type))
+        self.0.may_admit(expected)?;
+        Ok(Draft::new(Arc::clone(&self.0), content_type, most))
     }
 
     /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
@@ -337,6 +420,11 @@ impl Store {
         self.0.run_write(move |inner| inner.renew(&entry, meta)).await
     }
 
+    /// Now, in the row of purges: taken before a request is sent, see [`Draft::asked_in`].
+    pub fn epoch(&self) -> Epoch {
+        self.0.purges.epoch()
+    }
+
     /// Adds bytes to a partly kept body (PART records of at most 4 MiB); makes the entry when it is new. `total` is the whole
     /// length. Turns into a whole object by itself when nothing is missing. Parts of an entry whose strong validator differs
     /// from `meta`'s, or that has none, are dropped first. A whole entry is left as it is and returned: of the same version nothing
@@ -345,27 +433,44 @@ impl Store {
     /// # Errors
     /// `Full`, `ReadOnly`, `Disk` (also when the bytes reach beyond `total`).
     pub async fn put_part(&self, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
-        let inner = Arc::clone(&self.0);
-        self.0.run_write(move |_| inner.put_part(meta, total, offset, &bytes)).await
+        self.put_part_since(self.epoch(), meta, total, offset, bytes).await
     }
 
-    /// Forgets all variants of a URL, and its pins; durable when `durable` (purge by a person), else lazily (invalidation). How
-    /// many there were.
+    /// The same for bytes that were asked for in an earlier epoch.
+    ///
+    /// # Errors
+    /// As [`Store::put_part`], and `Purged`.
+    pub async fn put_part_since(&self, since: Epoch, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
+        let inner = Arc::clone(&self.0);
+        self.0.run_write(move |_| inner.put_part(since, meta, total, offset, &bytes)).await
+    }
+
+    /// Forgets all variants of a URL, and its pins; durable and also for fetches under way when `durable` (purge by a person), else
+    /// lazily (invalidation). How many there were.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.
     pub async fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
         let url = *url;
-        self.0.run_write(move |inner| inner.forget(&url, durable)).await
+        self.0.run_write(move |inner| if durable { inner.purge(&url) } else { inner.forget(&url, false) }).await
     }
 
-    /// Forgets everything whose URL has this host; durable. How many entries.
+    /// Forgets everything whose URL has this host; durable, and also for fetches under way. How many entries.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.
     pub async fn forget_host(&self, host: &str) -> Result<u64, Error> {
         let host = host.to_owned();
-        self.0.run_write(move |inner| inner.forget_host(&host)).await
+        self.0.run_write(move |inner| inner.purge_host(&host, false)).await
+    }
+
+    /// The same for a host and all its subdomains.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_site(&self, host: &str) -> Result<u64, Error> {
+        let host = host.to_owned();
+        self.0.run_write(move |inner| inner.purge_host(&host, true)).await
     }
 
     /// Forgets every entry of this object; durable. How many entries.
@@ -374,14 +479,25 @@ impl Store {
     /// `ReadOnly`, `Disk`.
     pub async fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
         let object = *object;
-        self.0.run_write(move |inner| inner.forget_object(&object)).await
+        self.0.run_write(move |inner| inner.purge_object(&object)).await
+    }
+
+    /// Lets a set (a pack's id) go and forgets what only it kept; durable. How many URLs it kept, and how many entries are gone;
+    /// with `trial` nothing is done.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_set(&self, set: &str, trial: bool) -> Result<(u64, u64), Error> {
+        let set = set.to_owned();
+        self.0.run_write(move |inner| if trial { Ok(inner.weigh_set(&set)) } else { inner.purge_set(&set) }).await
     }
 
     /// Pins an entry's URL for a set (a pack's id): durable when this returns, and with it all that was stored before. The URL's
     /// entries must be stored.
     ///
     /// # Errors
-    /// `Disk` of kind `NotFound` when nothing is stored under the URL; `ReadOnly`.
+    /// `Disk` of kind `NotFound` when nothing is stored under the URL; `Full` when packs keep as much as they may
+    /// (`pinned_share`); `ReadOnly`.
     pub async fn pin(&self, set: &str, url: &UrlKey) -> Result<(), Error> {
         let (set, url) = (set.to_owned(), *url);
         self.0.run_write(move |inner| inner.pin(&set, &url, true).map(|_| ())).await
@@ -409,6 +525,28 @@ impl Store {
         self.0.run_write(|inner| inner.log.sync()).await
     }
 
+    /// Exact figures, by what the rows are. `progress` gets (bytes done, bytes in all). May be dropped at any await.
+    ///
+    /// # Errors
+    /// `Disk`.
+    pub async fn survey(&self, by: Option<By>, mut progress: impl FnMut(u64, u64) + Send) -> Result<Survey, Error> {
+        let stops = self.0.run(|inner| inner.survey_stops()).await?;
+        let total = stops.iter().map(|stop| stop.found.length).sum();
+        let (mut work, mut done) = (survey::Work::new(by, self.0.now()), 0);
+        for stop in stops {
+            done += stop.found.length;
+            work = self.0.run(move |inner| inner.survey_step(work, &stop)).await?;
+            progress(done, total);
+        }
+        Ok(work.finish())
+    }
+
+    /// URLs that packs keep and that were found damaged since this was asked last, for whoever fetches them again. They are misses
+    /// now. At most a thousand are remembered.
+    pub fn lost_pinned(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lost.lock())
+    }
+
     /// Figures now.
     pub fn stat(&self) -> Stat {
         self.0.stat()
@@ -422,6 +560,9 @@ impl Store {
         self.0
             .run_write(|inner| {
                 let closed = inner.log.close();
+                if let Err(error) = inner.snapshot() {
+                    tracing::debug!(%error, "no snapshot of the table; the next start reads the footers");
+                }
                 inner.index.stop();
                 closed
             })

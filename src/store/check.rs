@@ -13,7 +13,7 @@ use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use std::sync::Arc;
 pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
     let seg = path.join("seg");
     if !seg.is_dir() {
-        return Err(Error::Unusable(format!("{} is no store; give the folder of store.path", path.display())));
+        return Err(Error::no_store(path));
     }
     let mut read_only = false;
-    let _lock = recover::lock(path, &mut read_only)?;
+    let _lock = recover::lock(&Real, path, &mut read_only)?;
     let clock = Clock::system();
     let uuid = recover::known_identity(&Real, path)?;
     let files = recover::segments(&Real, &seg)?;
@@ -144,7 +144,7 @@ impl Work {
     /// Reads every body that an answer leads to and compares its hash.
     fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
         let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
+        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), &BTreeMap::new(), (0, 0))?;
         let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
         bodies.sort_unstable_by_key(|body| body.0);
         let mut done = 0;

@@ -16,7 +16,7 @@ const GAP: Duration = Duration::from_hours(400 * 24);
 const STEP: i64 = 86_400;
 
 /// The dates of records, by day.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Dates {
     days: BTreeMap<i64, Time>,
     /// The day seen last; most records follow one of the same day.
@@ -35,9 +35,9 @@ impl Dates {
         self.last = Some((day, *newest));
     }
 
-    /// Takes in all that another has seen.
-    pub(crate) fn join(&mut self, other: Dates) {
-        other.days.into_values().for_each(|time| self.add(time));
+    /// The newest of each day.
+    pub(crate) fn days(&self) -> impl Iterator<Item = Time> + '_ {
+        self.days.values().copied()
     }
 
     /// The newest date that can be believed, from `start` on: what is known to be past without the records.

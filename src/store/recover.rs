@@ -16,15 +16,15 @@ use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::dates::Dates;
-use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
+use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::recover::folder::{identity, refuse_strange};
 use crate::store::recover::merge::{Run, merge};
 use crate::store::segment::{self, Lane};
-use crate::store::table::{SEGMENT_END, Table};
+use crate::store::snapshot;
+use crate::store::table::{Lost, SEGMENT_END, Table};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,16 +35,13 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
-    /// The segments of parts.
-    pub(crate) parts: BTreeSet<u32>,
     /// The segments of one large body each.
     pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
-    pub(crate) bytes: u64,
     pub(crate) dates: Dates,
     /// Held as long as the store is open; `None` in a folder that cannot be written and has no lock file.
-    pub(crate) lock: Option<File>,
+    pub(crate) lock: Option<Guard>,
     pub(crate) read_only: bool,
     /// Segments that were scanned, and records that did not verify.
     pub(crate) scanned: u64,
@@ -53,8 +50,9 @@ pub(crate) struct Recovered {
     pub(crate) strangers: BTreeSet<u32>,
 }
 
-/// Opens the folder and reads it into a table. Blocking.
-pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time) -> Result<Recovered, Error> {
+/// Opens the folder and reads it into a table. `ready` is called before anything is written, when the folder is ours and can be
+/// written. Blocking.
+pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time, ready: impl FnOnce()) -> Result<Recovered, Error> {
     refuse_strange(disk, folder)?;
     let seg = folder.join("seg");
     let mut read_only = false;
@@ -64,7 +62,10 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
             done => done.map_err(|error| Error::Unusable(format!("cannot make {}: {error}; choose another store.path", dir.display())))?,
         }
     }
-    let lock = lock(folder, &mut read_only)?;
+    let lock = lock(disk, folder, &mut read_only)?;
+    if !read_only {
+        ready();
+    }
     let files = segments(disk, &seg)?;
     let uuid = identity(disk, folder, segment_size, now, read_only)?;
     if !read_only {
@@ -72,14 +73,16 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
             disk.remove(&leftover).unwrap_or_else(|error| tracing::warn!(%error, "cannot remove a leftover in tmp"));
         }
     }
+    let snapshot = snapshot::load(disk, folder, &uuid, &files).unwrap_or_else(|why| {
+        tracing::info!(why, "table.ckpt cannot be used, the footers of all segments are read");
+        None
+    });
     let mut out = Recovered {
         uuid,
         table: Table::new(),
-        parts: BTreeSet::new(),
         alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
-        bytes: 0,
         dates: Dates::default(),
         lock,
         read_only,
@@ -87,12 +90,26 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         damaged: 0,
         strangers: BTreeSet::new(),
     };
-    let mut runs = Vec::with_capacity(files.len());
-    for found in &files {
-        runs.extend(out.survey(disk, &seg, found, now)?);
+    let (mut known, mut lost) = (BTreeMap::new(), Lost::default());
+    if let Some((head, table)) = snapshot {
+        (out.table, out.seq, out.dates, known) = (table, head.seq, head.dates, head.segments);
+        out.next_number = out.next_number.max(head.next_number);
+        lost = out.table.lose_where(head.seq, |number| !known.contains_key(&number));
     }
-    merge(disk, runs, |line, number| out.table.apply(line, number))?;
-    let dangling = out.table.count();
+    let mut runs = Vec::new();
+    for found in &files {
+        match known.get(&found.number).filter(|_| found.sealed) {
+            Some(known) => out.alone.extend(known.alone.map(|object| (found.number, object))),
+            None => runs.extend(out.survey(disk, &seg, found, &lost, now)?),
+        }
+    }
+    let mut dangling = 0;
+    merge(disk, runs, |line, number| {
+        if line.kind != Kind::Blob && !out.table.apply_after(&lost, line, number) {
+            dangling += 1;
+        }
+    })?;
+    dangling += out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
     }
@@ -128,9 +145,9 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
 }
 
 impl Recovered {
-    /// Looks at one segment: its footer, or, where there is none that verifies, its records. Seals what was left open. `None` when
-    /// it has no lines, or is a stranger.
-    fn survey(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<Option<Run>, Error> {
+    /// Looks at one segment: its footer, or, where there is none that verifies, its records. Puts its bodies into the table, so that
+    /// all of them are known before any answer. Seals what was left open. `None` for a stranger.
+    fn survey(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, lost: &Lost, now: Time) -> Result<Option<Run>, Error> {
         let file = disk.open(&found.path, false)?;
         let whose = self.whose(&*file, found.number);
         if let Whose::Stranger(why) = whose {
@@ -139,29 +156,31 @@ impl Recovered {
             self.strangers.insert(found.number);
             return Ok(None);
         }
-        if found.lane == Lane::Parts {
-            self.parts.insert(found.number);
+        let footer = if found.sealed { Run::footer(&*file, found, &self.uuid) } else { None };
+        if let Some((lines, run)) = footer {
+            if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
+                self.alone.insert(found.number, Digest(key));
+            }
+            self.look(found.number, &lines, lost);
+            return Ok(Some(run));
         }
-        self.bytes += found.length;
-        if found.sealed {
-            let (mut seq, mut dates, mut alone, mut count) = (0, Dates::default(), None, 0_u32);
-            let run = Run::footer(&*file, found, &self.uuid, |line| {
-                seq = line.seq.max(seq);
-                dates.add(Time::from_micros(line.time));
-                (alone, count) = ((line.kind == Kind::Blob).then_some(Digest(line.key)), count + 1);
-            });
-            if let Some(run) = run {
-                self.seq = self.seq.max(seq);
-                self.dates.join(dates);
-                self.alone.extend(alone.filter(|_| count == 1).map(|object| (found.number, object)));
-                return Ok(Some(run));
+        let lines = self.scan(disk, seg, &*file, found, whose == Whose::Ours, now)?;
+        self.look(found.number, &lines, lost);
+        Ok(Some(Run::held(found.number, lines)))
+    }
+
+    fn look(&mut self, number: u32, lines: &[Line], lost: &Lost) {
+        for line in lines {
+            self.seq = self.seq.max(line.seq);
+            self.dates.add(Time::from_micros(line.time));
+            if line.kind == Kind::Blob {
+                self.table.apply_after(lost, line, number);
             }
         }
-        self.scan(disk, seg, &*file, found, whose == Whose::Ours, now).map(Some)
     }
 
     /// Reads the records of a segment without a good footer.
-    fn scan(&mut self, disk: &dyn Disk, seg: &Path, file: &dyn DiskFile, found: &Found, ours: bool, now: Time) -> Result<Run, Error> {
+    fn scan(&mut self, disk: &dyn Disk, seg: &Path, file: &dyn DiskFile, found: &Found, ours: bool, now: Time) -> Result<Vec<Line>, Error> {
         self.scanned += 1;
         let mut lines = Vec::new();
         let scan = scan(file, found.length, &self.uuid, |line, _, holds, _| {
@@ -170,24 +189,20 @@ impl Recovered {
             }
         })?;
         self.damaged += scan.damaged;
-        for line in &lines {
-            self.seq = self.seq.max(line.seq);
-            self.dates.add(Time::from_micros(line.time));
-        }
         if !self.read_only && !found.sealed {
             let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !ours) {
-                (true, false) => disk.remove(&found.path).map(|()| 0),
+                (true, false) => disk.remove(&found.path),
                 // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.
-                (true, true) => Ok(found.length),
+                (true, true) => Ok(()),
                 (false, _) => seal(disk, seg, found, &self.uuid, scan.end, &lines, now),
             };
             match sealed {
-                Ok(length) => self.bytes = self.bytes - found.length + length,
+                Ok(()) => {}
                 // A full or failing disk must not keep the school from what is stored: tried again at the next start.
                 Err(error) => tracing::warn!(segment = found.number, %error, "cannot seal an old segment"),
             }
         }
-        Ok(Run::held(found.number, lines))
+        Ok(lines)
     }
 
     /// Whose a segment is by its header.
@@ -217,11 +232,10 @@ enum Whose {
     Stranger(&'static str),
 }
 
-/// Seals a scanned segment at the end of its last valid record. Gives its length.
-pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<u64> {
+/// Seals a scanned segment at the end of its last valid record.
+pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<()> {
     let file = disk.open(&found.path, true)?;
-    let footer = segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros())?;
-    Ok(end + footer)
+    segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
 }
 
 /// What a scan saw.
@@ -355,6 +369,31 @@ pub(crate) fn payload_holds(header: &Header, payload: &[u8]) -> bool {
     crc32c::crc32c(table) == header.crc && body.chunks(BLOCK_BYTES).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
 }
 
+/// Payloads up to this length are verified in memory; longer ones are read in pieces.
+const AT_ONCE: u64 = 1 << 20;
+
+/// The record that `line` tells of, verified: its header, and its payload when it is short. `None` when it is damaged.
+pub(crate) fn verified(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    match verify_record(file, line, uuid) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        done => done,
+    }
+}
+
+fn verify_record(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    let mut bytes = [0; record::HEADER_BYTES];
+    file.read_at(&mut bytes, line.at)?;
+    let header = Header::decode(&bytes, uuid).filter(|header| (header.kind, header.seq) == (line.kind, line.seq));
+    let Some(header) = header else { return Ok(None) };
+    if header.length <= AT_ONCE {
+        let mut payload = vec![0; usize::try_from(header.length).map_err(io::Error::other)?];
+        file.read_at(&mut payload, header.payload_at(line.at))?;
+        return Ok(payload_holds(&header, &payload).then_some((header, Some(payload))));
+    }
+    let mut window = Window { file, length: file.length()?, buffer: Vec::new(), start: 0 };
+    Ok(verify(&mut window, &header, line.at)?.then_some((header, None)))
+}
+
 /// Whether a long payload on disk is what its header says; reads it in pieces.
 fn verify(window: &mut Window<'_>, header: &Header, at: u64) -> io::Result<bool> {
     let start = header.payload_at(at);
@@ -419,22 +458,22 @@ impl Window<'_> {
     }
 }
 
-/// Takes the folder's lock.
-pub(crate) fn lock(folder: &Path, read_only: &mut bool) -> Result<Option<File>, Error> {
+/// Takes the folder's lock; `None` in one that cannot be written and has no lock file.
+pub(crate) fn lock(disk: &dyn Disk, folder: &Path, read_only: &mut bool) -> Result<Option<Guard>, Error> {
     let path = folder.join("LOCK");
-    let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
-        Ok(file) => file,
+    let taken = match disk.lock(&path, true) {
         Err(error) if is_read_only(&error) => {
             *read_only = true;
-            match File::open(&path) {
-                Ok(file) => file,
-                Err(_) => return Ok(None),
-            }
+            disk.lock(&path, false)
         }
-        Err(error) => return Err(Error::Disk(error)),
+        taken => taken,
     };
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(_) => Err(Error::Unusable(format!("{} is open in another process; stop it, or choose another store.path", folder.display()))),
+    match taken {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Error::Unusable(format!("{} is open in another process; stop it, or choose another store.path", folder.display())))
+        }
+        Err(_) if *read_only => Ok(None),
+        Err(error) => Err(Error::Disk(error)),
     }
 }

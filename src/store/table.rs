@@ -23,6 +23,9 @@ mod image;
 /// What a snapshot no longer leads to.
 mod lost;
 
+/// What is alive, by weight.
+pub(crate) mod weigh;
+
 pub(crate) use bodies::Sums;
 pub(crate) use lost::Lost;
 pub(crate) use parts::{Parts, Place, SEGMENT_END, Span};
@@ -204,6 +207,11 @@ impl Table {
         Some(Blob { place: body.place?, codec: body.codec, length, stored, refs: u64::from(body.refs) })
     }
 
+    /// Whether there is a body of this fingerprint.
+    pub(crate) fn has_blob(&self, print: u64) -> bool {
+        self.bodies.number(print).is_some_and(|number| self.bodies.get(number).place.is_some())
+    }
+
     /// Where the dictionary of this number is.
     pub(crate) fn dict(&self, number: u32) -> Option<Place> {
         self.dicts.get(&number).copied()
@@ -315,18 +323,26 @@ impl Table {
         }
     }
 
-    /// Drops a body that turned out damaged at `place`, every answer that leads to it, and with it every delta against it; not one
-    /// that is elsewhere by now.
-    pub(crate) fn drop_blob(&mut self, object: &Digest, place: Place) {
+    /// Drops a body that turned out damaged, every answer that leads to it, and with it every delta against it, if it still is at
+    /// `place`. Whether it was.
+    pub(crate) fn drop_blob_at(&mut self, object: &Digest, place: Place) -> bool {
         let name = fingerprint(&object.0);
         let number = self.bodies.number(name).filter(|number| self.bodies.get(*number).place == Some(place));
-        let Some(number) = number else { return };
+        let Some(number) = number else { return false };
         self.changes += 1;
         let mut gone = self.bodies.deltas_of(name);
         gone.push(number);
         // First what leads to them, then they: a number is given back when the last has gone.
         self.drop_where(|answer| gone.contains(&answer.body));
         gone.into_iter().for_each(|number| self.bodies.lose(number));
+        true
+    }
+
+    /// Forgets a body at this place to which nothing leads. From then on it is not here for whoever asks.
+    pub(crate) fn drop_dead(&mut self, object: &Digest, place: Place) {
+        if self.blob(object).is_some_and(|blob| blob.place == place && blob.refs == 0) {
+            self.drop_unused(object, place.segment);
+        }
     }
 
     /// Where the answers of an object may be.
@@ -366,6 +382,11 @@ impl Table {
     /// Whether this set keeps this URL.
     pub(crate) fn has_pin(&self, url: &UrlKey, set: u64) -> bool {
         self.pins.get(url, set).is_some()
+    }
+
+    /// The sets that keep this URL.
+    pub(crate) fn sets_of(&self, url: &UrlKey) -> Vec<u64> {
+        self.pins.sets_of(url)
     }
 
     /// The URLs of a set.
@@ -462,6 +483,129 @@ mod tests {
         assert_eq!(table.set(7), [url]);
         table.apply(&line(Kind::Unpin, [0; 32], 0, 7), 1);
         assert!(!table.pinned(&url));
+    }
+
+    fn body(n: u64) -> Digest {
+        Digest::of(&n.to_le_bytes())
+    }
+
+    fn url(n: u64) -> UrlKey {
+        let mut key = [0; 16];
+        key.copy_from_slice(&Digest::of(&[b"url", &n.to_le_bytes()[..]].concat()).0[..16]);
+        UrlKey(key)
+    }
+
+    /// Counted bytes, for a number of objects that is as bad as any: rows grow one by one.
+    #[test]
+    fn an_object_with_its_url_takes_at_most_40_bytes() {
+        let (mut table, n) = (Table::new(), 60_000);
+        table.count();
+        for at in 0..n {
+            table.apply(&Line { at: 64 + at % 1000 * 8, ..line(Kind::Blob, body(at).0, 10_000, 0) }, 1);
+            let meta = line(Kind::Meta, pair(&url(at), &[7; 16]), 10_000, fingerprint(&body(at).0));
+            table.apply(&Line { at: 64 + at % 1000 * 8, ..meta }, 2);
+            if at > n / 2 && at % 1000 == 0 {
+                assert!(table.bytes() as u64 <= 40 * at + 40_000, "{} B for {at}", table.bytes());
+            }
+        }
+        let sums = table.sums();
+        assert_eq!((table.entries(), sums.objects), (n, n));
+        assert!(sums.object_bytes.abs_diff(n * 10_000) < n * 10, "{sums:?}");
+        assert!((0..n).all(|at| table.find(&url(at)) == [Place { segment: 2, at: 64 + at % 1000 * 8 }]));
+    }
+
+    #[test]
+    fn a_delta_in_use_holds_its_base_and_goes_with_it() {
+        let mut table = Table::new();
+        table.count();
+        let (base, delta) = (body(1), body(2));
+        let blob = |object: &Digest, codec, link| Line { codec, link, ..line(Kind::Blob, object.0, 100, 0) };
+        table.apply(&blob(&base, Codec::Zstd, 0), 1);
+        table.apply(&blob(&delta, Codec::Delta, fingerprint(&base.0)), 2);
+        assert!(!table.is_live(&blob(&base, Codec::Zstd, 0), 1), "nothing leads to either");
+        let meta = line(Kind::Meta, pair(&url(1), &[1; 16]), 100, fingerprint(&delta.0));
+        table.apply(&meta, 2);
+        assert!(table.is_live(&blob(&base, Codec::Zstd, 0), 1));
+        assert_eq!((table.sums().objects, table.sums().codecs[4].0, table.sums().entry_bytes), (2, 1, 100));
+        // Another form needs no base; and back.
+        let plain = Line { length: 80, ..blob(&delta, Codec::Zstd, 0) };
+        assert!(table.relocate(&blob(&delta, Codec::Delta, 0), 2, &plain, 3));
+        assert_eq!((table.blob(&base).unwrap().refs, table.sums().stored_bytes, table.sums().codecs[1].0), (0, 80, 1));
+        assert!(table.relocate(&plain, 3, &blob(&delta, Codec::Delta, fingerprint(&base.0)), 4));
+        assert_eq!(table.blob(&base).unwrap().refs, 1);
+        assert!(!table.drop_blob_at(&base, Place { segment: 9, at: 64 }), "it is not there");
+        assert!(table.drop_blob_at(&base, Place { segment: 1, at: 64 }));
+        assert_eq!((table.entries(), table.sums(), table.blob(&delta)), (0, &Sums::default(), None));
+    }
+
+    #[test]
+    fn a_delta_without_its_base_is_not_here_after_a_start() {
+        let mut table = Table::new();
+        table.apply(&Line { codec: Codec::Delta, link: 77, ..line(Kind::Blob, body(2).0, 100, 0) }, 1);
+        table.apply(&line(Kind::Meta, pair(&url(1), &[1; 16]), 100, fingerprint(&body(2).0)), 1);
+        assert_eq!((table.count(), table.blob(&body(2))), (1, None));
+    }
+
+    #[test]
+    fn a_count_of_references_that_is_full_stays() {
+        let mut table = Table::new();
+        table.count();
+        table.apply(&line(Kind::Blob, body(1).0, 10, 0), 1);
+        let meta = |n: u64| line(Kind::Meta, pair(&url(n), &[1; 16]), 10, fingerprint(&body(1).0));
+        (0..300).for_each(|n| table.apply(&meta(n), 2));
+        (0..300).for_each(|n| assert!(table.evict(&meta(n), 2)));
+        assert_eq!((table.blob(&body(1)).unwrap().refs, table.sums().entry_bytes), (255, 0));
+        assert!(!table.is_unused(&body(1), 1));
+        table.count();
+        assert_eq!(table.sums().objects, 0);
+    }
+
+    #[test]
+    fn numbers_of_bodies_are_used_again_and_dictionaries_are_found() {
+        let mut table = Table::new();
+        table.count();
+        for round in 0..5_000 {
+            let (blob, meta) = (line(Kind::Blob, body(round).0, 10, 0), line(Kind::Meta, pair(&url(1), &[1; 16]), 10, fingerprint(&body(round).0)));
+            table.apply(&blob, 1);
+            table.apply(&meta, 1);
+            table.drop_dead(&body(round.wrapping_sub(1)), Place { segment: 1, at: 64 });
+        }
+        assert!(table.bytes() < 100_000, "{}", table.bytes());
+        let dict = line(Kind::Dict, body(1).0, 10, 3);
+        table.apply(&dict, 1);
+        assert!(table.relocate(&dict, 1, &dict, 2));
+        assert!(!table.relocate(&dict, 1, &dict, 3));
+        assert_eq!(table.dict(3), Some(Place { segment: 2, at: 64 }));
+    }
+
+    #[test]
+    fn arbitrary_bytes_make_no_table_that_panics() {
+        let mut table = Table::new();
+        table.count();
+        for n in 0..40 {
+            table.apply(&Line { codec: Codec::Delta, link: fingerprint(&body(n / 2).0), ..line(Kind::Blob, body(n).0, 100, 0) }, 1);
+            table.apply(&line(Kind::Meta, pair(&url(n), &[1; 16]), 100, fingerprint(&body(n).0)), 1);
+            table.apply(&line(Kind::Pin, pair(&url(n), &[]), 0, n % 3), 1);
+        }
+        table.apply(&Line { length: 58, ..line(Kind::Part, pair(&url(50), &[9; 16]), 100, 5) }, 1);
+        let mut bytes = Vec::new();
+        table.write(&mut bytes).unwrap();
+        let mut same = Table::read(&mut bytes.as_slice()).unwrap();
+        same.count();
+        assert_eq!((same.sums(), same.places(), same.set(1).len()), (table.sums(), table.places(), 13));
+        assert_eq!(same.parts(&[9; 16]), table.parts(&[9; 16]));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            assert!(Table::read(&mut &bytes[..at]).is_err(), "cut at {at}");
+            let Ok(mut table) = Table::read(&mut bad.as_slice()) else { continue };
+            table.count();
+            for n in 0..41 {
+                table.mark(&url(n));
+                table.drop_blob_at(&body(n), table.blob(&body(n)).map_or(Place { segment: 1, at: 0 }, |blob| blob.place));
+                table.apply(&line(Kind::Tomb, pair(&url(n), &[]), 0, 0), 1);
+            }
+        }
     }
 
     #[test]

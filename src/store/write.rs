@@ -5,6 +5,7 @@
 use crate::base::digest::Hasher;
 use crate::store::disk::DiskFile;
 use crate::store::pack::{Content, Crcs, Whole};
+use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
@@ -25,11 +26,14 @@ const STEP: usize = 256 << 10;
 /// Readers may follow behind while it grows.
 pub struct Draft {
     inner: Arc<Inner>,
+    since: Epoch,
     shared: Arc<Shared>,
     content_type: Option<String>,
     hasher: Hasher,
     crcs: Crcs,
     length: u64,
+    /// Most bytes that it may have.
+    most: u64,
     flush: Option<JoinHandle<io::Result<()>>>,
     file: Option<Temporary>,
 }
@@ -124,24 +128,31 @@ impl Drop for Temporary {
 }
 
 impl Draft {
-    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>) -> Draft {
+    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>, most: u64) -> Draft {
         let state = State { file: None, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open };
         Draft {
+            since: inner.purges.epoch(),
             inner,
             shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new() }),
             content_type: content_type.map(str::to_owned),
             hasher: Hasher::default(),
             crcs: Crcs::default(),
             length: 0,
+            most,
             flush: None,
             file: None,
         }
     }
 
+    /// What it brings was asked for in this epoch, before the draft began: purges since then count.
+    pub fn asked_in(&mut self, since: Epoch) {
+        self.since = since;
+    }
+
     /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
     ///
     /// # Errors
-    /// `Full` when the store has no room for more of it, or it alone would take half the quota; the disk's when the temporary
+    /// `Full` when the store has no room for more of it, or it alone would take more of it than it may; the disk's when the temporary
     /// file cannot be made or written. The draft is then of no more use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.hasher.update(&bytes);
@@ -164,11 +175,19 @@ impl Draft {
     /// Asks again whether there is room, since a body may be longer than was said, and others arrive beside it; then spills.
     async fn spill_if_admitted(&mut self) -> Result<(), Error> {
         let coming = self.shared.state.lock().fresh.len() as u64;
-        self.inner.admit(coming, 0)?;
-        if self.length > self.inner.object_max() {
+        if self.length > self.most {
             return Err(Error::Full);
         }
-        self.spill().await
+        let room = match self.inner.admit(coming) {
+            Err(Error::Full) => {
+                let inner = Arc::clone(&self.inner);
+                Some(self.inner.run_write(move |_| inner.make_room(coming)).await?)
+            }
+            admitted => admitted.map(|()| None)?,
+        };
+        let spilled = self.spill().await;
+        drop(room);
+        spilled
     }
 
     /// Sends what is fresh to the file, in the background; waits for what is on its way.
@@ -226,15 +245,15 @@ impl Draft {
     /// the end of the body at once. When dropped midway, the work goes on and the entry becomes visible all the same.
     ///
     /// # Errors
-    /// `Full`, `ReadOnly` or the disk's; the readers have the whole body then, but nothing is stored.
+    /// `Full`, `ReadOnly`, `Purged` or the disk's; the readers have the whole body then, but nothing is stored.
     pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
         let content = self.close().await?;
         let crcs = std::mem::take(&mut self.crcs).finish();
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
-        let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
+        let (inner, since, kind, file) = (Arc::clone(&self.inner), self.since, self.content_type.take(), self.file.take());
         self.inner
             .run_write(move |_| {
-                let entry = inner.commit(meta, &whole, kind.as_deref());
+                let entry = inner.commit(since, meta, &whole, kind.as_deref());
                 drop(file);
                 entry
             })

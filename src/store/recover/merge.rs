@@ -40,34 +40,21 @@ impl Run {
         Run { number, first: lines.first().map_or(u64::MAX, |line| line.seq), lines: Lines::Held(lines.into_iter()) }
     }
 
-    /// Looks through the footer of a sealed segment; `None` when it does not verify or is another store's. `each` sees every line,
-    /// in the order of the footer; what it saw counts only when there is a run.
-    pub(super) fn footer(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], mut each: impl FnMut(&Line)) -> Option<Run> {
-        let (lines_at, count, wanted) = trailer(file, found.length, Some(uuid))?;
-        let (mut crc, mut at, mut left) = (0, lines_at, count);
-        let (mut first, mut last, mut sorted) = (u64::MAX, 0, true);
-        while left > 0 {
-            let bytes = read_lines(file, at, left.min(CHUNK)).ok()?;
-            crc = crc32c::crc32c_append(crc, &bytes);
-            for line in record::decode_some(&bytes)? {
-                // What cannot be where the footer says would make a place that means nothing.
-                if line.at < record::SEGMENT_HEADER || line.at >= found.length {
-                    return None;
-                }
-                (sorted, last, first) = (sorted && line.seq >= last, line.seq, first.min(line.seq));
-                each(&line);
-            }
-            left -= bytes.len() / record::ENTRY;
-            at += bytes.len() as u64;
-        }
-        if crc != wanted {
+    /// Looks through the footer of a sealed segment: its lines as they stand there, and the run; `None` when it does not verify or is
+    /// another store's.
+    pub(super) fn footer(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16]) -> Option<(Vec<Line>, Run)> {
+        let (at, count, crc) = trailer(file, found.length, Some(uuid))?;
+        let lines = record::decode_lines(&read_lines(file, at, count).ok()?, crc)?;
+        // What cannot be where the footer says would make a place that means nothing.
+        if lines.iter().any(|line| line.at < record::SEGMENT_HEADER || line.at >= found.length) {
             return None;
         }
-        let footer = Lines::Footer { path: found.path.clone(), at: lines_at, left: count, chunk: Vec::new().into_iter() };
-        if sorted {
-            return Some(Run { number: found.number, first, lines: footer });
+        if !lines.is_sorted_by_key(|line| line.seq) {
+            return Some((lines.clone(), Run::held(found.number, lines)));
         }
-        Some(Run::held(found.number, record::decode_some(&read_lines(file, lines_at, count).ok()?)?))
+        let footer = Lines::Footer { path: found.path.clone(), at, left: count, chunk: Vec::new().into_iter() };
+        let first = lines.first().map_or(u64::MAX, |line| line.seq);
+        Some((lines, Run { number: found.number, first, lines: footer }))
     }
 
     fn next(&mut self, disk: &dyn Disk) -> io::Result<Option<Line>> {

@@ -128,7 +128,7 @@ impl Answers {
     }
 
     /// The answers of a URL, and of others with its fingerprint.
-    pub(super) fn of(&self, url: &UrlKey) -> impl Iterator<Item = (Key, Answer)> + '_ {
+    pub(super) fn of(&self, url: &UrlKey) -> impl Iterator<Item = (Key, Answer)> + use<'_> {
         let first = Key::first(url);
         let row = first.row();
         let found = self.rows[row].range(first.print(), first.print() | VARIANT_MASK, print);

@@ -337,6 +337,11 @@ impl Bodies {
         self.bases.iter().filter(|base| *base.1 == fingerprint).map(|base| *base.0).collect()
     }
 
+    /// All bodies, here or not.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Body> + '_ {
+        self.rows.iter().flat_map(Ordered::iter).map(|number| self.get(number))
+    }
+
     /// All numbers of bodies, here or not.
     fn numbers(&self) -> Vec<u32> {
         self.rows.iter().flat_map(Ordered::iter).collect()
@@ -357,7 +362,7 @@ impl Bodies {
     }
 
     /// What [`Bodies::lose_where`] calls a body.
-    pub(super) fn lost_name(fingerprint: u64) -> u64 {
+    pub(super) fn name(fingerprint: u64) -> u64 {
         let (row, print) = split(fingerprint);
         print | (row as u64) << PRINT_BITS
     }

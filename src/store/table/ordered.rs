@@ -76,10 +76,9 @@ impl<W: Copy + Default + PartialEq> Ordered<W> {
     }
 
     /// The slots from `first` to `last`, whose homes are the same.
-    pub(super) fn range(&self, first: u64, last: u64, print: impl Fn(W) -> u64 + Copy) -> impl Iterator<Item = W> + '_ {
+    pub(super) fn range<'r, P: Fn(W) -> u64 + Copy + 'r>(&'r self, first: u64, last: u64, print: P) -> impl Iterator<Item = W> + 'r {
         let from = self.seek(first, print);
-        let within = move |slot: &W| *slot != W::default() && print(*slot) <= last;
-        self.slots[from..].iter().copied().take_while(move |slot| within(slot))
+        self.slots[from..].iter().copied().take_while(move |slot| *slot != W::default() && print(*slot) <= last)
     }
 
     pub(super) fn at(&self, at: usize) -> W {
@@ -141,11 +140,6 @@ impl<W: Copy + Default + PartialEq> Ordered<W> {
     /// All slots in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = W> + '_ {
         self.slots.iter().copied().filter(|slot| *slot != W::default())
-    }
-
-    /// All slots in order, to be changed; their fingerprints must stay.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut W> + '_ {
-        self.slots.iter_mut().filter(|slot| **slot != W::default())
     }
 
     fn resize(&mut self, homes: usize, print: impl Fn(W) -> u64) {

@@ -2,7 +2,7 @@
 //! that a copy which nothing leads to is known as such.
 
 use crate::base::target::UrlKey;
-use crate::store::table::parts::{PLACE_BITS, PLACE_MASK, Place};
+use crate::store::table::parts::{PLACE_BITS, Place};
 use std::collections::HashMap;
 
 /// Rows, by the first byte of the URL's key.
