@@ -8,13 +8,13 @@ use crate::store::dates::Dates;
 use crate::store::disk::{Disk, Guard};
 use crate::store::evict::{Gate, Reclaim};
 use crate::store::hot::Hot;
-use crate::store::index::{Keeper, Mood};
+use crate::store::index::{self, Change, Keeper, Mood};
 use crate::store::pinned::Pinned;
 use crate::store::purge::Purges;
 use crate::store::record::Codec;
 use crate::store::segment::{self, Log, Written};
-use crate::store::table::Place;
 use crate::store::snapshot::{self, Head, Known};
+use crate::store::table::Place;
 use crate::store::{Entry, Error, Settings, Source, Stat, Variants, keep, recover};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -162,8 +162,10 @@ impl Inner {
         let index = if found.read_only || settings.index_cache.0 == 0 {
             Keeper::off()
         } else {
-            let log = Arc::clone(&log);
-            Keeper::start(settings.path.join("index"), settings.index_cache.0, Box::new(move |mark, each| keep::replay(&log, mark, each)))
+            let (log, table, quota) = (Arc::clone(&log), Arc::clone(&log), settings.quota.0);
+            let replay = Box::new(move |mark, each: &mut dyn FnMut(Change) -> bool| keep::replay(&log, mark, each));
+            let limit = Box::new(move || index::limit(table.table().read().entries(), quota));
+            Keeper::start(settings.path.join("index"), settings.index_cache.0, replay, limit)
         };
         let inner = Arc::new(Inner {
             hot: Hot::new(settings.memory.0),
@@ -360,7 +362,8 @@ impl Inner {
         };
         // Whatever the table tells of is on the medium before the table is, and still where it was.
         let durable = || self.log.sync().map(|()| self.log.rescues() == frozen.rescues);
-        let written = snapshot::write(&*self.disk, &self.settings.path, &head, &frozen.table, durable).map_err(|error| self.noted(error))?;
+        let written =
+            snapshot::write(&*self.disk, &self.settings.path, &head, &frozen.table, durable).map_err(|error| self.noted(error))?;
         if written {
             saved.0 = Some(changes);
         }

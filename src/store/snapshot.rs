@@ -23,7 +23,7 @@ const VERSION: u32 = 1;
 /// Read and written at a time.
 const STEP: usize = 256 << 10;
 /// The checksum at the end.
-const CRC: u64 = 4;
+const CRC: u64 = size_of::<u32>() as u64;
 
 /// A segment that a snapshot answers for: sealed, and the table leads to all that is of use in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, uuid: &[u8; 16], files: &[Fou
     let mut lens = Lens { file: Arc::clone(&file), at: 0, end: length.saturating_sub(CRC), buffer: Vec::new(), taken: 0, crc: 0 };
     let mut head = Head::read(&mut lens, uuid).map_err(|error| error.to_string())?;
     let table = Table::read(&mut lens).map_err(|error| error.to_string())?;
-    let mut crc = [0; CRC as usize];
+    let mut crc = [0; size_of::<u32>()];
     file.read_at(&mut crc, lens.end).map_err(|error| error.to_string())?;
     if lens.at != lens.end || lens.taken != lens.buffer.len() || u32::from_le_bytes(crc) != lens.crc {
         return Err(String::from("its checksum is wrong"));

@@ -54,4 +54,3 @@ impl Log {
         Frozen { table: self.table.read().clone(), seq, next_number, segments, rescues }
     }
 }
-

@@ -357,7 +357,9 @@ impl Bodies {
                 }
             }
         }
-        lost.iter().for_each(|(_, number)| self.lose(*number));
+        for (_, number) in &lost {
+            self.lose(*number);
+        }
         lost.into_iter().map(|lost| lost.0).collect()
     }
 

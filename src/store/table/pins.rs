@@ -128,9 +128,10 @@ impl Pins {
 
     /// Takes out the pins whose records are gone; what they were.
     pub(super) fn lose_where(&mut self, gone: impl Fn(Place) -> bool) -> Vec<(UrlKey, u64)> {
-        let lost: Vec<(UrlKey, u64)> =
-            self.iter().filter(|pin| gone(pin.place())).map(|pin| (UrlKey(pin.url), self.set_of(pin))).collect();
-        lost.iter().for_each(|(url, set)| self.remove(url, *set));
+        let lost: Vec<(UrlKey, u64)> = self.iter().filter(|pin| gone(pin.place())).map(|pin| (UrlKey(pin.url), self.set_of(pin))).collect();
+        for (url, set) in &lost {
+            self.remove(url, *set);
+        }
         lost
     }
 }

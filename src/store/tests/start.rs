@@ -213,7 +213,11 @@ async fn a_folder_that_is_no_store_is_left_alone() {
     for (name, is_dir) in [("letter.txt", false), ("photos", true)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
-        if is_dir { std::fs::create_dir(&path).unwrap() } else { std::fs::write(&path, "dear").unwrap() }
+        if is_dir {
+            std::fs::create_dir(&path).unwrap()
+        } else {
+            std::fs::write(&path, "dear").unwrap()
+        }
         let why = refused(dir.path());
         assert!(why.contains("is no store") && why.contains(name) && why.contains("store.path"), "{why}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was written");
