@@ -2,8 +2,7 @@
 
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
-use crate::store::record::pair;
-use crate::store::record::{Codec, Kind, Line, fingerprint};
+use crate::store::record::{Codec, Kind, Line, fingerprint, pair};
 use crate::store::table::{Place, Sums, Table};
 
 fn line(kind: Kind, key: [u8; 32], whole: u64, link: u64) -> Line {

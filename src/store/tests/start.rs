@@ -214,9 +214,9 @@ async fn a_folder_that_is_no_store_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         if is_dir {
-            std::fs::create_dir(&path).unwrap()
+            std::fs::create_dir(&path).unwrap();
         } else {
-            std::fs::write(&path, "dear").unwrap()
+            std::fs::write(&path, "dear").unwrap();
         }
         let why = refused(dir.path());
         assert!(why.contains("is no store") && why.contains(name) && why.contains("store.path"), "{why}");
