@@ -31,6 +31,9 @@ mod dates;
 /// Opening after a crash.
 mod recover;
 
+/// The table on disk.
+mod snapshot;
+
 /// Where everything is, in memory.
 mod table;
 
@@ -576,6 +579,9 @@ impl Store {
         self.0
             .run_write(|inner| {
                 let closed = inner.log.close();
+                if let Err(error) = inner.snapshot() {
+                    tracing::debug!(%error, "no snapshot of the table; the next start reads the footers");
+                }
                 inner.index.stop();
                 closed
             })

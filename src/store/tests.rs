@@ -54,3 +54,6 @@ mod space;
 
 /// sled's folder, mangled.
 mod mangled;
+
+/// Starts with and without a snapshot, and what a folder may hold.
+mod start;

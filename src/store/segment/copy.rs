@@ -131,6 +131,7 @@ impl Log {
     }
 
     fn write_anew(&self, lane: Lane, number: u32, file: &dyn DiskFile, lines: &[Line]) -> io::Result<Current> {
+        self.rescues.fetch_add(1, Ordering::Relaxed);
         let mut out = self.output(lane)?;
         let done = self.copy_all(number, file, lines, &mut out);
         done.inspect_err(|_| self.give_up(&out))?;
