@@ -25,6 +25,12 @@ mod damage;
 /// Purges, surveys, bundles.
 mod carry;
 
+/// Quota, eviction, pins.
+mod quota;
+
+/// Rewriting: what stays, what goes, what must not come back.
+mod rewriting;
+
 /// Full, read-only, failing and dying disks.
 mod disk;
 
@@ -34,8 +40,20 @@ mod big;
 /// What was told and what was promised.
 pub(crate) mod oracle;
 
+/// A store, a workload, a disk that records.
+pub(crate) mod world;
+
 /// Power cuts at every moment.
 mod images;
 
 /// Starts with and without a snapshot, and what a folder may hold.
 mod start;
+
+/// Every flipped byte, every cut.
+mod flips;
+
+/// Full and failing disks, at every step.
+mod space;
+
+/// sled's folder, mangled.
+mod mangled;
