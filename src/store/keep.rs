@@ -331,6 +331,8 @@ impl Inner {
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
         drop((held, one, room));
+        // This can be evicted again.
+        self.gate.loosen();
         self.sync_if_due()?;
         Ok(entry)
     }

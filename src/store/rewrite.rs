@@ -125,6 +125,9 @@ impl Inner {
             hosts.into_iter().for_each(|change| self.index().push(change));
         }
         let sizes: HashMap<u32, u64> = self.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
+        // Whom the hand has spared in this round it does not judge again in it.
+        let lap = self.log.segments().into_iter().filter(|(number, _)| sources.contains(number)).map(|(_, segment)| segment.lap).max();
+        work.outputs.iter().for_each(|out| self.log.lapped(out.number(), lap.unwrap_or(0)));
         let size = |number: &u32| sizes.get(number).copied().unwrap_or(0);
         done.written = work.outputs.iter().map(|out| size(&out.number())).sum();
         for number in sources {
