@@ -144,8 +144,12 @@ impl Recovered {
             };
             match sealed {
                 Ok(()) => {}
-                // A full or failing disk must not keep the school from what is stored: tried again at the next start.
-                Err(error) => tracing::warn!(segment = found.number, %error, "cannot seal an old segment"),
+                // A full or failing disk must not keep the school from what is stored: tried again at the next start. But what is
+                // in it counts as stored from now on, so it has to be on the medium.
+                Err(error) => {
+                    tracing::warn!(segment = found.number, %error, "cannot seal an old segment");
+                    file.sync()?;
+                }
             }
         }
         Ok(())

@@ -15,6 +15,10 @@ mod copy;
 /// Whole segments that go.
 mod room;
 
+/// A store that breaks its promise, so that the tests can be seen to fail.
+#[cfg(test)]
+mod resume;
+
 /// The end of a segment.
 mod seal;
 
@@ -28,7 +32,7 @@ pub(crate) use seal::finish;
 use crate::base::clock::Clock;
 use crate::base::digest::Digest;
 use crate::store::Error;
-use crate::store::disk::{Disk, DiskFile};
+use crate::store::disk::{Disk, DiskFile, create_within};
 use crate::store::evict::Gate;
 use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::recover;
@@ -302,6 +306,9 @@ impl Log {
         self.gate.writable()?;
         let place =
             if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
+        if place.is_ok() {
+            self.gate.wrote();
+        }
         place.map_err(|error| self.gate.note(error))
     }
 
@@ -437,7 +444,7 @@ impl Log {
             return Err(io::Error::other("all numbers of segments are used; move the store to a new folder"));
         }
         let path = path(&self.folder, number, lane.endings().0);
-        let file = self.disk.create(&path)?;
+        let file = create_within(&*self.disk, &path)?;
         let header = SegmentHeader { uuid: self.uuid, number, made: self.clock.now().micros() };
         let made = file.write_at(&header.encode(), 0).and_then(|()| file.sync()).and_then(|()| self.disk.sync_dir(&self.folder));
         if let Err(error) = made {

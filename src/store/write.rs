@@ -3,7 +3,7 @@
 //! nothing is kept for it.
 
 use crate::base::digest::Hasher;
-use crate::store::disk::DiskFile;
+use crate::store::disk::{DiskFile, create_within};
 use crate::store::pack::{Content, Crcs, Whole};
 use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
@@ -76,7 +76,7 @@ impl Temporary {
     /// A new one. Blocking.
     pub(crate) fn new(inner: &Arc<Inner>) -> io::Result<Temporary> {
         let path = inner.temporary_path();
-        let file = inner.disk.create(&path)?;
+        let file = create_within(&*inner.disk, &path)?;
         let (log, all) = (Arc::clone(&inner.log), Arc::clone(&inner.drafts));
         let file = Arc::new(Counted { file, own: AtomicU64::new(0), all, log });
         Ok(Temporary { inner: Arc::clone(inner), path, file })

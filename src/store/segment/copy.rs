@@ -92,6 +92,11 @@ impl Log {
         let done = self.write_anew(poisoned.lane, poisoned.number, &*poisoned.file, &poisoned.lines[poisoned.synced_lines..]);
         match done {
             Ok(fresh) => {
+                // What the failed sync covered still reads back, but is not on the medium: a start must not take it for good.
+                if poisoned.file.truncate(poisoned.synced_end).is_ok() {
+                    self.bytes.fetch_sub(poisoned.end - poisoned.synced_end, Ordering::Relaxed);
+                    self.ledger.change(poisoned.number, |segment| segment.bytes = poisoned.synced_end);
+                }
                 *open.lane(poisoned.lane) = Some(fresh);
                 self.unsynced.store(open.unsynced(), Ordering::Relaxed);
                 Ok(())
