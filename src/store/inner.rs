@@ -382,7 +382,7 @@ async fn make_room(inner: Weak<Inner>, wake: Arc<Notify>) {
     loop {
         wake.notified().await;
         let Some(inner) = inner.upgrade() else { return };
-        let done = inner.run_write(|inner| inner.reclaim()).await;
+        let done = inner.run_write(Inner::reclaim).await;
         // Once for each time it begins to fail.
         let before = std::mem::replace(&mut said, done.is_err());
         if let (Err(error), false) = (done, before) {

@@ -117,7 +117,7 @@ impl Inner {
         let urls: Vec<Box<str>> = kept.map(|(_, kept)| kept.meta.url).collect();
         let pinned: Vec<Box<str>> = {
             let mut table = self.log.table().write();
-            if !table.blob(object).is_some_and(|blob| blob.place == place) {
+            if table.blob(object).is_none_or(|blob| blob.place != place) {
                 return false;
             }
             let pinned = urls.into_iter().filter(|url| table.pinned(&url_key(url))).collect();

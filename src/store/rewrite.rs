@@ -122,7 +122,9 @@ impl Inner {
                 .filter_map(|moved| Some(Change { host: moved.host?, place: Place { segment: moved.to, at: moved.new.at } }))
                 .collect();
             drop(table);
-            hosts.into_iter().for_each(|change| self.index().push(change));
+            for change in hosts {
+                self.index().push(change);
+            }
         }
         let sizes: HashMap<u32, u64> = self.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
         // Whom the hand has spared in this round it does not judge again in it.

@@ -92,7 +92,9 @@ impl Inner {
                 }
             }
         }
-        gone.iter().for_each(|url| self.hot.remove(url));
+        for url in &gone {
+            self.hot.remove(url);
+        }
         (gone.len() as u64, freed)
     }
 }
