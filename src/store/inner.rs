@@ -303,8 +303,9 @@ impl Inner {
             spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
             spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),
             damaged: self.damaged.load(Ordering::Relaxed),
-            admitting: self.gate.admit(self.log.bytes(), 0).is_ok()
-                || self.gate.writable().is_ok() && !self.gate.is_latched() && !self.gate.is_stuck(),
+            admitting: self.gate.writable().is_ok()
+                && !self.gate.is_latched()
+                && !(self.gate.is_stuck() && self.gate.is_tight(self.used())),
             writable: self.gate.writable().is_ok(),
             index: index.to_owned(),
             codecs,

@@ -117,7 +117,7 @@ impl Inner {
         let urls: Vec<Box<str>> = kept.map(|(_, kept)| kept.meta.url).collect();
         let pinned: Vec<Box<str>> = {
             let mut table = self.log.table().write();
-            if !table.blob(object).is_some_and(|blob| blob.place == place) {
+            if table.blob(object).is_none_or(|blob| blob.place != place) {
                 return false;
             }
             let pinned = urls.into_iter().filter(|url| table.pinned(&url_key(url))).collect();
@@ -336,6 +336,8 @@ impl Inner {
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
         drop((held, one, room));
+        // This can be evicted again.
+        self.gate.loosen();
         self.sync_if_due()?;
         Ok(entry)
     }

@@ -122,10 +122,15 @@ impl Inner {
                 .filter_map(|moved| Some(Change { host: moved.host?, place: Place { segment: moved.to, at: moved.new.at } }))
                 .collect();
             drop(table);
-            hosts.into_iter().for_each(|change| self.index().push(change));
+            for change in hosts {
+                self.index().push(change);
+            }
         }
         work.outputs.iter().for_each(|out| self.log.settle(out.number()));
         let sizes: HashMap<u32, u64> = self.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
+        // Whom the hand has spared in this round it does not judge again in it.
+        let lap = self.log.segments().into_iter().filter(|(number, _)| sources.contains(number)).map(|(_, segment)| segment.lap).max();
+        work.outputs.iter().for_each(|out| self.log.lapped(out.number(), lap.unwrap_or(0)));
         let size = |number: &u32| sizes.get(number).copied().unwrap_or(0);
         done.written = work.outputs.iter().map(|out| size(&out.number())).sum();
         for number in sources {

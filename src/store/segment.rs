@@ -233,7 +233,7 @@ impl Log {
             let standing = if found.sealed { Standing::Sealed } else { Standing::Left };
             let alone = alone.get(&found.number).copied();
             bytes += found.length;
-            ledger.set(found.number, Segment { lane: found.lane, standing, bytes: found.length, alone, first: None, gauge: None });
+            ledger.set(found.number, Segment { lane: found.lane, standing, bytes: found.length, alone, first: None, gauge: None, lap: 0 });
         }
         let log = Log {
             disk,
@@ -465,7 +465,7 @@ impl Log {
         self.bytes.fetch_add(record::SEGMENT_HEADER, Ordering::Relaxed);
         self.count(Written::Meta, record::SEGMENT_HEADER);
         let (standing, bytes) = (Standing::Open, record::SEGMENT_HEADER);
-        self.ledger.set(number, Segment { lane, standing, bytes, alone: None, first: None, gauge: None });
+        self.ledger.set(number, Segment { lane, standing, bytes, alone: None, first: None, gauge: None, lap: 0 });
         self.keep_open(number, &file);
         Ok(Current {
             lane,

@@ -40,7 +40,7 @@ impl Worker for Tend {
         if !(self.permit)() {
             return Ok(Next::Wait(LATER));
         }
-        if inner.run_write(|inner| inner.rewrite_at_leisure()).await? {
+        if inner.run_write(Inner::rewrite_at_leisure).await? {
             return Ok(Next::Wait(PAUSE));
         }
         let round = self.round.take();

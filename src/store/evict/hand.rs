@@ -14,8 +14,10 @@ const AT_ONCE: usize = 64;
 /// Where the hand is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hand {
-    /// The segment that it is in, and the seq of that one's first record; segments that begin before are behind the hand.
-    at: Option<(u64, u32)>,
+    /// Rounds begun. Each segment remembers the last one in which the hand came by.
+    lap: u64,
+    /// The segment that it is in.
+    at: Option<u32>,
     /// Answers of that segment up to this seq are behind the hand.
     within: u64,
     /// Rounds in which nothing was evicted.
@@ -26,29 +28,25 @@ pub(crate) struct Hand {
 impl Hand {
     /// The next segment of answers, the oldest again after the newest; `None` when there is none at all.
     fn next(&mut self, log: &Log) -> Option<u32> {
-        let answers = log.segments().into_iter().filter(|(_, segment)| segment.lane == Lane::Main && segment.alone.is_none());
-        // What cannot be read has nothing to evict.
-        let mut order: Vec<(u64, u32)> = answers.filter_map(|(number, _)| Some((log.first_seq(number).ok()?, number))).collect();
-        order.sort_unstable();
-        let ahead = order.iter().find(|next| self.at.is_none_or(|at| **next >= at)).copied();
-        let next = match ahead {
-            Some(next) => next,
-            None => {
-                self.idle = if self.evicted { 0 } else { self.idle + 1 };
-                self.evicted = false;
-                *order.first()?
-            }
-        };
-        if self.at != Some(next) {
-            (self.at, self.within) = (Some(next), 0);
+        let all = log.segments();
+        if let Some(at) = self.at.filter(|at| all.iter().any(|(number, _)| number == at)) {
+            return Some(at);
         }
-        Some(next.1)
-    }
-
-    /// All of the segment is behind the hand.
-    fn leave(&mut self) {
-        self.at = self.at.map(|(seq, number)| (seq, number + 1));
-        self.within = 0;
+        let answers = all.into_iter().filter(|(_, segment)| segment.lane == Lane::Main && segment.alone.is_none());
+        // What cannot be read has nothing to evict.
+        let order: Vec<(u64, u32, u64)> =
+            answers.filter_map(|(number, segment)| Some((log.first_seq(number).ok()?, number, segment.lap))).collect();
+        let next = |lap| order.iter().filter(|segment| segment.2 < lap).min().copied();
+        let found = next(self.lap).or_else(|| {
+            self.lap += 1;
+            self.idle = if self.evicted { 0 } else { self.idle + 1 };
+            self.evicted = false;
+            next(self.lap)
+        });
+        let (_, number, _) = found?;
+        log.lapped(number, self.lap);
+        (self.at, self.within) = (Some(number), 0);
+        Some(number)
     }
 }
 
@@ -56,10 +54,7 @@ impl Inner {
     /// Moves the hand through a segment, or until bodies of `enough` bytes have become free. How many answers were evicted;
     /// `None` when there is no segment of answers.
     pub(super) fn move_hand(&self, hand: &mut Hand, enough: u64) -> io::Result<Option<u64>> {
-        let Some(number) = hand.next(&self.log) else {
-            hand.idle += 1;
-            return Ok(None);
-        };
+        let Some(number) = hand.next(&self.log) else { return Ok(None) };
         let lines = self.log.lines(number)?;
         let answers: Vec<&Line> = lines.iter().filter(|line| line.kind == Kind::Meta && line.seq > hand.within).collect();
         let (mut evicted, mut left) = (0, enough);
@@ -72,7 +67,7 @@ impl Inner {
             }
         }
         if left > 0 || answers.is_empty() {
-            hand.leave();
+            hand.at = None;
         }
         hand.evicted |= evicted > 0;
         self.meters.evicted.inc_by(evicted);
@@ -97,7 +92,9 @@ impl Inner {
                 }
             }
         }
-        gone.iter().for_each(|url| self.hot.remove(url));
+        for url in &gone {
+            self.hot.remove(url);
+        }
         (gone.len() as u64, freed)
     }
 }

@@ -144,9 +144,10 @@ impl Log {
     fn copy_all(&self, number: u32, file: &dyn DiskFile, lines: &[Line], out: &mut Output) -> io::Result<()> {
         let mut moved = Vec::with_capacity(lines.len());
         for line in lines {
-            match self.copy(file, line, out)? {
-                Some((new, _)) => moved.push((*line, new)),
-                None => tracing::error!(segment = number, at = line.at, "a record did not read back after a failed sync"),
+            if let Some((new, _)) = self.copy(file, line, out)? {
+                moved.push((*line, new));
+            } else {
+                tracing::error!(segment = number, at = line.at, "a record did not read back after a failed sync");
             }
         }
         // A last record may end in padding that was never written.

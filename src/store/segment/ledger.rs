@@ -34,6 +34,8 @@ pub(crate) struct Segment {
     pub(crate) first: Option<u64>,
     /// What its records weigh, once they have been read.
     pub(crate) gauge: Option<Gauge>,
+    /// The last round of the hand that came by (`evict/hand.rs`).
+    pub(crate) lap: u64,
 }
 
 /// What the records of a segment weigh.
@@ -131,6 +133,11 @@ impl Log {
             }
         })?;
         Ok(lines)
+    }
+
+    /// The hand has come by in this round.
+    pub(crate) fn lapped(&self, number: u32, lap: u64) {
+        self.ledger.change(number, |segment| segment.lap = lap);
     }
 
     /// The seq of a segment's first record, which is its lowest; `u64::MAX` when there is none to be read.

@@ -23,7 +23,7 @@ impl Log {
         }
         self.next_number.fetch_max(number + 1, Ordering::Relaxed);
         let standing = Standing::Open;
-        self.ledger.set(number, Segment { lane: Lane::Main, standing, bytes: scan.end, alone: None, first: None, gauge: None });
+        self.ledger.set(number, Segment { lane: Lane::Main, standing, bytes: scan.end, alone: None, first: None, gauge: None, lap: 0 });
         let (synced_lines, end) = (lines.len(), scan.end);
         open.main = Some(Current { lane: Lane::Main, number, file, end, lines, copies: false, synced_lines, synced_end: end });
         Ok(())
