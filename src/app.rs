@@ -146,6 +146,8 @@ impl Node {
         let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
+            life: life.clone(),
+            jobs: admin::Jobs::default(),
             metrics: metrics.clone(),
             store: store.clone(),
             cache: cache.clone(),

@@ -97,6 +97,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -311,7 +312,7 @@ pub struct Stat {
     /// `ready`, `rebuilding` or `off`.
     pub index: String,
     /// Objects and stored bytes by codec (`raw`, `zstd`, `zstd_frames`).
-    pub codecs: std::collections::BTreeMap<String, (u64, u64)>,
+    pub codecs: BTreeMap<String, (u64, u64)>,
     /// Hot tier bytes.
     pub hot_bytes: u64,
 }
@@ -586,8 +587,16 @@ pub struct Check {
     pub segments: u64,
     /// Records read.
     pub records: u64,
+    /// Bodies verified by their hash (deep).
+    pub bodies: u64,
     /// Things that were wrong and (with `repair`) were mended without loss.
     pub repaired: Vec<String>,
     /// What was lost: URLs and reasons.
     pub lost: Vec<String>,
+    /// By pack, the addresses that it keeps and that have no whole body.
+    pub incomplete: BTreeMap<String, Vec<String>>,
+    /// Files in `seg/` that are not of this store, and what to do with them. They are left as they are.
+    pub foreign: Vec<String>,
+    /// Answers whose body is nowhere: evicted. No loss.
+    pub gone: u64,
 }

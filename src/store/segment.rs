@@ -15,6 +15,10 @@ mod copy;
 /// Whole segments that go.
 mod room;
 
+/// A store that breaks its promise, so that the tests can be seen to fail.
+#[cfg(test)]
+mod resume;
+
 /// The end of a segment.
 mod seal;
 

@@ -34,5 +34,17 @@ mod big;
 /// What was told and what was promised.
 pub(crate) mod oracle;
 
+/// A store, a workload, a disk that records.
+pub(crate) mod world;
+
 /// Power cuts at every moment.
 mod images;
+
+/// Every flipped byte, every cut.
+mod flips;
+
+/// Full and failing disks, at every step.
+mod space;
+
+/// sled's folder, mangled.
+mod mangled;

@@ -38,6 +38,9 @@ mod days;
 /// `kill -9`, damaged indexes, draining.
 mod restart;
 
+/// The store's commands: figures, check, purge, export, import.
+mod storekeeping;
+
 /// Other proxies before and behind.
 mod chain;
 

@@ -79,6 +79,8 @@ struct Tape {
     /// Syncs until one fails.
     fails: Option<u64>,
     syncs: u64,
+    /// Not listed.
+    hidden: Option<PathBuf>,
 }
 
 /// The disk. Clones are the same disk.
@@ -109,6 +111,11 @@ impl Recorder {
     /// Syncs so far, of files and folders.
     pub(crate) fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// Leaves this file out of lists.
+    pub(crate) fn hide(&self, path: Option<PathBuf>) {
+        self.0.lock().hidden = path;
     }
 
     /// Changes so far.
@@ -220,7 +227,7 @@ impl Disk for Recorder {
 
     fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
         let tape = self.0.lock();
-        let within = tape.names.iter().filter(|(name, _)| name.parent() == Some(path));
+        let within = tape.names.iter().filter(|(name, _)| name.parent() == Some(path) && tape.hidden.as_ref() != Some(*name));
         Ok(within.map(|(name, number)| (name.clone(), tape.files[*number].len() as u64)).collect())
     }
 

@@ -3,12 +3,10 @@
 use super::kit::{get, key, meta, noise, open, open_on, put, read, settings, text};
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
-use crate::store::disk::fault::Faulty;
 use crate::store::{Settings, Store, check};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 async fn fill(path: &Path) -> Vec<(String, Vec<u8>)> {
     let store = open(path);
@@ -38,33 +36,6 @@ async fn right_or_a_miss(store: &Store, wanted: &[(String, Vec<u8>)], what: &str
         assert_eq!(part, vec![9; 50], "{what}");
     }
     hits
-}
-
-/// Every byte of a small segment in turn, sealed and not; within long bodies every 997th, since they are all alike there.
-#[tokio::test]
-async fn any_flipped_byte_gives_the_right_bytes_or_a_miss() {
-    let dir = tempfile::tempdir().unwrap();
-    let wanted = fill(dir.path()).await;
-    let sealed = dir.path().join("seg/00000001.seg");
-    let good = std::fs::read(&sealed).unwrap();
-    let film = good.windows(64).position(|window| window == &wanted[2].1[..64]).unwrap();
-    let places = (0..good.len()).filter(|at| !(film + 100..film + 69_900).contains(at) || at % 997 == 0);
-    let trial = tempfile::tempdir().unwrap();
-    for at in places {
-        let mut bad = good.clone();
-        bad[at] ^= 1 << (at % 8);
-        let seg = trial.path().join("seg");
-        let _ = std::fs::remove_dir_all(trial.path());
-        std::fs::create_dir_all(&seg).unwrap();
-        std::fs::copy(dir.path().join("FORMAT"), trial.path().join("FORMAT")).unwrap();
-        std::fs::write(seg.join(if at % 2 == 0 { "00000001.seg" } else { "00000001.log" }), &bad).unwrap();
-        // Nothing is written: an unsealed segment stays so, and the trial is quick.
-        let disk = Faulty::new();
-        disk.0.read_only.store(true, Ordering::Relaxed);
-        let store = open_on(Arc::new(disk), settings(trial.path())).unwrap();
-        let hits = right_or_a_miss(&store, &wanted, &format!("byte {at}")).await;
-        assert!(hits >= 2, "byte {at}: only one record can be hurt");
-    }
 }
 
 /// The index has tests of its own; here it would only cost time.

@@ -127,6 +127,22 @@ impl Oracle {
         self.pins.values_mut().for_each(|history| history.promise(moment));
     }
 
+    /// What was seen is what is now.
+    pub(crate) fn take(&mut self, moment: usize, seen: Seen) {
+        for (name, what) in seen.names {
+            let history = self.names.get_mut(&name).expect("a name");
+            if *history.last() != what {
+                history.tell(moment, what);
+            }
+        }
+        for (pin, pinned) in seen.pins {
+            let history = self.pins.get_mut(&pin).expect("a pin");
+            if *history.last() != pinned {
+                history.tell(moment, pinned);
+            }
+        }
+    }
+
     /// The names of a URL.
     pub(crate) fn names_of(&self, url: usize) -> Vec<Name> {
         self.names.keys().filter(|name| name.0 == url).copied().collect()

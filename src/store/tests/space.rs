@@ -1,0 +1,121 @@
+//! A disk that is full at each change in turn, for once or for a while, and one on which each sync fails once: nothing panics,
+//! what is stored is served, what was promised is there after the next start and after a power cut, and what is new comes in
+//! again when there is room.
+
+use super::kit::{get, key, meta, put};
+use super::oracle::When;
+use super::world::{Broken, World, open};
+use crate::store::disk::fault::Faulty;
+use crate::store::disk::record::{Arrived, Recorder};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Steps of a workload.
+const STEPS: u64 = 30;
+/// Workloads, each with another size of segment.
+const SEEDS: [u64; 2] = [1, 7];
+/// Changes for which the disk stays full.
+const WHILE: i64 = 25;
+/// Longer than the store waits before it asks a full or read-only disk again.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// After the trouble: something new comes in, and all that was promised is there, without and with a power cut.
+async fn is_well(world: &mut World) -> Result<(), String> {
+    world.clock.advance(PATIENCE);
+    let store = world.store();
+    store.0.keep_house().map_err(|error| format!("the house is not kept: {error}"))?;
+    let new = "http://new.kz/";
+    put(&store, meta(new), b"new").await.map_err(|error| format!("takes nothing new: {error}"))?;
+    store.pin("new", &key(new)).await.map_err(|error| format!("pins nothing new: {error}"))?;
+    world.oracle.promise_all(world.disk.moment());
+    world.oracle.check(&store, When::Now).await?;
+    drop(store);
+    let mut images = vec![(String::from("after a kill"), world.disk.now())];
+    let mut sweep = world.disk.sweep();
+    sweep.advance(usize::MAX);
+    for (n, arrived) in [Arrived::Nothing, Arrived::Everything, Arrived::Pages(4096)].into_iter().enumerate() {
+        images.push((format!("after a cut, {arrived:?}"), sweep.image(arrived, n as u64)));
+    }
+    for (what, image) in images {
+        let (store, life) =
+            open(Arc::new(Recorder::of(&image)), &world.settings, &world.clock).map_err(|error| format!("{what}: {error}"))?;
+        let seen = world.oracle.check(&store, When::Cut(world.disk.moment())).await;
+        seen.map_err(|error| format!("{what}: {error}"))?;
+        if get(&store, new).await.is_none_or(|body| body != "new") {
+            return Err(format!("{what}: what came after the trouble is lost"));
+        }
+        life.stop();
+    }
+    Ok(())
+}
+
+/// A workload on a disk that is full from a change on, for so many. Whether it came so far.
+async fn full(seed: u64, from: i64, changes: i64, late: bool) -> Result<bool, String> {
+    let mut world = World::new(seed, Broken::No);
+    let faulty = Faulty::over(Arc::new(world.disk.clone()));
+    faulty.0.fill(from..from + changes, late);
+    world.faulty = Some(faulty.clone());
+    let told = |error: String, world: &World| format!("seed {seed}, full from change {from}: {error}\nafter\n{}", world.story(usize::MAX));
+    let done = async {
+        world.open()?;
+        world.run_on(STEPS).await?;
+        faulty.0.fill(0..0, false);
+        is_well(&mut world).await
+    };
+    done.await.map_err(|error| told(error, &world))?;
+    Ok(faulty.0.changes.load(Ordering::Relaxed) > from)
+}
+
+/// Tries each position until the workload does not come so far.
+async fn sweep_full(changes: i64, late: bool) {
+    for seed in SEEDS {
+        let mut from = 0;
+        while full(seed, from, changes, late).await.unwrap_or_else(|error| panic!("{error}")) {
+            from += 1;
+        }
+        assert!(from > 60, "{from} positions");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_any_one_change_loses_nothing() {
+    sweep_full(1, false).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_says_late_that_it_is_full_loses_nothing() {
+    sweep_full(1, true).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_for_a_while_loses_nothing_and_is_written_again() {
+    sweep_full(WHILE, false).await;
+}
+
+/// Each sync fails once. What it covered is then gone from the medium, whatever a later one says.
+#[tokio::test]
+async fn any_one_sync_that_fails_loses_nothing() {
+    for seed in SEEDS {
+        let mut at = 0;
+        loop {
+            let mut world = World::new(seed, Broken::No);
+            world.disk.fail_sync(at);
+            let done = async {
+                // A new store whose identity cannot be kept does not open; it is tried again.
+                if world.open().is_err() {
+                    world.open()?;
+                }
+                world.run_on(STEPS).await?;
+                is_well(&mut world).await
+            };
+            let done = done.await;
+            done.unwrap_or_else(|error| panic!("seed {seed}, sync {at} fails: {error}\nafter\n{}", world.story(usize::MAX)));
+            if world.disk.syncs() <= at {
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 30, "{at} syncs");
+    }
+}
