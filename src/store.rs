@@ -31,6 +31,9 @@ mod dates;
 /// Opening after a crash.
 mod recover;
 
+/// The table on disk.
+mod snapshot;
+
 /// Where everything is, in memory.
 mod table;
 
@@ -49,6 +52,12 @@ mod rewrite;
 /// What packs keep, in bytes.
 mod pinned;
 
+/// Everything read and verified once a month.
+mod scrub;
+
+/// Work for quiet hours.
+mod tend;
+
 /// How a body is kept.
 mod pack;
 
@@ -57,6 +66,9 @@ mod write;
 
 /// Streaming out.
 mod read;
+
+/// Other forms in which a body can go out.
+mod form;
 
 /// What the clones of a store share.
 mod inner;
@@ -80,8 +92,10 @@ mod check;
 mod tests;
 
 pub use check::check;
+pub use form::{Form, Forms};
 pub use purge::Epoch;
 pub use survey::{By, Row, Spared, Survey};
+pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
@@ -217,6 +231,8 @@ pub struct Entry {
     pub pinned: bool,
     /// The whole body, when the hot tier holds it.
     pub body: Option<Bytes>,
+    /// What else it can go out as, as far as that has been asked for.
+    pub forms: Forms,
     /// A seat for what the floor above derives from the entry (parsed directives, ready headers); lives as long as the entry
     /// stays in memory.
     pub seat: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -539,6 +555,11 @@ impl Store {
         Ok(work.finish())
     }
 
+    /// The worker for quiet hours: gives dead bytes back and verifies what is stored. `permit` says whether it is quiet.
+    pub fn tend(&self, permit: Permit) -> Tend {
+        Tend::new(&self.0, permit)
+    }
+
     /// URLs that packs keep and that were found damaged since this was asked last, for whoever fetches them again. They are misses
     /// now. At most a thousand are remembered.
     pub fn lost_pinned(&self) -> Vec<String> {
@@ -558,6 +579,9 @@ impl Store {
         self.0
             .run_write(|inner| {
                 let closed = inner.log.close();
+                if let Err(error) = inner.snapshot() {
+                    tracing::debug!(%error, "no snapshot of the table; the next start reads the footers");
+                }
                 inner.index.stop();
                 closed
             })

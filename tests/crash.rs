@@ -1,6 +1,7 @@
 //! The promise, with a real kill: a child process fills a store and says what was promised to it (a sync or a pin that
 //! returned); it is killed at a random moment, the store is opened again, and everything promised must be there with the right
-//! bytes. `BULAK_CRASH_ROUNDS` sets how often (20), `BULAK_CRASH_SEED` repeats a run.
+//! bytes. The store is small, so that room is made all the time: answers are evicted and segments rewritten while the kill comes.
+//! `BULAK_CRASH_ROUNDS` sets how often (100), `BULAK_CRASH_SEED` repeats a run.
 
 #![expect(clippy::unwrap_used, reason = "a test, though its helpers stand outside of test functions")]
 
@@ -11,7 +12,7 @@ use bulak::base::digest::Digest;
 use bulak::base::target::Target;
 use bulak::base::unit::Bytes as Size;
 use bulak::life::Life;
-use bulak::store::{Entry, Meta, Settings, Source, Store, Way};
+use bulak::store::{Entry, Error, Meta, Settings, Source, Store, Way};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::collections::BTreeMap;
@@ -23,11 +24,17 @@ use std::sync::Arc;
 const CHILD: &str = "BULAK_CRASH_CHILD";
 /// Bytes of a PART in this test.
 const PART: usize = 30_000;
+/// Kills, and after how many a new folder is taken: packs have filled their share of the old one by then.
+const ROUNDS: u64 = 100;
+const FOLDER: u64 = 12;
+/// A child is killed after fewer than so many promises.
+const PROMISES: u64 = 50;
 
 fn settings(path: &Path) -> Settings {
     Settings {
         path: path.to_owned(),
-        memory: Size::mib(4),
+        quota: Size::mib(14),
+        memory: Size::mib(1),
         segment: Size::mib(2),
         sync_bytes: Size::kib(256),
         index_cache: Size::mib(1),
@@ -79,40 +86,52 @@ fn meta(n: u64) -> Meta {
     }
 }
 
-async fn put(store: &Store, n: u64) {
-    let mut draft = store.begin(None, None).unwrap();
-    for piece in body(n).chunks(100_000) {
-        draft.write(Bytes::copy_from_slice(piece)).await.unwrap();
+async fn put(store: &Store, n: u64) -> Result<(), Error> {
+    let bytes = body(n);
+    let mut draft = store.begin(Some(bytes.len() as u64), None)?;
+    for piece in bytes.chunks(100_000) {
+        draft.write(Bytes::copy_from_slice(piece)).await?;
     }
-    draft.commit(meta(n)).await.unwrap();
+    draft.commit(meta(n)).await.map(drop)
 }
 
-/// Writes for ever, one of several at a time; says `kind number` once it is promised.
+/// One thing of each kind in turn, and the word for it once it is promised.
+async fn promise(store: &Store, n: u64) -> Result<&'static str, Error> {
+    match n % 4 {
+        0 => {
+            put(store, n).await?;
+            store.pin("pack", &target(n).key()).await?;
+            Ok("pinned")
+        }
+        1 => {
+            let bytes = Bytes::from(body(n));
+            let part = bytes.slice(..bytes.len().min(PART) / 2);
+            store.put_part(meta(n), bytes.len() as u64, 0, part).await?;
+            store.sync().await?;
+            Ok("part")
+        }
+        2 => {
+            put(store, n).await?;
+            store.forget(&target(n).key(), true).await?;
+            Ok("gone")
+        }
+        _ => {
+            put(store, n).await?;
+            store.sync().await?;
+            Ok("synced")
+        }
+    }
+}
+
+/// Writes for ever, one of several at a time; says `kind number` once it is promised. A full store makes no promise.
 async fn write(store: Store, first: u64) {
     for n in (first..).step_by(3) {
-        let kind = match n % 4 {
-            0 => {
-                put(&store, n).await;
-                store.pin("pack", &target(n).key()).await.unwrap();
-                "pinned"
-            }
-            1 => {
-                let bytes = Bytes::from(body(n));
-                let part = bytes.slice(..bytes.len().min(PART) / 2);
-                store.put_part(meta(n), bytes.len() as u64, 0, part).await.unwrap();
-                store.sync().await.unwrap();
-                "part"
-            }
-            2 => {
-                put(&store, n).await;
-                store.forget(&target(n).key(), true).await.unwrap();
-                "gone"
-            }
-            _ => {
-                put(&store, n).await;
-                store.sync().await.unwrap();
-                "synced"
-            }
+        let kind = match promise(&store, n).await {
+            Ok(kind) => kind,
+            Err(Error::Full) => continue,
+            // Evicted between the two steps.
+            Err(Error::Disk(error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => panic!("{n}: {error}"),
         };
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nack {kind} {n}").unwrap();
@@ -138,52 +157,72 @@ async fn read(store: &Store, entry: &Arc<Entry>, range: std::ops::Range<u64>) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_was_promised_is_there_after_a_kill() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let rounds = number("BULAK_CRASH_ROUNDS", 20);
+    let rounds = number("BULAK_CRASH_ROUNDS", ROUNDS);
     let mut seed = number("BULAK_CRASH_SEED", u64::from(std::process::id()));
     println!("BULAK_CRASH_SEED={seed}");
-    let dir = tempfile::tempdir().unwrap();
-    let mut promised: BTreeMap<u64, String> = BTreeMap::new();
-    let mut next = 0;
+    let mut dir = tempfile::tempdir().unwrap();
+    let (mut promised, mut next): (BTreeMap<u64, String>, u64) = (BTreeMap::new(), 0);
+    let (mut all, mut evicted) = (0, 0);
     for round in 0..rounds {
+        if round > 0 && round.is_multiple_of(FOLDER) {
+            all += promised.len() as u64;
+            dir = tempfile::tempdir().unwrap();
+            promised.clear();
+        }
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let wanted = usize::try_from((seed >> 33) % 25).unwrap();
+        let wanted = usize::try_from((seed >> 33) % PROMISES).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture"])
             .env(CHILD, format!("{next} {}", dir.path().display()))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut acks: Vec<String> = lines.by_ref().filter(|line| line.starts_with("ack ")).take(wanted).collect();
         child.kill().unwrap();
-        child.wait().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let words = String::from_utf8_lossy(&ended.stderr);
+        assert!(!words.contains("panicked"), "round {round}: {words}");
         acks.extend(lines.filter(|line| line.starts_with("ack ")));
         for ack in &acks {
             let words: Vec<&str> = ack.split(' ').collect();
             promised.insert(words[2].parse().unwrap(), words[1].to_owned());
         }
-        verify(dir.path(), &promised, round).await;
-        next = promised.keys().last().map_or(0, |n| n + 30);
+        evicted += verify(dir.path(), &promised, round).await;
+        next = promised.keys().last().map_or(next, |n| n + 30);
         if round % 6 == 5 {
             std::fs::remove_dir_all(dir.path().join("index")).unwrap();
         }
     }
-    assert!(promised.len() as u64 > rounds, "the children were killed too early to show anything");
+    all += promised.len() as u64;
+    println!("{rounds} kills, {all} promises, {evicted} found evicted");
+    assert!(all > rounds, "the children were killed too early to show anything");
+    assert!(evicted > 0 || rounds < ROUNDS, "no room was made, so nothing was shown of that");
 }
 
-async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) {
+/// Looks at all that was promised. How many answers were evicted, which only those of no pack may be.
+async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) -> u64 {
     let store = open(path);
+    let mut evicted = 0;
     for (n, kind) in promised {
         let variants = store.find(&target(*n).key()).await.unwrap();
         if kind == "gone" {
             assert!(variants.is_empty(), "round {round}: {n} came back");
             continue;
         }
-        let entry = variants.first().unwrap_or_else(|| panic!("round {round}: {kind} {n} is lost"));
+        let Some(entry) = variants.first() else {
+            assert_ne!(kind, "pinned", "round {round}: {n} is lost");
+            evicted += 1;
+            continue;
+        };
         let wanted = body(*n);
         let end = if kind == "part" { wanted.len().min(PART) / 2 } else { wanted.len() };
         assert_eq!(entry.pinned, kind == "pinned", "round {round}: {n}");
+        if kind == "part" && entry.have.is_empty() {
+            evicted += 1;
+            continue;
+        }
         assert_eq!(read(&store, entry, 0..end as u64).await, wanted[..end], "round {round}: {kind} {n}");
     }
     // What was never promised may be there or not, but is right.
@@ -195,4 +234,5 @@ async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) {
     }
     assert_eq!(store.stat().damaged, 0, "round {round}: a kill tears no record that was finished");
     store.close().await.unwrap();
+    evicted
 }

@@ -16,7 +16,7 @@ const GAP: Duration = Duration::from_hours(400 * 24);
 const STEP: i64 = 86_400;
 
 /// The dates of records, by day.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Dates {
     days: BTreeMap<i64, Time>,
     /// The day seen last; most records follow one of the same day.
@@ -33,6 +33,11 @@ impl Dates {
         let newest = self.days.entry(day).or_insert(time);
         *newest = time.max(*newest);
         self.last = Some((day, *newest));
+    }
+
+    /// The newest of each day.
+    pub(crate) fn days(&self) -> impl Iterator<Item = Time> + '_ {
+        self.days.values().copied()
     }
 
     /// The newest date that can be believed, from `start` on: what is known to be past without the records.

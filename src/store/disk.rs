@@ -150,6 +150,17 @@ impl DiskFile for File {
     }
 }
 
+/// Makes a new file, and its folder when a full disk did not let that be made before.
+pub(crate) fn create_within(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    match (disk.create(path), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            disk.make_dir(folder)?;
+            disk.create(path)
+        }
+        (made, _) => made,
+    }
+}
+
 /// Whether an error means that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

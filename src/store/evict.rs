@@ -18,6 +18,7 @@ use crate::store::Error;
 use crate::store::disk::{is_full, is_read_only};
 use parking_lot::Mutex;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// After the disk said that it is full, try again after this long: somebody may have made room.
@@ -51,12 +52,14 @@ pub(crate) struct Gate {
     clock: Clock,
     quota: u64,
     state: Mutex<State>,
+    /// Said that the disk is full, and nothing has been written since.
+    full_said: AtomicBool,
 }
 
 impl Gate {
     /// A gate for a store of at most `quota` bytes.
     pub(crate) fn new(clock: Clock, quota: u64, read_only: bool) -> Gate {
-        Gate { clock, quota, state: Mutex::new(State { read_only, ..State::default() }) }
+        Gate { clock, quota, state: Mutex::new(State { read_only, ..State::default() }), full_said: AtomicBool::new(false) }
     }
 
     /// Whether the folder can be written.
@@ -136,10 +139,21 @@ impl Gate {
         self.state.lock().read_only = true;
     }
 
+    /// Something was written.
+    pub(crate) fn wrote(&self) {
+        if self.full_said.load(Ordering::Relaxed) && self.full_said.swap(false, Ordering::Relaxed) {
+            tracing::info!("there is room on the disk again");
+        }
+    }
+
     /// Learns from an error of the disk, and says it in the store's words.
     pub(crate) fn note(&self, error: io::Error) -> Error {
         if is_full(&error) {
             self.state.lock().full_until = Some(self.clock.steady() + FULL_FOR);
+            // Once, however often it is tried again.
+            if !self.full_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!("the disk is full: nothing new is kept until there is room");
+            }
             return Error::Full;
         }
         if is_read_only(&error) {

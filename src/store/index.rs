@@ -31,6 +31,17 @@ const BATCH: usize = 2_000;
 const QUEUE: usize = 20_000;
 /// Rebuilt when it holds so many times what is alive: sled's missing vacuum.
 const STALE: usize = 3;
+/// sled never gives room back: made anew when its folder is larger than this many times what is alive, or this part of the quota ...
+const GROWN: u64 = 6;
+const QUOTA_SHARE: u64 = 50;
+/// ... but not when it is small anyway: an empty one takes about 1 MiB ...
+const LEAST: u64 = 8 << 20;
+/// ... nor before it is twice as large as it was when it was made.
+const TWICE: u64 = 2;
+/// Bytes of an answer in the index, about: a place, and its part of a list's key.
+const ALIVE: u64 = 32;
+/// Its size is looked at when it is ready, and then once in so many pauses: a quarter of an hour.
+const ROUNDS: u32 = 900;
 /// Format of keys and values; another one is rebuilt.
 const FORMAT: &[u8] = b"bulak index 1";
 
@@ -124,6 +135,14 @@ fn text(error: sled::Error) -> String {
 /// Reads the log for the index: the answers whose places lie above a mark, in order, given in pieces.
 pub(crate) type Replay = Box<dyn Fn(u64, &mut dyn FnMut(Change) -> bool) + Send>;
 
+/// Most bytes that the index may take now.
+pub(crate) type Limit = Box<dyn Fn() -> u64 + Send>;
+
+/// See [`Limit`]: for so many answers in a store of this quota.
+pub(crate) fn limit(entries: u64, quota: u64) -> u64 {
+    entries.saturating_mul(ALIVE * GROWN).min(quota / QUOTA_SHARE).max(LEAST)
+}
+
 /// How the index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -152,12 +171,12 @@ pub(crate) struct Keeper(Arc<Shared>);
 
 impl Keeper {
     /// Starts the thread that opens, catches up, and writes. `path` is the index's folder.
-    pub(crate) fn start(path: PathBuf, cache: u64, replay: Replay) -> Keeper {
+    pub(crate) fn start(path: PathBuf, cache: u64, replay: Replay, limit: Limit) -> Keeper {
         let waiting = Waiting { changes: Vec::new(), mood: Mood::Rebuilding, stop: false, behind: false };
         let keeper = Keeper(Arc::new(Shared { waiting: Mutex::new(waiting), wake: Condvar::new(), index: Mutex::new(None) }));
         let own = keeper.clone();
         let thread = std::thread::Builder::new().name(String::from("index"));
-        if let Err(error) = thread.spawn(move || own.run(&path, cache, &replay)) {
+        if let Err(error) = thread.spawn(move || own.run(&path, cache, &replay, &limit)) {
             tracing::warn!(%error, "no thread for the index, going on without");
             keeper.0.waiting.lock().mood = Mood::Off;
         }
@@ -225,7 +244,9 @@ impl Keeper {
         *self.0.index.lock() = None;
     }
 
-    fn run(&self, path: &Path, cache: u64, replay: &Replay) {
+    fn run(&self, path: &Path, cache: u64, replay: &Replay, limit: &Limit) {
+        // What it took when it was made; not known of one that was there.
+        let (mut made, mut fresh) = (0, false);
         loop {
             if self.0.waiting.lock().stop {
                 return;
@@ -234,9 +255,18 @@ impl Keeper {
                 self.0.waiting.lock().mood = Mood::Off;
                 return;
             }
+            let mut rounds = 0;
+            if std::mem::take(&mut fresh) {
+                made = folder_bytes(path);
+            }
             loop {
+                if rounds % ROUNDS == 0 && folder_bytes(path) > limit().max(made * TWICE) {
+                    tracing::info!("the index has grown much larger than what is alive and is made anew");
+                    self.0.waiting.lock().behind = true;
+                }
+                rounds = rounds.wrapping_add(1);
                 let mut waiting = self.0.waiting.lock();
-                if waiting.changes.len() < BATCH && !waiting.stop {
+                if waiting.changes.len() < BATCH && !waiting.stop && !waiting.behind {
                     self.0.wake.wait_for(&mut waiting, PAUSE);
                 }
                 if waiting.stop {
@@ -248,6 +278,7 @@ impl Keeper {
                     self.0.waiting.lock().mood = Mood::Rebuilding;
                     *self.0.index.lock() = None;
                     set_aside(path);
+                    fresh = true;
                     break;
                 }
             }
@@ -340,20 +371,35 @@ impl Keeper {
 
 /// Opens sled in a thread of its own, at most [`DEADLINE`].
 fn open_guarded(path: &Path, cache: u64) -> Result<Box<dyn Index>, String> {
-    let (send, receive) = mpsc::channel();
     let folder = path.to_owned();
+    guarded(DEADLINE, move || Sled::open(&folder, cache)).map(|sled| Box::new(sled) as Box<dyn Index>)
+}
+
+/// Opens in a thread of its own, at most so long; a panic is an error.
+fn guarded(deadline: Duration, open: impl FnOnce() -> Result<Sled, String> + Send + 'static) -> Result<Sled, String> {
+    let (send, receive) = mpsc::channel();
     let opener = std::thread::Builder::new().name(String::from("index-open"));
     opener
         .spawn(move || {
-            let opened = catch_unwind(AssertUnwindSafe(|| Sled::open(&folder, cache))).map_err(panic_text).and_then(|opened| opened);
+            let opened = catch_unwind(AssertUnwindSafe(open)).map_err(panic_text).and_then(|opened| opened);
             // Nobody listens when it took too long.
             let _ = send.send(opened);
         })
         .map_err(|error| error.to_string())?;
-    match receive.recv_timeout(DEADLINE) {
-        Ok(opened) => opened.map(|sled| Box::new(sled) as Box<dyn Index>),
-        Err(_) => Err(format!("not open after {} s", DEADLINE.as_secs())),
+    receive.recv_timeout(deadline).unwrap_or_else(|_| Err(format!("not open after {} s", deadline.as_secs())))
+}
+
+/// Bytes of a folder's files; one that cannot be read has none.
+fn folder_bytes(path: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        bytes += match entry.metadata() {
+            Ok(about) if about.is_dir() => folder_bytes(&entry.path()),
+            Ok(about) => about.len(),
+            Err(_) => 0,
+        };
     }
+    bytes
 }
 
 /// How many of these answers an index should know, since they lie below its watermark, and does not. For a store at rest.
@@ -398,6 +444,65 @@ mod tests {
         assert_eq!((index.all().unwrap().len(), index.mark().unwrap()), (4, Some(6)));
         assert_eq!(index.places(1).unwrap(), [at(2), at(4)]);
         assert_eq!(index.places(3).unwrap(), []);
+    }
+
+    fn wait_for(what: impl Fn() -> bool) {
+        while !what() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn an_index_that_has_grown_is_made_anew_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        drop(Sled::open(&path, 1 << 20).unwrap());
+        std::fs::write(path.join("grown"), vec![1; 3 << 20]).unwrap();
+        let replays = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&replays);
+        let replay: Replay = Box::new(move |_, each| {
+            *count.lock() += 1;
+            each(Change { host: 1, place: Place { segment: 3, at: 64 } });
+        });
+        // Even a new one is larger than that.
+        let keeper = Keeper::start(path.clone(), 1 << 20, replay, Box::new(|| 1));
+        wait_for(|| *replays.lock() == 2 && keeper.mood() == Mood::Ready);
+        assert!(!path.join("grown").exists());
+        assert!(path.with_extension("bad").join("grown").exists());
+        assert_eq!(keeper.complete(1, &[]).unwrap(), [Place { segment: 3, at: 64 }]);
+        keeper.stop();
+        assert_eq!(*replays.lock(), 2);
+        assert_eq!((limit(0, 1 << 40), limit(1 << 20, 1 << 40), limit(1 << 20, 1 << 30)), (LEAST, 192 << 20, (1 << 30) / 50));
+    }
+
+    #[test]
+    fn a_panic_and_an_error_while_it_is_filled_set_it_aside_and_at_last_turn_it_off() {
+        for panics in [1, 5] {
+            let dir = tempfile::tempdir().unwrap();
+            let left = Mutex::new(panics);
+            let replay: Replay = Box::new(move |_, _| {
+                let mut left = left.lock();
+                *left -= 1;
+                assert!(*left < 0, "as sled may");
+            });
+            let keeper = Keeper::start(dir.path().join("index"), 1 << 20, replay, Box::new(|| u64::MAX));
+            wait_for(|| keeper.mood() != Mood::Rebuilding);
+            assert_eq!(keeper.mood(), if panics == 1 { Mood::Ready } else { Mood::Off });
+            assert!(dir.path().join("index.bad").exists());
+            keeper.push(Change { host: 1, place: Place { segment: 3, at: 64 } });
+            assert_eq!(keeper.complete(1, &[]).is_some(), panics == 1);
+            keeper.stop();
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_open_in_time_is_an_error() {
+        let late = guarded(Duration::from_millis(20), || {
+            std::thread::sleep(Duration::from_millis(200));
+            Err(String::from("nobody hears this"))
+        });
+        assert!(late.is_err_and(|why| why.contains("not open after")));
+        assert!(guarded(DEADLINE, || panic!("as sled may")).is_err_and(|why| why.contains("as sled may")));
     }
 
     #[test]

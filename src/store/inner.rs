@@ -4,14 +4,16 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::target::UrlKey;
 use crate::life::Life;
+use crate::store::dates::Dates;
 use crate::store::disk::{Disk, Guard};
 use crate::store::evict::{Gate, Reclaim};
 use crate::store::hot::Hot;
-use crate::store::index::{Keeper, Mood};
+use crate::store::index::{self, Change, Keeper, Mood};
 use crate::store::pinned::Pinned;
 use crate::store::purge::Purges;
 use crate::store::record::Codec;
 use crate::store::segment::{self, Log, Written};
+use crate::store::snapshot::{self, Head, Known};
 use crate::store::table::Place;
 use crate::store::{Entry, Error, Settings, Source, Stat, Variants, keep, recover};
 use parking_lot::{Mutex, RwLock};
@@ -34,6 +36,8 @@ const OBJECT_SHARE: u64 = 10;
 const PACK_OBJECT_SHARE: u64 = 2;
 /// Locks that URLs and objects share: more than the tasks that can hold one.
 const STRIPES: usize = 64;
+/// A snapshot of the table when something has changed: what a start after a power cut must read is little then.
+const SNAPSHOT_EVERY: Duration = Duration::from_mins(10);
 /// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
 const BALLAST: u64 = 64 << 20;
 const BALLAST_NAME: &str = "ballast";
@@ -72,6 +76,8 @@ pub(super) struct Inner {
     /// See `Store::lost_pinned`.
     pub(super) lost: Mutex<Vec<String>>,
     pub(super) meters: Meters,
+    /// Changes of the table that the last snapshot has, and the dates that records prove.
+    saved: Mutex<(Option<u64>, Dates)>,
     /// Holds the folder's lock.
     _lock: Option<Guard>,
 }
@@ -80,6 +86,7 @@ pub(super) struct Meters {
     size: IntGauge,
     objects: IntGauge,
     hot: IntGauge,
+    table: IntGauge,
     pub(super) corrupt: IntCounter,
     syncs: IntCounter,
     pub(super) evicted: IntCounter,
@@ -98,6 +105,7 @@ impl Meters {
             size: metrics.gauge("bulak_cache_size_bytes", "Bytes on disk, live and dead."),
             objects: metrics.gauge("bulak_cache_objects", "Distinct objects."),
             hot: metrics.gauge("bulak_store_hot_bytes", "Bytes in the hot tier."),
+            table: metrics.gauge("bulak_store_table_bytes", "Bytes of the table in memory that says where everything is."),
             corrupt: metrics.counter("bulak_cache_corrupt_total", "Stored records that did not verify."),
             syncs: metrics.counter("bulak_store_syncs_total", "Syncs of the segment log."),
         }
@@ -132,7 +140,7 @@ impl Drop for Flight {
 impl Inner {
     /// Opens the folder, starts the index and the ticking.
     pub(super) fn open(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Arc<Inner>, Error> {
-        let found = recover::open(&*disk, &settings.path, settings.segment.0, clock.now())?;
+        let found = recover::open(&*disk, &settings.path, settings.segment.0, clock.now(), || keep_ballast(&settings, &*disk))?;
         clock.raise_floor(found.dates.newest(Time::BUILT));
         let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
         let seg = settings.path.join("seg");
@@ -148,16 +156,16 @@ impl Inner {
             &found.alone,
             place,
         )?;
+        log.adopt(&found.strangers);
         let log = Arc::new(log);
-        if !found.read_only {
-            keep_ballast(&settings, &*disk);
-        }
         gate.look(disk.space(&settings.path).unwrap_or_default(), log.bytes());
         let index = if found.read_only || settings.index_cache.0 == 0 {
             Keeper::off()
         } else {
-            let log = Arc::clone(&log);
-            Keeper::start(settings.path.join("index"), settings.index_cache.0, Box::new(move |mark, each| keep::replay(&log, mark, each)))
+            let (log, table, quota) = (Arc::clone(&log), Arc::clone(&log), settings.quota.0);
+            let replay = Box::new(move |mark, each: &mut dyn FnMut(Change) -> bool| keep::replay(&log, mark, each));
+            let limit = Box::new(move || index::limit(table.table().read().entries(), quota));
+            Keeper::start(settings.path.join("index"), settings.index_cache.0, replay, limit)
         };
         let inner = Arc::new(Inner {
             hot: Hot::new(settings.memory.0),
@@ -185,6 +193,7 @@ impl Inner {
             pins: Pinned::default(),
             lost: Mutex::default(),
             meters: Meters::new(metrics),
+            saved: Mutex::new((None, found.dates)),
             _lock: found.lock,
         });
         let weak = Arc::downgrade(&inner);
@@ -321,6 +330,41 @@ impl Inner {
         Ok(())
     }
 
+    /// Writes a snapshot of the table, unless nothing has changed since the last one. Whether one was written. Blocking.
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly`, `Disk`: the older one stays; a start without one is only slower.
+    pub(super) fn snapshot(&self) -> Result<bool, Error> {
+        self.gate.writable()?;
+        let mut saved = self.saved.lock();
+        let frozen = {
+            // Not amid a rewrite, when the table leads to some of the copies only.
+            let _still = self.moves.read();
+            if saved.0 == Some(self.log.table().read().changes()) {
+                return Ok(false);
+            }
+            self.log.freeze()
+        };
+        saved.1.add(self.clock.now());
+        let changes = frozen.table.changes();
+        let segments = frozen.segments.into_iter().map(|(number, (lane, length, alone))| (number, Known { lane, length, alone }));
+        let head = Head {
+            uuid: *self.log.uuid(),
+            seq: frozen.seq,
+            next_number: frozen.next_number,
+            dates: saved.1.clone(),
+            segments: segments.collect(),
+        };
+        // Whatever the table tells of is on the medium before the table is, and still where it was.
+        let durable = || self.log.sync().map(|()| self.log.rescues() == frozen.rescues);
+        let written =
+            snapshot::write(&*self.disk, &self.settings.path, &head, &frozen.table, durable).map_err(|error| self.noted(error))?;
+        if written {
+            saved.0 = Some(changes);
+        }
+        Ok(written)
+    }
+
     /// Looks at the file system.
     pub(super) fn look(&self) {
         let used = self.log.bytes().saturating_add(self.drafts.load(Ordering::Relaxed));
@@ -341,6 +385,7 @@ impl Inner {
         self.meters.size.set(whole(self.log.bytes()));
         self.meters.objects.set(whole(self.log.table().read().sums().objects));
         self.meters.hot.set(whole(self.hot.bytes()));
+        self.meters.table.set(whole(self.log.table().read().bytes() as u64));
         for (what, counter) in Written::ALL.iter().zip(&self.meters.written) {
             counter.inc_by(self.log.written(*what).saturating_sub(counter.get()));
         }
@@ -356,10 +401,17 @@ impl Drop for Inner {
 
 /// Group commit by time, a look at the file system, and the meters; ends with the store or the node.
 async fn tick(inner: Weak<Inner>, pause: Duration) {
-    let mut said = false;
+    let (mut said, mut since) = (false, Duration::ZERO);
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
+        since += pause;
+        if since >= SNAPSHOT_EVERY {
+            since = Duration::ZERO;
+            if let Err(error) = inner.run_write(Inner::snapshot).await {
+                tracing::debug!(%error, "no snapshot of the table now; a start will read more footers");
+            }
+        }
         let done = inner
             .run_write(|inner| {
                 let kept = inner.keep_house();
@@ -381,7 +433,7 @@ async fn make_room(inner: Weak<Inner>, wake: Arc<Notify>) {
     loop {
         wake.notified().await;
         let Some(inner) = inner.upgrade() else { return };
-        let done = inner.run_write(|inner| inner.reclaim()).await;
+        let done = inner.run_write(Inner::reclaim).await;
         // Once for each time it begins to fail.
         let before = std::mem::replace(&mut said, done.is_err());
         if let (Err(error), false) = (done, before) {

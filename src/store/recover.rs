@@ -1,6 +1,15 @@
 //! Opening after a crash: what is kept, what is dropped, what is said. Footers of sealed segments and a scan of unsealed ones
-//! build the RAM table; sled is never waited for. A bad record is skipped to the next header that verifies; what is after the
+//! build the RAM table, in the order of seq (`recover/merge.rs`); sled is never waited for. A bad record is skipped to the next header that verifies; what is after the
 //! last good one is cut off when the segment is sealed.
+
+/// The lines of all segments in one order.
+mod merge;
+
+/// What the folder is, and whose.
+mod folder;
+
+pub(crate) use folder::known_identity;
+pub(crate) use merge::footer;
 
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
@@ -10,8 +19,11 @@ use crate::store::dates::Dates;
 use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
+use crate::store::recover::folder::{identity, refuse_strange};
+use crate::store::recover::merge::{Run, merge};
 use crate::store::segment::{self, Lane};
-use crate::store::table::Table;
+use crate::store::snapshot;
+use crate::store::table::{Lost, SEGMENT_END, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,15 +35,10 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
-    /// The segments of parts.
-    pub(crate) parts: BTreeSet<u32>,
-    /// All records but BLOBs, until every BLOB is in the table.
-    waiting: Vec<(Line, u32)>,
     /// The segments of one large body each.
     pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
     pub(crate) next_number: u32,
-    pub(crate) bytes: u64,
     pub(crate) dates: Dates,
     /// Held as long as the store is open; `None` in a folder that cannot be written and has no lock file.
     pub(crate) lock: Option<Guard>,
@@ -39,10 +46,14 @@ pub(crate) struct Recovered {
     /// Segments that were scanned, and records that did not verify.
     pub(crate) scanned: u64,
     pub(crate) damaged: u64,
+    /// Files among the segments that are not of this store: left alone, and their numbers are not used.
+    pub(crate) strangers: BTreeSet<u32>,
 }
 
-/// Opens the folder and reads it into a table. Blocking.
-pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time) -> Result<Recovered, Error> {
+/// Opens the folder and reads it into a table. `ready` is called before anything is written, when the folder is ours and can be
+/// written. Blocking.
+pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time, ready: impl FnOnce()) -> Result<Recovered, Error> {
+    refuse_strange(disk, folder)?;
     let seg = folder.join("seg");
     let mut read_only = false;
     for dir in [folder.to_owned(), seg.clone(), folder.join("tmp")] {
@@ -52,6 +63,9 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         }
     }
     let lock = lock(disk, folder, &mut read_only)?;
+    if !read_only {
+        ready();
+    }
     let files = segments(disk, &seg)?;
     let uuid = identity(disk, folder, segment_size, now, read_only)?;
     if !read_only {
@@ -59,28 +73,43 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
             disk.remove(&leftover).unwrap_or_else(|error| tracing::warn!(%error, "cannot remove a leftover in tmp"));
         }
     }
+    let snapshot = snapshot::load(disk, folder, &uuid, &files).unwrap_or_else(|why| {
+        tracing::info!(why, "table.ckpt cannot be used, the footers of all segments are read");
+        None
+    });
     let mut out = Recovered {
         uuid,
         table: Table::new(),
-        parts: BTreeSet::new(),
-        waiting: Vec::new(),
         alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
-        bytes: 0,
         dates: Dates::default(),
         lock,
         read_only,
         scanned: 0,
         damaged: 0,
+        strangers: BTreeSet::new(),
     };
-    for file in files.iter().filter(|file| file.lane == Lane::Parts) {
-        out.parts.insert(file.number);
+    let (mut known, mut lost) = (BTreeMap::new(), Lost::default());
+    if let Some((head, table)) = snapshot {
+        (out.table, out.seq, out.dates, known) = (table, head.seq, head.dates, head.segments);
+        out.next_number = out.next_number.max(head.next_number);
+        lost = out.table.lose_where(head.seq, |number| !known.contains_key(&number));
     }
-    for file in &files {
-        out.take_in(disk, &seg, file, now)?;
+    let mut runs = Vec::new();
+    for found in &files {
+        match known.get(&found.number).filter(|_| found.sealed) {
+            Some(known) => out.alone.extend(known.alone.map(|object| (found.number, object))),
+            None => runs.extend(out.survey(disk, &seg, found, &lost, now)?),
+        }
     }
-    let dangling = out.apply_waiting() + out.table.count();
+    let mut dangling = 0;
+    merge(disk, runs, |line, number| {
+        if line.kind != Kind::Blob && !out.table.apply_after(&lost, line, number) {
+            dangling += 1;
+        }
+    })?;
+    dangling += out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
     }
@@ -96,14 +125,17 @@ pub(crate) struct Found {
     pub(crate) length: u64,
 }
 
-/// The segments of a folder by number. Files that are not segments are left alone.
+/// The segments of a folder by number. Files that are not segments, or have a name or number that we would not give, are left alone.
 pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for (path, length) in disk.list(seg)? {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
         let lane = [Lane::Main, Lane::Parts].into_iter().find(|lane| lane.endings().0 == ending || lane.endings().1 == ending);
-        if let (Some(number), Some(lane)) = (number, lane) {
+        if let (Some(number), Some(lane)) = (number, lane)
+            && (1..SEGMENT_END).contains(&number)
+            && path == segment::path(seg, number, ending)
+        {
             let sealed = lane.endings().1 == ending;
             found.push(Found { lane, number, sealed, path, length });
         }
@@ -113,30 +145,52 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
 }
 
 impl Recovered {
-    fn take_in(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, now: Time) -> Result<(), Error> {
+    /// Looks at one segment: its footer, or, where there is none that verifies, its records. Puts its bodies into the table, so that
+    /// all of them are known before any answer. Seals what was left open. `None` for a stranger.
+    fn survey(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, lost: &Lost, now: Time) -> Result<Option<Run>, Error> {
         let file = disk.open(&found.path, false)?;
-        if found.sealed
-            && let Some(lines) = footer(&*file, found.length)
-        {
+        let whose = self.whose(&*file, found.number);
+        if let Whose::Stranger(why) = whose {
+            let path = found.path.display();
+            tracing::warn!("{path} {why}; it is left alone, move it out of the folder");
+            self.strangers.insert(found.number);
+            return Ok(None);
+        }
+        let footer = if found.sealed { Run::footer(&*file, found, &self.uuid) } else { None };
+        if let Some((lines, run)) = footer {
             if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
                 self.alone.insert(found.number, Digest(key));
             }
-            self.apply(found, &lines);
-            self.bytes += found.length;
-            return Ok(());
+            self.look(found.number, &lines, lost);
+            return Ok(Some(run));
         }
+        let lines = self.scan(disk, seg, &*file, found, whose == Whose::Ours, now)?;
+        self.look(found.number, &lines, lost);
+        Ok(Some(Run::held(found.number, lines)))
+    }
+
+    fn look(&mut self, number: u32, lines: &[Line], lost: &Lost) {
+        for line in lines {
+            self.seq = self.seq.max(line.seq);
+            self.dates.add(Time::from_micros(line.time));
+            if line.kind == Kind::Blob {
+                self.table.apply_after(lost, line, number);
+            }
+        }
+    }
+
+    /// Reads the records of a segment without a good footer.
+    fn scan(&mut self, disk: &dyn Disk, seg: &Path, file: &dyn DiskFile, found: &Found, ours: bool, now: Time) -> Result<Vec<Line>, Error> {
         self.scanned += 1;
         let mut lines = Vec::new();
-        let scan = scan(&*file, found.length, &self.uuid, |line, _, holds, _| {
+        let scan = scan(file, found.length, &self.uuid, |line, _, holds, _| {
             if holds {
                 lines.push(line);
             }
         })?;
         self.damaged += scan.damaged;
-        self.apply(found, &lines);
-        self.bytes += found.length;
         if !self.read_only && !found.sealed {
-            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !self.is_ours(&*file)) {
+            let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !ours) {
                 (true, false) => disk.remove(&found.path),
                 // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.
                 (true, true) => Ok(()),
@@ -144,66 +198,48 @@ impl Recovered {
             };
             match sealed {
                 Ok(()) => {}
-                // A full or failing disk must not keep the school from what is stored: tried again at the next start.
-                Err(error) => tracing::warn!(segment = found.number, %error, "cannot seal an old segment"),
+                // A full or failing disk must not keep the school from what is stored: tried again at the next start. But what is
+                // in it counts as stored from now on, so it has to be on the medium.
+                Err(error) => {
+                    tracing::warn!(segment = found.number, %error, "cannot seal an old segment");
+                    file.sync()?;
+                }
             }
         }
-        Ok(())
+        Ok(lines)
     }
 
-    /// Whether a segment's header names this store: then what does not verify in it was never written to its end.
-    fn is_ours(&self, file: &dyn DiskFile) -> bool {
+    /// Whose a segment is by its header.
+    fn whose(&self, file: &dyn DiskFile, number: u32) -> Whose {
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        file.read_at(&mut head, 0).is_ok() && SegmentHeader::decode(&head).is_ok_and(|header| header.uuid == self.uuid)
-    }
-
-    fn apply(&mut self, found: &Found, lines: &[Line]) {
-        for line in lines {
-            self.seq = self.seq.max(line.seq);
-            self.dates.add(Time::from_micros(line.time));
-            match line.kind {
-                Kind::Blob => self.table.apply(line, found.number),
-                _ => self.waiting.push((*line, found.number)),
-            }
+        if file.read_at(&mut head, 0).is_err() {
+            return Whose::Unknown;
+        }
+        match SegmentHeader::decode(&head) {
+            Ok(header) if header.uuid != self.uuid => Whose::Stranger("is a segment of another store"),
+            Ok(header) if header.number != number => Whose::Stranger("is a segment under a number that is not its own"),
+            Ok(_) => Whose::Ours,
+            Err(BadSegment::Newer(_)) => Whose::Stranger("was written by a newer program"),
+            Err(BadSegment::Damaged) => Whose::Unknown,
         }
     }
+}
 
-    /// Puts everything but BLOBs into the table, in the order of seq. An answer whose body is not here was cut short and is as if
-    /// it had never come: what it would replace stays, or a power cut would take what had been promised. How many of those.
-    fn apply_waiting(&mut self) -> u64 {
-        self.waiting.sort_unstable_by_key(|(line, _)| line.seq);
-        let mut dangling = 0;
-        for (line, number) in std::mem::take(&mut self.waiting) {
-            if line.kind == Kind::Meta && line.link != 0 && !self.table.has_blob(line.link) {
-                dangling += 1;
-            } else {
-                self.table.apply(&line, number);
-            }
-        }
-        dangling
-    }
+/// Whose a segment is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Its header names this store: what does not verify in it was never written to its end.
+    Ours,
+    /// Its header cannot be read.
+    Unknown,
+    /// Not to be touched, and why.
+    Stranger(&'static str),
 }
 
 /// Seals a scanned segment at the end of its last valid record.
 pub(crate) fn seal(disk: &dyn Disk, seg: &Path, found: &Found, uuid: &[u8; 16], end: u64, lines: &[Line], now: Time) -> io::Result<()> {
     let file = disk.open(&found.path, true)?;
     segment::finish(disk, seg, &*file, uuid, (found.lane, found.number), end, lines, now.micros()).map(|_| ())
-}
-
-/// The lines of a sealed segment; `None` when its footer does not verify.
-pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
-    let tail_at = length.checked_sub(record::TRAILER as u64)?;
-    let mut tail = [0; record::TRAILER];
-    file.read_at(&mut tail, tail_at).ok()?;
-    let (at, count, crc) = record::decode_trailer(&tail)?;
-    let lines_at = at.checked_add(record::HEADER)?;
-    let bytes = u64::try_from(count).ok()?.checked_mul(record::ENTRY as u64)?;
-    if lines_at.checked_add(bytes)? != tail_at {
-        return None;
-    }
-    let mut lines = vec![0; usize::try_from(bytes).ok()?];
-    file.read_at(&mut lines, lines_at).ok()?;
-    record::decode_lines(&lines, crc)
 }
 
 /// What a scan saw.
@@ -443,101 +479,5 @@ pub(crate) fn lock(disk: &dyn Disk, folder: &Path, read_only: &mut bool) -> Resu
         }
         Err(_) if *read_only => Ok(None),
         Err(error) => Err(Error::Disk(error)),
-    }
-}
-
-/// The store's uuid: as it is known, else new. FORMAT is written again when it was lost.
-fn identity(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time, read_only: bool) -> Result<[u8; 16], Error> {
-    let (told, found) = look_for_identity(disk, folder)?;
-    if let Some(uuid) = told {
-        return Ok(uuid);
-    }
-    let uuid = found.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes());
-    if !read_only {
-        let name = uuid::Uuid::from_bytes(uuid);
-        let text = format!("bulak store\nversion {}\nuuid {name}\nsegment {segment_size}\nmade {}\n", record::VERSION, now.secs());
-        let written = write_format(disk, folder, text.as_bytes());
-        // Not fatal: the uuid also stands in every segment.
-        written.or_else(|error| if is_full(&error) || is_read_only(&error) { Ok(()) } else { Err(error) })?;
-    }
-    Ok(uuid)
-}
-
-/// The uuid of a store that exists.
-pub(crate) fn known_identity(disk: &dyn Disk, folder: &Path) -> Result<[u8; 16], Error> {
-    let (told, found) = look_for_identity(disk, folder)?;
-    // A store without FORMAT and segments is empty: any uuid will do.
-    Ok(told.or(found).unwrap_or_default())
-}
-
-type Uuid = [u8; 16];
-
-/// What FORMAT says, and what most segments say. FORMAT is not believed when no segment agrees with it and some agree on another:
-/// one bit of it must not make all records unreadable.
-fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
-    let mut told = None;
-    if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
-        let length = file.length()?.min(4096);
-        let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
-        file.read_at(&mut text, 0)?;
-        told = parse_format(&String::from_utf8_lossy(&text))?;
-    }
-    let mut votes: BTreeMap<Uuid, u32> = BTreeMap::new();
-    for found in segments(disk, &folder.join("seg"))? {
-        let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        let file = disk.open(&found.path, false)?;
-        if file.read_at(&mut head, 0).is_err() {
-            continue;
-        }
-        match SegmentHeader::decode(&head) {
-            // One that agrees is enough; the others are then damaged or strangers.
-            Ok(header) if Some(header.uuid) == told => return Ok((told, None)),
-            Ok(header) => *votes.entry(header.uuid).or_default() += 1,
-            Err(BadSegment::Newer(version)) if told.is_none() => return Err(newer(version)),
-            Err(_) => {}
-        }
-    }
-    let Some(found) = votes.into_iter().max_by_key(|vote| vote.1).map(|vote| vote.0) else { return Ok((told, None)) };
-    if told.is_some() {
-        tracing::warn!("FORMAT names another store than its segments do; the segments are believed");
-    }
-    Ok((None, Some(found)))
-}
-
-fn write_format(disk: &dyn Disk, folder: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = folder.join("FORMAT.tmp");
-    // Left by a start that was cut short.
-    let _ = disk.remove(&temporary);
-    let file = disk.create(&temporary)?;
-    file.write_at(text, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, &folder.join("FORMAT"))?;
-    disk.sync_dir(folder)
-}
-
-/// `None` when the text is no FORMAT (it is then made again).
-fn parse_format(text: &str) -> Result<Option<[u8; 16]>, Error> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let Some(version) = value("version ").and_then(|version| version.parse::<u32>().ok()) else { return Ok(None) };
-    if version > record::VERSION {
-        return Err(newer(version));
-    }
-    Ok(value("uuid ").and_then(|uuid| uuid::Uuid::parse_str(uuid).ok()).map(|uuid| *uuid.as_bytes()))
-}
-
-fn newer(version: u32) -> Error {
-    Error::Unusable(format!("the store has format {version} and this program knows {}; use the newer program", record::VERSION))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_format_is_read_and_a_newer_one_refused() {
-        let uuid = uuid::Uuid::from_bytes([3; 16]);
-        assert_eq!(parse_format(&format!("bulak store\nversion 1\nuuid {uuid}\n")).unwrap(), Some([3; 16]));
-        assert_eq!(parse_format("garbage").unwrap(), None);
-        assert!(matches!(parse_format("version 2\n"), Err(Error::Unusable(_))));
     }
 }

@@ -124,6 +124,7 @@ impl Inner {
             drop(table);
             hosts.into_iter().for_each(|change| self.index().push(change));
         }
+        work.outputs.iter().for_each(|out| self.log.settle(out.number()));
         let sizes: HashMap<u32, u64> = self.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
         let size = |number: &u32| sizes.get(number).copied().unwrap_or(0);
         done.written = work.outputs.iter().map(|out| size(&out.number())).sum();
@@ -213,10 +214,13 @@ impl Work<'_> {
             (new, host)
         } else {
             self.inner.lose_record(line, kept.from);
-            if let Some(anew) = anew(line) {
-                log.put(&anew, line.seq, out, Written::Rewrite)?;
+            let Some(anew) = anew(line) else { return Ok(()) };
+            let new = log.put(&anew, line.seq, out, Written::Rewrite)?;
+            if line.kind != Kind::Pin {
+                return Ok(());
             }
-            return Ok(());
+            // What the table leads to, as if it had been copied.
+            (new, None)
         };
         self.moved.push(Moved { old: *line, from: kept.from, new, to: out.number(), host });
         Ok(())

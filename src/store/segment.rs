@@ -9,6 +9,9 @@
 /// Which segments there are.
 mod ledger;
 
+/// The table and the log at one moment.
+mod freeze;
+
 /// Records on their way into another segment.
 mod copy;
 
@@ -32,7 +35,7 @@ pub(crate) use seal::finish;
 use crate::base::clock::Clock;
 use crate::base::digest::Digest;
 use crate::store::Error;
-use crate::store::disk::{Disk, DiskFile};
+use crate::store::disk::{Disk, DiskFile, create_within};
 use crate::store::evict::Gate;
 use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::recover;
@@ -40,7 +43,7 @@ use crate::store::segment::ledger::Ledger;
 use crate::store::table::{Place, Table};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -199,6 +202,10 @@ pub(crate) struct Log {
     syncing: Mutex<()>,
     files: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
     ledger: Ledger,
+    /// Segments of which the table leads to all that is of use.
+    settled: Mutex<BTreeSet<u32>>,
+    /// Times that records were written anew after a failed sync.
+    rescues: AtomicU64,
     next_number: AtomicU32,
     bytes: AtomicU64,
     written: [AtomicU64; Written::ALL.len()],
@@ -240,6 +247,8 @@ impl Log {
             syncing: Mutex::new(()),
             files: Mutex::new(HashMap::new()),
             ledger,
+            settled: Mutex::default(),
+            rescues: AtomicU64::new(0),
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
             written: Default::default(),
@@ -306,6 +315,9 @@ impl Log {
         self.gate.writable()?;
         let place =
             if new.kind == Kind::Blob && new.length() > self.segment / 4 { self.append_alone(new) } else { self.append_open(new, then) };
+        if place.is_ok() {
+            self.gate.wrote();
+        }
         place.map_err(|error| self.gate.note(error))
     }
 
@@ -372,6 +384,7 @@ impl Log {
                 self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
                 self.ledger.change(number, |segment| segment.alone = Some(Digest(new.key)));
                 self.take_in(&line, new, number, end - line.at);
+                self.settle(number);
                 Ok(Place { segment: number, at: line.at })
             }
             Err(error) => {
@@ -441,7 +454,7 @@ impl Log {
             return Err(io::Error::other("all numbers of segments are used; move the store to a new folder"));
         }
         let path = path(&self.folder, number, lane.endings().0);
-        let file = self.disk.create(&path)?;
+        let file = create_within(&*self.disk, &path)?;
         let header = SegmentHeader { uuid: self.uuid, number, made: self.clock.now().micros() };
         let made = file.write_at(&header.encode(), 0).and_then(|()| file.sync()).and_then(|()| self.disk.sync_dir(&self.folder));
         if let Err(error) = made {

@@ -1,92 +1,55 @@
-//! The RAM table: where every stored answer and body is, found by fingerprint. Pure. 48 B a URL with its body, at 73-87 % fill
-//! 55-66 B; full keys stay on disk and are compared on every read, so that a wrong guess costs a read and never a wrong answer.
-//! The layout follows HashCache (NSDI 2009); parts and pins are few and live in plain maps.
+//! The RAM table: where every stored answer and body is, found by fingerprint. Pure. 39 B for a URL with its body; full keys stay
+//! on disk and are compared on every read, so that a wrong guess costs a read and never a wrong answer. The idea is HashCache's
+//! (NSDI 2009). Parts and dictionaries are few and live in plain maps.
+
+/// Rows of slots.
+mod ordered;
+
+/// Answers by URL and variant.
+mod answers;
+
+/// Bodies by name.
+mod bodies;
+
+/// Pins by URL and set.
+mod pins;
+
+/// Places, and parts of bodies.
+mod parts;
+
+/// The table as bytes.
+mod image;
+
+/// What a snapshot no longer leads to.
+mod lost;
 
 /// What is alive, by weight.
 pub(crate) mod weigh;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bodies::Sums;
+pub(crate) use lost::Lost;
+pub(crate) use parts::{Parts, Place, SEGMENT_END, Span};
+
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::record::{Codec, Kind, Line, fingerprint};
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-
-/// Where a record is: segment number below 2^20, offset below 256 MiB and a multiple of 8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    pub(crate) segment: u32,
-    pub(crate) at: u64,
-}
-
-/// Bits of a packed place; those above are flags.
-const PLACE_BITS: u32 = 45;
-const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
-/// Where the codec stands in a body's word, and where its references begin.
-const CODEC_MASK: u64 = 7;
-const REFS_AT: u32 = PLACE_BITS + 3;
-/// SIEVE's bit in an answer's word: used since the hand came by.
-const USED: u64 = 1 << 63;
-/// Most references that a body's slot counts; beyond, the count stays (the body is then never thought unused).
-const REFS_MAX: u64 = 0xffff;
-
-impl Place {
-    /// In 45 bits.
-    pub(crate) fn pack(self) -> u64 {
-        (u64::from(self.segment) << 25 | (self.at / 8) & 0x1ff_ffff) & PLACE_MASK
-    }
-
-    /// Out of 45 bits.
-    pub(crate) fn unpack(word: u64) -> Place {
-        Place { segment: u32::try_from((word & PLACE_MASK) >> 25).unwrap_or(0), at: (word & 0x1ff_ffff) * 8 }
-    }
-}
-
-/// One part of a body that is not whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-    pub(crate) place: Place,
-}
-
-/// The parts of one entry, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Parts {
-    pub(crate) url: [u8; 16],
-    pub(crate) total: u64,
-    pub(crate) spans: Vec<Span>,
-}
-
-impl Parts {
-    /// What is here, sorted and disjoint, neighbours merged.
-    pub(crate) fn have(&self) -> Vec<Range<u64>> {
-        let mut spans: Vec<Range<u64>> = self.spans.iter().map(|span| span.offset..span.offset + span.length).collect();
-        spans.sort_by_key(|span| span.start);
-        let mut have: Vec<Range<u64>> = Vec::new();
-        for span in spans {
-            match have.last_mut() {
-                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
-                _ => have.push(span),
-            }
-        }
-        have
-    }
-
-    /// The span that holds byte `at` and reaches furthest.
-    pub(crate) fn holding(&self, at: u64) -> Option<Span> {
-        let holds = self.spans.iter().filter(|span| span.offset <= at && at < span.offset + span.length);
-        holds.max_by_key(|span| span.offset + span.length).copied()
-    }
-}
+use crate::store::table::answers::{Answer, Answers, Key};
+use crate::store::table::bodies::{Bodies, Told};
+use crate::store::table::pins::Pins;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is known of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blob {
     pub(crate) place: Place,
     pub(crate) codec: Codec,
-    /// Identity and stored length, each capped at 4 GiB (figures only; true lengths stand in the record).
-    pub(crate) length: u32,
-    pub(crate) stored: u32,
+    /// Identity and stored length, about (figures only; true lengths stand in the record).
+    pub(crate) length: u64,
+    pub(crate) stored: u64,
+    /// Answers and deltas that lead to it, and calls that hold it; at 255 the count stays.
     pub(crate) refs: u64,
 }
 
@@ -103,257 +66,182 @@ pub(crate) enum Verdict {
     Cold,
 }
 
-/// Sums over bodies that are in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sums {
-    pub(crate) objects: u64,
-    pub(crate) object_bytes: u64,
-    pub(crate) entry_bytes: u64,
-    pub(crate) stored_bytes: u64,
-    /// Objects and stored bytes by codec, in the order of its numbers.
-    pub(crate) codecs: [(u64, u64); Codec::ALL.len()],
-}
-
 /// All of it.
+#[derive(Clone)]
 pub(crate) struct Table {
-    urls: Slots,
-    blobs: Slots,
+    answers: Answers,
+    bodies: Bodies,
     parts: HashMap<[u8; 16], Parts>,
-    pins: BTreeSet<([u8; 16], u64)>,
-    sums: Sums,
-    /// References are counted as they come; off while a start replays segments in any order.
-    counting: bool,
-}
-
-/// The low bits of a URL slot's fingerprint tell variants of one URL apart.
-const VARIANT_MASK: u64 = 0x00ff_ffff;
-
-fn url_print(url: &UrlKey) -> u64 {
-    (fingerprint(&url.0) & !VARIANT_MASK).max(VARIANT_MASK + 1)
-}
-
-fn entry_print(url: &UrlKey, entry: &[u8]) -> u64 {
-    url_print(url) | (fingerprint(entry) & VARIANT_MASK)
+    pins: Pins,
+    dicts: BTreeMap<u32, Place>,
+    /// Changes so far.
+    changes: u64,
 }
 
 impl Table {
     /// An empty table that does not count yet; [`Table::count`] when all is in.
     pub(crate) fn new() -> Table {
         Table {
-            urls: Slots::new(!VARIANT_MASK),
-            blobs: Slots::new(u64::MAX),
+            answers: Answers::new(),
+            bodies: Bodies::new(),
             parts: HashMap::new(),
-            pins: BTreeSet::new(),
-            sums: Sums::default(),
-            counting: false,
+            pins: Pins::new(),
+            dicts: BTreeMap::new(),
+            changes: 0,
         }
     }
 
     /// Takes in one record. Records must come in the order of their seq, but for BLOBs.
     pub(crate) fn apply(&mut self, line: &Line, segment: u32) {
+        self.changes += 1;
         let place = Place { segment, at: line.at };
+        if place.pack() == 0 {
+            return;
+        }
         let url = line.url();
         match line.kind {
             Kind::Blob => self.set_blob(line, place),
-            Kind::Meta => {
-                let print = entry_print(&url, &line.entry());
-                let used = self.urls.get(print).map_or(0, |(word, _)| word & USED);
-                let old = self.urls.set(print, place.pack() | used, line.link);
-                if let Some((_, link)) = old {
-                    self.unlink(link);
-                }
-                self.link(line.link);
-                if line.link != 0 {
-                    self.parts.remove(&line.entry());
-                }
-            }
-            Kind::Part => {
-                let parts = self.parts.entry(line.entry()).or_default();
-                if parts.total != line.whole {
-                    *parts = Parts { url: url.0, total: line.whole, spans: Vec::new() };
-                }
-                let length = line.length_of_part();
-                parts.spans.retain(|old| old.offset < line.link || old.offset + old.length > line.link + length);
-                parts.spans.push(Span { offset: line.link, length, place });
-            }
+            Kind::Meta => self.set_answer(line, place),
+            Kind::Part => self.add_part(line, place),
             Kind::Tomb if line.entry() == [0; 16] => {
-                for (print, _, _) in self.urls.of(url_print(&url)) {
-                    self.remove_print(print);
+                for key in self.keys(&url) {
+                    self.remove(key);
                 }
                 self.parts.retain(|_, parts| parts.url != url.0);
-                let pins: Vec<_> = self.pins.range((url.0, 0)..=(url.0, u64::MAX)).copied().collect();
-                for pin in pins {
-                    self.pins.remove(&pin);
-                }
+                self.pins.remove_url(&url);
             }
             Kind::Tomb => {
-                self.remove_print(entry_print(&url, &line.entry()));
+                self.remove(Key::of(&url, &line.entry()));
                 self.parts.remove(&line.entry());
             }
-            Kind::Pin => {
-                self.pins.insert((url.0, line.link));
+            Kind::Pin => self.pins.set(&url, line.link, place),
+            Kind::Unpin if url.0 == [0; 16] => self.pins.remove_set(line.link),
+            Kind::Unpin => self.pins.remove(&url, line.link),
+            Kind::Dict => {
+                self.dicts.insert(u32::try_from(line.link).unwrap_or(0), place);
             }
-            Kind::Unpin if url.0 == [0; 16] => self.pins.retain(|pin| pin.1 != line.link),
-            Kind::Unpin => {
-                self.pins.remove(&(url.0, line.link));
-            }
-            Kind::Dict | Kind::Footer => {}
+            Kind::Footer => {}
         }
     }
 
-    /// All records are in: counts references from now on, and drops answers whose body is gone. How many were dropped.
-    pub(crate) fn count(&mut self) -> u64 {
-        self.counting = true;
-        self.urls.settle();
-        self.blobs.settle();
-        let mut dangling = 0;
-        for (print, _, link) in self.urls.all() {
-            if link == 0 || self.blobs.get(link).is_some() {
-                self.link(link);
-            } else {
-                self.urls.remove(print);
-                dangling += 1;
-            }
+    fn set_answer(&mut self, line: &Line, place: Place) {
+        let key = Key::of(&line.url(), &line.entry());
+        let body = if line.link == 0 { 0 } else { self.bodies.reserve(line.link) };
+        let used = self.answers.get(key).is_some_and(|answer| answer.used);
+        let old = self.answers.set(key, Answer { place, used, body });
+        self.bodies.link(body);
+        if let Some(old) = old {
+            self.bodies.unlink(old.body);
         }
-        dangling
+        if line.link != 0 {
+            self.parts.remove(&line.entry());
+        }
+    }
+
+    fn add_part(&mut self, line: &Line, place: Place) {
+        let parts = self.parts.entry(line.entry()).or_default();
+        if parts.total != line.whole {
+            *parts = Parts { url: line.url().0, total: line.whole, spans: Vec::new() };
+        }
+        let length = line.length_of_part();
+        let end = line.link.saturating_add(length);
+        parts.spans.retain(|old| old.offset < line.link || old.offset.saturating_add(old.length) > end);
+        parts.spans.push(Span { offset: line.link, length, place });
+    }
+
+    /// All records are in: counts references from now on, and drops answers whose body is not here. How many were dropped.
+    pub(crate) fn count(&mut self) -> u64 {
+        self.bodies.start_counting();
+        let (before, bodies) = (self.answers.len(), &mut self.bodies);
+        self.answers.retain(|_, answer| answer.body == 0 || bodies.get(answer.body).place.is_some());
+        self.answers.settle();
+        self.answers.iter().for_each(|(_, answer)| bodies.link(answer.body));
+        bodies.settle();
+        (before - self.answers.len()) as u64
     }
 
     fn set_blob(&mut self, line: &Line, place: Place) {
-        let print = fingerprint(&line.key);
-        let refs = self.blobs.get(print).map_or(0, |(word, _)| word >> REFS_AT);
-        let cap = |length: u64| length.min(u64::from(u32::MAX));
-        let word = place.pack() | (line.codec as u64) << PLACE_BITS | refs << REFS_AT;
-        let old = self.blob_at(print).filter(|_| self.counting && refs > 0);
-        self.blobs.set(print, word, cap(line.whole) | cap(line.length) << 32);
-        if let Some(old) = old {
-            // The same body in another form.
-            let stored = u64::from(old.stored);
-            self.sums.stored_bytes = self.sums.stored_bytes.saturating_sub(stored) + cap(line.length);
-            let codecs = &mut self.sums.codecs;
-            let was = &mut codecs[old.codec as usize];
-            (was.0, was.1) = (was.0.saturating_sub(1), was.1.saturating_sub(stored));
-            let is = &mut codecs[line.codec as usize];
-            (is.0, is.1) = (is.0 + 1, is.1 + cap(line.length));
-        }
+        let base = if line.codec == Codec::Delta { line.link } else { 0 };
+        let told = Told { place, codec: line.codec, length: line.whole, stored: line.length, base };
+        self.bodies.set(fingerprint(&line.key), &told);
     }
 
-    fn blob_at(&self, print: u64) -> Option<Blob> {
-        let (word, lengths) = self.blobs.get(print)?;
-        Some(Blob {
-            place: Place::unpack(word),
-            codec: Codec::of(u8::try_from((word >> PLACE_BITS) & CODEC_MASK).unwrap_or(0)).unwrap_or(Codec::Raw),
-            length: u32::try_from(lengths & 0xffff_ffff).unwrap_or(u32::MAX),
-            stored: u32::try_from(lengths >> 32).unwrap_or(u32::MAX),
-            refs: word >> REFS_AT,
-        })
+    fn keys(&self, url: &UrlKey) -> Vec<Key> {
+        self.answers.of(url).map(|(key, _)| key).collect()
     }
 
-    fn link(&mut self, print: u64) {
-        self.refer(print, true);
-    }
-
-    fn unlink(&mut self, print: u64) {
-        self.refer(print, false);
-    }
-
-    fn refer(&mut self, print: u64, more: bool) {
-        if !self.counting || print == 0 {
-            return;
-        }
-        let Some(blob) = self.blob_at(print) else { return };
-        let (length, stored) = (u64::from(blob.length), u64::from(blob.stored));
-        let refs = match (more, blob.refs) {
-            (_, REFS_MAX) => REFS_MAX,
-            (true, refs) => refs + 1,
-            (false, refs) => refs.saturating_sub(1),
-        };
-        let sums = &mut self.sums;
-        let codec = &mut sums.codecs[blob.codec as usize];
-        match (blob.refs, refs) {
-            (0, 1) => {
-                (sums.objects, sums.object_bytes, sums.stored_bytes) =
-                    (sums.objects + 1, sums.object_bytes + length, sums.stored_bytes + stored);
-                (codec.0, codec.1) = (codec.0 + 1, codec.1 + stored);
-            }
-            (1, 0) => {
-                sums.objects = sums.objects.saturating_sub(1);
-                sums.object_bytes = sums.object_bytes.saturating_sub(length);
-                sums.stored_bytes = sums.stored_bytes.saturating_sub(stored);
-                (codec.0, codec.1) = (codec.0.saturating_sub(1), codec.1.saturating_sub(stored));
-            }
-            _ => {}
-        }
-        sums.entry_bytes = if more { sums.entry_bytes + length } else { sums.entry_bytes.saturating_sub(length) };
-        if let Some((word, lengths)) = self.blobs.get(print) {
-            let low = word & ((1 << REFS_AT) - 1);
-            self.blobs.set(print, low | refs << REFS_AT, lengths);
-        }
-    }
-
-    fn remove_print(&mut self, print: u64) -> bool {
-        match self.urls.remove(print) {
-            Some((_, link)) => {
-                self.unlink(link);
-                true
-            }
-            None => false,
-        }
+    fn remove(&mut self, key: Key) -> bool {
+        let old = self.answers.remove(key);
+        old.inspect(|old| self.bodies.unlink(old.body)).is_some()
     }
 
     /// Where the answers of a URL may be.
     pub(crate) fn find(&self, url: &UrlKey) -> Vec<Place> {
-        self.urls.of(url_print(url)).into_iter().map(|(_, word, _)| Place::unpack(word)).collect()
+        self.answers.of(url).map(|(_, answer)| answer.place).collect()
     }
 
     /// Whether there may be an answer under this URL.
     pub(crate) fn may_have(&self, url: &UrlKey) -> bool {
-        self.urls.any(url_print(url))
+        self.answers.of(url).next().is_some()
     }
 
     /// Where an entry's newest META is.
     pub(crate) fn entry(&self, url: &UrlKey, entry: &[u8]) -> Option<Place> {
-        self.urls.get(entry_print(url, entry)).map(|(word, _)| Place::unpack(word))
+        self.answers.get(Key::of(url, entry)).map(|answer| answer.place)
     }
 
     /// Drops an entry that turned out damaged, if it still is at `place`.
     pub(crate) fn drop_entry(&mut self, place: Place) {
-        let prints: Vec<u64> = self.urls.all().into_iter().filter(|slot| Place::unpack(slot.1) == place).map(|slot| slot.0).collect();
-        for print in prints {
-            self.remove_print(print);
+        self.changes += 1;
+        self.drop_where(|answer| answer.place == place);
+    }
+
+    fn drop_where(&mut self, which: impl Fn(&Answer) -> bool) {
+        let keys: Vec<Key> = self.answers.iter().filter(|(_, answer)| which(answer)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove(key);
         }
     }
 
     /// Where a body may be.
     pub(crate) fn blob(&self, object: &Digest) -> Option<Blob> {
-        self.blob_at(fingerprint(&object.0))
+        let body = self.bodies.get(self.bodies.number(fingerprint(&object.0))?);
+        let (length, stored) = body.lengths();
+        Some(Blob { place: body.place?, codec: body.codec, length, stored, refs: u64::from(body.refs) })
     }
 
     /// Whether there is a body of this fingerprint.
     pub(crate) fn has_blob(&self, print: u64) -> bool {
-        self.blobs.get(print).is_some()
+        self.bodies.number(print).is_some_and(|number| self.bodies.get(number).place.is_some())
+    }
+
+    /// Where the dictionary of this number is.
+    pub(crate) fn dict(&self, number: u32) -> Option<Place> {
+        self.dicts.get(&number).copied()
     }
 
     /// A hit: the hand spares these answers once (SIEVE, NSDI 2024).
     pub(crate) fn mark(&mut self, url: &UrlKey) {
-        for (print, word, link) in self.urls.of(url_print(url)) {
-            if word & USED == 0 {
-                self.urls.set(print, word | USED, link);
-            }
+        self.changes += 1;
+        let fresh: Vec<(Key, Answer)> = self.answers.of(url).filter(|(_, answer)| !answer.used).collect();
+        for (key, answer) in fresh {
+            self.answers.set(key, Answer { used: true, ..answer });
         }
     }
 
     /// The hand comes by an answer, the META `line` in `segment`: clears its bit, or says that it may go.
     pub(crate) fn judge(&mut self, line: &Line, segment: u32) -> Verdict {
-        let print = entry_print(&line.url(), &line.entry());
+        let key = Key::of(&line.url(), &line.entry());
         let place = Place { segment, at: line.at };
-        let Some((word, link)) = self.urls.get(print).filter(|(word, _)| Place::unpack(*word) == place) else { return Verdict::Gone };
+        let Some(answer) = self.answers.get(key).filter(|answer| answer.place == place) else { return Verdict::Gone };
         if self.pinned(&line.url()) {
             return Verdict::Pinned;
         }
-        if word & USED == 0 {
+        if !answer.used {
             return Verdict::Cold;
         }
-        self.urls.set(print, word & !USED, link);
+        self.changes += 1;
+        self.answers.set(key, Answer { used: false, ..answer });
         Verdict::Used
     }
 
@@ -361,7 +249,8 @@ impl Table {
     pub(crate) fn evict(&mut self, line: &Line, segment: u32) -> bool {
         let here = self.is_live(line, segment);
         if here {
-            self.remove_print(entry_print(&line.url(), &line.entry()));
+            self.changes += 1;
+            self.remove(Key::of(&line.url(), &line.entry()));
             self.parts.remove(&line.entry());
         }
         here
@@ -372,37 +261,40 @@ impl Table {
     pub(crate) fn is_live(&self, line: &Line, segment: u32) -> bool {
         let place = Place { segment, at: line.at };
         match line.kind {
-            Kind::Blob => self.blob_at(fingerprint(&line.key)).is_some_and(|blob| blob.place == place && blob.refs > 0),
+            Kind::Blob => self.blob(&Digest(line.key)).is_some_and(|blob| blob.place == place && blob.refs > 0),
             Kind::Meta => self.entry(&line.url(), &line.entry()) == Some(place),
             Kind::Part => self.parts.get(&line.entry()).is_some_and(|parts| parts.spans.iter().any(|span| span.place == place)),
-            Kind::Pin => self.has_pin(&line.url(), line.link),
+            Kind::Pin => self.pins.get(&line.url(), line.link) == Some(place),
             Kind::Unpin | Kind::Tomb | Kind::Dict | Kind::Footer => false,
         }
     }
 
     /// A live record has been copied: `old` in segment `from` is now `new` in `to` (a body perhaps in another codec). Whether it
-    /// still was where it was copied from; if not, the copy is dead.
+    /// still was where it was copied from; if not, the copy is dead. A dictionary counts as live where [`Table::dict`] finds it.
     pub(crate) fn relocate(&mut self, old: &Line, from: u32, new: &Line, to: u32) -> bool {
-        if !self.is_live(old, from) {
+        let (was, place) = (Place { segment: from, at: old.at }, Place { segment: to, at: new.at });
+        let is_dict = old.kind == Kind::Dict && u32::try_from(old.link).ok().and_then(|number| self.dict(number)) == Some(was);
+        if !is_dict && !self.is_live(old, from) {
             return false;
         }
-        let place = Place { segment: to, at: new.at };
+        self.changes += 1;
         match old.kind {
             Kind::Meta => {
-                let print = entry_print(&old.url(), &old.entry());
-                if let Some((word, link)) = self.urls.get(print) {
-                    self.urls.set(print, (word & !PLACE_MASK) | place.pack(), link);
+                let key = Key::of(&old.url(), &old.entry());
+                if let Some(answer) = self.answers.get(key) {
+                    self.answers.set(key, Answer { place, ..answer });
                 }
             }
             Kind::Part => {
-                let was = Place { segment: from, at: old.at };
                 let spans = self.parts.get_mut(&old.entry()).into_iter().flat_map(|parts| &mut parts.spans);
                 for span in spans.filter(|span| span.place == was) {
                     span.place = place;
                 }
             }
             Kind::Blob => self.set_blob(new, place),
-            Kind::Pin | Kind::Unpin | Kind::Tomb | Kind::Dict | Kind::Footer => {}
+            Kind::Pin => self.pins.set(&old.url(), old.link, place),
+            Kind::Dict => self.apply(new, to),
+            Kind::Unpin | Kind::Tomb | Kind::Footer => {}
         }
         true
     }
@@ -410,17 +302,15 @@ impl Table {
     /// Counts a reference to a body that is here, so that it is not thought unused while an answer to it is being written.
     /// Whether it is here. [`Table::release`] takes the reference back.
     pub(crate) fn hold(&mut self, object: &Digest) -> bool {
-        let print = fingerprint(&object.0);
-        let here = self.blobs.get(print).is_some();
-        if here {
-            self.link(print);
-        }
-        here
+        let number = self.bodies.number(fingerprint(&object.0)).filter(|number| self.bodies.get(*number).place.is_some());
+        number.inspect(|number| self.bodies.hold(*number)).is_some()
     }
 
     /// See [`Table::hold`].
     pub(crate) fn release(&mut self, object: &Digest) {
-        self.unlink(fingerprint(&object.0));
+        if let Some(number) = self.bodies.number(fingerprint(&object.0)) {
+            self.bodies.release(number);
+        }
     }
 
     /// Whether the copy of a body in this segment is of no use: no answer leads to it, or it is kept elsewhere.
@@ -428,31 +318,49 @@ impl Table {
         self.blob(object).is_none_or(|blob| blob.refs == 0 || blob.place.segment != segment)
     }
 
-    /// Forgets the copy of a body in this segment.
+    /// Forgets the copy of a body in this segment, if nothing leads to it.
     pub(crate) fn drop_unused(&mut self, object: &Digest, segment: u32) {
-        if self.blob(object).is_some_and(|blob| blob.place.segment == segment) {
-            self.blobs.remove(fingerprint(&object.0));
+        if self.blob(object).is_some_and(|blob| blob.place.segment == segment && blob.refs == 0) {
+            self.changes += 1;
+            if let Some(number) = self.bodies.number(fingerprint(&object.0)) {
+                self.bodies.lose(number);
+            }
         }
     }
 
-    /// Drops a body that turned out damaged, and every answer that leads to it.
-    pub(crate) fn drop_blob(&mut self, object: &Digest) {
-        let print = fingerprint(&object.0);
-        for (entry, _, _) in self.urls.all().into_iter().filter(|slot| slot.2 == print) {
-            self.remove_print(entry);
+    /// Drops a body that turned out damaged, every answer that leads to it, and with it every delta against it, if it still is at
+    /// `place`. Whether it was.
+    pub(crate) fn drop_blob_at(&mut self, object: &Digest, place: Place) -> bool {
+        let name = fingerprint(&object.0);
+        let number = self.bodies.number(name).filter(|number| self.bodies.get(*number).place == Some(place));
+        let Some(number) = number else { return false };
+        self.changes += 1;
+        let mut gone = self.bodies.deltas_of(name);
+        gone.push(number);
+        // First what leads to them, then they: a number is given back when the last has gone.
+        self.drop_where(|answer| gone.contains(&answer.body));
+        for number in gone {
+            self.bodies.lose(number);
         }
-        self.blobs.remove(print);
+        true
+    }
+
+    /// Forgets a body at this place to which nothing leads. From then on it is not here for whoever asks.
+    pub(crate) fn drop_dead(&mut self, object: &Digest, place: Place) {
+        if self.blob(object).is_some_and(|blob| blob.place == place && blob.refs == 0) {
+            self.drop_unused(object, place.segment);
+        }
     }
 
     /// Where the answers of an object may be.
     pub(crate) fn of_object(&self, object: &Digest) -> Vec<Place> {
-        let print = fingerprint(&object.0);
-        self.urls.all().into_iter().filter(|slot| slot.2 == print).map(|slot| Place::unpack(slot.1)).collect()
+        let Some(number) = self.bodies.number(fingerprint(&object.0)) else { return Vec::new() };
+        self.answers.iter().filter(|(_, answer)| answer.body == number).map(|(_, answer)| answer.place).collect()
     }
 
     /// Every answer's place, in the order of the disk.
     pub(crate) fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = self.urls.all().into_iter().map(|(_, word, _)| Place::unpack(word)).collect();
+        let mut places: Vec<Place> = self.answers.iter().map(|(_, answer)| answer.place).collect();
         places.sort_unstable();
         places
     }
@@ -469,43 +377,57 @@ impl Table {
 
     /// Drops the parts of an entry that turned out damaged.
     pub(crate) fn drop_parts(&mut self, entry: &[u8; 16]) {
+        self.changes += 1;
         self.parts.remove(entry);
     }
 
     /// Whether any set keeps this URL.
     pub(crate) fn pinned(&self, url: &UrlKey) -> bool {
-        self.pins.range((url.0, 0)..=(url.0, u64::MAX)).next().is_some()
+        self.pins.any(url)
     }
 
     /// Whether this set keeps this URL.
     pub(crate) fn has_pin(&self, url: &UrlKey, set: u64) -> bool {
-        self.pins.contains(&(url.0, set))
+        self.pins.get(url, set).is_some()
     }
 
     /// The sets that keep this URL.
     pub(crate) fn sets_of(&self, url: &UrlKey) -> Vec<u64> {
-        self.pins.range((url.0, 0)..=(url.0, u64::MAX)).map(|pin| pin.1).collect()
+        self.pins.sets_of(url)
     }
 
     /// The URLs of a set.
     pub(crate) fn set(&self, set: u64) -> Vec<UrlKey> {
-        self.pins.iter().filter(|pin| pin.1 == set).map(|pin| UrlKey(pin.0)).collect()
+        self.pins.iter().filter(|pin| self.pins.set_of(pin) == set).map(|pin| UrlKey(pin.url)).collect()
     }
 
     /// Number of stored answers.
     pub(crate) fn entries(&self) -> u64 {
-        self.urls.len as u64
+        self.answers.len() as u64
     }
 
     /// Number of stored answers whose URL is pinned.
     pub(crate) fn pinned_entries(&self) -> u64 {
-        let urls: BTreeSet<[u8; 16]> = self.pins.iter().map(|pin| pin.0).collect();
-        urls.into_iter().map(|url| self.urls.of(url_print(&UrlKey(url))).len() as u64).sum()
+        let mut urls: Vec<[u8; 16]> = self.pins.iter().map(|pin| pin.url).collect();
+        urls.dedup();
+        urls.into_iter().map(|url| self.answers.of(&UrlKey(url)).count() as u64).sum()
     }
 
-    /// Figures of bodies in use.
+    /// Figures of bodies in use; bytes are sums of classes, right to a few in a thousand where there are many.
     pub(crate) fn sums(&self) -> &Sums {
-        &self.sums
+        &self.bodies.sums
+    }
+
+    /// Bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let spans = self.parts.values().map(|parts| parts.spans.capacity() * size_of::<Span>()).sum::<usize>();
+        let parts = self.parts.capacity() * (size_of::<([u8; 16], Parts)>() + 1) + spans;
+        self.answers.bytes() + self.bodies.bytes() + self.pins.bytes() + parts + self.dicts.len() * 2 * size_of::<(u32, Place)>()
+    }
+
+    /// Changes so far: when it has not moved, a snapshot is still good.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 }
 
@@ -513,213 +435,5 @@ impl Line {
     /// Body bytes of a PART: the payload without its head and its checksum table.
     pub(crate) fn length_of_part(&self) -> u64 {
         self.length.saturating_sub(super::record::PART_HEAD as u64)
-    }
-}
-
-/// Open addressing with linear probing and backward-shift deletion; a slot is three words in three arrays, a zero
-/// fingerprint is an empty slot. The home of a fingerprint is its place in proportion (Lemire's fast range), so the capacity
-/// may be any number and grows by a fifth: fill stays between 73 and 87 %.
-struct Slots {
-    prints: Vec<u64>,
-    words: Vec<u64>,
-    links: Vec<u64>,
-    len: usize,
-    /// Bits of the fingerprint that decide its home.
-    home: u64,
-    /// While a start loads, the capacity doubles.
-    loading: bool,
-}
-
-impl Slots {
-    fn new(home: u64) -> Slots {
-        Slots { prints: vec![0; 64], words: vec![0; 64], links: vec![0; 64], len: 0, home, loading: true }
-    }
-
-    fn home(&self, print: u64) -> usize {
-        let place = (u128::from(print & self.home) * self.prints.len() as u128) >> 64;
-        usize::try_from(place).expect("less than the capacity")
-    }
-
-    fn next(&self, at: usize) -> usize {
-        if at + 1 == self.prints.len() { 0 } else { at + 1 }
-    }
-
-    /// The slot of `print`, or the empty one where it would go.
-    fn seek(&self, print: u64) -> usize {
-        let mut at = self.home(print);
-        while self.prints[at] != 0 && self.prints[at] != print {
-            at = self.next(at);
-        }
-        at
-    }
-
-    fn get(&self, print: u64) -> Option<(u64, u64)> {
-        let at = self.seek(print);
-        (self.prints[at] == print && print != 0).then(|| (self.words[at], self.links[at]))
-    }
-
-    fn set(&mut self, print: u64, word: u64, link: u64) -> Option<(u64, u64)> {
-        let at = self.seek(print);
-        let old = (self.prints[at] == print).then(|| (self.words[at], self.links[at]));
-        (self.prints[at], self.words[at], self.links[at]) = (print, word, link);
-        if old.is_none() {
-            self.len += 1;
-            if self.len * 8 > self.prints.len() * 7 {
-                let more = if self.loading { self.prints.len() } else { self.prints.len() / 5 + 8 };
-                self.resize(self.prints.len() + more);
-            }
-        }
-        old
-    }
-
-    /// A start is over: from now on grows by small steps.
-    fn settle(&mut self) {
-        self.loading = false;
-        self.resize((self.len * 5 / 4).max(64));
-    }
-
-    fn resize(&mut self, capacity: usize) {
-        let words = || vec![0; capacity];
-        let fresh = Slots { prints: words(), words: words(), links: words(), ..*self };
-        let old = std::mem::replace(self, fresh);
-        for (at, print) in old.prints.iter().enumerate().filter(|(_, print)| **print != 0) {
-            let to = self.seek(*print);
-            (self.prints[to], self.words[to], self.links[to]) = (*print, old.words[at], old.links[at]);
-        }
-    }
-
-    fn remove(&mut self, print: u64) -> Option<(u64, u64)> {
-        let mut hole = self.seek(print);
-        if print == 0 || self.prints[hole] != print {
-            return None;
-        }
-        let old = (self.words[hole], self.links[hole]);
-        self.len -= 1;
-        let mut at = hole;
-        loop {
-            at = self.next(at);
-            if self.prints[at] == 0 {
-                break;
-            }
-            let home = self.home(self.prints[at]);
-            let stays = if hole <= at { hole < home && home <= at } else { hole < home || home <= at };
-            if !stays {
-                (self.prints[hole], self.words[hole], self.links[hole]) = (self.prints[at], self.words[at], self.links[at]);
-                hole = at;
-            }
-        }
-        self.prints[hole] = 0;
-        Some(old)
-    }
-
-    /// All slots whose home bits equal those of `print`.
-    fn of(&self, print: u64) -> Vec<(u64, u64, u64)> {
-        let mut found = Vec::new();
-        let mut at = self.home(print);
-        while self.prints[at] != 0 {
-            if self.prints[at] & self.home == print & self.home {
-                found.push((self.prints[at], self.words[at], self.links[at]));
-            }
-            at = self.next(at);
-        }
-        found
-    }
-
-    fn any(&self, print: u64) -> bool {
-        let mut at = self.home(print);
-        while self.prints[at] != 0 {
-            if self.prints[at] & self.home == print & self.home {
-                return true;
-            }
-            at = self.next(at);
-        }
-        false
-    }
-
-    fn all(&self) -> Vec<(u64, u64, u64)> {
-        let filled = (0..self.prints.len()).filter(|at| self.prints[*at] != 0);
-        filled.map(|at| (self.prints[at], self.words[at], self.links[at])).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::record::pair;
-
-    fn line(kind: Kind, key: [u8; 32], whole: u64, link: u64) -> Line {
-        Line { kind, codec: Codec::Zstd, flags: 0, at: 64, seq: 1, key, length: 40, whole, link, time: 0 }
-    }
-
-    #[test]
-    fn slots_agree_with_a_map_under_random_use() {
-        let mut slots = Slots::new(u64::MAX);
-        let mut map = std::collections::HashMap::new();
-        let mut state = 1_u64;
-        for step in 0..60_000_u64 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let print = fingerprint(&(state >> 50).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-            if state.is_multiple_of(3) {
-                assert_eq!(slots.remove(print), map.remove(&print), "step {step}");
-            } else {
-                assert_eq!(slots.set(print, step, step + 1), map.insert(print, (step, step + 1)), "step {step}");
-            }
-        }
-        assert_eq!(slots.len, map.len());
-        assert!(map.iter().all(|(print, value)| slots.get(*print) == Some(*value)));
-        assert_eq!(slots.all().len(), map.len());
-    }
-
-    #[test]
-    fn two_urls_of_one_body_count_it_once() {
-        let mut table = Table::new();
-        table.count();
-        let object = Digest::of(b"o");
-        table.apply(&line(Kind::Blob, object.0, 100, 0), 1);
-        for url in [1, 2] {
-            table.apply(&line(Kind::Meta, pair(&UrlKey([url; 16]), &[url; 16]), 100, fingerprint(&object.0)), 1);
-        }
-        assert_eq!((table.sums().objects, table.sums().object_bytes, table.sums().entry_bytes), (1, 100, 200));
-        table.apply(&line(Kind::Tomb, pair(&UrlKey([1; 16]), &[]), 0, 0), 1);
-        table.apply(&line(Kind::Tomb, pair(&UrlKey([2; 16]), &[2; 16]), 0, 0), 1);
-        assert_eq!((table.sums().objects, table.sums().entry_bytes, table.entries()), (0, 0, 0));
-    }
-
-    #[test]
-    fn variants_of_one_url_stay_apart_and_replace_their_own_kind() {
-        let (mut table, url) = (Table::new(), UrlKey([5; 16]));
-        for entry in 0..40_u8 {
-            table.apply(&line(Kind::Meta, pair(&url, &[entry + 1; 16]), 1, 0), u32::from(entry));
-            table.apply(&line(Kind::Meta, pair(&url, &[entry + 1; 16]), 1, 0), u32::from(entry) + 100);
-        }
-        assert_eq!(table.find(&url).len(), 40);
-        assert_eq!(table.entry(&url, &[3; 16]), Some(Place { segment: 102, at: 64 }));
-        assert!(!table.may_have(&UrlKey([6; 16])));
-    }
-
-    #[test]
-    fn parts_merge_and_pins_come_and_go() {
-        let (mut table, url) = (Table::new(), UrlKey([5; 16]));
-        let part = |offset: u64, length: u64| Line { length: length + 48, ..line(Kind::Part, pair(&url, &[1; 16]), 100, offset) };
-        for (offset, length) in [(50, 10), (0, 20), (20, 5), (52, 3)] {
-            table.apply(&part(offset, length), 1);
-        }
-        let parts = table.parts(&[1; 16]).unwrap();
-        assert_eq!(parts.have(), [0..25, 50..60]);
-        assert_eq!(parts.holding(21).unwrap().offset, 20);
-        assert!(parts.holding(30).is_none());
-        table.apply(&line(Kind::Pin, pair(&url, &[]), 0, 7), 1);
-        assert!(table.pinned(&url));
-        assert_eq!(table.set(7), [url]);
-        table.apply(&line(Kind::Unpin, [0; 32], 0, 7), 1);
-        assert!(!table.pinned(&url));
-    }
-
-    #[test]
-    fn an_answer_whose_body_is_gone_is_dropped_when_counting() {
-        let mut table = Table::new();
-        table.apply(&line(Kind::Meta, [1; 32], 1, 99), 1);
-        assert_eq!(table.count(), 1);
-        assert_eq!(table.entries(), 0);
     }
 }

@@ -20,6 +20,9 @@ mod collapse;
 /// Parts of bodies.
 mod ranges;
 
+/// In which form bodies go out.
+mod forms;
+
 /// What must not be shared, kept or lost by mistake.
 mod careful;
 

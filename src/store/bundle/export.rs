@@ -263,7 +263,7 @@ impl Inner {
             if picks.objects.insert(fingerprint(&object.0)) {
                 let blob = self.log.table().read().blob(&object);
                 picks.out.objects += 1;
-                picks.out.bytes += blob.map_or(0, |blob| u64::from(blob.stored));
+                picks.out.bytes += blob.map_or(0, |blob| blob.stored);
             }
         }
         Ok(picks)
@@ -313,7 +313,7 @@ impl Inner {
                 out.damaged += 1;
                 return Ok((out, 0, kept.meta.url.into()));
             };
-            copied = blob.map_or(0, |blob| u64::from(blob.stored));
+            copied = blob.map_or(0, |blob| blob.stored);
             to.append(&new, |_| {})?;
             out.objects += 1;
         }

@@ -13,19 +13,9 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Output(Current);
 
 impl Output {
-    /// Where the next record goes.
-    pub(crate) fn end(&self) -> u64 {
-        self.0.end
-    }
-
     /// Its number.
     pub(crate) fn number(&self) -> u32 {
         self.0.number
-    }
-
-    /// Its records so far.
-    pub(crate) fn lines(&self) -> &[Line] {
-        &self.0.lines
     }
 }
 
@@ -102,6 +92,11 @@ impl Log {
         let done = self.write_anew(poisoned.lane, poisoned.number, &*poisoned.file, &poisoned.lines[poisoned.synced_lines..]);
         match done {
             Ok(fresh) => {
+                // What the failed sync covered still reads back, but is not on the medium: a start must not take it for good.
+                if poisoned.file.truncate(poisoned.synced_end).is_ok() {
+                    self.bytes.fetch_sub(poisoned.end - poisoned.synced_end, Ordering::Relaxed);
+                    self.ledger.change(poisoned.number, |segment| segment.bytes = poisoned.synced_end);
+                }
                 *open.lane(poisoned.lane) = Some(fresh);
                 self.unsynced.store(open.unsynced(), Ordering::Relaxed);
                 Ok(())
@@ -136,6 +131,7 @@ impl Log {
     }
 
     fn write_anew(&self, lane: Lane, number: u32, file: &dyn DiskFile, lines: &[Line]) -> io::Result<Current> {
+        self.rescues.fetch_add(1, Ordering::Relaxed);
         let mut out = self.output(lane)?;
         let done = self.copy_all(number, file, lines, &mut out);
         done.inspect_err(|_| self.give_up(&out))?;

@@ -34,7 +34,10 @@ impl Log {
     pub(super) fn seal(&self, open: &mut Open, lane: Lane) -> io::Result<()> {
         let Some(current) = open.lane(lane).take() else { return Ok(()) };
         let done = match self.finish(&current) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.settle(current.number);
+                Ok(())
+            }
             Err(Unsealed::Open(error)) => {
                 *open.lane(lane) = Some(current);
                 Err(error)

@@ -43,7 +43,7 @@ async fn a_hundred_thousand_objects() {
     drop(store);
     println!("rss after drop: {} MB", resident());
     let start = clock.steady();
-    if let Ok(found) = crate::store::recover::open(&Real, dir.path(), 64 << 20, clock.now()) {
+    if let Ok(found) = crate::store::recover::open(&Real, dir.path(), 64 << 20, clock.now(), || {}) {
         println!("recovered in {:?}: {} segments scanned, seq {}", clock.steady() - start, found.scanned, found.seq);
     }
     let start = clock.steady();

@@ -99,11 +99,9 @@ async fn a_survey_counts_each_body_once_and_each_host_whole() {
     assert_eq!(whole.spared.dedup_bytes, 40_000);
     assert!(whole.spared.zstd_bytes > 10_000 && whole.stored_bytes < 2_010_000, "{whole:?}");
     let stat = store.stat();
-    assert_eq!(
-        (stat.objects, stat.object_bytes, stat.entry_bytes),
-        (whole.objects, whole.decoded_bytes, whole.raw_bytes),
-        "as the cheap counters"
-    );
+    assert_eq!(stat.objects, whole.objects);
+    let near = |cheap: u64, exact: u64| cheap.abs_diff(exact) * 32 <= exact;
+    assert!(near(stat.object_bytes, whole.decoded_bytes) && near(stat.entry_bytes, whole.raw_bytes), "as the cheap counters");
     let rows = async |by| store.survey(Some(by), |_, _| {}).await.unwrap().rows;
     let hosts: Vec<_> = rows(By::Host).await.into_iter().map(|row| (row.name, row.answers, row.objects, row.decoded_bytes)).collect();
     let wanted = [("b.kz", 2, 2, 2_020_000), ("a.kz", 2, 1, 20_000), ("c.kz", 1, 0, 0)].map(|row| (row.0.to_owned(), row.1, row.2, row.3));

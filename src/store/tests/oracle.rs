@@ -7,7 +7,7 @@ use crate::store::record::fingerprint;
 use crate::store::{Meta, Store};
 use bytes::Bytes;
 use http::HeaderValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// URLs of a workload, and how many variants each has.
@@ -53,11 +53,13 @@ pub(crate) enum What {
 pub(crate) struct History<T> {
     told: Vec<(usize, T)>,
     promised: Vec<(usize, usize)>,
+    /// States before the step that is being taken.
+    before: usize,
 }
 
 impl<T: Clone> History<T> {
     fn new(first: T) -> History<T> {
-        History { told: vec![(0, first)], promised: vec![(0, 0)] }
+        History { told: vec![(0, first)], promised: vec![(0, 0)], before: 1 }
     }
 
     /// The store begins to make it so.
@@ -100,6 +102,8 @@ pub(crate) struct Oracle {
     pub(crate) bodies: BTreeMap<u32, Bytes>,
     /// Whether what is not pinned may be gone.
     pub(crate) evicts: bool,
+    /// Those that were gone already when their URL was pinned.
+    loose: BTreeSet<Name>,
 }
 
 /// What was found in a store.
@@ -110,14 +114,15 @@ pub(crate) struct Seen {
 }
 
 impl Oracle {
-    pub(crate) fn new() -> Oracle {
+    pub(crate) fn new(evicts: bool) -> Oracle {
         let names = URLS.iter().enumerate().flat_map(|(url, (_, variants))| (0..*variants).map(move |variant| (url, variant)));
         let pins = (0..URLS.len()).flat_map(|url| (0..SETS.len()).map(move |set| (url, set)));
         Oracle {
             names: names.map(|name| (name, History::new(What::Nothing))).collect(),
             pins: pins.map(|pin| (pin, History::new(false))).collect(),
             bodies: BTreeMap::new(),
-            evicts: false,
+            evicts,
+            loose: BTreeSet::new(),
         }
     }
 
@@ -127,11 +132,19 @@ impl Oracle {
         self.pins.values_mut().for_each(|history| history.promise(moment));
     }
 
-    /// What was seen is what is now.
+    /// A step begins.
+    pub(crate) fn begin(&mut self) {
+        self.names.values_mut().for_each(|history| history.before = history.told.len());
+    }
+
+    /// After a step that failed: what was seen is what is now.
     pub(crate) fn take(&mut self, moment: usize, seen: Seen) {
         for (name, what) in seen.names {
             let history = self.names.get_mut(&name).expect("a name");
-            if *history.last() != what {
+            if self.evicts && what == What::Nothing {
+                // What was evicted may come back, but what was refused was never there.
+                history.told.truncate(history.before.max(1));
+            } else if *history.last() != what {
                 history.tell(moment, what);
             }
         }
@@ -141,6 +154,27 @@ impl Oracle {
                 history.tell(moment, pinned);
             }
         }
+    }
+
+    /// A version is about to be put under a name.
+    pub(crate) fn tell(&mut self, name: Name, moment: usize, what: What) {
+        self.loose.remove(&name);
+        self.names.get_mut(&name).expect("a name").tell(moment, what);
+    }
+
+    /// A URL is about to be pinned: what of it was evicted before may be gone, or come back.
+    pub(crate) async fn loosen(&mut self, store: &Store, url: usize) -> Result<(), String> {
+        for name in self.names_of(url) {
+            if self.evicts && self.look(store, name).await? == What::Nothing {
+                self.loose.insert(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// How a store is looked at of which nothing was lost.
+    pub(crate) fn now(&self) -> When {
+        if self.evicts { When::Cut(usize::MAX) } else { When::Now }
     }
 
     /// The names of a URL.
@@ -169,8 +203,8 @@ impl Oracle {
                 When::Now => vec![history.last().clone()],
                 When::Cut(moment) => history.allowed(moment),
             };
-            let gone = self.evicts && found == What::Nothing && !self.must_stay(name.0, when);
-            if !gone && !fits(&found, &allowed) {
+            let gone = self.evicts && found == What::Nothing && (self.loose.contains(name) || !self.must_stay(name.0, when));
+            if !gone && !fits(&found, &allowed, self.evicts) {
                 return Err(format!("{name:?} {}: found {found:?}, promised or newer {allowed:?}", URLS[name.0].0));
             }
             seen.names.insert(*name, found);
@@ -215,9 +249,9 @@ impl Oracle {
 
 impl Seen {
     /// Where two looks differ.
-    pub(crate) fn compare(&self, later: &Seen) -> Result<(), String> {
+    pub(crate) fn compare(&self, later: &Seen, evicts: bool) -> Result<(), String> {
         for (name, what) in &self.names {
-            if later.names[name] != *what {
+            if later.names[name] != *what && !(evicts && later.names[name] == What::Nothing) {
                 return Err(format!("{name:?}: was {what:?}, and after the next cut {:?}", later.names[name]));
             }
         }
@@ -225,12 +259,12 @@ impl Seen {
     }
 }
 
-fn fits(found: &What, allowed: &[What]) -> bool {
+fn fits(found: &What, allowed: &[What], evicts: bool) -> bool {
     let What::Parts(version, have) = found else { return allowed.contains(found) };
     let within = |inner: &[Range<u64>], outer: &[Range<u64>]| {
         inner.iter().all(|inner| outer.iter().any(|outer| outer.start <= inner.start && inner.end <= outer.end))
     };
     let told = allowed.iter().any(|what| matches!(what, What::Parts(other, all) if other == version && within(have, all)));
     let kept = !matches!(&allowed[0], What::Parts(other, all) if other == version && !within(all, have));
-    told && kept
+    told && (kept || evicts)
 }

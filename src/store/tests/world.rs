@@ -11,6 +11,7 @@ use crate::life::Life;
 use crate::store::disk::Disk;
 use crate::store::disk::fault::Faulty;
 use crate::store::disk::record::{Recorder, roll};
+use crate::store::segment::{Lane, Written};
 use crate::store::{Settings, Store};
 use bytes::Bytes;
 use std::ops::Range;
@@ -21,6 +22,12 @@ use std::time::Duration;
 /// Length of a body that comes in parts, and of a part.
 const WHOLE: u64 = 150_000;
 const PART: u64 = 30_000;
+
+/// What a store that evicts may answer.
+const REFUSED: [&str; 3] = ["the store is full", "entity not found", NOT_THERE];
+const NOT_THERE: &str = "what is to be renewed is not there";
+/// Every third workload has a store so small that answers are evicted, of so many bytes.
+const QUOTA: u64 = 200 << 10;
 
 /// Bodies of every codec and size, and which workloads have them.
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
@@ -51,18 +58,23 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     broken: Broken,
-    open: Option<(Store, Life)>,
+    open: Option<Store>,
     pub(crate) oracle: Oracle,
     versions: u32,
     /// What was done, and when.
     pub(crate) log: Vec<(usize, String)>,
+    /// Answers evicted, bytes copied by rewriting, until the store was opened last.
+    pub(crate) evicted: u64,
+    pub(crate) rewritten: u64,
 }
 
-/// Opens a store; end its `Life` when it is of no more use.
-pub(crate) fn open(disk: Arc<dyn Disk>, settings: &Settings, clock: &Clock) -> Result<(Store, Life), String> {
+/// Opens a store.
+pub(crate) fn open(disk: Arc<dyn Disk>, settings: &Settings, clock: &Clock) -> Result<Store, String> {
     let life = Life::default();
+    // Nothing runs beside the workload, which says when the house is kept and room is made: so it is the same each time.
+    life.stop();
     let store = Store::open_on(disk, settings.clone(), clock.clone(), &life, &Metrics::default());
-    store.map(|store| (store, life)).map_err(|error| format!("does not open: {error}"))
+    store.map_err(|error| format!("does not open: {error}"))
 }
 
 impl World {
@@ -72,19 +84,34 @@ impl World {
         if broken == Broken::Unsynced {
             disk.lie();
         }
+        let evicts = broken == Broken::No && seed % 3 == 1;
         let choose = |which: u64, of: &[u64]| Size(of[usize::try_from(roll(seed, which, 10)).unwrap_or(0) % of.len()]);
         let settings = Settings {
             segment: choose(1, &[64 << 10, 256 << 10, 1 << 20]),
             sync_bytes: choose(2, &[16 << 10, 4 << 20]),
             hot_object: choose(3, &[16 << 10, 1 << 20]),
             index_cache: Size(0),
-            // The workload says when the house is kept.
+            quota: if evicts { Size(QUOTA) } else { Size::mib(512) },
             sync_after: Duration::from_hours(24),
             ..settings(Path::new("/store"))
         };
         let clock = Clock::manual(Time::from_secs(1_800_000_000));
-        let (oracle, log) = (Oracle::new(), Vec::new());
-        World { seed, rolls: 0, disk, faulty: None, settings, clock, broken, open: None, oracle, versions: 0, log }
+        let (oracle, log) = (Oracle::new(evicts), Vec::new());
+        World {
+            seed,
+            rolls: 0,
+            disk,
+            faulty: None,
+            settings,
+            clock,
+            broken,
+            open: None,
+            oracle,
+            versions: 0,
+            log,
+            evicted: 0,
+            rewritten: 0,
+        }
     }
 
     fn roll(&mut self, below: u64) -> u64 {
@@ -104,13 +131,14 @@ impl World {
 
     /// The store, which is open.
     pub(crate) fn store(&self) -> Store {
-        self.open.as_ref().expect("opened").0.clone()
+        self.open.clone().expect("opened")
     }
 
     /// Ends the store as a kill does, if there is one, and opens it.
     pub(crate) fn open(&mut self) -> Result<(), String> {
-        if let Some((_, life)) = self.open.take() {
-            life.stop();
+        if let Some(store) = self.open.take() {
+            self.evicted += store.0.meters.evicted.get();
+            self.rewritten += store.0.log.written(Written::Rewrite);
         }
         let logs = self.disk.now().files.into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
         let old: Option<PathBuf> = logs.last().filter(|_| self.broken == Broken::Resuming);
@@ -123,7 +151,7 @@ impl World {
         if let Some(old) = old {
             self.disk.hide(None);
             let number = old.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).ok_or("no segment")?;
-            opened.0.0.log.resume(number).map_err(|error| error.to_string())?;
+            opened.0.log.resume(number).map_err(|error| error.to_string())?;
         }
         self.open = Some(opened);
         Ok(())
@@ -135,11 +163,17 @@ impl World {
         self.versions
     }
 
-    /// So many steps, none of which fails.
+    /// So many steps, none of which fails, but for want of room.
     pub(crate) async fn run(&mut self, steps: u64) -> Result<(), String> {
         self.open()?;
         for _ in 0..steps {
-            self.step().await.map_err(|error| format!("step {:?}: {error}", self.log.last()))?;
+            match self.step().await {
+                Err(error) if !self.oracle.evicts || !REFUSED.iter().any(|text| error.contains(text)) => {
+                    return Err(format!("step {:?}: {error}", self.log.last()));
+                }
+                Err(_) => self.settle().await?,
+                Ok(()) => {}
+            }
         }
         Ok(())
     }
@@ -167,9 +201,10 @@ impl World {
 
     /// One step, by chance.
     async fn step(&mut self) -> Result<(), String> {
+        self.oracle.begin();
         let url = usize::try_from(self.roll(URLS.len() as u64)).unwrap_or(0);
         let name = (url, self.roll(URLS[url].1));
-        match self.roll(24) {
+        match self.roll(28) {
             0..=7 if url < PARTS_FROM => self.put(name).await,
             // Taken out of order, parts would be told wrongly without any cut.
             0..=9 if self.broken != Broken::Resuming => self.part(name).await,
@@ -183,6 +218,8 @@ impl World {
             20 => self.keep_house(),
             21 => self.end(true).await,
             22 => self.end(false).await,
+            23..=25 if self.broken == Broken::No => self.rewrite().await,
+            26 => self.make_room(),
             _ => self.rare().await,
         }
     }
@@ -193,7 +230,7 @@ impl World {
         let version = self.version(body.clone());
         self.say(format!("put {name:?} version {version}, {} bytes", body.len()));
         let what = What::Whole(version, Digest::of(&body));
-        self.oracle.names.get_mut(&name).expect("a name").tell(self.disk.moment(), what);
+        self.oracle.tell(name, self.disk.moment(), what);
         put(&self.store(), meta_of(name, version), &body).await.map(drop).map_err(|error| error.to_string())
     }
 
@@ -207,11 +244,10 @@ impl World {
             What::Parts(version, have) if !anew => (version, have),
             now => {
                 let version = self.version(Bytes::from(noise(u64::from(self.versions) + 1000, usize::try_from(WHOLE).unwrap_or(0))));
-                let history = self.oracle.names.get_mut(&name).expect("a name");
                 if now != What::Nothing {
-                    history.tell(moment, What::Nothing);
+                    self.oracle.tell(name, moment, What::Nothing);
                 }
-                history.tell(moment, What::Parts(version, Vec::new()));
+                self.oracle.tell(name, moment, What::Parts(version, Vec::new()));
                 (version, Vec::new())
             }
         };
@@ -219,10 +255,9 @@ impl World {
         let have = merged(have);
         self.say(format!("part {name:?} version {version} from {at}"));
         let body = self.oracle.bodies[&version].clone();
-        let history = self.oracle.names.get_mut(&name).expect("a name");
-        history.tell(moment, What::Parts(version, have.clone()));
+        self.oracle.tell(name, moment, What::Parts(version, have.clone()));
         if have[0] == (0..WHOLE) {
-            history.tell(moment, What::Whole(version, Digest::of(&body)));
+            self.oracle.tell(name, moment, What::Whole(version, Digest::of(&body)));
         }
         let from = usize::try_from(at).unwrap_or(0);
         let piece = body.slice(from..from + usize::try_from(PART).unwrap_or(0));
@@ -237,11 +272,11 @@ impl World {
         }
         let version = self.version(self.oracle.bodies[&old].clone());
         self.say(format!("renew {name:?} version {version}"));
-        self.oracle.names.get_mut(&name).expect("a name").tell(self.disk.moment(), What::Whole(version, object));
+        self.oracle.tell(name, self.disk.moment(), What::Whole(version, object));
         let store = self.store();
         let meta = meta_of(name, version);
         let variants = store.find(&key(&meta.url)).await.map_err(|error| error.to_string())?;
-        let entry = variants.iter().find(|entry| entry.meta.key == meta.key).ok_or("what is to be renewed is not there")?;
+        let entry = variants.iter().find(|entry| entry.meta.key == meta.key).ok_or(NOT_THERE)?;
         store.renew(entry, meta).await.map(drop).map_err(|error| error.to_string())
     }
 
@@ -252,8 +287,11 @@ impl World {
             return Ok(());
         }
         self.say(format!("pin {} in {}: {on}", URLS[url].0, SETS[set]));
-        self.oracle.pins.get_mut(&(url, set)).expect("a pin").tell(self.disk.moment(), on);
         let (store, url_key) = (self.store(), key(URLS[url].0));
+        if on {
+            self.oracle.loosen(&store, url).await?;
+        }
+        self.oracle.pins.get_mut(&(url, set)).expect("a pin").tell(self.disk.moment(), on);
         if on {
             store.pin(SETS[set], &url_key).await.map_err(|error| error.to_string())?;
             self.oracle.promise_all(self.disk.moment());
@@ -327,6 +365,21 @@ impl World {
         self.store().0.keep_house().map_err(|error| error.to_string())
     }
 
+    /// Some sealed segments are rewritten, as at night; nothing is to be seen of it.
+    async fn rewrite(&mut self) -> Result<(), String> {
+        let lane = if self.roll(4) == 0 { Lane::Parts } else { Lane::Main };
+        let all = self.store().0.log.segments().into_iter().filter(|(_, segment)| segment.lane == lane && segment.is_done());
+        let some: Vec<u32> = all.map(|(number, _)| number).filter(|_| self.roll(2) == 0).collect();
+        self.say(format!("rewrite {some:?}"));
+        self.store().0.rewrite(&some, None).map_err(|error| error.to_string())?;
+        self.oracle.check(&self.store(), When::Cut(usize::MAX)).await.map(drop)
+    }
+
+    fn make_room(&mut self) -> Result<(), String> {
+        self.say(String::from("make room"));
+        self.store().0.reclaim().map(drop).map_err(|error| error.to_string())
+    }
+
     /// The store ends, by `close` or by a kill, and is opened again; nothing is lost by that.
     async fn end(&mut self, close: bool) -> Result<(), String> {
         self.say(format!("end, closed: {close}"));
@@ -335,7 +388,7 @@ impl World {
             self.oracle.promise_all(self.disk.moment());
         }
         self.open()?;
-        self.oracle.check(&self.store(), When::Now).await.map(drop)
+        self.oracle.check(&self.store(), self.oracle.now()).await.map(drop)
     }
 
     async fn rare(&mut self) -> Result<(), String> {
