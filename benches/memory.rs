@@ -53,15 +53,23 @@ fn main() {
     println!("resident memory     {:>8.1} MB, at the peak {:.1} MB", resident(&node), mb(node.peak_memory()));
     println!("bytes on disk       {:>8.1} MB", mb(disk(&node.folder.path().join("store"))));
 
-    node.kill();
     let asked = origin.count();
-    let start = clock.steady();
-    node.restart();
-    let first = node.get(&format!("http://o.school.test/{}", count / 2));
-    println!("start to first hit  {:>8.3} s after kill -9 ({})", (clock.steady() - start).as_secs_f64(), first.cache_status());
+    first(&mut node, &clock, count, "");
+    node.kill();
+    fs::remove_dir_all(node.folder.path().join("store/index")).expect("an index");
+    first(&mut node, &clock, count, " and without the index");
     let hits = (0..1000).filter(|at| node.get(&format!("http://o.school.test/{}", at * (count / 1000).max(1) % count)).is_hit()).count();
     println!("of 1000 objects, {hits} are hits; the origin was asked {} more times", origin.count() - asked);
     println!("resident memory     {:>8.1} MB", resident(&node));
+}
+
+/// `kill -9`, and how long until it answers again.
+fn first(node: &mut Node, clock: &Clock, count: u64, how: &str) {
+    node.kill();
+    let start = clock.steady();
+    node.restart();
+    let first = node.get(&format!("http://o.school.test/{}", count / 2));
+    println!("start to first hit  {:>8.3} s after kill -9{how} ({})", (clock.steady() - start).as_secs_f64(), first.cache_status());
 }
 
 fn resident(node: &Node) -> f64 {

@@ -172,7 +172,9 @@ impl Inner {
             // Without room for all that is alive in them, fewer.
             while !picked.is_empty() {
                 match self.rewrite_alone(&picked, None) {
-                    Ok(_) => return Ok(true),
+                    Ok(done) if done.written < done.removed => return Ok(true),
+                    // A TOMB that still hides something weighs nothing and stays: alone it would be rewritten for ever.
+                    Ok(_) => break,
                     Err(Error::Full) if self.free_ballast() => {}
                     Err(Error::Full) => picked.truncate(picked.len() / 2),
                     Err(Error::ReadOnly) => return Err(Error::ReadOnly),
