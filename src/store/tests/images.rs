@@ -105,7 +105,7 @@ async fn workloads_do_all_that_they_should() {
         rewritten += world.rewritten;
         recovered += world.log.iter().filter(|(_, what)| what.starts_with("end")).count();
     }
-    assert!(evicted > 20 && rewritten > 1 << 20 && recovered > 60, "{evicted} evicted, {rewritten} B rewritten, {recovered} ends");
+    assert!(evicted > 10 && rewritten > 1 << 20 && recovered > 60, "{evicted} evicted, {rewritten} B rewritten, {recovered} ends");
 }
 
 /// Power cuts find a store that breaks its promise in this way; without a cut it does well.

@@ -27,7 +27,7 @@ const PART: u64 = 30_000;
 const REFUSED: [&str; 3] = ["the store is full", "entity not found", NOT_THERE];
 const NOT_THERE: &str = "what is to be renewed is not there";
 /// Every third workload has a store so small that answers are evicted, of so many bytes.
-const QUOTA: u64 = 200 << 10;
+const QUOTA: u64 = 96 << 10;
 
 /// Bodies of every codec and size, and which workloads have them.
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
@@ -226,7 +226,12 @@ impl World {
 
     async fn put(&mut self, name: Name) -> Result<(), String> {
         let bodies = if self.seed.is_multiple_of(4) { BODIES.len() } else { BODIES.len() - 1 };
-        let body = BODIES[usize::try_from(self.roll(bodies as u64)).unwrap_or(0)].clone();
+        let mut body = BODIES[usize::try_from(self.roll(bodies as u64)).unwrap_or(0)].clone();
+        if self.oracle.evicts && self.roll(4) > 0 {
+            // Each another one, so that the store fills.
+            let length = [4000, 6000, 9000, 9500][usize::try_from(self.roll(4)).unwrap_or(0)];
+            body = Bytes::from(noise(u64::from(self.versions) + 5000, length));
+        }
         let version = self.version(body.clone());
         self.say(format!("put {name:?} version {version}, {} bytes", body.len()));
         let what = What::Whole(version, Digest::of(&body));
