@@ -336,7 +336,10 @@ impl World {
 
     async fn forget(&mut self, url: usize, durable: bool) -> Result<(), String> {
         self.say(format!("forget {}, durable: {durable}", URLS[url].0));
-        let names = self.oracle.names_of(url);
+        let mut names = self.oracle.names_of(url);
+        if !durable {
+            names = self.present(names).await?;
+        }
         self.tell_gone(&names);
         self.store().forget(&key(URLS[url].0), durable).await.map_err(|error| error.to_string())?;
         if durable {
@@ -345,12 +348,24 @@ impl World {
         Ok(())
     }
 
+    /// Those of them that are there: what was evicted can be forgotten by its address alone.
+    async fn present(&self, names: Vec<Name>) -> Result<Vec<Name>, String> {
+        let (mut here, store) = (Vec::new(), self.store());
+        for name in names {
+            if !self.oracle.evicts || self.oracle.look(&store, name).await? != What::Nothing {
+                here.push(name);
+            }
+        }
+        Ok(here)
+    }
+
     async fn forget_object(&mut self, name: Name) -> Result<(), String> {
         let What::Whole(_, object) = *self.oracle.names[&name].last() else { return Ok(()) };
         self.say(format!("forget the object of {name:?}"));
         let all = self.oracle.names.iter();
         let same = all.filter(|(_, history)| matches!(history.last(), What::Whole(_, other) if *other == object));
-        let names: Vec<Name> = same.map(|(name, _)| *name).collect();
+        let names = same.map(|(name, _)| *name).collect();
+        let names = self.present(names).await?;
         self.tell_gone(&names);
         self.store().forget_object(&object).await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
@@ -408,7 +423,8 @@ impl World {
         }
         self.say(String::from("forget b.kz"));
         let here = self.oracle.names.iter().filter(|(name, history)| URLS[name.0].0.contains("b.kz") && *history.last() != What::Nothing);
-        let names: Vec<Name> = here.map(|(name, _)| *name).collect();
+        let names = here.map(|(name, _)| *name).collect();
+        let names = self.present(names).await?;
         self.tell_gone(&names);
         self.store().forget_host("b.kz").await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
