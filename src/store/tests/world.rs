@@ -140,8 +140,8 @@ impl World {
             self.evicted += store.0.meters.evicted.get();
             self.rewritten += store.0.log.written(Written::Rewrite);
         }
-        let logs = self.disk.now().files.into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
-        let old: Option<PathBuf> = logs.last().filter(|_| self.broken == Broken::Resuming);
+        let mut logs = self.disk.now().files.into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let old: Option<PathBuf> = logs.next_back().filter(|_| self.broken == Broken::Resuming);
         self.disk.hide(old.clone());
         let disk: Arc<dyn Disk> = match &self.faulty {
             Some(faulty) => Arc::new(faulty.clone()),
