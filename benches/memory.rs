@@ -6,6 +6,9 @@
 #[path = "../tests/kit/mod.rs"]
 mod kit;
 
+#[path = "prose.rs"]
+mod prose;
+
 use bulak::base::clock::Clock;
 use kit::http::{Connection, request};
 use kit::node::{Node, Setup};
@@ -21,7 +24,8 @@ fn main() {
     // Half of it text, half of it noise, as a lesson's pages and pictures are.
     let origin = Origin::start(|ask| {
         let number: u64 = ask.target.trim_start_matches('/').parse().unwrap_or(0);
-        let (kind, body) = if number.is_multiple_of(2) { ("image/png", kit::noise(number, OBJECT)) } else { ("text/html", prose(number)) };
+        let (kind, body) =
+            if number.is_multiple_of(2) { ("image/png", kit::noise(number, OBJECT)) } else { ("text/html", prose::page(number, OBJECT)) };
         Reply::Bytes(ok(&["Cache-Control: public, max-age=86400", &format!("Content-Type: {kind}")], &body))
     });
     let mut node = Setup::new()
@@ -58,32 +62,6 @@ fn main() {
     let hits = (0..1000).filter(|at| node.get(&format!("http://o.school.test/{}", at * (count / 1000).max(1) % count)).is_hit()).count();
     println!("of 1000 objects, {hits} are hits; the origin was asked {} more times", origin.count() - asked);
     println!("resident memory     {:>8.1} MB", resident(&node));
-}
-
-/// 10 KiB of words that compress about as prose does.
-fn prose(seed: u64) -> Vec<u8> {
-    const WORDS: [&str; 16] = [
-        "бұлақ ",
-        "мектеп ",
-        "сабақ ",
-        "оқушы ",
-        "мұғалім ",
-        "кітап ",
-        "тіл ",
-        "сан ",
-        "жер ",
-        "су ",
-        "күн ",
-        "ауыл ",
-        "дала ",
-        "тау ",
-        "жол ",
-        "үй ",
-    ];
-    let choice = kit::noise(seed, OBJECT);
-    let mut text: Vec<u8> = choice.iter().flat_map(|byte| WORDS[usize::from(byte % 16)].bytes()).take(OBJECT).collect();
-    text.resize(OBJECT, b' ');
-    text
 }
 
 fn resident(node: &Node) -> f64 {

@@ -19,10 +19,17 @@ pub mod problem;
 /// Routes of the local socket.
 mod local;
 
+/// Those of the store.
+mod store;
+
+/// Long work of the store.
+mod job;
+
 /// Routes of the web port.
 mod web;
 
 pub use host::Names;
+pub use job::Jobs;
 pub use local::local_router;
 pub use problem::Problem;
 pub use ready::Ready;
@@ -31,6 +38,7 @@ pub use web::web_router;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::cache::Cache;
+use crate::life::Life;
 use crate::link::Link;
 use crate::portal::{Doors, Shelf};
 use crate::store::Store;
@@ -49,6 +57,10 @@ pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 pub struct Parts {
     /// Time.
     pub clock: Clock,
+    /// For jobs.
+    pub life: Life,
+    /// The store's long work.
+    pub jobs: Jobs,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// The store.

@@ -21,14 +21,14 @@ use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cache::Cache;
 use crate::config::{Complaints, Config};
-use crate::life::Life;
-use crate::link::Link;
+use crate::life::{Life, supervise};
+use crate::link::{self, Link};
 use crate::portal::{Arrival, Doors, Shelf};
 use crate::prefetch::{self, Night};
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::upstream::{self, Upstream};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -47,6 +47,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How often the outbox's figures for the status page are read anew.
 const REPORT_FIGURES: Duration = Duration::from_secs(5);
+
+/// Work for quiet hours begins when no device has asked for anything for so long: between two lessons there is a break of ten minutes.
+const QUIET: Duration = Duration::from_mins(2);
 
 /// Where a node can be reached.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +124,7 @@ impl Node {
         let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
+        supervise(&life, store.tend(quiet(&clock, &cache, &link)));
         let night =
             Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone())
                 .await?;
@@ -146,6 +150,8 @@ impl Node {
         let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
+            life: life.clone(),
+            jobs: admin::Jobs::default(),
             metrics: metrics.clone(),
             store: store.clone(),
             cache: cache.clone(),
@@ -303,6 +309,21 @@ fn local_lane(pages: axum::Router) -> proxy::Local {
             let Ok(response): Result<Response<axum::body::Body>, std::convert::Infallible> = pages.oneshot(request).await;
             response.map(Body::stream)
         })
+    })
+}
+
+/// Whether no device has asked for anything for a while.
+fn quiet(clock: &Clock, cache: &Cache, link: &Link) -> store::Permit {
+    let (clock, cache, link) = (clock.clone(), cache.clone(), link.clone());
+    let foreground = link::Class::Interactive.label();
+    let figures = move || (cache.tally().by_way, link.view().bytes.get(foreground).copied());
+    let seen = parking_lot::Mutex::new((figures(), clock.steady()));
+    Arc::new(move || {
+        let (now, mut seen) = (figures(), seen.lock());
+        if seen.0 != now {
+            *seen = (now, clock.steady());
+        }
+        clock.steady().duration_since(seen.1) >= QUIET
     })
 }
 

@@ -1,6 +1,7 @@
 //! The ground floor: small words that every module may use.
 //!
-//! Everything here is pure but for `clock`, which alone asks the time, and `socket`, which alone talks to libc.
+//! Everything here is pure but for `clock`, which alone asks the time, `socket`, which alone talks to libc, and `arena`, which keeps
+//! bodies where a socket can take them.
 
 /// Wall time, steady time and the one place that asks the system for either.
 pub mod clock;
@@ -31,3 +32,6 @@ pub mod wire;
 
 /// What only libc can say.
 pub mod socket;
+
+/// Memory that a socket can take from without a copy.
+pub mod arena;

@@ -18,6 +18,9 @@ mod stream;
 /// A stored answer to a client.
 mod hit;
 
+/// In which form a client gets a body.
+mod form;
+
 /// Many asking, one fetching.
 mod flight;
 
@@ -55,6 +58,7 @@ pub use explain::{Explain, StoredView};
 pub use tally::Tally;
 pub use trouble::Trouble;
 
+use crate::base::arena::Arena;
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
@@ -81,6 +85,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Put a banner on HTML that is served because the line is down.
     pub banner: bool,
+    /// gzip text for clients that take it: where the Wi-Fi is narrower than the box is slow.
+    pub gzip: bool,
     /// How the node calls itself in `Cache-Status` and `Proxy-Status`.
     pub name: String,
     /// Largest body that a content coding may decode to (bytes).
@@ -106,6 +112,7 @@ pub struct Cache(Arc<Inner>);
 pub(crate) struct Inner {
     rules: Rules,
     banner: bool,
+    gzip: bool,
     name: String,
     decoded_max: u64,
     clock: Clock,
@@ -124,6 +131,7 @@ impl Cache {
         Cache(Arc::new(Inner {
             rules: settings.rules,
             banner: settings.banner,
+            gzip: settings.gzip,
             name: settings.name,
             decoded_max: settings.decoded_max,
             clock,
@@ -188,6 +196,11 @@ impl Cache {
     /// Counts bytes that a tunnel brings to a client.
     pub fn count_tunnel_bytes(&self, bytes: u64) {
         self.0.counters.count_tunnel_bytes(bytes);
+    }
+
+    /// Where bodies in memory lie, for whoever writes to a socket.
+    pub fn bodies(&self) -> Option<Arena> {
+        self.0.store.bodies()
     }
 
     /// Figures since start.

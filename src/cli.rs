@@ -12,6 +12,9 @@ pub mod local;
 /// Tables and quantities for people.
 pub mod table;
 
+/// How far long work is.
+mod progress;
+
 /// `bulak serve`.
 mod serve;
 
@@ -102,7 +105,7 @@ enum Command {
     Why(why::Args),
     /// What is wrong here, and what to do about it
     Doctor(doctor::Args),
-    /// The store: figures, check, purge
+    /// The store: figures, check, purge, export, import
     Store(store::Args),
     /// The line
     Link(link::Args),

@@ -210,6 +210,7 @@ impl Proxy {
             refused,
             open: metrics.gauge("bulak_client_connections", "Connections of clients that are open."),
             inside: Inside::default(),
+            bodies: cache.bodies(),
         };
         Proxy(Arc::new(Inner {
             house: House { names, ports, connect_ports: settings.connect_ports },

@@ -49,6 +49,12 @@ mod rewrite;
 /// What packs keep, in bytes.
 mod pinned;
 
+/// Everything read and verified once a month.
+mod scrub;
+
+/// Work for quiet hours.
+mod tend;
+
 /// How a body is kept.
 mod pack;
 
@@ -57,6 +63,9 @@ mod write;
 
 /// Streaming out.
 mod read;
+
+/// Other forms in which a body can go out.
+mod form;
 
 /// What the clones of a store share.
 mod inner;
@@ -80,8 +89,10 @@ mod check;
 mod tests;
 
 pub use check::check;
+pub use form::{Form, Forms};
 pub use purge::Epoch;
 pub use survey::{By, Row, Spared, Survey};
+pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
@@ -97,6 +108,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -216,6 +228,8 @@ pub struct Entry {
     pub pinned: bool,
     /// The whole body, when the hot tier holds it.
     pub body: Option<Bytes>,
+    /// What else it can go out as, as far as that has been asked for.
+    pub forms: Forms,
     /// A seat for what the floor above derives from the entry (parsed directives, ready headers); lives as long as the entry
     /// stays in memory.
     pub seat: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -311,7 +325,7 @@ pub struct Stat {
     /// `ready`, `rebuilding` or `off`.
     pub index: String,
     /// Objects and stored bytes by codec (`raw`, `zstd`, `zstd_frames`).
-    pub codecs: std::collections::BTreeMap<String, (u64, u64)>,
+    pub codecs: BTreeMap<String, (u64, u64)>,
     /// Hot tier bytes.
     pub hot_bytes: u64,
 }
@@ -538,6 +552,11 @@ impl Store {
         Ok(work.finish())
     }
 
+    /// The worker for quiet hours: gives dead bytes back and verifies what is stored. `permit` says whether it is quiet.
+    pub fn tend(&self, permit: Permit) -> Tend {
+        Tend::new(&self.0, permit)
+    }
+
     /// URLs that packs keep and that were found damaged since this was asked last, for whoever fetches them again. They are misses
     /// now. At most a thousand are remembered.
     pub fn lost_pinned(&self) -> Vec<String> {
@@ -586,8 +605,16 @@ pub struct Check {
     pub segments: u64,
     /// Records read.
     pub records: u64,
+    /// Bodies verified by their hash (deep).
+    pub bodies: u64,
     /// Things that were wrong and (with `repair`) were mended without loss.
     pub repaired: Vec<String>,
     /// What was lost: URLs and reasons.
     pub lost: Vec<String>,
+    /// By pack, the addresses that it keeps and that have no whole body.
+    pub incomplete: BTreeMap<String, Vec<String>>,
+    /// Files in `seg/` that are not of this store, and what to do with them. They are left as they are.
+    pub foreign: Vec<String>,
+    /// Answers whose body is nowhere: evicted. No loss.
+    pub gone: u64,
 }

@@ -3,13 +3,12 @@
 use crate::admin::Parts;
 use crate::admin::host::Names;
 use crate::admin::problem::Problem;
-use crate::base::digest::Digest;
 use crate::base::target::{Scheme, Target};
 use crate::cache::Tally;
 use crate::link::View;
-use crate::store::{Error, Stat};
+use crate::store::Stat;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
@@ -22,8 +21,7 @@ const BODY_LIMIT: usize = 1 << 20;
 pub fn local_router(parts: Parts, extra: Router) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
-        .route("/api/v1/store", get(async |State(parts): State<Parts>| Json(parts.store.stat())))
-        .route("/api/v1/store/purge", post(purge))
+        .merge(super::store::routes())
         .route("/api/v1/why", get(why))
         .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective.load()))))
         .with_state(parts)
@@ -89,71 +87,7 @@ fn lane<'l>(names: &Names, target: &Target, cached: &'l str) -> &'l str {
     }
 }
 
-/// Exactly one of the three.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Purge {
-    url: Option<String>,
-    host: Option<String>,
-    digest: Option<String>,
-    dry_run: bool,
-}
-
-#[derive(Debug, PartialEq)]
-enum What {
-    Url(Target),
-    Host(String),
-    Object(Digest),
-}
-
-impl Purge {
-    fn what(&self) -> Result<What, Problem> {
-        match (&self.url, &self.host, &self.digest) {
-            (Some(url), None, None) => target(url).map(What::Url),
-            (None, Some(host), None) if !host.is_empty() => Ok(What::Host(host.to_ascii_lowercase())),
-            (None, None, Some(digest)) => digest.parse().map(What::Object).map_err(|_| {
-                Problem::new(StatusCode::BAD_REQUEST, "store.bad_digest", format!("{digest:?} is no blake3 digest"), "copy it whole")
-            }),
-            _ => Err(Problem::new(StatusCode::BAD_REQUEST, "api.misuse", "one of url, host and digest is wanted", "give exactly one")),
-        }
-    }
-}
-
-async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<Json<Value>, Problem> {
-    let what = order.what()?;
-    let entries =
-        if order.dry_run { count(&parts, &what).await } else { forget(&parts, &what).await }.map_err(|error| from_store(&error))?;
-    Ok(Json(json!({ "purged_entries": entries, "dry_run": order.dry_run })))
-}
-
-async fn forget(parts: &Parts, what: &What) -> Result<u64, Error> {
-    match what {
-        What::Url(target) => parts.store.forget(&target.key(), true).await,
-        What::Host(host) => parts.store.forget_host(host).await,
-        What::Object(digest) => parts.store.forget_object(digest).await,
-    }
-}
-
-async fn count(parts: &Parts, what: &What) -> Result<u64, Error> {
-    if let What::Url(target) = what {
-        return Ok(parts.store.find(&target.key()).await?.len() as u64);
-    }
-    let mut found = 0;
-    let of_host = |url: &str, wanted: &str| Target::parse(url).is_ok_and(|target| target.host() == wanted);
-    parts
-        .store
-        .each(|entry| {
-            found += u64::from(match what {
-                What::Host(host) => of_host(&entry.meta.url, host),
-                What::Object(digest) => entry.object == Some(*digest),
-                What::Url(_) => false,
-            });
-        })
-        .await?;
-    Ok(found)
-}
-
-fn target(url: &str) -> Result<Target, Problem> {
+pub(super) fn target(url: &str) -> Result<Target, Problem> {
     Target::parse(url).map_err(|bad| {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -162,16 +96,6 @@ fn target(url: &str) -> Result<Target, Problem> {
             "write it with http:// or https://",
         )
     })
-}
-
-fn from_store(error: &Error) -> Problem {
-    let status = match error {
-        Error::Full => StatusCode::INSUFFICIENT_STORAGE,
-        Error::Bundle { .. } | Error::Purged => StatusCode::CONFLICT,
-        Error::ReadOnly | Error::Damaged | Error::Disk(_) | Error::Unusable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let (id, what, remedy) = error.told();
-    Problem::new(status, id, what, remedy)
 }
 
 #[cfg(test)]
@@ -205,33 +129,6 @@ mod tests {
         let names = Names::new("abay-12", []);
         for (url, wanted) in [("http://abay-12.local/", "local"), ("https://a.kz/", "tunnel"), ("http://a.kz/", "pass")] {
             assert_eq!(lane(&names, &Target::parse(url).expect(url), "pass"), wanted, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_purge_names_exactly_one_thing() {
-        let order = |text: &str| serde_json::from_str::<Purge>(text).expect("an order").what();
-        assert_eq!(order(r#"{"host":"Example.KZ"}"#), Ok(What::Host("example.kz".into())));
-        assert!(matches!(order(r#"{"url":"http://a.kz/x","dry_run":true}"#), Ok(What::Url(_))));
-        for (text, id) in [
-            ("{}", "api.misuse"),
-            (r#"{"host":""}"#, "api.misuse"),
-            (r#"{"host":"a","url":"http://a/"}"#, "api.misuse"),
-            (r#"{"url":"a.kz"}"#, "api.bad_url"),
-            (r#"{"digest":"xyz"}"#, "store.bad_digest"),
-        ] {
-            assert_eq!(order(text).expect_err(text).id, id);
-        }
-    }
-
-    #[test]
-    fn errors_of_the_store_have_ids_and_remedies() {
-        for (error, id) in
-            [(Error::Full, "store.full"), (Error::ReadOnly, "store.read_only"), (Error::Unusable("in use".into()), "store.unusable")]
-        {
-            let problem = from_store(&error);
-            assert_eq!(problem.id, id);
-            assert!(!problem.remedy.is_empty());
         }
     }
 }

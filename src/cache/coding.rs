@@ -78,6 +78,26 @@ pub(crate) fn accepts(headers: &HeaderMap, names: &str) -> bool {
     })
 }
 
+/// The weight in thousandths that a client gives a coding by its name (RFC 9110 section 12.4.2); `None` when it does not name it.
+pub(crate) fn weight(headers: &HeaderMap, wanted: &str) -> Option<u16> {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).find_map(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case(wanted) {
+            return None;
+        }
+        Some(parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="))).map_or(1000, thousandths))
+    })
+}
+
+/// A weight that is none counts as zero: nothing is sent that was not clearly asked for.
+fn thousandths(text: &str) -> u16 {
+    let weight = text.parse::<f32>().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+    let thousandths = (weight * 1000.0).round() as u16;
+    thousandths
+}
+
 /// A body as a reader.
 pub(crate) fn reader(body: Body) -> impl AsyncBufRead + Send + Unpin {
     let frames = body.into_data_stream().map_err(io::Error::other);
@@ -164,6 +184,23 @@ mod tests {
         ];
         for (values, names, wanted) in table {
             assert_eq!(accepts(&fields(&header::ACCEPT_ENCODING, values), names), wanted, "{values:?} {names}");
+        }
+    }
+
+    #[test]
+    fn weights_are_of_names_only() {
+        let table: [(&[&str], Option<u16>); 8] = [
+            (&[], None),
+            (&["gzip, *"], None),
+            (&["gzip, ZSTD"], Some(1000)),
+            (&["zstd;q=0.5"], Some(500)),
+            (&["br", "gzip , zstd ; Q=0.001"], Some(1)),
+            (&["zstd;q=0"], Some(0)),
+            (&["zstd;q=2"], Some(0)),
+            (&["zstd;q=NaN"], Some(0)),
+        ];
+        for (values, wanted) in table {
+            assert_eq!(weight(&fields(&header::ACCEPT_ENCODING, values), "zstd"), wanted, "{values:?}");
         }
     }
 

@@ -127,7 +127,7 @@ impl Inner {
             _ => sent,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let Ok(mut draft) = self.store.begin(length, kind) else { return Judged::Apart(response, policy::Why::StoreFull) };
+        let Ok(mut draft) = self.store.begin_for(order.source, length, kind) else { return Judged::Apart(response, policy::Why::StoreFull) };
         draft.asked_in(since);
         let (head, body) = response.into_parts();
         let meta = Meta {

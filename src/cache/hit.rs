@@ -1,8 +1,9 @@
 //! A stored answer to a client: conditions, ranges, the whole; with what RFC 9211 lets us say about it.
 
 use crate::base::body::Body;
+use crate::cache::form::{Formed, Known};
 use crate::cache::prepared::{Prepared, has_body};
-use crate::cache::{Inner, banner, stream};
+use crate::cache::{Inner, banner, form, stream};
 use crate::policy::{self, Ask, Condition, Part, Why};
 use crate::store::{Entry, Error};
 use bytes::Bytes;
@@ -42,8 +43,16 @@ impl Inner {
         if self.wants_banner(ask, prepared, said.why) {
             return None;
         }
-        if let Some(early) = self.unmodified(ask, prepared, said) {
+        let formed = match self.known_form(ask, entry, prepared, said.why) {
+            Known::Plain => None,
+            Known::Formed(formed) => Some(formed),
+            Known::Unmade => return None,
+        };
+        if let Some(early) = self.unmodified(ask, prepared, said, formed.as_ref()) {
             return Some(early);
+        }
+        if let Some(formed) = formed {
+            return Some(self.formed(ask, prepared, said, formed));
         }
         match part_of(ask, prepared) {
             Part::Whole => Some(self.whole(ask, prepared, said, Body::full(bytes.clone()))),
@@ -61,8 +70,12 @@ impl Inner {
     /// # Errors
     /// When the stored bytes turn out to be damaged: then it is a miss.
     pub(crate) async fn hit(&self, ask: &Ask<'_>, entry: &Arc<Entry>, prepared: &Prepared, said: Said) -> Result<Response<Body>, Error> {
-        if let Some(early) = self.unmodified(ask, prepared, said) {
+        let formed = self.form(ask, entry, prepared, said.why).await;
+        if let Some(early) = self.unmodified(ask, prepared, said, formed.as_ref()) {
             return Ok(early);
+        }
+        if let Some(formed) = formed {
+            return Ok(self.formed(ask, prepared, said, formed));
         }
         if *ask.method == Method::HEAD {
             return Ok(self.whole(ask, prepared, said, Body::Empty));
@@ -80,13 +93,13 @@ impl Inner {
     }
 
     /// 304 or 412, when the client's own conditions say so.
-    fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said) -> Option<Response<Body>> {
+    fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Option<&Formed>) -> Option<Response<Body>> {
         let status = match policy::condition(ask, &prepared.kept) {
             Condition::Go => return None,
             Condition::NotModified => StatusCode::NOT_MODIFIED,
             Condition::Failed => StatusCode::PRECONDITION_FAILED,
         };
-        let mut response = self.head(status, prepared.ready.clone(), said);
+        let mut response = self.head(status, form::fields(prepared, formed), said);
         for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
             response.headers_mut().remove(name);
         }
@@ -98,6 +111,15 @@ impl Inner {
         let mut response = self.head(prepared.kept.status, prepared.ready.clone(), said);
         if *ask.method != Method::HEAD && has_body(prepared.kept.status) {
             *response.body_mut() = body;
+        }
+        response
+    }
+
+    /// The whole answer in another form.
+    fn formed(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Formed) -> Response<Body> {
+        let mut response = self.head(prepared.kept.status, form::fields(prepared, Some(&formed)), said);
+        if *ask.method != Method::HEAD {
+            *response.body_mut() = Body::full(formed.bytes);
         }
         response
     }
@@ -181,7 +203,7 @@ impl Inner {
         );
     }
 
-    fn wants_banner(&self, ask: &Ask<'_>, prepared: &Prepared, why: Why) -> bool {
+    pub(crate) fn wants_banner(&self, ask: &Ask<'_>, prepared: &Prepared, why: Why) -> bool {
         why == Why::Offline
             && self.banner
             && *ask.method == Method::GET

@@ -149,7 +149,7 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
         if let Some(head) = self.part_head(&asked, &order, &response, &first, (requested, since)) {
-            if let Ok(draft) = self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
+            if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
                 return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
             }
             // With a part of it here, this answer is only the rest: the whole is fetched, for this client alone.

@@ -1,17 +1,41 @@
-//! `bulak store`: figures, check, purge. While the node runs everything goes through it; only `check` works on a store at rest.
+//! `bulak store`: figures, check, purge, export, import. While the node runs everything goes through it; on the store of a stopped
+//! node `check` and `import` work by themselves, and `stat` and `export` only look.
 
+/// `stat`.
+mod stat;
+
+/// `check`.
+mod check;
+
+/// `purge`.
+mod purge;
+
+/// `export` and `import`.
+mod carry;
+
+use crate::base::clock::Clock;
+use crate::base::count::Metrics;
 use crate::cli::local::Local;
-use crate::cli::table::{bytes, count, pairs, text};
+use crate::cli::progress::Teller;
 use crate::cli::{Context, Exit, Failure};
 use crate::config;
-use crate::store::{self, Check};
+use crate::life::Life;
+use crate::store::bundle::Step;
+use crate::store::{Error, Store};
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+/// How often the node is asked how far it is: soon at first, since most work is short.
+const LOOKS: [Duration; 4] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300), Duration::from_secs(1)];
+/// How often in a row the node may fail to answer before the watch ends.
+const SILENCE: u32 = 5;
 
 /// `bulak store`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  bulak store stat\n  bulak store purge --host example.kz")]
+#[command(after_help = "Examples:\n  bulak store stat --by host\n  bulak store export --to /media/stick/lessons --pack kk-wiki")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -20,206 +44,158 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// How much is stored, and what that spared
-    Stat,
+    Stat(stat::Args),
     /// Read the store of a stopped node and tell what is wrong
-    Check {
-        /// Verify every stored body, too
-        #[arg(long)]
-        deep: bool,
-        /// Mend what can be mended
-        #[arg(long)]
-        repair: bool,
-    },
-    /// Forget an address, a host or an object
-    Purge(Purge),
-}
-
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false, args = ["url", "host", "digest"])]
-struct Purge {
-    /// One address, all its variants
-    #[arg(long)]
-    url: Option<String>,
-    /// Everything of this host
-    #[arg(long)]
-    host: Option<String>,
-    /// Everything with this body (blake3, hex)
-    #[arg(long)]
-    digest: Option<String>,
+    Check(check::Args),
+    /// Forget an address, a host, a pack or an object, for good
+    Purge(purge::Args),
+    /// Write stored answers into a folder that can be carried
+    Export(carry::Export),
+    /// Take in a folder that "export" wrote
+    Import(carry::Import),
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.action {
-        Action::Stat => {
-            let stat = Local::connect(context).await?.get("/api/v1/store").await?;
-            context.show(&stat, || people(&stat))?;
-            let well = stat["admitting"] != false && stat["writable"] != false && stat["damaged"].as_u64().unwrap_or_default() == 0;
-            Ok(if well { Exit::Done } else { Exit::Attention })
-        }
-        Action::Purge(what) => purge(context, &what).await,
-        Action::Check { deep, repair } => check(context, deep, repair).await,
+        Action::Stat(args) => stat::run(context, args).await,
+        Action::Purge(what) => purge::run(context, &what).await,
+        Action::Check(args) => check::run(context, args).await,
+        Action::Export(args) => carry::export(context, args).await,
+        Action::Import(args) => carry::import(context, args).await,
     }
 }
 
-async fn purge(context: &Context, what: &Purge) -> Result<Exit, Failure> {
-    let mut order = json!({ "dry_run": context.dry_run });
-    for (name, value) in [("url", &what.url), ("host", &what.host), ("digest", &what.digest)] {
-        if let Some(value) = value {
-            order[name] = json!(value);
-        }
-    }
-    let local = Local::connect(context).await?;
-    if let (Some(host), false, true) = (&what.host, context.yes || context.dry_run, std::io::stdin().is_terminal()) {
-        let mut trial = order.clone();
-        trial["dry_run"] = json!(true);
-        let found = local.post("/api/v1/store/purge", &trial).await?;
-        if !asked(&format!("forget {} answers of {host}? There is no undo. [y/N] ", count(&found["purged_entries"]))) {
-            return Err(Failure::new("cli.declined", "nothing was forgotten", "answer y, or use --yes").exit(Exit::Interrupted));
-        }
-    }
-    let done = local.post("/api/v1/store/purge", &order).await?;
-    context.show(&done, || {
-        let verb = if context.dry_run { "would forget" } else { "forgot" };
-        format!("{verb} {} answers\nnext: bulak store stat", count(&done["purged_entries"]))
-    })?;
-    Ok(Exit::Done)
+/// Who answers: the running node, or the files of a stopped one.
+enum Reach {
+    Node(Local),
+    Files(Store),
 }
 
-fn asked(question: &str) -> bool {
-    let mut answer = String::new();
-    let shown = write!(std::io::stderr(), "{question}").and_then(|()| std::io::stderr().flush());
-    shown.is_ok() && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "yes" | "Y")
-}
-
-async fn check(context: &Context, deep: bool, repair: bool) -> Result<Exit, Failure> {
-    match Local::connect(context).await {
-        Ok(_) => {
-            return Err(Failure::new(
-                "store.in_use",
-                "the node is running and has the store open",
-                "stop it first (\"systemctl stop bulak\"), or use \"bulak store stat\"",
-            ));
+impl Reach {
+    /// The node if it answers, else its store: for looking, or to be changed.
+    async fn find(context: &Context, change: bool) -> Result<Reach, Failure> {
+        match Local::connect(context).await {
+            Ok(local) => return Ok(Reach::Node(local)),
+            Err(failure) if failure.exit == Exit::NoAnswer => {}
+            Err(failure) => return Err(failure),
         }
-        Err(failure) if failure.exit == Exit::NoAnswer => {}
-        Err(failure) => return Err(failure),
-    }
-    let config = config::load(context.config.as_deref(), std::env::vars())?;
-    let path = config.store.path;
-    if !path.is_dir() {
-        let message = format!("there is no store at {}", path.display());
-        return Err(Failure::new("store.missing", message, "see store.path in the configuration; the node makes it when it starts"));
-    }
-    let bar = context.progress_bar().then(|| indicatif::ProgressBar::new(0));
-    let shown = bar.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        store::check(&path, deep, repair, |done, total| {
-            if let Some(bar) = &shown {
-                bar.set_length(total);
-                bar.set_position(done);
+        let settings = config::load(context.config.as_deref(), std::env::vars())?.store;
+        if !settings.path.join("seg").is_dir() {
+            let message = format!("no node answers, and there is no store at {}", settings.path.display());
+            return Err(
+                Failure::new("store.missing", message, "start the node, or see store.path in the configuration").exit(Exit::NoAnswer)
+            );
+        }
+        if change {
+            // Files of another owner would be closed to the node afterwards.
+            let owner = std::fs::metadata(&settings.path).map_or(0, |about| about.uid());
+            if owner != rustix::process::geteuid().as_raw() {
+                let message = format!("{} belongs to another user (number {owner}), and the node is not running", settings.path.display());
+                let remedy = "start the node and run this again, or run it as that user (\"sudo -u bulak bulak store import …\")";
+                return Err(Failure::new("store.other_user", message, remedy).exit(Exit::NotAllowed));
             }
-        })
-    })
-    .await;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
+        }
+        let opened = tokio::task::spawn_blocking(move || {
+            let (clock, life, metrics) = (Clock::system(), Life::default(), Metrics::default());
+            if change { Store::open(settings, clock, &life, &metrics) } else { Store::open_still(settings, clock, &life, &metrics) }
+        });
+        let opened =
+            opened.await.map_err(|error| Failure::new("store.unusable", format!("the store was not opened ({error})"), "report this"))?;
+        opened.map(Reach::Files).map_err(|error| failed(&error))
     }
-    let found =
-        found.map_err(|error| Failure::new("store.check_failed", format!("the check broke off ({error})"), "report this"))?.map_err(
-            |error| Failure::of("store.unusable", &error.into(), "see that no other process uses the store and that this user may read it"),
-        )?;
-    let exit = verdict(&found);
-    context.show(&document(&found, repair), || findings(&found, repair))?;
-    Ok(exit)
-}
 
-/// 0 clean, 3 repaired (or to be repaired), 1 loss.
-fn verdict(found: &Check) -> Exit {
-    match (found.lost.is_empty(), found.repaired.is_empty()) {
-        (false, _) => Exit::Failed,
-        (true, false) => Exit::Attention,
-        (true, true) => Exit::Done,
+    /// Which one.
+    fn name(&self) -> &'static str {
+        match self {
+            Reach::Node(_) => "node",
+            Reach::Files(_) => "files",
+        }
     }
 }
 
-fn document(found: &Check, repair: bool) -> Value {
-    json!({ "segments": found.segments, "records": found.records, "repaired": found.repaired, "lost": found.lost, "repair": repair })
+/// An error of the store in the form of commands.
+fn failed(error: &Error) -> Failure {
+    let (id, what, remedy) = error.told();
+    Failure::new(id, what, remedy)
 }
 
-fn findings(found: &Check, repair: bool) -> String {
-    let word = if repair { "repaired" } else { "wrong, can be mended" };
-    let lost = found.lost.iter().map(|line| format!("lost: {line}"));
-    let mut out: Vec<String> = lost.chain(found.repaired.iter().map(|line| format!("{word}: {line}"))).collect();
-    out.push(format!("{} segments, {} records read", found.segments, found.records));
-    let last = match (found.lost.is_empty(), found.repaired.is_empty()) {
-        (true, true) => "no errors found",
-        (true, false) if !repair => "next: bulak store check --repair",
-        (true, false) => "everything was mended without loss",
-        (false, _) => "what is lost will be fetched again when it is asked for",
+/// Starts a job in the node and watches it to its end; `left` says what holds when it is ended before.
+async fn job(context: &Context, local: &Local, path: &str, order: &Value, left: &str) -> Result<Value, Failure> {
+    let started = local.post(path, order).await?;
+    let place = started["job"].as_str().unwrap_or_default().to_owned();
+    let mut teller = Teller::new(context);
+    let watched = tokio::select! {
+        watched = watch(local, &place, &mut teller, left) => watched,
+        _ = tokio::signal::ctrl_c() => {
+            teller.clear();
+            local.delete(&place).await?;
+            Err(interrupted(left))
+        }
     };
-    out.push(last.to_owned());
-    out.join("\n")
+    teller.clear();
+    watched
 }
 
-fn people(stat: &Value) -> String {
-    let mut out = pairs([
-        ("on disk", format!("{} of {}", bytes(&stat["disk_bytes"]), bytes(&stat["quota_bytes"]))),
-        (
-            "answers",
-            format!("{} ({}), {} kept by packs", count(&stat["entries"]), bytes(&stat["entry_bytes"]), count(&stat["pinned_entries"])),
-        ),
-        ("objects", format!("{} ({})", count(&stat["objects"]), bytes(&stat["object_bytes"]))),
-        (
-            "spared",
-            format!(
-                "{} by keeping equal bodies once, {} by compression",
-                bytes(&stat["spared_dedup_bytes"]),
-                bytes(&stat["spared_zstd_bytes"])
-            ),
-        ),
-        ("in memory", bytes(&stat["hot_bytes"])),
-        ("index", text(&stat["index"])),
-        ("damaged", format!("{} records since start", count(&stat["damaged"]))),
-    ]);
-    for (codec, pair) in stat["codecs"].as_object().into_iter().flatten() {
-        out.push(format!("  {codec}: {} objects, {}", count(&pair[0]), bytes(&pair[1])));
-    }
-    let health = match (&stat["writable"], &stat["admitting"]) {
-        (Value::Bool(false), _) => "cannot be written: nothing new is kept",
-        (_, Value::Bool(false)) => "full: nothing new is kept",
-        (Value::Bool(true), Value::Bool(true)) => "takes new content",
-        _ => "unknown",
-    };
-    out.push(format!("health: {health}"));
-    out.join("\n")
+fn interrupted(left: &str) -> Failure {
+    Failure::new("cli.interrupted", "interrupted", left).exit(Exit::Interrupted)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Stat;
-
-    #[test]
-    fn a_check_ends_with_the_agreed_codes() {
-        let clean = Check::default();
-        let mended = Check { repaired: vec!["torn tail of segment 3".into()], ..Check::default() };
-        let lost = Check { lost: vec!["http://a.kz/: digest differs".into()], ..mended.clone() };
-        assert_eq!([&clean, &mended, &lost].map(|found| verdict(found) as u8), [0, 3, 1]);
-        assert!(findings(&clean, false).ends_with("no errors found"));
-        assert!(findings(&mended, false).ends_with("next: bulak store check --repair"));
-        assert!(findings(&lost, true).starts_with("lost: http://a.kz/"));
-    }
-
-    #[test]
-    fn figures_are_shown_as_the_store_gives_them() {
-        let stat = Stat {
-            disk_bytes: 2_000_000,
-            quota_bytes: 4_000_000,
-            writable: true,
-            admitting: false,
-            index: "ready".into(),
-            ..Stat::default()
+async fn watch(local: &Local, place: &str, teller: &mut Teller, left: &str) -> Result<Value, Failure> {
+    let mut silent = 0;
+    for look in 0_usize.. {
+        tokio::time::sleep(LOOKS[look.min(LOOKS.len() - 1)]).await;
+        let document = match local.get(place).await {
+            Err(failure) if failure.exit == Exit::NoAnswer && silent < SILENCE => {
+                silent += 1;
+                continue;
+            }
+            Err(failure) if failure.exit == Exit::NoAnswer => {
+                return Err(
+                    Failure::new("node.gone", "the node ended in the middle of it", format!("start it again; {left}")).exit(Exit::NoAnswer)
+                );
+            }
+            Err(failure) if failure.id == "store.no_job" => {
+                return Err(Failure::new("node.restarted", "the node was restarted in the middle of it", left));
+            }
+            document => document?,
         };
-        let text = people(&serde_json::to_value(stat).expect("JSON"));
-        assert!(text.contains("2.0 MB of 4.0 MB") && text.ends_with("health: full: nothing new is kept"), "{text}");
+        silent = 0;
+        match document["state"].as_str() {
+            Some("running") => {
+                let word = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+                let number = |key: &str| document[key].as_u64().unwrap_or_default();
+                teller.tell(&Step { phase: word("phase"), done: number("done"), total: number("total"), current: word("current") });
+            }
+            Some("done") => return Ok(document["result"].clone()),
+            Some("failed") => {
+                let problem = &document["problem"];
+                let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
+                return Err(Failure::from_document(status, problem));
+            }
+            _ => return Err(Failure::new("store.job_ended", "another command ended it", left)),
+        }
     }
+    unreachable!("nobody watches for so long")
+}
+
+/// Does the same on the files of a stopped node; an interruption ends it between two steps.
+async fn here<T>(context: &Context, left: &str, work: impl AsyncFnOnce(&mut Teller) -> Result<T, Error>) -> Result<T, Failure> {
+    let mut teller = Teller::new(context);
+    let done = tokio::select! {
+        done = work(&mut teller) => done.map_err(|error| failed(&error)),
+        _ = tokio::signal::ctrl_c() => Err(interrupted(left)),
+    };
+    teller.clear();
+    done
+}
+
+/// Whether the person says yes, or nobody need be asked.
+fn agreed(context: &Context, question: &str) -> Result<(), Failure> {
+    if context.yes || context.dry_run || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut answer = String::new();
+    let shown = write!(std::io::stderr(), "{question} [y/N] ").and_then(|()| std::io::stderr().flush());
+    let yes = shown.is_ok() && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "yes" | "Y");
+    if yes { Ok(()) } else { Err(Failure::new("cli.declined", "nothing was done", "answer y, or use --yes").exit(Exit::Interrupted)) }
 }

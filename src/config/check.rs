@@ -141,7 +141,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         text.parse::<HeaderName>().ok().filter(|field| *field != http::header::CACHE_CONTROL)
     });
     let rules = Rules { kind, targeted, offline, heuristic_share: HEURISTIC.0, heuristic_max: HEURISTIC.1 };
-    let cache = cache::Settings { rules, banner: file.cache.offline_banner, name, decoded_max: store.decoded_max.0 };
+    let cache =
+        cache::Settings { rules, banner: file.cache.offline_banner, gzip: file.cache.wifi_gzip, name, decoded_max: store.decoded_max.0 };
 
     let link = link::Settings {
         check: c.each("link.check", &file.link.check, "write \"example.kz:443\"", |text| host_port(text).then(|| text.clone())),

@@ -209,11 +209,13 @@ pub struct Cache {
     pub offline_override: String,
     /// A banner with the age on pages served offline.
     pub offline_banner: bool,
+    /// gzip text for clients that take it.
+    pub wifi_gzip: bool,
 }
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache { policy: "school".into(), targeted: Vec::new(), offline_override: "public".into(), offline_banner: true }
+        Cache { policy: "school".into(), targeted: Vec::new(), offline_override: "public".into(), offline_banner: true, wifi_gzip: false }
     }
 }
 

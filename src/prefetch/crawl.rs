@@ -15,6 +15,7 @@ use crate::prefetch::window::Windows;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Cost, Count, Fate, Run, Wish};
 use crate::state::{Error, State};
+use crate::store::Error as StoreError;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{HashSet, VecDeque};
@@ -330,7 +331,11 @@ impl<W: Web> Crawl<'_, W> {
         if !Aim::parse(&wish.kind).is_content() {
             return None;
         }
-        self.web.pin(&self.pack.id, target).await.err().map(|error| End::Full(error.to_string()))
+        let error = self.web.pin(&self.pack.id, target).await.err()?;
+        Some(End::Full(match error {
+            StoreError::Full => String::from("packs keep as much as they may; let one go, or raise store.pinned_share or store.quota"),
+            other => other.to_string(),
+        }))
     }
 
     /// The host asked for a pause.

@@ -1,6 +1,10 @@
 //! Accepts clients: who may come in, how many, one task for each connection, the wire filter and hyper on it. What is done
 //! with a request is the `Serve` behind; what is done with slow clients is told by ticks (`base/wire/watch.rs`).
 
+/// A client's stream, which sends bodies without a copy where it can.
+mod seated;
+
+use crate::base::arena::Arena;
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::wire::watch::Patience;
@@ -13,17 +17,17 @@ use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge};
+use seated::Seated;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Both ends of a connection.
@@ -63,6 +67,8 @@ pub(crate) struct Door {
     pub(crate) refused: IntCounterVec,
     pub(crate) open: IntGauge,
     pub(crate) inside: Inside,
+    /// Where bodies lie that a socket can take without a copy.
+    pub(crate) bodies: Option<Arena>,
 }
 
 /// Connections that wait to be accepted; the kernel's usual ceiling is 4096.
@@ -132,7 +138,9 @@ fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
     let _ = stream.set_nodelay(true);
     let Ok(to) = stream.local_addr() else { return };
     let (door, serve) = (door.clone(), serve.clone());
-    door.life.clone().spawn(async move { converse(Seated { stream, _place: place }, &door, serve, Peer { from, to }).await });
+    door.life.clone().spawn(async move {
+        converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await;
+    });
 }
 
 const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\n\
@@ -148,7 +156,7 @@ fn turn_away(stream: TcpStream, text: &[u8]) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
-async fn converse<S: Serve>(stream: Seated, door: &Door, serve: S, peer: Peer) {
+async fn converse<S: Serve>(stream: Seated<Place>, door: &Door, serve: S, peer: Peer) {
     let (guarded, watch) = server(stream, door.limits);
     let talk = Talk { serve, peer, watch: watch.clone() };
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -282,40 +290,6 @@ impl Drop for Place {
                 count.by_client.remove(&self.from);
             }
         }
-    }
-}
-
-/// A client's stream with its place: also a tunnel, which outlives hyper's part, counts until it ends.
-struct Seated {
-    stream: TcpStream,
-    _place: Place,
-}
-
-impl AsyncRead for Seated {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Seated {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

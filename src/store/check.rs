@@ -1,23 +1,33 @@
-//! Reads and checks a store that no node has open: structure always, every body by its hash when `deep`. With `repair` what can
-//! be mended without loss is: broken footers are written again, unsealed segments sealed, leftovers removed; then what is lost
-//! is listed by URL. Works on a copy that cannot be written, too.
+//! Reads and checks a store that no node has open: headers, footers, what leads where, and whether what packs keep is whole; every
+//! body by its hash when `deep`. With `repair` what can be mended without loss is: broken headers and footers are written again,
+//! unsealed segments sealed, leftovers removed, what is derived made anew. Works on a copy that cannot be written, too.
+//!
+//! # Why
+//! What counts is the order of seq: rewritten records keep theirs and stand in newer segments. An answer whose body is nowhere is
+//! no loss unless a pack keeps it: eviction writes nothing, so its META may outlive its body. A body that is there and damaged is.
+
+/// One segment's records.
+mod walk;
 
 use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
-use crate::store::disk::{Disk, DiskFile, Real};
+use crate::store::disk::{Disk, Real};
 use crate::store::evict::Gate;
-use crate::store::meta;
 use crate::store::read::Source;
-use crate::store::record::{self, Header, Kind, Line, SegmentHeader, fingerprint};
+use crate::store::record::{self, Codec, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
-use crate::store::segment::Log;
+use crate::store::segment::{self, Log};
 use crate::store::table::{Place, Table};
-use crate::store::{Check, Error};
+use crate::store::{Check, Error, index, meta};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use walk::Walked;
+
+/// sled's page cache while the index is compared.
+const INDEX_CACHE: u64 = 16 << 20;
+/// The half of a key that means all variants of a URL.
+const ALL: [u8; 16] = [0; 16];
 
 /// Reads and checks a store that no node has open. `deep` verifies every body. `progress` gets (bytes done, bytes in all).
 /// Blocking.
@@ -45,27 +55,23 @@ pub(crate) fn check_on(
     let clock = Clock::system();
     let uuid = recover::known_identity(&*disk, path)?;
     let files = recover::segments(&*disk, &seg)?;
-    let mut work = Work {
-        disk,
-        uuid,
-        repair: repair && !read_only,
-        out: Check::default(),
-        metas: HashMap::new(),
-        blobs: HashMap::new(),
-        bad: HashSet::new(),
-    };
+    let gate = Arc::new(Gate::new(clock.clone(), 0, true));
+    let log = Log::new(Arc::clone(&disk), seg.clone(), uuid, 0, clock.clone(), gate, Table::new(), &BTreeMap::new(), (0, 0))?;
+    let mut work = Work { disk, uuid, deep, repair: repair && !read_only, clock, log, out: Check::default(), seen: Seen::default() };
     let total = files.iter().map(|found| found.length).sum::<u64>().max(1);
     let share = if deep { 2 } else { 1 };
     let mut done = 0;
     for found in &files {
-        work.segment(&seg, found, &clock)?;
+        work.segment(&seg, found)?;
         done += found.length;
         progress(done / share, total);
     }
     if deep {
-        work.bodies(&seg, clock, total, &mut progress)?;
+        work.bodies(total, &mut progress)?;
     }
-    work.losses();
+    work.losses()?;
+    work.packs()?;
+    work.derived(path, read_only);
     if work.repair {
         for (leftover, _) in work.disk.list(&path.join("tmp"))? {
             work.disk.remove(&leftover)?;
@@ -77,176 +83,271 @@ pub(crate) fn check_on(
 }
 
 /// A stored answer, as far as the check needs it.
+#[derive(Clone, Copy)]
 struct Answer {
-    url: String,
     seq: u64,
-    object: Option<Digest>,
+    /// Of the body's name; 0: only parts of it are here.
+    link: u64,
+    place: Place,
+}
+
+/// A body.
+#[derive(Clone, Copy)]
+struct Body {
+    seq: u64,
+    place: Place,
+    codec: Codec,
+    base: u64,
+    length: u64,
+    whole: bool,
+}
+
+/// All records by key, the newest of each.
+#[derive(Default)]
+struct Seen {
+    answers: HashMap<[u8; 32], Answer>,
+    bodies: HashMap<u64, Body>,
+    dictionaries: HashSet<u64>,
+    tombs: HashMap<[u8; 32], u64>,
+    pins: HashMap<([u8; 16], u64), (u64, Place)>,
+    unpins: HashMap<([u8; 16], u64), u64>,
+}
+
+impl Seen {
+    fn add(&mut self, line: &Line, segment: u32, holds: bool) {
+        let place = Place { segment, at: line.at };
+        let newest = |old: Option<u64>| old.is_none_or(|old| old <= line.seq);
+        let url = line.url().0;
+        match line.kind {
+            Kind::Blob => {
+                let key = fingerprint(&line.key);
+                // Of two copies of one record one that is whole will do.
+                let better = self.bodies.get(&key).is_none_or(|old| old.seq < line.seq || old.seq == line.seq && !old.whole);
+                if better {
+                    let body = Body { seq: line.seq, place, codec: line.codec, base: line.link, length: line.length, whole: holds };
+                    self.bodies.insert(key, body);
+                }
+            }
+            Kind::Meta if holds && newest(self.answers.get(&line.key).map(|old| old.seq)) => {
+                self.answers.insert(line.key, Answer { seq: line.seq, link: line.link, place });
+            }
+            Kind::Tomb if holds => {
+                let tomb = self.tombs.entry(line.key).or_default();
+                *tomb = line.seq.max(*tomb);
+            }
+            Kind::Pin if holds && newest(self.pins.get(&(url, line.link)).map(|old| old.0)) => {
+                self.pins.insert((url, line.link), (line.seq, place));
+            }
+            Kind::Unpin if holds => {
+                let unpin = self.unpins.entry((url, line.link)).or_default();
+                *unpin = line.seq.max(*unpin);
+            }
+            Kind::Dict if holds => {
+                self.dictionaries.insert(line.link);
+            }
+            Kind::Meta | Kind::Tomb | Kind::Pin | Kind::Unpin | Kind::Dict | Kind::Part | Kind::Footer => {}
+        }
+    }
+
+    /// The newest TOMB of all variants of a URL.
+    fn tomb_of(&self, url: &[u8]) -> u64 {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(url);
+        self.tombs.get(&key).copied().unwrap_or(0)
+    }
+
+    fn is_current(&self, key: &[u8; 32], answer: &Answer) -> bool {
+        answer.seq > self.tomb_of(&key[..16]).max(self.tombs.get(key).copied().unwrap_or(0))
+    }
+
+    /// Why a body cannot be read; `None` when it can.
+    fn fault(&self, link: u64) -> Option<&'static str> {
+        let Some(body) = self.bodies.get(&link) else { return Some("its body is missing") };
+        match body.codec {
+            _ if !body.whole => Some("its body is damaged"),
+            Codec::Dict if !self.dictionaries.contains(&body.base) => Some("the dictionary of its body is missing"),
+            Codec::Delta => match self.bodies.get(&body.base) {
+                Some(base) if base.whole && base.codec != Codec::Delta => None,
+                _ => Some("the older version that its body builds on is missing"),
+            },
+            Codec::Raw | Codec::Zstd | Codec::Frames | Codec::Dict => None,
+        }
+    }
 }
 
 struct Work {
     disk: Arc<dyn Disk>,
     uuid: [u8; 16],
+    deep: bool,
     repair: bool,
+    clock: Clock,
+    log: Log,
     out: Check,
-    metas: HashMap<[u8; 32], Answer>,
-    /// Place and stored length of every body that verified so far.
-    blobs: HashMap<Digest, (Place, u64)>,
-    bad: HashSet<Digest>,
+    seen: Seen,
 }
 
 impl Work {
-    fn segment(&mut self, seg: &Path, found: &Found, clock: &Clock) -> Result<(), Error> {
+    fn segment(&mut self, seg: &Path, found: &Found) -> Result<(), Error> {
         let file = self.disk.open(&found.path, false)?;
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        let length = found.length.min(record::SEGMENT_HEADER);
-        file.read_at(&mut head[..usize::try_from(length).unwrap_or(0)], 0)?;
-        let head = SegmentHeader::decode(&head);
-        if head.is_ok_and(|head| head.uuid != self.uuid) {
-            self.out.lost.push(format!("{}: belongs to another store; move it away", found.path.display()));
+        let header = file.read_at(&mut head, 0).ok().and_then(|()| SegmentHeader::decode(&head).ok());
+        let name = found.path.display().to_string();
+        if header.is_some_and(|header| header.uuid != self.uuid) {
+            let remedy = "move it out of the folder; what it holds comes in by \"bulak store import\" from a bundle";
+            self.out.foreign.push(format!("{name} belongs to another store; {remedy}"));
             return Ok(());
         }
-        let mut lines: Vec<Line> = Vec::new();
-        let mut records = Vec::new();
-        let mut padding = Vec::new();
-        let scan = recover::scan(&*file, found.length, &self.uuid, |line, header, holds, payload| {
-            if holds {
-                lines.push(line);
-            }
-            padding.push(line.at + record::HEADER..header.payload_at(line.at));
-            padding.push(header.payload_at(line.at) + header.length..header.next_at(line.at).unwrap_or(0).min(found.length));
-            records.push((line, header.key, holds, meta::decode(payload).filter(|_| line.kind == Kind::Meta)));
-        })?;
-        self.out.segments += 1;
-        self.out.records += records.len() as u64;
-        for (line, key, holds, kept) in records {
-            self.record(found.number, &line, key, holds, kept);
-        }
-        if scan.damaged > 0 {
-            self.out.lost.push(format!("{}: {} damaged places", found.path.display(), scan.damaged));
-        }
-        self.frame(found, &*file, head.is_ok_and(|head| head.number == found.number), &padding, clock)?;
         let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
-        let why = match &footer {
-            _ if !found.sealed => "was not sealed",
-            None => "has a damaged footer",
-            Some(_) if !is_framed(&*file, found.length, &self.uuid)? => "has a damaged footer",
-            // Damaged records stand in the footer, too.
-            Some(told) if scan.damaged == 0 && told != &lines => "has a footer that does not agree with its records",
-            Some(_) => return Ok(()),
-        };
-        self.out.repaired.push(format!("{} {why}", found.path.display()));
-        if self.repair {
-            let open = Found { path: super::segment::path(seg, found.number, found.lane.endings().0), ..*found };
+        let walked = walk::walk(&*file, found, &self.uuid, footer, self.deep)?;
+        let Walked { lines, bad, lost, end, why } = walked;
+        if lines.is_empty() && header.is_none() && found.length > record::SEGMENT_HEADER {
+            self.out
+                .foreign
+                .push(format!("{name} is no segment of this store, or is damaged from its first byte; move it out of the folder"));
+            return Ok(());
+        }
+        self.out.segments += 1;
+        self.out.records += (lines.len() + bad.len()) as u64;
+        lines.iter().for_each(|line| self.seen.add(line, found.number, true));
+        for line in &bad {
+            self.seen.add(line, found.number, false);
+            // A damaged body is told by the addresses that lead to it.
+            if line.kind != Kind::Blob {
+                self.out.lost.push(format!("{name}: a record at byte {} ({:?}) is damaged", line.at, line.kind));
+            }
+        }
+        if lost > 0 {
+            self.out.lost.push(format!("{name}: {lost} damaged places"));
+        }
+        let sound = header.is_some_and(|header| header.number == found.number);
+        if !sound {
+            self.out.repaired.push(format!("{name} has a damaged header"));
+        }
+        if let Some(why) = &why {
+            self.out.repaired.push(format!("{name} {why}"));
+        }
+        if self.repair && !sound {
+            let made = lines.iter().map(|line| line.time).find(|time| *time != 0).unwrap_or_else(|| self.clock.now().micros());
+            let file = self.disk.open(&found.path, true)?;
+            file.write_at(&SegmentHeader { uuid: self.uuid, number: found.number, made }.encode(), 0)?;
+            file.sync()?;
+        }
+        if self.repair && why.is_some() {
+            let open = Found { path: segment::path(seg, found.number, found.lane.endings().0), ..*found };
             if found.sealed {
                 self.disk.rename(&found.path, &open.path)?;
             }
-            recover::seal(&*self.disk, seg, &open, &self.uuid, scan.end, &lines, clock.now())?;
+            walk::clean(&*self.disk.open(&open.path, true)?, &self.uuid, &lines)?;
+            recover::seal(&*self.disk, seg, &open, &self.uuid, end, &lines, self.clock.now())?;
         }
         Ok(())
     }
 
-    /// What holds no record: the segment's header (`known`: it is as it should be), and the bytes between records, which are zero.
-    fn frame(&mut self, found: &Found, file: &dyn DiskFile, known: bool, padding: &[Range<u64>], clock: &Clock) -> Result<(), Error> {
-        let mut wrong: Vec<(u64, Vec<u8>, &str)> = Vec::new();
-        if !known {
-            let header = SegmentHeader { uuid: self.uuid, number: found.number, made: clock.now().micros() };
-            wrong.push((0, header.encode().to_vec(), "had a damaged header"));
-        }
-        for gap in padding.iter().filter(|gap| !gap.is_empty()) {
-            let mut bytes = vec![0; usize::try_from(gap.end - gap.start).map_err(io::Error::other)?];
-            file.read_at(&mut bytes, gap.start)?;
-            if bytes.iter().any(|byte| *byte != 0) {
-                bytes.fill(0);
-                wrong.push((gap.start, bytes, "had stray bytes between records"));
-            }
-        }
-        for (at, right, what) in wrong {
-            self.out.repaired.push(format!("{} {what}, at {at}", found.path.display()));
-            if self.repair {
-                let file = self.disk.open(&found.path, true)?;
-                file.write_at(&right, at)?;
-                file.sync()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, segment: u32, line: &Line, key: [u8; 32], holds: bool, kept: Option<meta::Kept>) {
-        match line.kind {
-            Kind::Blob if holds => {
-                self.blobs.insert(Digest(key), (Place { segment, at: line.at }, line.length));
-            }
-            Kind::Blob => {
-                self.bad.insert(Digest(key));
-            }
-            Kind::Meta => {
-                if let (true, Some(kept)) = (holds, kept) {
-                    let newest = self.metas.get(&line.key).is_none_or(|old| old.seq <= line.seq);
-                    if newest {
-                        self.metas.insert(line.key, Answer { url: kept.meta.url.into(), seq: line.seq, object: kept.object });
-                    }
-                }
-            }
-            Kind::Tomb if holds => {
-                let (url, entry) = (line.url(), line.entry());
-                self.metas.retain(|key, answer| answer.seq > line.seq || key[..16] != url.0 || (entry != [0; 16] && key[16..] != entry));
-            }
-            _ => {}
-        }
-    }
-
-    /// Reads every body that an answer leads to and compares its hash.
-    fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
-        let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::clone(&self.disk), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), &BTreeMap::new(), (0, 0))?;
-        let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
-        bodies.sort_unstable_by_key(|body| body.0);
+    /// Reads every body and compares its hash.
+    fn bodies(&mut self, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
+        let mut bodies: Vec<(Place, u64, u64)> = self.seen.bodies.iter().map(|(key, body)| (body.place, *key, body.length)).collect();
+        bodies.sort_unstable();
+        let all = bodies.iter().map(|body| body.2).sum::<u64>().max(1);
         let mut done = 0;
-        for (place, object, length) in bodies {
-            if !body_holds(&log, place, &object)? {
-                self.blobs.remove(&object);
-                self.bad.insert(object);
+        for (place, key, length) in bodies {
+            let whole = self.body_holds(place)?;
+            if let Some(body) = self.seen.bodies.get_mut(&key) {
+                body.whole = whole;
             }
+            self.out.bodies += 1;
             done += length;
-            progress(u64::midpoint(total, done.min(total)), total);
+            progress(total / 2 + u64::try_from(u128::from(total / 2) * u128::from(done) / u128::from(all)).unwrap_or(0), total);
         }
         Ok(())
     }
 
-    fn losses(&mut self) {
-        let lost = self.metas.values().filter_map(|answer| {
-            let object = answer.object?;
-            let why = match (self.blobs.contains_key(&object), self.bad.contains(&object)) {
-                (true, _) => return None,
-                (false, true) => "its body is damaged",
-                (false, false) => "its body is missing",
-            };
-            Some(format!("{}: {why} ({:016x})", answer.url, fingerprint(&object.0)))
-        });
-        let mut lost: Vec<String> = lost.collect();
+    fn body_holds(&self, place: Place) -> Result<bool, Error> {
+        let Some((header, _)) = self.log.header(place, Kind::Blob)? else { return Ok(false) };
+        let object = Digest(header.key);
+        let Some(source) = Source::blob(&self.log, place, &object)? else { return Ok(false) };
+        let (mut hasher, mut at) = (Hasher::default(), 0);
+        while at < source.length() {
+            let Some(piece) = source.read(at, source.length())? else { return Ok(false) };
+            hasher.update(&piece);
+            at += piece.len() as u64;
+        }
+        Ok(hasher.finish() == object)
+    }
+
+    /// The address of an answer, as its META says.
+    fn address(&self, place: Place) -> Result<String, Error> {
+        let kept = self.log.small(place, Kind::Meta)?.and_then(|(_, payload)| meta::decode(&payload));
+        Ok(kept.map_or_else(|| "an address that cannot be read".to_owned(), |kept| kept.meta.url.into()))
+    }
+
+    fn losses(&mut self) -> Result<(), Error> {
+        let mut lost = Vec::new();
+        for (key, answer) in &self.seen.answers {
+            if answer.link == 0 || !self.seen.is_current(key, answer) {
+                continue;
+            }
+            match self.seen.fault(answer.link) {
+                Some(_) if !self.seen.bodies.contains_key(&answer.link) => self.out.gone += 1,
+                Some(why) => lost.push(format!("{}: {why} ({:016x})", self.address(answer.place)?, answer.link)),
+                None => {}
+            }
+        }
         lost.sort();
         self.out.lost.append(&mut lost);
+        Ok(())
     }
-}
 
-/// Whether the record around a sealed segment's lines is whole, of which a start needs nothing.
-fn is_framed(file: &dyn DiskFile, length: u64, uuid: &[u8; 16]) -> Result<bool, Error> {
-    let mut tail = [0; record::TRAILER];
-    file.read_at(&mut tail, length - record::TRAILER as u64)?;
-    let Some((at, _, _)) = record::decode_trailer(&tail) else { return Ok(false) };
-    let mut bytes = vec![0; usize::try_from(length.saturating_sub(at)).map_err(io::Error::other)?];
-    file.read_at(&mut bytes, at)?;
-    let header = Header::decode(&bytes, uuid).filter(|header| header.kind == Kind::Footer);
-    Ok(header.is_some_and(|header| bytes.get(record::HEADER_BYTES..).is_some_and(|payload| recover::payload_holds(&header, payload))))
-}
-
-fn body_holds(log: &Log, place: Place, object: &Digest) -> Result<bool, Error> {
-    let Some(source) = Source::blob(log, place, object)? else { return Ok(false) };
-    let (mut hasher, mut at) = (Hasher::default(), 0);
-    while at < source.length() {
-        let Some(piece) = source.read(at, source.length())? else { return Ok(false) };
-        hasher.update(&piece);
-        at += piece.len() as u64;
+    /// Whether every address that a pack keeps has a whole body.
+    fn packs(&mut self) -> Result<(), Error> {
+        let seen = &self.seen;
+        // By URL: the place of an answer, and whether one of them is whole.
+        let mut urls: HashMap<[u8; 16], (Place, bool)> = HashMap::new();
+        for (key, answer) in seen.answers.iter().filter(|(key, answer)| seen.is_current(key, answer)) {
+            let mut url = [0; 16];
+            url.copy_from_slice(&key[..16]);
+            let whole = answer.link != 0 && seen.fault(answer.link).is_none();
+            let now = urls.entry(url).or_insert((answer.place, false));
+            now.1 |= whole;
+        }
+        for ((url, set), (seq, place)) in &seen.pins {
+            let over = [seen.unpins.get(&(*url, *set)), seen.unpins.get(&(ALL, *set))].into_iter().flatten().max().copied().unwrap_or(0);
+            if *seq <= over.max(seen.tomb_of(url)) {
+                continue;
+            }
+            let answer = urls.get(url);
+            if answer.is_some_and(|answer| answer.1) {
+                continue;
+            }
+            let payload = self.log.small(*place, Kind::Pin)?.map(|(_, payload)| payload).unwrap_or_default();
+            let pack =
+                record::decode_pin_name(&payload).filter(|name| !name.is_empty()).map_or_else(|| format!("{set:016x}"), str::to_owned);
+            let address = match answer {
+                Some((place, _)) => self.address(*place)?,
+                None => format!("an address without any answer ({:016x})", fingerprint(url)),
+            };
+            self.out.incomplete.entry(pack).or_default().push(address);
+        }
+        self.out.incomplete.values_mut().for_each(|urls| urls.sort());
+        Ok(())
     }
-    Ok(hasher.finish() == *object)
+
+    /// What can be made from the segments again: never a loss.
+    fn derived(&mut self, path: &Path, read_only: bool) {
+        let folder = path.join("index");
+        if !self.deep || read_only || !folder.exists() {
+            return;
+        }
+        let seen = &self.seen;
+        let current = seen.answers.iter().filter(|(key, answer)| seen.is_current(key, answer));
+        let places: Vec<Place> = current.map(|(_, answer)| answer.place).collect();
+        let why = match index::lacking(&folder, INDEX_CACHE, &places) {
+            Ok(0) => return,
+            Ok(lacking) => format!("lacks {lacking} answers"),
+            Err(error) => format!("cannot be opened ({error})"),
+        };
+        let remove = |path: &Path| if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        let done = if self.repair { remove(&folder).err() } else { None };
+        let end = done.map_or_else(String::new, |error| format!(", and cannot be removed ({error})"));
+        self.out.repaired.push(format!("{} {why}: it is derived, the node makes it anew{end}", folder.display()));
+    }
 }

@@ -356,6 +356,16 @@ fn open_guarded(path: &Path, cache: u64) -> Result<Box<dyn Index>, String> {
     }
 }
 
+/// How many of these answers an index should know, since they lie below its watermark, and does not. For a store at rest.
+pub(crate) fn lacking(path: &Path, cache: u64, live: &[Place]) -> Result<u64, String> {
+    let index = open_guarded(path, cache)?;
+    let asked = catch_unwind(AssertUnwindSafe(|| Ok((index.mark()?.unwrap_or(0), index.all()?))));
+    let (mark, mut known) = asked.map_err(panic_text).and_then(|asked| asked)?;
+    known.sort_unstable();
+    let below = live.iter().filter(|place| place.pack() <= mark);
+    Ok(below.filter(|place| known.binary_search(place).is_err()).count() as u64)
+}
+
 /// Keeps one bad index for whoever wants to look.
 fn set_aside(path: &Path) {
     let bad = path.with_extension("bad");

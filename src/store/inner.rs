@@ -229,11 +229,6 @@ impl Inner {
         self.settings.quota.0 / if source == Source::Pack { PACK_OBJECT_SHARE } else { OBJECT_SHARE }
     }
 
-    /// How much more would be admitted now.
-    pub(super) fn room(&self) -> u64 {
-        self.gate.room(self.log.bytes().saturating_add(self.drafts.load(Ordering::Relaxed)))
-    }
-
     /// Tells the time.
     pub(super) fn clock(&self) -> Clock {
         self.clock.clone()

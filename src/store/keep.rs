@@ -152,7 +152,11 @@ impl Inner {
 
     /// Puts variants into the hot tier; those that leave it remember that they were used.
     fn warm(&self, url: &UrlKey, variants: Variants) {
-        let used = self.hot.put(url, variants);
+        self.remember(&self.hot.put(url, variants));
+    }
+
+    /// These have left the hot tier and were used there.
+    pub(crate) fn remember(&self, used: &[UrlKey]) {
         if !used.is_empty() {
             let mut table = self.log.table().write();
             used.iter().for_each(|url| table.mark(url));
@@ -237,7 +241,8 @@ impl Inner {
             length: kept.length,
             have,
             pinned: table.pinned(url),
-            body,
+            body: body.map(|body| self.hot.settle(body)),
+            forms: super::Forms::default(),
             seat: std::sync::OnceLock::new(),
         }
     }

@@ -25,6 +25,12 @@ mod damage;
 /// Purges, surveys, bundles.
 mod carry;
 
+/// Quota, eviction, pins.
+mod quota;
+
+/// Rewriting: what stays, what goes, what must not come back.
+mod rewriting;
+
 /// Full, read-only, failing and dying disks.
 mod disk;
 

@@ -7,6 +7,7 @@ use crate::store::disk::{DiskFile, create_within};
 use crate::store::pack::{Content, Crcs, Whole};
 use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
+use crate::store::segment::{Log, Written};
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -76,7 +77,8 @@ impl Temporary {
     pub(crate) fn new(inner: &Arc<Inner>) -> io::Result<Temporary> {
         let path = inner.temporary_path();
         let file = create_within(&*inner.disk, &path)?;
-        let file = Arc::new(Counted { file, own: AtomicU64::new(0), all: Arc::clone(&inner.drafts) });
+        let (log, all) = (Arc::clone(&inner.log), Arc::clone(&inner.drafts));
+        let file = Arc::new(Counted { file, own: AtomicU64::new(0), all, log });
         Ok(Temporary { inner: Arc::clone(inner), path, file })
     }
 }
@@ -86,6 +88,7 @@ struct Counted {
     file: Arc<dyn DiskFile>,
     own: AtomicU64,
     all: Arc<AtomicU64>,
+    log: Arc<Log>,
 }
 
 impl DiskFile for Counted {
@@ -98,6 +101,7 @@ impl DiskFile for Counted {
         let end = at + from.len() as u64;
         let before = self.own.fetch_max(end, Ordering::Relaxed);
         self.all.fetch_add(end.saturating_sub(before), Ordering::Relaxed);
+        self.log.count(Written::Fill, from.len() as u64);
         self.file.write_at(from, at)
     }
 

@@ -20,6 +20,9 @@ mod collapse;
 /// Parts of bodies.
 mod ranges;
 
+/// In which form bodies go out.
+mod forms;
+
 /// What must not be shared, kept or lost by mistake.
 mod careful;
 
@@ -37,6 +40,9 @@ mod days;
 
 /// `kill -9`, damaged indexes, draining.
 mod restart;
+
+/// The store's commands: figures, check, purge, export, import.
+mod storekeeping;
 
 /// Other proxies before and behind.
 mod chain;

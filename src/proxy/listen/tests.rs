@@ -68,6 +68,7 @@ fn rig(change: impl FnOnce(&mut Door)) -> Rig {
         refused: metrics.counters("bulak_refused_total", "x", &["reason"]),
         open: metrics.gauge("bulak_client_connections", "x"),
         inside: Inside::default(),
+        bodies: None,
     };
     door.clock.raise_floor(Time::from_secs(100));
     change(&mut door);

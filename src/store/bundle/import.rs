@@ -277,25 +277,21 @@ impl Inner {
         Ok((out, seen))
     }
 
-    /// Says how much is missing before anything is taken in.
+    /// Says how much is missing before anything is taken in. What no pack keeps makes way.
     fn room_for(&self, need: u64) -> Result<(), Error> {
-        match self.may_admit(need) {
-            Err(Error::Full) => {
-                let room = self.room();
-                let message = format!(
-                    "the bundle needs {} and the store has room for {}: {} are missing; nothing was taken in",
-                    Size(need).human(),
-                    Size(room).human(),
-                    Size(need.saturating_sub(room)).human()
-                );
-                Err(Error::bundle(
-                    "store.full",
-                    message,
-                    "raise store.quota, purge what is not needed (\"bulak store stat --by host\"), or import less",
-                ))
-            }
-            other => other,
+        self.gate.writable()?;
+        let room = self.gate.room(self.log.table().read().pinned_bytes());
+        if need <= room {
+            return Ok(());
         }
+        let size = |bytes| Size(bytes).human();
+        let message = format!(
+            "the bundle needs {} and the store has room for {} beside what packs keep: {} are missing; nothing was taken in",
+            size(need),
+            size(room),
+            size(need - room)
+        );
+        Err(Error::bundle("store.full", message, "raise store.quota, let a pack go (\"bulak store purge --pack\"), or import less"))
     }
 
     /// Takes one answer in; its address when there was something to do.

@@ -137,13 +137,14 @@ impl Inner {
         Ok(freed)
     }
 
-    /// Evicts at least as much as a segment holds. Whether the hand may still find something.
+    /// Evicts as much as a segment holds. Whether the hand may still find something.
     fn evict_some(&self, reclaim: &mut Reclaim) -> Result<bool, Error> {
+        let enough = self.log.segment_size();
         let stored = || self.log.table().read().sums().stored_bytes;
         let (before, mut moves) = (stored(), 0);
         loop {
             let idle = reclaim.hand.idle;
-            let moved = self.move_hand(&mut reclaim.hand)?;
+            let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(before.saturating_sub(stored())))?;
             if reclaim.hand.idle > idle
                 && let Err(error) = self.log.close()
             {
@@ -155,7 +156,7 @@ impl Inner {
             }
             moves += 1;
             let freed = before.saturating_sub(stored());
-            if freed >= self.log.segment_size() || moves >= TOGETHER && moved.is_some_and(|evicted| evicted > 0) {
+            if freed >= enough || moves >= TOGETHER && moved.is_some_and(|evicted| evicted > 0) {
                 return Ok(true);
             }
         }

@@ -13,19 +13,9 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Output(Current);
 
 impl Output {
-    /// Where the next record goes.
-    pub(crate) fn end(&self) -> u64 {
-        self.0.end
-    }
-
     /// Its number.
     pub(crate) fn number(&self) -> u32 {
         self.0.number
-    }
-
-    /// Its records so far.
-    pub(crate) fn lines(&self) -> &[Line] {
-        &self.0.lines
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::unit::Bytes as Size;
 use crate::life::Life;
 use crate::store::bundle::{Orders, Selection};
 use crate::store::disk::Real;
-use crate::store::{By, Error, Meta, Settings, Source, Store};
+use crate::store::{By, Error, Meta, Settings, Source, Store, check};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -306,8 +306,6 @@ async fn an_import_that_was_broken_off_goes_on_and_one_too_large_says_what_is_mi
             }
         }
     }
-    drop(far);
-    let far = open(&path);
     for (url, body) in &wanted {
         assert!(get(&far, url).await.is_none_or(|got| got == *body), "{url}: whole or not at all");
     }
@@ -316,4 +314,60 @@ async fn an_import_that_was_broken_off_goes_on_and_one_too_large_says_what_is_mi
     for (url, body) in &wanted {
         assert_eq!(get(&far, url).await.unwrap(), *body, "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_check_tells_whole_packs_from_those_with_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = school(dir.path()).await;
+    put(&store, own("http://p.kz/page"), &text(9, 900)).await.unwrap();
+    store.pin("gone", &key("http://p.kz/film")).await.unwrap();
+    store.unpin("gone", None).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let look = |deep, repair| check(dir.path(), deep, repair, |_, _| {}).unwrap();
+    for deep in [false, true] {
+        let clean = look(deep, false);
+        assert_eq!((clean.repaired, clean.lost, clean.incomplete.len(), clean.gone), (vec![], vec![], 0, 0), "deep: {deep}");
+    }
+    // A segment of one film is lost.
+    let film = listing(dir.path()).into_iter().max_by_key(|file| file.1).unwrap().0;
+    std::fs::rename(&film, dir.path().join("film")).unwrap();
+    let told = look(false, false);
+    assert_eq!((told.gone, told.lost.len()), (1, 0), "{told:?}");
+    assert_eq!(told.incomplete.into_iter().collect::<Vec<_>>(), [("lessons".to_owned(), vec!["http://p.kz/film".to_owned()])]);
+    std::fs::rename(dir.path().join("film"), &film).unwrap();
+
+    // Padding, headers, an index of another day, and a stranger.
+    let segment = dir.path().join("seg/00000001.seg");
+    let good = std::fs::read(&segment).unwrap();
+    let stray = padding_of(&good);
+    let mut bad = good.clone();
+    bad[stray] = 7;
+    bad[3] ^= 1;
+    std::fs::write(&segment, &bad).unwrap();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    std::fs::write(dir.path().join("index"), b"a file where a folder should be").unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let stranger = open(other.path());
+    put(&stranger, meta("http://s.kz/"), b"stranger").await.unwrap();
+    stranger.close().await.unwrap();
+    drop(stranger);
+    let foreign = dir.path().join("seg/00000077.seg");
+    std::fs::copy(other.path().join("seg/00000001.seg"), &foreign).unwrap();
+    let told = look(true, false);
+    assert!(told.lost.is_empty() && told.incomplete.is_empty(), "{told:?}");
+    assert!(told.foreign[0].contains("00000077.seg belongs to another store; move it out"), "{told:?}");
+    let wrong = told.repaired.join("\n");
+    assert!(wrong.contains("stray bytes") && wrong.contains("damaged header") && wrong.contains("index"), "{wrong}");
+    look(true, true);
+    let mended = look(true, false);
+    assert!(mended.repaired.is_empty() && mended.lost.is_empty() && mended.foreign.len() == 1, "{mended:?}");
+    assert_eq!(std::fs::read(&foreign).unwrap(), std::fs::read(other.path().join("seg/00000001.seg")).unwrap(), "untouched");
+}
+
+/// A padding byte between two records: the first zero behind a META's payload.
+fn padding_of(segment: &[u8]) -> usize {
+    let starts = |at: &usize| segment[*at..].starts_with(&segment[64..68]);
+    (72..segment.len() - 4).step_by(8).filter(starts).map(|at| at - 1).find(|at| segment[*at] == 0 && *at > 200).unwrap()
 }

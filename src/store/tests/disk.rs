@@ -4,30 +4,10 @@ use super::kit::{get, key, meta, noise, open, open_on, put, settings, text};
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
-use crate::store::{Error, Settings};
+use crate::store::{Error, Settings, Source};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-#[tokio::test]
-async fn at_the_quota_nothing_new_comes_in_and_reading_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_on(Arc::new(Real), Settings { quota: Size::kib(500), ..settings(dir.path()) }).unwrap();
-    let mut stored = 0;
-    let full = loop {
-        match put(&store, meta(&format!("http://a.kz/{stored}")), &noise(stored, 50_000)).await {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(full, Error::Full), "{full}");
-    assert!((8..=10).contains(&stored), "{stored}");
-    assert!(store.stat().disk_bytes <= 512_000);
-    assert!(store.begin(Some(1_000_000), None).is_err());
-    for n in 0..stored {
-        assert_eq!(get(&store, &format!("http://a.kz/{n}")).await.unwrap(), noise(n, 50_000));
-    }
-}
 
 #[tokio::test]
 async fn a_full_disk_is_full_not_broken_and_room_is_noticed() {
@@ -122,34 +102,39 @@ async fn when_writing_anew_fails_too_the_store_is_read_only_and_goes_on_reading(
 
 /// A body of unknown length that never ends.
 #[tokio::test]
-async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_half_of_it() {
+async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_its_share() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_on(Arc::new(Real), Settings { quota: Size::mib(16), ..settings(dir.path()) }).unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::mib(20), ..settings(dir.path()) }).unwrap();
     let piece = Bytes::from(noise(1, 1 << 20));
-    let mut endless = store.begin(None, None).unwrap();
-    let mut written = 0;
-    let refused = loop {
-        match endless.write(piece.clone()).await {
-            Ok(()) => written += 1,
+    for (source, most) in [(Source::Client, 2), (Source::Pack, 10)] {
+        assert!(matches!(store.begin_for(source, Some((most << 20) + 1), None), Err(Error::Full)), "known to be too large");
+        let mut endless = store.begin_for(source, None, None).unwrap();
+        let mut written = 0;
+        let refused = loop {
+            match endless.write(piece.clone()).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::Full), "{refused}");
+        assert!((most - 1..=most).contains(&written), "{source:?}: {written} MiB");
+    }
+
+    let mut drafts = Vec::new();
+    let refused = 'all: loop {
+        let mut draft = match store.begin_for(Source::Pack, None, None) {
+            Ok(draft) => draft,
             Err(error) => break error,
+        };
+        for _ in 0..4 {
+            if let Err(error) = draft.write(piece.clone()).await {
+                break 'all error;
+            }
         }
+        drafts.push(draft);
     };
     assert!(matches!(refused, Error::Full), "{refused}");
-    assert!((7..=8).contains(&written), "{written} MiB");
-    assert!(matches!(store.begin(Some(9 << 20), None), Err(Error::Full)), "known to be too large");
-
-    let mut second = store.begin(None, None).unwrap();
-    for _ in 0..7 {
-        second.write(piece.clone()).await.unwrap();
-    }
-    assert!(matches!(store.begin(Some(3 << 20), None), Err(Error::Full)), "what others bring counts");
-    let mut third = store.begin(None, None).unwrap();
-    third.write(piece.clone()).await.unwrap();
-    assert!(matches!(third.write(piece.clone()).await, Err(Error::Full)));
-    drop((endless, second, third));
-    while store.begin(Some(8 << 20), None).is_err() {
-        tokio::task::yield_now().await;
-    }
+    assert!((3..=4).contains(&drafts.len()), "what others bring counts: {}", drafts.len());
 }
 
 #[tokio::test]
@@ -185,12 +170,20 @@ async fn a_wrong_bit_in_format_makes_nothing_unreadable_and_no_log_is_thrown_awa
 }
 
 #[tokio::test]
-async fn in_a_full_store_renewing_stays_in_memory() {
+async fn in_a_store_full_of_pins_renewing_stays_in_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_on(Arc::new(Real), Settings { quota: Size::kib(60), ..settings(dir.path()) }).unwrap();
+    let settings = Settings { quota: Size::kib(600), pinned_share: 100, ..settings(dir.path()) };
+    let store = open_on(Arc::new(Real), settings).unwrap();
     let entry = put(&store, meta("http://a.kz/"), &noise(1, 25_000)).await.unwrap();
-    while put(&store, meta("http://a.kz/more"), &noise(store.stat().disk_bytes, 3000)).await.is_ok() {}
-    while store.stat().admitting {
+    store.pin("pack", &key("http://a.kz/")).await.unwrap();
+    for n in 2.. {
+        let url = format!("http://a.kz/{n}");
+        if put(&store, meta(&url), &noise(n, 25_000)).await.is_err() {
+            break;
+        }
+        store.pin("pack", &key(&url)).await.unwrap();
+    }
+    while store.0.gate.admit(store.0.used(), 0).is_ok() {
         store.renew(&entry, meta("http://a.kz/")).await.unwrap();
     }
     let used = store.stat().disk_bytes;

@@ -8,7 +8,7 @@ use crate::base::unit::Bytes as Size;
 use crate::life::Life;
 use crate::store::disk::{Disk, Real};
 use crate::store::recover::url_key;
-use crate::store::{Entry, Error, Meta, Settings, Source, Store, Way};
+use crate::store::{Entry, Error, Forms, Meta, Settings, Source, Store, Way};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::path::Path;
@@ -52,6 +52,7 @@ pub(crate) fn entry(url: &str, body: &[u8]) -> Entry {
         have: std::iter::once(0..body.len() as u64).collect(),
         pinned: false,
         body: Some(Bytes::copy_from_slice(body)),
+        forms: Forms::default(),
         seat: OnceLock::new(),
     }
 }

@@ -1,0 +1,221 @@
+//! The store's routes on the local socket: figures, purges, and long work as jobs (`job.rs`).
+
+use crate::admin::Parts;
+use crate::admin::problem::Problem;
+use crate::base::digest::Digest;
+use crate::base::target::Target;
+use crate::store::bundle::{Orders, Selection, Step};
+use crate::store::{By, Error};
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// The routes.
+pub(super) fn routes() -> Router<Parts> {
+    Router::new()
+        .route("/api/v1/store", get(async |State(parts): State<Parts>| Json(parts.store.stat())))
+        .route("/api/v1/store/purge", post(purge))
+        .route("/api/v1/store/survey", post(survey))
+        .route("/api/v1/store/export", post(export))
+        .route("/api/v1/store/import", post(import))
+        .route("/api/v1/store/jobs/{id}", get(job).delete(end))
+}
+
+type Answer = Result<(StatusCode, Json<Value>), Problem>;
+
+async fn job(State(parts): State<Parts>, Path(id): Path<u64>) -> Result<Json<Value>, Problem> {
+    parts.jobs.look(&parts.clock, id).map(Json)
+}
+
+async fn end(State(parts): State<Parts>, Path(id): Path<u64>) -> Result<StatusCode, Problem> {
+    parts.jobs.end(id).map(|()| StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Survey {
+    by: Option<By>,
+}
+
+async fn survey(State(parts): State<Parts>, Json(order): Json<Survey>) -> Answer {
+    let store = parts.store.clone();
+    let work = parts.jobs.start(&parts.life, &parts.clock, "survey", |telling| async move {
+        let told = |done, total| telling.tell(Step { phase: "counting".into(), done, total, current: String::new() });
+        Ok(json!(store.survey(order.by, told).await?))
+    });
+    work.map(|job| (StatusCode::ACCEPTED, Json(job)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Export {
+    folder: PathBuf,
+    #[serde(default)]
+    what: Selection,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn export(State(parts): State<Parts>, Json(order): Json<Export>) -> Answer {
+    let store = parts.store.clone();
+    let work = parts.jobs.start(&parts.life, &parts.clock, "export", |telling| async move {
+        Ok(json!(store.export(&order.folder, order.what, order.dry_run, |step| telling.tell(step)).await?))
+    });
+    work.map(|job| (StatusCode::ACCEPTED, Json(job)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    folder: PathBuf,
+    #[serde(default)]
+    orders: Orders,
+}
+
+async fn import(State(parts): State<Parts>, Json(order): Json<Import>) -> Answer {
+    let store = parts.store.clone();
+    let work = parts.jobs.start(&parts.life, &parts.clock, "import", |telling| async move {
+        Ok(json!(store.import(&order.folder, order.orders, |step| telling.tell(step)).await?))
+    });
+    work.map(|job| (StatusCode::ACCEPTED, Json(job)))
+}
+
+/// Exactly one of url, host, pack and digest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Purge {
+    url: Option<String>,
+    host: Option<String>,
+    subdomains: bool,
+    pack: Option<String>,
+    digest: Option<String>,
+    dry_run: bool,
+}
+
+#[derive(Debug, PartialEq)]
+enum What {
+    Url(Target),
+    /// And its subdomains?
+    Host(String, bool),
+    Pack(String),
+    Object(Digest),
+}
+
+impl Purge {
+    fn what(&self) -> Result<What, Problem> {
+        match (&self.url, &self.host, &self.pack, &self.digest) {
+            (Some(url), None, None, None) => super::local::target(url).map(What::Url),
+            (None, Some(host), None, None) if !host.is_empty() => Ok(What::Host(host.to_ascii_lowercase(), self.subdomains)),
+            (None, None, Some(pack), None) if !pack.is_empty() => Ok(What::Pack(pack.clone())),
+            (None, None, None, Some(digest)) => digest.parse().map(What::Object).map_err(|_| {
+                Problem::new(StatusCode::BAD_REQUEST, "store.bad_digest", format!("{digest:?} is no blake3 digest"), "copy it whole")
+            }),
+            _ => {
+                let message = "one of url, host, pack and digest is wanted";
+                Err(Problem::new(StatusCode::BAD_REQUEST, "api.misuse", message, "give exactly one"))
+            }
+        }
+    }
+}
+
+async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<Json<Value>, Problem> {
+    let what = order.what()?;
+    let mut document = json!({ "dry_run": order.dry_run });
+    let done = match &what {
+        What::Pack(pack) => parts.store.forget_set(pack, order.dry_run).await.map(|(urls, entries)| {
+            document["unpinned_urls"] = json!(urls);
+            entries
+        }),
+        what if order.dry_run => count(&parts, what).await,
+        what => forget(&parts, what).await,
+    };
+    document["purged_entries"] = json!(done.map_err(|error| problem(&error))?);
+    Ok(Json(document))
+}
+
+async fn forget(parts: &Parts, what: &What) -> Result<u64, Error> {
+    match what {
+        What::Url(target) => parts.store.forget(&target.key(), true).await,
+        What::Host(host, false) => parts.store.forget_host(host).await,
+        What::Host(host, true) => parts.store.forget_site(host).await,
+        What::Pack(pack) => parts.store.forget_set(pack, false).await.map(|done| done.1),
+        What::Object(digest) => parts.store.forget_object(digest).await,
+    }
+}
+
+async fn count(parts: &Parts, what: &What) -> Result<u64, Error> {
+    match what {
+        What::Url(target) => return Ok(parts.store.find(&target.key()).await?.len() as u64),
+        What::Pack(pack) => return parts.store.forget_set(pack, true).await.map(|would| would.1),
+        What::Host(..) | What::Object(_) => {}
+    }
+    let mut found = 0;
+    let of_host = |url: &str, wanted: &str, below: bool| {
+        Target::parse(url).is_ok_and(|target| {
+            let host = target.host();
+            host == wanted || below && host.strip_suffix(wanted).is_some_and(|rest| rest.ends_with('.'))
+        })
+    };
+    parts
+        .store
+        .each(|entry| {
+            found += u64::from(match what {
+                What::Host(host, below) => of_host(&entry.meta.url, host, *below),
+                What::Object(digest) => entry.object == Some(*digest),
+                What::Url(_) | What::Pack(_) => false,
+            });
+        })
+        .await?;
+    Ok(found)
+}
+
+/// An error of the store as a document.
+pub(super) fn problem(error: &Error) -> Problem {
+    let status = match error {
+        Error::Full => StatusCode::INSUFFICIENT_STORAGE,
+        Error::Bundle { .. } | Error::Purged => StatusCode::CONFLICT,
+        Error::ReadOnly | Error::Damaged | Error::Disk(_) | Error::Unusable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let (id, what, remedy) = error.told();
+    Problem::new(status, id, what, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_names_exactly_one_thing() {
+        let order = |text: &str| serde_json::from_str::<Purge>(text).expect("an order").what();
+        assert_eq!(order(r#"{"host":"Example.KZ"}"#), Ok(What::Host("example.kz".into(), false)));
+        assert_eq!(order(r#"{"host":"a.kz","subdomains":true}"#), Ok(What::Host("a.kz".into(), true)));
+        assert_eq!(order(r#"{"pack":"kk-wiki"}"#), Ok(What::Pack("kk-wiki".into())));
+        assert!(matches!(order(r#"{"url":"http://a.kz/x","dry_run":true}"#), Ok(What::Url(_))));
+        for (text, id) in [
+            ("{}", "api.misuse"),
+            (r#"{"host":""}"#, "api.misuse"),
+            (r#"{"pack":""}"#, "api.misuse"),
+            (r#"{"host":"a","url":"http://a/"}"#, "api.misuse"),
+            (r#"{"url":"a.kz"}"#, "api.bad_url"),
+            (r#"{"digest":"xyz"}"#, "store.bad_digest"),
+        ] {
+            assert_eq!(order(text).expect_err(text).id, id);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_store_have_ids_and_remedies() {
+        for (error, id, remedy) in [
+            (Error::Full, "store.full", "raise store.quota or purge what is not needed"),
+            (Error::ReadOnly, "store.read_only", "make the folder of the store writable"),
+            (Error::Unusable("in use; stop it".into()), "store.unusable", "stop it"),
+        ] {
+            let problem = problem(&error);
+            assert_eq!((problem.id.as_str(), problem.remedy.as_str()), (id, remedy));
+        }
+    }
+}

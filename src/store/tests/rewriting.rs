@@ -1,0 +1,275 @@
+//! Rewriting: what stays, what goes, what must not come back.
+
+use super::kit::{get, key, meta, noise, open_on, put, read, settings, text};
+use crate::base::digest::Digest;
+use crate::base::unit::Bytes as Size;
+use crate::store::disk::Real;
+use crate::store::disk::fault::Faulty;
+use crate::store::record::Kind;
+use crate::store::{Error, Settings, Store};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn small(path: &Path) -> Settings {
+    Settings { segment: Size::kib(256), index_cache: Size(0), ..settings(path) }
+}
+
+fn start(path: &Path) -> Store {
+    open_on(Arc::new(Real), small(path)).unwrap()
+}
+
+/// The numbers of sealed segments, after sealing what is open.
+fn sealed(store: &Store) -> Vec<u32> {
+    store.0.log.close().unwrap();
+    store.0.log.segments().into_iter().map(|segment| segment.0).collect()
+}
+
+/// Evicts the answer of a URL, as the hand would.
+fn evict(store: &Store, url: &str) {
+    let mut gone = false;
+    for number in sealed(store) {
+        for line in store.0.log.lines(number).unwrap() {
+            if line.kind == Kind::Meta && line.url() == key(url) {
+                gone |= store.0.log.table().write().evict(&line, number);
+            }
+        }
+    }
+    assert!(gone);
+    store.0.hot.remove(&key(url));
+}
+
+fn kinds(store: &Store) -> Vec<Kind> {
+    let numbers = sealed(store);
+    numbers.into_iter().flat_map(|number| store.0.log.lines(number).unwrap()).map(|line| line.kind).collect()
+}
+
+#[tokio::test]
+async fn what_is_alive_is_moved_and_what_is_dead_leaves_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    for n in 0..8_u64 {
+        put(&store, meta(&format!("http://a.kz/{n}")), &if n % 2 == 0 { noise(n, 20_000) } else { text(n, 40_000) }).await.unwrap();
+    }
+    store.put_part(meta("http://a.kz/part"), 100_000, 500, Bytes::from(noise(7, 70_000))).await.unwrap();
+    store.put_part(meta("http://a.kz/gone"), 100_000, 500, Bytes::from(noise(8, 70_000))).await.unwrap();
+    store.pin("pack", &key("http://a.kz/3")).await.unwrap();
+    for n in [0, 4, 5] {
+        store.forget(&key(&format!("http://a.kz/{n}")), false).await.unwrap();
+    }
+    store.forget(&key("http://a.kz/gone"), false).await.unwrap();
+    put(&store, meta("http://a.kz/1"), b"newer").await.unwrap();
+    let (all, before) = (sealed(&store), store.stat().disk_bytes);
+    let streaming = store.find(&key("http://a.kz/2")).await.unwrap()[0].clone();
+    for lane in [0, 1] {
+        let main = |number: &&u32| store.0.log.lines(**number).unwrap().iter().any(|line| line.kind != Kind::Part);
+        let some: Vec<u32> = all.iter().filter(|number| main(number) == (lane == 0)).copied().collect();
+        assert!(!some.is_empty());
+        store.0.rewrite(&some, None).unwrap();
+    }
+    assert!(store.stat().disk_bytes < before - 100_000, "{} of {before}", store.stat().disk_bytes);
+    assert!(!store.0.log.segments().iter().any(|(number, _)| all.contains(number)), "the old ones are gone");
+    assert_eq!(read(&store, &streaming, None).await.unwrap(), noise(2, 20_000));
+    for round in 0..2 {
+        let store = if round == 0 { store.clone() } else { open_on(Arc::new(Real), small(dir.path())).unwrap_or_else(|_| store.clone()) };
+        assert_eq!(get(&store, "http://a.kz/1").await.unwrap(), "newer");
+        assert_eq!(get(&store, "http://a.kz/3").await.unwrap(), text(3, 40_000));
+        assert!(store.find(&key("http://a.kz/3")).await.unwrap()[0].pinned);
+        for gone in ["http://a.kz/0", "http://a.kz/5", "http://a.kz/gone"] {
+            assert!(get(&store, gone).await.is_none(), "round {round}: {gone}");
+        }
+        let part = store.find(&key("http://a.kz/part")).await.unwrap()[0].clone();
+        assert_eq!(part.have, [500..70_500]);
+        assert_eq!(read(&store, &part, Some(600..70_000)).await.unwrap(), noise(7, 70_000)[100..69_500]);
+        assert_eq!(store.stat().damaged, 0);
+    }
+}
+
+/// v1 stands in one segment, v2 in another. v2 is evicted, which writes nothing, and its segment is rewritten; then the power fails.
+#[tokio::test]
+async fn an_old_version_never_comes_back_when_the_newer_one_was_evicted_and_its_segment_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = "http://a.kz/page";
+    let store = start(dir.path());
+    put(&store, meta(url), b"version 1").await.unwrap();
+    put(&store, meta("http://a.kz/other"), &noise(1, 9000)).await.unwrap();
+    let first = sealed(&store);
+    put(&store, meta(url), b"version 2").await.unwrap();
+    put(&store, meta("http://a.kz/another"), &noise(2, 9000)).await.unwrap();
+    let second: Vec<u32> = sealed(&store).into_iter().filter(|number| !first.contains(number)).collect();
+    evict(&store, url);
+    store.0.rewrite(&second, None).unwrap();
+    drop(store);
+    let store = start(dir.path());
+    assert!(get(&store, url).await.is_none(), "not version 1");
+    assert_eq!(get(&store, "http://a.kz/other").await.unwrap(), noise(1, 9000));
+    assert_eq!(get(&store, "http://a.kz/another").await.unwrap(), noise(2, 9000));
+    // What keeps it away goes when nothing old is left, whichever is rewritten first.
+    store.0.rewrite(&first, None).unwrap();
+    let rest = sealed(&store);
+    store.0.rewrite(&rest, None).unwrap();
+    assert!(!kinds(&store).contains(&Kind::Tomb));
+    drop(store);
+    assert!(get(&start(dir.path()), url).await.is_none());
+}
+
+/// The same with a purge and with a pack that was let go.
+#[tokio::test]
+async fn a_purge_and_a_pin_that_was_let_go_hold_as_long_as_what_they_hide() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    for url in ["http://a.kz/purged", "http://a.kz/kept", "http://a.kz/loose"] {
+        put(&store, meta(url), &noise(url.len() as u64, 5000)).await.unwrap();
+        store.pin("pack", &key(url)).await.unwrap();
+    }
+    let first = sealed(&store);
+    store.forget(&key("http://a.kz/purged"), true).await.unwrap();
+    store.unpin("pack", Some(&key("http://a.kz/loose"))).await.unwrap();
+    let second: Vec<u32> = sealed(&store).into_iter().filter(|number| !first.contains(number)).collect();
+    store.0.rewrite(&second, None).unwrap();
+    drop(store);
+    for round in 0..2 {
+        let store = start(dir.path());
+        assert!(get(&store, "http://a.kz/purged").await.is_none(), "round {round}");
+        assert!(store.find(&key("http://a.kz/kept")).await.unwrap()[0].pinned, "round {round}");
+        assert!(!store.find(&key("http://a.kz/loose")).await.unwrap()[0].pinned, "round {round}");
+        let all = sealed(&store);
+        store.0.rewrite(&all, None).unwrap();
+    }
+    let store = start(dir.path());
+    let all = sealed(&store);
+    store.0.rewrite(&all, None).unwrap();
+    let kinds = kinds(&store);
+    assert!(!kinds.contains(&Kind::Tomb) && !kinds.contains(&Kind::Unpin), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_purge_that_races_with_a_rewrite_wins() {
+    struct Purge(Option<String>);
+    impl crate::store::rewrite::Recode for Purge {
+        fn recode(
+            &mut self,
+            _: &crate::store::record::Line,
+            _: &Digest,
+            inner: &crate::store::Inner,
+        ) -> Result<Option<crate::store::segment::New>, Error> {
+            // After the records to copy were chosen, before the table leads to the copies.
+            if let Some(url) = self.0.take() {
+                assert_eq!(inner.forget(&key(&url), true)?, 1);
+            }
+            Ok(None)
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    put(&store, meta("http://a.kz/purged"), &noise(1, 9000)).await.unwrap();
+    put(&store, meta("http://a.kz/stays"), &noise(2, 9000)).await.unwrap();
+    let all = sealed(&store);
+    store.0.rewrite(&all, Some(&mut Purge(Some("http://a.kz/purged".into())))).unwrap();
+    assert!(get(&store, "http://a.kz/purged").await.is_none());
+    for _ in 0..3 {
+        let numbers = sealed(&store);
+        store.0.rewrite(&numbers[..1], None).unwrap();
+    }
+    drop(store);
+    let store = start(dir.path());
+    assert!(get(&store, "http://a.kz/purged").await.is_none());
+    assert_eq!(get(&store, "http://a.kz/stays").await.unwrap(), noise(2, 9000));
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_a_miss_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    for n in 0..3_u64 {
+        put(&store, meta(&format!("http://a.kz/{n}")), &noise(n, 9000)).await.unwrap();
+    }
+    store.pin("pack", &key("http://a.kz/1")).await.unwrap();
+    let all = sealed(&store);
+    let body = store.0.log.table().read().blob(&Digest::of(&noise(1, 9000))).unwrap();
+    let file = dir.path().join(format!("seg/{:08}.seg", body.place.segment));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[body.place.at as usize + 500] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    store.0.rewrite(&all, None).unwrap();
+    assert_eq!(store.stat().damaged, 1);
+    assert_eq!(store.lost_pinned(), ["http://a.kz/1"]);
+    assert!(store.lost_pinned().is_empty(), "told once");
+    for (n, there) in [(0, true), (1, false), (2, true)] {
+        store.0.hot.remove(&key(&format!("http://a.kz/{n}")));
+        assert_eq!(get(&store, &format!("http://a.kz/{n}")).await.is_some(), there, "{n}");
+    }
+    // Fetched again, it is pinned as before.
+    put(&store, meta("http://a.kz/1"), &noise(1, 9000)).await.unwrap();
+    assert!(store.find(&key("http://a.kz/1")).await.unwrap()[0].pinned);
+}
+
+/// A rewrite fails after each change in turn, and the store goes on or is started anew: nothing is lost, nothing comes back.
+#[tokio::test]
+async fn a_rewrite_that_ends_anywhere_changes_nothing() {
+    for stops in [false, true] {
+        for stop in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Faulty::new();
+            let store = open_on(Arc::new(disk.clone()), small(dir.path())).unwrap();
+            for n in 0..4_u64 {
+                put(&store, meta(&format!("http://a.kz/{n}")), &noise(n, 9000)).await.unwrap();
+            }
+            put(&store, meta("http://a.kz/0"), b"newer").await.unwrap();
+            store.forget(&key("http://a.kz/1"), true).await.unwrap();
+            let all = sealed(&store);
+            let done = disk.0.changes.load(Ordering::Relaxed);
+            let limit = &disk.0.dead_after;
+            limit.store(done + stop, Ordering::Relaxed);
+            let rewritten = store.0.rewrite(&all, None);
+            limit.store(-1, Ordering::Relaxed);
+            let store = if stops {
+                drop(store);
+                start(dir.path())
+            } else {
+                store
+            };
+            assert_eq!(get(&store, "http://a.kz/0").await.unwrap(), "newer", "{stop}");
+            assert!(get(&store, "http://a.kz/1").await.is_none(), "{stop}");
+            for n in 2..4 {
+                assert_eq!(get(&store, &format!("http://a.kz/{n}")).await.unwrap(), noise(n, 9000), "{stop}");
+            }
+            assert_eq!(store.stat().damaged, 0, "{stop}");
+            if rewritten.is_ok() {
+                assert!(stop > 5, "{stop}");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn readers_stream_on_while_what_they_read_is_moved_and_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { segment: Size::mib(16), hot_object: Size::kib(100), ..small(dir.path()) }).unwrap();
+    let films: Vec<Vec<u8>> = vec![noise(1, 2_000_000), text(2, 3_000_000)];
+    for (n, film) in films.iter().enumerate() {
+        put(&store, meta(&format!("http://a.kz/film{n}")), film).await.unwrap();
+    }
+    let mut streams = Vec::new();
+    for n in 0..2 {
+        let entry = store.find(&key(&format!("http://a.kz/film{n}"))).await.unwrap()[0].clone();
+        streams.push(store.read(&entry, None).await.unwrap());
+    }
+    for _ in 0..2 {
+        let all = sealed(&store);
+        store.0.rewrite(&all, None).unwrap();
+    }
+    for n in 0..2 {
+        assert_eq!(get(&store, &format!("http://a.kz/film{n}")).await.unwrap(), films[n], "moved");
+        evict(&store, &format!("http://a.kz/film{n}"));
+    }
+    let all = sealed(&store);
+    store.0.rewrite(&all, None).unwrap();
+    for (stream, film) in streams.into_iter().zip(&films) {
+        assert_eq!(stream.collect(1 << 30).await.unwrap(), film[..]);
+    }
+    assert!(get(&store, "http://a.kz/film0").await.is_none());
+    assert_eq!(store.stat().damaged, 0);
+}
