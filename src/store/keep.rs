@@ -589,7 +589,7 @@ impl Inner {
     }
 
     /// Forgets the variants of a URL that `which` names; how many.
-    pub(crate) fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
+    pub(crate) fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool, evicted: bool) -> Result<u64, Error> {
         let _stripe = self.stripe(url);
         let mut found = Vec::new();
         for _ in 0..LOOKS {
@@ -604,8 +604,8 @@ impl Inner {
         for kept in &gone {
             self.bury(url, &half(&kept.meta.key))?;
         }
-        if stay == 0 && self.log.table().read().pinned(url) {
-            // All variants, and with them its pins.
+        if stay == 0 && (evicted || self.log.table().read().pinned(url)) {
+            // All variants, and with them its pins, and what was evicted and would be back after a crash.
             self.bury(url, &[0; 16])?;
         }
         self.hot.remove(url);
@@ -621,7 +621,7 @@ impl Inner {
 
     /// Forgets a URL.
     pub(crate) fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
-        let gone = self.forget_where(url, |_| true)?;
+        let gone = self.forget_where(url, |_| true, durable)?;
         if durable {
             self.log.sync()?;
         }

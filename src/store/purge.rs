@@ -150,7 +150,7 @@ impl Inner {
         let mut gone = 0;
         for place in places {
             if let Some((_, kept)) = self.kept(*place)?.filter(|(_, kept)| which(kept)) {
-                gone += self.forget_where(&url_key(&kept.meta.url), &which)?;
+                gone += self.forget_where(&url_key(&kept.meta.url), &which, false)?;
             }
         }
         self.log.sync()?;

@@ -221,7 +221,7 @@ impl Oracle {
     }
 
     /// What is under a name. What cannot be read is nothing; what can be read is right.
-    async fn look(&self, store: &Store, name: Name) -> Result<What, String> {
+    pub(crate) async fn look(&self, store: &Store, name: Name) -> Result<What, String> {
         let wanted = meta_of(name, 0);
         let variants = store.find(&key(&wanted.url)).await.map_err(|error| format!("{name:?}: {error}"))?;
         let Some(entry) = variants.iter().find(|entry| entry.meta.key == wanted.key) else { return Ok(What::Nothing) };

@@ -157,8 +157,7 @@ fn heard(test: impl Future<Output = ()>) -> Vec<String> {
     let start = move || std::mem::forget(tracing::dispatcher::set_default(&threads));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(start).build().unwrap();
     tracing::dispatcher::with_default(&log, || runtime.block_on(test));
-    let heard = heard.0.lock().clone();
-    heard
+    std::mem::take(&mut *heard.0.lock())
 }
 
 #[test]

@@ -27,7 +27,7 @@ const PART: u64 = 30_000;
 const REFUSED: [&str; 3] = ["the store is full", "entity not found", NOT_THERE];
 const NOT_THERE: &str = "what is to be renewed is not there";
 /// Every third workload has a store so small that answers are evicted, of so many bytes.
-const QUOTA: u64 = 200 << 10;
+const QUOTA: u64 = 96 << 10;
 
 /// Bodies of every codec and size, and which workloads have them.
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
@@ -140,8 +140,8 @@ impl World {
             self.evicted += store.0.meters.evicted.get();
             self.rewritten += store.0.log.written(Written::Rewrite);
         }
-        let logs = self.disk.now().files.into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
-        let old: Option<PathBuf> = logs.last().filter(|_| self.broken == Broken::Resuming);
+        let mut logs = self.disk.now().files.into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let old: Option<PathBuf> = logs.next_back().filter(|_| self.broken == Broken::Resuming);
         self.disk.hide(old.clone());
         let disk: Arc<dyn Disk> = match &self.faulty {
             Some(faulty) => Arc::new(faulty.clone()),
@@ -226,7 +226,12 @@ impl World {
 
     async fn put(&mut self, name: Name) -> Result<(), String> {
         let bodies = if self.seed.is_multiple_of(4) { BODIES.len() } else { BODIES.len() - 1 };
-        let body = BODIES[usize::try_from(self.roll(bodies as u64)).unwrap_or(0)].clone();
+        let mut body = BODIES[usize::try_from(self.roll(bodies as u64)).unwrap_or(0)].clone();
+        if self.oracle.evicts && self.roll(4) > 0 {
+            // Each another one, so that the store fills.
+            let length = [4000, 6000, 9000, 9500][usize::try_from(self.roll(4)).unwrap_or(0)];
+            body = Bytes::from(noise(u64::from(self.versions) + 5000, length));
+        }
         let version = self.version(body.clone());
         self.say(format!("put {name:?} version {version}, {} bytes", body.len()));
         let what = What::Whole(version, Digest::of(&body));
@@ -331,7 +336,10 @@ impl World {
 
     async fn forget(&mut self, url: usize, durable: bool) -> Result<(), String> {
         self.say(format!("forget {}, durable: {durable}", URLS[url].0));
-        let names = self.oracle.names_of(url);
+        let mut names = self.oracle.names_of(url);
+        if !durable {
+            names = self.present(names).await?;
+        }
         self.tell_gone(&names);
         self.store().forget(&key(URLS[url].0), durable).await.map_err(|error| error.to_string())?;
         if durable {
@@ -340,12 +348,24 @@ impl World {
         Ok(())
     }
 
+    /// Those of them that are there: what was evicted can be forgotten by its address alone.
+    async fn present(&self, names: Vec<Name>) -> Result<Vec<Name>, String> {
+        let (mut here, store) = (Vec::new(), self.store());
+        for name in names {
+            if !self.oracle.evicts || self.oracle.look(&store, name).await? != What::Nothing {
+                here.push(name);
+            }
+        }
+        Ok(here)
+    }
+
     async fn forget_object(&mut self, name: Name) -> Result<(), String> {
         let What::Whole(_, object) = *self.oracle.names[&name].last() else { return Ok(()) };
         self.say(format!("forget the object of {name:?}"));
         let all = self.oracle.names.iter();
         let same = all.filter(|(_, history)| matches!(history.last(), What::Whole(_, other) if *other == object));
-        let names: Vec<Name> = same.map(|(name, _)| *name).collect();
+        let names = same.map(|(name, _)| *name).collect();
+        let names = self.present(names).await?;
         self.tell_gone(&names);
         self.store().forget_object(&object).await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
@@ -403,7 +423,8 @@ impl World {
         }
         self.say(String::from("forget b.kz"));
         let here = self.oracle.names.iter().filter(|(name, history)| URLS[name.0].0.contains("b.kz") && *history.last() != What::Nothing);
-        let names: Vec<Name> = here.map(|(name, _)| *name).collect();
+        let names = here.map(|(name, _)| *name).collect();
+        let names = self.present(names).await?;
         self.tell_gone(&names);
         self.store().forget_host("b.kz").await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
