@@ -52,6 +52,12 @@ mod write;
 /// Streaming out.
 mod read;
 
+/// Live records into new segments.
+mod rewrite;
+
+/// Smaller, every night.
+mod shrink;
+
 /// What the clones of a store share.
 mod inner;
 

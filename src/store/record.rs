@@ -511,7 +511,8 @@ mod tests {
 
     #[test]
     fn footers_parts_pins_and_seek_tables_read_back() {
-        let line = Line { kind: Kind::Part, codec: Codec::Raw, flags: 3, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
+        let line =
+            Line { kind: Kind::Part, codec: Codec::Raw, flags: 3, at: 64, seq: 2, key: [9; 32], length: 7, whole: 70, link: 8, time: 11 };
         let bytes = encode_footer(4096, &[line, line]);
         let (lines, tail) = bytes.split_at(bytes.len() - TRAILER);
         let (at, count, crc) = decode_trailer(tail).unwrap();

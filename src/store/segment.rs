@@ -14,6 +14,8 @@ use crate::base::digest::Digest;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::evict::Gate;
+use crate::store::pack::delta;
+use crate::store::pack::dict::Dicts;
 use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::table::{Place, Table};
 use bytes::Bytes;
@@ -72,7 +74,7 @@ impl New {
         }
     }
 
-    fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.head.len() as u64 + self.file.as_ref().map_or(0, |file| file.1) + self.tail.len() as u64
     }
 }
@@ -148,6 +150,9 @@ pub(crate) struct Log {
     bytes: AtomicU64,
     unsynced: AtomicU64,
     syncs: AtomicU64,
+    /// What decoding keeps at hand: dictionaries, and bodies made of two.
+    pub(crate) dicts: Dicts,
+    pub(crate) deltas: delta::Open,
 }
 
 impl Log {
@@ -182,6 +187,8 @@ impl Log {
             bytes: AtomicU64::new(bytes),
             unsynced: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            dicts: Dicts::default(),
+            deltas: delta::Open::default(),
         }
     }
 

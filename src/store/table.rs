@@ -117,6 +117,7 @@ pub(crate) struct Table {
     blobs: Slots,
     parts: HashMap<[u8; 16], Parts>,
     pins: BTreeSet<([u8; 16], u64)>,
+    dicts: HashMap<u32, Place>,
     sums: Sums,
     /// References are counted as they come; off while a start replays segments in any order.
     counting: bool,
@@ -141,6 +142,7 @@ impl Table {
             blobs: Slots::new(u64::MAX),
             parts: HashMap::new(),
             pins: BTreeSet::new(),
+            dicts: HashMap::new(),
             sums: Sums::default(),
             counting: false,
         }
@@ -194,8 +196,16 @@ impl Table {
             Kind::Unpin => {
                 self.pins.remove(&(url.0, line.link));
             }
-            Kind::Dict | Kind::Footer => {}
+            Kind::Dict => {
+                self.dicts.insert(u32::try_from(line.link).unwrap_or(0), place);
+            }
+            Kind::Footer => {}
         }
+    }
+
+    /// Where the dictionary of this number is.
+    pub(crate) fn dict(&self, number: u32) -> Option<Place> {
+        self.dicts.get(&number).copied()
     }
 
     /// All records are in: counts references from now on, and drops answers whose body is gone. How many were dropped.
