@@ -64,6 +64,15 @@ mod inner;
 /// One answer's life: find, commit, renew, forget, pin.
 mod keep;
 
+/// What a person forgets.
+mod purge;
+
+/// Exact figures.
+mod survey;
+
+/// Answers in a folder that can be carried.
+pub mod bundle;
+
 /// Reads and checks a store that nobody has open.
 mod check;
 
@@ -71,6 +80,8 @@ mod check;
 mod tests;
 
 pub use check::check;
+pub use purge::Epoch;
+pub use survey::{By, Row, Spared, Survey};
 pub use write::{Draft, Tail};
 
 use crate::base::body::Body;
@@ -87,7 +98,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -216,6 +227,19 @@ pub enum Error {
     /// The folder cannot be written.
     #[error("the store is read-only")]
     ReadOnly,
+    /// A person forgot it while it was being fetched.
+    #[error("it was purged while it was being fetched")]
+    Purged,
+    /// A bundle cannot be written or taken in.
+    #[error("{what}; {remedy}")]
+    Bundle {
+        /// `bundle.damaged`.
+        id: &'static str,
+        /// What is wrong with what.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A record did not verify; counted, and now a miss.
     #[error("a stored object was damaged and has been dropped")]
     Damaged,
@@ -225,6 +249,30 @@ pub enum Error {
     /// Another process has the store open, or its format is newer than this program.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl Error {
+    fn no_store(path: &Path) -> Error {
+        Error::Unusable(format!("{} is no store; give the folder of store.path", path.display()))
+    }
+
+    /// For people: id, what, and what to do about it.
+    pub fn told(&self) -> (&'static str, String, String) {
+        let (id, remedy) = match self {
+            Error::Full => ("store.full", "raise store.quota or purge what is not needed"),
+            Error::ReadOnly => ("store.read_only", "make the folder of the store writable"),
+            Error::Damaged => ("store.damaged", "stop the node and run \"bulak store check --deep\""),
+            Error::Purged => ("store.purged", "ask for it again"),
+            Error::Disk(_) => ("store.disk", "look at the disk's health, and whether this user may use the folder"),
+            Error::Bundle { id, what, remedy } => return (id, what.clone(), remedy.clone()),
+            // It says what to do itself.
+            Error::Unusable(text) => {
+                let (what, remedy) = text.rsplit_once("; ").unwrap_or((text, "see that no other process uses the store"));
+                return ("store.unusable", what.to_owned(), remedy.to_owned());
+            }
+        };
+        (id, self.to_string(), remedy.to_owned())
+    }
 }
 
 /// Figures for status, reports and `bulak store stat`.
@@ -277,6 +325,17 @@ impl Store {
     /// `Unusable` when another process has it open or its format is newer; `Disk` when it cannot be read.
     pub fn open(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
         Store::open_on(Arc::new(disk::Real), settings, clock, life, metrics)
+    }
+
+    /// Opens a store that no node has open, for looking only: nothing in the folder is changed. As [`Store::open`] otherwise.
+    ///
+    /// # Errors
+    /// `Unusable` when it is no store, another process has it open or its format is newer; `Disk` when it cannot be read.
+    pub fn open_still(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
+        if !settings.path.join("seg").is_dir() {
+            return Err(Error::no_store(&settings.path));
+        }
+        Store::open_on(Arc::new(disk::still::Still), settings, clock, life, metrics)
     }
 
     fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Store, Error> {
@@ -343,6 +402,11 @@ impl Store {
         self.0.run_write(move |inner| inner.renew(&entry, meta)).await
     }
 
+    /// Now, in the row of purges: taken before a request is sent, see [`Draft::asked_in`].
+    pub fn epoch(&self) -> Epoch {
+        self.0.purges.epoch()
+    }
+
     /// Adds bytes to a partly kept body (PART records of at most 4 MiB); makes the entry when it is new. `total` is the whole
     /// length. Turns into a whole object by itself when nothing is missing. Parts of an entry whose strong validator differs
     /// from `meta`'s, or that has none, are dropped first. A whole entry is left as it is and returned: of the same version nothing
@@ -351,27 +415,44 @@ impl Store {
     /// # Errors
     /// `Full`, `ReadOnly`, `Disk` (also when the bytes reach beyond `total`).
     pub async fn put_part(&self, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
-        let inner = Arc::clone(&self.0);
-        self.0.run_write(move |_| inner.put_part(meta, total, offset, &bytes)).await
+        self.put_part_since(self.epoch(), meta, total, offset, bytes).await
     }
 
-    /// Forgets all variants of a URL, and its pins; durable when `durable` (purge by a person), else lazily (invalidation). How
-    /// many there were.
+    /// The same for bytes that were asked for in an earlier epoch.
+    ///
+    /// # Errors
+    /// As [`Store::put_part`], and `Purged`.
+    pub async fn put_part_since(&self, since: Epoch, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
+        let inner = Arc::clone(&self.0);
+        self.0.run_write(move |_| inner.put_part(since, meta, total, offset, &bytes)).await
+    }
+
+    /// Forgets all variants of a URL, and its pins; durable and also for fetches under way when `durable` (purge by a person), else
+    /// lazily (invalidation). How many there were.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.
     pub async fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
         let url = *url;
-        self.0.run_write(move |inner| inner.forget(&url, durable)).await
+        self.0.run_write(move |inner| if durable { inner.purge(&url) } else { inner.forget(&url, false) }).await
     }
 
-    /// Forgets everything whose URL has this host; durable. How many entries.
+    /// Forgets everything whose URL has this host; durable, and also for fetches under way. How many entries.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.
     pub async fn forget_host(&self, host: &str) -> Result<u64, Error> {
         let host = host.to_owned();
-        self.0.run_write(move |inner| inner.forget_host(&host)).await
+        self.0.run_write(move |inner| inner.purge_host(&host, false)).await
+    }
+
+    /// The same for a host and all its subdomains.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_site(&self, host: &str) -> Result<u64, Error> {
+        let host = host.to_owned();
+        self.0.run_write(move |inner| inner.purge_host(&host, true)).await
     }
 
     /// Forgets every entry of this object; durable. How many entries.
@@ -380,7 +461,17 @@ impl Store {
     /// `ReadOnly`, `Disk`.
     pub async fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
         let object = *object;
-        self.0.run_write(move |inner| inner.forget_object(&object)).await
+        self.0.run_write(move |inner| inner.purge_object(&object)).await
+    }
+
+    /// Lets a set (a pack's id) go and forgets what only it kept; durable. How many URLs it kept, and how many entries are gone;
+    /// with `trial` nothing is done.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_set(&self, set: &str, trial: bool) -> Result<(u64, u64), Error> {
+        let set = set.to_owned();
+        self.0.run_write(move |inner| if trial { Ok(inner.weigh_set(&set)) } else { inner.purge_set(&set) }).await
     }
 
     /// Pins an entry's URL for a set (a pack's id): durable when this returns, and with it all that was stored before. The URL's
@@ -413,6 +504,22 @@ impl Store {
     /// `Disk` when it could not be made so.
     pub async fn sync(&self) -> Result<(), Error> {
         self.0.run_write(|inner| inner.log.sync()).await
+    }
+
+    /// Exact figures, by what the rows are. `progress` gets (bytes done, bytes in all). May be dropped at any await.
+    ///
+    /// # Errors
+    /// `Disk`.
+    pub async fn survey(&self, by: Option<By>, mut progress: impl FnMut(u64, u64) + Send) -> Result<Survey, Error> {
+        let stops = self.0.run(|inner| inner.survey_stops()).await?;
+        let total = stops.iter().map(|stop| stop.found.length).sum();
+        let (mut work, mut done) = (survey::Work::new(by, self.0.now()), 0);
+        for stop in stops {
+            done += stop.found.length;
+            work = self.0.run(move |inner| inner.survey_step(work, &stop)).await?;
+            progress(done, total);
+        }
+        Ok(work.finish())
     }
 
     /// Figures now.

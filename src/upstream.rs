@@ -200,8 +200,8 @@ impl Upstream {
 
     /// Sends one request. The URI in `request` is ignored: `target` counts. Hop-by-hop fields must be gone already, but for
     /// `Connection` and `Upgrade` of an upgrade; Host is set here. An `Interim` in the extensions gets 1xx answers (HTTP/1.1 alone:
-    /// hyper does not show those of HTTP/2). A 101 answer carries hyper's upgrade. Retries once on a pooled connection that turned
-    /// out to be closed, only where the request may be repeated. May be dropped at any await.
+    /// hyper does not show those of HTTP/2). A 101 answer carries hyper's upgrade. Retries once when a pooled connection turned
+    /// out to be closed, only where the request may be repeated; one that may not takes no connection that lay idle for long. May be dropped at any await.
     ///
     /// # Errors
     /// See [`Error`]; nothing of an answer was seen then.
@@ -209,13 +209,13 @@ impl Upstream {
         // Before any connection is looked for: one to a parent serves every target, whoever it was opened for.
         self.0.dial.judge_literal(target.host(), target.port())?;
         let meter = self.meter(class);
-        let progress = Arc::new(Progress::default());
+        let mut progress = Arc::new(Progress::default());
         let mut outgoing = Outgoing::new(request);
         let key = self.key(target, &outgoing);
-        let mut earlier = 0;
+        let (mut earlier, repeatable) = (0, outgoing.is_repeatable());
         loop {
-            let (ready, reused) = self.ready(&key, target, class).await?;
-            let spare = outgoing.copy_body();
+            let (ready, reused) = self.ready(&key, target, class, retry::rested(earlier, repeatable)).await?;
+            let spare = if reused { outgoing.spare_body() } else { None };
             let start = self.0.clock.steady();
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress);
             // A connection that was good before the line went says nothing when it is gone.
@@ -237,6 +237,10 @@ impl Upstream {
                         return Err(self.settled(error).await);
                     }
                     outgoing.body = body.unwrap_or_default();
+                    if !was_unsent {
+                        // hyper may still hold the body of the try that failed.
+                        progress = Arc::default();
+                    }
                     self.0.pool.distrust(&key.text);
                     earlier += 1;
                 }
@@ -299,9 +303,9 @@ impl Upstream {
         self.0.dial.missed(target.host(), target.port());
     }
 
-    /// A connection for one request. Whether it was used before.
-    async fn ready(&self, key: &Key, target: &Target, class: Class) -> Result<(Ready, bool), Error> {
-        match self.0.pool.checkout(key, class).await? {
+    /// A connection for one request, which has lain idle for less than `rested`. Whether it was used before.
+    async fn ready(&self, key: &Key, target: &Target, class: Class, rested: Duration) -> Result<(Ready, bool), Error> {
+        match self.0.pool.checkout(key, class, rested).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
             Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, &mut slot)).await {
@@ -356,7 +360,7 @@ impl Upstream {
         match ready {
             Ready::One(mut one, slot) => {
                 let response = exchange::head(one.try_send_request(request), host, wait, progress).await?;
-                self.give_back(one, slot);
+                self.give_back(one, slot, exchange::keeps(response.headers()));
                 Ok((self.incoming(response, host, outgoing, meter, None), "h1"))
             }
             Ready::Many(mut many, slot) => {
@@ -367,10 +371,10 @@ impl Upstream {
     }
 
     /// The connection goes back to the pool when the answer's body has been read; if it never is, hyper closes it.
-    fn give_back(&self, mut one: http1::SendRequest<Body>, slot: Place) {
+    fn give_back(&self, mut one: http1::SendRequest<Body>, slot: Place, keeps: Option<Duration>) {
         self.0.life.spawn_until_stop(async move {
             match one.ready().await {
-                Ok(()) => Pool::put(one, slot),
+                Ok(()) => Pool::put(one, slot, keeps),
                 // Closed, or upgraded: its place is free.
                 Err(_) => drop(slot),
             }

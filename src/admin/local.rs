@@ -165,14 +165,13 @@ fn target(url: &str) -> Result<Target, Problem> {
 }
 
 fn from_store(error: &Error) -> Problem {
-    let (status, id, remedy) = match error {
-        Error::Full => (StatusCode::INSUFFICIENT_STORAGE, "store.full", "raise store.quota or purge what is not needed"),
-        Error::ReadOnly => (StatusCode::INTERNAL_SERVER_ERROR, "store.read_only", "make the folder of the store writable"),
-        Error::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "store.damaged", "stop the node and run \"bulak store check --deep\""),
-        Error::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store.disk", "look at the disk's health"),
-        Error::Unusable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store.unusable", "end the other process, or use the newer program"),
+    let status = match error {
+        Error::Full => StatusCode::INSUFFICIENT_STORAGE,
+        Error::Bundle { .. } | Error::Purged => StatusCode::CONFLICT,
+        Error::ReadOnly | Error::Damaged | Error::Disk(_) | Error::Unusable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    Problem::new(status, id, error.to_string(), remedy)
+    let (id, what, remedy) = error.told();
+    Problem::new(status, id, what, remedy)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
 use crate::link::{Class, pace::Pace};
 use crate::policy::{self, Admit, Ask};
-use crate::store::{Draft, Entry, Error, Meta, Source, Way};
+use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Way};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
@@ -87,6 +87,8 @@ impl Broken {
 
 /// An answer that may be kept, about to be.
 pub(crate) struct Arrival {
+    /// The store's epoch when it was asked for.
+    pub(crate) since: Epoch,
     pub(crate) meta: Meta,
     pub(crate) draft: Draft,
     pub(crate) coded: Coded,
@@ -105,7 +107,8 @@ pub(crate) enum Judged {
 
 impl Inner {
     /// Judges a final answer to `ask`: keep or not. 206 and 304 are not for here.
-    pub(crate) fn judge(&self, ask: &Ask<'_>, order: &Order, response: Response<Body>, requested: Time) -> Judged {
+    /// `since`: the store's epoch when it was asked for.
+    pub(crate) fn judge(&self, ask: &Ask<'_>, order: &Order, response: Response<Body>, (requested, since): (Time, Epoch)) -> Judged {
         let received = self.clock.now();
         let mut vary = match policy::admit(&self.rules, ask, response.status(), response.headers(), received) {
             Admit::Store { vary } => vary,
@@ -124,7 +127,8 @@ impl Inner {
             _ => sent,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let Ok(draft) = self.store.begin(length, kind) else { return Judged::Apart(response, policy::Why::StoreFull) };
+        let Ok(mut draft) = self.store.begin(length, kind) else { return Judged::Apart(response, policy::Why::StoreFull) };
+        draft.asked_in(since);
         let (head, body) = response.into_parts();
         let meta = Meta {
             key: policy::key::entry_key(&ask.target.key(), &vary),
@@ -140,7 +144,7 @@ impl Inner {
             way: order.way,
             flags: 0,
         };
-        Judged::Keep(Box::new(Arrival { meta, draft, coded, body, length }))
+        Judged::Keep(Box::new(Arrival { since, meta, draft, coded, body, length }))
     }
 
     /// Publishes the arrival, writes the body as it comes, and stores it.
@@ -148,13 +152,14 @@ impl Inner {
     /// # Errors
     /// When the body breaks off, is too long, or the store fails. Readers have been told by then.
     pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: &Pilot) -> Result<Arc<Entry>, Broken> {
-        let Arrival { meta, mut draft, coded, body, length } = arrival;
+        let Arrival { since, meta, mut draft, coded, body, length } = arrival;
         let readers = Readers::default();
         let live =
             Live { meta: meta.clone(), total: length, part: None, tail: draft.tail(), readers: readers.clone(), landing: pilot.landing() };
         pilot.publish(Stage::Live(Arc::new(live)));
         let mut intake = Intake {
             inner: self,
+            since,
             order,
             urgent: &pilot.urgent,
             readers,
@@ -191,6 +196,7 @@ impl Inner {
 /// Takes one body in.
 struct Intake<'a> {
     inner: &'a Inner,
+    since: Epoch,
     order: &'a Order,
     urgent: &'a AtomicBool,
     readers: Readers,
@@ -318,7 +324,7 @@ impl Intake<'_> {
         let length = piece.len() as u64;
         // The last piece would complete the object; the commit does that, with every reader served.
         if self.saved + length < total {
-            self.inner.store.put_part(self.meta.clone(), total, self.saved, piece).await?;
+            self.inner.store.put_part_since(self.since, self.meta.clone(), total, self.saved, piece).await?;
         }
         self.saved += length;
         Ok(())

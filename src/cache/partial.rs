@@ -15,7 +15,7 @@ use crate::cache::serve::Answered;
 use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
-use crate::store::{Draft, Meta};
+use crate::store::{Draft, Epoch, Meta};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANGE};
@@ -140,7 +140,7 @@ impl Inner {
     }
 
     async fn stitch(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, stitch: Stitch) {
-        let requested = self.clock.now();
+        let (requested, since) = (self.clock.now(), self.store.epoch());
         let Stitch { asked, order, found, wanted, request } = stitch;
         let mut response = match self.upstream.send(&asked.target, request, order.class).await {
             Ok(sent) => sent.response,
@@ -148,7 +148,7 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
-        if let Some(head) = self.part_head(&asked, &order, &response, &first, requested) {
+        if let Some(head) = self.part_head(&asked, &order, &response, &first, (requested, since)) {
             if let Ok(draft) = self.store.begin(Some(head.wanted.end - head.wanted.start), None) {
                 return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
             }
@@ -170,7 +170,7 @@ impl Inner {
             return pilot.publish(Stage::Apart);
         }
         // The origin sent the whole: it ignores ranges, or there is a new version.
-        match self.judge(&asked.ask(), &order, response, requested) {
+        match self.judge(&asked.ask(), &order, response, (requested, since)) {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 drop(lead.send(readable(&asked, response, why)));
@@ -180,7 +180,14 @@ impl Inner {
     }
 
     /// Whether a 206 is the part that was asked for, may be kept, and fits what is kept already.
-    fn part_head(&self, asked: &Asked, order: &Order, response: &Response<Body>, gap: &Gap<'_>, requested: Time) -> Option<PartHead> {
+    fn part_head(
+        &self,
+        asked: &Asked,
+        order: &Order,
+        response: &Response<Body>,
+        gap: &Gap<'_>,
+        (requested, since): (Time, Epoch),
+    ) -> Option<PartHead> {
         if response.status() != StatusCode::PARTIAL_CONTENT || coding::coded(response.headers(), true) != Coded::Plain {
             return None;
         }
@@ -220,7 +227,7 @@ impl Inner {
             way: order.way,
             flags: 0,
         };
-        Some(PartHead { meta, total, wanted, first: start..end, strong })
+        Some(PartHead { since, meta, total, wanted, first: start..end, strong })
     }
 
     /// Puts kept and fetched pieces one behind the other into `draft`, which everyone reads from, and keeps the fetched ones.
@@ -354,7 +361,7 @@ impl Inner {
     async fn keep_part(&self, head: &PartHead, at: u64, piece: Bytes) -> u64 {
         let end = at + piece.len() as u64;
         if !piece.is_empty()
-            && let Err(error) = self.store.put_part(head.meta.clone(), head.total, at, piece).await
+            && let Err(error) = self.store.put_part_since(head.since, head.meta.clone(), head.total, at, piece).await
         {
             tracing::warn!(%error, "a part of a body could not be kept");
         }
@@ -370,6 +377,8 @@ struct Gap<'a> {
 
 /// The head of a part that is being fetched.
 struct PartHead {
+    /// The store's epoch when it was asked for.
+    since: Epoch,
     meta: Meta,
     total: u64,
     /// What readers get.

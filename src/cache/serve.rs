@@ -229,7 +229,7 @@ impl Inner {
 
     /// Forwards without looking at the store; unsafe methods invalidate what they may have changed.
     async fn pass(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
-        let requested = self.clock.now();
+        let (requested, since) = (self.clock.now(), self.store.epoch());
         let mut response = match self.upstream.send(&asked.target, request, order.class).await {
             Ok(sent) => sent.response,
             Err(error) => return self.no_answer(asked, None, Failure::Unreachable, Some(error)).await,
@@ -244,7 +244,7 @@ impl Inner {
             return (response, why);
         }
         // POST may say that its answer is what a later GET would get (RFC 9110 section 9.3.3).
-        match self.judge(&asked.ask(), &order, response, requested) {
+        match self.judge(&asked.ask(), &order, response, (requested, since)) {
             Judged::Apart(mut response, _) => {
                 self.say(response.headers_mut(), said);
                 (response, why)

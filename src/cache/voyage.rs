@@ -61,7 +61,7 @@ impl Inner {
 
     async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, voyage: Voyage) {
         let Voyage { asked, request, found, order, validating, keep } = voyage;
-        let requested = self.clock.now();
+        let (requested, since) = (self.clock.now(), self.store.epoch());
         let sent = match self.send(&asked, request, &order, found.is_some()).await {
             Ok(sent) => sent,
             Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
@@ -103,7 +103,7 @@ impl Inner {
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
-        match self.judge(&asked.ask(), &order, response, requested) {
+        match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {

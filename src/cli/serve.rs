@@ -140,13 +140,9 @@ fn ready(addresses: &app::Addresses, json: bool) -> String {
 /// The error form of what ended a node.
 fn explain(error: &anyhow::Error) -> Failure {
     if let Some(store) = error.chain().find_map(|step| step.downcast_ref::<store::Error>()) {
-        let (id, remedy) = match store {
-            store::Error::Unusable(_) => ("store.unusable", "end the other process, or use the newer program"),
-            store::Error::ReadOnly => ("store.read_only", "make the folder of store.path writable for this user"),
-            store::Error::Full => ("store.full", "free space or lower store.quota"),
-            store::Error::Damaged => ("store.damaged", "run \"bulak store check --deep\""),
-            store::Error::Disk(_) => ("store.disk", "see that store.path can be made and written by this user"),
-        };
+        let (id, _, remedy) = store.told();
+        // What cannot be used says what to do itself.
+        let remedy = if matches!(store, store::Error::Unusable(_)) { "" } else { &remedy };
         return Failure::of(id, error, remedy);
     }
     let kind = error.chain().find_map(|step| step.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);

@@ -25,10 +25,10 @@ use std::sync::Arc;
 pub fn check(path: &Path, deep: bool, repair: bool, mut progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
     let seg = path.join("seg");
     if !seg.is_dir() {
-        return Err(Error::Unusable(format!("{} is no store; give the folder of store.path", path.display())));
+        return Err(Error::no_store(path));
     }
     let mut read_only = false;
-    let _lock = recover::lock(path, &mut read_only)?;
+    let _lock = recover::lock(&Real, path, &mut read_only)?;
     let clock = Clock::system();
     let uuid = recover::known_identity(&Real, path)?;
     let files = recover::segments(&Real, &seg)?;

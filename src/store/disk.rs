@@ -1,10 +1,17 @@
 //! The few file operations that the store uses; the seam where tests record and inject faults. `Real` is the file system;
-//! tests put a faulty disk in its place (`disk/fault.rs`). sled's folder and the lock do not pass through here: the one is
-//! disposable, the other has no bytes.
+//! tests put a faulty disk (`disk/fault.rs`) or one in memory that remembers every change (`disk/record.rs`) in its place. sled's
+//! folder does not pass through here: it is disposable.
 
 /// A disk that fails on order.
 #[cfg(test)]
 pub(crate) mod fault;
+
+/// A disk in memory that records, and shows what a power cut would leave.
+#[cfg(test)]
+pub(crate) mod record;
+
+/// A disk that is only looked at.
+pub(crate) mod still;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,7 +29,7 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a folder and its parents.
+    /// Makes a folder and its parents, durably; leaves one that is there as it is.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes names in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
@@ -30,7 +37,13 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
     /// (free, total) bytes of the file system.
     fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
+    /// Takes the lock of this file for as long as the guard lives, and makes the file when `write`; `WouldBlock` when another
+    /// has it.
+    fn lock(&self, path: &Path, write: bool) -> io::Result<Guard>;
 }
+
+/// Holds a lock.
+pub(crate) type Guard = Box<dyn Send + Sync>;
 
 /// An open file. Reads and writes say where, so that a handle can be shared.
 pub(crate) trait DiskFile: Send + Sync + 'static {
@@ -67,7 +80,17 @@ impl Disk for Real {
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+        fs::create_dir_all(path)?;
+        // Without this a power cut may take a new store's folder, and with it all that was synced within.
+        for dir in missing {
+            match File::open(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))) {
+                Ok(parent) => parent.sync_all()?,
+                // May be entered and written, but not read: then it cannot be synced either.
+                Err(error) => tracing::debug!(%error, "a folder above the store cannot be synced"),
+            }
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -96,6 +119,12 @@ impl Disk for Real {
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
         let about = rustix::fs::statvfs(path)?;
         Ok((about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize))
+    }
+
+    fn lock(&self, path: &Path, write: bool) -> io::Result<Guard> {
+        let file = OpenOptions::new().read(true).write(write).create(write).truncate(false).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
     }
 }
 

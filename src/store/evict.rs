@@ -54,6 +54,13 @@ impl Gate {
         if latched || !fits(used, expected, self.quota, state.space) { Err(Error::Full) } else { Ok(()) }
     }
 
+    /// How many bytes would be admitted beside the `used` ones.
+    pub(crate) fn room(&self, used: u64) -> u64 {
+        let (free, total) = self.state.lock().space;
+        let quota = self.quota.saturating_sub(used).saturating_sub(1);
+        if total == 0 { quota } else { quota.min(free.saturating_sub(total / 20)) }
+    }
+
     /// The file system was looked at.
     pub(crate) fn look(&self, space: (u64, u64)) {
         self.state.lock().space = space;

@@ -4,10 +4,11 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::target::UrlKey;
 use crate::life::Life;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Guard};
 use crate::store::evict::Gate;
 use crate::store::hot::Hot;
 use crate::store::index::{Keeper, Mood};
+use crate::store::purge::Purges;
 use crate::store::record::Codec;
 use crate::store::segment::Log;
 use crate::store::table::Place;
@@ -38,11 +39,13 @@ const BALLAST_FROM: u64 = 1 << 30;
 /// What the clones of a store share.
 pub(super) struct Inner {
     pub(super) settings: Settings,
+    clock: Clock,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) log: Arc<Log>,
     pub(super) gate: Arc<Gate>,
     pub(super) hot: Hot,
     pub(super) index: Keeper,
+    pub(super) purges: Purges,
     pub(super) stripes: [Mutex<()>; STRIPES],
     pub(super) objects: [Mutex<()>; STRIPES],
     pub(super) flights: Mutex<HashMap<UrlKey, Arc<OnceCell<Variants>>>>,
@@ -54,7 +57,7 @@ pub(super) struct Inner {
     pub(super) drafts: Arc<AtomicU64>,
     pub(super) meters: Meters,
     /// Holds the folder's lock.
-    _lock: Option<File>,
+    _lock: Option<Guard>,
 }
 
 pub(super) struct Meters {
@@ -117,7 +120,7 @@ impl Inner {
             seg,
             found.uuid,
             settings.segment.0,
-            clock,
+            clock.clone(),
             Arc::clone(&gate),
             found.table,
             (found.parts, found.alone),
@@ -137,10 +140,12 @@ impl Inner {
         let inner = Arc::new(Inner {
             hot: Hot::new(settings.memory.0),
             settings,
+            clock,
             disk,
             log,
             gate,
             index,
+            purges: Purges::default(),
             stripes: std::array::from_fn(|_| Mutex::new(())),
             objects: std::array::from_fn(|_| Mutex::new(())),
             flights: Mutex::new(HashMap::new()),
@@ -197,6 +202,21 @@ impl Inner {
     /// The largest object that is taken.
     pub(super) fn object_max(&self) -> u64 {
         self.settings.quota.0 / OBJECT_SHARE
+    }
+
+    /// How much more would be admitted now.
+    pub(super) fn room(&self) -> u64 {
+        self.gate.room(self.log.bytes().saturating_add(self.drafts.load(Ordering::Relaxed)))
+    }
+
+    /// Tells the time.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// The index.

@@ -6,6 +6,7 @@ use crate::base::target::UrlKey;
 use crate::store::index::{Change, host_number};
 use crate::store::meta::{self, Kept};
 use crate::store::pack::{self, Content, Crcs, Whole};
+use crate::store::purge::{Epoch, set_number};
 use crate::store::read::{self, Source};
 use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, fingerprint, pair};
 use crate::store::recover::url_key;
@@ -227,45 +228,85 @@ impl Inner {
     }
 
     /// Stores a whole body, unless it is here already, and its answer.
-    pub(crate) fn commit(self: &Arc<Inner>, mut meta: Meta, whole: &Whole, content_type: Option<&str>) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn commit(
+        self: &Arc<Inner>,
+        since: Epoch,
+        mut meta: Meta,
+        whole: &Whole,
+        content_type: Option<&str>,
+    ) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
+        let url = url_key(&meta.url);
+        self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
         // Until an answer leads to it, a body here already counts as unused.
         let one = self.object_lock(&whole.object);
-        {
-            let known = self.log.table().read().blob(&whole.object);
-            let here = match known {
-                Some(blob) => {
-                    self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == whole.object.0))
-                }
-                None => false,
-            };
-            if !here {
-                let own = if let Content::File(_) = whole.content { whole.length } else { 0 };
-                self.admit(whole.length, own)?;
-                let mut spilled = None;
-                let new = pack::pack(whole, content_type, meta.coding.is_some(), || {
-                    let temporary = Temporary::new(self)?;
-                    let file = Arc::clone(&temporary.file);
-                    spilled = Some(temporary);
-                    Ok(file)
-                });
-                let appended = self.log.append(&new.map_err(|error| self.gate.note(error))?, |_| {});
-                drop(spilled);
-                appended?;
-            }
+        if !self.body_is_here(&whole.object) {
+            let own = if let Content::File(_) = whole.content { whole.length } else { 0 };
+            self.admit(whole.length, own)?;
+            let mut spilled = None;
+            let new = pack::pack(whole, content_type, meta.coding.is_some(), || {
+                let temporary = Temporary::new(self)?;
+                let file = Arc::clone(&temporary.file);
+                spilled = Some(temporary);
+                Ok(file)
+            });
+            let appended = self.log.append(&new.map_err(|error| self.gate.note(error))?, |_| {});
+            drop(spilled);
+            appended?;
         }
-        let url = url_key(&meta.url);
         let body = match &whole.content {
             Content::Memory(bytes) if whole.length <= self.settings.hot_object.0 => Some(bytes.clone()),
             _ => None,
         };
         let entry = {
             let _stripe = self.stripe(&url);
+            self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
         drop(one);
         self.sync_if_due()?;
         Ok(entry)
+    }
+
+    /// Whether a body stands where the table says. The caller holds the object's lock.
+    fn body_is_here(&self, object: &Digest) -> bool {
+        let known = self.log.table().read().blob(object);
+        known.is_some_and(|blob| {
+            self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == object.0))
+        })
+    }
+
+    /// Takes in an answer of another store: `body` gives its body, verified, when that is not here. Whether the body was new;
+    /// `None` when the answer is not `wanted` any more.
+    pub(crate) fn adopt(
+        &self,
+        since: Epoch,
+        url: &UrlKey,
+        object: Digest,
+        kept: Kept,
+        body: impl FnOnce() -> Result<Option<New>, Error>,
+        wanted: impl FnOnce(&Inner) -> Result<bool, Error>,
+    ) -> Result<Option<bool>, Error> {
+        let one = self.object_lock(&object);
+        let new = !self.body_is_here(&object);
+        if new {
+            let body = body()?.ok_or(Error::Damaged)?;
+            self.admit(body.whole, 0)?;
+            self.log.append(&body, |_| {})?;
+        }
+        {
+            let _stripe = self.stripe(url);
+            self.purges.refuse(since, url, &kept.meta.url, Some(&object))?;
+            if !wanted(self)? {
+                return Ok(None);
+            }
+            self.put_meta(url, kept, None)?;
+            // Whoever asks for it reads it from the disk: what the class uses now stays in memory.
+            self.hot.remove(url);
+        }
+        drop(one);
+        self.sync_if_due()?;
+        Ok(Some(new))
     }
 
     /// Syncs when enough has come together.
@@ -310,7 +351,14 @@ impl Inner {
     }
 
     /// Adds a part; see `Store::put_part`.
-    pub(crate) fn put_part(self: &Arc<Inner>, mut meta: Meta, total: u64, offset: u64, bytes: &Bytes) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn put_part(
+        self: &Arc<Inner>,
+        since: Epoch,
+        mut meta: Meta,
+        total: u64,
+        offset: u64,
+        bytes: &Bytes,
+    ) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
@@ -320,6 +368,7 @@ impl Inner {
         let (key, validator) = (meta.key, meta::validator(&meta.headers));
         let entry = {
             let _stripe = self.stripe(&url);
+            self.purges.refuse(since, &url, &meta.url, None)?;
             let now = self.entry_now(&url, &key)?;
             let same =
                 now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
@@ -337,6 +386,9 @@ impl Inner {
             } else {
                 let kept = Kept { meta, object: None, length: total };
                 self.put_meta(&url, kept.clone(), None)?;
+                // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts
+                // of an older version.
+                self.log.sync()?;
                 kept
             };
             for (n, piece) in bytes.chunks(PART_MAX).enumerate() {
@@ -348,11 +400,11 @@ impl Inner {
             entry
         };
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
-        if whole { self.complete(&entry) } else { self.sync_if_due().map(|()| entry) }
+        if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
     }
 
     /// All parts are here: makes them one body.
-    fn complete(self: &Arc<Inner>, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
         let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
         let parts = self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
         let (mut hasher, mut crcs, mut at) = (Hasher::default(), Crcs::default(), 0);
@@ -392,7 +444,7 @@ impl Inner {
         };
         let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
         let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        self.commit(entry.meta.clone(), &whole, kind)
+        self.commit(since, entry.meta.clone(), &whole, kind)
     }
 
     /// Appends a TOMB for one variant (or all: a zero half).
@@ -409,7 +461,7 @@ impl Inner {
     }
 
     /// Forgets the variants of a URL that `which` names; how many.
-    fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
+    pub(crate) fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
         let _stripe = self.stripe(url);
         let places = self.log.table().read().find(url);
         let (mut gone, mut stay) = (Vec::new(), 0);
@@ -445,35 +497,17 @@ impl Inner {
         Ok(gone)
     }
 
-    /// Forgets a host.
-    pub(crate) fn forget_host(&self, host: &str) -> Result<u64, Error> {
-        let host = host.to_ascii_lowercase();
-        let live = self.log.table().read().places();
-        let places = self.index().complete(host_number(&host), &live).unwrap_or(live);
-        self.forget_places(&places, |kept| meta::host(&kept.meta.url) == host)
-    }
-
-    /// Forgets an object.
-    pub(crate) fn forget_object(&self, object: &Digest) -> Result<u64, Error> {
-        let places = self.log.table().read().of_object(object);
-        self.forget_places(&places, |kept| kept.object == Some(*object))
-    }
-
-    fn forget_places(&self, places: &[Place], which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
-        let mut gone = 0;
-        for place in places {
-            if let Some((_, kept)) = self.kept(*place)?.filter(|(_, kept)| which(kept)) {
-                gone += self.forget_where(&url_key(&kept.meta.url), &which)?;
-            }
-        }
-        self.log.sync()?;
-        Ok(gone)
-    }
-
     /// Pins or unpins one URL, durably.
     pub(crate) fn pin(&self, set: &str, url: &UrlKey, on: bool) -> Result<u64, Error> {
+        let changed = self.set_pin(set, url, on)?;
+        self.log.sync()?;
+        Ok(u64::from(changed))
+    }
+
+    /// The same without a sync; whether that is new.
+    pub(crate) fn set_pin(&self, set: &str, url: &UrlKey, on: bool) -> Result<bool, Error> {
         let _stripe = self.stripe(url);
-        let number = fingerprint(&Digest::of(set.as_bytes()).0);
+        let number = set_number(set);
         let pinned = self.log.table().read().has_pin(url, number);
         if on && !self.log.table().read().may_have(url) {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
@@ -484,13 +518,12 @@ impl Inner {
             self.log.append(&New::small(kind, key, key, 0, number, record::encode_pin(url, number, set)), |_| {})?;
             self.hot.remove(url);
         }
-        self.log.sync()?;
-        Ok(u64::from(pinned != on))
+        Ok(pinned != on)
     }
 
     /// Lets a whole set go.
     pub(crate) fn unpin_set(&self, set: &str) -> Result<u64, Error> {
-        let number = fingerprint(&Digest::of(set.as_bytes()).0);
+        let number = set_number(set);
         let urls = self.log.table().read().set(number);
         let none = UrlKey([0; 16]);
         self.log.append(&New::small(Kind::Unpin, [0; 32], [0; 32], 0, number, record::encode_pin(&none, number, set)), |_| {})?;

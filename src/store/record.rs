@@ -397,6 +397,11 @@ pub(crate) fn decode_pin(bytes: &[u8]) -> Option<(UrlKey, u64)> {
     Some((UrlKey(bytes.get(..16)?.try_into().ok()?), u64_at(bytes, 16)?))
 }
 
+/// The set's name in the payload of PIN and UNPIN.
+pub(crate) fn decode_pin_name(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.get(24..)?).ok()
+}
+
 /// The checksum table of a raw body, as it stands at the payload's end.
 pub(crate) fn encode_crcs(crcs: &[u32]) -> Vec<u8> {
     crcs.iter().flat_map(|crc| crc.to_le_bytes()).collect()

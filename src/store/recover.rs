@@ -7,13 +7,12 @@ use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::dates::Dates;
-use crate::store::disk::{Disk, DiskFile, is_full, is_read_only};
+use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::segment::{self, Lane};
 use crate::store::table::Table;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +23,10 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) uuid: [u8; 16],
     pub(crate) table: Table,
-    /// The segments of parts, and their records until those before them are in the table.
+    /// The segments of parts.
     pub(crate) parts: BTreeSet<u32>,
-    waiting: VecDeque<(Line, u32)>,
+    /// All records but BLOBs, until every BLOB is in the table.
+    waiting: Vec<(Line, u32)>,
     /// The segments of one large body each.
     pub(crate) alone: BTreeMap<u32, Digest>,
     pub(crate) seq: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Recovered {
     pub(crate) bytes: u64,
     pub(crate) dates: Dates,
     /// Held as long as the store is open; `None` in a folder that cannot be written and has no lock file.
-    pub(crate) lock: Option<File>,
+    pub(crate) lock: Option<Guard>,
     pub(crate) read_only: bool,
     /// Segments that were scanned, and records that did not verify.
     pub(crate) scanned: u64,
@@ -51,7 +51,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
             done => done.map_err(|error| Error::Unusable(format!("cannot make {}: {error}; choose another store.path", dir.display())))?,
         }
     }
-    let lock = lock(folder, &mut read_only)?;
+    let lock = lock(disk, folder, &mut read_only)?;
     let files = segments(disk, &seg)?;
     let uuid = identity(disk, folder, segment_size, now, read_only)?;
     if !read_only {
@@ -63,7 +63,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
         uuid,
         table: Table::new(),
         parts: BTreeSet::new(),
-        waiting: VecDeque::new(),
+        waiting: Vec::new(),
         alone: BTreeMap::new(),
         seq: 0,
         next_number: files.last().map_or(0, |file| file.number) + 1,
@@ -76,14 +76,11 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time)
     };
     for file in files.iter().filter(|file| file.lane == Lane::Parts) {
         out.parts.insert(file.number);
+    }
+    for file in &files {
         out.take_in(disk, &seg, file, now)?;
     }
-    out.waiting.make_contiguous().sort_unstable_by_key(|(line, _)| line.seq);
-    for file in files.iter().filter(|file| file.lane == Lane::Main) {
-        out.take_in(disk, &seg, file, now)?;
-    }
-    out.apply_waiting(u64::MAX);
-    let dangling = out.table.count();
+    let dangling = out.apply_waiting() + out.table.count();
     if out.scanned + out.damaged + dangling > 0 {
         tracing::info!(segments = out.scanned, damaged = out.damaged, dangling, "recovered unsealed segments");
     }
@@ -164,23 +161,26 @@ impl Recovered {
         for line in lines {
             self.seq = self.seq.max(line.seq);
             self.dates.add(Time::from_micros(line.time));
-            match (found.lane, line.kind) {
-                (Lane::Parts, _) => self.waiting.push_back((*line, found.number)),
-                // A large body is written beside the others: its place in their order says nothing.
-                (Lane::Main, Kind::Blob) => self.table.apply(line, found.number),
-                (Lane::Main, _) => {
-                    self.apply_waiting(line.seq);
-                    self.table.apply(line, found.number);
-                }
+            match line.kind {
+                Kind::Blob => self.table.apply(line, found.number),
+                _ => self.waiting.push((*line, found.number)),
             }
         }
     }
 
-    /// Puts the parts into the table that were written before `seq`.
-    fn apply_waiting(&mut self, seq: u64) {
-        while let Some((line, number)) = self.waiting.pop_front_if(|(line, _)| line.seq < seq) {
-            self.table.apply(&line, number);
+    /// Puts everything but BLOBs into the table, in the order of seq. An answer whose body is not here was cut short and is as if
+    /// it had never come: what it would replace stays, or a power cut would take what had been promised. How many of those.
+    fn apply_waiting(&mut self) -> u64 {
+        self.waiting.sort_unstable_by_key(|(line, _)| line.seq);
+        let mut dangling = 0;
+        for (line, number) in std::mem::take(&mut self.waiting) {
+            if line.kind == Kind::Meta && line.link != 0 && !self.table.has_blob(line.link) {
+                dangling += 1;
+            } else {
+                self.table.apply(&line, number);
+            }
         }
+        dangling
     }
 }
 
@@ -401,23 +401,23 @@ impl Window<'_> {
     }
 }
 
-/// Takes the folder's lock.
-pub(crate) fn lock(folder: &Path, read_only: &mut bool) -> Result<Option<File>, Error> {
+/// Takes the folder's lock; `None` in one that cannot be written and has no lock file.
+pub(crate) fn lock(disk: &dyn Disk, folder: &Path, read_only: &mut bool) -> Result<Option<Guard>, Error> {
     let path = folder.join("LOCK");
-    let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
-        Ok(file) => file,
+    let taken = match disk.lock(&path, true) {
         Err(error) if is_read_only(&error) => {
             *read_only = true;
-            match File::open(&path) {
-                Ok(file) => file,
-                Err(_) => return Ok(None),
-            }
+            disk.lock(&path, false)
         }
-        Err(error) => return Err(Error::Disk(error)),
+        taken => taken,
     };
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(_) => Err(Error::Unusable(format!("{} is open in another process; stop it, or choose another store.path", folder.display()))),
+    match taken {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Error::Unusable(format!("{} is open in another process; stop it, or choose another store.path", folder.display())))
+        }
+        Err(_) if *read_only => Ok(None),
+        Err(error) => Err(Error::Disk(error)),
     }
 }
 

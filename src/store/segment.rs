@@ -212,6 +212,22 @@ impl Log {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// The segments that are being written now: lane, number, end, lines.
+    pub(crate) fn open_segments(&self) -> Vec<(Lane, u32, u64, Vec<Line>)> {
+        let open = self.open.lock();
+        open.main.iter().chain(&open.parts).map(|now| (now.lane, now.number, now.end, now.lines.clone())).collect()
+    }
+
+    /// Whose segments they are.
+    pub(crate) fn uuid(&self) -> &[u8; 16] {
+        &self.uuid
+    }
+
+    /// Where the segments are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Appends one record and puts it into the table. `then` runs under the log's lock. Blocking.
     pub(crate) fn append(&self, new: &New, then: impl FnOnce(Place)) -> Result<Place, Error> {
         self.gate.writable()?;

@@ -324,6 +324,11 @@ impl Table {
         self.blob_at(fingerprint(&object.0))
     }
 
+    /// Whether there is a body of this fingerprint.
+    pub(crate) fn has_blob(&self, print: u64) -> bool {
+        self.blobs.get(print).is_some()
+    }
+
     /// A hit: the hand spares these answers once (SIEVE, NSDI 2024).
     pub(crate) fn mark(&mut self, url: &UrlKey) {
         for (print, word, link) in self.urls.of(url_print(url)) {
@@ -471,6 +476,11 @@ impl Table {
     /// Whether this set keeps this URL.
     pub(crate) fn has_pin(&self, url: &UrlKey, set: u64) -> bool {
         self.pins.contains(&(url.0, set))
+    }
+
+    /// The sets that keep this URL.
+    pub(crate) fn sets_of(&self, url: &UrlKey) -> Vec<u64> {
+        self.pins.range((url.0, 0)..=(url.0, u64::MAX)).map(|pin| pin.1).collect()
     }
 
     /// The URLs of a set.

@@ -22,8 +22,17 @@ mod parts;
 /// Flipped bits, lost files, a ruined index.
 mod damage;
 
+/// Purges, surveys, bundles.
+mod carry;
+
 /// Full, read-only, failing and dying disks.
 mod disk;
 
 /// A hundred thousand objects: figures, on request.
 mod big;
+
+/// What was told and what was promised.
+pub(crate) mod oracle;
+
+/// Power cuts at every moment.
+mod images;

@@ -5,6 +5,7 @@
 use crate::base::digest::Hasher;
 use crate::store::disk::DiskFile;
 use crate::store::pack::{Content, Crcs, Whole};
+use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ const STEP: usize = 256 << 10;
 /// Readers may follow behind while it grows.
 pub struct Draft {
     inner: Arc<Inner>,
+    since: Epoch,
     shared: Arc<Shared>,
     content_type: Option<String>,
     hasher: Hasher,
@@ -127,6 +129,7 @@ impl Draft {
     pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>) -> Draft {
         let state = State { file: None, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open };
         Draft {
+            since: inner.purges.epoch(),
             inner,
             shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new() }),
             content_type: content_type.map(str::to_owned),
@@ -136,6 +139,11 @@ impl Draft {
             flush: None,
             file: None,
         }
+    }
+
+    /// What it brings was asked for in this epoch, before the draft began: purges since then count.
+    pub fn asked_in(&mut self, since: Epoch) {
+        self.since = since;
     }
 
     /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
@@ -226,15 +234,15 @@ impl Draft {
     /// the end of the body at once. When dropped midway, the work goes on and the entry becomes visible all the same.
     ///
     /// # Errors
-    /// `Full`, `ReadOnly` or the disk's; the readers have the whole body then, but nothing is stored.
+    /// `Full`, `ReadOnly`, `Purged` or the disk's; the readers have the whole body then, but nothing is stored.
     pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
         let content = self.close().await?;
         let crcs = std::mem::take(&mut self.crcs).finish();
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
-        let (inner, kind, file) = (Arc::clone(&self.inner), self.content_type.take(), self.file.take());
+        let (inner, since, kind, file) = (Arc::clone(&self.inner), self.since, self.content_type.take(), self.file.take());
         self.inner
             .run_write(move |_| {
-                let entry = inner.commit(meta, &whole, kind.as_deref());
+                let entry = inner.commit(since, meta, &whole, kind.as_deref());
                 drop(file);
                 entry
             })

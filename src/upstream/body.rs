@@ -1,11 +1,12 @@
-//! Bodies on their way: counted, watched for silence, and checked against the length that was promised. The clock is touched only
-//! when a side makes us wait, not for every frame.
+//! Bodies on their way: counted, watched for silence, checked against the length that was promised, and held while they may have
+//! to be sent again. The clock is touched only when a side makes us wait, not for every frame.
 
 use crate::base::body::{Body, BodyError};
 use crate::base::count::IntCounter;
 use crate::link::{Class, Link, Sample};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -161,5 +162,80 @@ impl HttpBody for Upload {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// A small request body that can be sent again: what has been read is kept, and the rest is read where the last try stopped. It is
+/// sent as it comes, so that holding it delays nothing. Trailers are not kept: beside a Content-Length HTTP/1.1 has no place for them.
+pub(super) struct Held(Arc<Mutex<Kept>>);
+
+struct Kept {
+    rest: Body,
+    read: BytesMut,
+    /// The try that reads now. hyper may still hold the body of a failed one.
+    turn: u32,
+}
+
+/// One sending of a held body, from its first byte.
+pub(super) struct Telling {
+    kept: Arc<Mutex<Kept>>,
+    /// Taken at the first poll.
+    turn: Option<u32>,
+    told: usize,
+}
+
+impl Held {
+    /// Holds `body` from now on. Its length is bounded by its reader, see [`Upload`].
+    pub(super) fn new(body: Body) -> Held {
+        Held(Arc::new(Mutex::new(Kept { rest: body, read: BytesMut::new(), turn: 0 })))
+    }
+
+    /// The whole body once more. The first poll of one ends those that were polled before.
+    pub(super) fn tell(&self) -> Telling {
+        Telling { kept: self.0.clone(), turn: None, told: 0 }
+    }
+}
+
+impl HttpBody for Telling {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let mut kept = this.kept.lock();
+        let turn = *this.turn.get_or_insert_with(|| {
+            kept.turn += 1;
+            kept.turn
+        });
+        if turn != kept.turn {
+            return Poll::Ready(Some(Err("the request is sent on another connection".into())));
+        }
+        if this.told < kept.read.len() {
+            let bytes = Bytes::copy_from_slice(&kept.read[this.told..]);
+            this.told = kept.read.len();
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let next = std::task::ready!(Pin::new(&mut kept.rest).poll_frame(cx));
+        if let Some(Ok(frame)) = &next {
+            kept.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            this.told = kept.read.len();
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept = self.kept.lock();
+        self.told == kept.read.len() && kept.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.kept.lock();
+        let (behind, ahead) = ((kept.read.len() - self.told) as u64, kept.rest.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(ahead.lower().saturating_add(behind));
+        if let Some(upper) = ahead.upper() {
+            hint.set_upper(upper.saturating_add(behind));
+        }
+        hint
     }
 }

@@ -6,9 +6,10 @@ use crate::base::target::{Scheme, Target};
 use crate::base::wire::Interim;
 use crate::life::Life;
 use crate::upstream::Error;
-use crate::upstream::body::{Meter, Progress, Upload};
+use crate::upstream::body::{Held, Meter, Progress, Upload};
 use crate::upstream::dial::{Wire, guarded};
 use crate::upstream::pool::{Kinds, Reusable};
+use crate::upstream::retry;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -25,6 +26,10 @@ const FIELDS: usize = 200;
 const BUFFER: usize = 128 << 10;
 /// An HTTP/2 connection at work that stays silent is asked, and given up when it does not answer.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// Longest request body that is held to be sent again, bytes: a form, a pupil's progress, a note. A class of 30 that saves at once
+/// costs 2 MiB; what is longer is an upload, and goes on a connection that has just been used or is new.
+const HOLD: u64 = 64 << 10;
 
 /// hyper's connections.
 pub(super) struct Hyper;
@@ -124,26 +129,42 @@ impl Outgoing {
         Outgoing { method: parts.method, headers: parts.headers, interim, body, counted: false }
     }
 
-    /// A body that can be sent a second time; a stream's frames are gone when they are read.
-    pub(super) fn copy_body(&self) -> Option<Body> {
+    /// Whether it can be sent a second time: the method allows it (RFC 9110 section 9.2.2), and the body is at hand or is known to
+    /// be small enough to be held.
+    pub(super) fn is_repeatable(&self) -> bool {
+        let at_hand = !matches!(self.body, Body::Stream(_)) || self.promised().is_some_and(|length| length <= HOLD);
+        at_hand && retry::is_idempotent(&self.method)
+    }
+
+    /// The body for a second try, if there may be one. A stream's frames are kept from now on, as they are sent.
+    pub(super) fn spare_body(&mut self) -> Option<Body> {
+        let holds = self.is_repeatable();
         match &self.body {
             Body::Empty => Some(Body::Empty),
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
+            Body::Stream(_) if holds => {
+                let held = Held::new(std::mem::take(&mut self.body));
+                self.body = Body::stream(held.tell());
+                Some(Body::stream(held.tell()))
+            }
             Body::Stream(_) => None,
         }
+    }
+
+    /// The body's length, where the client said it.
+    fn promised(&self) -> Option<u64> {
+        self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     /// The request for the wire. The body is taken.
     pub(super) fn build(&mut self, target: &Target, form: Form, meter: &Meter, progress: &Arc<Progress>) -> Result<Request<Body>, Error> {
         let malformed = |_| Error::Protocol(target.host().to_owned(), String::from("its URL cannot be sent"));
         let text = if form == Form::Origin { target.path_and_query() } else { target.url() };
+        let promised = self.promised();
         let body = match std::mem::take(&mut self.body) {
             Body::Empty => Body::Empty,
             inner if self.counted => inner,
-            inner => {
-                let promised = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-                Body::stream(Upload { inner, promised, seen: 0, meter: meter.clone(), progress: progress.clone() })
-            }
+            inner => Body::stream(Upload { inner, promised, seen: 0, meter: meter.clone(), progress: progress.clone() }),
         };
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::try_from(text).map_err(malformed)?;
@@ -236,7 +257,42 @@ pub(super) fn promised(method: &Method, response: &Response<Incoming>) -> Option
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// How long the origin keeps the connection when it is idle, by its own word: `Keep-Alive: timeout=5, max=100`. RFC 9112 has no
+/// such field any more, RFC 2068 section 19.7.1 had; Node and Apache send it.
+pub(super) fn keeps(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    said.filter_map(|word| word.trim().split_once('='))
+        .filter(|(name, _)| name.trim_end().eq_ignore_ascii_case("timeout"))
+        .find_map(|(_, seconds)| seconds.trim_start().parse().ok())
+        .map(Duration::from_secs)
+}
+
 /// Whether the way to `target` may end in HTTP/2: only TLS tells, and an upgrade needs HTTP/1.1.
 pub(super) fn may_share(target: &Target, headers: &HeaderMap) -> bool {
     target.scheme() == Scheme::Https && !headers.contains_key(header::UPGRADE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_says_how_long_it_keeps_a_connection() {
+        let table = [
+            (&["timeout=5"][..], Some(5)),
+            (&["max=100, Timeout = 15"], Some(15)),
+            (&["max=100", "timeout=0"], Some(0)),
+            (&["timeout"], None),
+            (&["timeout=-1"], None),
+            (&["timeout=18446744073709551616"], None),
+            (&["timeout=18446744073709551615"], Some(u64::MAX)),
+            (&["timeout=x, timeout=7"], Some(7)),
+            (&["5"], None),
+            (&[], None),
+        ];
+        for (values, wanted) in table {
+            let fields = values.iter().map(|value| (http::HeaderName::from_static("keep-alive"), HeaderValue::from_static(value)));
+            assert_eq!(keeps(&fields.collect()), wanted.map(Duration::from_secs), "{values:?}");
+        }
+    }
 }

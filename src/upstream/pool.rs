@@ -5,6 +5,11 @@
 //! Whether an origin speaks HTTP/2 is known only after a handshake. Thirty devices opening the same page would make thirty
 //! connections where one is enough; so the first opens, the others wait for what it finds. An origin known to speak HTTP/1.1
 //! is opened freely up to the bound. If the one opening fails, all who waited for it get its error, not one deadline each.
+//!
+//! # Why some do not take what lies idle
+//! An origin may close an idle connection at any time, and a request that meets the close gets no answer; only one that may be
+//! repeated is helped by another try (RFC 9112 section 9.3.1). So whoever asks says how long a connection may have lain, and one
+//! that lay longer makes room for a new one. An origin that says how long it keeps a connection is taken at its word.
 
 use crate::base::clock::Clock;
 use crate::link::Class;
@@ -22,6 +27,12 @@ const STREAMS: usize = 100;
 const WAITING: usize = 512;
 /// How long a request waits for its turn. Connections held by long polls do not come back soon.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// However long a connection has lain idle, it will do.
+pub(super) const ANY: Duration = Duration::MAX;
+/// An origin that closes after N seconds is left alone so long before: its clock started half a round trip before ours, and a
+/// request needs another half; a satellite's are 0.3 s each.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that may be used again.
 pub(super) trait Reusable {
@@ -89,7 +100,7 @@ struct Shared<K: Kinds> {
 struct Origin<K: Kinds> {
     key: Key,
     /// Newest last.
-    idle: Vec<(K::One, Instant)>,
+    idle: Vec<Idle<K::One>>,
     shared: Option<(K::Many, Instant)>,
     /// HTTP/1.1 connections: idle, at work, being opened.
     open: usize,
@@ -102,7 +113,21 @@ struct Origin<K: Kinds> {
     /// It speaks HTTP/1.1 alone.
     only_one: bool,
     /// People, background.
-    waiting: [VecDeque<oneshot::Sender<Grant<K>>>; 2],
+    waiting: [VecDeque<Waiter<K>>; 2],
+}
+
+/// A connection that nobody uses.
+struct Idle<C> {
+    one: C,
+    since: Instant,
+    /// Not to be used after this long.
+    lasts: Duration,
+}
+
+/// Somebody whose turn has not come.
+struct Waiter<K: Kinds> {
+    turn: oneshot::Sender<Grant<K>>,
+    rested: Duration,
 }
 
 /// One place under the bounds. Dropping it frees the place.
@@ -131,22 +156,23 @@ impl<K: Kinds> Pool<K> {
         Pool(Arc::new(Shared { origins: Mutex::default(), limits, clock, closed: AtomicBool::new(false) }))
     }
 
-    /// Waits for a place. May be dropped at any await.
-    pub(super) async fn checkout(&self, key: &Key, class: Class) -> Grant<K> {
+    /// Waits for a place. An HTTP/1.1 connection that is used again has lain idle for less than `rested`: [`ANY`] takes all,
+    /// zero none. May be dropped at any await.
+    pub(super) async fn checkout(&self, key: &Key, class: Class, rested: Duration) -> Grant<K> {
         let background = class != Class::Interactive;
         let turn = {
             let mut origins = self.0.origins.lock();
             let origin = origins.entry(key.text.clone()).or_insert_with(|| Origin::new(key.clone()));
-            if let Some(lease) = origin.grant(&self.0, background) {
+            if let Some(lease) = origin.grant(&self.0, background, rested) {
                 return Ok(lease);
             }
             let queue = &mut origin.waiting[usize::from(background)];
-            queue.retain(|waiter| !waiter.is_closed());
+            queue.retain(|waiter| !waiter.turn.is_closed());
             if queue.len() >= WAITING {
                 return Err(busy(key));
             }
             let (sender, turn) = oneshot::channel();
-            queue.push_back(sender);
+            queue.push_back(Waiter { turn: sender, rested });
             turn
         };
         match tokio::time::timeout(PATIENCE, turn).await {
@@ -183,24 +209,26 @@ impl<K: Kinds> Pool<K> {
             drop(origins);
             for waiter in waiting.into_iter().flatten() {
                 // One who left needs no answer.
-                let _ = waiter.send(Err(error.clone()));
+                let _ = waiter.turn.send(Err(error.clone()));
             }
         }
         drop(slot);
     }
 
-    /// The connection is free again.
-    pub(super) fn put(one: K::One, mut slot: Slot<K>) {
-        let (shared, now) = (slot.shared.clone(), slot.shared.clock.steady());
+    /// The connection is free again; the origin keeps it for `keeps`, where it said so.
+    pub(super) fn put(one: K::One, mut slot: Slot<K>, keeps: Option<Duration>) {
+        let (shared, since) = (slot.shared.clone(), slot.shared.clock.steady());
+        // Where it keeps it for a second or two, half of that.
+        let lasts = keeps.map_or(ANY, |keeps| keeps.saturating_sub(MARGIN).max(keeps / 2)).min(shared.limits.idle);
         slot.kind = Kind::Void;
         let background = std::mem::take(&mut slot.background);
         let closed = shared.closed.load(Ordering::Relaxed);
         shared.change(&slot.key.text, |origin| {
             origin.background -= usize::from(background);
-            if closed || !one.is_open() {
+            if closed || lasts.is_zero() || !one.is_open() {
                 origin.open -= 1;
             } else {
-                origin.idle.push((one, now));
+                origin.idle.push(Idle { one, since, lasts });
             }
         });
     }
@@ -228,7 +256,7 @@ impl<K: Kinds> Pool<K> {
         self.0.origins.lock().retain(|_, origin| {
             origin.prune(now, self.0.limits.idle);
             let idle = origin.open == 0 && origin.streams == 0 && origin.background == 0 && origin.shared.is_none();
-            !idle || origin.waiting.iter().any(|queue| queue.iter().any(|waiter| !waiter.is_closed()))
+            !idle || origin.waiting.iter().any(|queue| queue.iter().any(|waiter| !waiter.turn.is_closed()))
         });
     }
 
@@ -273,7 +301,7 @@ impl<K: Kinds> Origin<K> {
         }
     }
 
-    fn grant(&mut self, shared: &Arc<Shared<K>>, background: bool) -> Option<Lease<K>> {
+    fn grant(&mut self, shared: &Arc<Shared<K>>, background: bool, rested: Duration) -> Option<Lease<K>> {
         if background && self.background >= shared.limits.background {
             return None;
         }
@@ -287,11 +315,16 @@ impl<K: Kinds> Origin<K> {
             *used = now;
             self.streams += 1;
             Lease::Many(many.clone(), slot(Kind::Stream))
-        } else if let Some((one, _)) = self.idle.pop() {
-            Lease::One(one, slot(Kind::Alone))
-        } else if self.opening || self.open >= self.key.most {
+        } else if let Some(young) = self.idle.pop_if(|idle| now.saturating_duration_since(idle.since) < rested) {
+            Lease::One(young.one, slot(Kind::Alone))
+        } else if self.opening || (self.open >= self.key.most && self.idle.is_empty()) {
             return None;
         } else {
+            if self.open >= self.key.most {
+                // The oldest makes room.
+                self.idle.remove(0);
+                self.open -= 1;
+            }
             self.opening = self.key.may_share && !self.only_one;
             self.open += 1;
             Lease::Open(slot(if self.opening { Kind::Opening } else { Kind::Alone }))
@@ -304,14 +337,14 @@ impl<K: Kinds> Origin<K> {
     fn wake(&mut self, shared: &Arc<Shared<K>>, unwanted: &mut Vec<Lease<K>>) {
         for background in [false, true] {
             while let Some(waiter) = self.waiting[usize::from(background)].pop_front() {
-                if waiter.is_closed() {
+                if waiter.turn.is_closed() {
                     continue;
                 }
-                let Some(lease) = self.grant(shared, background) else {
+                let Some(lease) = self.grant(shared, background, waiter.rested) else {
                     self.waiting[usize::from(background)].push_front(waiter);
                     break;
                 };
-                if let Err(Ok(lease)) = waiter.send(Ok(lease)) {
+                if let Err(Ok(lease)) = waiter.turn.send(Ok(lease)) {
                     unwanted.push(lease);
                 }
             }
@@ -320,7 +353,7 @@ impl<K: Kinds> Origin<K> {
 
     fn prune(&mut self, now: Instant, idle: Duration) {
         let before = self.idle.len();
-        self.idle.retain(|(one, since)| one.is_open() && now.saturating_duration_since(*since) < idle);
+        self.idle.retain(|idle| idle.one.is_open() && now.saturating_duration_since(idle.since) < idle.lasts);
         self.open -= before - self.idle.len();
         let over =
             |(many, used): &(K::Many, Instant)| !many.is_open() || (self.streams == 0 && now.saturating_duration_since(*used) >= idle);
@@ -403,39 +436,83 @@ mod tests {
         let (pool, key, clock) = pool(3, false);
         let mut slots = Vec::new();
         for _ in 0..3 {
-            let mut slot = opens(pool.checkout(&key, Class::Interactive).await);
+            let mut slot = opens(pool.checkout(&key, Class::Interactive, ANY).await);
             Pool::opened_one(&mut slot);
             slots.push(slot);
         }
         let wires = [Wire(1, Arc::default()), Wire(2, Arc::default()), Wire(3, Arc::default())];
         for (wire, slot) in wires.iter().zip(slots) {
-            Pool::put(wire.clone(), slot);
+            Pool::put(wire.clone(), slot, None);
             clock.advance(Duration::from_secs(10));
         }
         wires[2].1.store(true, Ordering::Relaxed);
-        let (used, slot) = uses(pool.checkout(&key, Class::Interactive).await);
+        let (used, slot) = uses(pool.checkout(&key, Class::Interactive, ANY).await);
         assert_eq!(used.0, 2);
         drop(slot);
         clock.advance(Duration::from_secs(65));
-        drop(opens(pool.checkout(&key, Class::Interactive).await));
+        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
         pool.sweep();
         assert!(pool.0.origins.lock().is_empty());
     }
 
     #[tokio::test]
+    async fn an_idle_connection_is_used_while_its_origin_keeps_it() {
+        let second = Duration::from_secs(1);
+        let said = [(None, 90.0), (Some(5), 4.0), (Some(2), 1.0), (Some(1), 0.5), (Some(0), 0.0), (Some(3600), 90.0)];
+        for (keeps, lasts) in said {
+            for (after, kept) in [(-0.1, true), (0.1, false)] {
+                let (pool, key, clock) = pool(1, false);
+                let slot = opens(pool.checkout(&key, Class::Interactive, ANY).await);
+                Pool::put(Wire::default(), slot, keeps.map(|keeps| second * keeps));
+                clock.advance(second.mul_f64(f64::max(lasts + after, 0.0)));
+                match pool.checkout(&key, Class::Interactive, ANY).await {
+                    Ok(Lease::One(..)) => assert!(kept, "{keeps:?} after {lasts} {after}"),
+                    Ok(Lease::Open(_)) => assert!(!kept || lasts == 0.0, "{keeps:?} after {lasts} {after}"),
+                    _ => panic!("neither"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_not_be_sent_again_takes_no_connection_that_lay_long() {
+        let (pool, key, clock) = pool(2, false);
+        let second = Duration::from_secs(1);
+        let slots = [opens(pool.checkout(&key, Class::Interactive, ANY).await), opens(pool.checkout(&key, Class::Interactive, ANY).await)];
+        for (number, slot) in (1..).zip(slots) {
+            Pool::put(Wire(number, Arc::default()), slot, None);
+            clock.advance(second / 2);
+        }
+        let (young, slot) = uses(pool.checkout(&key, Class::Interactive, second).await);
+        assert_eq!(young.0, 2);
+        Pool::put(young, slot, None);
+        clock.advance(second);
+        let fresh = opens(pool.checkout(&key, Class::Interactive, second).await);
+        assert_eq!((pool.idle(&key.text), pool.0.origins.lock()[&key.text].open), (1, 2), "the oldest made room");
+        let (kept, slot) = uses(pool.checkout(&key, Class::Interactive, ANY).await);
+        assert_eq!(kept.0, 2);
+        // One who waits says it, too.
+        let mut later = Box::pin(pool.checkout(&key, Class::Interactive, Duration::ZERO));
+        assert!((&mut later).now_or_never().is_none());
+        Pool::put(kept, slot, None);
+        drop((opens(later.await), fresh));
+        assert_eq!(pool.0.origins.lock()[&key.text].open, 0);
+    }
+
+    #[tokio::test]
     async fn people_go_before_background_and_background_is_held_back() {
         let (pool, key, _) = pool(2, false);
-        let night = opens(pool.checkout(&key, Class::Background).await);
-        let mut more_night = Box::pin(pool.checkout(&key, Class::Background));
+        let night = opens(pool.checkout(&key, Class::Background, ANY).await);
+        let mut more_night = Box::pin(pool.checkout(&key, Class::Background, ANY));
         assert!((&mut more_night).now_or_never().is_none(), "one is background's share");
-        let mut person = opens(pool.checkout(&key, Class::Interactive).await);
+        let mut person = opens(pool.checkout(&key, Class::Interactive, ANY).await);
         Pool::opened_one(&mut person);
-        let mut second = Box::pin(pool.checkout(&key, Class::Interactive));
+        let mut second = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
         assert!((&mut second).now_or_never().is_none());
         drop(night);
         let second = opens(second.await);
         assert!((&mut more_night).now_or_never().is_none(), "people were first");
-        Pool::put(Wire(7, Arc::default()), person);
+        Pool::put(Wire(7, Arc::default()), person, None);
         let (used, slot) = uses(more_night.await);
         assert_eq!(used.0, 7);
         drop((slot, second));
@@ -445,8 +522,8 @@ mod tests {
     #[tokio::test]
     async fn those_who_wait_for_an_opening_share_what_comes_of_it() {
         let (pool, key, _) = pool(6, true);
-        let mut first = opens(pool.checkout(&key, Class::Interactive).await);
-        let mut others: Vec<_> = (0..5).map(|_| Box::pin(pool.checkout(&key, Class::Interactive))).collect();
+        let mut first = opens(pool.checkout(&key, Class::Interactive, ANY).await);
+        let mut others: Vec<_> = (0..5).map(|_| Box::pin(pool.checkout(&key, Class::Interactive, ANY))).collect();
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
         let many = Wire(9, Arc::default());
         Pool::opened_many(&mut first, &many);
@@ -459,38 +536,38 @@ mod tests {
         assert_eq!(pool.0.origins.lock()[&key.text].streams, 6);
         many.1.store(true, Ordering::Relaxed);
         drop((held, first));
-        drop(opens(pool.checkout(&key, Class::Interactive).await));
+        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
     }
 
     #[tokio::test]
     async fn those_who_wait_for_an_opening_share_its_failure_or_take_over() {
         let (pool, key, _) = pool(6, true);
-        let first = opens(pool.checkout(&key, Class::Interactive).await);
-        let mut other = Box::pin(pool.checkout(&key, Class::Interactive));
+        let first = opens(pool.checkout(&key, Class::Interactive, ANY).await);
+        let mut other = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
         assert!((&mut other).now_or_never().is_none());
         drop(first);
         let second = opens(other.await);
-        let mut other = Box::pin(pool.checkout(&key, Class::Interactive));
+        let mut other = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
         assert!((&mut other).now_or_never().is_none());
         Pool::failed(second, &Error::Refused("a.kz".into()));
         assert!(matches!(other.await, Err(Error::Refused(_))));
-        let mut third = opens(pool.checkout(&key, Class::Interactive).await);
+        let mut third = opens(pool.checkout(&key, Class::Interactive, ANY).await);
         Pool::opened_one(&mut third);
-        drop(opens(pool.checkout(&key, Class::Interactive).await));
+        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
         pool.close();
-        Pool::put(Wire::default(), third);
+        Pool::put(Wire::default(), third, None);
         assert_eq!(pool.0.origins.lock()[&key.text].open, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_never_comes_is_an_error_and_one_who_left_is_skipped() {
         let (pool, key, _) = pool(1, false);
-        let held = opens(pool.checkout(&key, Class::Interactive).await);
-        let mut gone = Box::pin(pool.checkout(&key, Class::Interactive));
+        let held = opens(pool.checkout(&key, Class::Interactive, ANY).await);
+        let mut gone = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
         assert!((&mut gone).now_or_never().is_none());
-        assert!(matches!(pool.checkout(&key, Class::Interactive).await, Err(Error::Unavailable(..))));
+        assert!(matches!(pool.checkout(&key, Class::Interactive, ANY).await, Err(Error::Unavailable(..))));
         drop(gone);
-        let mut next = Box::pin(pool.checkout(&key, Class::Interactive));
+        let mut next = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
         assert!((&mut next).now_or_never().is_none());
         drop(held);
         drop(opens(next.await));

@@ -65,6 +65,51 @@ fn a_client_that_expects_100_gets_it_before_it_sends() {
     assert_eq!(connection.read(false).text(), "abc");
 }
 
+/// Each connection answers one request of its own and closes, without notice, when the next arrives.
+fn forgetful() -> Origin {
+    let seen = std::sync::Mutex::new(std::collections::HashSet::new());
+    Origin::start(move |ask| {
+        let first = seen.lock().expect("no thread panics holding it").insert(ask.connection);
+        if first { Reply::Bytes(ok(&["Cache-Control: no-store"], ask.body.as_slice())) } else { Reply::Close(Vec::new()) }
+    })
+}
+
+/// A request with a body, on a connection of its own.
+fn order(node: &crate::kit::node::Node, method: &str, body: &[u8]) -> crate::kit::http::Answer {
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request(method, "http://a.school.test/", &[&format!("Content-Length: {}", body.len())])).expect("sends");
+    connection.send(body).expect("sends");
+    connection.read(false)
+}
+
+#[test]
+fn a_connection_that_the_origin_had_closed_is_no_failure_of_a_request_that_may_be_repeated() {
+    let origin = forgetful();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let large = crate::kit::noise(1, 64 << 10);
+    for (round, (method, body)) in
+        [("GET", &b""[..]), ("PUT", b"small"), ("PUT", &large), ("DELETE", b"why"), ("GET", b"")].into_iter().enumerate()
+    {
+        let answer = order(&node, method, body);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, body), "{method} {round}: {}", answer.field("proxy-status"));
+    }
+    assert!(origin.count() <= 9, "each went out twice at most");
+}
+
+#[test]
+fn an_order_goes_over_a_connection_that_has_just_been_used_or_is_new() {
+    let origin = forgetful();
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for round in 1..=2 {
+        if round > 1 {
+            // Longer than a connection may have lain idle for what cannot be repeated.
+            std::thread::sleep(std::time::Duration::from_millis(1200));
+        }
+        assert_eq!(order(&node, "POST", b"one lunch").text(), "one lunch");
+        assert_eq!((origin.connections(), origin.count()), (round, round), "no order is placed twice");
+    }
+}
+
 #[test]
 fn trailers_pass() {
     let origin = Origin::start(|_| {

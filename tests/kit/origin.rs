@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct Ask {
     /// Which request this is for the whole origin, from 1.
     pub(crate) number: usize,
+    /// Which connection it came on, from 1.
+    pub(crate) connection: usize,
     /// Method.
     pub(crate) method: String,
     /// Request target as written.
@@ -77,9 +79,9 @@ impl Origin {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                worker.connections.fetch_add(1, Ordering::SeqCst);
+                let connection = worker.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 let worker = Arc::clone(&worker);
-                std::thread::spawn(move || serve(&worker, stream));
+                std::thread::spawn(move || serve(&worker, connection, stream));
             }
         });
         Origin { addr, shared }
@@ -108,13 +110,13 @@ impl Drop for Origin {
     }
 }
 
-fn serve(shared: &Shared, stream: TcpStream) {
+fn serve(shared: &Shared, connection: usize, stream: TcpStream) {
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     while let Some(mut ask) = read_ask(&mut reader) {
         {
             let mut asks = shared.asks.lock().expect("no thread panics holding it");
-            ask.number = asks.len() + 1;
+            (ask.number, ask.connection) = (asks.len() + 1, connection);
             asks.push(ask.clone());
         }
         match (shared.script)(&ask) {

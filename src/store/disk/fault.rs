@@ -1,7 +1,7 @@
 //! A disk that fails on order, over the real one: full, read-only, a short write, a failed sync, or dead after so many
 //! changes, as after a kill. Reading always works. Tests only.
 
-use super::{Disk, DiskFile, Real};
+use super::{Disk, DiskFile, Guard, Real};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +94,10 @@ impl Disk for Faulty {
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
         Real.space(path)
+    }
+
+    fn lock(&self, path: &Path, write: bool) -> io::Result<Guard> {
+        Real.lock(path, write)
     }
 }
 

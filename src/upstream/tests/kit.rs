@@ -28,7 +28,12 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn node(settings: Settings) -> Node {
-    let (life, metrics, clock) = (Life::default(), Metrics::default(), Clock::system());
+    node_at(settings, Clock::system())
+}
+
+/// A node with a clock that the test moves.
+pub(super) fn node_at(settings: Settings, clock: Clock) -> Node {
+    let (life, metrics) = (Life::default(), Metrics::default());
     let link = Link::new(crate::link::Settings::default(), clock.clone(), &life, &metrics);
     let upstream = Upstream::new(settings, clock, link.clone(), &life, &metrics).unwrap();
     Node { upstream, link, life, metrics }

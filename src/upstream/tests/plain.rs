@@ -60,6 +60,97 @@ async fn a_connection_closed_while_idle_costs_a_repeat_only_where_that_is_safe()
     assert_eq!(origin.heads.lock().len(), 4, "an order is not placed twice");
 }
 
+/// A body whose pieces come when the test sends them.
+fn pieces(method: &str, length: u64) -> (tokio::sync::mpsc::UnboundedSender<&'static str>, Request<Body>) {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let frames = futures_util::stream::unfold(told, async |mut told| {
+        let piece: &'static str = told.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(piece))), told))
+    });
+    let body = Body::stream(http_body_util::StreamBody::new(Box::pin(frames)));
+    (tell, Request::builder().method(method).header("content-length", length).body(body).unwrap())
+}
+
+#[tokio::test]
+async fn a_small_body_that_met_a_closed_connection_is_sent_again_and_goes_on_where_it_was() {
+    let node = node(settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    let (tell, request) = pieces("PUT", 10);
+    let origin = async {
+        let (mut first, _) = listener.accept().await.unwrap();
+        read_head(&mut first).await.unwrap();
+        first.write_all(&hello()).await.unwrap();
+        // The next request comes as far as its first piece; then the origin is gone.
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"12345") {
+            seen.push(first.read_u8().await.unwrap());
+        }
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        tell.send("67890").unwrap();
+        let again = read_head(&mut second).await.unwrap();
+        second.write_all(&hello()).await.unwrap();
+        again
+    };
+    let client = async {
+        text(node.upstream.send(&url, get(), Class::Interactive).await.unwrap()).await.unwrap();
+        while node.upstream.0.pool.idle(&url.origin().into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        tell.send("12345").unwrap();
+        let sent = node.upstream.send(&url, request, Class::Interactive).await.unwrap();
+        (sent.reused, text(sent).await.unwrap())
+    };
+    let (again, sent) = tokio::join!(origin, client);
+    assert!(again.starts_with("PUT / ") && again.ends_with("\r\n\r\n1234567890"), "{again}");
+    assert_eq!(sent, (false, String::from("hello")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_again_takes_a_new_connection_after_a_second() {
+    let clock = Clock::manual(crate::base::clock::Time::BUILT);
+    let node = kit::node_at(settings(), clock.clone());
+    // Each connection answers once and closes when it reads a second request.
+    let origin = origin(&node.life, |_, request| (request == 0).then(hello)).await;
+    let url = origin.url("/");
+    for (round, request) in [get(), post(Body::Empty), post(Body::full("x")), pieces("POST", 0).1].into_iter().enumerate() {
+        let sent = node.upstream.send(&url, request, Class::Interactive).await.unwrap();
+        assert_eq!((sent.reused, text(sent).await.unwrap().as_str()), (false, "hello"));
+        assert_eq!(origin.connections(), round + 1);
+        while node.upstream.0.pool.idle(&url.origin().into()) == round {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    let asked = origin.heads.lock().len();
+    let (_open, upload) = pieces("PUT", (64 << 10) + 1);
+    let sending = node.upstream.send(&url, upload, Class::Interactive);
+    tokio::select! {
+        answer = sending => panic!("{answer:?}"),
+        () = async { while origin.connections() < 5 { tokio::task::yield_now().await; } } => {}
+    }
+    assert_eq!(origin.heads.lock().len(), asked, "a large upload went over an old connection");
+}
+
+#[tokio::test]
+async fn an_origin_that_says_when_it_closes_is_believed() {
+    let clock = Clock::manual(crate::base::clock::Time::BUILT);
+    let node = kit::node_at(settings(), clock.clone());
+    let answer = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\nhello".to_vec();
+    let origin = origin(&node.life, move |_, _| Some(answer.clone())).await;
+    let url = origin.url("/");
+    for (after, connections) in [(0, 1), (3, 1), (4, 2)] {
+        clock.advance(Duration::from_secs(after));
+        let sent = node.upstream.send(&url, get(), Class::Interactive).await.unwrap();
+        text(sent).await.unwrap();
+        assert_eq!(origin.connections(), connections, "after {after} s");
+        while node.upstream.0.pool.idle(&url.origin().into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn lying_lengths_and_cut_chunks_break_the_body() {
     let node = node(settings());
