@@ -12,8 +12,9 @@ use crate::base::digest::Digest;
 use crate::store::disk::DiskFile;
 use crate::store::pack::NIGHT_LEVEL;
 use crate::store::read::{self, Source};
-use crate::store::record::{Codec, Header, fingerprint};
+use crate::store::record::{Codec, Header, Kind, fingerprint};
 use crate::store::segment::{Log, New};
+use crate::store::table::Place;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
@@ -134,6 +135,15 @@ pub(crate) fn base(log: &Log, name: &Digest) -> io::Result<Option<bytes::Bytes>>
         now = if next == now { None } else { next };
     }
     Ok(None)
+}
+
+/// The name of the body at a place, if it begins as it should.
+pub(crate) fn name_at(log: &Log, place: Place, print: u64) -> io::Result<Option<Digest>> {
+    let name = match log.header(place, Kind::Blob) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => None,
+        read => read?.map(|(header, _)| Digest(header.key)),
+    };
+    Ok(name.filter(|name| fingerprint(&name.0) == print))
 }
 
 #[cfg(test)]

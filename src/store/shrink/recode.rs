@@ -11,6 +11,7 @@ use crate::store::read::{self, Source};
 use crate::store::record::{self, Codec, Kind, Line, SETTLED, fingerprint};
 use crate::store::rewrite::Recode;
 use crate::store::segment::{Log, New};
+use crate::store::shrink::survey::short;
 use crate::store::table::Place;
 use crate::store::{Error, Inner};
 use bytes::Bytes;
@@ -206,25 +207,25 @@ impl Recoder {
     }
 
     /// The name and the bytes of a body that is no delta.
-    fn older(&self, print: u64, log: &Log) -> io::Result<Option<(Digest, Bytes)>> {
-        let mut short = Digest([0; 32]);
-        short.0[..8].copy_from_slice(&print.to_le_bytes());
-        let place = log.table().read().blob(&short).map(|blob| blob.place);
+    pub(crate) fn older(&self, print: u64, log: &Log) -> io::Result<Option<(Digest, Bytes)>> {
+        let place = log.table().read().blob(&short(print)).map(|blob| blob.place);
         let Some(place) = place else { return Ok(None) };
-        let name = match log.header(place, Kind::Blob) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => None,
-            read => read?.map(|(header, _)| Digest(header.key)),
-        };
-        let Some(name) = name.filter(|name| fingerprint(&name.0) == print) else { return Ok(None) };
-        Ok(delta::base(log, &name)?.map(|bytes| (name, bytes)))
+        match delta::name_at(log, place, print)? {
+            Some(name) => Ok(delta::base(log, &name)?.map(|bytes| (name, bytes))),
+            None => Ok(None),
+        }
     }
 }
 
 /// The newest dictionary of a group that is on disk.
 pub(crate) fn newest(log: &Log, group: &Group) -> io::Result<Option<Dictionary>> {
-    let table = log.table();
-    let number = dict::numbers(&group.host, group.class).rev().find(|number| table.read().dict(*number).is_some());
-    number.map_or(Ok(None), |number| Dictionary::load(log, number))
+    for number in dict::numbers(&group.host, group.class).rev() {
+        let known = log.table().read().dict(number).is_some();
+        if known && let Some(found) = Dictionary::load(log, number)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn plain_holds(new: &New, bytes: &[u8]) -> bool {
