@@ -40,8 +40,14 @@ mod index;
 /// Wire-ready answers in memory.
 mod hot;
 
-/// Who may come in.
+/// Who may come in, who leaves first, making room.
 mod evict;
+
+/// What is alive into new segments.
+mod rewrite;
+
+/// What packs keep, in bytes.
+mod pinned;
 
 /// How a body is kept.
 mod pack;
@@ -51,9 +57,6 @@ mod write;
 
 /// Streaming out.
 mod read;
-
-/// Live records into new segments.
-mod rewrite;
 
 /// Smaller, every night.
 mod shrink;
@@ -81,6 +84,7 @@ mod tests;
 
 pub use check::check;
 pub use purge::Epoch;
+pub use shrink::{Pace, Shrunk};
 pub use survey::{By, Row, Spared, Survey};
 pub use write::{Draft, Tail};
 
@@ -113,8 +117,12 @@ pub struct Settings {
     pub memory: Size,
     /// Largest object the hot tier takes.
     pub hot_object: Size,
-    /// Size of a segment.
+    /// Size of a segment, at most; never above 1/64 of the quota.
     pub segment: Size,
+    /// What packs may keep of the quota, in percent.
+    pub pinned_share: u64,
+    /// All bodies are read and verified once in this time.
+    pub scrub: Duration,
     /// Group commit: sync after this many bytes ...
     pub sync_bytes: Size,
     /// ... or this long.
@@ -123,6 +131,8 @@ pub struct Settings {
     pub decoded_max: Size,
     /// sled's page cache; 0: no index, and what it answers is read from the log.
     pub index_cache: Size,
+    /// Bytes that the night may write in one day to make the store smaller: flash wears. 0: never.
+    pub repack_daily: Size,
 }
 
 impl Default for Settings {
@@ -134,10 +144,13 @@ impl Default for Settings {
             memory: Size::mib(64),
             hot_object: Size::mib(1),
             segment: Size::mib(64),
+            pinned_share: 70,
+            scrub: Duration::from_hours(30 * 24),
             sync_bytes: Size::mib(4),
             sync_after: Duration::from_secs(2),
             decoded_max: Size::mib(256),
             index_cache: Size::mib(16),
+            repack_daily: Size::gib(1),
         }
     }
 }
@@ -381,14 +394,23 @@ impl Store {
     /// Starts writing a new body of (decoded) content. `expected` is its length if known; `content_type` decides compression.
     ///
     /// # Errors
-    /// `Full` when it would not fit or would take more than half the quota; `ReadOnly`.
+    /// As [`Store::begin_for`].
     pub fn begin(&self, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
-        let expected = expected.unwrap_or(0);
-        self.0.admit(expected, 0)?;
-        if expected > self.0.object_max() {
+        self.begin_for(Source::Client, expected, content_type)
+    }
+
+    /// The same for whoever brings it in: only a pack may bring what takes more than a tenth of the quota. Room is made while the
+    /// body arrives.
+    ///
+    /// # Errors
+    /// `Full` when it would not fit even then, or is too large; `ReadOnly`.
+    pub fn begin_for(&self, source: Source, expected: Option<u64>, content_type: Option<&str>) -> Result<Draft, Error> {
+        let (expected, most) = (expected.unwrap_or(0), self.0.object_max(source));
+        if expected > most {
             return Err(Error::Full);
         }
-        Ok(Draft::new(Arc::clone(&self.0), content_type))
+        self.0.may_admit(expected)?;
+        Ok(Draft::new(Arc::clone(&self.0), content_type, most))
     }
 
     /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
@@ -478,7 +500,8 @@ impl Store {
     /// entries must be stored.
     ///
     /// # Errors
-    /// `Disk` of kind `NotFound` when nothing is stored under the URL; `ReadOnly`.
+    /// `Disk` of kind `NotFound` when nothing is stored under the URL; `Full` when packs keep as much as they may
+    /// (`pinned_share`); `ReadOnly`.
     pub async fn pin(&self, set: &str, url: &UrlKey) -> Result<(), Error> {
         let (set, url) = (set.to_owned(), *url);
         self.0.run_write(move |inner| inner.pin(&set, &url, true).map(|_| ())).await
@@ -522,9 +545,35 @@ impl Store {
         Ok(work.finish())
     }
 
+    /// URLs that packs keep and that were found damaged since this was asked last, for whoever fetches them again. They are misses
+    /// now. At most a thousand are remembered.
+    pub fn lost_pinned(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lost.lock())
+    }
+
     /// Figures now.
     pub fn stat(&self) -> Stat {
         self.0.stat()
+    }
+
+    /// Makes what is stored smaller, in small steps, as long as `permit` says so: zstd at a higher level, dictionaries of sites,
+    /// deltas between versions. What has been done by then stays done, and another call goes on from there. `progress` gets the
+    /// figures after each step.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn shrink(
+        &self,
+        pace: Pace,
+        permit: impl Fn() -> bool + Send,
+        mut progress: impl FnMut(&Shrunk) + Send,
+    ) -> Result<Shrunk, Error> {
+        let (mut night, mut sum) = (shrink::Night::new(pace), Shrunk::default());
+        while !sum.done && permit() {
+            (night, sum) = self.0.run_write(move |inner| night.step(inner).map(|sum| (night, sum))).await?;
+            progress(&sum);
+        }
+        Ok(sum)
     }
 
     /// Seals and syncs; call at the end of the node's life.

@@ -21,6 +21,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// All bodies are not read more often than this: it would wear out the disk's day.
+const SCRUB_LEAST: Duration = Duration::from_hours(24);
 /// Share of the age since Last-Modified that counts as fresh, and its cap (RFC 9111 section 4.2.2).
 const HEURISTIC: (f64, Duration) = (0.1, Duration::from_hours(24));
 
@@ -108,16 +110,26 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
             c.wrong(key, &size.to_string(), "leaves no room at all", "write a size such as \"20 GiB\" or \"64 MiB\"");
         }
     }
+    let pinned_share = file.store.pinned_share.trim_end_matches('%').trim().parse().ok().filter(|share| *share <= 100);
+    if pinned_share.is_none() {
+        c.wrong("store.pinned_share", &file.store.pinned_share, "is no share", "write 0 % to 100 %, such as \"70 %\"");
+    }
+    if file.store.scrub.0 < SCRUB_LEAST {
+        c.wrong("store.scrub", &file.store.scrub.to_string(), "reads the whole disk too often", "write a day or more, such as \"30 days\"");
+    }
     let store = store::Settings {
         path: file.store.path.clone(),
         quota: file.store.quota,
         memory: file.store.memory,
         hot_object: file.store.hot_object,
         segment: file.store.segment,
+        pinned_share: pinned_share.unwrap_or_default(),
+        scrub: file.store.scrub.0,
         sync_bytes: file.store.sync_bytes,
         sync_after: file.store.sync_after.0,
         decoded_max: file.store.decoded_max,
         index_cache: file.store.index_cache,
+        repack_daily: file.store.repack_daily,
     };
 
     let kind = c.choice("cache.policy", &file.cache.policy, &[("school", Kind::School), ("rfc9111", Kind::Rfc9111)]);

@@ -164,6 +164,10 @@ pub struct Store {
     pub hot_object: Bytes,
     /// Size of a segment.
     pub segment: Bytes,
+    /// What packs may keep of the quota: `70 %`.
+    pub pinned_share: String,
+    /// All bodies are read and verified once in this time.
+    pub scrub: Wait,
     /// Sync after this many bytes.
     pub sync_bytes: Bytes,
     /// Or after this long.
@@ -172,6 +176,8 @@ pub struct Store {
     pub decoded_max: Bytes,
     /// The index's page cache.
     pub index_cache: Bytes,
+    /// What a night may write to make the store smaller.
+    pub repack_daily: Bytes,
 }
 
 impl Default for Store {
@@ -183,10 +189,13 @@ impl Default for Store {
             // A lesson of 40 objects is 2 to 20 MB and stays in the hot tier.
             hot_object: Bytes::mib(1),
             segment: Bytes::mib(64),
+            pinned_share: "70 %".into(),
+            scrub: Wait(Duration::from_hours(30 * 24)),
             sync_bytes: Bytes::mib(4),
             sync_after: Wait(Duration::from_secs(2)),
             decoded_max: Bytes::mib(256),
             index_cache: Bytes::mib(16),
+            repack_daily: Bytes::gib(1),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::store::recover::{self, Found};
 use crate::store::segment::Log;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -144,7 +144,7 @@ impl Work {
     /// Reads every body that an answer leads to and compares its hash.
     fn bodies(&mut self, seg: &Path, clock: Clock, total: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
         let gate = Arc::new(Gate::new(clock.clone(), 0, true));
-        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), Default::default(), (0, 0, 0));
+        let log = Log::new(Arc::new(Real), seg.to_owned(), self.uuid, 0, clock, gate, Table::new(), &BTreeMap::new(), (0, 0))?;
         let mut bodies: Vec<(Place, Digest, u64)> = self.blobs.iter().map(|(object, (place, length))| (*place, *object, *length)).collect();
         bodies.sort_unstable_by_key(|body| body.0);
         let mut done = 0;

@@ -1,5 +1,17 @@
-//! Who may come in. Until eviction is here, the answer at the quota and at 95 % of the file system is: nobody new; what is
-//! stored goes on being served. This is also the seam for who leaves first.
+//! Who may come in, and who leaves first (`evict/hand.rs`). The limit is the quota, or what the file system leaves when others
+//! fill it: the cache then shrinks. At 90 % of the limit room is made, at 95 % nothing is admitted; what is above is the
+//! reserve for rewriting.
+
+/// SIEVE over the log.
+mod hand;
+
+/// Making room.
+mod reclaim;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use reclaim::Reclaim;
 
 use crate::base::clock::Clock;
 use crate::store::Error;
@@ -10,6 +22,14 @@ use std::time::{Duration, Instant};
 
 /// After the disk said that it is full, try again after this long: somebody may have made room.
 const FULL_FOR: Duration = Duration::from_secs(30);
+/// After everything turned out to be pinned, look again after this long; letting a pin go or forgetting ends it sooner.
+const STUCK_FOR: Duration = Duration::from_mins(10);
+/// Percent of the limit at which nothing new is admitted, at which room is made, and to which.
+const ADMIT: u64 = 95;
+const TIGHT: u64 = 90;
+const GOAL: u64 = 88;
+/// One in so many bytes of the file system is left free for others.
+const LEFT_FREE: u64 = 20;
 /// After the disk said that it is read-only, try again after this long: somebody may have remounted it.
 const READ_ONLY_FOR: Duration = Duration::from_mins(1);
 
@@ -19,8 +39,11 @@ struct State {
     read_only_until: Option<Instant>,
     /// Opened without being able to write, or the disk failed a sync twice: stays so.
     read_only: bool,
-    /// (free, total) bytes of the file system when last looked at.
-    space: (u64, u64),
+    /// Most bytes that the file system lets the store have, when last looked at.
+    room: Option<u64>,
+    stuck_until: Option<Instant>,
+    /// Said that everything is pinned, and nothing has been evicted since.
+    said: bool,
 }
 
 /// Keeps the verdict on writing.
@@ -46,24 +69,66 @@ impl Gate {
         }
     }
 
-    /// Whether a body of `expected` bytes may come in beside the `used` bytes on disk.
-    pub(crate) fn admit(&self, used: u64, expected: u64) -> Result<(), Error> {
-        self.writable()?;
-        let state = self.state.lock();
-        let latched = state.full_until.is_some_and(|until| self.clock.steady() < until);
-        if latched || !fits(used, expected, self.quota, state.space) { Err(Error::Full) } else { Ok(()) }
+    /// Most bytes that the store may take.
+    pub(crate) fn limit(&self) -> u64 {
+        self.state.lock().room.map_or(self.quota, |room| room.min(self.quota))
     }
 
     /// How many bytes would be admitted beside the `used` ones.
     pub(crate) fn room(&self, used: u64) -> u64 {
-        let (free, total) = self.state.lock().space;
-        let quota = self.quota.saturating_sub(used).saturating_sub(1);
-        if total == 0 { quota } else { quota.min(free.saturating_sub(total / 20)) }
+        percent(self.limit(), ADMIT).saturating_sub(used)
     }
 
-    /// The file system was looked at.
-    pub(crate) fn look(&self, space: (u64, u64)) {
-        self.state.lock().space = space;
+    /// Whether `expected` bytes may come in beside the `used` bytes on disk.
+    pub(crate) fn admit(&self, used: u64, expected: u64) -> Result<(), Error> {
+        self.writable()?;
+        if self.is_latched() || used.saturating_add(expected) > percent(self.limit(), ADMIT) { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// The disk has just said that it is full.
+    pub(crate) fn is_latched(&self) -> bool {
+        let state = self.state.lock();
+        state.full_until.is_some_and(|until| self.clock.steady() < until)
+    }
+
+    /// Whether room should be made beside `used` bytes.
+    pub(crate) fn is_tight(&self, used: u64) -> bool {
+        used > percent(self.limit(), TIGHT) || self.is_latched()
+    }
+
+    /// Bytes down to which room is made, so that `wanted` bytes fit.
+    pub(crate) fn goal(&self, wanted: u64) -> u64 {
+        let limit = self.limit();
+        percent(limit, GOAL).min(percent(limit, ADMIT).saturating_sub(wanted))
+    }
+
+    /// Whether making room has lately come to nothing.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.state.lock().stuck_until.is_some_and(|until| self.clock.steady() < until)
+    }
+
+    /// Everything that is here is pinned. Whether that has to be said.
+    pub(crate) fn stick(&self) -> bool {
+        let mut state = self.state.lock();
+        state.stuck_until = Some(self.clock.steady() + STUCK_FOR);
+        !std::mem::replace(&mut state.said, true)
+    }
+
+    /// Something may be evicted again.
+    pub(crate) fn loosen(&self) {
+        self.state.lock().stuck_until = None;
+    }
+
+    /// Room was made.
+    pub(crate) fn freed(&self) {
+        let mut state = self.state.lock();
+        (state.stuck_until, state.full_until, state.said) = (None, None, false);
+    }
+
+    /// The file system has `space` = (free, total) bytes (total 0: not known) while the store takes `used`.
+    pub(crate) fn look(&self, space: (u64, u64), used: u64) {
+        let (free, total) = space;
+        self.state.lock().room = (total > 0).then(|| used.saturating_add(free).saturating_sub(total / LEFT_FREE));
     }
 
     /// Nothing is written from now on.
@@ -85,43 +150,6 @@ impl Gate {
     }
 }
 
-/// Below the quota and below 95 % of the file system (`space` is (free, total); total 0: not known).
-fn fits(used: u64, expected: u64, quota: u64, space: (u64, u64)) -> bool {
-    let (free, total) = space;
-    used.saturating_add(expected) < quota && (total == 0 || free.saturating_sub(expected) >= total / 20)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::clock::Time;
-
-    #[test]
-    fn nothing_comes_in_at_the_quota_or_at_95_percent() {
-        for (used, expected, space, wanted) in [
-            (0, 10, (0, 0), true),
-            (90, 10, (0, 0), false),
-            (0, 10, (60, 1000), true),
-            (0, 11, (60, 1000), false),
-            (0, 0, (49, 1000), false),
-            (u64::MAX, 10, (0, 0), false),
-        ] {
-            assert_eq!(fits(used, expected, 100, space), wanted, "{used} {expected} {space:?}");
-        }
-    }
-
-    #[test]
-    fn a_full_disk_and_a_read_only_one_are_tried_again_later() {
-        let clock = Clock::manual(Time::from_secs(0));
-        let gate = Gate::new(clock.clone(), 1000, false);
-        assert!(matches!(gate.note(io::Error::from(io::ErrorKind::StorageFull)), Error::Full));
-        assert!(matches!(gate.admit(0, 1), Err(Error::Full)));
-        clock.advance(FULL_FOR);
-        assert!(gate.admit(0, 1).is_ok());
-        assert!(matches!(gate.note(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)), Error::ReadOnly));
-        assert!(matches!(gate.admit(0, 1), Err(Error::ReadOnly)));
-        clock.advance(READ_ONLY_FOR);
-        assert!(gate.admit(0, 1).is_ok());
-        assert!(matches!(gate.note(io::Error::other("x")), Error::Disk(_)));
-    }
+fn percent(whole: u64, share: u64) -> u64 {
+    whole / 100 * share + whole % 100 * share / 100
 }

@@ -31,6 +31,8 @@ struct Node {
     variants: Option<Variants>,
     weight: u64,
     used: AtomicBool,
+    /// Used since the store's own hand asked last (`evict/hand.rs`).
+    hit: AtomicBool,
     older: u32,
     newer: u32,
 }
@@ -61,15 +63,26 @@ impl Hot {
         if !node.used.load(Ordering::Relaxed) {
             node.used.store(true, Ordering::Relaxed);
         }
+        if !node.hit.load(Ordering::Relaxed) {
+            node.hit.store(true, Ordering::Relaxed);
+        }
         node.variants.clone()
     }
 
-    /// Puts the variants of a URL in the place of what was there; makes room.
-    pub(crate) fn put(&self, url: &UrlKey, variants: Variants) {
+    /// Whether a URL was used since this was asked last.
+    pub(crate) fn was_used(&self, url: &UrlKey) -> bool {
+        let shard = self.shard(url).read();
+        shard.places.get(url).is_some_and(|at| shard.nodes[*at as usize].hit.swap(false, Ordering::Relaxed))
+    }
+
+    /// Puts the variants of a URL in the place of what was there; makes room. The URLs that had to leave and were used.
+    #[must_use]
+    pub(crate) fn put(&self, url: &UrlKey, variants: Variants) -> Vec<UrlKey> {
+        let mut used = Vec::new();
         let weight = variants.iter().map(|entry| weigh(entry)).sum();
         if variants.is_empty() || weight > self.limit {
             self.remove(url);
-            return;
+            return used;
         }
         let old = self.shard(url).write().put(url, variants, weight);
         self.bytes.fetch_add(weight, Ordering::Relaxed);
@@ -77,12 +90,13 @@ impl Hot {
         let mut at = usize::from(url.0[0]) % SHARDS;
         let mut empty = 0;
         while self.bytes.load(Ordering::Relaxed) > self.limit && empty < SHARDS {
-            let freed = self.shards[at].write().evict();
+            let freed = self.shards[at].write().evict(&mut used);
             self.bytes.fetch_sub(freed, Ordering::Relaxed);
             // Shards take turns, so that each gives in proportion to how often it is filled.
             empty = if freed == 0 { empty + 1 } else { 0 };
             at = (at + 1) % SHARDS;
         }
+        used
     }
 
     /// Forgets a URL.
@@ -117,7 +131,15 @@ impl Shard {
             node.variants = Some(variants);
             return std::mem::replace(&mut node.weight, weight);
         }
-        let node = Node { url: *url, variants: Some(variants), weight, used: AtomicBool::new(false), older: self.newest, newer: NONE };
+        let node = Node {
+            url: *url,
+            variants: Some(variants),
+            weight,
+            used: AtomicBool::new(false),
+            hit: AtomicBool::new(false),
+            older: self.newest,
+            newer: NONE,
+        };
         let at = if let Some(at) = self.free.pop() {
             self.nodes[at as usize] = node;
             at
@@ -157,8 +179,8 @@ impl Shard {
         weight
     }
 
-    /// Evicts one; its weight, 0 when there is none.
-    fn evict(&mut self) -> u64 {
+    /// Evicts one; its weight, 0 when there is none. Its URL goes to `used` if it was hit.
+    fn evict(&mut self, used: &mut Vec<UrlKey>) -> u64 {
         let mut at = if self.hand == NONE { self.oldest } else { self.hand };
         while at != NONE && self.nodes[at as usize].used.swap(false, Ordering::Relaxed) {
             let newer = self.nodes[at as usize].newer;
@@ -169,6 +191,9 @@ impl Shard {
         }
         self.hand = self.nodes[at as usize].newer;
         let url = self.nodes[at as usize].url;
+        if self.nodes[at as usize].hit.load(Ordering::Relaxed) {
+            used.push(url);
+        }
         self.places.remove(&url);
         self.unlink(at)
     }
@@ -193,13 +218,15 @@ mod tests {
     #[test]
     fn what_is_used_stays_and_the_weight_is_kept() {
         let hot = Hot::new(100_000);
-        hot.put(&key(0), variants(1000));
+        let mut left_used = hot.put(&key(0), variants(1000)).len();
         for n in 1..400 {
             assert!(hot.get(&key(0)).is_some(), "after {n}");
-            hot.put(&key(n), variants(1000));
+            left_used += hot.put(&key(n), variants(1000)).len();
             assert!(hot.bytes() <= 100_000);
         }
         assert!(hot.get(&key(1)).is_none());
+        assert_eq!(left_used, 0, "only the first was used, and it is still here");
+        assert!(hot.was_used(&key(0)) && !hot.was_used(&key(0)));
         let left: u64 = (0..400).filter_map(|n| hot.get(&key(n))).map(|variants| weigh(&variants[0])).sum();
         assert_eq!(left, hot.bytes());
         for n in 0..400 {
@@ -211,8 +238,8 @@ mod tests {
     #[test]
     fn one_that_is_too_large_is_not_taken_and_replaces_what_was_there() {
         let hot = Hot::new(10_000);
-        hot.put(&key(1), variants(10));
-        hot.put(&key(1), variants(20_000));
+        assert_eq!(hot.put(&key(1), variants(10)), []);
+        assert_eq!(hot.put(&key(1), variants(20_000)), []);
         assert!(hot.get(&key(1)).is_none());
         assert_eq!(hot.bytes(), 0);
     }

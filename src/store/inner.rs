@@ -5,15 +5,16 @@ use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::base::target::UrlKey;
 use crate::life::Life;
 use crate::store::disk::{Disk, Guard};
-use crate::store::evict::Gate;
+use crate::store::evict::{Gate, Reclaim};
 use crate::store::hot::Hot;
 use crate::store::index::{Keeper, Mood};
+use crate::store::pinned::Pinned;
 use crate::store::purge::Purges;
 use crate::store::record::Codec;
-use crate::store::segment::Log;
+use crate::store::segment::{self, Log, Written};
 use crate::store::table::Place;
-use crate::store::{Entry, Error, Settings, Stat, Variants, keep, recover};
-use parking_lot::Mutex;
+use crate::store::{Entry, Error, Settings, Source, Stat, Variants, keep, recover};
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -21,26 +22,28 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 
 /// Disk reads at a time: enough for an SSD, and so few that a HDD is not thrashed by a class.
 const READS: usize = 8;
 /// Disk writes at a time, beside the reads, so that commits and syncs never keep a stored page from a class. Both together stay
 /// below the threads for blocking work (`main.rs`).
 const WRITES: usize = 4;
-/// One object takes at most this part of the quota: while it is committed it is on disk twice.
-const OBJECT_SHARE: u64 = 2;
+/// One object takes at most this part of the quota, one for a pack more: while it is committed it is on disk twice.
+const OBJECT_SHARE: u64 = 10;
+const PACK_OBJECT_SHARE: u64 = 2;
 /// Locks that URLs and objects share: more than the tasks that can hold one.
 const STRIPES: usize = 64;
 /// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
 const BALLAST: u64 = 64 << 20;
+const BALLAST_NAME: &str = "ballast";
 const BALLAST_FROM: u64 = 1 << 30;
 
 /// What the clones of a store share.
 pub(super) struct Inner {
     pub(super) settings: Settings,
-    clock: Clock,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Clock,
     pub(super) log: Arc<Log>,
     pub(super) gate: Arc<Gate>,
     pub(super) hot: Hot,
@@ -55,6 +58,19 @@ pub(super) struct Inner {
     temporaries: AtomicU64,
     /// Bytes below `tmp/`.
     pub(super) drafts: Arc<AtomicU64>,
+    /// Bytes promised to what is about to be written.
+    pub(super) reserved: Arc<AtomicU64>,
+    pub(super) reserving: Mutex<()>,
+    /// One rewrite at a time, and what making room remembers. Taken after stripes and objects, never before.
+    pub(super) rewriting: Mutex<Reclaim>,
+    /// Held for reading by whoever must not have an answer moved under him, for writing while answers are moved.
+    pub(super) moves: RwLock<()>,
+    /// Rung when room should be made, and the most that was wanted since.
+    pub(super) wake: Arc<Notify>,
+    pub(super) wanted: AtomicU64,
+    pub(super) pins: Pinned,
+    /// See `Store::lost_pinned`.
+    pub(super) lost: Mutex<Vec<String>>,
     pub(super) meters: Meters,
     /// Holds the folder's lock.
     _lock: Option<Guard>,
@@ -66,13 +82,19 @@ pub(super) struct Meters {
     hot: IntGauge,
     pub(super) corrupt: IntCounter,
     syncs: IntCounter,
+    pub(super) evicted: IntCounter,
+    pub(super) reclaimed: IntCounter,
+    written: [IntCounter; Written::ALL.len()],
 }
 
 impl Meters {
     fn new(metrics: &Metrics) -> Meters {
-        // Registered now, so that dashboards have it from the first day; nothing is evicted yet.
-        metrics.counters("bulak_cache_evictions_total", "Objects evicted.", &["reason"]).with_label_values(&["space"]).inc_by(0);
+        let evictions = metrics.counters("bulak_cache_evictions_total", "Answers evicted.", &["reason"]);
+        let written = metrics.counters("bulak_store_written_bytes_total", "Bytes written to segments and drafts.", &["kind"]);
         Meters {
+            evicted: evictions.with_label_values(&["space"]),
+            reclaimed: metrics.counter("bulak_store_reclaimed_bytes_total", "Bytes of segments given back."),
+            written: Written::ALL.map(|what| written.with_label_values(&[what.name()])),
             size: metrics.gauge("bulak_cache_size_bytes", "Bytes on disk, live and dead."),
             objects: metrics.gauge("bulak_cache_objects", "Distinct objects."),
             hot: metrics.gauge("bulak_store_hot_bytes", "Bytes in the hot tier."),
@@ -114,23 +136,23 @@ impl Inner {
         clock.raise_floor(found.dates.newest(Time::BUILT));
         let gate = Arc::new(Gate::new(clock.clone(), settings.quota.0, found.read_only));
         let seg = settings.path.join("seg");
-        let place = (found.seq, found.next_number, found.bytes);
+        let place = (found.seq, found.next_number);
         let log = Log::new(
             Arc::clone(&disk),
             seg,
             found.uuid,
-            settings.segment.0,
+            segment::size_for(settings.quota.0, settings.segment.0),
             clock.clone(),
             Arc::clone(&gate),
             found.table,
-            (found.parts, found.alone),
+            &found.alone,
             place,
-        );
+        )?;
         let log = Arc::new(log);
         if !found.read_only {
-            ballast(&settings, &*disk);
+            keep_ballast(&settings, &*disk);
         }
-        gate.look(disk.space(&settings.path).unwrap_or_default());
+        gate.look(disk.space(&settings.path).unwrap_or_default(), log.bytes());
         let index = if found.read_only || settings.index_cache.0 == 0 {
             Keeper::off()
         } else {
@@ -140,8 +162,8 @@ impl Inner {
         let inner = Arc::new(Inner {
             hot: Hot::new(settings.memory.0),
             settings,
-            clock,
             disk,
+            clock,
             log,
             gate,
             index,
@@ -154,12 +176,21 @@ impl Inner {
             damaged: AtomicU64::new(found.damaged),
             temporaries: AtomicU64::new(0),
             drafts: Arc::default(),
+            reserved: Arc::default(),
+            reserving: Mutex::default(),
+            rewriting: Mutex::default(),
+            moves: RwLock::default(),
+            wake: Arc::default(),
+            wanted: AtomicU64::new(0),
+            pins: Pinned::default(),
+            lost: Mutex::default(),
             meters: Meters::new(metrics),
             _lock: found.lock,
         });
         let weak = Arc::downgrade(&inner);
         let pause = inner.settings.sync_after;
-        life.spawn_until_stop(tick(weak, pause));
+        life.spawn_until_stop(tick(weak.clone(), pause));
+        life.spawn_until_stop(make_room(weak, Arc::clone(&inner.wake)));
         Ok(inner)
     }
 
@@ -193,15 +224,9 @@ impl Inner {
         done.await.map_err(io::Error::other)?
     }
 
-    /// Whether `more` bytes may come in beside what is stored and what is arriving; `own` of that is about to go.
-    pub(super) fn admit(&self, more: u64, own: u64) -> Result<(), Error> {
-        let arriving = self.drafts.load(Ordering::Relaxed).saturating_sub(own);
-        self.gate.admit(self.log.bytes().saturating_add(arriving), more)
-    }
-
-    /// The largest object that is taken.
-    pub(super) fn object_max(&self) -> u64 {
-        self.settings.quota.0 / OBJECT_SHARE
+    /// The largest object that is taken from `source`.
+    pub(super) fn object_max(&self, source: Source) -> u64 {
+        self.settings.quota.0 / if source == Source::Pack { PACK_OBJECT_SHARE } else { OBJECT_SHARE }
     }
 
     /// How much more would be admitted now.
@@ -274,7 +299,8 @@ impl Inner {
             spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
             spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),
             damaged: self.damaged.load(Ordering::Relaxed),
-            admitting: self.gate.admit(self.log.bytes(), 0).is_ok(),
+            admitting: self.gate.admit(self.log.bytes(), 0).is_ok()
+                || self.gate.writable().is_ok() && !self.gate.is_latched() && !self.gate.is_stuck(),
             writable: self.gate.writable().is_ok(),
             index: index.to_owned(),
             codecs,
@@ -282,22 +308,37 @@ impl Inner {
         }
     }
 
-    /// Looks at the file system, syncs, removes segments of parts that have become whole and of large bodies out of use.
+    /// Looks at the file system, syncs, removes segments of parts that have become whole and of large bodies out of use, wakes
+    /// whoever makes room.
     pub(super) fn keep_house(&self) -> Result<(), Error> {
-        self.gate.look(self.disk.space(&self.settings.path).unwrap_or_default());
-        let (dead, unused) = (self.log.dead(), self.log.unused());
+        self.look();
         self.log.sync()?;
         if self.gate.writable().is_err() {
             return Ok(());
         }
-        if !dead.is_empty() {
-            self.log.remove(&dead)?;
+        keep_ballast(&self.settings, &*self.disk);
+        if let Some(_one) = self.rewriting.try_lock() {
+            self.remove_whole()?;
         }
-        for (number, object) in unused {
-            let _one = self.object_lock(&object);
-            self.log.remove_unused(number, &object)?;
+        if self.gate.is_tight(self.used()) {
+            self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Looks at the file system.
+    pub(super) fn look(&self) {
+        let used = self.log.bytes().saturating_add(self.drafts.load(Ordering::Relaxed));
+        self.gate.look(self.disk.space(&self.settings.path).unwrap_or_default(), used);
+    }
+
+    /// Frees the ballast. Whether there was one.
+    pub(super) fn free_ballast(&self) -> bool {
+        let freed = std::fs::remove_file(self.settings.path.join(BALLAST_NAME)).is_ok();
+        if freed {
+            self.look();
+        }
+        freed
     }
 
     fn show_meters(&self) {
@@ -305,6 +346,9 @@ impl Inner {
         self.meters.size.set(whole(self.log.bytes()));
         self.meters.objects.set(whole(self.log.table().read().sums().objects));
         self.meters.hot.set(whole(self.hot.bytes()));
+        for (what, counter) in Written::ALL.iter().zip(&self.meters.written) {
+            counter.inc_by(self.log.written(*what).saturating_sub(counter.get()));
+        }
         self.meters.syncs.inc_by(self.log.syncs().saturating_sub(self.meters.syncs.get()));
     }
 }
@@ -336,9 +380,24 @@ async fn tick(inner: Weak<Inner>, pause: Duration) {
     }
 }
 
+/// Makes room whenever it is tight; ends with the store or the node.
+async fn make_room(inner: Weak<Inner>, wake: Arc<Notify>) {
+    let mut said = false;
+    loop {
+        wake.notified().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let done = inner.run_write(|inner| inner.reclaim()).await;
+        // Once for each time it begins to fail.
+        let before = std::mem::replace(&mut said, done.is_err());
+        if let (Err(error), false) = (done, before) {
+            tracing::warn!(%error, "room could not be made in the store");
+        }
+    }
+}
+
 /// Keeps the ballast, or frees it when the disk is full. Blocking.
-fn ballast(settings: &Settings, disk: &dyn Disk) {
-    let path = settings.path.join("ballast");
+fn keep_ballast(settings: &Settings, disk: &dyn Disk) {
+    let path = settings.path.join(BALLAST_NAME);
     let Ok((free, _)) = disk.space(&settings.path) else { return };
     let made = if settings.quota.0 < BALLAST_FROM || free < BALLAST {
         match std::fs::remove_file(&path) {

@@ -25,6 +25,12 @@ const BODIES: u64 = 4;
 /// Variants kept of one URL, the newest: a page varies by language and kind of browser; more than this is a client that makes up
 /// fields, and each variant costs a read whenever the URL is not in memory.
 const VARIANTS: usize = 32;
+/// Times that a place is looked up again when what was there has been moved: rewriting moves a record once a pass.
+pub(crate) const LOOKS: usize = 8;
+/// Room for an answer's record, generously: most are below 1 KiB.
+const ANSWER: u64 = 4 << 10;
+/// Most URLs that are told as lost while packs keep them.
+const LOST: usize = 1000;
 /// Most bytes of one PART record.
 pub(crate) const PART_MAX: usize = 4 << 20;
 
@@ -72,36 +78,85 @@ impl Inner {
 
     /// What the log says now of an entry.
     pub(crate) fn entry_now(&self, url: &UrlKey, key: &Digest) -> io::Result<Option<Kept>> {
-        let place = self.log.table().read().entry(url, &key.0);
-        let Some(place) = place else { return Ok(None) };
-        Ok(self.kept(place)?.map(|(_, kept)| kept).filter(|kept| kept.meta.key == *key))
+        let place = || self.log.table().read().entry(url, &key.0);
+        let mut looked = place();
+        for _ in 0..LOOKS {
+            let Some(at) = looked else { return Ok(None) };
+            if let Some((_, kept)) = self.kept(at)? {
+                return Ok(Some(kept).filter(|kept| kept.meta.key == *key));
+            }
+            let before = std::mem::replace(&mut looked, place());
+            if before == looked {
+                return Ok(None);
+            }
+        }
+        Ok(None)
     }
 
     /// A whole small body, verified; damage is counted and dropped.
     pub(crate) fn body(&self, url: &str, object: &Digest, length: u64) -> Result<Bytes, Error> {
-        let blob = self.log.table().read().blob(object);
-        let bytes = match blob {
-            Some(blob) => read::whole(&self.log, blob.place, object, length)?,
-            None => return Err(Error::Damaged),
-        };
-        bytes.ok_or_else(|| {
-            self.drop_damaged(url, Some(object), &Digest([0; 32]));
-            Error::Damaged
-        })
+        for _ in 0..LOOKS {
+            let Some(blob) = self.log.table().read().blob(object) else { break };
+            if let Some(bytes) = read::whole(&self.log, blob.place, object, length)? {
+                return Ok(bytes);
+            }
+            // Otherwise it has been moved meanwhile.
+            if self.drop_body(object, blob.place) {
+                self.hot.remove(&url_key(url));
+                break;
+            }
+        }
+        Err(Error::Damaged)
     }
 
-    /// Something did not verify: counts it and forgets it in memory, so that it is a miss from now on.
-    pub(crate) fn drop_damaged(&self, url: &str, object: Option<&Digest>, key: &Digest) {
+    /// A body did not verify at `place`: if it still is there, counts it and forgets it in memory, so that it is a miss from now on.
+    /// Whether it was there.
+    pub(crate) fn drop_body(&self, object: &Digest, place: Place) -> bool {
+        let answers = self.log.table().read().of_object(object);
+        let kept = answers.into_iter().filter_map(|place| self.kept(place).ok().flatten());
+        let urls: Vec<Box<str>> = kept.map(|(_, kept)| kept.meta.url).collect();
+        let pinned: Vec<Box<str>> = {
+            let mut table = self.log.table().write();
+            if !table.blob(object).is_some_and(|blob| blob.place == place) {
+                return false;
+            }
+            let pinned = urls.into_iter().filter(|url| table.pinned(&url_key(url))).collect();
+            table.drop_blob_at(object, place);
+            pinned
+        };
         self.damaged.fetch_add(1, Ordering::Relaxed);
         self.meters.corrupt.inc();
-        tracing::warn!(object = object.map(Digest::to_string), "a stored body did not verify and is dropped");
-        let mut table = self.log.table().write();
-        match object {
-            Some(object) => table.drop_blob(object),
-            None => table.drop_parts(&half(key)),
+        tracing::warn!(%object, pinned = pinned.len(), "a stored body did not verify and is dropped");
+        let mut lost = self.lost.lock();
+        let room = LOST.saturating_sub(lost.len());
+        lost.extend(pinned.into_iter().take(room).map(String::from));
+        true
+    }
+
+    /// The same for a part of the entry `key`.
+    pub(crate) fn drop_part(&self, url: &str, key: &Digest, place: Place) -> bool {
+        let half = half(key);
+        {
+            let mut table = self.log.table().write();
+            if !table.parts(&half).is_some_and(|parts| parts.spans.iter().any(|span| span.place == place)) {
+                return false;
+            }
+            table.drop_parts(&half);
         }
-        drop(table);
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        self.meters.corrupt.inc();
+        tracing::warn!("a part of a stored body did not verify, its parts are dropped");
         self.hot.remove(&url_key(url));
+        true
+    }
+
+    /// Puts variants into the hot tier; those that leave it remember that they were used.
+    fn warm(&self, url: &UrlKey, variants: Variants) {
+        let used = self.hot.put(url, variants);
+        if !used.is_empty() {
+            let mut table = self.log.table().write();
+            used.iter().for_each(|url| table.mark(url));
+        }
     }
 
     /// Reads the variants of a URL from disk, newest first, and puts them into the hot tier.
@@ -112,24 +167,18 @@ impl Inner {
         }
         let variants: Variants = self.load_but(url, None)?.into();
         if !variants.is_empty() {
-            self.hot.put(url, Arc::clone(&variants));
+            self.log.table().write().mark(url);
+            self.warm(url, Arc::clone(&variants));
         }
         Ok(variants)
     }
 
     fn load_but(&self, url: &UrlKey, but: Option<&Digest>) -> Result<Vec<Arc<Entry>>, Error> {
-        let places = self.log.table().read().find(url);
-        let mut found = Vec::with_capacity(places.len());
-        for place in places {
-            match self.kept(place)? {
-                Some((seq, kept)) if url_key(&kept.meta.url) == *url => found.push((seq, kept)),
-                // Another URL with the same fingerprint.
-                Some(_) => {}
-                None => {
-                    self.damaged.fetch_add(1, Ordering::Relaxed);
-                    self.meters.corrupt.inc();
-                    self.log.table().write().drop_entry(place);
-                }
+        let mut found = Vec::new();
+        for _ in 0..LOOKS {
+            found.clear();
+            if self.gather(url, &mut found)? {
+                break;
             }
         }
         found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
@@ -150,6 +199,29 @@ impl Inner {
             entries.push(Arc::new(self.entry(url, kept, body)));
         }
         Ok(entries)
+    }
+
+    /// Reads all answers of a URL. `false` when one has been moved meanwhile.
+    fn gather(&self, url: &UrlKey, found: &mut Vec<(u64, Kept)>) -> io::Result<bool> {
+        let places = self.log.table().read().find(url);
+        for place in places {
+            match self.kept(place)? {
+                Some((seq, kept)) if url_key(&kept.meta.url) == *url => found.push((seq, kept)),
+                // Another URL with the same fingerprint.
+                Some(_) => {}
+                None => {
+                    let mut table = self.log.table().write();
+                    if !table.find(url).contains(&place) {
+                        return Ok(false);
+                    }
+                    table.drop_entry(place);
+                    drop(table);
+                    self.damaged.fetch_add(1, Ordering::Relaxed);
+                    self.meters.corrupt.inc();
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Builds an entry from what the log and the table know.
@@ -179,6 +251,9 @@ impl Inner {
         let link = kept.object.map_or(0, |object| fingerprint(&object.0));
         let new = New::small(Kind::Meta, kept.meta.key.0, pair(url, &kept.meta.key.0), kept.length, link, payload);
         self.log.append(&new, |place| self.index().push(change(&kept, place)))?;
+        if self.log.table().read().pinned(url) {
+            self.pins.changed();
+        }
         let gone = self.limit_variants(url)?;
         let entry = Arc::new(self.entry(url, kept, body));
         self.show(url, &entry, &gone);
@@ -187,16 +262,16 @@ impl Inner {
 
     /// Forgets the oldest variants above [`VARIANTS`], but none that a pack keeps. Their keys. The caller holds the stripe.
     fn limit_variants(&self, url: &UrlKey) -> Result<Vec<Digest>, Error> {
-        let (mut places, pinned) = {
+        let (count, pinned) = {
             let table = self.log.table().read();
-            (table.find(url), table.pinned(url))
+            (table.find(url).len(), table.pinned(url))
         };
         let mut gone = Vec::new();
-        let Some(above) = places.len().checked_sub(VARIANTS).filter(|above| *above > 0) else { return Ok(gone) };
-        // METAs are written one after the other: the lowest place is the oldest.
-        places.sort_unstable();
-        for place in places {
-            let Some((_, kept)) = self.kept(place)?.filter(|(_, kept)| url_key(&kept.meta.url) == *url) else { continue };
+        let Some(above) = count.checked_sub(VARIANTS).filter(|above| *above > 0) else { return Ok(gone) };
+        let mut found = Vec::with_capacity(count);
+        self.gather(url, &mut found)?;
+        found.sort_by_key(|(seq, _)| *seq);
+        for (_, kept) in found {
             if pinned && kept.meta.source == super::Source::Pack {
                 continue;
             }
@@ -224,7 +299,7 @@ impl Inner {
             },
             None => Vec::new(),
         };
-        self.hot.put(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
+        self.warm(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
     }
 
     /// Stores a whole body, unless it is here already, and its answer.
@@ -238,22 +313,14 @@ impl Inner {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&meta.url);
         self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
-        // Until an answer leads to it, a body here already counts as unused.
         let one = self.object_lock(&whole.object);
-        if !self.body_is_here(&whole.object) {
-            let own = if let Content::File(_) = whole.content { whole.length } else { 0 };
-            self.admit(whole.length, own)?;
-            let mut spilled = None;
-            let new = pack::pack(whole, content_type, meta.coding.is_some(), || {
-                let temporary = Temporary::new(self)?;
-                let file = Arc::clone(&temporary.file);
-                spilled = Some(temporary);
-                Ok(file)
-            });
-            let appended = self.log.append(&new.map_err(|error| self.gate.note(error))?, |_| {});
-            drop(spilled);
-            appended?;
-        }
+        // Until an answer leads to it, a body here already counts as unused.
+        let here = self.hold(&whole.object);
+        let room = self.make_room(if here.is_some() { ANSWER } else { whole.length + ANSWER })?;
+        let held = match here {
+            Some(held) => held,
+            None => self.store_body(whole, content_type, meta.coding.is_some())?,
+        };
         let body = match &whole.content {
             Content::Memory(bytes) if whole.length <= self.settings.hot_object.0 => Some(bytes.clone()),
             _ => None,
@@ -263,17 +330,9 @@ impl Inner {
             self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
-        drop(one);
+        drop((held, one, room));
         self.sync_if_due()?;
         Ok(entry)
-    }
-
-    /// Whether a body stands where the table says. The caller holds the object's lock.
-    fn body_is_here(&self, object: &Digest) -> bool {
-        let known = self.log.table().read().blob(object);
-        known.is_some_and(|blob| {
-            self.log.header(blob.place, Kind::Blob).is_ok_and(|found| found.is_some_and(|(header, _)| header.key == object.0))
-        })
     }
 
     /// Takes in an answer of another store: `body` gives its body, verified, when that is not here. Whether the body was new;
@@ -288,12 +347,17 @@ impl Inner {
         wanted: impl FnOnce(&Inner) -> Result<bool, Error>,
     ) -> Result<Option<bool>, Error> {
         let one = self.object_lock(&object);
-        let new = !self.body_is_here(&object);
-        if new {
-            let body = body()?.ok_or(Error::Damaged)?;
-            self.admit(body.whole, 0)?;
-            self.log.append(&body, |_| {})?;
-        }
+        let here = self.hold(&object);
+        let new = here.is_none();
+        let (room, held) = match here {
+            Some(held) => (self.make_room(ANSWER)?, held),
+            None => {
+                let body = body()?.ok_or(Error::Damaged)?;
+                let room = self.make_room(body.whole + ANSWER)?;
+                self.log.append(&body, |_| {})?;
+                (room, Held { inner: self, object })
+            }
+        };
         {
             let _stripe = self.stripe(url);
             self.purges.refuse(since, url, &kept.meta.url, Some(&object))?;
@@ -304,9 +368,45 @@ impl Inner {
             // Whoever asks for it reads it from the disk: what the class uses now stays in memory.
             self.hot.remove(url);
         }
-        drop(one);
+        drop((held, one, room));
         self.sync_if_due()?;
         Ok(Some(new))
+    }
+
+    /// Appends a body; it is held until an answer leads to it.
+    fn store_body(self: &Arc<Inner>, whole: &Whole, content_type: Option<&str>, coded: bool) -> Result<Held<'_>, Error> {
+        let mut spilled = None;
+        let new = pack::pack(whole, content_type, coded, || {
+            let temporary = Temporary::new(self)?;
+            let file = Arc::clone(&temporary.file);
+            spilled = Some(temporary);
+            Ok(file)
+        });
+        self.log.append(&new.map_err(|error| self.gate.note(error))?, |_| {})?;
+        Ok(Held { inner: self, object: whole.object })
+    }
+
+    /// Holds a body that is here, so that it is not dropped before an answer leads to it.
+    fn hold(&self, object: &Digest) -> Option<Held<'_>> {
+        for _ in 0..LOOKS {
+            let place = {
+                let mut table = self.log.table().write();
+                if !table.hold(object) {
+                    return None;
+                }
+                table.blob(object).map(|blob| blob.place)
+            };
+            let held = Held { inner: self, object: *object };
+            let header = self.log.header(place?, Kind::Blob);
+            if header.is_ok_and(|found| found.is_some_and(|(header, _)| header.key == object.0)) {
+                return Some(held);
+            }
+            if self.log.table().read().blob(object).map(|blob| blob.place) == place {
+                // Damaged: stored anew.
+                return None;
+            }
+        }
+        None
     }
 
     /// Syncs when enough has come together.
@@ -336,7 +436,8 @@ impl Inner {
             return Ok(now);
         }
         let kept = Kept { meta, object: entry.object, length: entry.length };
-        let body_here = entry.object.is_none_or(|object| self.log.table().read().blob(&object).is_some());
+        let held = entry.object.map(|object| self.hold(&object));
+        let body_here = !matches!(held, Some(None));
         if !body_here || self.log.table().read().entry(&url, &entry.meta.key.0).is_none() {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
             return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
@@ -347,7 +448,9 @@ impl Inner {
             self.show(&url, &entry, &[]);
             return Ok(entry);
         }
-        self.put_meta(&url, kept, entry.body.clone())
+        let entry = self.put_meta(&url, kept, entry.body.clone());
+        drop(held);
+        entry
     }
 
     /// Adds a part; see `Store::put_part`.
@@ -363,7 +466,10 @@ impl Inner {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
         }
-        self.admit(bytes.len() as u64, 0)?;
+        if total > self.object_max(meta.source) {
+            return Err(Error::Full);
+        }
+        let room = self.make_room(bytes.len() as u64 + ANSWER)?;
         let url = url_key(&meta.url);
         let (key, validator) = (meta.key, meta::validator(&meta.headers));
         let entry = {
@@ -399,35 +505,49 @@ impl Inner {
             self.show(&url, &entry, &[]);
             entry
         };
+        drop(room);
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
         if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
     }
 
     /// All parts are here: makes them one body.
     fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+        let room = self.make_room(entry.length)?;
         let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
-        let parts = self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
+        let parts = || self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
         let (mut hasher, mut crcs, mut at) = (Hasher::default(), Crcs::default(), 0);
-        let mut source: Option<(u64, Source)> = None;
+        let (mut source, mut looks): (Option<(u64, Source, Place)>, usize) = (None, 0);
         while at < entry.length {
-            if source.as_ref().is_none_or(|(base, source)| at >= base + source.length()) {
-                source = match parts.holding(at) {
+            if source.as_ref().is_none_or(|(base, source, _)| at >= base + source.length()) {
+                source = match parts().holding(at) {
                     Some(span) => {
-                        Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?.map(|source| (span.offset, source))
+                        let found = Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?;
+                        if found.is_none() && !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS {
+                            // Moved meanwhile.
+                            looks += 1;
+                            continue;
+                        }
+                        found.map(|source| (span.offset, source, span.place))
                     }
                     None => None,
                 };
             }
             let piece = match &source {
-                Some((base, source)) => source.read(at - base, source.length())?,
+                Some((base, source, _)) => source.read(at - base, source.length())?,
                 None => None,
             };
             let Some(piece) = piece else {
+                if let Some((_, _, place)) = source.take()
+                    && !self.drop_part(&entry.meta.url, &entry.meta.key, place)
+                    && looks < LOOKS
+                {
+                    looks += 1;
+                    continue;
+                }
                 // Another call may have completed it meanwhile, and its parts are gone.
                 if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
                     return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
                 }
-                self.drop_damaged(&entry.meta.url, None, &entry.meta.key);
                 return Err(Error::Damaged);
             };
             hasher.update(&piece);
@@ -435,6 +555,7 @@ impl Inner {
             temporary.file.write_at(&piece, at).map_err(|error| self.gate.note(error))?;
             at += piece.len() as u64;
         }
+        drop(room);
         let content = if entry.length <= self.settings.hot_object.0 {
             let mut bytes = vec![0; usize::try_from(entry.length).map_err(io::Error::other)?];
             temporary.file.read_at(&mut bytes, 0)?;
@@ -463,20 +584,16 @@ impl Inner {
     /// Forgets the variants of a URL that `which` names; how many.
     pub(crate) fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool) -> Result<u64, Error> {
         let _stripe = self.stripe(url);
-        let places = self.log.table().read().find(url);
-        let (mut gone, mut stay) = (Vec::new(), 0);
-        for place in places {
-            match self.kept(place)? {
-                Some((_, kept)) if url_key(&kept.meta.url) == *url => {
-                    if which(&kept) {
-                        gone.push(kept);
-                    } else {
-                        stay += 1;
-                    }
-                }
-                _ => {}
+        let mut found = Vec::new();
+        for _ in 0..LOOKS {
+            found.clear();
+            if self.gather(url, &mut found)? {
+                break;
             }
         }
+        let all = found.len();
+        let gone: Vec<Kept> = found.into_iter().map(|(_, kept)| kept).filter(|kept| which(kept)).collect();
+        let stay = all - gone.len();
         for kept in &gone {
             self.bury(url, &half(&kept.meta.key))?;
         }
@@ -485,7 +602,14 @@ impl Inner {
             self.bury(url, &[0; 16])?;
         }
         self.hot.remove(url);
+        self.let_go();
         Ok(gone.len() as u64)
+    }
+
+    /// What was pinned or here may be evicted or is gone.
+    fn let_go(&self) {
+        self.pins.changed();
+        self.gate.loosen();
     }
 
     /// Forgets a URL.
@@ -513,10 +637,23 @@ impl Inner {
             return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
         }
         if pinned != on {
-            let kind = if on { Kind::Pin } else { Kind::Unpin };
-            let key = pair(url, &[]);
-            self.log.append(&New::small(kind, key, key, 0, number, record::encode_pin(url, number, set)), |_| {})?;
+            if on {
+                self.pins.admit(self, url)?;
+            }
+            let note = |kind| {
+                let key = pair(url, &[]);
+                self.log.append(&New::small(kind, key, key, 0, number, record::encode_pin(url, number, set)), |_| {})
+            };
+            note(if on { Kind::Pin } else { Kind::Unpin })?;
+            if on && !self.log.table().read().may_have(url) {
+                // Evicted just before it was pinned.
+                note(Kind::Unpin)?;
+                return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
+            }
             self.hot.remove(url);
+            if !on {
+                self.let_go();
+            }
         }
         Ok(pinned != on)
     }
@@ -530,8 +667,21 @@ impl Inner {
         for url in &urls {
             self.hot.remove(url);
         }
+        self.let_go();
         self.log.sync()?;
         Ok(urls.len() as u64)
+    }
+}
+
+/// A body that is not dropped while this is here.
+struct Held<'i> {
+    inner: &'i Inner,
+    object: Digest,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.inner.log.table().write().release(&self.object);
     }
 }
 

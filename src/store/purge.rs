@@ -99,6 +99,8 @@ impl Inner {
         let host = host.to_ascii_lowercase();
         self.purges.mark(Named::Host(host.clone(), below));
         self.let_commits_end();
+        // What is moved meanwhile would be missed.
+        let _still = self.moves.read();
         let live = self.log.table().read().places();
         let indexed = if below { None } else { self.index().complete(host_number(&host), &live) };
         self.forget_places(&indexed.unwrap_or(live), |kept| is_of(&meta::host(&kept.meta.url), &host, below))
@@ -108,6 +110,8 @@ impl Inner {
     pub(crate) fn purge_object(&self, object: &Digest) -> Result<u64, Error> {
         self.purges.mark(Named::Object(*object));
         self.let_commits_end();
+        // What is moved meanwhile would be missed.
+        let _still = self.moves.read();
         let places = self.log.table().read().of_object(object);
         self.forget_places(&places, |kept| kept.object == Some(*object))
     }

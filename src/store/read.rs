@@ -5,6 +5,7 @@
 use crate::base::body::{Body, BodyError};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
+use crate::store::keep::{LOOKS, half};
 use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
 use crate::store::segment::Log;
@@ -248,63 +249,93 @@ struct Reader {
     entry: Arc<Entry>,
     at: u64,
     end: u64,
-    /// Where byte 0 of the source lies in the body, and the source.
-    source: Option<(u64, Source)>,
+    /// Where byte 0 of the source lies in the body, the source, and where that is on disk.
+    source: Option<(u64, Source, Place)>,
     hasher: Option<Hasher>,
 }
 
 impl Reader {
     fn step(mut self, inner: &Inner) -> Result<(Bytes, Reader), Error> {
-        if self.source.as_ref().is_none_or(|(base, source)| self.at >= base + source.length()) {
-            self.source = self.open(inner)?;
-        }
-        let piece = match &self.source {
-            Some((base, source)) => source.read(self.at - base, (self.end - base).min(source.length()))?,
-            None => None,
-        };
-        let Some(piece) = piece else { return Err(self.damaged(inner)) };
-        self.at += piece.len() as u64;
-        if let (Some(hasher), Some(object)) = (&mut self.hasher, self.entry.object) {
-            hasher.update(&piece);
-            if self.at == self.end && hasher.finish() != object {
-                return Err(self.damaged(inner));
+        for _ in 0..LOOKS {
+            if self.source.as_ref().is_none_or(|(base, source, _)| self.at >= base + source.length()) {
+                self.source = self.open(inner)?;
             }
+            // Evicted or forgotten meanwhile, or just dropped.
+            let Some((base, source, place)) = &self.source else { return Err(Error::Damaged) };
+            let Some(piece) = source.read(self.at - base, (self.end - base).min(source.length()))? else {
+                if self.damaged(inner, *place) {
+                    return Err(Error::Damaged);
+                }
+                // Another copy is there by now.
+                self.source = None;
+                continue;
+            };
+            let at = self.at + piece.len() as u64;
+            if let (Some(hasher), Some(object)) = (&mut self.hasher, self.entry.object) {
+                hasher.update(&piece);
+                if at == self.end && hasher.finish() != object {
+                    self.damaged(inner, *place);
+                    return Err(Error::Damaged);
+                }
+            }
+            self.at = at;
+            return Ok((piece, self));
         }
-        Ok((piece, self))
+        Err(Error::Damaged)
     }
 
-    fn open(&self, inner: &Inner) -> io::Result<Option<(u64, Source)>> {
+    /// `None` when it is not there any more; damage is noted.
+    fn open(&self, inner: &Inner) -> io::Result<Option<(u64, Source, Place)>> {
         let key = self.entry.meta.key;
         if let Some(object) = self.entry.object {
-            let blob = inner.log.table().read().blob(&object);
-            let Some(blob) = blob else { return Ok(None) };
-            let source = Source::blob(&inner.log, blob.place, &object)?;
-            return Ok(source.filter(|source| source.length() == self.entry.length).map(|source| (0, source)));
+            return self.whole(inner, &object);
         }
-        let mut half = [0; 16];
-        half.copy_from_slice(&key.0[..16]);
+        let half = half(&key);
         let span = || {
             inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at))
         };
         while let Some(now) = span() {
-            let source = Source::part(&inner.log, now.place, &key, now.offset, now.length)?.map(|source| (now.offset, source));
-            // When it is not there because it has just been replaced, its successor is looked for.
-            if source.is_some() || span() == Some(now) {
-                return Ok(source);
+            let source = Source::part(&inner.log, now.place, &key, now.offset, now.length)?;
+            if let Some(source) = source {
+                return Ok(Some((now.offset, source, now.place)));
+            }
+            // When it is not there because it has just been replaced or moved, its successor is looked for.
+            if span() == Some(now) && self.damaged(inner, now.place) {
+                return Ok(None);
             }
         }
         // The parts have become a whole object meanwhile.
         let url = super::recover::url_key(&self.entry.meta.url);
         let now = inner.entry_now(&url, &key)?;
-        let object = now.filter(|now| now.length == self.entry.length).and_then(|now| now.object);
-        let place = object.and_then(|object| inner.log.table().read().blob(&object).map(|blob| (object, blob.place)));
-        let Some((object, place)) = place else { return Ok(None) };
-        Ok(Source::blob(&inner.log, place, &object)?.map(|source| (0, source)))
+        match now.filter(|now| now.length == self.entry.length).and_then(|now| now.object) {
+            Some(object) => self.whole(inner, &object),
+            None => Ok(None),
+        }
     }
 
-    fn damaged(&self, inner: &Inner) -> Error {
-        inner.drop_damaged(&self.entry.meta.url, self.entry.object.as_ref(), &self.entry.meta.key);
-        Error::Damaged
+    fn whole(&self, inner: &Inner, object: &Digest) -> io::Result<Option<(u64, Source, Place)>> {
+        for _ in 0..LOOKS {
+            let Some(blob) = inner.log.table().read().blob(object) else { return Ok(None) };
+            if let Some(source) = Source::blob(&inner.log, blob.place, object)?.filter(|source| source.length() == self.entry.length) {
+                return Ok(Some((0, source, blob.place)));
+            }
+            if inner.drop_body(object, blob.place) {
+                inner.hot.remove(&super::recover::url_key(&self.entry.meta.url));
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is at `place` does not verify. Whether that still is where the body is.
+    fn damaged(&self, inner: &Inner, place: Place) -> bool {
+        match &self.entry.object {
+            Some(object) => {
+                inner.hot.remove(&super::recover::url_key(&self.entry.meta.url));
+                inner.drop_body(object, place)
+            }
+            None => inner.drop_part(&self.entry.meta.url, &self.entry.meta.key, place),
+        }
     }
 }
 

@@ -337,6 +337,31 @@ pub(crate) fn payload_holds(header: &Header, payload: &[u8]) -> bool {
     crc32c::crc32c(table) == header.crc && body.chunks(BLOCK_BYTES).zip(&crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
 }
 
+/// Payloads up to this length are verified in memory; longer ones are read in pieces.
+const AT_ONCE: u64 = 1 << 20;
+
+/// The record that `line` tells of, verified: its header, and its payload when it is short. `None` when it is damaged.
+pub(crate) fn verified(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    match verify_record(file, line, uuid) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        done => done,
+    }
+}
+
+fn verify_record(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Result<Option<(Header, Option<Vec<u8>>)>> {
+    let mut bytes = [0; record::HEADER_BYTES];
+    file.read_at(&mut bytes, line.at)?;
+    let header = Header::decode(&bytes, uuid).filter(|header| (header.kind, header.seq) == (line.kind, line.seq));
+    let Some(header) = header else { return Ok(None) };
+    if header.length <= AT_ONCE {
+        let mut payload = vec![0; usize::try_from(header.length).map_err(io::Error::other)?];
+        file.read_at(&mut payload, header.payload_at(line.at))?;
+        return Ok(payload_holds(&header, &payload).then_some((header, Some(payload))));
+    }
+    let mut window = Window { file, length: file.length()?, buffer: Vec::new(), start: 0 };
+    Ok(verify(&mut window, &header, line.at)?.then_some((header, None)))
+}
+
 /// Whether a long payload on disk is what its header says; reads it in pieces.
 fn verify(window: &mut Window<'_>, header: &Header, at: u64) -> io::Result<bool> {
     let start = header.payload_at(at);

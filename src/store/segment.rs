@@ -6,10 +6,26 @@
 //! up the class. An old segment is never appended to after a start, and a sync that failed is never repeated and believed:
 //! what it covered is read back and written to a new segment.
 
+/// Which segments there are.
+mod ledger;
+
+/// Records on their way into another segment.
+mod copy;
+
 /// Whole segments that go.
 mod room;
 
-use crate::base::clock::Clock;
+/// The end of a segment.
+mod seal;
+
+/// Group commit.
+mod sync;
+
+pub(crate) use copy::{Output, weight};
+pub(crate) use ledger::{Segment, Standing};
+pub(crate) use seal::finish;
+
+use crate::base::clock::{Clock, Time};
 use crate::base::digest::Digest;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile};
@@ -17,10 +33,12 @@ use crate::store::evict::Gate;
 use crate::store::pack::delta;
 use crate::store::pack::dict::Dicts;
 use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
+use crate::store::recover;
+use crate::store::segment::ledger::Ledger;
 use crate::store::table::{Place, Table};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +52,40 @@ const LINES_MAX: usize = 65_536;
 const STEP: usize = 256 << 10;
 /// The largest segment that a place in the RAM table can point into.
 pub(crate) const SEGMENT_MAX: u64 = 255 << 20;
+/// The smallest: a footer and a page are little beside it.
+const SEGMENT_MIN: u64 = 64 << 10;
+/// Segments are at least so many in a full store, so that one more of them fits into the reserve for rewriting.
+const SEGMENTS_LEAST: u64 = 64;
+/// A place in the RAM table has 20 bits for the number of a segment.
+const NUMBER_END: u32 = 1 << 20;
+
+/// What bytes are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Bodies and parts as they come in, below `tmp/` too.
+    Fill,
+    /// Copies in rewritten segments.
+    Rewrite,
+    /// Bodies in a smaller form.
+    Repack,
+    /// Answers, pins, TOMBs, footers.
+    Meta,
+}
+
+impl Written {
+    /// All of them, in the order of their declaration.
+    pub(crate) const ALL: [Written; 4] = [Written::Fill, Written::Rewrite, Written::Repack, Written::Meta];
+
+    /// The word in counters.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Written::Fill => "fill",
+            Written::Rewrite => "rewrite",
+            Written::Repack => "repack",
+            Written::Meta => "meta",
+        }
+    }
+}
 
 /// A record about to be written.
 pub(crate) struct New {
@@ -103,6 +155,8 @@ struct Current {
     file: Arc<dyn DiskFile>,
     end: u64,
     lines: Vec<Line>,
+    /// Of copies of what is needed.
+    copies: bool,
     /// Lines and bytes known to be on the medium.
     synced_lines: usize,
     synced_end: u64,
@@ -142,12 +196,10 @@ pub(crate) struct Log {
     /// One sync at a time.
     syncing: Mutex<()>,
     files: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
-    /// The segments of parts.
-    parts: Mutex<BTreeSet<u32>>,
-    /// The segments of one large body each, and its name.
-    alone: Mutex<BTreeMap<u32, Digest>>,
+    ledger: Ledger,
     next_number: AtomicU32,
     bytes: AtomicU64,
+    written: [AtomicU64; Written::ALL.len()],
     unsynced: AtomicU64,
     syncs: AtomicU64,
     /// What decoding keeps at hand: dictionaries, and bodies made of two.
@@ -156,8 +208,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log that goes on after `seq`, with new segments from `number`, where `bytes` are on disk already, some of them in the
-    /// segments `parts` and `alone`.
+    /// A log that goes on after `seq`, with new segments from `number`; `alone` are those that hold one large body each. What is
+    /// in the folder already counts.
     #[expect(clippy::too_many_arguments, reason = "what a log goes on from; two callers")]
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
@@ -167,29 +219,37 @@ impl Log {
         clock: Clock,
         gate: Arc<Gate>,
         table: Table,
-        (parts, alone): (BTreeSet<u32>, BTreeMap<u32, Digest>),
-        (seq, number, bytes): (u64, u32, u64),
-    ) -> Log {
-        Log {
+        alone: &BTreeMap<u32, Digest>,
+        (seq, number): (u64, u32),
+    ) -> io::Result<Log> {
+        let (ledger, mut bytes) = (Ledger::default(), 0);
+        for found in recover::segments(&*disk, &folder)? {
+            let standing = if found.sealed { Standing::Sealed } else { Standing::Left };
+            let alone = alone.get(&found.number).copied();
+            bytes += found.length;
+            ledger.set(found.number, Segment { lane: found.lane, standing, bytes: found.length, alone, first: None, gauge: None });
+        }
+        let log = Log {
             disk,
             folder,
             uuid,
-            segment: segment.clamp(64 << 10, SEGMENT_MAX),
+            segment: segment.clamp(SEGMENT_MIN, SEGMENT_MAX),
             clock,
             table: Arc::new(RwLock::new(table)),
             gate,
             open: Mutex::new(Open { main: None, parts: None, seq, lost: false }),
             syncing: Mutex::new(()),
             files: Mutex::new(HashMap::new()),
-            parts: Mutex::new(parts),
-            alone: Mutex::new(alone),
+            ledger,
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
+            written: Default::default(),
             unsynced: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             dicts: Dicts::default(),
             deltas: delta::Open::default(),
-        }
+        };
+        Ok(log)
     }
 
     /// The RAM table.
@@ -197,9 +257,29 @@ impl Log {
         &self.table
     }
 
+    /// What time it is.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
     /// Bytes on disk in segments.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written since the start, for each purpose.
+    pub(crate) fn written(&self, what: Written) -> u64 {
+        self.written[what as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that were written.
+    pub(crate) fn count(&self, what: Written, bytes: u64) {
+        self.written[what as usize].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Size of a segment in bytes.
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.segment
     }
 
     /// Bytes appended since the last sync.
@@ -228,7 +308,8 @@ impl Log {
         &self.folder
     }
 
-    /// Appends one record and puts it into the table. `then` runs under the log's lock. Blocking.
+    /// Appends one record and puts it into the table; a BLOB comes in held ([`Table::hold`]), for the caller to release. `then` runs
+    /// under the log's lock. Blocking.
     pub(crate) fn append(&self, new: &New, then: impl FnOnce(Place)) -> Result<Place, Error> {
         self.gate.writable()?;
         let place =
@@ -265,9 +346,20 @@ impl Log {
         self.unsynced.fetch_add(end - current.end, Ordering::Relaxed);
         current.end = end;
         current.lines.push(line);
-        self.table.write().apply(&line, place.segment);
+        self.take_in(&line, new, place.segment, end - place.at);
         then(place);
         Ok(place)
+    }
+
+    /// Puts a new record into the table and counts its bytes.
+    fn take_in(&self, line: &Line, new: &New, segment: u32, bytes: u64) {
+        let body = matches!(new.kind, Kind::Blob | Kind::Part);
+        self.count(if body { Written::Fill } else { Written::Meta }, bytes);
+        let mut table = self.table.write();
+        table.apply(line, segment);
+        if new.kind == Kind::Blob {
+            table.hold(&Digest(new.key));
+        }
     }
 
     /// Writes a large body into a segment of its own, sealed and synced when this returns.
@@ -286,14 +378,12 @@ impl Log {
         match written {
             Ok((line, end)) => {
                 self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
-                self.table.write().apply(&line, number);
-                self.alone.lock().insert(number, Digest(new.key));
+                self.ledger.change(number, |segment| segment.alone = Some(Digest(new.key)));
+                self.take_in(&line, new, number, end - line.at);
                 Ok(Place { segment: number, at: line.at })
             }
             Err(error) => {
-                self.files.lock().remove(&number);
-                // Either name; what cannot be removed is sealed or dropped by the next start.
-                let _ = self.disk.remove(&path(&self.folder, number, Lane::Main.endings().0));
+                self.leave(number, Lane::Main, record::SEGMENT_HEADER);
                 Err(error)
             }
         }
@@ -326,7 +416,7 @@ impl Log {
             link: new.link,
             time: if blob { 0 } else { time },
         };
-        let end = header.next_at(at).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let end = header.next_at(at).ok_or_else(too_large)?;
         let start = header.payload_at(at);
         let bytes = header.encode(&self.uuid);
         if new.file.is_none() && new.flags & record::PAGED == 0 {
@@ -342,15 +432,8 @@ impl Log {
         file.write_at(&new.head, to)?;
         to += new.head.len() as u64;
         if let Some((source, length)) = &new.file {
-            let mut buffer = vec![0; STEP];
-            let mut from = 0;
-            while from < *length {
-                let n = usize::try_from((*length - from).min(STEP as u64)).unwrap_or(STEP);
-                source.read_at(&mut buffer[..n], from)?;
-                file.write_at(&buffer[..n], to)?;
-                from += n as u64;
-                to += n as u64;
-            }
+            copy::copy_bytes(&**source, 0, file, to, *length)?;
+            to += length;
         }
         let mut tail = new.tail.to_vec();
         tail.resize(tail.len() + usize::try_from(end - to - new.tail.len() as u64).unwrap_or(0), 0);
@@ -362,6 +445,9 @@ impl Log {
     /// A new segment: file, header, file synced, name synced, before its first use.
     fn start(&self, lane: Lane) -> io::Result<Current> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        if number >= NUMBER_END {
+            return Err(io::Error::other("all numbers of segments are used; move the store to a new folder"));
+        }
         let path = path(&self.folder, number, lane.endings().0);
         let file = self.disk.create(&path)?;
         let header = SegmentHeader { uuid: self.uuid, number, made: self.clock.now().micros() };
@@ -372,144 +458,20 @@ impl Log {
             return Err(error);
         }
         self.bytes.fetch_add(record::SEGMENT_HEADER, Ordering::Relaxed);
+        self.count(Written::Meta, record::SEGMENT_HEADER);
+        let (standing, bytes) = (Standing::Open, record::SEGMENT_HEADER);
+        self.ledger.set(number, Segment { lane, standing, bytes, alone: None, first: None, gauge: None });
         self.keep_open(number, &file);
-        if lane == Lane::Parts {
-            self.parts.lock().insert(number);
-        }
         Ok(Current {
             lane,
             number,
             file,
             end: record::SEGMENT_HEADER,
             lines: Vec::new(),
+            copies: false,
             synced_lines: 0,
             synced_end: record::SEGMENT_HEADER,
         })
-    }
-
-    /// Seals the open segment of a lane.
-    fn seal(&self, open: &mut Open, lane: Lane) -> io::Result<()> {
-        let Some(current) = open.lane(lane).take() else { return Ok(()) };
-        self.unsynced.store(open.unsynced(), Ordering::Relaxed);
-        match self.finish(&current) {
-            Ok(()) => Ok(()),
-            Err(error) => self.rescue(open, &current, &error),
-        }
-    }
-
-    /// Footer, sync, rename, sync of the name.
-    fn finish(&self, current: &Current) -> io::Result<()> {
-        let at = current.end;
-        let length = finish(
-            &*self.disk,
-            &self.folder,
-            &*current.file,
-            &self.uuid,
-            (current.lane, current.number),
-            at,
-            &current.lines,
-            self.clock.now().micros(),
-        )?;
-        self.bytes.fetch_add(length, Ordering::Relaxed);
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Everything appended before the call is on the medium when this returns. Blocking.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
-        let _one = self.syncing.lock();
-        self.sync_lane(Lane::Parts)?;
-        self.sync_lane(Lane::Main)
-    }
-
-    fn sync_lane(&self, lane: Lane) -> Result<(), Error> {
-        let Some((number, file, lines, end)) = ({
-            let mut open = self.open.lock();
-            if open.lost {
-                return Err(Error::ReadOnly);
-            }
-            open.lane(lane)
-                .as_ref()
-                .filter(|now| now.synced_end < now.end)
-                .map(|now| (now.number, Arc::clone(&now.file), now.lines.len(), now.end))
-        }) else {
-            return Ok(());
-        };
-        let synced = file.sync();
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut open = self.open.lock();
-        let Some(current) = open.lane(lane).as_mut().filter(|now| now.number == number) else {
-            // Sealed meanwhile, and with that synced; but after a failed sync a later one proves nothing.
-            return synced.map_err(|error| self.gate.note(error));
-        };
-        match synced {
-            Ok(()) => {
-                (current.synced_lines, current.synced_end) = (lines, end);
-                self.unsynced.store(open.unsynced(), Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) => {
-                let current = open.lane(lane).take().expect("seen above");
-                self.rescue(&mut open, &current, &error).map_err(|error| self.gate.note(error))
-            }
-        }
-    }
-
-    /// A segment whose sync failed is poisoned: reads back what was not synced before and writes what is valid to a new one.
-    /// When that fails too, nothing is written any more until the next start.
-    fn rescue(&self, open: &mut Open, poisoned: &Current, why: &io::Error) -> io::Result<()> {
-        tracing::warn!(segment = poisoned.number, error = %why, "a sync failed, writing its records anew");
-        let done = self.write_anew(open, poisoned);
-        if let Err(error) = &done {
-            tracing::error!(%error, "the disk does not keep what is written: the store is read-only until the next start");
-            self.gate.freeze();
-            open.lost = true;
-        }
-        done
-    }
-
-    fn write_anew(&self, open: &mut Open, poisoned: &Current) -> io::Result<()> {
-        let mut fresh = self.start(poisoned.lane)?;
-        for line in &poisoned.lines[poisoned.synced_lines..] {
-            let Some((header, payload)) = read_record(&*poisoned.file, line.at, &self.uuid)? else {
-                tracing::error!(segment = poisoned.number, at = line.at, "a record did not read back after a failed sync");
-                continue;
-            };
-            let start = header.payload_at(fresh.end);
-            fresh.file.write_at(&payload, start)?;
-            fresh.file.write_at(&header.encode(&self.uuid), fresh.end)?;
-            let moved = Line { at: fresh.end, ..*line };
-            fresh.end = header.next_at(fresh.end).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-            fresh.lines.push(moved);
-        }
-        // A last record may end in padding that was never written.
-        if fresh.file.length()? < fresh.end {
-            fresh.file.write_at(&[0; 8][..usize::try_from(fresh.end - fresh.file.length()?).unwrap_or(0).min(8)], fresh.file.length()?)?;
-        }
-        fresh.file.sync()?;
-        let mut table = self.table.write();
-        for line in &fresh.lines {
-            table.apply(line, fresh.number);
-        }
-        (fresh.synced_lines, fresh.synced_end) = (fresh.lines.len(), fresh.end);
-        self.bytes.fetch_add(fresh.end - record::SEGMENT_HEADER, Ordering::Relaxed);
-        *open.lane(poisoned.lane) = Some(fresh);
-        self.unsynced.store(open.unsynced(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Seals and syncs what is open. The log may go on: the next record starts a new segment.
-    pub(crate) fn close(&self) -> Result<(), Error> {
-        let mut open = self.open.lock();
-        if open.lost {
-            return Err(Error::ReadOnly);
-        }
-        for lane in [Lane::Parts, Lane::Main] {
-            if open.lane(lane).as_ref().is_some_and(|now| !now.lines.is_empty()) {
-                self.seal(&mut open, lane).map_err(|error| self.gate.note(error))?;
-            }
-        }
-        Ok(())
     }
 
     /// The file of a segment.
@@ -517,7 +479,7 @@ impl Log {
         if let Some(file) = self.files.lock().get(&number) {
             return Ok(Arc::clone(file));
         }
-        let lane = if self.parts.lock().contains(&number) { Lane::Parts } else { Lane::Main };
+        let lane = self.ledger.get(number).map_or(Lane::Main, |segment| segment.lane);
         let (open, sealed) = lane.endings();
         let file = self.disk.open(&path(&self.folder, number, sealed), false);
         let file = file.or_else(|_| self.disk.open(&path(&self.folder, number, open), false))?;
@@ -527,6 +489,10 @@ impl Log {
 
     fn keep_open(&self, number: u32, file: &Arc<dyn DiskFile>) {
         let mut files = self.files.lock();
+        if self.ledger.get(number).is_none() {
+            // Removed since it was opened: a handle kept would keep its bytes on disk.
+            return;
+        }
         if files.len() >= OPEN_FILES {
             let drop: Vec<u32> = files.keys().take(OPEN_FILES / 4).copied().collect();
             for number in drop {
@@ -556,49 +522,13 @@ impl Log {
     }
 }
 
-/// Writes the footer at `at`, syncs, renames, syncs the name. Gives the footer's length.
-#[expect(clippy::too_many_arguments, reason = "all that a sealed segment is made of")]
-pub(crate) fn finish(
-    disk: &dyn Disk,
-    folder: &Path,
-    file: &dyn DiskFile,
-    uuid: &[u8; 16],
-    (lane, number): (Lane, u32),
-    at: u64,
-    lines: &[Line],
-    time: i64,
-) -> io::Result<u64> {
-    let payload = record::encode_footer(at, lines);
-    let seq = lines.last().map_or(0, |line| line.seq);
-    let header = Header {
-        kind: Kind::Footer,
-        codec: Codec::Raw,
-        flags: 0,
-        seq,
-        length: payload.len() as u64,
-        extra: time.cast_unsigned(),
-        key: [0; 32],
-        base: 0,
-        crc: crc32c::crc32c(&payload),
-    };
-    let bytes = [&header.encode(uuid)[..], &payload].concat();
-    file.write_at(&bytes, at)?;
-    file.truncate(at + bytes.len() as u64)?;
-    file.sync()?;
-    let (open, sealed) = lane.endings();
-    disk.rename(&path(folder, number, open), &path(folder, number, sealed))?;
-    disk.sync_dir(folder)?;
-    Ok(bytes.len() as u64)
+fn too_large() -> io::Error {
+    io::Error::from(io::ErrorKind::FileTooLarge)
 }
 
-/// A whole record, verified; `None` when it is damaged.
-fn read_record(file: &dyn DiskFile, at: u64, uuid: &[u8; 16]) -> io::Result<Option<(Header, Vec<u8>)>> {
-    let mut bytes = [0; record::HEADER_BYTES];
-    file.read_at(&mut bytes, at)?;
-    let Some(header) = Header::decode(&bytes, uuid) else { return Ok(None) };
-    let mut payload = vec![0; usize::try_from(header.length.min(SEGMENT_MAX)).unwrap_or(0)];
-    file.read_at(&mut payload, header.payload_at(at))?;
-    Ok(super::recover::payload_holds(&header, &payload).then_some((header, payload)))
+/// The size of a segment in a store of this quota.
+pub(crate) fn size_for(quota: u64, wished: u64) -> u64 {
+    wished.min(quota / SEGMENTS_LEAST).clamp(SEGMENT_MIN, SEGMENT_MAX)
 }
 
 /// The name of a segment's file.

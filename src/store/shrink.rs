@@ -16,6 +16,9 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod nights;
+
 use crate::store::pack::dict::{self, Dictionary};
 use crate::store::pack::sketch::Sketches;
 use crate::store::pack::{self, delta};
@@ -95,14 +98,7 @@ enum Stage {
 impl Night {
     /// A night that has not begun.
     pub(crate) fn new(pace: Pace) -> Night {
-        Night {
-            pace,
-            stage: Stage::Begin,
-            found: Found::default(),
-            recoder: Recoder::default(),
-            file: Vec::new(),
-            sum: Shrunk::default(),
-        }
+        Night { pace, stage: Stage::Begin, found: Found::default(), recoder: Recoder::default(), file: Vec::new(), sum: Shrunk::default() }
     }
 
     /// One step: a look at some records, one dictionary, or the rewriting of about one segment. Blocking, for seconds at most on
@@ -195,7 +191,8 @@ impl Night {
 
     /// Rewrites the next segments.
     fn rewrite(&mut self, inner: &Inner, mut left: VecDeque<u32>) -> Result<(), Error> {
-        let sizes: std::collections::HashMap<u32, u64> = inner.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
+        let sizes: std::collections::HashMap<u32, u64> =
+            inner.log.segments().into_iter().map(|(number, segment)| (number, segment.bytes)).collect();
         let (mut sources, mut bytes) = (Vec::new(), 0_u64);
         while let Some(number) = left.front() {
             let size = sizes.get(number).copied().unwrap_or(0);

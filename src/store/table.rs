@@ -2,6 +2,9 @@
 //! 55-66 B; full keys stay on disk and are compared on every read, so that a wrong guess costs a read and never a wrong answer.
 //! The layout follows HashCache (NSDI 2009); parts and pins are few and live in plain maps.
 
+/// What is alive, by weight.
+pub(crate) mod weigh;
+
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::record::{Codec, Kind, Line, fingerprint};
@@ -118,6 +121,8 @@ pub(crate) struct Table {
     parts: HashMap<[u8; 16], Parts>,
     pins: BTreeSet<([u8; 16], u64)>,
     dicts: HashMap<u32, Place>,
+    /// The bodies that deltas point to.
+    bases: HashMap<u64, u64>,
     sums: Sums,
     /// References are counted as they come; off while a start replays segments in any order.
     counting: bool,
@@ -143,6 +148,7 @@ impl Table {
             parts: HashMap::new(),
             pins: BTreeSet::new(),
             dicts: HashMap::new(),
+            bases: HashMap::new(),
             sums: Sums::default(),
             counting: false,
         }
@@ -222,15 +228,35 @@ impl Table {
                 dangling += 1;
             }
         }
+        let bases: Vec<u64> = self.bases.values().copied().collect();
+        bases.into_iter().for_each(|base| self.link(base));
         dangling
     }
 
     fn set_blob(&mut self, line: &Line, place: Place) {
         let print = fingerprint(&line.key);
+        if let Some(base) = self.bases.remove(&print) {
+            self.unlink(base);
+        }
+        if line.codec == Codec::Delta {
+            self.bases.insert(print, line.link);
+            self.link(line.link);
+        }
         let refs = self.blobs.get(print).map_or(0, |(word, _)| word >> REFS_AT);
         let cap = |length: u64| length.min(u64::from(u32::MAX));
         let word = place.pack() | (line.codec as u64) << PLACE_BITS | refs << REFS_AT;
+        let old = self.blob_at(print).filter(|_| self.counting && refs > 0);
         self.blobs.set(print, word, cap(line.whole) | cap(line.length) << 32);
+        if let Some(old) = old {
+            // The same body in another form.
+            let stored = u64::from(old.stored);
+            self.sums.stored_bytes = self.sums.stored_bytes.saturating_sub(stored) + cap(line.length);
+            let codecs = &mut self.sums.codecs;
+            let was = &mut codecs[old.codec as usize];
+            (was.0, was.1) = (was.0.saturating_sub(1), was.1.saturating_sub(stored));
+            let is = &mut codecs[line.codec as usize];
+            (is.0, is.1) = (is.0 + 1, is.1 + cap(line.length));
+        }
     }
 
     fn blob_at(&self, print: u64) -> Option<Blob> {
@@ -379,6 +405,11 @@ impl Table {
     /// A live record has been copied: `old` in segment `from` is now `new` in `to` (a body perhaps in another codec). Whether it
     /// still was where it was copied from; if not, the copy is dead.
     pub(crate) fn relocate(&mut self, old: &Line, from: u32, new: &Line, to: u32) -> bool {
+        if old.kind == Kind::Dict {
+            let was = Place { segment: from, at: old.at };
+            let kept = u32::try_from(old.link).ok().and_then(|number| self.dicts.get_mut(&number)).filter(|place| **place == was);
+            return kept.map(|place| *place = Place { segment: to, at: new.at }).is_some();
+        }
         if !self.is_live(old, from) {
             return false;
         }

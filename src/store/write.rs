@@ -32,6 +32,8 @@ pub struct Draft {
     hasher: Hasher,
     crcs: Crcs,
     length: u64,
+    /// Most bytes that it may have.
+    most: u64,
     flush: Option<JoinHandle<io::Result<()>>>,
     file: Option<Temporary>,
 }
@@ -126,7 +128,7 @@ impl Drop for Temporary {
 }
 
 impl Draft {
-    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>) -> Draft {
+    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>, most: u64) -> Draft {
         let state = State { file: None, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open };
         Draft {
             since: inner.purges.epoch(),
@@ -136,6 +138,7 @@ impl Draft {
             hasher: Hasher::default(),
             crcs: Crcs::default(),
             length: 0,
+            most,
             flush: None,
             file: None,
         }
@@ -149,7 +152,7 @@ impl Draft {
     /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
     ///
     /// # Errors
-    /// `Full` when the store has no room for more of it, or it alone would take half the quota; the disk's when the temporary
+    /// `Full` when the store has no room for more of it, or it alone would take more of it than it may; the disk's when the temporary
     /// file cannot be made or written. The draft is then of no more use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.hasher.update(&bytes);
@@ -172,11 +175,19 @@ impl Draft {
     /// Asks again whether there is room, since a body may be longer than was said, and others arrive beside it; then spills.
     async fn spill_if_admitted(&mut self) -> Result<(), Error> {
         let coming = self.shared.state.lock().fresh.len() as u64;
-        self.inner.admit(coming, 0)?;
-        if self.length > self.inner.object_max() {
+        if self.length > self.most {
             return Err(Error::Full);
         }
-        self.spill().await
+        let room = match self.inner.admit(coming) {
+            Err(Error::Full) => {
+                let inner = Arc::clone(&self.inner);
+                Some(self.inner.run_write(move |_| inner.make_room(coming)).await?)
+            }
+            admitted => admitted.map(|()| None)?,
+        };
+        let spilled = self.spill().await;
+        drop(room);
+        spilled
     }
 
     /// Sends what is fresh to the file, in the background; waits for what is on its way.

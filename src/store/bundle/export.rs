@@ -14,7 +14,7 @@ use crate::store::segment::{Log, New};
 use crate::store::table::{Place, Table};
 use crate::store::{Error, Inner, Source, Store};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Store {
         let total = all.len() as u64;
         for (n, batch) in all.chunks(BATCH).enumerate() {
             let (batch, what) = (batch.to_vec(), Arc::clone(&what));
-            picks = self.0.run(move |inner| inner.pick(picks, &batch, &what)).await?;
+            picks = self.0.run(move |inner| inner.pick_for_bundle(picks, &batch, &what)).await?;
             progress(Step::new("weighing", (n * BATCH) as u64, total, ""));
         }
         let Picks { places, objects: _, mut out } = picks;
@@ -248,7 +248,7 @@ impl Inner {
         Ok(kept.object.filter(|_| current && packed && what.takes(&kept)).map(|object| (url, kept, object)))
     }
 
-    fn pick(&self, mut picks: Picks, batch: &[Place], what: &Selection) -> Result<Picks, Error> {
+    fn pick_for_bundle(&self, mut picks: Picks, batch: &[Place], what: &Selection) -> Result<Picks, Error> {
         for place in batch {
             let Some((_, kept, object)) = self.chosen(*place, what)? else { continue };
             if kept.meta.source == Source::Client {
@@ -295,7 +295,7 @@ impl Inner {
         let mut table = Table::new();
         table.count();
         let (uuid, gate) = (*uuid::Uuid::new_v4().as_bytes(), Arc::new(Gate::new(self.clock(), u64::MAX, false)));
-        Ok(Log::new(Arc::new(Real), folder.to_owned(), uuid, SEGMENT, self.clock(), gate, table, Default::default(), (0, 1, 0)))
+        Ok(Log::new(Arc::new(Real), folder.to_owned(), uuid, SEGMENT, self.clock(), gate, table, &BTreeMap::new(), (0, 1))?)
     }
 
     /// Copies one answer. Gives the figures, the bytes copied, and the address.

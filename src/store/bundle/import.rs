@@ -16,7 +16,7 @@ use crate::store::segment::{Log, New};
 use crate::store::table::{Place, Table};
 use crate::store::{Error, Inner, Source, Store};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl Inner {
         };
         let uuid = uuid::Uuid::parse_str(&manifest.uuid).map_err(|_| odd(MANIFEST, "has no uuid"))?.into_bytes();
         let gate = Arc::new(Gate::new(self.clock(), 0, true));
-        let log = Log::new(Arc::new(Still), folder.to_owned(), uuid, 0, self.clock(), gate, Table::new(), Default::default(), (0, 0, 0));
+        let log = Log::new(Arc::new(Still), folder.to_owned(), uuid, 0, self.clock(), gate, Table::new(), &BTreeMap::new(), (0, 0))?;
         let (mut metas, mut blobs, mut pins) = (Vec::new(), HashMap::new(), Vec::new());
         for told in &manifest.files {
             let number = number_of(&told.name).ok_or_else(|| odd(&told.name, "has an odd name"))?;
@@ -279,7 +279,7 @@ impl Inner {
 
     /// Says how much is missing before anything is taken in.
     fn room_for(&self, need: u64) -> Result<(), Error> {
-        match self.admit(need, 0) {
+        match self.may_admit(need) {
             Err(Error::Full) => {
                 let room = self.room();
                 let message = format!(

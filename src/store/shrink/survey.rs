@@ -75,7 +75,17 @@ impl Survey {
                 Some(number) => found.footer(inner, number, recoder)?,
                 None => {
                     found.choose(inner, room);
-                    let all = if found.segments.is_empty() { VecDeque::new() } else { inner.log.segments() .into_iter().filter(|(_, segment)| segment.lane == Lane::Main).map(|(number, _)| number).collect() };
+                    let all = if found.segments.is_empty() {
+                        VecDeque::new()
+                    } else {
+                        inner
+                            .log
+                            .segments()
+                            .into_iter()
+                            .filter(|(_, segment)| segment.lane == Lane::Main)
+                            .map(|(number, _)| number)
+                            .collect()
+                    };
                     if all.is_empty() {
                         *self = Survey::Done;
                     } else {

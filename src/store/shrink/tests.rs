@@ -10,34 +10,30 @@ use crate::store::pack::sketch;
 use crate::store::record::{Codec, Kind, Line, SETTLED, fingerprint};
 use crate::store::recover;
 use crate::store::rewrite::Recode;
+use crate::store::segment::Lane;
 use crate::store::tests::kit::{get, key, meta, noise, open, put, read, text};
 use bytes::Bytes;
 use std::path::Path;
 
-/// The lines of all sealed segments that are in use, oldest first.
-fn lines(store: &Store, dir: &Path) -> Vec<Line> {
+/// The lines of all records that are in use, oldest first, once everything is sealed.
+fn lines(store: &Store) -> Vec<Line> {
     store.0.log.close().unwrap();
     let mut all = Vec::new();
-    for found in recover::segments(&*store.0.disk, &dir.join("seg")).unwrap() {
-        let file = store.0.disk.open(&found.path, false).unwrap();
-        let lines = recover::footer(&*file, found.length).unwrap();
-        all.extend(lines.into_iter().filter(|line| store.0.log.table().read().is_live(line, found.number)));
+    for (number, _) in store.0.log.segments() {
+        let lines = store.0.log.lines(number).unwrap();
+        all.extend(lines.into_iter().filter(|line| store.0.log.table().read().is_live(line, number)));
     }
     all.sort_by_key(|line| line.seq);
     all
 }
 
-/// What a rewrite does with bodies; the new ones are appended.
-fn night(store: &Store, dir: &Path, recoder: &mut Recoder) {
+/// Rewrites everything, in one go.
+fn night(store: &Store, recoder: &mut Recoder) {
+    store.0.log.close().unwrap();
+    let main = store.0.log.segments().into_iter().filter(|(_, segment)| segment.lane == Lane::Main);
+    let sources: Vec<u32> = main.map(|(number, _)| number).collect();
     recoder.begin();
-    for line in lines(store, dir) {
-        if line.kind == Kind::Blob
-            && let Some(new) = recoder.recode(&line, &Digest(line.key), &store.0).unwrap()
-        {
-            assert!(new.flags & SETTLED != 0);
-            store.0.log.append(&new, |_| {}).unwrap();
-        }
-    }
+    store.0.rewrite(&sources, Some(recoder)).unwrap();
     recoder.end(&store.0.log);
 }
 
@@ -104,7 +100,7 @@ async fn slept(dir: &Path) -> (Store, Recoder, Vec<(String, Vec<u8>)>) {
     let samples: Vec<Vec<u8>> = (0..120).map(page).collect();
     let number = dict::numbers("a.kz", Class::Html).next().unwrap();
     store.0.log.append(&dict::record(number, &dict::train(&samples).unwrap()).unwrap(), |_| {}).unwrap();
-    night(&store, dir, &mut recoder);
+    night(&store, &mut recoder);
     (store, recoder, all.into_iter().map(|(url, body, _)| (url, body)).collect())
 }
 
@@ -138,7 +134,7 @@ async fn a_body_too_long_for_the_memory_goes_frame_by_frame() {
     put(&store, meta("http://a.kz/huge"), &body).await.unwrap();
     let before = store.stat().codecs["zstd_frames"].1;
     let mut recoder = Recoder::default();
-    night(&store, dir.path(), &mut recoder);
+    night(&store, &mut recoder);
     assert_eq!(codec(&store, &body), Codec::Frames);
     assert_eq!((recoder.tally.tried, recoder.tally.before), (1, before));
     assert!(recoder.tally.after < before);
@@ -152,10 +148,10 @@ async fn a_second_night_finds_nothing_to_do() {
     let (store, mut recoder, all) = slept(dir.path()).await;
     let (before, bytes) = (recoder.tally, store.stat().disk_bytes);
     recoder.sketches = Default::default();
-    night(&store, dir.path(), &mut recoder);
+    night(&store, &mut recoder);
     assert_eq!(recoder.tally, before);
     assert!(store.stat().disk_bytes - bytes < 64 << 10, "footers only");
-    let settled = lines(&store, dir.path()).into_iter().filter(|line| line.kind == Kind::Blob && line.flags & SETTLED != 0).count();
+    let settled = lines(&store).into_iter().filter(|line| line.kind == Kind::Blob && line.flags & SETTLED != 0).count();
     assert_eq!(settled, all.len() - 1, "all but the film");
 }
 
@@ -168,10 +164,10 @@ async fn versions_that_come_night_by_night_all_lean_on_the_first() {
         let url = format!("http://a.kz/x-1.{n}.0.js");
         put(&store, meta(&url), &version(n, 40_000)).await.unwrap();
         about(&mut recoder, &url, &version(n, 40_000), Class::Script);
-        night(&store, dir.path(), &mut recoder);
+        night(&store, &mut recoder);
     }
     let first = fingerprint(&Digest::of(&version(1, 40_000)).0);
-    let deltas: Vec<Line> = lines(&store, dir.path()).into_iter().filter(|line| line.codec == Codec::Delta).collect();
+    let deltas: Vec<Line> = lines(&store).into_iter().filter(|line| line.codec == Codec::Delta).collect();
     assert_eq!(deltas.len(), 4);
     assert!(deltas.iter().all(|line| line.link == first), "depth one");
     for n in 1..6 {
@@ -189,7 +185,7 @@ async fn a_body_that_others_lean_on_never_becomes_a_delta() {
     }
     // As if the second had been a base since an earlier night.
     recoder.bases.insert(fingerprint(&Digest::of(&version(2, 40_000)).0));
-    night(&store, dir.path(), &mut recoder);
+    night(&store, &mut recoder);
     assert_eq!(codec(&store, &version(2, 40_000)), Codec::Zstd);
 }
 
@@ -204,7 +200,7 @@ async fn a_delta_that_saves_little_is_not_made() {
         put(&store, meta(url), body).await.unwrap();
         about(&mut recoder, url, body, Class::Script);
     }
-    night(&store, dir.path(), &mut recoder);
+    night(&store, &mut recoder);
     assert_eq!(codec(&store, &new), Codec::Zstd);
     assert!(recoder.bases.is_empty());
 }
@@ -220,7 +216,7 @@ async fn a_delta_keeps_its_base_from_going_while_it_is_made() {
     recoder.begin();
     let base = Digest::of(&version(1, 40_000));
     let refs = || store.0.log.table().read().blob(&base).unwrap().refs;
-    for line in lines(&store, dir.path()).into_iter().filter(|line| line.kind == Kind::Blob) {
+    for line in lines(&store).into_iter().filter(|line| line.kind == Kind::Blob) {
         recoder.recode(&line, &Digest(line.key), &store.0).unwrap();
     }
     assert_eq!(refs(), 2, "the answer's and the delta's");
@@ -230,7 +226,7 @@ async fn a_delta_keeps_its_base_from_going_while_it_is_made() {
 
 /// Flips one bit in the record of a body, in the payload.
 fn hurt(store: &Store, dir: &Path, object: [u8; 32], kind: Kind, at: u64) {
-    let line = *lines(store, dir).iter().rev().find(|line| line.kind == kind && line.key == object).unwrap_or_else(|| panic!("{kind:?}"));
+    let line = *lines(store).iter().rev().find(|line| line.kind == kind && line.key == object).unwrap_or_else(|| panic!("{kind:?}"));
     for found in recover::segments(&*store.0.disk, &dir.join("seg")).unwrap() {
         let file = store.0.disk.open(&found.path, true).unwrap();
         let lines = recover::footer(&*file, found.length).unwrap();
@@ -308,6 +304,6 @@ async fn a_dictionary_that_is_lost_makes_its_pages_a_miss() {
     }
     let mut recoder = Recoder::default();
     (0..5).for_each(|n| about(&mut recoder, &format!("http://a.kz/p/{n}"), &page(n), Class::Html));
-    night(&store, dir.path(), &mut recoder);
+    night(&store, &mut recoder);
     assert!(matches!(codec(&store, &page(3)), Codec::Zstd | Codec::Delta));
 }

@@ -1,0 +1,104 @@
+//! The survey: of records that are dead, which still hide an older one of their key in another segment? All footers are read, one
+//! at a time.
+
+use crate::store::record::{Codec, Kind, Line};
+use crate::store::segment::Log;
+use std::collections::{HashMap, HashSet};
+
+/// What a record hides.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Hides {
+    /// Answers and parts of one entry.
+    Entry([u8; 32]),
+    /// All of a URL, its pins too.
+    Url([u8; 16]),
+    /// A pin.
+    Pin([u8; 16], u64),
+    /// The pins of a set.
+    Set(u64),
+}
+
+impl Hides {
+    fn of(line: &Line) -> Option<Hides> {
+        match line.kind {
+            Kind::Tomb if line.entry() == [0; 16] => Some(Hides::Url(line.url().0)),
+            Kind::Meta | Kind::Tomb => Some(Hides::Entry(line.key)),
+            Kind::Unpin if line.url().0 == [0; 16] => Some(Hides::Set(line.link)),
+            Kind::Unpin => Some(Hides::Pin(line.url().0, line.link)),
+            Kind::Blob | Kind::Part | Kind::Pin | Kind::Dict | Kind::Footer => None,
+        }
+    }
+}
+
+/// Questions to be answered together.
+#[derive(Default)]
+pub(super) struct Survey {
+    asked: Vec<(Line, u32)>,
+    by: HashMap<Hides, Vec<usize>>,
+    /// Dictionaries by number.
+    dicts: HashMap<u64, Vec<usize>>,
+    /// The newest seq that was asked for: segments that begin later hold nothing older.
+    newest: u64,
+}
+
+impl Survey {
+    /// Asks for a dead record of segment `from`.
+    pub(super) fn ask(&mut self, line: Line, from: u32) {
+        let number = self.asked.len();
+        match Hides::of(&line) {
+            Some(hides) => {
+                self.by.entry(hides).or_default().push(number);
+                self.newest = self.newest.max(line.seq);
+            }
+            None if line.kind == Kind::Dict => self.dicts.entry(line.link).or_default().push(number),
+            None => return,
+        }
+        self.asked.push((line, from));
+    }
+
+    /// Those that are still needed.
+    pub(super) fn answer(self, log: &Log) -> Vec<(Line, u32)> {
+        if self.asked.is_empty() {
+            return Vec::new();
+        }
+        let mut needed: HashSet<usize> = HashSet::new();
+        for (number, _) in log.segments() {
+            if self.dicts.is_empty() && log.first_seq(number).is_ok_and(|first| first >= self.newest) {
+                continue;
+            }
+            match log.lines(number) {
+                Ok(lines) => lines.iter().for_each(|line| self.look(line, number, &mut needed)),
+                Err(error) => {
+                    // Whatever it holds must stay hidden.
+                    tracing::warn!(segment = number, %error, "a segment cannot be read now");
+                    return self.asked;
+                }
+            }
+        }
+        self.asked.into_iter().enumerate().filter(|(number, _)| needed.contains(number)).map(|(_, asked)| asked).collect()
+    }
+
+    fn look(&self, line: &Line, segment: u32, needed: &mut HashSet<usize>) {
+        let mut see = |hides: Hides| {
+            for number in self.by.get(&hides).into_iter().flatten() {
+                let (asked, from) = &self.asked[*number];
+                if *from != segment && line.seq < asked.seq {
+                    needed.insert(*number);
+                }
+            }
+        };
+        match line.kind {
+            Kind::Meta | Kind::Part => {
+                see(Hides::Entry(line.key));
+                see(Hides::Url(line.url().0));
+            }
+            Kind::Pin => {
+                see(Hides::Url(line.url().0));
+                see(Hides::Pin(line.url().0, line.link));
+                see(Hides::Set(line.link));
+            }
+            Kind::Blob if line.codec == Codec::Dict => needed.extend(self.dicts.get(&line.link).into_iter().flatten()),
+            Kind::Blob | Kind::Unpin | Kind::Tomb | Kind::Dict | Kind::Footer => {}
+        }
+    }
+}
