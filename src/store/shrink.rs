@@ -69,6 +69,8 @@ pub struct Shrunk {
     pub after_bytes: u64,
     /// Dictionaries made.
     pub dictionaries: u64,
+    /// Their bytes on disk.
+    pub dictionary_bytes: u64,
     /// Bytes written for it, copies included.
     pub written_bytes: u64,
     /// Segments still to be rewritten.
@@ -186,6 +188,7 @@ impl Night {
         // What is coded with it must never outlive it.
         inner.log.sync()?;
         self.sum.dictionaries += 1;
+        self.sum.dictionary_bytes += new.length();
         self.wrote(inner, new.length())
     }
 
