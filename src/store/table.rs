@@ -229,7 +229,9 @@ impl Table {
             }
         }
         let bases: Vec<u64> = self.bases.values().copied().collect();
-        bases.into_iter().for_each(|base| self.link(base));
+        for base in bases {
+            self.link(base);
+        }
         dangling
     }
 

@@ -192,6 +192,7 @@ pub(crate) fn decode(log: &Log, header: &Header, file: &dyn DiskFile, at: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::pack::compressor;
     use crate::store::tests::kit::text;
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         let pages: Vec<Vec<u8>> = (0..200).map(|n| [&text(7, 3000)[..], &text(n, 900), &text(8, 2000)].concat()).collect();
         let dict = Dictionary::new(5, &train(&pages).unwrap()).unwrap();
         let other = Dictionary::new(6, &train(&(0..200).map(|n| text(n + 900, 4000)).collect::<Vec<_>>()).unwrap()).unwrap();
-        let plain = super::super::compressor(NIGHT_LEVEL).unwrap().compress(&pages[3]).unwrap();
+        let plain = compressor(NIGHT_LEVEL).unwrap().compress(&pages[3]).unwrap();
         let coded = dict.encode(&pages[3]).unwrap();
         assert!(coded.len() * 2 < plain.len(), "{} {}", coded.len(), plain.len());
         assert_eq!(dict.decode(&coded, pages[3].len() as u64).unwrap(), pages[3]);

@@ -191,7 +191,7 @@ impl Recoder {
     ) -> io::Result<Option<(Digest, New)>> {
         let mut best = None;
         for print in self.sketches.like(sketch) {
-            let Some((name, base)) = self.older(print, log)? else { continue };
+            let Some((name, base)) = older(print, log)? else { continue };
             let payload = delta::encode(&name, &base, bytes)?;
             if payload.len() as u64 >= least || !delta::pays(payload.len(), plain) {
                 continue;
@@ -205,15 +205,15 @@ impl Recoder {
         let Some((name, new)) = best else { return Ok(None) };
         Ok(log.table().write().hold(&name).then_some((name, new)))
     }
+}
 
-    /// The name and the bytes of a body that is no delta.
-    pub(crate) fn older(&self, print: u64, log: &Log) -> io::Result<Option<(Digest, Bytes)>> {
-        let place = log.table().read().blob(&short(print)).map(|blob| blob.place);
-        let Some(place) = place else { return Ok(None) };
-        match delta::name_at(log, place, print)? {
-            Some(name) => Ok(delta::base(log, &name)?.map(|bytes| (name, bytes))),
-            None => Ok(None),
-        }
+/// The name and the bytes of a body that is no delta.
+pub(crate) fn older(print: u64, log: &Log) -> io::Result<Option<(Digest, Bytes)>> {
+    let place = log.table().read().blob(&short(print)).map(|blob| blob.place);
+    let Some(place) = place else { return Ok(None) };
+    match delta::name_at(log, place, print)? {
+        Some(name) => Ok(delta::base(log, &name)?.map(|bytes| (name, bytes))),
+        None => Ok(None),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::pack::dict::{self, Class};
 use crate::store::pack::sketch::{self, SKETCHES_MAX, Sketch, Sketches};
 use crate::store::record::{Codec, Kind, Line, SETTLED, fingerprint};
 use crate::store::segment::Lane;
-use crate::store::shrink::recode::{About, Group, Recoder};
+use crate::store::shrink::recode::{About, Group, Recoder, older};
 use crate::store::table::Place;
 use crate::store::{Error, Inner};
 use http::header::CONTENT_TYPE;
@@ -71,30 +71,20 @@ impl Survey {
     /// One step on. `room`: bytes that may still be written tonight.
     pub(crate) fn step(&mut self, inner: &Inner, found: &mut Found, recoder: &mut Recoder, room: u64, file: &[u8]) -> Result<(), Error> {
         match self {
-            Survey::Footers(left) => match left.pop_front() {
-                Some(number) => found.footer(inner, number, recoder)?,
-                None => {
-                    found.choose(inner, room);
-                    let all = if found.segments.is_empty() {
-                        VecDeque::new()
-                    } else {
-                        inner
-                            .log
-                            .segments()
-                            .into_iter()
-                            .filter(|(_, segment)| segment.lane == Lane::Main)
-                            .map(|(number, _)| number)
-                            .collect()
-                    };
-                    if all.is_empty() {
-                        *self = Survey::Done;
-                    } else {
-                        let settled: HashSet<u64> = found.settled.iter().copied().collect();
-                        recoder.sketches = Sketches::decode(file, |print| settled.contains(&print));
-                        *self = Survey::Answers(all, VecDeque::new());
-                    }
+            Survey::Footers(left) => {
+                if let Some(number) = left.pop_front() {
+                    return found.footer(inner, number, recoder);
                 }
-            },
+                found.choose(inner, room);
+                if found.segments.is_empty() {
+                    *self = Survey::Done;
+                    return Ok(());
+                }
+                let settled: HashSet<u64> = found.settled.iter().copied().collect();
+                recoder.sketches = Sketches::decode(file, |print| settled.contains(&print));
+                let all = inner.log.segments().into_iter().filter(|(_, segment)| segment.lane == Lane::Main);
+                *self = Survey::Answers(all.map(|(number, _)| number).collect(), VecDeque::new());
+            }
             Survey::Answers(left, places) => {
                 if places.is_empty() {
                     match left.pop_front() {
@@ -237,7 +227,7 @@ fn sketch_of(inner: &Inner, print: u64, recoder: &mut Recoder) -> Result<u64, Er
     if recoder.sketches.has(print) {
         return Ok(0);
     }
-    let Some((_, bytes)) = recoder.older(print, &inner.log)? else { return Ok(0) };
+    let Some((_, bytes)) = older(print, &inner.log)? else { return Ok(0) };
     let stem = recoder.about.get(&print).map_or(0, |about| about.stem);
     recoder.sketches.add(Sketch { print, stem, features: sketch::features(&bytes) });
     Ok(bytes.len() as u64)
