@@ -70,6 +70,9 @@ mod read;
 /// Other forms in which a body can go out.
 mod form;
 
+/// Smaller, every night.
+mod shrink;
+
 /// What the clones of a store share.
 mod inner;
 
@@ -94,6 +97,7 @@ mod tests;
 pub use check::check;
 pub use form::{Form, Forms};
 pub use purge::Epoch;
+pub use shrink::{Pace, Shrunk};
 pub use survey::{By, Row, Spared, Survey};
 pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
@@ -142,6 +146,8 @@ pub struct Settings {
     pub decoded_max: Size,
     /// sled's page cache; 0: no index, and what it answers is read from the log.
     pub index_cache: Size,
+    /// Bytes that the night may write in one day to make the store smaller: flash wears. 0: never.
+    pub repack_daily: Size,
 }
 
 impl Default for Settings {
@@ -159,6 +165,7 @@ impl Default for Settings {
             sync_after: Duration::from_secs(2),
             decoded_max: Size::mib(256),
             index_cache: Size::mib(16),
+            repack_daily: Size::gib(1),
         }
     }
 }
@@ -569,6 +576,26 @@ impl Store {
     /// Figures now.
     pub fn stat(&self) -> Stat {
         self.0.stat()
+    }
+
+    /// Makes what is stored smaller, in small steps, as long as `permit` says so: zstd at a higher level, dictionaries of sites,
+    /// deltas between versions. What has been done by then stays done, and another call goes on from there. `progress` gets the
+    /// figures after each step.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn shrink(
+        &self,
+        pace: Pace,
+        permit: impl Fn() -> bool + Send,
+        mut progress: impl FnMut(&Shrunk) + Send,
+    ) -> Result<Shrunk, Error> {
+        let (mut night, mut sum) = (shrink::Night::new(pace), Shrunk::default());
+        while !sum.done && permit() {
+            (night, sum) = self.0.run_write(move |inner| night.step(inner).map(|sum| (night, sum))).await?;
+            progress(&sum);
+        }
+        Ok(sum)
     }
 
     /// Seals and syncs; call at the end of the node's life.

@@ -129,6 +129,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         sync_after: file.store.sync_after.0,
         decoded_max: file.store.decoded_max,
         index_cache: file.store.index_cache,
+        repack_daily: file.store.repack_daily,
     };
 
     let kind = c.choice("cache.policy", &file.cache.policy, &[("school", Kind::School), ("rfc9111", Kind::Rfc9111)]);

@@ -176,6 +176,8 @@ pub struct Store {
     pub decoded_max: Bytes,
     /// The index's page cache.
     pub index_cache: Bytes,
+    /// What a night may write to make the store smaller.
+    pub repack_daily: Bytes,
 }
 
 impl Default for Store {
@@ -193,6 +195,7 @@ impl Default for Store {
             sync_after: Wait(Duration::from_secs(2)),
             decoded_max: Bytes::mib(256),
             index_cache: Bytes::mib(16),
+            repack_daily: Bytes::gib(1),
         }
     }
 }

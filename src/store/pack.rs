@@ -1,9 +1,19 @@
 //! How a body is kept: media as it is, text in zstd frames, the rest by a probe. Works on bytes in memory or on a file, a frame
-//! at a time, so that a body of any size takes little memory.
+//! at a time, so that a body of any size takes little memory. What the night makes of it comes from here, too (`shrink.rs`).
+
+/// Against a dictionary.
+pub(crate) mod dict;
+
+/// Against an older version.
+pub(crate) mod delta;
+
+/// Which bodies are alike.
+pub(crate) mod sketch;
 
 use crate::base::digest::Digest;
 use crate::store::disk::DiskFile;
-use crate::store::record::{self, BLOCK, BLOCK_BYTES, Codec, FRAME, Kind, ONE_FRAME_MAX};
+use crate::store::read::read_vec;
+use crate::store::record::{self, BLOCK, BLOCK_BYTES, Codec, FRAME, Header, Kind, ONE_FRAME_MAX};
 use crate::store::segment::New;
 use bytes::Bytes;
 use std::io;
@@ -12,6 +22,8 @@ use std::sync::Arc;
 /// zstd level when a body comes in. Its window is 2 MiB (log 21), below the 8 MiB (log 23) of frames that may be sent to a browser
 /// as they are (RFC 9659).
 const LEVEL: i32 = 3;
+/// zstd level of the night, when there is time. Its window is at most 4 MiB (log 22), so that its frames may be sent as well.
+pub(crate) const NIGHT_LEVEL: i32 = 9;
 /// Level of the probe, and how much it looks at.
 const PROBE_LEVEL: i32 = 1;
 const PROBE: usize = 64 << 10;
@@ -83,7 +95,7 @@ impl Crcs {
 }
 
 /// Whether bodies of this type are known not to compress.
-fn is_media(content_type: &str) -> bool {
+pub(crate) fn is_media(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let (top, sub) = kind.split_once('/').unwrap_or((&kind, ""));
     match top {
@@ -121,7 +133,7 @@ pub(crate) fn pack(
 ) -> io::Result<New> {
     let raw = coded || content_type.is_some_and(is_media) || whole.length < 64 || !probe(whole)?;
     if !raw {
-        let packed = if whole.length <= ONE_FRAME_MAX { one_frame(whole)? } else { frames(whole, spill)? };
+        let packed = if whole.length <= ONE_FRAME_MAX { one_frame(whole)? } else { spilled(whole, spill)? };
         if let Some(packed) = packed {
             return Ok(packed);
         }
@@ -149,8 +161,9 @@ fn probe(whole: &Whole) -> io::Result<bool> {
     Ok(zstd::bulk::compress(&sample, PROBE_LEVEL)?.len() * 100 <= n * WORTH)
 }
 
-fn compressor() -> io::Result<zstd::bulk::Compressor<'static>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+/// Compresses at a level, with length and checksum in the frame.
+pub(crate) fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ContentSizeFlag(true))?;
     Ok(compressor)
@@ -158,30 +171,70 @@ fn compressor() -> io::Result<zstd::bulk::Compressor<'static>> {
 
 fn one_frame(whole: &Whole) -> io::Result<Option<New>> {
     let length = usize::try_from(whole.length).map_err(io::Error::other)?;
-    let packed = compressor()?.compress(&whole.content.read(0, length)?)?;
-    if packed.len() * 100 > length * WORTH {
-        return Ok(None);
-    }
-    let crc = crc32c::crc32c(&packed);
-    Ok(Some(blob(whole, Codec::Zstd, 0, crc, packed.into(), None, Bytes::new())))
+    let packed = compressor(LEVEL)?.compress(&whole.content.read(0, length)?)?;
+    Ok(if packed.len() * 100 > length * WORTH { None } else { Some(framed(whole.object, whole.length, packed)) })
 }
 
-fn frames(whole: &Whole, spill: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>) -> io::Result<Option<New>> {
-    let (file, mut compressor, mut table, mut stored, mut at) = (spill()?, compressor()?, Vec::new(), 0_u64, 0_u64);
-    while at < whole.length {
-        let n = usize::try_from(FRAME.min(whole.length - at)).map_err(io::Error::other)?;
-        let packed = compressor.compress(&whole.content.read(at, n)?)?;
+fn spilled(whole: &Whole, spill: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>) -> io::Result<Option<New>> {
+    let file = spill()?;
+    let new = frames(whole.object, whole.length, LEVEL, |at, n| whole.content.read(at, n), file)?;
+    let stored = new.file.as_ref().map_or(0, |file| file.1);
+    Ok(if stored.saturating_mul(100) > whole.length.saturating_mul(WORTH as u64) { None } else { Some(new) })
+}
+
+/// The record of a body in one frame.
+fn framed(object: Digest, length: u64, packed: Vec<u8>) -> New {
+    of_payload(object, length, Codec::Zstd, packed)
+}
+
+/// The record of a body whose payload is these bytes.
+pub(crate) fn of_payload(object: Digest, length: u64, codec: Codec, payload: Vec<u8>) -> New {
+    New { codec, ..New::small(Kind::Blob, object.0, object.0, length, 0, payload) }
+}
+
+/// The record of a body in many frames that are written to `file`. `read` gives so many bytes of the body at a place.
+pub(crate) fn frames(
+    object: Digest,
+    length: u64,
+    level: i32,
+    mut read: impl FnMut(u64, usize) -> io::Result<Bytes>,
+    file: Arc<dyn DiskFile>,
+) -> io::Result<New> {
+    let (mut compressor, mut table, mut stored, mut at) = (compressor(level)?, Vec::new(), 0_u64, 0_u64);
+    while at < length {
+        let n = usize::try_from(FRAME.min(length - at)).map_err(io::Error::other)?;
+        let packed = compressor.compress(&read(at, n)?)?;
         file.write_at(&packed, stored)?;
         table.push((u32::try_from(packed.len()).map_err(io::Error::other)?, crc32c::crc32c(&packed)));
         stored += packed.len() as u64;
         at += n as u64;
     }
-    if stored.saturating_mul(100) > whole.length.saturating_mul(WORTH as u64) {
-        return Ok(None);
+    let seek = record::encode_seek(&table);
+    let new = New::small(Kind::Blob, object.0, object.0, length, 0, Vec::new());
+    Ok(New { codec: Codec::Frames, crc: crc32c::crc32c(&seek), file: Some((file, stored)), tail: seek.into(), ..new })
+}
+
+/// The record of a body in memory as the night keeps it when nothing else helps: one frame, or many.
+pub(crate) fn plain(object: Digest, bytes: &[u8]) -> io::Result<New> {
+    let (length, mut compressor) = (bytes.len() as u64, compressor(NIGHT_LEVEL)?);
+    if length <= ONE_FRAME_MAX {
+        return Ok(framed(object, length, compressor.compress(bytes)?));
+    }
+    let (mut table, mut all) = (Vec::new(), Vec::new());
+    for piece in bytes.chunks(usize::try_from(FRAME).map_err(io::Error::other)?) {
+        let packed = compressor.compress(piece)?;
+        table.push((u32::try_from(packed.len()).map_err(io::Error::other)?, crc32c::crc32c(&packed)));
+        all.extend_from_slice(&packed);
     }
     let seek = record::encode_seek(&table);
-    let crc = crc32c::crc32c(&seek);
-    Ok(Some(blob(whole, Codec::Frames, 0, crc, Bytes::new(), Some((file, stored)), seek.into())))
+    let new = New::small(Kind::Blob, object.0, object.0, length, 0, Vec::new());
+    Ok(New { codec: Codec::Frames, crc: crc32c::crc32c(&seek), head: all.into(), tail: seek.into(), ..new })
+}
+
+/// The payload of a record that has one checksum for all of it; `None` when it does not verify.
+pub(crate) fn payload(header: &Header, file: &dyn DiskFile, at: u64) -> io::Result<Option<Vec<u8>>> {
+    let payload = read_vec(file, at, header.length)?;
+    Ok((crc32c::crc32c(&payload) == header.crc).then_some(payload))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
 use crate::store::keep::{LOOKS, half};
+use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
 use crate::store::segment::Log;
 use crate::store::table::Place;
@@ -35,8 +36,17 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The body named `object` at `place`; `None` when it is not there or damaged.
+    /// The body named `object` at `place`; `None` when it is not there or damaged, or what it is coded against is.
     pub(crate) fn blob(log: &Log, place: Place, object: &Digest) -> io::Result<Option<Source>> {
+        Source::of_blob(log, place, object, true)
+    }
+
+    /// As [`Source::blob`], but `None` for a delta.
+    pub(crate) fn base(log: &Log, place: Place, object: &Digest) -> io::Result<Option<Source>> {
+        Source::of_blob(log, place, object, false)
+    }
+
+    fn of_blob(log: &Log, place: Place, object: &Digest, deltas: bool) -> io::Result<Option<Source>> {
         let Some((header, file)) = absent(log.header(place, Kind::Blob))? else { return Ok(None) };
         if header.key != object.0 {
             return Ok(None);
@@ -46,7 +56,11 @@ impl Source {
             Codec::Raw => Source::raw(&header, file, at, 0, header.extra),
             Codec::Zstd => Source::frame(&header, &*file, at),
             Codec::Frames => Source::frames(&header, file, at),
-            Codec::Dict | Codec::Delta => Ok(None),
+            Codec::Dict => dict::decode(log, &header, &*file, at).map(|bytes| bytes.map(|bytes| Source::Memory(bytes.into()))),
+            Codec::Delta if deltas => {
+                delta::decode(log, &header, &*file, at).map(|bytes| bytes.map(|bytes| Source::Memory(Bytes::from_owner(Shared(bytes)))))
+            }
+            Codec::Delta => Ok(None),
         })
     }
 
@@ -80,11 +94,8 @@ impl Source {
         if header.extra > ONE_FRAME_LIMIT || header.length > ONE_FRAME_LIMIT {
             return Ok(None);
         }
-        let payload = read_vec(file, at, header.length)?;
-        if crc32c::crc32c(&payload) != header.crc {
-            return Ok(None);
-        }
-        Ok(decode(&payload, header.extra).map(Source::Memory))
+        let payload = pack::payload(header, file, at)?;
+        Ok(payload.and_then(|payload| decode(&payload, header.extra)).map(Source::Memory))
     }
 
     fn frames(header: &Header, file: Arc<dyn DiskFile>, at: u64) -> io::Result<Option<Source>> {
@@ -138,6 +149,15 @@ impl Source {
     }
 }
 
+/// Bytes that several readers hold.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A record that ends before its time is damaged, not a failing disk.
 fn absent<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match read {
@@ -146,7 +166,7 @@ fn absent<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
     }
 }
 
-fn read_vec(file: &dyn DiskFile, at: u64, length: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_vec(file: &dyn DiskFile, at: u64, length: u64) -> io::Result<Vec<u8>> {
     // Reads past the end fail before so much memory is touched; headers are verified, so this is a belt only.
     if length > 64 << 20 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
@@ -168,10 +188,18 @@ fn cut(bytes: &Bytes, from: u64, to: u64) -> Option<Bytes> {
 
 /// A whole body in memory, verified by its name. Blocking; only for bodies that the caller knows to be small.
 pub(crate) fn whole(log: &Log, place: Place, object: &Digest, length: u64) -> io::Result<Option<Bytes>> {
-    let Some(source) = Source::blob(log, place, object)?.filter(|source| source.length() == length) else { return Ok(None) };
+    match Source::blob(log, place, object)?.filter(|source| source.length() == length) {
+        Some(source) => all(source, object),
+        None => Ok(None),
+    }
+}
+
+/// All bytes of a source, verified by the body's name. Blocking; only for bodies that the caller knows to be small.
+pub(crate) fn all(source: Source, object: &Digest) -> io::Result<Option<Bytes>> {
     let bytes = if let Source::Memory(bytes) = source {
         bytes
     } else {
+        let length = source.length();
         let mut all = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
         while (all.len() as u64) < length {
             let Some(piece) = source.read(all.len() as u64, length)? else { return Ok(None) };

@@ -32,11 +32,13 @@ pub(crate) use copy::{Output, weight};
 pub(crate) use ledger::{Segment, Standing};
 pub(crate) use seal::finish;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Time};
 use crate::base::digest::Digest;
 use crate::store::Error;
 use crate::store::disk::{Disk, DiskFile, create_within};
 use crate::store::evict::Gate;
+use crate::store::pack::delta;
+use crate::store::pack::dict::Dicts;
 use crate::store::record::{self, Codec, Header, Kind, Line, SegmentHeader};
 use crate::store::recover;
 use crate::store::segment::ledger::Ledger;
@@ -131,7 +133,7 @@ impl New {
         }
     }
 
-    fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.head.len() as u64 + self.file.as_ref().map_or(0, |file| file.1) + self.tail.len() as u64
     }
 }
@@ -211,6 +213,9 @@ pub(crate) struct Log {
     written: [AtomicU64; Written::ALL.len()],
     unsynced: AtomicU64,
     syncs: AtomicU64,
+    /// What decoding keeps at hand: dictionaries, and bodies made of two.
+    pub(crate) dicts: Dicts,
+    pub(crate) deltas: delta::Open,
 }
 
 impl Log {
@@ -254,6 +259,8 @@ impl Log {
             written: Default::default(),
             unsynced: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            dicts: Dicts::default(),
+            deltas: delta::Open::default(),
         };
         Ok(log)
     }
@@ -261,6 +268,11 @@ impl Log {
     /// The RAM table.
     pub(crate) fn table(&self) -> &RwLock<Table> {
         &self.table
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// Bytes on disk in segments.
