@@ -208,7 +208,9 @@ impl Work {
         }
         self.out.segments += 1;
         self.out.records += (lines.len() + bad.len()) as u64;
-        lines.iter().for_each(|line| self.seen.add(line, found.number, true));
+        for line in &lines {
+            self.seen.add(line, found.number, true);
+        }
         for line in &bad {
             self.seen.add(line, found.number, false);
             // A damaged body is told by the addresses that lead to it.
