@@ -61,7 +61,8 @@ fn change(kept: &Kept, place: Place) -> Change {
 }
 
 impl Inner {
-    fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
+    /// One change to a URL at a time.
+    pub(crate) fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
         self.stripes[usize::from(url.0[1]) % self.stripes.len()].lock()
     }
 

@@ -18,7 +18,7 @@ impl Inner {
     }
 
     /// As [`Inner::bury`], and the caller takes it out of the hot tier.
-    pub(super) fn entomb(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
+    pub(crate) fn entomb(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
         let key = pair(url, entry);
         self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {}).map(drop)
     }
