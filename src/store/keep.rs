@@ -1,19 +1,24 @@
 //! What the store does with one answer: find, commit, renew, add a part, forget, pin. Everything here blocks and runs in the
 //! blocking pool. Changes to one URL happen under its stripe's lock, so that log, table and hot tier tell one story.
 
-use crate::base::digest::{Digest, Hasher};
+/// Bodies in parts.
+mod parts;
+
+/// TOMBs and pins.
+mod forget;
+
+use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::index::{Change, host_number};
 use crate::store::meta::{self, Kept};
-use crate::store::pack::{self, Content, Crcs, Whole};
-use crate::store::purge::{Epoch, set_number};
-use crate::store::read::{self, Source};
-use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, fingerprint, pair};
+use crate::store::pack::{self, Content, Whole};
+use crate::store::purge::Epoch;
+use crate::store::record::{self, Kind, fingerprint, pair};
 use crate::store::recover::url_key;
 use crate::store::segment::{Log, New};
 use crate::store::table::Place;
 use crate::store::write::Temporary;
-use crate::store::{Entry, Error, Inner, Meta, Variants};
+use crate::store::{Entry, Error, Inner, Meta, Variants, read};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use std::io;
@@ -31,8 +36,6 @@ pub(crate) const LOOKS: usize = 8;
 const ANSWER: u64 = 4 << 10;
 /// Most URLs that are told as lost while packs keep them.
 const LOST: usize = 1000;
-/// Most bytes of one PART record.
-pub(crate) const PART_MAX: usize = 4 << 20;
 
 /// Gives the index all answers above a mark, in the order of the disk. What cannot be read is left out.
 pub(crate) fn replay(log: &Log, mark: u64, each: &mut dyn FnMut(Change) -> bool) {
@@ -58,7 +61,8 @@ fn change(kept: &Kept, place: Place) -> Change {
 }
 
 impl Inner {
-    fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
+    /// One change to a URL at a time.
+    pub(crate) fn stripe(&self, url: &UrlKey) -> MutexGuard<'_, ()> {
         self.stripes[usize::from(url.0[1]) % self.stripes.len()].lock()
     }
 
@@ -459,225 +463,6 @@ impl Inner {
         drop(held);
         entry
     }
-
-    /// Adds a part; see `Store::put_part`.
-    pub(crate) fn put_part(
-        self: &Arc<Inner>,
-        since: Epoch,
-        mut meta: Meta,
-        total: u64,
-        offset: u64,
-        bytes: &Bytes,
-    ) -> Result<Arc<Entry>, Error> {
-        meta.headers = meta::compact(&meta.headers);
-        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
-            return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
-        }
-        if total > self.object_max(meta.source) {
-            return Err(Error::Full);
-        }
-        let room = self.make_room(bytes.len() as u64 + ANSWER)?;
-        let url = url_key(&meta.url);
-        let (key, validator) = (meta.key, meta::validator(&meta.headers));
-        let entry = {
-            let _stripe = self.stripe(&url);
-            self.purges.refuse(since, &url, &meta.url, None)?;
-            let now = self.entry_now(&url, &key)?;
-            let same =
-                now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
-            if let Some(now) = &now {
-                // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
-                if now.object.is_some() {
-                    return Ok(Arc::new(self.entry(&url, now.clone(), None)));
-                }
-                if !same {
-                    self.bury(&url, &half(&key))?;
-                }
-            }
-            let kept = if let Some(now) = now.filter(|_| same) {
-                now
-            } else {
-                let kept = Kept { meta, object: None, length: total };
-                self.put_meta(&url, kept.clone(), None)?;
-                // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts
-                // of an older version.
-                self.log.sync()?;
-                kept
-            };
-            for (n, piece) in bytes.chunks(PART_MAX).enumerate() {
-                let head = PartHead { url, total, offset: offset + (n * PART_MAX) as u64, validator };
-                self.log.append(&part(&head, &key, piece), |_| {})?;
-            }
-            let entry = Arc::new(self.entry(&url, kept, None));
-            self.show(&url, &entry, &[]);
-            entry
-        };
-        drop(room);
-        let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
-        if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
-    }
-
-    /// All parts are here: makes them one body.
-    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
-        let room = self.make_room(entry.length)?;
-        let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
-        let parts = || self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
-        let (mut hasher, mut crcs, mut at) = (Hasher::default(), Crcs::default(), 0);
-        let (mut source, mut looks): (Option<(u64, Source, Place)>, usize) = (None, 0);
-        while at < entry.length {
-            if source.as_ref().is_none_or(|(base, source, _)| at >= base + source.length()) {
-                source = match parts().holding(at) {
-                    Some(span) => {
-                        let found = Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?;
-                        if found.is_none() && !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS {
-                            // Moved meanwhile.
-                            looks += 1;
-                            continue;
-                        }
-                        found.map(|source| (span.offset, source, span.place))
-                    }
-                    None => None,
-                };
-            }
-            let piece = match &source {
-                Some((base, source, _)) => source.read(at - base, source.length())?,
-                None => None,
-            };
-            let Some(piece) = piece else {
-                if let Some((_, _, place)) = source.take()
-                    && !self.drop_part(&entry.meta.url, &entry.meta.key, place)
-                    && looks < LOOKS
-                {
-                    looks += 1;
-                    continue;
-                }
-                // Another call may have completed it meanwhile, and its parts are gone.
-                if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
-                    return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
-                }
-                return Err(Error::Damaged);
-            };
-            hasher.update(&piece);
-            crcs.update(&piece);
-            temporary.file.write_at(&piece, at).map_err(|error| self.gate.note(error))?;
-            at += piece.len() as u64;
-        }
-        drop(room);
-        let content = if entry.length <= self.settings.hot_object.0 {
-            let mut bytes = vec![0; usize::try_from(entry.length).map_err(io::Error::other)?];
-            temporary.file.read_at(&mut bytes, 0)?;
-            Content::Memory(bytes.into())
-        } else {
-            Content::File(Arc::clone(&temporary.file))
-        };
-        let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
-        let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        self.commit(since, entry.meta.clone(), &whole, kind)
-    }
-
-    /// Appends a TOMB for one variant (or all: a zero half).
-    fn bury(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
-        self.entomb(url, entry)?;
-        self.hot.remove(url);
-        Ok(())
-    }
-
-    /// As [`Inner::bury`], and the caller takes it out of the hot tier.
-    fn entomb(&self, url: &UrlKey, entry: &[u8; 16]) -> Result<(), Error> {
-        let key = pair(url, entry);
-        self.log.append(&New::small(Kind::Tomb, key, key, 0, 0, Vec::new()), |_| {}).map(drop)
-    }
-
-    /// Forgets the variants of a URL that `which` names; how many.
-    pub(crate) fn forget_where(&self, url: &UrlKey, which: impl Fn(&Kept) -> bool, evicted: bool) -> Result<u64, Error> {
-        let _stripe = self.stripe(url);
-        let mut found = Vec::new();
-        for _ in 0..LOOKS {
-            found.clear();
-            if self.gather(url, &mut found)? {
-                break;
-            }
-        }
-        let all = found.len();
-        let gone: Vec<Kept> = found.into_iter().map(|(_, kept)| kept).filter(|kept| which(kept)).collect();
-        let stay = all - gone.len();
-        for kept in &gone {
-            self.bury(url, &half(&kept.meta.key))?;
-        }
-        if stay == 0 && (evicted || self.log.table().read().pinned(url)) {
-            // All variants, and with them its pins, and what was evicted and would be back after a crash.
-            self.bury(url, &[0; 16])?;
-        }
-        self.hot.remove(url);
-        self.let_go();
-        Ok(gone.len() as u64)
-    }
-
-    /// What was pinned or here may be evicted or is gone.
-    fn let_go(&self) {
-        self.pins.changed();
-        self.gate.loosen();
-    }
-
-    /// Forgets a URL.
-    pub(crate) fn forget(&self, url: &UrlKey, durable: bool) -> Result<u64, Error> {
-        let gone = self.forget_where(url, |_| true, durable)?;
-        if durable {
-            self.log.sync()?;
-        }
-        Ok(gone)
-    }
-
-    /// Pins or unpins one URL, durably.
-    pub(crate) fn pin(&self, set: &str, url: &UrlKey, on: bool) -> Result<u64, Error> {
-        let changed = self.set_pin(set, url, on)?;
-        self.log.sync()?;
-        Ok(u64::from(changed))
-    }
-
-    /// The same without a sync; whether that is new.
-    pub(crate) fn set_pin(&self, set: &str, url: &UrlKey, on: bool) -> Result<bool, Error> {
-        let _stripe = self.stripe(url);
-        let number = set_number(set);
-        let pinned = self.log.table().read().has_pin(url, number);
-        if on && !self.log.table().read().may_have(url) {
-            return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
-        }
-        if pinned != on {
-            if on {
-                self.pins.admit(self, url)?;
-            }
-            let note = |kind| {
-                let key = pair(url, &[]);
-                self.log.append(&New::small(kind, key, key, 0, number, record::encode_pin(url, number, set)), |_| {})
-            };
-            note(if on { Kind::Pin } else { Kind::Unpin })?;
-            if on && !self.log.table().read().may_have(url) {
-                // Evicted just before it was pinned.
-                note(Kind::Unpin)?;
-                return Err(Error::Disk(io::Error::from(io::ErrorKind::NotFound)));
-            }
-            self.hot.remove(url);
-            if !on {
-                self.let_go();
-            }
-        }
-        Ok(pinned != on)
-    }
-
-    /// Lets a whole set go.
-    pub(crate) fn unpin_set(&self, set: &str) -> Result<u64, Error> {
-        let number = set_number(set);
-        let urls = self.log.table().read().set(number);
-        let none = UrlKey([0; 16]);
-        self.log.append(&New::small(Kind::Unpin, [0; 32], [0; 32], 0, number, record::encode_pin(&none, number, set)), |_| {})?;
-        for url in &urls {
-            self.hot.remove(url);
-        }
-        self.let_go();
-        self.log.sync()?;
-        Ok(urls.len() as u64)
-    }
 }
 
 /// A body that is not dropped while this is here.
@@ -690,17 +475,4 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.inner.log.table().write().release(&self.object);
     }
-}
-
-fn part(head: &PartHead, key: &Digest, piece: &[u8]) -> New {
-    let payload = [&head.encode()[..], piece].concat();
-    let line_key = pair(&head.url, &key.0);
-    let new = New::small(Kind::Part, key.0, line_key, head.total, head.offset, Vec::new());
-    if (payload.len() as u64) < BLOCK {
-        return New { crc: crc32c::crc32c(&payload), head: payload.into(), ..new };
-    }
-    let mut crcs = Crcs::default();
-    crcs.update(&payload);
-    let table = record::encode_crcs(&crcs.finish());
-    New { codec: Codec::Raw, flags: record::TABLED, crc: crc32c::crc32c(&table), head: payload.into(), tail: table.into(), ..new }
 }

@@ -6,6 +6,9 @@
 //! in which it was begun, purges are remembered in memory, and what would be stored is compared with those that came after.
 //! A restart needs no memory of that: it ends every fetch.
 
+/// What was evicted.
+mod dead;
+
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::index::host_number;
@@ -99,21 +102,33 @@ impl Inner {
         let host = host.to_ascii_lowercase();
         self.purges.mark(Named::Host(host.clone(), below));
         self.let_commits_end();
-        // What is moved meanwhile would be missed.
-        let _still = self.moves.read();
-        let live = self.log.table().read().places();
-        let indexed = if below { None } else { self.index().complete(host_number(&host), &live) };
-        self.forget_places(&indexed.unwrap_or(live), |kept| is_of(&meta::host(&kept.meta.url), &host, below))
+        let which = |kept: &Kept| is_of(&meta::host(&kept.meta.url), &host, below);
+        let gone = {
+            // What is moved meanwhile would be missed.
+            let _still = self.moves.read();
+            let live = self.log.table().read().places();
+            let indexed = if below { None } else { self.index().complete(host_number(&host), &live) };
+            self.forget_places(&indexed.unwrap_or(live), which)?
+        };
+        self.bury_dead(|_| true, which)?;
+        self.log.sync()?;
+        Ok(gone)
     }
 
     /// A person forgets an object: durable.
     pub(crate) fn purge_object(&self, object: &Digest) -> Result<u64, Error> {
         self.purges.mark(Named::Object(*object));
         self.let_commits_end();
-        // What is moved meanwhile would be missed.
-        let _still = self.moves.read();
-        let places = self.log.table().read().of_object(object);
-        self.forget_places(&places, |kept| kept.object == Some(*object))
+        let which = |kept: &Kept| kept.object == Some(*object);
+        let gone = {
+            // What is moved meanwhile would be missed.
+            let _still = self.moves.read();
+            let places = self.log.table().read().of_object(object);
+            self.forget_places(&places, which)?
+        };
+        self.bury_dead(|line| line.link == fingerprint(&object.0), which)?;
+        self.log.sync()?;
+        Ok(gone)
     }
 
     /// A person forgets a pack: lets the set go, then forgets all of its URLs that no other set keeps. (URLs let go, entries).
@@ -153,7 +168,6 @@ impl Inner {
                 gone += self.forget_where(&url_key(&kept.meta.url), &which, false)?;
             }
         }
-        self.log.sync()?;
         Ok(gone)
     }
 }

@@ -147,6 +147,40 @@ async fn a_purge_and_a_pin_that_was_let_go_hold_as_long_as_what_they_hide() {
     assert!(!kinds.contains(&Kind::Tomb) && !kinds.contains(&Kind::Unpin), "{kinds:?}");
 }
 
+/// Evicted, purged by host or by object, and then the process is killed: what stands on disk must stay away.
+#[tokio::test]
+async fn a_purge_by_host_or_object_holds_for_what_was_evicted() {
+    for (by_host, rewritten) in [(true, false), (true, true), (false, false), (false, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = start(dir.path());
+        let urls = ["http://a.kz/1", "http://a.kz/2", "http://b.kz/"];
+        for url in urls {
+            put(&store, meta(url), &noise(1, 5000)).await.unwrap();
+        }
+        put(&store, meta("http://a.kz/lives"), &noise(2, 5000)).await.unwrap();
+        put(&store, meta("http://b.kz/other"), &noise(3, 5000)).await.unwrap();
+        let first = sealed(&store);
+        urls.iter().for_each(|url| evict(&store, url));
+        let object = Digest::of(&noise(1, 5000));
+        let gone = if by_host { store.forget_host("a.kz").await } else { store.forget_object(&object).await };
+        assert_eq!(gone.unwrap(), u64::from(by_host));
+        let tombs = |store: &Store| kinds(store).into_iter().filter(|kind| *kind == Kind::Tomb).count();
+        assert_eq!(tombs(&store), 3);
+        // Nothing is left to bury.
+        store.forget_host("a.kz").await.unwrap();
+        assert_eq!(tombs(&store), if by_host { 3 } else { 4 });
+        if rewritten {
+            let second: Vec<u32> = sealed(&store).into_iter().filter(|number| !first.contains(number)).collect();
+            store.0.rewrite(&second, None).unwrap();
+        }
+        drop(store);
+        let store = start(dir.path());
+        for (url, there) in [(urls[0], false), (urls[1], false), (urls[2], by_host), ("http://b.kz/other", true)] {
+            assert_eq!(get(&store, url).await.is_some(), there, "{by_host} {rewritten} {url}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_purge_that_races_with_a_rewrite_wins() {
     struct Purge(Option<String>);

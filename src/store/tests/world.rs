@@ -348,7 +348,7 @@ impl World {
         Ok(())
     }
 
-    /// Those of them that are there: what was evicted can be forgotten by its address alone.
+    /// Those of them that are there: what was evicted is forgotten durably or not at all.
     async fn present(&self, names: Vec<Name>) -> Result<Vec<Name>, String> {
         let (mut here, store) = (Vec::new(), self.store());
         for name in names {
@@ -364,8 +364,7 @@ impl World {
         self.say(format!("forget the object of {name:?}"));
         let all = self.oracle.names.iter();
         let same = all.filter(|(_, history)| matches!(history.last(), What::Whole(_, other) if *other == object));
-        let names = same.map(|(name, _)| *name).collect();
-        let names = self.present(names).await?;
+        let names: Vec<Name> = same.map(|(name, _)| *name).collect();
         self.tell_gone(&names);
         self.store().forget_object(&object).await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
@@ -423,8 +422,7 @@ impl World {
         }
         self.say(String::from("forget b.kz"));
         let here = self.oracle.names.iter().filter(|(name, history)| URLS[name.0].0.contains("b.kz") && *history.last() != What::Nothing);
-        let names = here.map(|(name, _)| *name).collect();
-        let names = self.present(names).await?;
+        let names: Vec<Name> = here.map(|(name, _)| *name).collect();
         self.tell_gone(&names);
         self.store().forget_host("b.kz").await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);

@@ -1,0 +1,150 @@
+//! Bodies that come in parts: each part is a record, and when nothing is missing they become one body.
+
+use crate::base::digest::{Digest, Hasher};
+use crate::store::keep::{ANSWER, LOOKS, half};
+use crate::store::meta::{self, Kept};
+use crate::store::pack::{Content, Crcs, Whole};
+use crate::store::purge::Epoch;
+use crate::store::read::Source;
+use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, pair};
+use crate::store::recover::url_key;
+use crate::store::segment::New;
+use crate::store::table::Place;
+use crate::store::write::Temporary;
+use crate::store::{Entry, Error, Inner, Meta};
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+
+/// Most bytes of one PART record.
+pub(crate) const PART_MAX: usize = 4 << 20;
+
+impl Inner {
+    /// Adds a part; see `Store::put_part`.
+    pub(crate) fn put_part(
+        self: &Arc<Inner>,
+        since: Epoch,
+        mut meta: Meta,
+        total: u64,
+        offset: u64,
+        bytes: &Bytes,
+    ) -> Result<Arc<Entry>, Error> {
+        meta.headers = meta::compact(&meta.headers);
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
+            return Err(Error::Disk(io::Error::from(io::ErrorKind::InvalidInput)));
+        }
+        if total > self.object_max(meta.source) {
+            return Err(Error::Full);
+        }
+        let room = self.make_room(bytes.len() as u64 + ANSWER)?;
+        let url = url_key(&meta.url);
+        let (key, validator) = (meta.key, meta::validator(&meta.headers));
+        let entry = {
+            let _stripe = self.stripe(&url);
+            self.purges.refuse(since, &url, &meta.url, None)?;
+            let now = self.entry_now(&url, &key)?;
+            let same =
+                now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
+            if let Some(now) = &now {
+                // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
+                if now.object.is_some() {
+                    return Ok(Arc::new(self.entry(&url, now.clone(), None)));
+                }
+                if !same {
+                    self.bury(&url, &half(&key))?;
+                }
+            }
+            let kept = if let Some(now) = now.filter(|_| same) {
+                now
+            } else {
+                let kept = Kept { meta, object: None, length: total };
+                self.put_meta(&url, kept.clone(), None)?;
+                // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts
+                // of an older version.
+                self.log.sync()?;
+                kept
+            };
+            for (n, piece) in bytes.chunks(PART_MAX).enumerate() {
+                let head = PartHead { url, total, offset: offset + (n * PART_MAX) as u64, validator };
+                self.log.append(&part(&head, &key, piece), |_| {})?;
+            }
+            let entry = Arc::new(self.entry(&url, kept, None));
+            self.show(&url, &entry, &[]);
+            entry
+        };
+        drop(room);
+        let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
+        if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
+    }
+
+    /// All parts are here: makes them one body.
+    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+        let room = self.make_room(entry.length)?;
+        let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
+        let parts = || self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
+        let (mut hasher, mut crcs, mut at) = (Hasher::default(), Crcs::default(), 0);
+        let (mut source, mut looks): (Option<(u64, Source, Place)>, usize) = (None, 0);
+        while at < entry.length {
+            if source.as_ref().is_none_or(|(base, source, _)| at >= base + source.length()) {
+                source = match parts().holding(at) {
+                    Some(span) => {
+                        let found = Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?;
+                        if found.is_none() && !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS {
+                            // Moved meanwhile.
+                            looks += 1;
+                            continue;
+                        }
+                        found.map(|source| (span.offset, source, span.place))
+                    }
+                    None => None,
+                };
+            }
+            let piece = match &source {
+                Some((base, source, _)) => source.read(at - base, source.length())?,
+                None => None,
+            };
+            let Some(piece) = piece else {
+                if let Some((_, _, place)) = source.take()
+                    && !self.drop_part(&entry.meta.url, &entry.meta.key, place)
+                    && looks < LOOKS
+                {
+                    looks += 1;
+                    continue;
+                }
+                // Another call may have completed it meanwhile, and its parts are gone.
+                if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
+                    return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
+                }
+                return Err(Error::Damaged);
+            };
+            hasher.update(&piece);
+            crcs.update(&piece);
+            temporary.file.write_at(&piece, at).map_err(|error| self.gate.note(error))?;
+            at += piece.len() as u64;
+        }
+        drop(room);
+        let content = if entry.length <= self.settings.hot_object.0 {
+            let mut bytes = vec![0; usize::try_from(entry.length).map_err(io::Error::other)?];
+            temporary.file.read_at(&mut bytes, 0)?;
+            Content::Memory(bytes.into())
+        } else {
+            Content::File(Arc::clone(&temporary.file))
+        };
+        let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
+        let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        self.commit(since, entry.meta.clone(), &whole, kind)
+    }
+}
+
+fn part(head: &PartHead, key: &Digest, piece: &[u8]) -> New {
+    let payload = [&head.encode()[..], piece].concat();
+    let line_key = pair(&head.url, &key.0);
+    let new = New::small(Kind::Part, key.0, line_key, head.total, head.offset, Vec::new());
+    if (payload.len() as u64) < BLOCK {
+        return New { crc: crc32c::crc32c(&payload), head: payload.into(), ..new };
+    }
+    let mut crcs = Crcs::default();
+    crcs.update(&payload);
+    let table = record::encode_crcs(&crcs.finish());
+    New { codec: Codec::Raw, flags: record::TABLED, crc: crc32c::crc32c(&table), head: payload.into(), tail: table.into(), ..new }
+}
