@@ -25,10 +25,9 @@ pub(super) struct Walked {
 /// Reads a segment. `deep` also reads parts, which nothing else verifies.
 pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: Option<Vec<Line>>, deep: bool) -> io::Result<Walked> {
     let mut padding = false;
-    if let Some(lines) = &footer
-        && !(deep && found.lane == Lane::Parts)
-    {
+    if let Some(lines) = &footer {
         match steps(file, found.length, uuid, lines)? {
+            Agrees::All if deep && found.lane == Lane::Parts => {}
             Agrees::All => {
                 return Ok(Walked { end: end_of(found.length, lines.len()), lines: lines.clone(), bad: Vec::new(), lost: 0, why: None });
             }
