@@ -472,7 +472,7 @@ impl Store {
     /// # Errors
     /// `Disk`.
     pub async fn survey(&self, by: Option<By>, mut progress: impl FnMut(u64, u64) + Send) -> Result<Survey, Error> {
-        let stops = self.0.run(|inner| inner.survey_stops()).await?;
+        let stops = self.0.run(inner::Inner::survey_stops).await?;
         let total = stops.iter().map(|stop| stop.found.length).sum();
         let (mut work, mut done) = (survey::Work::new(by, self.0.now()), 0);
         for stop in stops {

@@ -198,7 +198,7 @@ impl Work {
             return Ok(());
         }
         let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
-        let walked = walk::walk(&*file, found, &self.uuid, footer, self.deep)?;
+        let walked = walk::walk(&*file, found, &self.uuid, footer.as_deref(), self.deep)?;
         let Walked { lines, bad, lost, end, why } = walked;
         if lines.is_empty() && header.is_none() && found.length > record::SEGMENT_HEADER {
             self.out

@@ -148,7 +148,7 @@ async fn a_second_night_finds_nothing_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let (store, mut recoder, all) = slept(dir.path()).await;
     let (before, bytes) = (recoder.tally, store.stat().disk_bytes);
-    recoder.sketches = Sketches::default();
+    recoder.sketches = crate::store::pack::sketch::Sketches::default();
     night(&store, &mut recoder);
     assert_eq!(recoder.tally, before);
     assert!(store.stat().disk_bytes - bytes < 64 << 10, "footers only");
@@ -268,9 +268,9 @@ async fn damage_is_a_miss_for_what_leans_on_it_and_for_nothing_else() {
         for (url, body) in &all {
             let found: Option<Bytes> = get(&store, url).await;
             if lost.contains(&url.as_str()) {
-                assert_eq!(found, None, "{case}: {url}")
+                assert_eq!(found, None, "{case}: {url}");
             } else {
-                assert!(found.is_some_and(|found| found == body[..]), "{case}: {url}")
+                assert!(found.is_some_and(|found| found == body[..]), "{case}: {url}");
             }
         }
         // It may come again.

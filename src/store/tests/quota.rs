@@ -175,6 +175,7 @@ async fn packs_keep_their_share_and_no_more() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "nobody here waits for it")]
 async fn three_and_a_half_bytes_are_written_for_one_that_is_stored_and_none_for_a_hit() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Faulty::new();

@@ -160,7 +160,9 @@ async fn a_purge_by_host_or_object_holds_for_what_was_evicted() {
         put(&store, meta("http://a.kz/lives"), &noise(2, 5000)).await.unwrap();
         put(&store, meta("http://b.kz/other"), &noise(3, 5000)).await.unwrap();
         let first = sealed(&store);
-        urls.iter().for_each(|url| evict(&store, url));
+        for url in &urls {
+            evict(&store, url);
+        }
         let object = Digest::of(&noise(1, 5000));
         let gone = if by_host { store.forget_host("a.kz").await } else { store.forget_object(&object).await };
         assert_eq!(gone.unwrap(), u64::from(by_host));
