@@ -263,6 +263,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
+        self.reopen_lost().await?;
         // It leaves the queue when its work begins, so that whoever watches never sees it neither queued nor running.
         let asked = self.0.board.lock().queue.front().cloned();
         if let Some(id) = asked {
@@ -282,6 +283,24 @@ impl<W: Web> Night<W> {
         let end = self.0.clock.now().plus(until.since(now));
         let end = self.work(&due.id, Some(end), &|_| {}).await?;
         Ok(Tick::Worked(due.id.clone(), end))
+    }
+
+    /// What the disk has lost of a pack is wanted again: its run goes on in the next window.
+    async fn reopen_lost(&self) -> Result<(), Error> {
+        let lost = self.0.web.lost();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let held = self.0.board.lock().shelf.held.clone();
+        for Held { pack, .. } in held {
+            if let Some(run) = self.0.state.run(&pack.id).await? {
+                let again = self.0.state.reopen(&pack.id, run.run, &lost).await?;
+                if again > 0 {
+                    tracing::info!(pack = pack.id, again, "damaged on disk, will be fetched again");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn candidates(&self) -> Result<Vec<Candidate>, Error> {

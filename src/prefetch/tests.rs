@@ -26,6 +26,7 @@ struct World {
     pages: HashMap<String, Page>,
     asked: Vec<(String, bool)>,
     pins: HashSet<String>,
+    lost: Vec<String>,
     down: bool,
     /// Makes a page for every address that is not listed.
     endless: bool,
@@ -88,6 +89,10 @@ impl Web for Memory {
     async fn unpin(&self, _: &str, target: &Target) -> Result<(), StoreError> {
         self.world.lock().pins.remove(target.url());
         Ok(())
+    }
+
+    fn lost(&self) -> Vec<String> {
+        std::mem::take(&mut self.world.lock().lost)
     }
 
     fn is_down(&self) -> bool {
@@ -485,4 +490,24 @@ async fn the_api_lists_plans_and_starts() {
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));
     let (status, problem) = ask("GET", "/api/v1/packs/none/plan").await;
     assert_eq!((status, &problem["id"]), (404, &"pack.unknown".into()));
+}
+
+#[tokio::test]
+async fn what_the_disk_lost_of_a_pack_is_fetched_again_and_nothing_else() {
+    let stage = Stage::new(PACK, &site()).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    let before = stage.asked().len();
+    stage.world.lock().lost = vec!["http://a.kz/b.png".into(), "http://a.kz/strange".into()];
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!(stage.asked()[before..], ["http://a.kz/b.png"]);
+    assert!(matches!(stage.tick().await, Tick::Idle(_)), "once");
+    // By day it is noted, and fetched in the night, also by a node that was started meanwhile.
+    stage.clock.advance(Duration::from_hours(12));
+    stage.world.lock().lost = vec!["http://a.kz/s.css".into()];
+    assert!(matches!(stage.tick().await, Tick::Idle(_)));
+    stage.clock.advance(Duration::from_hours(12));
+    let night = Stage::open(&stage.settings, &stage.clock, &stage.state, &stage.world).await;
+    assert_eq!(night.tick(stage.clock.now()).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
+    assert_eq!(stage.times("http://a.kz/s.css"), 2);
+    assert_eq!(stage.asked().len(), before + 2);
 }

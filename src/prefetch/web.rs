@@ -84,6 +84,8 @@ pub trait Web: Send + Sync + 'static {
     fn pin(&self, pack: &str, target: &Target) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Lets a URL of a pack go.
     fn unpin(&self, pack: &str, target: &Target) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// URLs that packs keep and that the store has lost since this was asked last.
+    fn lost(&self) -> Vec<String>;
     /// Whether the line is down.
     fn is_down(&self) -> bool;
     /// Waits.
@@ -146,6 +148,10 @@ impl Web for Reach {
 
     async fn unpin(&self, pack: &str, target: &Target) -> Result<(), StoreError> {
         self.store.unpin(pack, Some(&target.key())).await.map(drop)
+    }
+
+    fn lost(&self) -> Vec<String> {
+        self.store.lost_pinned()
     }
 
     fn is_down(&self) -> bool {

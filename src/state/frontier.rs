@@ -202,6 +202,21 @@ impl State {
         Ok(())
     }
 
+    /// Opens those of `urls` again that were fetched in this run, and with them the run. How many.
+    pub async fn reopen(&self, pack: &str, run: i64, urls: &[String]) -> Result<u64, Error> {
+        let (mut change, mut opened) = (self.pool().begin().await?, 0);
+        for url in urls {
+            let wish = "UPDATE wish SET state = 'open', tries = 0, next_try = 0 WHERE pack = ? AND run = ? AND url = ? AND state = 'done'";
+            opened += sqlx::query(wish).bind(pack).bind(run).bind(url).execute(&mut *change).await?.rows_affected();
+        }
+        if opened > 0 {
+            let run = sqlx::query("UPDATE run SET finished = NULL WHERE pack = ? AND run = ?").bind(pack).bind(run);
+            run.execute(&mut *change).await?;
+        }
+        change.commit().await?;
+        Ok(opened)
+    }
+
     /// Ends every open wish of a run at once (size cap reached).
     pub async fn skip_open(&self, pack: &str, run: i64, why: &str) -> Result<u64, Error> {
         let query = sqlx::query("UPDATE wish SET state = 'skipped', why = ? WHERE pack = ? AND run = ? AND state = 'open'");

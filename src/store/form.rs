@@ -3,8 +3,10 @@
 
 use crate::base::arena::Arena;
 use crate::base::digest::Digest;
+use crate::store::keep::LOOKS;
 use crate::store::record::{Codec, Kind, ONE_FRAME_MAX};
 use crate::store::recover::url_key;
+use crate::store::table::Place;
 use crate::store::{Entry, Error, Inner, Store};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -89,15 +91,29 @@ impl Inner {
 
     /// The frame on disk, when the body is kept as one that a client can take. Damage is left for whoever reads the body to find.
     fn frame(&self, entry: &Entry, object: &Digest) -> io::Result<Option<Bytes>> {
-        let blob = self.log.table().read().blob(object).filter(|blob| blob.codec == Codec::Zstd);
-        let Some(blob) = blob else { return Ok(None) };
-        let Some((header, file)) = self.log.header(blob.place, Kind::Blob)? else { return Ok(None) };
+        let mut looked = None;
+        for _ in 0..LOOKS {
+            let blob = self.log.table().read().blob(object).filter(|blob| blob.codec == Codec::Zstd);
+            // Otherwise it has been moved meanwhile.
+            let Some(place) = blob.map(|blob| blob.place).filter(|place| looked != Some(*place)) else { break };
+            looked = Some(place);
+            match self.frame_at(entry, object, place) {
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => return done,
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame_at(&self, entry: &Entry, object: &Digest, place: Place) -> io::Result<Option<Bytes>> {
+        let Some((header, file)) = self.log.header(place, Kind::Blob)? else { return Ok(None) };
         let fits = header.key == object.0 && header.codec == Codec::Zstd && header.extra == entry.length && header.length < entry.length;
         if !fits {
             return Ok(None);
         }
         let mut frame = vec![0; usize::try_from(header.length).map_err(io::Error::other)?];
-        file.read_at(&mut frame, header.payload_at(blob.place.at))?;
+        file.read_at(&mut frame, header.payload_at(place.at))?;
         let length = usize::try_from(entry.length).map_err(io::Error::other)?;
         if crc32c::crc32c(&frame) != header.crc || !is_for_clients(&frame) {
             return Ok(None);
@@ -183,6 +199,13 @@ mod tests {
         assert_eq!(store.stat().hot_bytes, before + (held(&frame) + held(&packed)) as u64);
         let known = entry.forms.of(Form::Zstd).get().cloned().flatten();
         assert_eq!(known.map(|bytes| bytes.as_ptr()), Some(frame.as_ptr()), "made once");
+        // Moved: where it was is nothing, and it is looked up again.
+        let object = Digest::of(&body);
+        let was = store.0.log.table().read().blob(&object).unwrap().place;
+        store.0.log.close().unwrap();
+        store.0.rewrite(&[was.segment], None).unwrap();
+        assert!(!matches!(store.0.frame_at(&entry, &object, was), Ok(Some(_))));
+        assert_eq!(store.0.frame(&entry, &object).unwrap(), Some(frame));
         store.close().await.unwrap();
     }
 

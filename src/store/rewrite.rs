@@ -32,12 +32,14 @@ pub(crate) trait Recode {
 }
 
 /// What a rewrite came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     /// Bytes of the new segments.
     pub(crate) written: u64,
     /// Bytes of the old ones.
     pub(crate) removed: u64,
+    /// The new segments.
+    pub(crate) outputs: Vec<u32>,
 }
 
 /// A record that goes on, and the segment that it comes from.
@@ -70,7 +72,8 @@ impl Inner {
         kept.sort_by_key(|kept| kept.line.seq);
         let _room = self.reserve_for_copies(kept.iter().map(|kept| weight(&kept.line) + record::ENTRY as u64).sum())?;
         let mut work = Work { inner: self, lane, outputs: Vec::new(), moved: Vec::new() };
-        let done = work.copy(&kept, recode).and_then(|()| work.seal()).and_then(|()| log.sync());
+        // The survey took what was removed for gone.
+        let done = work.copy(&kept, recode).and_then(|()| work.seal()).and_then(|()| log.sync()).and_then(|()| log.settle_removed());
         if let Err(error) = done {
             work.outputs.iter().for_each(|out| log.give_up(out));
             return Err(error);
@@ -113,7 +116,7 @@ impl Inner {
 
     /// Lets the table lead to the copies and removes the old segments.
     fn publish(&self, work: &Work<'_>, sources: &[u32]) -> Result<Done, Error> {
-        let mut done = Done::default();
+        let mut done = Done { outputs: work.outputs.iter().map(Output::number).collect(), ..Done::default() };
         let _still = self.moves.write();
         for some in work.moved.chunks(AT_ONCE) {
             let mut table = self.log.table().write();

@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Files held open for reading: well below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 128;
@@ -208,6 +208,8 @@ pub(crate) struct Log {
     settled: Mutex<BTreeSet<u32>>,
     /// Times that records were written anew after a failed sync.
     rescues: AtomicU64,
+    /// Whether files have been removed that a power cut would bring back.
+    loose: AtomicBool,
     next_number: AtomicU32,
     bytes: AtomicU64,
     written: [AtomicU64; Written::ALL.len()],
@@ -254,6 +256,7 @@ impl Log {
             ledger,
             settled: Mutex::default(),
             rescues: AtomicU64::new(0),
+            loose: AtomicBool::new(false),
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
             written: Default::default(),

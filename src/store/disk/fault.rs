@@ -1,7 +1,8 @@
 //! A disk that fails on order, over another one: full, read-only, a short write, a failed sync, or dead after so many
-//! changes, as after a kill. Reading always works. Tests only.
+//! changes, as after a kill; a place that cannot be read. Tests only.
 
 use super::{Disk, DiskFile, Guard, Real};
+use parking_lot::Mutex;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,10 @@ pub(crate) struct Orders {
     pub(crate) read_only: AtomicBool,
     /// The next sync fails with EIO.
     pub(crate) fail_sync: AtomicBool,
+    /// ... and this happens meanwhile.
+    pub(crate) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Reading any of these bytes, of any file, fails with EIO.
+    pub(crate) unreadable: Mutex<Range<u64>>,
     /// After this many more changes every change fails, the first of them half done; negative: never.
     pub(crate) dead_after: AtomicI64,
     /// Changes of these numbers fail with ENOSPC, if they take room.
@@ -138,6 +143,10 @@ impl Disk for Faulty {
 
 impl DiskFile for FaultyFile {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        let bad = self.orders.unreadable.lock().clone();
+        if at < bad.end && bad.start < at + into.len() as u64 {
+            return Err(io::Error::other("a sector cannot be read"));
+        }
         self.file.read_at(into, at)
     }
 
@@ -162,6 +171,8 @@ impl DiskFile for FaultyFile {
         self.orders.change(Takes::Sync)?;
         self.orders.syncs.fetch_add(1, Ordering::Relaxed);
         if self.orders.fail_sync.swap(false, Ordering::Relaxed) {
+            let meanwhile = self.orders.meanwhile.lock().take();
+            meanwhile.into_iter().for_each(|what| what());
             return Err(io::Error::other("sync failed"));
         }
         self.file.sync()

@@ -16,6 +16,8 @@ const MOSTLY_DEAD: u64 = 50;
 const TOGETHER: usize = 16;
 /// A segment whose rewrite failed is left alone for so long.
 const SORE_FOR: Duration = Duration::from_mins(10);
+/// A segment whose rewrite freed nothing is left alone for so long: a TOMB that must stay weighs less than what is around it.
+const SPARE_FOR: Duration = Duration::from_hours(1);
 /// Rounds of the hand without any eviction after which everything is pinned: the first clears the bits, the second finds nothing,
 /// the third has seen what was sealed meanwhile.
 const IDLE_ROUNDS: u32 = 3;
@@ -24,7 +26,7 @@ const IDLE_ROUNDS: u32 = 3;
 #[derive(Default)]
 pub(crate) struct Reclaim {
     hand: Hand,
-    /// Segments that could not be rewritten, and until when they are left alone.
+    /// Segments that could not be rewritten or would free nothing, and until when they are left alone.
     sore: HashMap<u32, Instant>,
 }
 
@@ -173,8 +175,12 @@ impl Inner {
             while !picked.is_empty() {
                 match self.rewrite_alone(&picked, None) {
                     Ok(done) if done.written < done.removed => return Ok(true),
-                    // A TOMB that still hides something weighs nothing and stays: alone it would be rewritten for ever.
-                    Ok(_) => break,
+                    // A TOMB that still hides something stays: alone it would be rewritten for ever.
+                    Ok(done) => {
+                        let until = self.clock.steady() + SPARE_FOR;
+                        reclaim.sore.extend(picked.iter().chain(&done.outputs).map(|number| (*number, until)));
+                        picked = self.pick(reclaim, lane, dead);
+                    }
                     Err(Error::Full) if self.free_ballast() => {}
                     Err(Error::Full) => picked.truncate(picked.len() / 2),
                     Err(Error::ReadOnly) => return Err(Error::ReadOnly),

@@ -71,6 +71,7 @@ impl Log {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
             Ok(()) => true,
         };
+        self.loose.store(true, Ordering::Relaxed);
         if gone(open) & gone(sealed) {
             let bytes = self.ledger.strike(number).map_or(0, |segment| match segment.standing {
                 Standing::Sealed => segment.bytes,

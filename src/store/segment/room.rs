@@ -43,9 +43,21 @@ impl Log {
         let (open, sealed) = segment.lane.endings();
         let ending = if segment.standing == Standing::Sealed { sealed } else { open };
         self.disk.remove(&path(&self.folder, number, ending)).map_err(|error| self.gate.note(error))?;
+        self.loose.store(true, Ordering::Relaxed);
         self.ledger.strike(number);
         self.files.lock().remove(&number);
         self.bytes.fetch_sub(segment.bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What was removed until now stays so. Called before anything leaves the disk that hid what was removed, by whoever rewrites.
+    pub(crate) fn settle_removed(&self) -> Result<(), Error> {
+        if self.loose.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.disk.sync_dir(&self.folder)
+        {
+            self.loose.store(true, Ordering::Relaxed);
+            return Err(self.gate.note(error));
+        }
         Ok(())
     }
 

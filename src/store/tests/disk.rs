@@ -315,3 +315,50 @@ async fn a_stop_between_any_two_steps_loses_nothing_that_was_promised() {
     }
     assert!(steps > 40, "{steps}");
 }
+
+/// A sync fails, and meanwhile its segment was sealed by a sync that did not: what the first covered may be on the medium or not, and
+/// stands in two segments. A start takes the newer ones.
+#[tokio::test]
+async fn what_a_failed_sync_covered_is_kept_although_its_segment_was_sealed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    let urls: Vec<String> = (0..6).map(|n| format!("http://a.kz/{n}")).collect();
+    put(&store, meta(&urls[0]), &noise(0, 9000)).await.unwrap();
+    store.sync().await.unwrap();
+    let (number, synced) = store.0.log.open_segments().iter().map(|open| (open.1, open.2)).next().unwrap();
+    for n in 1..6 {
+        put(&store, meta(&urls[n]), &noise(n as u64, 9000)).await.unwrap();
+    }
+    store.0.set_pin("pack", &key(&urls[5]), true).unwrap();
+    store.forget(&key(&urls[4]), false).await.unwrap();
+    let log = Arc::clone(&store.0.log);
+    *disk.0.meanwhile.lock() = Some(Box::new(move || log.close().unwrap()));
+    disk.0.fail_sync.store(true, Ordering::Relaxed);
+    store.sync().await.unwrap();
+    assert!(store.0.log.segments().len() > 1, "written anew");
+    drop(store);
+    let path = dir.path().join(format!("seg/{number:08}.seg"));
+    let bytes = std::fs::read(&path).unwrap();
+    let footer = crate::store::record::decode_trailer(&bytes[bytes.len() - crate::store::record::TRAILER..]).unwrap().0;
+    for lost in [false, true] {
+        if lost {
+            let mut bytes = bytes.clone();
+            bytes[synced as usize..footer as usize].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let store = open(dir.path());
+        for n in [0, 1, 2, 3, 5] {
+            assert_eq!(get(&store, &urls[n]).await.unwrap(), noise(n as u64, 9000), "{lost} {n}");
+        }
+        assert!(get(&store, &urls[4]).await.is_none());
+        assert!(store.find(&key(&urls[5])).await.unwrap()[0].pinned);
+        assert_eq!(store.stat().damaged, 0);
+        // Rewriting what is left of it changes nothing.
+        if lost {
+            store.0.rewrite(&[number], None).unwrap();
+            assert_eq!(get(&store, &urls[3]).await.unwrap(), noise(3, 9000));
+            assert_eq!(store.stat().damaged, 0);
+        }
+    }
+}

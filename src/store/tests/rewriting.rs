@@ -5,6 +5,7 @@ use crate::base::digest::Digest;
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
+use crate::store::disk::record::{Arrived, Recorder};
 use crate::store::record::Kind;
 use crate::store::{Error, Settings, Store};
 use bytes::Bytes;
@@ -115,6 +116,57 @@ async fn an_old_version_never_comes_back_when_the_newer_one_was_evicted_and_its_
     assert!(!kinds(&store).contains(&Kind::Tomb));
     drop(store);
     assert!(get(&start(dir.path()), url).await.is_none());
+}
+
+#[tokio::test]
+async fn a_lone_tomb_that_must_stay_is_not_rewritten_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    put(&store, meta("http://a.kz/gone"), &noise(1, 1000)).await.unwrap();
+    put(&store, meta("http://a.kz/stays"), &noise(2, 9000)).await.unwrap();
+    let first = sealed(&store);
+    store.forget(&key("http://a.kz/gone"), true).await.unwrap();
+    let second: Vec<u32> = sealed(&store).into_iter().filter(|number| !first.contains(number)).collect();
+    store.0.rewrite(&second, None).unwrap();
+    let all = || store.0.log.segments().into_iter().map(|(number, _)| number).collect::<Vec<u32>>();
+    let mut reclaim = store.0.rewriting.lock();
+    // Once it is tried, perhaps; then it is known.
+    assert!(!store.0.rewrite_some(&mut reclaim, 25).unwrap());
+    let before = all();
+    for dead in [50, 25, 50] {
+        assert!(!store.0.rewrite_some(&mut reclaim, dead).unwrap());
+        assert_eq!(all(), before);
+    }
+    assert!(kinds(&store).contains(&Kind::Tomb));
+    drop(reclaim);
+    // With what it hides it goes.
+    let both = all();
+    let done = store.0.rewrite(&both, None).unwrap();
+    assert!(done.written < done.removed);
+    let rest = all();
+    store.0.rewrite(&rest, None).unwrap();
+    assert!(!kinds(&store).contains(&Kind::Tomb));
+}
+
+/// What a rewrite without copies has removed is gone for good before that is gone which hid it.
+#[tokio::test]
+async fn a_segment_that_was_removed_does_not_come_back_when_the_tomb_is_gone() {
+    let disk = Recorder::default();
+    let settings = small(Path::new("/store"));
+    let store = open_on(Arc::new(disk.clone()), settings.clone()).unwrap();
+    put(&store, meta("http://a.kz/purged"), &noise(1, 1000)).await.unwrap();
+    let first = sealed(&store);
+    store.forget(&key("http://a.kz/purged"), true).await.unwrap();
+    let second: Vec<u32> = sealed(&store).into_iter().filter(|number| !first.contains(number)).collect();
+    for numbers in [first, second] {
+        let done = store.0.rewrite(&numbers, None).unwrap();
+        assert!(done.outputs.is_empty() && done.removed > 0);
+    }
+    for seed in 0..64 {
+        let image = disk.cut(Arrived::pick(seed), seed);
+        let store = open_on(Arc::new(Recorder::of(&image)), settings.clone()).unwrap();
+        assert!(get(&store, "http://a.kz/purged").await.is_none(), "{seed}");
+    }
 }
 
 /// The same with a purge and with a pack that was let go.
