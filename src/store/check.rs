@@ -107,7 +107,7 @@ struct Body {
 struct Seen {
     answers: HashMap<[u8; 32], Answer>,
     bodies: HashMap<u64, Body>,
-    dictionaries: HashSet<u64>,
+    dictionaries: HashMap<u64, (u64, Place)>,
     tombs: HashMap<[u8; 32], u64>,
     pins: HashMap<([u8; 16], u64), (u64, Place)>,
     unpins: HashMap<([u8; 16], u64), u64>,
@@ -142,8 +142,8 @@ impl Seen {
                 let unpin = self.unpins.entry((url, line.link)).or_default();
                 *unpin = line.seq.max(*unpin);
             }
-            Kind::Dict if holds => {
-                self.dictionaries.insert(line.link);
+            Kind::Dict if holds && newest(self.dictionaries.get(&line.link).map(|old| old.0)) => {
+                self.dictionaries.insert(line.link, (line.seq, place));
             }
             Kind::Meta | Kind::Tomb | Kind::Pin | Kind::Unpin | Kind::Dict | Kind::Part | Kind::Footer => {}
         }

@@ -131,7 +131,7 @@ impl Found {
                 }
                 let print = fingerprint(&line.key);
                 match line.codec {
-                    Codec::Zstd | Codec::Frames if line.flags & SETTLED == 0 => {
+                    _ if is_open_text(line) => {
                         bytes += line.length;
                         open.push((print, line.whole));
                     }
@@ -215,6 +215,11 @@ impl Found {
             u32::try_from(recoder.groups.len() - 1).unwrap_or(u32::MAX)
         })
     }
+}
+
+/// Whether a record is text that no night has tried.
+pub(crate) fn is_open_text(line: &Line) -> bool {
+    line.kind == Kind::Blob && matches!(line.codec, Codec::Zstd | Codec::Frames) && line.flags & SETTLED == 0
 }
 
 /// Whether a settled body may have deltas made against it.
