@@ -19,7 +19,7 @@ use crate::store::recover::{self, Found};
 use crate::store::segment::{self, Log};
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error, index, meta};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use walk::Walked;
@@ -164,13 +164,12 @@ impl Seen {
     fn fault(&self, link: u64) -> Option<&'static str> {
         let Some(body) = self.bodies.get(&link) else { return Some("its body is missing") };
         match body.codec {
+            Codec::Dict if !self.dictionaries.contains_key(&body.base) => Some("the dictionary of its body is missing or damaged"),
+            Codec::Delta if !self.bodies.get(&body.base).is_some_and(|base| base.whole && base.codec != Codec::Delta) => {
+                Some("the older version that its body builds on is missing or damaged")
+            }
             _ if !body.whole => Some("its body is damaged"),
-            Codec::Dict if !self.dictionaries.contains(&body.base) => Some("the dictionary of its body is missing"),
-            Codec::Delta => match self.bodies.get(&body.base) {
-                Some(base) if base.whole && base.codec != Codec::Delta => None,
-                _ => Some("the older version that its body builds on is missing"),
-            },
-            Codec::Raw | Codec::Zstd | Codec::Frames | Codec::Dict => None,
+            Codec::Raw | Codec::Zstd | Codec::Frames | Codec::Dict | Codec::Delta => None,
         }
     }
 }
@@ -209,6 +208,10 @@ impl Work {
         self.out.segments += 1;
         self.out.records += (lines.len() + bad.len()) as u64;
         lines.iter().for_each(|line| self.seen.add(line, found.number, true));
+        // What bodies are coded against is found by the table.
+        let mut table = self.log.table().write();
+        lines.iter().filter(|line| matches!(line.kind, Kind::Blob | Kind::Dict)).for_each(|line| table.apply(line, found.number));
+        drop(table);
         for line in &bad {
             self.seen.add(line, found.number, false);
             // A damaged body is told by the addresses that lead to it.

@@ -74,6 +74,8 @@ pub enum Pace {
 /// What has been done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shrunk {
+    /// Bytes on disk of the text that is to be tried; known after the survey.
+    pub open_bytes: u64,
     /// Bodies tried.
     pub tried: u64,
     /// Their bytes on disk before ...
@@ -126,6 +128,7 @@ impl Night {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Begin => self.begin(inner)?,
             Stage::Survey(Survey::Done) => {
+                self.sum.open_bytes = self.found.bytes;
                 let mut members: Vec<(u32, Vec<u64>)> = std::mem::take(&mut self.found.members).into_iter().collect();
                 members.retain(|(_, members)| members.len() >= SISTERS);
                 members.sort_unstable_by_key(|(group, _)| *group);

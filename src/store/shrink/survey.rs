@@ -45,6 +45,8 @@ pub(crate) enum Survey {
 pub(crate) struct Found {
     /// Segments that are worth rewriting, by the seq of their first record.
     pub(crate) segments: Vec<u32>,
+    /// Bytes of open text in them.
+    pub(crate) bytes: u64,
     /// Small bodies by group.
     pub(crate) members: HashMap<u32, Vec<u64>>,
     /// Of all segments: the lowest seq, the bytes, the open bytes, the open bodies.
@@ -169,6 +171,7 @@ impl Found {
             }
             room -= size;
             self.segments.push(number);
+            self.bytes += bytes;
             self.wanted.extend(open);
         }
     }
