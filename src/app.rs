@@ -124,7 +124,7 @@ impl Node {
         let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
-        supervise(&life, store.tend(quiet(&clock, &cache, &link)));
+        supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
         let night =
             Night::new(night_settings(&config)?, clock.clone(), &life, &metrics, state.clone(), store.clone(), link.clone(), cache.clone())
                 .await?;
@@ -312,9 +312,9 @@ fn local_lane(pages: axum::Router) -> proxy::Local {
     })
 }
 
-/// Whether no device has asked for anything for a while.
-fn quiet(clock: &Clock, cache: &Cache, link: &Link) -> store::Permit {
-    let (clock, cache, link) = (clock.clone(), cache.clone(), link.clone());
+/// Whether no device has asked for anything for a while, and the node is to stay.
+fn quiet(life: &Life, clock: &Clock, cache: &Cache, link: &Link) -> store::Permit {
+    let (life, clock, cache, link) = (life.clone(), clock.clone(), cache.clone(), link.clone());
     let foreground = link::Class::Interactive.label();
     let figures = move || (cache.tally().by_way, link.view().bytes.get(foreground).copied());
     let seen = parking_lot::Mutex::new((figures(), clock.steady()));
@@ -323,7 +323,7 @@ fn quiet(clock: &Clock, cache: &Cache, link: &Link) -> store::Permit {
         if seen.0 != now {
             *seen = (now, clock.steady());
         }
-        clock.steady().duration_since(seen.1) >= QUIET
+        !life.is_stopping() && clock.steady().duration_since(seen.1) >= QUIET
     })
 }
 

@@ -105,7 +105,7 @@ pub use form::{Form, Forms};
 pub use purge::Epoch;
 pub use settings::Settings;
 pub use shrink::{Pace, Shrunk};
-pub use stat::{Check, Stat};
+pub use stat::{Check, Repacked, Stat};
 pub use survey::{By, Row, Spared, Survey};
 pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
@@ -517,6 +517,22 @@ impl Store {
             progress(&sum);
         }
         Ok(sum)
+    }
+
+    /// Makes everything smaller that can be, now and whatever that writes; with `trial` nothing is done. May be dropped at any await.
+    ///
+    /// # Errors
+    /// As [`Store::shrink`].
+    pub async fn repack(&self, trial: bool, mut progress: impl FnMut(bundle::Step) + Send) -> Result<Repacked, Error> {
+        let before = self.stat();
+        let told = |sum: &Shrunk| {
+            let (done, total) = (sum.before_bytes.min(sum.open_bytes), sum.open_bytes);
+            progress(bundle::Step { phase: "shrinking".into(), done, total, current: String::new() });
+        };
+        let shrunk = self.shrink(Pace::Now, || !trial, told).await?;
+        let after = self.stat();
+        let (before_bytes, after_bytes) = (before.disk_bytes, after.disk_bytes);
+        Ok(Repacked { before_bytes, after_bytes, codecs_before: before.codecs, codecs_after: after.codecs, shrunk })
     }
 
     /// Seals and syncs; call at the end of the node's life.

@@ -22,6 +22,7 @@ pub(super) fn routes() -> Router<Parts> {
         .route("/api/v1/store/survey", post(survey))
         .route("/api/v1/store/export", post(export))
         .route("/api/v1/store/import", post(import))
+        .route("/api/v1/store/repack", post(repack))
         .route("/api/v1/store/jobs/{id}", get(job).delete(end))
 }
 
@@ -80,6 +81,20 @@ async fn import(State(parts): State<Parts>, Json(order): Json<Import>) -> Answer
     let store = parts.store.clone();
     let work = parts.jobs.start(&parts.life, &parts.clock, "import", |telling| async move {
         Ok(json!(store.import(&order.folder, order.orders, |step| telling.tell(step)).await?))
+    });
+    work.map(|job| (StatusCode::ACCEPTED, Json(job)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Repack {
+    dry_run: bool,
+}
+
+async fn repack(State(parts): State<Parts>, Json(order): Json<Repack>) -> Answer {
+    let store = parts.store.clone();
+    let work = parts.jobs.start(&parts.life, &parts.clock, "repack", |telling| async move {
+        Ok(json!(store.repack(order.dry_run, |step| telling.tell(step)).await?))
     });
     work.map(|job| (StatusCode::ACCEPTED, Json(job)))
 }

@@ -1,5 +1,5 @@
-//! `bulak store`: figures, check, purge, export, import. While the node runs everything goes through it; on the store of a stopped
-//! node `check` and `import` work by themselves, and `stat` and `export` only look.
+//! `bulak store`: figures, check, purge, export, import, repack. While the node runs everything goes through it; on the store of a
+//! stopped node `check`, `import` and `repack` work by themselves, and `stat` and `export` only look.
 
 /// `stat`.
 mod stat;
@@ -12,6 +12,9 @@ mod purge;
 
 /// `export` and `import`.
 mod carry;
+
+/// `repack`.
+mod repack;
 
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
@@ -53,6 +56,8 @@ enum Action {
     Export(carry::Export),
     /// Take in a folder that "export" wrote
     Import(carry::Import),
+    /// Make what is stored smaller, now: what the nights do by and by
+    Repack(repack::Args),
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
@@ -62,6 +67,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Action::Check(args) => check::run(context, args).await,
         Action::Export(args) => carry::export(context, args).await,
         Action::Import(args) => carry::import(context, args).await,
+        Action::Repack(args) => repack::run(context, &args).await,
     }
 }
 
@@ -91,7 +97,7 @@ impl Reach {
             let owner = std::fs::metadata(&settings.path).map_or(0, |about| about.uid());
             if owner != rustix::process::geteuid().as_raw() {
                 let message = format!("{} belongs to another user (number {owner}), and the node is not running", settings.path.display());
-                let remedy = "start the node and run this again, or run it as that user (\"sudo -u bulak bulak store import …\")";
+                let remedy = "start the node and run this again, or run it as that user (\"sudo -u bulak bulak store …\")";
                 return Err(Failure::new("store.other_user", message, remedy).exit(Exit::NotAllowed));
             }
         }

@@ -19,7 +19,7 @@ use crate::store::recover::{self, Found};
 use crate::store::segment::{self, Log};
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error, index, meta};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use walk::Walked;
@@ -107,7 +107,7 @@ struct Body {
 struct Seen {
     answers: HashMap<[u8; 32], Answer>,
     bodies: HashMap<u64, Body>,
-    dictionaries: HashSet<u64>,
+    dictionaries: HashMap<u64, (u64, Place)>,
     tombs: HashMap<[u8; 32], u64>,
     pins: HashMap<([u8; 16], u64), (u64, Place)>,
     unpins: HashMap<([u8; 16], u64), u64>,
@@ -142,8 +142,8 @@ impl Seen {
                 let unpin = self.unpins.entry((url, line.link)).or_default();
                 *unpin = line.seq.max(*unpin);
             }
-            Kind::Dict if holds => {
-                self.dictionaries.insert(line.link);
+            Kind::Dict if holds && newest(self.dictionaries.get(&line.link).map(|old| old.0)) => {
+                self.dictionaries.insert(line.link, (line.seq, place));
             }
             Kind::Meta | Kind::Tomb | Kind::Pin | Kind::Unpin | Kind::Dict | Kind::Part | Kind::Footer => {}
         }
@@ -164,13 +164,12 @@ impl Seen {
     fn fault(&self, link: u64) -> Option<&'static str> {
         let Some(body) = self.bodies.get(&link) else { return Some("its body is missing") };
         match body.codec {
+            Codec::Dict if !self.dictionaries.contains_key(&body.base) => Some("the dictionary of its body is missing or damaged"),
+            Codec::Delta if !self.bodies.get(&body.base).is_some_and(|base| base.whole && base.codec != Codec::Delta) => {
+                Some("the older version that its body builds on is missing or damaged")
+            }
             _ if !body.whole => Some("its body is damaged"),
-            Codec::Dict if !self.dictionaries.contains(&body.base) => Some("the dictionary of its body is missing"),
-            Codec::Delta => match self.bodies.get(&body.base) {
-                Some(base) if base.whole && base.codec != Codec::Delta => None,
-                _ => Some("the older version that its body builds on is missing"),
-            },
-            Codec::Raw | Codec::Zstd | Codec::Frames | Codec::Dict => None,
+            Codec::Raw | Codec::Zstd | Codec::Frames | Codec::Dict | Codec::Delta => None,
         }
     }
 }
@@ -211,6 +210,12 @@ impl Work {
         for line in &lines {
             self.seen.add(line, found.number, true);
         }
+        // What bodies are coded against is found by the table.
+        let mut table = self.log.table().write();
+        for line in lines.iter().filter(|line| matches!(line.kind, Kind::Blob | Kind::Dict)) {
+            table.apply(line, found.number);
+        }
+        drop(table);
         for line in &bad {
             self.seen.add(line, found.number, false);
             // A damaged body is told by the addresses that lead to it.

@@ -5,7 +5,8 @@
 //! # Why
 //! Segments are rewritten in the order of age, so that an older version is settled, in full, before a newer one leans on it. Flash
 //! wears: what a day may write is counted in a file that survives a restart, and a segment of which little is text waits until
-//! it is rewritten for another reason.
+//! it is rewritten for another reason. A large body has a segment of its own, which is rewritten like any other: it comes out frame
+//! by frame, through a file.
 
 /// A body's smallest form.
 pub(crate) mod recode;
@@ -19,19 +20,26 @@ mod tests;
 #[cfg(test)]
 mod nights;
 
+#[cfg(test)]
+mod quiet;
+
+use crate::base::clock::Time;
 use crate::store::pack::dict::{self, Dictionary};
 use crate::store::pack::sketch::Sketches;
 use crate::store::pack::{self, delta};
 use crate::store::read::Source;
 use crate::store::record::HEADER;
+use crate::store::segment::Lane;
 use crate::store::shrink::recode::{Recoder, newest};
-use crate::store::shrink::survey::{Found, Survey, short};
+use crate::store::shrink::survey::{Found, Survey, is_open_text, short};
+use crate::store::tend::Permit;
 use crate::store::{Error, Inner};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// A dictionary is trained from at least so many bodies of one kind of one site.
 const SISTERS: usize = 100;
@@ -43,6 +51,11 @@ const TRIED: usize = 256;
 const SAVES: u64 = 2;
 /// Rewritten together: this many segments' bytes at most, so that what comes out fills about one.
 const TOGETHER: u64 = 2;
+/// The open segment is sealed by a night when nothing has come into it for so long: the class is over. It takes no more then, and
+/// a store of a few hundred pages would else never be made smaller.
+const STILL_FOR: Duration = Duration::from_hours(2);
+/// ... and when open text fills this part of a segment, one in so many bytes, so that a year of nights leaves no heap of files.
+const STILL_SHARE: u64 = 64;
 /// Seconds of a day, for the daily budget.
 const DAY: i64 = 86_400;
 /// Longest text of the budget's file.
@@ -61,6 +74,8 @@ pub enum Pace {
 /// What has been done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shrunk {
+    /// Bytes on disk of the text that is to be tried; known after the survey.
+    pub open_bytes: u64,
     /// Bodies tried.
     pub tried: u64,
     /// Their bytes on disk before ...
@@ -125,6 +140,7 @@ impl Night {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Begin => self.begin(inner)?,
             Stage::Survey(Survey::Done) => {
+                self.sum.open_bytes = self.found.bytes;
                 let mut members: Vec<(u32, Vec<u64>)> = std::mem::take(&mut self.found.members).into_iter().collect();
                 members.retain(|(_, members)| members.len() >= self.sisters);
                 members.sort_unstable_by_key(|(group, _)| *group);
@@ -150,13 +166,19 @@ impl Night {
         Ok(self.sum)
     }
 
+    /// Bodies are only tried as long as `permit` says so; what is left of a step is then copying.
+    pub(crate) fn with_permit(mut self, permit: Permit) -> Night {
+        self.recoder.permit = Some(permit);
+        self
+    }
+
     fn begin(&mut self, inner: &Inner) -> Result<(), Error> {
-        if self.pace == Pace::Now {
-            // What is in the open segment, too.
-            inner.log.close()?;
-        }
         if self.room(inner) == 0 {
             return Ok(());
+        }
+        // What is in the open segment, too.
+        if self.pace == Pace::Now || is_still(inner) {
+            inner.log.close()?;
         }
         self.file = read_file(inner, &sketches_path(inner), Sketches::FILE_MAX).unwrap_or_default();
         let (survey, found) = Survey::new(inner, self.pace == Pace::Now);
@@ -252,14 +274,22 @@ impl Night {
     /// Keeps the sketches for the next night.
     fn end(&mut self, inner: &Inner) -> Result<(), Error> {
         self.stage = Stage::Over;
-        let sketches = std::mem::take(&mut self.recoder.sketches);
-        self.recoder = Recoder::default();
+        let sketches = std::mem::take(&mut self.recoder).sketches;
         if sketches.len() == 0 {
             return Ok(());
         }
         let bytes = sketches.encode(|print| inner.log.table().read().blob(&short(print)).is_some_and(|blob| blob.refs > 0));
         write_file(inner, &sketches_path(inner), &bytes)
     }
+}
+
+/// Whether the open segment has rested long enough and holds text enough to be sealed.
+fn is_still(inner: &Inner) -> bool {
+    let open = inner.log.open_segments().into_iter().find(|(lane, ..)| *lane == Lane::Main);
+    let Some((.., lines)) = open else { return false };
+    let text: u64 = lines.iter().filter(|line| is_open_text(line)).map(|line| line.length).sum();
+    let last = lines.iter().map(|line| line.time).max().unwrap_or(0);
+    inner.now().since(Time::from_micros(last)) >= STILL_FOR && text.saturating_mul(STILL_SHARE) >= inner.log.segment_size()
 }
 
 /// Bodies to train from, spread over all.

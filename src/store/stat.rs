@@ -1,5 +1,6 @@
 //! What the store tells about itself: cheap figures, and what a check found.
 
+use crate::store::Shrunk;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +37,21 @@ pub struct Stat {
     pub codecs: BTreeMap<String, (u64, u64)>,
     /// Hot tier bytes.
     pub hot_bytes: u64,
+}
+
+/// What a repack came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Repacked {
+    /// Bytes on disk before.
+    pub before_bytes: u64,
+    /// Bytes on disk after.
+    pub after_bytes: u64,
+    /// Objects and stored bytes by codec, before.
+    pub codecs_before: BTreeMap<String, (u64, u64)>,
+    /// The same after.
+    pub codecs_after: BTreeMap<String, (u64, u64)>,
+    /// What was done.
+    pub shrunk: Shrunk,
 }
 
 /// What `store check` found.

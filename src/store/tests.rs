@@ -25,6 +25,9 @@ mod damage;
 /// Purges, surveys, bundles.
 mod carry;
 
+/// Bodies that lean on others.
+mod leaning;
+
 /// Quota, eviction, pins.
 mod quota;
 

@@ -72,6 +72,59 @@ fn figures_come_from_the_node_and_from_the_files_of_a_stopped_one() {
     assert_eq!(files(&seg), before, "nothing was changed");
 }
 
+/// A site: pages that are much alike, and a script in two versions.
+fn site(path: &str) -> (&'static str, String) {
+    let common =
+        (0..60).map(|n| format!("<li class=\"entry\"><a href=\"/lesson/{n}\">Lesson {}</a></li>\n", n * 7919 % 1000)).collect::<String>();
+    match path.strip_suffix("/app.js").and_then(|path| path.strip_prefix("/lib@1.")) {
+        Some(version) => {
+            let lines = (0..2000).map(|n| format!("function f{n}(a) {{ return a * {} + {n}; }}\n", n * 104_729 % 9973)).collect::<String>();
+            ("Content-Type: text/javascript", format!("/* version {version} */\n{lines}"))
+        }
+        None => {
+            let seed: u64 = path.trim_start_matches("/page/").parse().unwrap_or(0);
+            let own = (0..40).map(|n| format!("{} ", (seed + 1) * 7907 * (n + 1) % 99_991)).collect::<String>();
+            ("Content-Type: text/html", format!("<html><body><ul>{common}</ul><p>{own}</p></body></html>"))
+        }
+    }
+}
+
+#[test]
+fn a_repack_makes_the_store_smaller_and_every_body_stays_what_it_was() {
+    let origin = Origin::start(|ask| {
+        let (kind, body) = site(&ask.target);
+        Reply::Bytes(ok(&[kind, "Cache-Control: public, max-age=3600"], body.as_bytes()))
+    });
+    let mut node = Setup::new().host("s.school.test", origin.addr).start();
+    let paths: Vec<String> = (0..150).map(|n| format!("/page/{n}")).chain(["/lib@1.1/app.js".into(), "/lib@1.2/app.js".into()]).collect();
+    let all_read = |node: &Node, hits: bool| {
+        for path in &paths {
+            let answer = node.get(&format!("http://s.school.test{path}"));
+            assert!(answer.text() == site(path).1, "{path}");
+            assert!(answer.is_hit() == hits, "{path}: {}", answer.cache_status());
+        }
+    };
+    all_read(&node, false);
+    let trial = told(&node, &["store", "repack", "--dry-run"], 0);
+    assert_eq!((&trial["shrunk"]["tried"], &trial["before_bytes"]), (&0.into(), &trial["after_bytes"]), "{trial}");
+    let done = told(&node, &["store", "repack"], 0);
+    assert_eq!(done["through"], "node", "{done}");
+    assert!(done["after_bytes"].as_u64() < done["before_bytes"].as_u64(), "{done}");
+    for codec in ["zstd_dict", "zstd_delta"] {
+        assert!(done["codecs_before"][codec][0] == 0 && done["codecs_after"][codec][0].as_u64() > Some(0), "{codec}: {done}");
+    }
+    all_read(&node, true);
+    let stat = told(&node, &["store", "stat", "--by", "codec"], 0);
+    assert!(stat["spared"]["dict_bytes"].as_u64() > Some(0) && stat["spared"]["delta_bytes"].as_u64() > Some(0), "{stat}");
+    assert!(node.terminate().success());
+    let again = told(&node, &["store", "repack"], 0);
+    assert_eq!((&again["through"], &again["shrunk"]["tried"]), (&"files".into(), &0.into()), "{again}");
+    told(&node, &["store", "check", "--deep"], 0);
+    node.restart();
+    all_read(&node, true);
+    assert_eq!(told(&node, &["store", "stat"], 0)["damaged"], 0);
+}
+
 #[test]
 fn a_purge_is_not_undone_by_a_fetch_that_was_under_way() {
     let (tell, told_it) = std::sync::mpsc::channel::<()>();

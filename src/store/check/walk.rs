@@ -155,7 +155,7 @@ fn tells(line: &Line, header: &Header) -> bool {
 
 /// Whether a small record's payload verifies and says what its line says. Long ones are the business of the deep check.
 fn small_holds(file: &dyn DiskFile, line: &Line, header: &Header) -> io::Result<bool> {
-    if matches!(header.kind, Kind::Blob | Kind::Part | Kind::Dict) {
+    if matches!(header.kind, Kind::Blob | Kind::Part) {
         return Ok(true);
     }
     if header.length > SMALL_MAX {

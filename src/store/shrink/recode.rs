@@ -13,6 +13,7 @@ use crate::store::rewrite::Recode;
 use crate::store::segment::{Log, New};
 use crate::store::shrink::survey::short;
 use crate::store::table::Place;
+use crate::store::tend::Permit;
 use crate::store::{Error, Inner};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -56,6 +57,8 @@ pub(crate) struct Recoder {
     /// Settled bodies that are no deltas: these never become deltas any more.
     pub(crate) sketches: Sketches,
     pub(crate) tally: Tally,
+    /// Whether bodies may be tried now; `None`: always.
+    pub(crate) permit: Option<Permit>,
     /// Of the segment at hand: the newest dictionary of each group, as it is on disk.
     dicts: HashMap<u32, Option<Dictionary>>,
     /// Referred to until the table knows the deltas made of them.
@@ -64,6 +67,9 @@ pub(crate) struct Recoder {
 
 impl Recode for Recoder {
     fn recode(&mut self, line: &Line, object: &Digest, inner: &Inner) -> Result<Option<New>, Error> {
+        if self.permit.as_ref().is_some_and(|permit| !permit()) {
+            return Ok(None);
+        }
         Ok(self.best(line, object, &inner.log, || {
             let path = inner.temporary_path();
             let file = inner.disk.create(&path)?;

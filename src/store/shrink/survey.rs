@@ -45,6 +45,8 @@ pub(crate) enum Survey {
 pub(crate) struct Found {
     /// Segments that are worth rewriting, by the seq of their first record.
     pub(crate) segments: Vec<u32>,
+    /// Bytes of open text in them.
+    pub(crate) bytes: u64,
     /// Small bodies by group.
     pub(crate) members: HashMap<u32, Vec<u64>>,
     /// Of all segments: the lowest seq, the bytes, the open bytes, the open bodies.
@@ -131,7 +133,7 @@ impl Found {
                 }
                 let print = fingerprint(&line.key);
                 match line.codec {
-                    Codec::Zstd | Codec::Frames if line.flags & SETTLED == 0 => {
+                    _ if is_open_text(line) => {
                         bytes += line.length;
                         open.push((print, line.whole));
                     }
@@ -169,6 +171,7 @@ impl Found {
             }
             room -= size;
             self.segments.push(number);
+            self.bytes += bytes;
             self.wanted.extend(open);
         }
     }
@@ -215,6 +218,11 @@ impl Found {
             u32::try_from(recoder.groups.len() - 1).unwrap_or(u32::MAX)
         })
     }
+}
+
+/// Whether a record is text that no night has tried.
+pub(crate) fn is_open_text(line: &Line) -> bool {
+    line.kind == Kind::Blob && matches!(line.codec, Codec::Zstd | Codec::Frames) && line.flags & SETTLED == 0
 }
 
 /// Whether a settled body may have deltas made against it.

@@ -136,8 +136,8 @@ async fn a_body_too_long_for_the_memory_goes_frame_by_frame() {
     let mut recoder = Recoder::default();
     night(&store, &mut recoder);
     assert_eq!(codec(&store, &body), Codec::Frames);
-    assert_eq!(recoder.tally.tried, 1);
-    assert!(recoder.tally.before.abs_diff(before) * 25 < before, "{before} is from a class");
+    // The table rounds.
+    assert!(recoder.tally.tried == 1 && recoder.tally.before.abs_diff(before) * 20 < before, "{:?} {before}", recoder.tally);
     assert!(recoder.tally.after < before);
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
     reads_back(&store, "http://a.kz/huge", &body).await;
