@@ -85,6 +85,12 @@ mod purge;
 /// Exact figures.
 mod survey;
 
+/// What the owner decides.
+mod settings;
+
+/// What it tells about itself.
+mod stat;
+
 /// Answers in a folder that can be carried.
 pub mod bundle;
 
@@ -97,7 +103,9 @@ mod tests;
 pub use check::check;
 pub use form::{Form, Forms};
 pub use purge::Epoch;
+pub use settings::Settings;
 pub use shrink::{Pace, Shrunk};
+pub use stat::{Check, Stat};
 pub use survey::{By, Row, Spared, Survey};
 pub use tend::{Permit, Tend};
 pub use write::{Draft, Tail};
@@ -107,7 +115,6 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
-use crate::base::unit::Bytes as Size;
 use crate::life::Life;
 use crate::store::disk::Disk;
 use crate::store::inner::{Flight, Inner};
@@ -115,60 +122,9 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
-/// How the store is set up.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The folder.
-    pub path: PathBuf,
-    /// Most bytes on disk.
-    pub quota: Size,
-    /// Hot tier: wire-ready bodies in memory.
-    pub memory: Size,
-    /// Largest object the hot tier takes.
-    pub hot_object: Size,
-    /// Size of a segment, at most; never above 1/64 of the quota.
-    pub segment: Size,
-    /// What packs may keep of the quota, in percent.
-    pub pinned_share: u64,
-    /// All bodies are read and verified once in this time.
-    pub scrub: Duration,
-    /// Group commit: sync after this many bytes ...
-    pub sync_bytes: Size,
-    /// ... or this long.
-    pub sync_after: Duration,
-    /// Largest decoded body, and largest ratio decoded/received, before a coded body counts as a bomb.
-    pub decoded_max: Size,
-    /// sled's page cache; 0: no index, and what it answers is read from the log.
-    pub index_cache: Size,
-    /// Bytes that the night may write in one day to make the store smaller: flash wears. 0: never.
-    pub repack_daily: Size,
-}
-
-impl Default for Settings {
-    /// A school's box with 4 GB of RAM.
-    fn default() -> Settings {
-        Settings {
-            path: PathBuf::from("/var/cache/bulak"),
-            quota: Size::gib(20),
-            memory: Size::mib(64),
-            hot_object: Size::mib(1),
-            segment: Size::mib(64),
-            pinned_share: 70,
-            scrub: Duration::from_hours(30 * 24),
-            sync_bytes: Size::mib(4),
-            sync_after: Duration::from_secs(2),
-            decoded_max: Size::mib(256),
-            index_cache: Size::mib(16),
-            repack_daily: Size::gib(1),
-        }
-    }
-}
 
 /// Who brought an entry in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -303,41 +259,6 @@ impl Error {
         };
         (id, self.to_string(), remedy.to_owned())
     }
-}
-
-/// Figures for status, reports and `bulak store stat`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Stat {
-    /// Distinct objects.
-    pub objects: u64,
-    /// Stored answers.
-    pub entries: u64,
-    /// Decoded bytes over all entries (each entry counts its object).
-    pub entry_bytes: u64,
-    /// Decoded bytes over distinct objects.
-    pub object_bytes: u64,
-    /// Bytes on disk, live and dead.
-    pub disk_bytes: u64,
-    /// The quota.
-    pub quota_bytes: u64,
-    /// Entries kept by packs.
-    pub pinned_entries: u64,
-    /// Bytes spared by keeping equal bodies once.
-    pub spared_dedup_bytes: u64,
-    /// Bytes spared by compression.
-    pub spared_zstd_bytes: u64,
-    /// Records that did not verify since start.
-    pub damaged: u64,
-    /// Whether new content is admitted.
-    pub admitting: bool,
-    /// Whether the folder can be written.
-    pub writable: bool,
-    /// `ready`, `rebuilding` or `off`.
-    pub index: String,
-    /// Objects and stored bytes by codec (`raw`, `zstd`, `zstd_frames`).
-    pub codecs: BTreeMap<String, (u64, u64)>,
-    /// Hot tier bytes.
-    pub hot_bytes: u64,
 }
 
 /// Answers read at once by [`Store::each`].
@@ -551,7 +472,7 @@ impl Store {
     /// # Errors
     /// `Disk`.
     pub async fn survey(&self, by: Option<By>, mut progress: impl FnMut(u64, u64) + Send) -> Result<Survey, Error> {
-        let stops = self.0.run(|inner| inner.survey_stops()).await?;
+        let stops = self.0.run(inner::Inner::survey_stops).await?;
         let total = stops.iter().map(|stop| stop.found.length).sum();
         let (mut work, mut done) = (survey::Work::new(by, self.0.now()), 0);
         for stop in stops {
@@ -629,25 +550,4 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// What `store check` found.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Check {
-    /// Segments read.
-    pub segments: u64,
-    /// Records read.
-    pub records: u64,
-    /// Bodies verified by their hash (deep).
-    pub bodies: u64,
-    /// Things that were wrong and (with `repair`) were mended without loss.
-    pub repaired: Vec<String>,
-    /// What was lost: URLs and reasons.
-    pub lost: Vec<String>,
-    /// By pack, the addresses that it keeps and that have no whole body.
-    pub incomplete: BTreeMap<String, Vec<String>>,
-    /// Files in `seg/` that are not of this store, and what to do with them. They are left as they are.
-    pub foreign: Vec<String>,
-    /// Answers whose body is nowhere: evicted. No loss.
-    pub gone: u64,
 }

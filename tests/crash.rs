@@ -12,7 +12,7 @@ use bulak::base::digest::Digest;
 use bulak::base::target::Target;
 use bulak::base::unit::Bytes as Size;
 use bulak::life::Life;
-use bulak::store::{Entry, Error, Meta, Settings, Source, Store, Way};
+use bulak::store::{Entry, Error, Meta, Pace, Settings, Source, Store, Way};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 const CHILD: &str = "BULAK_CRASH_CHILD";
 /// Bytes of a PART in this test.
@@ -27,6 +28,11 @@ const PART: usize = 30_000;
 /// Kills, and after how many a new folder is taken: packs have filled their share of the old one by then.
 const ROUNDS: u64 = 100;
 const FOLDER: u64 = 12;
+/// Numbers of pages that are much alike, which nights code with dictionaries and as deltas; how many a child begins with.
+const PAGES: u64 = 1 << 40;
+const PAGES_EACH: u64 = 40;
+/// Between two nights.
+const NAP: Duration = Duration::from_millis(20);
 /// A child is killed after fewer than so many promises.
 const PROMISES: u64 = 50;
 
@@ -47,11 +53,17 @@ fn open(path: &Path) -> Store {
 }
 
 fn target(n: u64) -> Target {
+    if n >= PAGES {
+        return Target::parse(&format!("http://pages.kz/page/{n}")).unwrap();
+    }
     Target::parse(&format!("http://host{}.kz/object/{n}", n % 7)).unwrap()
 }
 
 /// Every object's bytes follow from its number; some are equal to others'.
 fn body(n: u64) -> Vec<u8> {
+    if n >= PAGES {
+        return page(n);
+    }
     let seed = if n.is_multiple_of(5) { n / 50 } else { n };
     let length =
         [900, 12_000, 70_000, 300_000, 1_300_000][usize::try_from(seed % 11).unwrap().min(4) * usize::from(seed.is_multiple_of(3))];
@@ -63,6 +75,18 @@ fn body(n: u64) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Two thirds are the same in all pages.
+fn page(n: u64) -> Vec<u8> {
+    let length = if n.is_multiple_of(2) { 1500 } else { 3500 };
+    let letters = |seed: u64, length: usize| {
+        let mut out = vec![0; length];
+        blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut out);
+        out.iter_mut().for_each(|byte| *byte = b'a' + *byte % 16);
+        out
+    };
+    [letters(1, length), letters(n, length / 2), letters(2, length / 2)].concat()
 }
 
 fn meta(n: u64) -> Meta {
@@ -133,9 +157,33 @@ async fn write(store: Store, first: u64) {
             Err(Error::Disk(error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => panic!("{n}: {error}"),
         };
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "\nack {kind} {n}").unwrap();
-        out.flush().unwrap();
+        say(kind, n);
+    }
+}
+
+fn say(kind: &str, n: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nack {kind} {n}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Pages come in, then there is one night after the other.
+async fn shrink(store: Store, first: u64) {
+    let pages = PAGES + first..PAGES + first + PAGES_EACH;
+    for n in pages.clone() {
+        match put(&store, n).await {
+            Ok(()) | Err(Error::Full) => {}
+            Err(error) => panic!("{n}: {error}"),
+        }
+    }
+    store.sync().await.unwrap();
+    pages.for_each(|n| say("synced", n));
+    loop {
+        match store.shrink(Pace::Now, || true, |_| {}).await {
+            Ok(_) | Err(Error::Full) => {}
+            Err(error) => panic!("a night: {error}"),
+        }
+        tokio::time::sleep(NAP).await;
     }
 }
 
@@ -146,7 +194,7 @@ async fn child() {
     let (first, path) = order.split_once(' ').unwrap();
     let first: u64 = first.parse().unwrap();
     let store = open(Path::new(path));
-    tokio::join!(write(store.clone(), first), write(store.clone(), first + 1), write(store, first + 2));
+    tokio::join!(write(store.clone(), first), write(store.clone(), first + 1), write(store.clone(), first + 2), shrink(store, first));
 }
 
 async fn read(store: &Store, entry: &Arc<Entry>, range: std::ops::Range<u64>) -> Bytes {
@@ -162,7 +210,7 @@ async fn whatever_was_promised_is_there_after_a_kill() {
     println!("BULAK_CRASH_SEED={seed}");
     let mut dir = tempfile::tempdir().unwrap();
     let (mut promised, mut next): (BTreeMap<u64, String>, u64) = (BTreeMap::new(), 0);
-    let (mut all, mut evicted) = (0, 0);
+    let (mut all, mut evicted, mut shrunk) = (0, 0, 0);
     for round in 0..rounds {
         if round > 0 && round.is_multiple_of(FOLDER) {
             all += promised.len() as u64;
@@ -178,31 +226,49 @@ async fn whatever_was_promised_is_there_after_a_kill() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let mut acks: Vec<String> = lines.by_ref().filter(|line| line.starts_with("ack ")).take(wanted).collect();
+        let told = |line: String| {
+            let (kind, n) = line.strip_prefix("ack ")?.split_once(' ')?;
+            Some((n.parse().ok()?, kind.to_owned()))
+        };
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let (mut told, mut count) = (lines.filter_map(told), 0);
+        while count < wanted
+            && let Some((n, kind)) = told.next()
+        {
+            // Pages come in one go, and are not counted.
+            count += usize::from(n < PAGES);
+            promised.insert(n, kind);
+        }
         child.kill().unwrap();
         let ended = child.wait_with_output().unwrap();
         let words = String::from_utf8_lossy(&ended.stderr);
         assert!(!words.contains("panicked"), "round {round}: {words}");
-        acks.extend(lines.filter(|line| line.starts_with("ack ")));
-        for ack in &acks {
-            let words: Vec<&str> = ack.split(' ').collect();
-            promised.insert(words[2].parse().unwrap(), words[1].to_owned());
-        }
-        evicted += verify(dir.path(), &promised, round).await;
-        next = promised.keys().last().map_or(next, |n| n + 30);
+        promised.extend(told);
+        let seen = verify(dir.path(), &promised, round).await;
+        evicted += seen.evicted;
+        shrunk += u64::from(seen.shrunk);
+        next = promised.range(..PAGES).next_back().map_or(next, |(n, _)| n + 30);
         if round % 6 == 5 {
             std::fs::remove_dir_all(dir.path().join("index")).unwrap();
         }
     }
     all += promised.len() as u64;
-    println!("{rounds} kills, {all} promises, {evicted} found evicted");
+    println!("{rounds} kills, {all} promises, {evicted} found evicted, {shrunk} stores with dictionaries and deltas");
     assert!(all > rounds, "the children were killed too early to show anything");
     assert!(evicted > 0 || rounds < ROUNDS, "no room was made, so nothing was shown of that");
+    assert!(shrunk > 0 || rounds < ROUNDS, "no body was coded with a dictionary or as a delta");
 }
 
-/// Looks at all that was promised. How many answers were evicted, which only those of no pack may be.
-async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) -> u64 {
+/// What is to be seen after a kill.
+struct Seen {
+    /// Answers that were evicted, which only those of no pack may be.
+    evicted: u64,
+    /// Whether there are bodies coded with a dictionary, and deltas.
+    shrunk: bool,
+}
+
+/// Looks at all that was promised.
+async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) -> Seen {
     let store = open(path);
     let mut evicted = 0;
     for (n, kind) in promised {
@@ -233,6 +299,8 @@ async fn verify(path: &Path, promised: &BTreeMap<u64, String>, round: u64) -> u6
         assert!(object.is_none_or(|object| object == Digest::of(&body(n))), "round {round}: {url}");
     }
     assert_eq!(store.stat().damaged, 0, "round {round}: a kill tears no record that was finished");
+    let codecs = store.stat().codecs;
+    let shrunk = ["zstd_dict", "zstd_delta"].iter().all(|codec| codecs[*codec].0 > 0);
     store.close().await.unwrap();
-    evicted
+    Seen { evicted, shrunk }
 }

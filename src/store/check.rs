@@ -198,7 +198,7 @@ impl Work {
             return Ok(());
         }
         let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
-        let walked = walk::walk(&*file, found, &self.uuid, footer, self.deep)?;
+        let walked = walk::walk(&*file, found, &self.uuid, footer.as_deref(), self.deep)?;
         let Walked { lines, bad, lost, end, why } = walked;
         if lines.is_empty() && header.is_none() && found.length > record::SEGMENT_HEADER {
             self.out
@@ -208,7 +208,9 @@ impl Work {
         }
         self.out.segments += 1;
         self.out.records += (lines.len() + bad.len()) as u64;
-        lines.iter().for_each(|line| self.seen.add(line, found.number, true));
+        for line in &lines {
+            self.seen.add(line, found.number, true);
+        }
         for line in &bad {
             self.seen.add(line, found.number, false);
             // A damaged body is told by the addresses that lead to it.

@@ -163,7 +163,9 @@ impl Inner {
     pub(crate) fn remember(&self, used: &[UrlKey]) {
         if !used.is_empty() {
             let mut table = self.log.table().write();
-            used.iter().for_each(|url| table.mark(url));
+            for url in used {
+                table.mark(url);
+            }
         }
     }
 
@@ -360,14 +362,13 @@ impl Inner {
         let one = self.object_lock(&object);
         let here = self.hold(&object);
         let new = here.is_none();
-        let (room, held) = match here {
-            Some(held) => (self.make_room(ANSWER)?, held),
-            None => {
-                let body = body()?.ok_or(Error::Damaged)?;
-                let room = self.make_room(body.whole + ANSWER)?;
-                self.log.append(&body, |_| {})?;
-                (room, Held { inner: self, object })
-            }
+        let (room, held) = if let Some(held) = here {
+            (self.make_room(ANSWER)?, held)
+        } else {
+            let body = body()?.ok_or(Error::Damaged)?;
+            let room = self.make_room(body.whole + ANSWER)?;
+            self.log.append(&body, |_| {})?;
+            (room, Held { inner: self, object })
         };
         {
             let _stripe = self.stripe(url);

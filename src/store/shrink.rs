@@ -87,6 +87,9 @@ pub(crate) struct Night {
     recoder: Recoder,
     file: Vec<u8>,
     sum: Shrunk,
+    /// [`SISTERS`] and [`SAVES`]; less in tests.
+    sisters: usize,
+    saves: u64,
 }
 
 enum Stage {
@@ -100,7 +103,16 @@ enum Stage {
 impl Night {
     /// A night that has not begun.
     pub(crate) fn new(pace: Pace) -> Night {
-        Night { pace, stage: Stage::Begin, found: Found::default(), recoder: Recoder::default(), file: Vec::new(), sum: Shrunk::default() }
+        let (found, recoder, sum) = (Found::default(), Recoder::default(), Shrunk::default());
+        Night { pace, stage: Stage::Begin, found, recoder, file: Vec::new(), sum, sisters: SISTERS, saves: SAVES }
+    }
+
+    /// Makes a dictionary of the few bodies that a small test has, whether it pays or not.
+    #[cfg(test)]
+    pub(crate) fn eager(self) -> Night {
+        // Below, zstd has nothing to learn from.
+        const LEAST: usize = 8;
+        Night { sisters: LEAST, saves: 0, ..self }
     }
 
     /// One step: a look at some records, one dictionary, or the rewriting of about one segment. Blocking, for seconds at most on
@@ -114,7 +126,7 @@ impl Night {
             Stage::Begin => self.begin(inner)?,
             Stage::Survey(Survey::Done) => {
                 let mut members: Vec<(u32, Vec<u64>)> = std::mem::take(&mut self.found.members).into_iter().collect();
-                members.retain(|(_, members)| members.len() >= SISTERS);
+                members.retain(|(_, members)| members.len() >= self.sisters);
                 members.sort_unstable_by_key(|(group, _)| *group);
                 self.stage = Stage::Dictionaries(members.into());
             }
@@ -165,7 +177,7 @@ impl Night {
     fn dictionary(&mut self, inner: &Inner, group: u32, members: &[u64]) -> Result<(), Error> {
         let Some(of) = self.recoder.groups.get(group as usize).cloned() else { return Ok(()) };
         let samples = samples(inner, members)?;
-        if samples.len() < SISTERS {
+        if samples.len() < self.sisters {
             return Ok(());
         }
         let Some(bytes) = dict::train(&samples) else { return Ok(()) };
@@ -180,7 +192,7 @@ impl Night {
             tried += 1;
         }
         let all = saved.saturating_mul(members.len() as u64) / u64::max(tried, 1);
-        if all <= SAVES * (new.length() + HEADER) {
+        if all <= self.saves * (new.length() + HEADER) {
             return Ok(());
         }
         inner.log.dicts.forget(number);

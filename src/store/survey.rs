@@ -231,14 +231,15 @@ impl Inner {
         };
         let mut lines = match &stop.lines {
             Some(lines) => lines.clone(),
-            None => match if stop.found.sealed { recover::footer(&*file, stop.found.length) } else { None } {
-                Some(lines) => lines,
-                None => {
+            None => {
+                if let Some(lines) = if stop.found.sealed { recover::footer(&*file, stop.found.length) } else { None } {
+                    lines
+                } else {
                     let mut lines = Vec::new();
                     recover::scan(&*file, stop.found.length, self.log.uuid(), |line, _, holds, _| lines.extend(holds.then_some(line)))?;
                     lines
                 }
-            },
+            }
         };
         lines.sort_unstable_by_key(|line| line.at);
         work.survey.disk_bytes += stop.found.length;

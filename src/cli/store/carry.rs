@@ -95,16 +95,16 @@ fn exported(done: &Exported, trial: bool) -> String {
     let verb = if trial { "would write" } else { "wrote" };
     let mut out = format!("{verb} {} answers with {} bodies, {}", done.answers, done.objects, Bytes(done.bytes).human());
     if done.pins > 0 {
-        out += &format!(", {} of them kept by the pack", done.pins);
+        out = format!("{out}, {} of them kept by the pack", done.pins);
     }
     if done.browsed > 0 {
-        out += &format!("\n{} of them devices asked for: whoever gets the folder sees what was read here", done.browsed);
+        out = format!("{out}\n{} of them devices asked for: whoever gets the folder sees what was read here", done.browsed);
     }
     if done.left_out > 0 {
-        out += &format!("\nleft out: {} answers that devices asked for; --all takes them too", done.left_out);
+        out = format!("{out}\nleft out: {} answers that devices asked for; --all takes them too", done.left_out);
     }
     if done.damaged > 0 {
-        out += &format!("\nleft out: {} answers whose body is damaged; see: bulak store check --deep", done.damaged);
+        out = format!("{out}\nleft out: {} answers whose body is damaged; see: bulak store check --deep", done.damaged);
     }
     if trial { out } else { out + &format!("\nnext, where it is taken to: bulak store import {}", done.folder.display()) }
 }
@@ -146,7 +146,7 @@ fn imported(done: &Imported, trial: bool) -> String {
         (done.damaged, "were left out: their body is not what its name says"),
     ] {
         if number > 0 {
-            out += &format!("\n{number} {what}");
+            out = format!("{out}\n{number} {what}");
         }
     }
     let named = done.damaged_urls.iter().fold(String::new(), |text, url| text + "\n  " + url);

@@ -93,10 +93,10 @@ fn findings(found: &Check, repair: bool) -> String {
     out.extend(found.foreign.iter().map(|line| format!("left alone: {line}")));
     let mut read = format!("{} segments, {} records read", found.segments, found.records);
     if found.bodies > 0 {
-        read += &format!(", {} bodies verified", found.bodies);
+        read = format!("{read}, {} bodies verified", found.bodies);
     }
     if found.gone > 0 {
-        read += &format!("; {} answers whose body was evicted", found.gone);
+        read = format!("{read}; {} answers whose body was evicted", found.gone);
     }
     out.push(read);
     let last = match (verdict(found), repair) {

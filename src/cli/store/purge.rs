@@ -59,7 +59,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure>
         let mut out = format!("{verb} {} answers", count(&done["purged_entries"]));
         if done["unpinned_urls"].is_u64() {
             let verb = if context.dry_run { "would keep" } else { "keeps" };
-            out += &format!("; the pack {verb} none of its {} addresses any more", count(&done["unpinned_urls"]));
+            out = format!("{out}; the pack {verb} none of its {} addresses any more", count(&done["unpinned_urls"]));
             out += "\nwhile the pack is installed the night fetches it again: remove its file to be rid of it";
         }
         out + "\nnext: bulak store stat"

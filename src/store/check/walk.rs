@@ -23,14 +23,13 @@ pub(super) struct Walked {
 }
 
 /// Reads a segment. `deep` also reads parts, which nothing else verifies.
-pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: Option<Vec<Line>>, deep: bool) -> io::Result<Walked> {
+pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: Option<&[Line]>, deep: bool) -> io::Result<Walked> {
     let mut padding = false;
-    if let Some(lines) = &footer
-        && !(deep && found.lane == Lane::Parts)
-    {
+    if let Some(lines) = footer {
         match steps(file, found.length, uuid, lines)? {
+            Agrees::All if deep && found.lane == Lane::Parts => {}
             Agrees::All => {
-                return Ok(Walked { end: end_of(found.length, lines.len()), lines: lines.clone(), bad: Vec::new(), lost: 0, why: None });
+                return Ok(Walked { end: end_of(found.length, lines.len()), lines: lines.to_vec(), bad: Vec::new(), lost: 0, why: None });
             }
             Agrees::ButPadding => padding = true,
             Agrees::Not => {}
@@ -39,7 +38,7 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
     let (mut lines, mut bad) = (Vec::new(), Vec::new());
     let scan = recover::scan(file, found.length, uuid, |line, _, holds, _| if holds { lines.push(line) } else { bad.push(line) })?;
     let mut lost = scan.damaged.saturating_sub(bad.len() as u64);
-    if let Some(told) = &footer {
+    if let Some(told) = footer {
         // The footer still tells what stood where a header is damaged.
         let known = |line: &&Line| !lines.iter().chain(&bad).any(|seen: &Line| seen.at == line.at && seen.seq == line.seq);
         let more: Vec<Line> = told.iter().filter(known).copied().collect();

@@ -2,7 +2,7 @@
 //!
 //! What is on the medium: the bytes that a file's sync has covered, and the names that a folder's sync has covered. Of anything
 //! later each page may be as it was at any time since, a length likewise, and each change of a name may be lost, whatever the
-//! order. A sync that failed has lost what it covered: no later sync brings it back.
+//! order, and a rename may show both names. A sync that failed has lost what it covered: no later sync brings it back.
 
 use super::{Disk, DiskFile, Guard};
 use parking_lot::Mutex;
@@ -385,6 +385,10 @@ impl Sweep {
             };
             if keep {
                 name.apply(&mut names);
+                name.linger(
+                    &mut names,
+                    !matches!(arrived, Arrived::Everything | Arrived::Torn) && roll(seed, n as u64, 6).is_multiple_of(4),
+                );
             }
         }
         let files = names.into_iter().map(|(path, file)| (path, self.content(file, arrived, seed)));
@@ -463,6 +467,16 @@ impl Name {
                 names.remove(path);
             }
             Name::Rename(..) | Name::Remove(..) => {}
+        }
+    }
+
+    /// After a rename that is not on the medium for sure both names may be there.
+    fn linger(&self, names: &mut BTreeMap<PathBuf, usize>, both: bool) {
+        if let Name::Rename(from, to, file) = self
+            && both
+            && names.get(to) == Some(file)
+        {
+            names.entry(from.clone()).or_insert(*file);
         }
     }
 }

@@ -11,7 +11,22 @@ use std::path::Path;
 
 /// Names that a store's folder may hold before it has a FORMAT: our own, left by a first start that was cut short, and what a
 /// fresh file system brings along.
-const OWN: [&str; 10] = ["FORMAT.tmp", "LOCK", "ballast", "index", "index.bad", "lost+found", "seg", "table.ckpt", "table.ckpt.tmp", "tmp"];
+const OWN: [&str; 14] = [
+    "FORMAT.tmp",
+    "LOCK",
+    "ballast",
+    "index",
+    "index.bad",
+    "lost+found",
+    "repack",
+    "repack.tmp",
+    "seg",
+    "sketches",
+    "sketches.tmp",
+    "table.ckpt",
+    "table.ckpt.tmp",
+    "tmp",
+];
 
 /// The first line of FORMAT, and the most that is read of it.
 const TITLE: &str = "bulak store";

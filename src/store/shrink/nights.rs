@@ -53,7 +53,7 @@ async fn a_night_trains_a_dictionary_finds_versions_and_the_next_has_nothing_to_
     let before = store.stat().codecs["zstd"].1;
     let sum = store.shrink(Pace::Now, || true, |_| {}).await.unwrap();
     assert!(sum.done && sum.tried == 152 && sum.dictionaries == 1 && sum.left == 0, "{sum:?}");
-    assert_eq!(sum.before_bytes, before);
+    assert!(sum.before_bytes.abs_diff(before) * 25 < before, "{before} is a sum of classes");
     let codecs = store.stat().codecs;
     assert_eq!((codecs["zstd_dict"].0, codecs["zstd_delta"].0), (150, 1), "{codecs:?}");
     assert!(sum.after_bytes * 2 < sum.before_bytes, "{sum:?}");

@@ -136,7 +136,8 @@ async fn a_body_too_long_for_the_memory_goes_frame_by_frame() {
     let mut recoder = Recoder::default();
     night(&store, &mut recoder);
     assert_eq!(codec(&store, &body), Codec::Frames);
-    assert_eq!((recoder.tally.tried, recoder.tally.before), (1, before));
+    assert_eq!(recoder.tally.tried, 1);
+    assert!(recoder.tally.before.abs_diff(before) * 25 < before, "{before} is from a class");
     assert!(recoder.tally.after < before);
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
     reads_back(&store, "http://a.kz/huge", &body).await;
@@ -147,7 +148,7 @@ async fn a_second_night_finds_nothing_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let (store, mut recoder, all) = slept(dir.path()).await;
     let (before, bytes) = (recoder.tally, store.stat().disk_bytes);
-    recoder.sketches = Default::default();
+    recoder.sketches = crate::store::pack::sketch::Sketches::default();
     night(&store, &mut recoder);
     assert_eq!(recoder.tally, before);
     assert!(store.stat().disk_bytes - bytes < 64 << 10, "footers only");
@@ -266,9 +267,10 @@ async fn damage_is_a_miss_for_what_leans_on_it_and_for_nothing_else() {
         let store = open(dir.path());
         for (url, body) in &all {
             let found: Option<Bytes> = get(&store, url).await;
-            match lost.contains(&url.as_str()) {
-                true => assert_eq!(found, None, "{case}: {url}"),
-                false => assert!(found.is_some_and(|found| found == body[..]), "{case}: {url}"),
+            if lost.contains(&url.as_str()) {
+                assert_eq!(found, None, "{case}: {url}");
+            } else {
+                assert!(found.is_some_and(|found| found == body[..]), "{case}: {url}");
             }
         }
         // It may come again.

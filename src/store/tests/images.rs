@@ -7,6 +7,7 @@ use super::oracle::{URLS, When};
 use super::world::{Broken, World, open};
 use crate::store::Error;
 use crate::store::disk::record::{Arrived, Image, Recorder, roll};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Images in all, and the tests that share them so that they run side by side.
@@ -21,7 +22,7 @@ const BROKEN: u64 = 12;
 impl World {
     /// Opens an image of a moment and says what is wrong with it.
     async fn examine(&self, image: &Image, moment: usize, seed: u64) -> Result<(), String> {
-        let disk = Recorder::of(image);
+        let disk = Recorder::of(&with_snapshot_hurt(image, seed));
         let store = open(Arc::new(disk.clone()), &self.settings, &self.clock)?;
         let first = self.oracle.check(&store, When::Cut(moment)).await?;
         let mut strangers = 0;
@@ -45,6 +46,24 @@ impl World {
         let kept = get(&store, new).await.is_some_and(|found| found == body) && store.0.log.table().read().pinned(&key(new));
         if kept { Ok(()) } else { Err(String::from("what came after the first cut is lost")) }
     }
+}
+
+/// In every fourth image the snapshot is not what was written.
+fn with_snapshot_hurt(image: &Image, seed: u64) -> Image {
+    let mut image = image.clone();
+    if let Some(content) = image.files.get_mut(Path::new("/store/table.ckpt"))
+        && !content.is_empty()
+    {
+        let bytes = Arc::make_mut(content);
+        let at = usize::try_from(roll(seed, 1, 12)).unwrap_or(0) % bytes.len();
+        match roll(seed, 2, 12) % 12 {
+            0 => bytes[at] ^= 1 << (at % 8),
+            1 => bytes.truncate(at),
+            2 => bytes[at..].fill(0),
+            _ => {}
+        }
+    }
+    image
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -101,16 +120,18 @@ shares! { power_cuts_0 0 power_cuts_1 1 power_cuts_2 2 power_cuts_3 3 power_cuts
 /// The suite proves nothing about what its workloads never do.
 #[tokio::test]
 async fn workloads_do_all_that_they_should() {
-    let (mut evicted, mut rewritten, mut recovered) = (0, 0, 0);
+    let (mut evicted, mut rewritten, mut recovered, mut dicts, mut deltas, mut snapshots) = (0, 0, 0, 0, 0, 0);
     for seed in 0..30 {
         let mut world = World::new(seed, Broken::No);
         world.run(STEPS).await.unwrap_or_else(|error| panic!("{seed}: {error}"));
         world.open().unwrap();
         evicted += world.evicted;
         rewritten += world.rewritten;
+        (dicts, deltas, snapshots) = (dicts + world.dicts, deltas + world.deltas, snapshots + world.snapshots);
         recovered += world.log.iter().filter(|(_, what)| what.starts_with("end")).count();
     }
     assert!(evicted > 10 && rewritten > 1 << 20 && recovered > 60, "{evicted} evicted, {rewritten} B rewritten, {recovered} ends");
+    assert!(dicts > 20 && deltas > 20 && snapshots > 20, "{dicts} dictionaries, {deltas} deltas, {snapshots} snapshots");
 }
 
 /// Power cuts find a store that breaks its promise in this way; without a cut it does well.

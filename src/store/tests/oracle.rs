@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// URLs of a workload, and how many variants each has.
-pub(crate) const URLS: [(&str, u64); 10] = [
+pub(crate) const URLS: [(&str, u64); 14] = [
     ("http://a.kz/page", 3),
     ("http://a.kz/film", 1),
     ("http://a.kz/style", 1),
@@ -20,11 +20,17 @@ pub(crate) const URLS: [(&str, u64); 10] = [
     ("http://b.kz/copy", 1),
     ("http://b.kz/news", 1),
     ("http://c.kz/one", 1),
+    ("http://a.kz/p/1", 3),
+    ("http://a.kz/p/2", 3),
+    ("http://a.kz/p/3", 2),
+    ("http://a.kz/p/4", 2),
     ("http://c.kz/parts/1", 1),
     ("http://c.kz/parts/2", 1),
 ];
+/// The URLs of pages of one site that are much the same.
+pub(crate) const PAGES: Range<usize> = 8..12;
 /// The first of the URLs that come in parts.
-pub(crate) const PARTS_FROM: usize = 8;
+pub(crate) const PARTS_FROM: usize = PAGES.end;
 /// The sets that pin.
 pub(crate) const SETS: [&str; 2] = ["grade-5", "grade-6"];
 

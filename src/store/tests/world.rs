@@ -2,7 +2,7 @@
 //! and with failing disks.
 
 use super::kit::{key, noise, put, settings, text};
-use super::oracle::{History, Name, Oracle, PARTS_FROM, SETS, URLS, What, When, meta_of};
+use super::oracle::{History, Name, Oracle, PAGES, PARTS_FROM, SETS, URLS, What, When, meta_of};
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::digest::Digest;
@@ -11,8 +11,10 @@ use crate::life::Life;
 use crate::store::disk::Disk;
 use crate::store::disk::fault::Faulty;
 use crate::store::disk::record::{Recorder, roll};
+use crate::store::record::Codec;
 use crate::store::segment::{Lane, Written};
-use crate::store::{Settings, Store};
+use crate::store::shrink::Night;
+use crate::store::{Pace, Settings, Store};
 use bytes::Bytes;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -33,10 +35,25 @@ const QUOTA: u64 = 96 << 10;
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
     let mut bodies: Vec<Vec<u8>> = vec![Vec::new(), noise(1, 40), text(2, 900), text(3, 900), noise(4, 900), text(5, 9000), noise(6, 5000)];
     bodies.extend([text(7, 60_000), noise(8, 20_000), noise(9, 66_000), text(10, 3000), noise(11, 140_000)]);
+    // Versions of one script, for deltas.
+    bodies.extend((0..4).map(script));
     // In frames, and through a temporary file.
     bodies.push(text(12, 1_100_000));
     bodies.into_iter().map(Bytes::from).collect()
 });
+
+fn script(version: u64) -> Vec<u8> {
+    let mut body = text(13, 9300);
+    for at in [2000, 5000] {
+        body.splice(at..at + 50, text(100 + version, 60));
+    }
+    body
+}
+
+/// A page of a site, like its others, for dictionaries.
+fn page(number: u64) -> Vec<u8> {
+    [text(14, 1500), text(200 + number, 500)].concat()
+}
 
 /// How a store is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +83,11 @@ pub(crate) struct World {
     /// Answers evicted, bytes copied by rewriting, until the store was opened last.
     pub(crate) evicted: u64,
     pub(crate) rewritten: u64,
+    /// Nights after which bodies were coded with a dictionary, and as deltas.
+    pub(crate) dicts: u64,
+    pub(crate) deltas: u64,
+    /// Snapshots that were written.
+    pub(crate) snapshots: u64,
 }
 
 /// Opens a store.
@@ -111,6 +133,9 @@ impl World {
             log,
             evicted: 0,
             rewritten: 0,
+            dicts: 0,
+            deltas: 0,
+            snapshots: 0,
         }
     }
 
@@ -204,7 +229,7 @@ impl World {
         self.oracle.begin();
         let url = usize::try_from(self.roll(URLS.len() as u64)).unwrap_or(0);
         let name = (url, self.roll(URLS[url].1));
-        match self.roll(28) {
+        match self.roll(33) {
             0..=7 if url < PARTS_FROM => self.put(name).await,
             // Taken out of order, parts would be told wrongly without any cut.
             0..=9 if self.broken != Broken::Resuming => self.part(name).await,
@@ -220,6 +245,9 @@ impl World {
             22 => self.end(false).await,
             23..=25 if self.broken == Broken::No => self.rewrite().await,
             26 => self.make_room(),
+            27..=28 => self.put_pages().await,
+            29..=30 if self.broken == Broken::No => self.night().await,
+            31 if self.broken == Broken::No => self.snapshot(),
             _ => self.rare().await,
         }
     }
@@ -232,6 +260,19 @@ impl World {
             let length = [4000, 6000, 9000, 9500][usize::try_from(self.roll(4)).unwrap_or(0)];
             body = Bytes::from(noise(u64::from(self.versions) + 5000, length));
         }
+        self.put_body(name, body).await
+    }
+
+    /// All pages of the site come in, each a new one.
+    async fn put_pages(&mut self) -> Result<(), String> {
+        for name in PAGES.flat_map(|url| (0..URLS[url].1).map(move |variant| (url, variant))) {
+            self.oracle.begin();
+            self.put_body(name, Bytes::from(page(u64::from(self.versions)))).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_body(&mut self, name: Name, body: Bytes) -> Result<(), String> {
         let version = self.version(body.clone());
         self.say(format!("put {name:?} version {version}, {} bytes", body.len()));
         let what = What::Whole(version, Digest::of(&body));
@@ -392,6 +433,28 @@ impl World {
         self.say(format!("rewrite {some:?}"));
         self.store().0.rewrite(&some, None).map_err(|error| error.to_string())?;
         self.oracle.check(&self.store(), When::Cut(usize::MAX)).await.map(drop)
+    }
+
+    /// A night, or the beginning of one. Nothing is to be seen of it.
+    async fn night(&mut self) -> Result<(), String> {
+        let steps = if self.roll(4) == 0 { self.roll(12) } else { u64::MAX };
+        self.say(format!("night of {steps} steps"));
+        let (store, mut night) = (self.store(), Night::new(Pace::Now).eager());
+        for _ in 0..steps {
+            if night.step(&store.0).map_err(|error| error.to_string())?.done {
+                break;
+            }
+        }
+        let codecs = store.0.log.table().read().sums().codecs;
+        self.dicts += u64::from(codecs[Codec::Dict as usize].0 > 0);
+        self.deltas += u64::from(codecs[Codec::Delta as usize].0 > 0);
+        self.oracle.check(&store, When::Cut(usize::MAX)).await.map(drop)
+    }
+
+    fn snapshot(&mut self) -> Result<(), String> {
+        self.say(String::from("snapshot"));
+        self.snapshots += u64::from(self.store().0.snapshot().map_err(|error| error.to_string())?);
+        Ok(())
     }
 
     fn make_room(&mut self) -> Result<(), String> {
