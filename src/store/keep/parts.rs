@@ -45,18 +45,17 @@ impl Inner {
             let now = self.entry_now(&url, &key)?;
             let same =
                 now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
-            if let Some(now) = &now {
-                // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
-                if now.object.is_some() {
-                    return Ok(Arc::new(self.entry(&url, now.clone(), None)));
-                }
-                if !same {
-                    self.bury(&url, &half(&key))?;
-                }
+            // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
+            if let Some(now) = now.as_ref().filter(|now| now.object.is_some()) {
+                return Ok(Arc::new(self.entry(&url, now.clone(), None)));
             }
             let kept = if let Some(now) = now.filter(|_| same) {
                 now
             } else {
+                // Parts of an older version may still stand on disk, though they were evicted: they must stay hidden, also when a power
+                // cut leaves what comes next and takes this.
+                self.bury(&url, &half(&key))?;
+                self.log.sync()?;
                 let kept = Kept { meta, object: None, length: total };
                 self.put_meta(&url, kept.clone(), None)?;
                 // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts

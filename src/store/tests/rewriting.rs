@@ -119,6 +119,23 @@ async fn an_old_version_never_comes_back_when_the_newer_one_was_evicted_and_its_
 }
 
 #[tokio::test]
+async fn parts_that_were_evicted_are_never_taken_for_those_of_a_newer_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    let url = "http://a.kz/film";
+    store.put_part(meta(url), 100_000, 0, Bytes::from(noise(1, 30_000))).await.unwrap();
+    evict(&store, url);
+    let mut newer = meta(url);
+    newer.headers.insert("etag", http::HeaderValue::from_static("\"v2\""));
+    store.put_part(newer, 100_000, 60_000, Bytes::from(noise(2, 30_000))).await.unwrap();
+    drop(store);
+    let store = start(dir.path());
+    let entry = store.find(&key(url)).await.unwrap()[0].clone();
+    assert_eq!(entry.have, [60_000..90_000]);
+    assert_eq!(read(&store, &entry, Some(60_000..90_000)).await.unwrap(), noise(2, 30_000));
+}
+
+#[tokio::test]
 async fn a_lone_tomb_that_must_stay_is_not_rewritten_again_and_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = start(dir.path());
