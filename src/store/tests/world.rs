@@ -248,6 +248,7 @@ impl World {
             27..=28 => self.put_pages().await,
             29..=30 if self.broken == Broken::No => self.night().await,
             31 if self.broken == Broken::No => self.snapshot(),
+            23..=25 | 29..=31 => self.put((0, name.1 % URLS[0].1)).await,
             _ => self.rare().await,
         }
     }
