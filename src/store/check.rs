@@ -307,7 +307,10 @@ impl Work {
         let mut places: Vec<Place> = bad.map(|(_, body)| body.place).collect();
         places.sort_unstable();
         self.out.repaired.extend(places.iter().map(|place| {
-            format!("segment {} has a damaged body at byte {} to which no address leads: it goes when room is made", place.segment, place.at)
+            format!(
+                "segment {} has a damaged body at byte {} to which no address leads: it goes when room is made",
+                place.segment, place.at
+            )
         }));
     }
 

@@ -385,7 +385,10 @@ impl Sweep {
             };
             if keep {
                 name.apply(&mut names);
-                name.linger(&mut names, !matches!(arrived, Arrived::Everything | Arrived::Torn) && roll(seed, n as u64, 6).is_multiple_of(4));
+                name.linger(
+                    &mut names,
+                    !matches!(arrived, Arrived::Everything | Arrived::Torn) && roll(seed, n as u64, 6).is_multiple_of(4),
+                );
             }
         }
         let files = names.into_iter().map(|(path, file)| (path, self.content(file, arrived, seed)));
