@@ -28,9 +28,10 @@ const PART: usize = 30_000;
 /// Kills, and after how many a new folder is taken: packs have filled their share of the old one by then.
 const ROUNDS: u64 = 100;
 const FOLDER: u64 = 12;
-/// Numbers of pages that are much alike, which nights code with dictionaries and as deltas; how many a child begins with.
+/// Numbers of pages that are much alike, which nights code with dictionaries and as deltas; how many a child begins with: enough for
+/// a dictionary.
 const PAGES: u64 = 1 << 40;
-const PAGES_EACH: u64 = 40;
+const PAGES_EACH: u64 = 120;
 /// Between two nights.
 const NAP: Duration = Duration::from_millis(20);
 /// A child is killed after fewer than so many promises.
@@ -169,7 +170,8 @@ fn say(kind: &str, n: u64) {
 
 /// Pages come in, then there is one night after the other.
 async fn shrink(store: Store, first: u64) {
-    let pages = PAGES + first..PAGES + first + PAGES_EACH;
+    // Others' numbers are at least 30 further.
+    let pages = PAGES + first * 4..PAGES + first * 4 + PAGES_EACH;
     for n in pages.clone() {
         match put(&store, n).await {
             Ok(()) | Err(Error::Full) => {}

@@ -19,7 +19,7 @@ use crate::store::recover::{self, Found};
 use crate::store::segment::{self, Log};
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error, index, meta};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use walk::Walked;
@@ -301,7 +301,24 @@ impl Work {
         }
         lost.sort();
         self.out.lost.append(&mut lost);
+        self.unused();
         Ok(())
+    }
+
+    /// Damaged bodies to which no address leads: no loss by themselves, but a sign.
+    fn unused(&mut self) {
+        let seen = &self.seen;
+        let current = seen.answers.iter().filter(|(key, answer)| seen.is_current(key, answer));
+        let led: HashSet<u64> = current.map(|(_, answer)| answer.link).collect();
+        let bad = seen.bodies.iter().filter(|(key, body)| !body.whole && !led.contains(key));
+        let mut places: Vec<Place> = bad.map(|(_, body)| body.place).collect();
+        places.sort_unstable();
+        self.out.repaired.extend(places.iter().map(|place| {
+            format!(
+                "segment {} has a damaged body at byte {} to which no address leads: it goes when room is made",
+                place.segment, place.at
+            )
+        }));
     }
 
     /// Whether every address that a pack keeps has a whole body.

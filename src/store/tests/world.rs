@@ -35,14 +35,14 @@ const QUOTA: u64 = 96 << 10;
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
     let mut bodies: Vec<Vec<u8>> = vec![Vec::new(), noise(1, 40), text(2, 900), text(3, 900), noise(4, 900), text(5, 9000), noise(6, 5000)];
     bodies.extend([text(7, 60_000), noise(8, 20_000), noise(9, 66_000), text(10, 3000), noise(11, 140_000)]);
-    // Versions of one script, for deltas.
     bodies.extend((0..4).map(script));
     // In frames, and through a temporary file.
     bodies.push(text(12, 1_100_000));
     bodies.into_iter().map(Bytes::from).collect()
 });
 
-fn script(version: u64) -> Vec<u8> {
+/// A version of a script, for deltas.
+pub(crate) fn script(version: u64) -> Vec<u8> {
     let mut body = text(13, 9300);
     for at in [2000, 5000] {
         body.splice(at..at + 50, text(100 + version, 60));
@@ -51,7 +51,7 @@ fn script(version: u64) -> Vec<u8> {
 }
 
 /// A page of a site, like its others, for dictionaries.
-fn page(number: u64) -> Vec<u8> {
+pub(crate) fn page(number: u64) -> Vec<u8> {
     [text(14, 1500), text(200 + number, 500)].concat()
 }
 
@@ -248,6 +248,7 @@ impl World {
             27..=28 => self.put_pages().await,
             29..=30 if self.broken == Broken::No => self.night().await,
             31 if self.broken == Broken::No => self.snapshot(),
+            23..=25 | 29..=31 => self.put((0, name.1 % URLS[0].1)).await,
             _ => self.rare().await,
         }
     }
@@ -353,14 +354,17 @@ impl World {
     }
 
     /// These names are about to be nothing, and a URL of which nothing is left is pinned by no one.
-    fn tell_gone(&mut self, names: &[Name]) {
+    async fn tell_gone(&mut self, names: &[Name]) -> Result<(), String> {
         let moment = self.disk.moment();
         for name in names {
             self.oracle.names.get_mut(name).expect("a name").tell(moment, What::Nothing);
-            if self.oracle.names_of(name.0).iter().all(|name| *self.oracle.names[name].last() == What::Nothing) {
+            let mut others = self.oracle.names_of(name.0);
+            others.retain(|name| *self.oracle.names[name].last() != What::Nothing);
+            if self.present(others).await?.is_empty() {
                 self.pins_of(name.0).for_each(|history| history.tell(moment, false));
             }
         }
+        Ok(())
     }
 
     fn pins_of(&mut self, url: usize) -> impl Iterator<Item = &mut History<bool>> {
@@ -381,7 +385,7 @@ impl World {
         if !durable {
             names = self.present(names).await?;
         }
-        self.tell_gone(&names);
+        self.tell_gone(&names).await?;
         self.store().forget(&key(URLS[url].0), durable).await.map_err(|error| error.to_string())?;
         if durable {
             self.promise_gone(&names);
@@ -406,7 +410,7 @@ impl World {
         let all = self.oracle.names.iter();
         let same = all.filter(|(_, history)| matches!(history.last(), What::Whole(_, other) if *other == object));
         let names: Vec<Name> = same.map(|(name, _)| *name).collect();
-        self.tell_gone(&names);
+        self.tell_gone(&names).await?;
         self.store().forget_object(&object).await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
         Ok(())
@@ -486,7 +490,7 @@ impl World {
         self.say(String::from("forget b.kz"));
         let here = self.oracle.names.iter().filter(|(name, history)| URLS[name.0].0.contains("b.kz") && *history.last() != What::Nothing);
         let names: Vec<Name> = here.map(|(name, _)| *name).collect();
-        self.tell_gone(&names);
+        self.tell_gone(&names).await?;
         self.store().forget_host("b.kz").await.map_err(|error| error.to_string())?;
         self.promise_gone(&names);
         Ok(())
