@@ -76,6 +76,7 @@ fn on_disk() {
     stock.runtime.block_on(hits(&stock.store));
     println!("written for {HITS} hits {:>7.1} kB", mb(stock::written() - quiet) * 1e3);
     let objects = stock.store.stat().objects;
+    kit::until("the gauges are shown", 60, || table(&stock.metrics) > 0);
     println!("table in memory      {:>8.1} bytes an object", ratio(table(&stock.metrics), objects));
 
     let (before, start) = (stock::written(), clock.steady());
@@ -117,7 +118,9 @@ fn a_million() {
         mb(HOT as u64),
         mb(node.peak_memory())
     );
-    let bytes = node.metric("bulak_store_table_bytes", "").expect("a gauge");
+    let table = || node.metric("bulak_store_table_bytes", "").filter(|bytes| *bytes > 0.0);
+    kit::until("the gauges are shown", 60, || table().is_some());
+    let bytes = table().unwrap_or_default();
     println!("table in memory     {:>8.1} bytes an object", bytes / f64::from(u32::try_from(count).expect("millions")));
     node.kill();
     again(&mut node, &clock, count, "after kill -9");

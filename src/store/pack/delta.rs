@@ -21,8 +21,9 @@ use std::io;
 use std::sync::{Arc, Weak};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, get_error_name};
 
-/// Longest body that becomes a delta, and longest base: both are in memory while one is read.
-pub(crate) const OBJECT_MAX: u64 = 16 << 20;
+/// Longest body that becomes a delta, and longest base: both are in memory while one is read. Scratch's own bundle, which every school
+/// has in two versions some day, is 18.2 MB.
+pub(crate) const OBJECT_MAX: u64 = 24 << 20;
 /// Kept only when it takes less than this part of the plain form, in percent: it makes two bodies depend on each other.
 const WORTH: usize = 70;
 /// The base's name, before the frame.
