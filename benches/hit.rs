@@ -1,4 +1,5 @@
-//! CPU per hit, beside nginx `proxy_cache` and squid in the same run: 64 kept-alive connections, the server on a core of its own.
+//! CPU per hit, beside nginx `proxy_cache` (with sendfile, and copying, which is its default) and squid in the same run: 64 kept-alive
+//! connections, the server on a core of its own.
 //!
 //! `cargo bench --bench hit`. CPU is utime + stime of the server process; rounds are interleaved and the median counts, so a
 //! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build.
@@ -46,11 +47,13 @@ fn main() {
         .host("o.school.test", origin.addr)
         .under(&["taskset", "-c", "0"])
         .start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let (nginx, nginx_addr) = nginx(folder.path(), origin.addr);
+    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (fast, fast_addr) = nginx(folder.path(), origin.addr, true);
+    let (plain, plain_addr) = nginx(other.path(), origin.addr, false);
     let mut peers = vec![
         Peer { name: "bulak", addr: node.proxy, id: node.id(), forward: true },
-        Peer { name: "nginx", addr: nginx_addr, id: nginx.0.id(), forward: false },
+        Peer { name: "nginx", addr: fast_addr, id: fast.0.id(), forward: false },
+        Peer { name: "nginx copy", addr: plain_addr, id: plain.0.id(), forward: false },
     ];
     let squid = program::find("squid").map(|_| Squid::start(None));
     if let Some(squid) = &squid {
@@ -152,17 +155,18 @@ fn pin_to_core_0(id: u32) {
     program::run(pin.args(["-acp", "0", &id.to_string()]), 10);
 }
 
-/// nginx with `proxy_cache`, one worker, as the issue's comparison wants it.
-fn nginx(folder: &std::path::Path, origin: SocketAddr) -> (Running, SocketAddr) {
+/// nginx with `proxy_cache`, one worker. `sendfile`: as most who run it set it; without, as it comes.
+fn nginx(folder: &std::path::Path, origin: SocketAddr, sendfile: bool) -> (Running, SocketAddr) {
     let (here, port) = (folder.display(), kit::free_port());
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
     let config = format!(
         "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 1024; }}\n\
-         http {{ {temporary} access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
+         http {{ {temporary} access_log off; sendfile {}; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
          proxy_cache_path {here}/cache keys_zone=hot:10m max_size=1g inactive=1d use_temp_path=off;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ proxy_cache hot; proxy_pass http://{origin}; proxy_http_version 1.1; \
-         proxy_set_header Connection \"\"; }} }} }}\n"
+         proxy_set_header Connection \"\"; }} }} }}\n",
+        if sendfile { "on" } else { "off" }
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, config).expect("a file");

@@ -19,7 +19,7 @@ use bulak::store::{Error, Settings, Store};
 use bytes::Bytes;
 use simulate::{Rule, Score};
 use stock::Stock;
-use trace::Trace;
+use trace::{Order, Trace};
 
 const SEED: u64 = 2026;
 /// Room, as percentage of the bytes of all objects.
@@ -32,7 +32,15 @@ const NOISE: usize = 32 << 20;
 fn main() {
     let number = |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (seed, share) = (number("BULAK_SEED", SEED), number("BULAK_SHARE", SHARE));
-    let trace = Trace::new(seed);
+    for (name, within) in [("on the same day", Order::Day), ("in the same week", Order::Week)] {
+        println!("parallel classes have a lesson {name}");
+        compare(seed, share, within);
+    }
+}
+
+/// All rules on one trace.
+fn compare(seed: u64, share: u64, within: Order) {
+    let trace = Trace::new(seed, within);
     let (objects, footprint) = trace.footprint();
     let room = footprint * share / 100;
     println!(

@@ -1,7 +1,7 @@
 //! What the store takes: disk, writes and memory for many small objects, and how soon it answers again.
 //!
-//! `cargo bench --bench store`. First 100,000 bodies of 10 KiB, half of them text: bytes on disk and bytes written, for keeping them
-//! and for hits. Then a million of 1 KiB, which a node opens: from its start to the first hit, and its memory with a full hot tier of
+//! `cargo bench --bench store`. First 100,000 bodies of 10 KiB, half of them text: bytes on disk and bytes written, for keeping them,
+//! for hits and for a night that makes them smaller. Then a million of 1 KiB, which a node opens: from its start to the first hit, and its memory with a full hot tier of
 //! 64 MiB. Each part has a process of its own. The README quotes the figures. `BULAK_OBJECTS` sets another million.
 
 #[path = "../tests/kit/mod.rs"]
@@ -14,9 +14,10 @@ mod stock;
 mod prose;
 
 use bulak::base::clock::Clock;
+use bulak::base::count::Metrics;
 use bulak::base::target::UrlKey;
 use bulak::base::unit::Bytes as Size;
-use bulak::store::{Settings, Stat, Store};
+use bulak::store::{Pace, Settings, Store};
 use kit::http::{Connection, request};
 use kit::node::{Node, Setup};
 use std::fs;
@@ -74,8 +75,26 @@ fn on_disk() {
     let quiet = stock::written();
     stock.runtime.block_on(hits(&stock.store));
     println!("written for {HITS} hits {:>7.1} kB", mb(stock::written() - quiet) * 1e3);
-    println!("{}", per_object(&stock.store.stat()));
+    let objects = stock.store.stat().objects;
+    kit::until("the gauges are shown", 60, || table(&stock.metrics) > 0);
+    println!("table in memory      {:>8.1} bytes an object", ratio(table(&stock.metrics), objects));
+
+    let (before, start) = (stock::written(), clock.steady());
+    let night = stock.runtime.block_on(stock.store.shrink(Pace::Now, || true, |_| {})).expect("a night");
+    let took = (clock.steady() - start).as_secs_f64();
     stock.close();
+    println!(
+        "on disk after repack {:>8.1} MB, {} bodies tried and {:.1} MB written in {took:.1} s",
+        mb(stock::disk(&path)),
+        night.tried,
+        mb(stock::written() - before)
+    );
+}
+
+/// What the table in memory takes, in bytes.
+fn table(metrics: &Metrics) -> u64 {
+    let text = metrics.print();
+    text.lines().find_map(|line| line.strip_prefix("bulak_store_table_bytes ")?.parse().ok()).expect("a gauge")
 }
 
 /// Memory, and how soon it answers.
@@ -99,7 +118,10 @@ fn a_million() {
         mb(HOT as u64),
         mb(node.peak_memory())
     );
-    println!("{}", per_object(&serde_json::from_value(node.local("GET", "/api/v1/store")).unwrap_or_default()));
+    let table = || node.metric("bulak_store_table_bytes", "").filter(|bytes| *bytes > 0.0);
+    kit::until("the gauges are shown", 60, || table().is_some());
+    let bytes = table().unwrap_or_default();
+    println!("table in memory     {:>8.1} bytes an object", bytes / f64::from(u32::try_from(count).expect("millions")));
     node.kill();
     again(&mut node, &clock, count, "after kill -9");
     node.kill();
@@ -161,10 +183,6 @@ fn heat(node: &Node, count: u64) {
         let answer = connection.read(false);
         assert!(answer.is_hit() && answer.body.len() == SMALL, "{number}: {}", answer.status);
     }
-}
-
-fn per_object(stat: &Stat) -> String {
-    format!("{} entries", stat.entries)
 }
 
 fn resident(node: &Node) -> f64 {

@@ -1,7 +1,8 @@
 //! Three weeks of a school, made up from a seed: who asks for which object, in order, and how large each is.
 //!
 //! Fifteen days of five classes with four lessons and thirty pupils. A lesson is 37 objects and none to two videos; the plan of a
-//! week is new each week, and parallel classes work through the same one, each in its own order. Beside it the platform's bundles
+//! week is new each week, and parallel classes work through the same one, each in its own order within the day or within the week.
+//! Beside it the platform's bundles
 //! with new versions every week, a long tail of 60,000 objects (Zipf 0.75), calls of an API that nobody repeats, and one night a
 //! week a crawl of 6,000 objects of that tail. No real trace of a school with sizes is public; see the caveat in store.md.
 
@@ -11,6 +12,15 @@ const DAYS: u32 = 5;
 /// Lessons a day, pupils in a class.
 const LESSONS: u32 = 4;
 const PUPILS: u32 = 30;
+/// Who has the same lesson when.
+#[derive(Clone, Copy)]
+pub(crate) enum Order {
+    /// Parallel classes have it on the same day.
+    Day,
+    /// In the same week.
+    Week,
+}
+
 /// Which plan each class follows: two pairs of parallel classes and one alone.
 const CLASSES: [usize; 5] = [0, 0, 1, 1, 2];
 const PLANS: usize = 3;
@@ -47,7 +57,11 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// The trace of this seed.
-    pub(crate) fn new(seed: u64) -> Trace {
+    pub(crate) fn new(seed: u64, within: Order) -> Trace {
+        let together = match within {
+            Order::Day => LESSONS,
+            Order::Week => DAYS * LESSONS,
+        };
         let mut school = School { random: Random(seed), sizes: Vec::new(), asks: Vec::new() };
         let tail: Vec<u32> = (0..TAIL).map(|_| school.object(STRAY)).collect();
         let zipf = Zipf::new();
@@ -60,8 +74,8 @@ impl Trace {
             let plans: Vec<Vec<Vec<u32>>> = (0..PLANS).map(|_| (0..DAYS * LESSONS).map(|_| school.lesson()).collect()).collect();
             for plan in CLASSES {
                 let mut order: Vec<usize> = (0..plans[plan].len()).collect();
-                for day in order.chunks_mut(LESSONS as usize) {
-                    school.random.shuffle(day);
+                for part in order.chunks_mut(together as usize) {
+                    school.random.shuffle(part);
                 }
                 for (slot, lesson) in (0..).zip(order) {
                     // Days of 86,400 s, lessons every hour from eight.
