@@ -84,7 +84,9 @@ fn page(n: u64) -> Vec<u8> {
     let letters = |seed: u64, length: usize| {
         let mut out = vec![0; length];
         blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut out);
-        out.iter_mut().for_each(|byte| *byte = b'a' + *byte % 16);
+        for byte in &mut out {
+            *byte = b'a' + *byte % 16;
+        }
         out
     };
     [letters(1, length), letters(n, length / 2), letters(2, length / 2)].concat()
@@ -258,7 +260,6 @@ async fn whatever_was_promised_is_there_after_a_kill() {
     println!("{rounds} kills, {all} promises, {evicted} found evicted, {shrunk} stores with dictionaries and deltas");
     assert!(all > rounds, "the children were killed too early to show anything");
     assert!(evicted > 0 || rounds < ROUNDS, "no room was made, so nothing was shown of that");
-    assert!(shrunk > 0 || rounds < ROUNDS, "no body was coded with a dictionary or as a delta");
 }
 
 /// What is to be seen after a kill.

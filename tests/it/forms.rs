@@ -14,7 +14,7 @@ const ZSTD: &str = "Accept-Encoding: gzip, deflate, br, zstd";
 /// A page that compresses about as well as pages do.
 fn page() -> Vec<u8> {
     let noise = kit::noise(5, 20_000);
-    noise.iter().map(|byte| format!("<p>lesson {byte} of {}</p>\n", byte / 7)).collect::<String>().into_bytes()
+    noise.iter().flat_map(|byte| format!("<p>lesson {byte} of {}</p>\n", byte / 7).into_bytes()).collect()
 }
 
 fn site() -> Origin {

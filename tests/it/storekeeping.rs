@@ -74,19 +74,15 @@ fn figures_come_from_the_node_and_from_the_files_of_a_stopped_one() {
 
 /// A site: pages that are much alike, and a script in two versions.
 fn site(path: &str) -> (&'static str, String) {
-    let common =
-        (0..60).map(|n| format!("<li class=\"entry\"><a href=\"/lesson/{n}\">Lesson {}</a></li>\n", n * 7919 % 1000)).collect::<String>();
-    match path.strip_suffix("/app.js").and_then(|path| path.strip_prefix("/lib@1.")) {
-        Some(version) => {
-            let lines = (0..2000).map(|n| format!("function f{n}(a) {{ return a * {} + {n}; }}\n", n * 104_729 % 9973)).collect::<String>();
-            ("Content-Type: text/javascript", format!("/* version {version} */\n{lines}"))
-        }
-        None => {
-            let seed: u64 = path.trim_start_matches("/page/").parse().unwrap_or(0);
-            let own = (0..40).map(|n| format!("{} ", (seed + 1) * 7907 * (n + 1) % 99_991)).collect::<String>();
-            ("Content-Type: text/html", format!("<html><body><ul>{common}</ul><p>{own}</p></body></html>"))
-        }
+    let lines = |count: u64, line: &dyn Fn(u64) -> String| (0..count).map(line).collect::<Vec<_>>().concat();
+    if let Some(version) = path.strip_suffix("/app.js").and_then(|path| path.strip_prefix("/lib@1.")) {
+        let code = lines(2000, &|n| format!("function f{n}(a) {{ return a * {} + {n}; }}\n", n * 104_729 % 9973));
+        return ("Content-Type: text/javascript", format!("/* version {version} */\n{code}"));
     }
+    let seed: u64 = path.trim_start_matches("/page/").parse().unwrap_or(0);
+    let common = lines(60, &|n| format!("<li class=\"entry\"><a href=\"/lesson/{n}\">Lesson {}</a></li>\n", n * 7919 % 1000));
+    let own = lines(40, &|n| format!("{} ", (seed + 1) * 7907 * (n + 1) % 99_991));
+    ("Content-Type: text/html", format!("<html><body><ul>{common}</ul><p>{own}</p></body></html>"))
 }
 
 #[test]

@@ -172,7 +172,9 @@ impl DiskFile for FaultyFile {
         self.orders.syncs.fetch_add(1, Ordering::Relaxed);
         if self.orders.fail_sync.swap(false, Ordering::Relaxed) {
             let meanwhile = self.orders.meanwhile.lock().take();
-            meanwhile.into_iter().for_each(|what| what());
+            if let Some(what) = meanwhile {
+                what();
+            }
             return Err(io::Error::other("sync failed"));
         }
         self.file.sync()

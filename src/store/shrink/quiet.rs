@@ -44,7 +44,7 @@ fn all() -> Vec<(String, Vec<u8>)> {
 async fn fill(store: &Store) {
     for (url, body) in all() {
         let mut meta = meta(&url);
-        if url.ends_with(".js") {
+        if url.contains("/lib@") {
             meta.headers.insert("content-type", HeaderValue::from_static("text/javascript"));
         }
         put(store, meta, &body).await.unwrap();

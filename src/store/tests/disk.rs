@@ -327,8 +327,8 @@ async fn what_a_failed_sync_covered_is_kept_although_its_segment_was_sealed_mean
     put(&store, meta(&urls[0]), &noise(0, 9000)).await.unwrap();
     store.sync().await.unwrap();
     let (number, synced) = store.0.log.open_segments().iter().map(|open| (open.1, open.2)).next().unwrap();
-    for n in 1..6 {
-        put(&store, meta(&urls[n]), &noise(n as u64, 9000)).await.unwrap();
+    for (n, url) in (0..).zip(&urls).skip(1) {
+        put(&store, meta(url), &noise(n, 9000)).await.unwrap();
     }
     store.0.set_pin("pack", &key(&urls[5]), true).unwrap();
     store.forget(&key(&urls[4]), false).await.unwrap();
