@@ -310,7 +310,9 @@ impl Work {
         let seen = &self.seen;
         let current = seen.answers.iter().filter(|(key, answer)| seen.is_current(key, answer));
         let led: HashSet<u64> = current.map(|(_, answer)| answer.link).collect();
-        let bad = seen.bodies.iter().filter(|(key, body)| !body.whole && !led.contains(key));
+        // What a body out of use was coded with may have gone before it.
+        let alone = |body: &Body| !matches!(body.codec, Codec::Dict | Codec::Delta);
+        let bad = seen.bodies.iter().filter(|(key, body)| !body.whole && alone(body) && !led.contains(key));
         let mut places: Vec<Place> = bad.map(|(_, body)| body.place).collect();
         places.sort_unstable();
         self.out.repaired.extend(places.iter().map(|place| {

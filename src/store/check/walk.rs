@@ -102,6 +102,8 @@ fn steps(file: &dyn DiskFile, length: u64, uuid: &[u8; 16], lines: &[Line]) -> i
         at = next;
     }
     // The footer's own record stands behind the last one.
+    let mut bytes = [0; HEADER_BYTES];
+    clean &= read(file, &mut bytes, at)? && Header::decode(&bytes, uuid).is_some_and(|header| header.kind == Kind::Footer);
     Ok(match (at == end_of(length, lines.len()), clean) {
         (false, _) => Agrees::Not,
         (true, false) => Agrees::ButPadding,

@@ -533,7 +533,7 @@ mod tests {
             assert_eq!(&torn[..6], b"synced");
         }
         assert_eq!(lengths.len(), 2);
-        assert!(holes > 5 && (30..70).contains(&old), "{holes} {old}");
+        assert!(holes > 5 && (45..85).contains(&old), "{holes} {old}");
         file.sync().unwrap();
         disk.sync_dir(Path::new("/d")).unwrap();
         assert_eq!(bytes(&disk.cut(Arrived::Nothing, 1), "/d/b").unwrap(), whole);
