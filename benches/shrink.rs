@@ -127,8 +127,10 @@ fn files(corpus: &Corpus, folder: &Path) -> Result<Vec<Vec<(String, PathBuf)>>, 
                 let inside = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
                 let asked = match from {
                     From::Npm => inside.strip_prefix("package/").filter(|inside| inside.starts_with(below)),
-                    From::PyPi => Some(&*inside)
-                        .filter(|inside| (inside.contains("/static/") || inside.contains("/build/")) && inside.ends_with(".gz")),
+                    From::PyPi => Some(&*inside).filter(|inside| {
+                        (inside.contains("/static/") || inside.contains("/build/"))
+                            && inside.rsplit_once('.').is_some_and(|end| end.1 == "gz")
+                    }),
                     From::Debian => Some(&*inside).filter(|inside| inside.contains("usr/share/")),
                 };
                 let gone = |inside: &&str| NOT_ASKED.contains(&ending(inside.trim_end_matches(".gz")));
@@ -242,20 +244,20 @@ async fn measure(corpus: &Corpus, versions: &[Vec<(String, PathBuf)>]) {
     }
     dictionaries += night(&store).await;
     store.close().await.expect("closes");
-    let share = |part: u64| (part.saturating_sub(stored_before)) as f64 / (raw - before).max(1) as f64;
+    let share = |part: u64| real(part.saturating_sub(stored_before)) / real((raw - before).max(1));
     let stat = store.stat();
     let codecs: Vec<String> = stat.codecs.iter().filter(|codec| codec.1.0 > 0).map(|(name, (n, _))| format!("{name} {n}")).collect();
     let goal = |goal: f64| if goal > 0.0 { format!("{goal:.2}") } else { "-".into() };
     println!(
         "{:<12} {:>9.1} {:>8} {:>8.3} {:>6} {:>8.3} {:>6} {:>8.3}  {}",
         corpus.name,
-        (raw - before) as f64 / 1e6,
+        real(raw - before) / 1e6,
         objects,
         share(ingested),
         goal(corpus.goals.0),
         share(stored(&store) + dictionaries),
         goal(corpus.goals.1),
-        stat.disk_bytes as f64 / raw.max(1) as f64,
+        real(stat.disk_bytes) / real(raw.max(1)),
         codecs.join(", "),
     );
 }
@@ -304,4 +306,9 @@ async fn put(store: &Store, url: &str, body: Vec<u8>) {
     let mut draft = store.begin(Some(body.len() as u64), Some(kind)).expect("room");
     draft.write(Bytes::from(body)).await.expect("writes");
     draft.commit(meta).await.expect("commits");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of corpora stay far below 2^53")]
+fn real(bytes: u64) -> f64 {
+    bytes as f64
 }

@@ -1,5 +1,5 @@
 //! Bodies in memory that a socket can take without a copy: page-aligned slots of one anonymous file (memfd), mapped once. Whoever
-//! reads a body sees ordinary [`Bytes`]; whoever writes to a socket asks [`Arena::place`] and may use `sendfile`.
+//! reads a body sees ordinary `Bytes`; whoever writes to a socket asks `Arena::place` and may use `sendfile`.
 //!
 //! The second room where `unsafe` may live. A socket's queue goes on holding the pages of what was sent, so a slot is never
 //! written to again: when its last reader has gone its pages are punched out of the file, and whoever comes next gets new ones.

@@ -4,10 +4,12 @@
 //! # The format (version 1)
 //! A folder with sealed segments and a manifest, nothing else:
 //!
-//!     00000001.seg …   segments as in a store (layout in `record.rs`), with a uuid and numbers of their own
-//!     MANIFEST         JSON (see [`Manifest`]): format, version, uuid, when and by what it was made, what was chosen, how much it is,
-//!                      and name, length and blake3 of every segment. Written last: a folder without one is no bundle
-//!     MANIFEST.minisig a minisign signature over MANIFEST, if it was signed
+//! ```text
+//! 00000001.seg …   segments as in a store (layout in `record.rs`), with a uuid and numbers of their own
+//! MANIFEST         JSON (see [`Manifest`]): format, version, uuid, when and by what it was made, what was chosen, how much it is,
+//!                  and name, length and blake3 of every segment. Written last: a folder without one is no bundle
+//! MANIFEST.minisig a minisign signature over MANIFEST, if it was signed
+//! ```
 //!
 //! The segments hold BLOB, META and PIN records alone. A META stands behind the BLOB that it leads to, and that is in the same
 //! bundle. Bodies are raw, zstd or zstd frames: never against a dictionary or an older version, so that each stands by itself.
