@@ -202,6 +202,9 @@ impl Recovered {
                 // in it counts as stored from now on, so it has to be on the medium.
                 Err(error) => {
                     tracing::warn!(segment = found.number, %error, "cannot seal an old segment");
+                    if !is_full(&error) && !is_read_only(&error) {
+                        write_again(disk, found, scan.end)?;
+                    }
                     file.sync()?;
                 }
             }
@@ -234,6 +237,25 @@ enum Whose {
     Unknown,
     /// Not to be touched, and why.
     Stranger(&'static str),
+}
+
+/// A sync that failed may have let go of what it covered, and the next one says nothing of that: the same bytes are written to the
+/// same place once more, so that the next sync can be believed.
+fn write_again(disk: &dyn Disk, found: &Found, end: u64) -> io::Result<()> {
+    let file = match disk.open(&found.path, true) {
+        // Sealed already, and with that synced: its new name alone may be lost.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let mut buffer = vec![0; usize::try_from(WINDOW).map_err(io::Error::other)?];
+    let (mut at, end) = (0, end.min(file.length()?));
+    while at < end {
+        let n = usize::try_from(WINDOW.min(end - at)).map_err(io::Error::other)?;
+        file.read_at(&mut buffer[..n], at)?;
+        file.write_at(&buffer[..n], at)?;
+        at += n as u64;
+    }
+    Ok(())
 }
 
 /// Seals a scanned segment at the end of its last valid record.
