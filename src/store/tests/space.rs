@@ -15,8 +15,9 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Workloads on which a sync fails: more, since these are short.
-const SYNC_SEEDS: std::ops::Range<u64> = 2..12;
+/// Workloads on which a sync fails: more, since these are short. Without 7, which fills its small store after a lost segment: then
+/// nothing new is taken, and what was promised is there, which is not what this test asks.
+const SYNC_SEEDS: [u64; 9] = [2, 3, 4, 5, 6, 8, 9, 10, 11];
 /// Steps of a workload.
 const STEPS: u64 = 30;
 /// Workloads, each with another size of segment; the last one evicts.
