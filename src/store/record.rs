@@ -110,6 +110,8 @@ pub(crate) const PAGED: u16 = 1;
 pub(crate) const TABLED: u16 = 2;
 /// Flag: the night has tried every form for this body; this is the smallest.
 pub(crate) const SETTLED: u16 = 4;
+/// Flag of a FOOTER: written after a crash. A body that an answer of this segment leads to may never have arrived.
+pub(crate) const MENDED: u16 = 8;
 
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,8 @@ pub(crate) struct Recovered {
     pub(crate) damaged: u64,
     /// Files among the segments that are not of this store: left alone, and their numbers are not used.
     pub(crate) strangers: BTreeSet<u32>,
+    /// Segments that were sealed in their time: whatever their answers lead to had arrived by then.
+    sound: BTreeSet<u32>,
 }
 
 /// Opens the folder and reads it into a table. `ready` is called before anything is written, when the folder is ours and can be
@@ -89,6 +91,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time,
         scanned: 0,
         damaged: 0,
         strangers: BTreeSet::new(),
+        sound: BTreeSet::new(),
     };
     let (mut known, mut lost) = (BTreeMap::new(), Lost::default());
     if let Some((head, table)) = snapshot {
@@ -107,6 +110,10 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time,
     merge(disk, runs, |line, number| {
         if line.kind != Kind::Blob && !out.table.apply_after(&lost, line, number) {
             dangling += 1;
+            if out.sound.contains(&number) {
+                // Its body was here and has gone since, evicted or damaged: nothing older is current for that.
+                out.table.apply(&Line { kind: Kind::Tomb, ..*line }, number);
+            }
         }
     })?;
     dangling += out.table.count();
@@ -157,7 +164,10 @@ impl Recovered {
             return Ok(None);
         }
         let footer = if found.sealed { Run::footer(&*file, found, &self.uuid) } else { None };
-        if let Some((lines, run)) = footer {
+        if let Some((lines, flags, run)) = footer {
+            if flags & record::MENDED == 0 {
+                self.sound.insert(found.number);
+            }
             if let [Line { kind: Kind::Blob, key, .. }] = lines[..] {
                 self.alone.insert(found.number, Digest(key));
             }

@@ -40,21 +40,24 @@ impl Run {
         Run { number, first: lines.first().map_or(u64::MAX, |line| line.seq), lines: Lines::Held(lines.into_iter()) }
     }
 
-    /// Looks through the footer of a sealed segment: its lines as they stand there, and the run; `None` when it does not verify or is
-    /// another store's.
-    pub(super) fn footer(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16]) -> Option<(Vec<Line>, Run)> {
-        let (at, count, crc) = trailer(file, found.length, Some(uuid))?;
+    /// Looks through the footer of a sealed segment: its lines as they stand there, the footer's flags, and the run; `None` when it
+    /// does not verify or is another store's.
+    pub(super) fn footer(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16]) -> Option<(Vec<Line>, u16, Run)> {
+        let (at, count, crc) = trailer(file, found.length)?;
+        let mut head = [0; record::HEADER_BYTES];
+        file.read_at(&mut head, at.checked_sub(record::HEADER)?).ok()?;
+        let flags = Header::decode(&head, uuid).filter(|header| header.kind == Kind::Footer)?.flags;
         let lines = record::decode_lines(&read_lines(file, at, count).ok()?, crc)?;
         // What cannot be where the footer says would make a place that means nothing.
         if lines.iter().any(|line| line.at < record::SEGMENT_HEADER || line.at >= found.length) {
             return None;
         }
         if !lines.is_sorted_by_key(|line| line.seq) {
-            return Some((lines.clone(), Run::held(found.number, lines)));
+            return Some((lines.clone(), flags, Run::held(found.number, lines)));
         }
         let footer = Lines::Footer { path: found.path.clone(), at, left: count, chunk: Vec::new().into_iter() };
         let first = lines.first().map_or(u64::MAX, |line| line.seq);
-        Some((lines, Run { number: found.number, first, lines: footer }))
+        Some((lines, flags, Run { number: found.number, first, lines: footer }))
     }
 
     fn next(&mut self, disk: &dyn Disk) -> io::Result<Option<Line>> {
@@ -73,8 +76,8 @@ impl Run {
     }
 }
 
-/// Where the lines of a sealed segment start, how many there are, and their checksum; `None` when the footer is none of this store.
-fn trailer(file: &dyn DiskFile, length: u64, uuid: Option<&[u8; 16]>) -> Option<(u64, usize, u32)> {
+/// Where the lines of a sealed segment start, how many there are, and their checksum; `None` when it has no footer.
+fn trailer(file: &dyn DiskFile, length: u64) -> Option<(u64, usize, u32)> {
     let tail_at = length.checked_sub(record::TRAILER as u64)?;
     let mut tail = [0; record::TRAILER];
     file.read_at(&mut tail, tail_at).ok()?;
@@ -82,11 +85,6 @@ fn trailer(file: &dyn DiskFile, length: u64, uuid: Option<&[u8; 16]>) -> Option<
     let lines_at = at.checked_add(record::HEADER)?;
     if lines_at.checked_add(u64::try_from(count).ok()?.checked_mul(record::ENTRY as u64)?)? != tail_at {
         return None;
-    }
-    if let Some(uuid) = uuid {
-        let mut head = [0; record::HEADER_BYTES];
-        file.read_at(&mut head, at).ok()?;
-        Header::decode(&head, uuid).filter(|header| header.kind == Kind::Footer)?;
     }
     Some((lines_at, count, crc))
 }
@@ -99,7 +97,7 @@ fn read_lines(file: &dyn DiskFile, at: u64, count: usize) -> io::Result<Vec<u8>>
 
 /// All lines of a sealed segment as they stand in its footer; `None` when it does not verify.
 pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
-    let (at, count, crc) = trailer(file, length, None)?;
+    let (at, count, crc) = trailer(file, length)?;
     record::decode_lines(&read_lines(file, at, count).ok()?, crc)
 }
 

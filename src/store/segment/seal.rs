@@ -51,7 +51,7 @@ impl Log {
     /// Footer, sync, name.
     pub(super) fn finish(&self, current: &Current) -> Result<(), Unsealed> {
         let (at, file) = (current.end, &*current.file);
-        let footer = footer(&self.uuid, at, &current.lines, self.clock.now().micros());
+        let footer = footer(&self.uuid, at, &current.lines, 0, self.clock.now().micros());
         if let Err(error) = file.write_at(&footer, at).and_then(|()| file.truncate(at + footer.len() as u64)) {
             // Best effort: the next record overwrites what is left.
             let _ = file.truncate(at);
@@ -76,7 +76,7 @@ impl Log {
     }
 }
 
-/// Writes the footer at `at`, syncs, renames, syncs the name. Gives the footer's length.
+/// Seals after a crash: writes the footer at `at`, syncs, renames, syncs the name. Gives the footer's length.
 #[expect(clippy::too_many_arguments, reason = "all that a sealed segment is made of")]
 pub(crate) fn finish(
     disk: &dyn Disk,
@@ -88,7 +88,7 @@ pub(crate) fn finish(
     lines: &[Line],
     time: i64,
 ) -> io::Result<u64> {
-    let bytes = footer(uuid, at, lines, time);
+    let bytes = footer(uuid, at, lines, record::MENDED, time);
     file.write_at(&bytes, at)?;
     file.truncate(at + bytes.len() as u64)?;
     file.sync()?;
@@ -107,12 +107,12 @@ fn name(disk: &dyn Disk, folder: &Path, (lane, number): (Lane, u32)) -> io::Resu
 }
 
 /// The FOOTER record.
-fn footer(uuid: &[u8; 16], at: u64, lines: &[Line], time: i64) -> Vec<u8> {
+fn footer(uuid: &[u8; 16], at: u64, lines: &[Line], flags: u16, time: i64) -> Vec<u8> {
     let payload = record::encode_footer(at, lines);
     let header = Header {
         kind: Kind::Footer,
         codec: Codec::Raw,
-        flags: 0,
+        flags,
         seq: lines.last().map_or(0, |line| line.seq),
         length: payload.len() as u64,
         extra: time.cast_unsigned(),

@@ -381,3 +381,24 @@ async fn readers_stream_on_while_what_they_read_is_moved_and_evicted() {
     assert!(get(&store, "http://a.kz/film0").await.is_none());
     assert_eq!(store.stat().damaged, 0);
 }
+
+#[tokio::test]
+async fn an_older_version_stays_away_when_the_body_of_a_newer_one_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    let (x, y) = ("http://a.kz/x", "http://a.kz/y");
+    put(&store, meta(x), &noise(1, 20_000)).await.unwrap();
+    sealed(&store);
+    put(&store, meta(y), &noise(2, 20_000)).await.unwrap();
+    let bodies = sealed(&store);
+    // The same body as the other's: in this segment stands the answer alone.
+    put(&store, meta(x), &noise(2, 20_000)).await.unwrap();
+    evict(&store, x);
+    evict(&store, y);
+    store.0.rewrite(&bodies[1..2], None).unwrap();
+    assert!(store.0.log.table().read().blob(&Digest::of(&noise(2, 20_000))).is_none(), "the body has gone");
+    drop(store);
+    let store = start(dir.path());
+    assert!(get(&store, x).await.is_none(), "the older version is here, and not current");
+    assert!(get(&store, y).await.is_none());
+}
