@@ -333,6 +333,9 @@ impl<W: Web> Crawl<'_, W> {
         }
         let error = self.web.pin(&self.pack.id, target).await.err()?;
         Some(End::Full(match error {
+            StoreError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                String::from("the store is so full that what came made way at once; let a pack go, or raise store.quota")
+            }
             StoreError::Full => String::from("packs keep as much as they may; let one go, or raise store.pinned_share or store.quota"),
             other => other.to_string(),
         }))

@@ -336,11 +336,16 @@ impl Inner {
             Content::Memory(bytes) if whole.length <= self.settings.hot_object.0 => Some(bytes.clone()),
             _ => None,
         };
+        let for_a_pack = meta.source == super::Source::Pack;
         let entry = {
             let _stripe = self.stripe(&url);
             self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
+        if for_a_pack {
+            // About to be pinned: the hand spares it until then.
+            self.log.table().write().mark(&url);
+        }
         drop((held, one, room));
         // This can be evicted again.
         self.gate.loosen();

@@ -1,6 +1,6 @@
 //! Full, read-only, failing and dying disks.
 
-use super::kit::{get, key, meta, noise, open, open_on, put, settings, text};
+use super::kit::{get, key, meta, noise, open, open_on, put, put_pinned, settings, text};
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
@@ -177,11 +177,9 @@ async fn in_a_store_full_of_pins_renewing_stays_in_memory() {
     let entry = put(&store, meta("http://a.kz/"), &noise(1, 25_000)).await.unwrap();
     store.pin("pack", &key("http://a.kz/")).await.unwrap();
     for n in 2.. {
-        let url = format!("http://a.kz/{n}");
-        if put(&store, meta(&url), &noise(n, 25_000)).await.is_err() {
+        if put_pinned(&store, meta(&format!("http://a.kz/{n}")), &noise(n, 25_000)).await.is_err() {
             break;
         }
-        store.pin("pack", &key(&url)).await.unwrap();
     }
     while store.0.gate.admit(store.0.used(), 0).is_ok() {
         store.renew(&entry, meta("http://a.kz/")).await.unwrap();

@@ -89,6 +89,18 @@ pub(crate) async fn put(store: &Store, meta: Meta, body: &[u8]) -> Result<Arc<En
     draft.commit(meta).await
 }
 
+/// Stores a body and pins it. Where all else is pinned it may make way between the two: then it is stored again.
+pub(crate) async fn put_pinned(store: &Store, meta: Meta, body: &[u8]) -> Result<(), Error> {
+    for _ in 0..100 {
+        put(store, meta.clone(), body).await?;
+        match store.pin("pack", &url_key(&meta.url)).await {
+            Err(Error::Disk(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            pinned => return pinned,
+        }
+    }
+    panic!("{} never stays until it is pinned", meta.url);
+}
+
 /// The whole body stored under a URL; `None` for a miss.
 pub(crate) async fn get(store: &Store, url: &str) -> Option<Bytes> {
     let variants = store.find(&key(url)).await.unwrap();
