@@ -2,14 +2,15 @@
 //! as a browser would ask for them, version after version, then one night without a budget. Prints stored/raw after both, beside
 //! the goals. `cargo bench --bench shrink -- [NAME...]`; names are the first words of the rows. What cannot be fetched is said.
 
+#[path = "stock.rs"]
+mod stock;
+
 use bulak::base::clock::{Clock, Time};
 use bulak::base::count::Metrics;
-use bulak::base::digest::Digest;
 use bulak::base::unit::Bytes as Size;
 use bulak::life::Life;
-use bulak::store::{Meta, Pace, Settings, Source, Store, Way};
+use bulak::store::{Pace, Settings, Store};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -233,7 +234,9 @@ async fn measure(corpus: &Corpus, versions: &[Vec<(String, PathBuf)>]) {
             let Some(body) = body(path, corpus.small_html) else { continue };
             raw += body.len() as u64;
             objects += 1;
-            put(&store, url, body).await;
+            let meta = stock::meta(url, content_type(url), Time::from_secs(1_800_000_000));
+            let length = body.len() as u64;
+            stock::put(&store, meta, [Bytes::from(body)], length).await.expect("room");
         }
         ingested = stored(&store);
         // A new version of a known bundle: what it adds to what the night has settled.
@@ -282,30 +285,6 @@ fn body(path: &Path, small_html: bool) -> Option<Vec<u8>> {
     let mut decoded = Vec::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut decoded).ok()?;
     Some(decoded)
-}
-
-async fn put(store: &Store, url: &str, body: Vec<u8>) {
-    let kind = content_type(url);
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static(kind));
-    let now = Time::from_secs(1_800_000_000);
-    let meta = Meta {
-        key: Digest::of(url.as_bytes()),
-        url: url.into(),
-        status: StatusCode::OK,
-        headers,
-        vary: Vec::new(),
-        requested: now,
-        received: now,
-        coding: None,
-        was_coded: None,
-        source: Source::Client,
-        way: Way::Http,
-        flags: 0,
-    };
-    let mut draft = store.begin(Some(body.len() as u64), Some(kind)).expect("room");
-    draft.write(Bytes::from(body)).await.expect("writes");
-    draft.commit(meta).await.expect("commits");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of corpora stay far below 2^53")]

@@ -65,13 +65,15 @@ impl Inner {
 
     /// The forms that may be sent instead of the decoded body, best first.
     fn forms(&self, ask: &Ask<'_>, entry: &Entry, prepared: &Prepared, why: Why) -> [Option<Form>; 2] {
-        let plain = coding::weight(ask.headers, "identity").unwrap_or(0);
-        let taken = |name| coding::weight(ask.headers, name).filter(|weight| *weight > 0 && *weight >= plain);
+        let taken = |name| coding::weight(ask.headers, name).filter(|weight| *weight > 0);
         let zstd = taken("zstd");
-        let gzip = taken("gzip").filter(|_| self.gzip && entry.length >= GZIP_FROM && is_text(&prepared.ready));
+        let gzip = if self.gzip { taken("gzip").filter(|_| entry.length >= GZIP_FROM && is_text(&prepared.ready)) } else { None };
         if (zstd.is_none() && gzip.is_none()) || !self.is_free(ask, entry, prepared, why) {
             return [None, None];
         }
+        // Whoever would rather have it plain gets it plain.
+        let plain = coding::weight(ask.headers, "identity").unwrap_or(0);
+        let (zstd, gzip) = (zstd.filter(|weight| *weight >= plain), gzip.filter(|weight| *weight >= plain));
         let (zstd_form, gzip_form) = (zstd.map(|_| Form::Zstd), gzip.map(|_| Form::Gzip));
         if gzip > zstd { [gzip_form, zstd_form] } else { [zstd_form, gzip_form] }
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -156,6 +157,13 @@ impl Local {
         )
         .exit(Exit::NoAnswer)
     }
+}
+
+/// The node's document as our own type; a node of another version may differ.
+pub(crate) fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+    T::deserialize(document).map_err(|error| {
+        Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version")
+    })
 }
 
 #[cfg(test)]

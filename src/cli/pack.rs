@@ -3,7 +3,7 @@
 //! Keys, signatures and checks need no node; plan, fetch and list ask the running one through its socket.
 
 use crate::base::unit::Bytes;
-use crate::cli::local::Local;
+use crate::cli::local::{Local, read};
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::packs::signature_of;
 use crate::prefetch::{Listed, Plan, Progress, Refused};
@@ -217,13 +217,6 @@ fn wrong(file: &Path, complaints: &[crate::site::pack::Complaint]) -> Failure {
 async fn listed(local: &Local) -> Result<(Value, Vec<Listed>, Vec<Refused>), Failure> {
     let document = local.get("/api/v1/packs").await?;
     Ok((document.clone(), read(&document["packs"])?, read(&document["refused"])?))
-}
-
-/// The node's document as our own type; a node of another version may differ.
-fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
-    T::deserialize(document).map_err(|error| {
-        Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version")
-    })
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {

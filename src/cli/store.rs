@@ -18,7 +18,7 @@ mod repack;
 
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
-use crate::cli::local::Local;
+use crate::cli::local::{Local, read};
 use crate::cli::progress::Teller;
 use crate::cli::{Context, Exit, Failure};
 use crate::config;
@@ -26,6 +26,7 @@ use crate::life::Life;
 use crate::store::bundle::Step;
 use crate::store::{Error, Store};
 use clap::Subcommand;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
@@ -126,7 +127,7 @@ fn failed(error: &Error) -> Failure {
 }
 
 /// Starts a job in the node and watches it to its end; `left` says what holds when it is ended before.
-async fn job(context: &Context, local: &Local, path: &str, order: &Value, left: &str) -> Result<Value, Failure> {
+async fn job<T: DeserializeOwned>(context: &Context, local: &Local, path: &str, order: &Value, left: &str) -> Result<T, Failure> {
     let started = local.post(path, order).await?;
     let place = started["job"].as_str().unwrap_or_default().to_owned();
     let mut teller = Teller::new(context);
@@ -139,7 +140,7 @@ async fn job(context: &Context, local: &Local, path: &str, order: &Value, left: 
         }
     };
     teller.clear();
-    watched
+    read(&watched?)
 }
 
 fn interrupted(left: &str) -> Failure {

@@ -249,6 +249,15 @@ fn digest_of(file: &dyn DiskFile, length: u64, mut each: impl FnMut(u64)) -> io:
     Ok(hasher.finish())
 }
 
+/// The node and the command may run in different folders: only a path from the root means the same to both.
+fn from_root(folder: &Path) -> Result<(), Error> {
+    if folder.is_absolute() {
+        return Ok(());
+    }
+    let what = format!("{} is not an absolute path", folder.display());
+    Err(Error::bundle("bundle.relative", what, "write it from the root: /media/stick/lessons"))
+}
+
 /// Reads a manifest, and refuses what is none or too new.
 fn parse(text: &[u8], folder: &Path) -> Result<Manifest, Error> {
     let here = folder.display();

@@ -17,6 +17,7 @@ use crate::store::read::Source;
 use crate::store::record::{self, Codec, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::{self, Log};
+use crate::store::snapshot;
 use crate::store::table::{Place, Table};
 use crate::store::{Check, Error, index, meta};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -71,6 +72,7 @@ pub(crate) fn check_on(
     }
     work.losses()?;
     work.packs()?;
+    work.snapshot(path, &files);
     work.derived(path, read_only);
     if work.repair {
         for (leftover, _) in work.disk.list(&path.join("tmp"))? {
@@ -355,6 +357,15 @@ impl Work {
         }
         self.out.incomplete.values_mut().for_each(|urls| urls.sort());
         Ok(())
+    }
+
+    /// The snapshot of the table: derived; a start that cannot use it reads all footers.
+    fn snapshot(&mut self, path: &Path, files: &[Found]) {
+        let Err(why) = snapshot::load(&*self.disk, path, &self.uuid, files) else { return };
+        let path = path.join(snapshot::NAME);
+        let done = if self.repair { self.disk.remove(&path).err() } else { None };
+        let end = done.map_or_else(String::new, |error| format!(", and cannot be removed ({error})"));
+        self.out.repaired.push(format!("{}: {why}; it is derived, the node makes it anew{end}", path.display()));
     }
 
     /// What can be made from the segments again: never a loss.

@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-const NAME: &str = "table.ckpt";
+pub(crate) const NAME: &str = "table.ckpt";
 const TEMPORARY: &str = "table.ckpt.tmp";
 const MAGIC: [u8; 8] = *b"BULAKTBL";
 /// Another version is not read: the footers are.

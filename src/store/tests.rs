@@ -7,6 +7,16 @@
     reason = "small numbers, own file names, and ranges that are meant"
 )]
 
+/// A long test in shares, each a test of its own: they run beside each other.
+macro_rules! shares {
+    ($($name:ident $which:literal)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            share($which).await;
+        })*
+    };
+}
+
 /// Entries, folders, short cuts.
 pub(crate) mod kit;
 

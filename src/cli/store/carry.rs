@@ -6,8 +6,7 @@ use crate::cli::store::{Reach, agreed, here, job};
 use crate::cli::{Context, Exit, Failure};
 use crate::site::pack::sign;
 use crate::store::bundle::{Exported, Imported, MANIFEST, Orders, Selection};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// What the signature's file is called.
@@ -74,7 +73,7 @@ pub(super) async fn export(context: &Context, args: Export) -> Result<Exit, Fail
     let done: Exported = match Reach::find(context, false).await? {
         Reach::Node(local) => {
             let order = json!({ "folder": folder, "what": what, "dry_run": context.dry_run });
-            parse(&job(context, &local, "/api/v1/store/export", &order, &left).await?)?
+            job(context, &local, "/api/v1/store/export", &order, &left).await?
         }
         Reach::Files(store) => {
             here(context, &left, async |teller| store.export(&folder, what, context.dry_run, |step| teller.tell(&step)).await).await?
@@ -117,7 +116,7 @@ pub(super) async fn import(context: &Context, args: Import) -> Result<Exit, Fail
     let done: Imported = match Reach::find(context, !context.dry_run).await? {
         Reach::Node(local) => {
             let order = json!({ "folder": folder, "orders": orders });
-            parse(&job(context, &local, "/api/v1/store/import", &order, left).await?)?
+            job(context, &local, "/api/v1/store/import", &order, left).await?
         }
         Reach::Files(store) => {
             let done = here(context, left, async |teller| store.import(&folder, orders, |step| teller.tell(&step)).await).await;
@@ -158,12 +157,6 @@ fn imported(done: &Imported, trial: bool) -> String {
 fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(folder).map_err(|error| {
         Failure::new("bundle.folder", format!("{} is no folder ({error})", folder.display()), "name a folder").exit(Exit::Misuse)
-    })
-}
-
-fn parse<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
-    T::deserialize(document).map_err(|error| {
-        Failure::new("node.version", format!("the node's answer cannot be read ({error})"), "use the bulak command of the node's version")
     })
 }
 

@@ -4,7 +4,6 @@ use crate::base::unit::Bytes;
 use crate::cli::store::{Reach, failed, here, job};
 use crate::cli::{Context, Exit, Failure};
 use crate::store::{Repacked, Shrunk};
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -21,16 +20,7 @@ pub(super) struct Args {}
 pub(super) async fn run(context: &Context, _args: &Args) -> Result<Exit, Failure> {
     let reach = Reach::find(context, !context.dry_run).await?;
     let done: Repacked = match &reach {
-        Reach::Node(local) => {
-            let told = job(context, local, "/api/v1/store/repack", &json!({ "dry_run": context.dry_run }), LEFT).await?;
-            Repacked::deserialize(&told).map_err(|error| {
-                Failure::new(
-                    "node.version",
-                    format!("the node's answer cannot be read ({error})"),
-                    "use the bulak command of the node's version",
-                )
-            })?
-        }
+        Reach::Node(local) => job(context, local, "/api/v1/store/repack", &json!({ "dry_run": context.dry_run }), LEFT).await?,
         Reach::Files(store) => {
             let done = here(context, LEFT, async |teller| store.repack(context.dry_run, |step| teller.tell(&step)).await).await;
             let closed = if context.dry_run { Ok(()) } else { store.close().await };

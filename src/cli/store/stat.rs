@@ -5,7 +5,6 @@ use crate::cli::table::{bytes, count, pairs, table, text};
 use crate::cli::{Context, Exit, Failure};
 use crate::store::bundle::Step;
 use crate::store::{By, Row, Survey};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Rows that a person sees; programs get up to a thousand.
@@ -47,16 +46,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     if let Some(by) = args.by.map(By::from) {
         let left = "nothing was changed; run it again";
         let survey: Survey = match &reach {
-            Reach::Node(local) => {
-                let told = job(context, local, "/api/v1/store/survey", &json!({ "by": by }), left).await?;
-                Survey::deserialize(&told).map_err(|error| {
-                    Failure::new(
-                        "node.version",
-                        format!("the node's answer cannot be read ({error})"),
-                        "use the bulak command of the node's version",
-                    )
-                })?
-            }
+            Reach::Node(local) => job(context, local, "/api/v1/store/survey", &json!({ "by": by }), left).await?,
             Reach::Files(store) => {
                 here(context, left, async |teller| {
                     let told = |done, total| teller.tell(&Step { phase: "counting".into(), done, total, current: String::new() });

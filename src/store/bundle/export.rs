@@ -3,7 +3,7 @@
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
-use crate::store::bundle::{BATCH, FileLine, MANIFEST, Manifest, NAME, Step, VERSION, copy_of, digest_of};
+use crate::store::bundle::{BATCH, FileLine, MANIFEST, Manifest, NAME, Step, VERSION, copy_of, digest_of, from_root};
 use crate::store::disk::{Disk, Real};
 use crate::store::evict::Gate;
 use crate::store::meta::{self, Kept};
@@ -183,13 +183,7 @@ fn on_stick(error: Error) -> Error {
 
 fn is_free(folder: &Path) -> Result<(), Error> {
     let here = folder.display();
-    if !folder.is_absolute() {
-        return Err(Error::bundle(
-            "bundle.relative",
-            format!("{here} is not an absolute path"),
-            "write it from the root: /media/stick/lessons",
-        ));
-    }
+    from_root(folder)?;
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),

@@ -4,7 +4,7 @@
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::base::unit::Bytes as Size;
-use crate::store::bundle::{BATCH, MANIFEST, MANIFEST_MAX, Manifest, Step, copy_of, digest_of, number_of, parse};
+use crate::store::bundle::{BATCH, MANIFEST, MANIFEST_MAX, Manifest, Step, copy_of, digest_of, from_root, number_of, parse};
 use crate::store::disk::Disk;
 use crate::store::disk::still::Still;
 use crate::store::evict::Gate;
@@ -142,13 +142,7 @@ impl Store {
 
 fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error> {
     let here = folder.display();
-    if !folder.is_absolute() {
-        return Err(Error::bundle(
-            "bundle.relative",
-            format!("{here} is not an absolute path"),
-            "write it from the root: /media/stick/lessons",
-        ));
-    }
+    from_root(folder)?;
     let path = folder.join(MANIFEST);
     let none = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Error::bundle(

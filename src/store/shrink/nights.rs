@@ -3,27 +3,13 @@
 use super::{Budget, Night, Pace, Shrunk};
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
-use crate::store::tests::kit::{get, meta, open, open_on, put, settings, text};
+use crate::store::tests::kit::{get, meta, open, open_on, page, put, script, script_meta, settings, text};
 use crate::store::{Settings, Store};
-use http::HeaderValue;
 use std::sync::Arc;
-
-/// A page of a site, and a script of the site in a version.
-fn page(n: u64) -> Vec<u8> {
-    [&text(7, 2_500)[..], &text(n + 1_000, 700)].concat()
-}
-
-fn script(n: u64) -> Vec<u8> {
-    let mut out = text(1, 60_000);
-    out.splice(20_000..20_050, text(100 + n, 70));
-    out
-}
 
 async fn put_script(store: &Store, n: u64) -> String {
     let url = format!("http://a.kz/lib@1.{n}.0/x.js");
-    let mut meta = meta(&url);
-    meta.headers.insert("content-type", HeaderValue::from_static("text/javascript"));
-    put(store, meta, &script(n)).await.unwrap();
+    put(store, script_meta(&url), &script(n)).await.unwrap();
     url
 }
 

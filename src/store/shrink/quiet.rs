@@ -5,9 +5,8 @@ use crate::base::count::Metrics;
 use crate::base::unit::Bytes as Size;
 use crate::life::{Life, Next, Worker};
 use crate::store::record::{Codec, Kind, Line, SETTLED};
-use crate::store::tests::kit::{get, meta, put, settings, text};
+use crate::store::tests::kit::{get, meta, page, put, script, script_meta, settings, text};
 use crate::store::{Permit, Settings, Store, Tend};
-use http::HeaderValue;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,16 +24,6 @@ fn permit() -> (Arc<AtomicBool>, Permit) {
     (Arc::clone(&may), Arc::new(move || may.load(Ordering::Relaxed)))
 }
 
-fn page(n: u64) -> Vec<u8> {
-    [&text(7, 2_500)[..], &text(n + 1_000, 700)].concat()
-}
-
-fn script(n: u64) -> Vec<u8> {
-    let mut out = text(1, 60_000);
-    out.splice(20_000..20_050, text(100 + n, 70));
-    out
-}
-
 /// What the tests read back.
 fn all() -> Vec<(String, Vec<u8>)> {
     let pages = (0..150).map(|n| (format!("http://a.kz/p/{n}"), page(n)));
@@ -43,10 +32,7 @@ fn all() -> Vec<(String, Vec<u8>)> {
 
 async fn fill(store: &Store) {
     for (url, body) in all() {
-        let mut meta = meta(&url);
-        if url.contains("/lib@") {
-            meta.headers.insert("content-type", HeaderValue::from_static("text/javascript"));
-        }
+        let meta = if url.contains("/lib@") { script_meta(&url) } else { meta(&url) };
         put(store, meta, &body).await.unwrap();
     }
 }

@@ -164,15 +164,6 @@ fn lines(image: &Image, path: &Path) -> Vec<(u64, u64, u64)> {
     lines
 }
 
-macro_rules! shares {
-    ($($name:ident $which:literal)*) => {
-        $(#[tokio::test]
-        async fn $name() {
-            share($which).await;
-        })*
-    };
-}
-
 shares! { every_flipped_byte_is_seen_0 0 every_flipped_byte_is_seen_1 1 every_flipped_byte_is_seen_2 2 every_flipped_byte_is_seen_3 3 }
 
 /// Bodies on pages and in frames, and the padding before them: every byte near an edge, and some of the others.

@@ -106,15 +106,6 @@ async fn share(which: u64) {
     }
 }
 
-macro_rules! shares {
-    ($($name:ident $which:literal)*) => {
-        $(#[tokio::test]
-        async fn $name() {
-            share($which).await;
-        })*
-    };
-}
-
 shares! { power_cuts_0 0 power_cuts_1 1 power_cuts_2 2 power_cuts_3 3 power_cuts_4 4 power_cuts_5 5 power_cuts_6 6 power_cuts_7 7 }
 
 /// The suite proves nothing about what its workloads never do.

@@ -135,6 +135,25 @@ pub(crate) fn text(seed: u64, length: usize) -> Vec<u8> {
     out
 }
 
+/// A page of a site: mostly the same as its sisters.
+pub(crate) fn page(n: u64) -> Vec<u8> {
+    [&text(7, 2_500)[..], &text(n + 1_000, 700)].concat()
+}
+
+/// A script in a version, and its meta.
+pub(crate) fn script(n: u64) -> Vec<u8> {
+    let mut out = text(1, 60_000);
+    out.splice(20_000..20_050, text(100 + n, 70));
+    out
+}
+
+/// See [`script`].
+pub(crate) fn script_meta(url: &str) -> Meta {
+    let mut meta = meta(url);
+    meta.headers.insert("content-type", HeaderValue::from_static("text/javascript"));
+    meta
+}
+
 /// Bytes that do not compress.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();

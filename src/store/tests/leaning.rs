@@ -3,20 +3,9 @@
 
 use crate::base::digest::Digest;
 use crate::store::record::{Codec, Kind};
-use crate::store::tests::kit::{get, key, meta, open, put, text};
+use crate::store::tests::kit::{get, key, meta, open, page, put, script, script_meta};
 use crate::store::{Pace, Store, check};
-use http::HeaderValue;
 use std::path::Path;
-
-fn page(n: u64) -> Vec<u8> {
-    [&text(7, 2_500)[..], &text(n + 1_000, 700)].concat()
-}
-
-fn script(n: u64) -> Vec<u8> {
-    let mut out = text(1, 60_000);
-    out.splice(20_000..20_050, text(100 + n, 70));
-    out
-}
 
 fn script_url(n: u64) -> String {
     format!("http://a.kz/lib@1.{n}.0/x.js")
@@ -29,9 +18,7 @@ async fn slept(dir: &Path) -> Store {
         put(&store, meta(&format!("http://a.kz/p/{n}")), &page(n)).await.unwrap();
     }
     for n in 1..3 {
-        let mut meta = meta(&script_url(n));
-        meta.headers.insert("content-type", HeaderValue::from_static("text/javascript"));
-        put(&store, meta, &script(n)).await.unwrap();
+        put(&store, script_meta(&script_url(n)), &script(n)).await.unwrap();
     }
     store.shrink(Pace::Now, || true, |_| {}).await.unwrap();
     let codecs = store.stat().codecs;

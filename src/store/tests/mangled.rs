@@ -171,13 +171,4 @@ async fn share(which: u64) {
     }
 }
 
-macro_rules! shares {
-    ($($name:ident $which:literal)*) => {
-        $(#[tokio::test]
-        async fn $name() {
-            share($which).await;
-        })*
-    };
-}
-
 shares! { a_mangled_index_is_made_anew_0 0 a_mangled_index_is_made_anew_1 1 a_mangled_index_is_made_anew_2 2 a_mangled_index_is_made_anew_3 3 }

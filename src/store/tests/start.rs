@@ -6,7 +6,7 @@ use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
 use crate::store::recover::{self, Recovered};
-use crate::store::{Error, Settings, Store};
+use crate::store::{Error, Settings, Store, check};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -275,4 +275,24 @@ async fn segments_of_others_stay_where_they_are_and_their_numbers_are_not_used()
     for (name, bytes) in files {
         assert_eq!(&std::fs::read(seg.join(name)).unwrap(), bytes, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_told_by_the_check_and_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/"), &text(1, 3_000)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let path = dir.path().join("table.ckpt");
+    assert!(check(dir.path(), false, false, |_, _| {}).unwrap().repaired.is_empty());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let told = check(dir.path(), false, false, |_, _| {}).unwrap();
+    assert!(told.lost.is_empty() && matches!(&told.repaired[..], [one] if one.contains("table.ckpt")), "{told:?}");
+    assert!(path.exists());
+    check(dir.path(), false, true, |_, _| {}).unwrap();
+    assert!(!path.exists() && check(dir.path(), false, false, |_, _| {}).unwrap().repaired.is_empty());
 }
