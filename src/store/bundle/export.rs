@@ -231,11 +231,15 @@ impl Inner {
         places
     }
 
-    /// The answer at a place if it is whole, current and chosen.
+    /// The answer at a place if it is whole, current and chosen. What a pack keeps is the pack's, also when a device asked for it
+    /// first: its address stands in the pack, and says nothing of who opened it.
     fn chosen(&self, place: Place, what: &Selection) -> io::Result<Option<(UrlKey, Kept, Digest)>> {
-        let Some((_, kept)) = self.kept(place)? else { return Ok(None) };
+        let Some((_, mut kept)) = self.kept(place)? else { return Ok(None) };
         let url = url_key(&kept.meta.url);
         let table = self.log.table().read();
+        if kept.meta.source == Source::Client && table.pinned(&url) {
+            kept.meta.source = Source::Pack;
+        }
         let current = table.entry(&url, &kept.meta.key.0) == Some(place);
         let packed = what.pack.as_ref().is_none_or(|pack| table.has_pin(&url, set_number(pack)));
         drop(table);

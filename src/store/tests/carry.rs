@@ -189,6 +189,16 @@ async fn a_pack_arrives_whole_pinned_and_once() {
 }
 
 #[tokio::test]
+async fn what_a_pack_keeps_is_the_packs_whoever_asked_for_it_first() {
+    let (dir, stick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, _) = school(dir.path()).await;
+    store.pin("lessons", &key("http://diary.kz/9a")).await.unwrap();
+    let what = Selection { pack: Some("lessons".into()), ..Selection::default() };
+    let out = store.export(&stick.path().join("b"), what, false, |_| {}).await.unwrap();
+    assert_eq!((out.answers, out.left_out, out.browsed), (7, 0, 0));
+}
+
+#[tokio::test]
 async fn what_devices_asked_for_stays_here_unless_it_is_wanted() {
     let (dir, there, stick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (store, _) = school(dir.path()).await;
