@@ -34,7 +34,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use serde_json::{Map, Value, json};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -268,6 +268,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         via: config.node.name.clone(),
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
+        lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
         ..usual
     }
 }
@@ -301,11 +302,11 @@ fn report_settings(config: &Config) -> report::Settings {
 
 /// Answers the Local lane with the web port's pages, as if the device had come there by the address that it reached the proxy at.
 fn local_lane(pages: axum::Router) -> proxy::Local {
-    Arc::new(move |request: Request<Body>, client: IpAddr, local: SocketAddr| {
+    Arc::new(move |request: Request<Body>, arrival: Arrival| {
         let pages = pages.clone();
         Box::pin(async move {
             let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(Arrival { client: SocketAddr::new(client, 0), local });
+            request.extensions_mut().insert(arrival);
             let Ok(response): Result<Response<axum::body::Body>, std::convert::Infallible> = pages.oneshot(request).await;
             response.map(Body::stream)
         })

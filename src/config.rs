@@ -57,6 +57,10 @@ pub struct Config {
     pub manners: Manners,
     /// `[web]`.
     pub web: Web,
+    /// `[intercept]`.
+    pub intercept: Intercept,
+    /// `[mirror]`.
+    pub mirror: Mirror,
     /// `[hub]`.
     pub hub: Hub,
     /// As it was written, with defaults for the rest.
@@ -70,6 +74,8 @@ pub struct Config {
 pub struct Node {
     /// Goes into Via, Cache-Status and pages: letters, digits, `-`, `_`, `.`.
     pub name: String,
+    /// The school's own DNS zone, in lower case: the names of TLS listeners and mirrored hosts end in it.
+    pub zone: String,
     /// Keys, outbox, database.
     pub state: PathBuf,
     /// Unix socket of local commands.
@@ -89,6 +95,14 @@ pub struct Proxy {
     pub clients: Vec<IpNet>,
     /// Ports that CONNECT may reach.
     pub connect_ports: Vec<u16>,
+    /// The same proxy over TLS; may be empty.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Redirected port 443; may be empty.
+    pub sni_listen: Vec<SocketAddr>,
+    /// Longest silence of a tunnel.
+    pub tunnel_quiet: Duration,
+    /// Longest life of a tunnel.
+    pub tunnel_lifetime: Duration,
 }
 
 /// `[packs]`.
@@ -131,6 +145,26 @@ pub struct Web {
     pub listen: Vec<SocketAddr>,
     /// Further names and addresses of ours, lower case.
     pub names: Vec<String>,
+}
+
+/// `[intercept]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intercept {
+    /// The switch.
+    pub enabled: bool,
+    /// Exact host names in lower case, none of which is refused for good.
+    pub hosts: Vec<String>,
+    /// How long a device that did not trust us for a host is left alone at first.
+    pub distrust: Duration,
+}
+
+/// `[mirror]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    /// Empty: no mirror.
+    pub listen: Vec<SocketAddr>,
+    /// Files of certificate chain and key; `None`: plain HTTP.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[hub]`.
@@ -277,6 +311,21 @@ mod tests {
             ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
             ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),
             ("node = 1\n", "node", "write [node] on a line of its own"),
+            ("[node]\nzone = \"school\"\n", "node.zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty"),
+            ("[node]\nzone = \"school.local\"\n", "node.zone", "choose a zone below .internal or one that the school owns"),
+            (
+                "[intercept]\nhosts = [\"a.kz\", \"*.b.kz\"]\n",
+                "intercept.hosts[1]",
+                "write an exact name such as \"kk.wikipedia.org\", without a star or port",
+            ),
+            (
+                "[intercept]\nhosts = [\"10.0.0.1\"]\n",
+                "intercept.hosts[0]",
+                "write an exact name such as \"kk.wikipedia.org\", without a star or port",
+            ),
+            ("[intercept]\nhosts = [\"Login.kundelik.kz.\"]\n", "intercept.hosts[0]", "take it out: nothing lifts that list"),
+            ("[mirror]\nkey = \"k.pem\"\n", "mirror.key", "name mirror.certificate too"),
+            ("[mirror]\nlisten = [\"127.0.0.1:3128\"]\n", "mirror.listen[0]", "give each listener a port of its own"),
         ];
         for (source, key, remedy) in table {
             let complaints = parse(source, std::iter::empty(), "x").expect_err(source);

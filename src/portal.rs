@@ -30,6 +30,20 @@ pub struct Arrival {
     pub client: SocketAddr,
     /// Our end of the connection: how the device reaches us. All zeros when that is not known.
     pub local: SocketAddr,
+    /// By which door it came.
+    pub door: Door,
+}
+
+/// How a device came to a page of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// Straight to the web port.
+    #[default]
+    Web,
+    /// Through the proxy: this device uses the cache.
+    Proxy,
+    /// Through the proxy and over TLS under a certificate of the school's own CA, which it thereby trusts.
+    Trusted,
 }
 
 /// Where devices reach the proxy.

@@ -33,6 +33,7 @@ use crate::cache::{self, Cache, Query};
 use crate::life::Life;
 use crate::link::{Class, Link, Sample, State};
 use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop};
+use crate::portal::{Arrival, Door as Entrance};
 use crate::proxy::classify::{Ask, House, Lane, Refusal, classify};
 use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving};
 use crate::proxy::respond::Signature;
@@ -101,9 +102,9 @@ impl Default for Settings {
 const CLIENTS: [&str; 8] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10", "::1/128"];
 
-/// Answers requests for our own names; handed in by `app`. Gets the client's real address and the address
+/// Answers requests for our own names; handed in by `app`. Gets the client's real address (port 0) and the address
 /// of ours that the client connected to, by which it can reach us again.
-pub type Local = Arc<dyn Fn(Request<Body>, IpAddr, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
+pub type Local = Arc<dyn Fn(Request<Body>, Arrival) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
 
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
@@ -259,7 +260,7 @@ impl Serve for Proxy {
         match lane {
             Lane::Refuse(refusal) => inner.refuse(refusal),
             Lane::Here => Serving::Now(inner.signature.bypassed(here::answer(&request, inner.signature.name()))),
-            Lane::Local => Serving::Later((inner.local)(request.map(body), peer.from, peer.to)),
+            Lane::Local => Serving::Later((inner.local)(request.map(body), peer.arrival(Entrance::Proxy))),
             Lane::Cache(target) => inner.cached(target, request, turn),
             Lane::Pass(target) => {
                 let mut request = prepare(request.map(body), &target);

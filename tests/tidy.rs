@@ -59,6 +59,7 @@ const PURE: &[&str] = &[
     "src/site.rs",
     "src/site/",
     "src/config/check.rs",
+    "src/config/check/",
     "src/store/record.rs",
     "src/store/record/",
     "src/store/table.rs",

@@ -66,12 +66,16 @@ fn bare(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::portal::Door;
 
     #[test]
     fn only_own_names_and_addresses() {
         let names = Names::new("Abay-12", ["portal.school.kz", "10.0.0.5", ""]);
-        let arrival =
-            Some(Arrival { client: "192.168.8.20:5000".parse().expect("valid"), local: "[::ffff:192.168.8.1]:80".parse().expect("valid") });
+        let arrival = Some(Arrival {
+            client: "192.168.8.20:5000".parse().expect("valid"),
+            local: "[::ffff:192.168.8.1]:80".parse().expect("valid"),
+            door: Door::Web,
+        });
         for host in [
             "abay-12",
             "ABAY-12.local:8080",

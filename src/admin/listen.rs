@@ -2,7 +2,7 @@
 //! answer.
 
 use crate::life::Life;
-use crate::portal::Arrival;
+use crate::portal::{Arrival, Door};
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -47,7 +47,7 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                     Err(error) => { failed(&error).await; continue }
                 },
             };
-            let arrival = stream.local_addr().ok().map(|local| Arrival { client, local });
+            let arrival = stream.local_addr().ok().map(|local| Arrival { client, local, door: Door::Web });
             serve(&watch, &graceful, stream, arrival, router.clone(), seat);
         }
         finish(graceful).await;

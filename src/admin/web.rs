@@ -152,6 +152,7 @@ async fn metrics(State(parts): State<Parts>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::portal::Door;
     use axum::body::Body;
     use tower::ServiceExt;
 
@@ -169,7 +170,11 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        let arrival = Arrival { client: "192.168.8.20:5000".parse().expect("valid"), local: "192.168.8.1:80".parse().expect("valid") };
+        let arrival = Arrival {
+            client: "192.168.8.20:5000".parse().expect("valid"),
+            local: "192.168.8.1:80".parse().expect("valid"),
+            door: Door::Web,
+        };
         guarded().oneshot(request.extension(arrival).body(Body::empty()).expect("a request")).await.expect("an answer")
     }
 

@@ -93,6 +93,7 @@ fn ephemeral(config: &mut Config, folder: &Path) {
     let (set_state, set_socket, set_path, set_quota) =
         (unset("node.state"), unset("node.socket"), unset("store.path"), unset("store.quota"));
     let (set_proxy, set_web, set_packs) = (unset("proxy.listen"), unset("web.listen"), unset("packs.paths"));
+    let set_mirror = unset("mirror.listen");
     if set_socket {
         // An own state folder with an installed node's socket in it must not be taken over.
         config.node.socket = if set_state { state.join("bulak.sock") } else { config.node.state.join("bulak.sock") };
@@ -117,6 +118,10 @@ fn ephemeral(config: &mut Config, folder: &Path) {
     if set_web {
         config.written.web.listen = vec![free.to_string()];
         config.web.listen = vec![free];
+    }
+    if set_mirror {
+        config.written.mirror.listen = vec![free.to_string()];
+        config.mirror.listen = vec![free];
     }
     if set_packs {
         config.written.packs.paths.clear();

@@ -1,12 +1,15 @@
 //! From what was written to what is true: each text is given its meaning, or a complaint. Pure: whether a folder exists or a
 //! port is free is seen when the node starts, and by `bulak doctor`.
 
+/// What is said of https: zone, named hosts, mirror.
+mod https;
+
 use crate::base::target::{Scheme, Target, split_authority};
 use crate::base::unit::BitRate;
 use crate::cache;
 use crate::config::complaint::{Complaint, Place};
 use crate::config::written::{Written, complain, quote};
-use crate::config::{Config, Hub, Manners, Night, Node, Packs, Proxy, Web};
+use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link;
 use crate::policy::{Kind, Offline, Rules};
 use crate::prefetch::Window;
@@ -48,6 +51,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     }
     let node = Node {
         name: name.clone(),
+        zone: https::zone(c, &file.node),
         socket: if file.node.socket.as_os_str().is_empty() { file.node.state.join("bulak.sock") } else { file.node.socket.clone() },
         state: file.node.state.clone(),
         workers: c.number("node.workers", file.node.workers, 0..=256),
@@ -57,7 +61,16 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     let listen = c.each("proxy.listen", &file.proxy.listen, LISTEN, listen_address);
     c.not_empty("proxy.listen", listen.len(), "nobody could reach the proxy", "write listen = [\"0.0.0.0:3128\"]");
     let web_listen = c.each("web.listen", &file.web.listen, LISTEN, listen_address);
-    c.no_twins(&listen, &web_listen);
+    let tls_listen = c.each("proxy.tls_listen", &file.proxy.tls_listen, LISTEN, listen_address);
+    let sni_listen = c.each("proxy.sni_listen", &file.proxy.sni_listen, LISTEN, listen_address);
+    let mirror = https::mirror(c, &file.mirror);
+    c.no_twins(&[
+        ("proxy.listen", &listen),
+        ("proxy.tls_listen", &tls_listen),
+        ("proxy.sni_listen", &sni_listen),
+        ("web.listen", &web_listen),
+        ("mirror.listen", &mirror.listen),
+    ]);
     let clients = c.each("proxy.clients", &file.proxy.clients, "write a range such as \"192.168.0.0/16\" or \"[fc00::]/7\"", range);
     c.not_empty("proxy.clients", file.proxy.clients.len(), "nobody could use the proxy", "list ranges such as \"192.168.0.0/16\"");
     let allow_private = c.each(
@@ -69,13 +82,25 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     let connect_ports = c.each("proxy.connect_ports", &file.proxy.connect_ports, "write a number from 1 to 65535", |port| {
         u16::try_from(*port).ok().filter(|port| *port != 0)
     });
-    let proxy = Proxy { listen, clients, connect_ports };
-
     let timeout = |c: &mut Checker<'_>, key: &str, wait: Duration| {
         if wait.is_zero() {
             c.wrong(key, "0", "leaves no time at all", "write a wait such as \"10 s\"");
         }
         wait
+    };
+    let proxy = Proxy {
+        listen,
+        clients,
+        connect_ports,
+        tls_listen,
+        sni_listen,
+        tunnel_quiet: timeout(c, "proxy.tunnel_quiet", file.proxy.tunnel_quiet.0),
+        tunnel_lifetime: timeout(c, "proxy.tunnel_lifetime", file.proxy.tunnel_lifetime.0),
+    };
+    let intercept = Intercept {
+        enabled: file.intercept.enabled,
+        hosts: https::hosts(c, &file.intercept.hosts),
+        distrust: timeout(c, "intercept.distrust", file.intercept.distrust.0),
     };
     let per_origin = c.number("upstream.per_origin", file.upstream.per_origin, 1..=256);
     let background_per_origin = c.number("upstream.background_per_origin", file.upstream.background_per_origin, 1..=256);
@@ -195,7 +220,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
 
     let complaints = checker.complaints;
     if complaints.is_empty() {
-        Ok(Config { node, proxy, upstream, store, cache, link, packs, night, manners, web, hub, written: file, places })
+        Ok(Config { node, proxy, upstream, store, cache, link, packs, night, manners, web, intercept, mirror, hub, written: file, places })
     } else {
         Err(sorted(complaints))
     }
@@ -262,11 +287,11 @@ impl Checker<'_> {
     }
 
     /// Two listeners on one port are a mistake, also when one of them listens on all addresses.
-    fn no_twins(&mut self, proxy: &[SocketAddr], web: &[SocketAddr]) {
-        let named = |key: &'static str, list: &[SocketAddr]| {
+    fn no_twins(&mut self, lists: &[(&str, &[SocketAddr])]) {
+        let named = |(key, list): &(&str, &[SocketAddr])| {
             list.iter().enumerate().map(|(at, addr)| (format!("{key}[{at}]"), *addr)).collect::<Vec<_>>()
         };
-        let all: Vec<(String, SocketAddr)> = named("proxy.listen", proxy).into_iter().chain(named("web.listen", web)).collect();
+        let all: Vec<(String, SocketAddr)> = lists.iter().flat_map(named).collect();
         for (at, (key, addr)) in all.iter().enumerate() {
             let clash = |(_, other): &&(String, SocketAddr)| {
                 let same_kind = addr.is_ipv4() == other.is_ipv4();

@@ -33,6 +33,10 @@ pub struct File {
     pub manners: Manners,
     /// Portal and pages.
     pub web: Web,
+    /// Which https hosts are opened for enrolled devices.
+    pub intercept: Intercept,
+    /// Packs' content under the school's own names.
+    pub mirror: Mirror,
     /// Where reports go.
     pub hub: Hub,
 }
@@ -43,6 +47,8 @@ pub struct File {
 pub struct Node {
     /// How the node calls itself in Via, Cache-Status and pages.
     pub name: String,
+    /// The school's own DNS zone; empty: `<name>.internal`.
+    pub zone: String,
     /// Keys, outbox, database.
     pub state: PathBuf,
     /// Unix socket of local commands; empty: `<state>/bulak.sock`.
@@ -55,7 +61,14 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Node {
-        Node { name: "school-1".into(), state: "/var/lib/bulak".into(), socket: PathBuf::new(), workers: 0, log: "info".into() }
+        Node {
+            name: "school-1".into(),
+            zone: String::new(),
+            state: "/var/lib/bulak".into(),
+            socket: PathBuf::new(),
+            workers: 0,
+            log: "info".into(),
+        }
     }
 }
 
@@ -71,6 +84,14 @@ pub struct Proxy {
     pub allow_private_targets: Vec<String>,
     /// Ports that CONNECT may reach.
     pub connect_ports: Vec<i64>,
+    /// Addresses of the same proxy over TLS, for enrolled devices.
+    pub tls_listen: Vec<String>,
+    /// Addresses to which a network may redirect port 443: passed on by the name in the ClientHello.
+    pub sni_listen: Vec<String>,
+    /// A tunnel without a byte either way ends after this long.
+    pub tunnel_quiet: Wait,
+    /// A tunnel ends after this long whatever moves.
+    pub tunnel_lifetime: Wait,
 }
 
 impl Default for Proxy {
@@ -91,6 +112,12 @@ impl Default for Proxy {
             .into(),
             allow_private_targets: Vec::new(),
             connect_ports: vec![80, 443],
+            tls_listen: Vec::new(),
+            sni_listen: Vec::new(),
+            // Messengers ping more often.
+            tunnel_quiet: Wait(Duration::from_mins(10)),
+            // Whatever is open longer was forgotten.
+            tunnel_lifetime: Wait(Duration::from_hours(24)),
         }
     }
 }
@@ -293,6 +320,42 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Further names and addresses under which the web port is reached.
     pub names: Vec<String>,
+}
+
+/// `[intercept]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Intercept {
+    /// The switch; without a CA and a recorded consent it does nothing and says so.
+    pub enabled: bool,
+    /// Exact host names.
+    pub hosts: Vec<String>,
+    /// How long a device that did not trust us for a host is left alone; doubled each time, up to 30 days.
+    pub distrust: Wait,
+}
+
+impl Default for Intercept {
+    fn default() -> Intercept {
+        Intercept { enabled: false, hosts: Vec::new(), distrust: Wait(Duration::from_hours(24)) }
+    }
+}
+
+/// `[mirror]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mirror {
+    /// Addresses to listen on; empty: no mirror.
+    pub listen: Vec<String>,
+    /// PEM file of a certificate chain for `*.m.<zone>`; empty: plain HTTP.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+impl Default for Mirror {
+    fn default() -> Mirror {
+        Mirror { listen: vec!["0.0.0.0:8082".into()], certificate: PathBuf::new(), key: PathBuf::new() }
+    }
 }
 
 /// `[hub]`.

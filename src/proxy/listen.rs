@@ -10,6 +10,7 @@ use crate::base::clock::Clock;
 use crate::base::wire::watch::Patience;
 use crate::base::wire::{Answer, Limits, Tick, Turn, Watch, server};
 use crate::life::Life;
+use crate::portal::{Arrival, Door as Entrance};
 use crate::proxy::holder::holder;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -37,6 +38,13 @@ pub(crate) struct Peer {
     pub(crate) from: IpAddr,
     /// The address it reached us at.
     pub(crate) to: SocketAddr,
+}
+
+impl Peer {
+    /// As pages of ours are told of it.
+    pub(crate) fn arrival(&self, door: Entrance) -> Arrival {
+        Arrival { client: SocketAddr::new(self.from, 0), local: self.to, door }
+    }
 }
 
 /// An answer, now or later. Now costs neither a box nor a copy.

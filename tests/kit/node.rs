@@ -46,6 +46,7 @@ impl Setup {
             .set("store.memory", "\"32 MiB\"")
             .set("cache.offline_banner", "false")
             .set("web.listen", "[\"127.0.0.1:0\"]")
+            .set("mirror.listen", "[]")
     }
 
     /// The same with policy `rfc9111`.
