@@ -3,6 +3,7 @@
 use crate::kit::browser::Wish;
 use crate::kit::device::Device;
 use crate::kit::node::Setup;
+use crate::kit::scan;
 use crate::kit::secure::{FILES, PROOF, Secure, full};
 
 #[test]
@@ -62,6 +63,15 @@ fn origins_tell_what_they_were_asked() {
     let (count, bytes) = origins.count("ec-h2");
     assert!(count == 4 && usize::try_from(bytes).expect("few") > length, "{count} requests, {bytes} bytes");
     assert_eq!(origins.count("other"), (0, 0));
+}
+
+#[test]
+#[ignore = "half a minute to see that the scan can fail"]
+fn a_scan_finds_what_is_old() {
+    let origins = Secure::start();
+    // As nginx comes: with CBC ciphers.
+    let Some(findings) = scan::scan(&full("ec-h1"), origins.addr("ec-h1")) else { return };
+    assert!(findings.iter().any(|finding| finding.check == "LUCKY13"), "{findings:?}");
 }
 
 #[test]

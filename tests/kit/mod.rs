@@ -34,6 +34,9 @@ pub(crate) mod secure;
 /// Clients that speak TLS through a proxy and tell what they saw: curl, openssl.
 pub(crate) mod device;
 
+/// testssl.sh.
+pub(crate) mod scan;
+
 /// Chromium, page by page.
 pub(crate) mod browser;
 
