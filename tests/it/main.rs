@@ -38,6 +38,9 @@ mod tunnel;
 /// https of listed hosts on enrolled devices.
 mod intercept;
 
+/// What is said on opened connections, and on the proxy's own over TLS.
+mod opened;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 
