@@ -300,6 +300,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         own: Some(config.node.state.join("packs.d")),
         trusted_keys: config.packs.trusted_keys.clone(),
         windows: prefetch::Windows { list, zone },
+        refused: config.intercept.refused.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
         manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },

@@ -154,6 +154,8 @@ pub struct Intercept {
     pub enabled: bool,
     /// Exact host names in lower case, none of which is refused for good.
     pub hosts: Vec<String>,
+    /// Names in lower case that the operator refuses for good, with everything below them.
+    pub refused: Vec<String>,
     /// How long a device that did not trust us for a host is left alone at first.
     pub distrust: Duration,
 }
@@ -324,6 +326,16 @@ mod tests {
                 "write an exact name such as \"kk.wikipedia.org\", without a star or port",
             ),
             ("[intercept]\nhosts = [\"Login.kundelik.kz.\"]\n", "intercept.hosts[0]", "take it out: nothing lifts that list"),
+            (
+                "[intercept]\nhosts = [\"www.forum.kz\"]\nrefused = [\"Forum.kz\"]\n",
+                "intercept.hosts[0]",
+                "take it out of one of the two: a refusal wins",
+            ),
+            (
+                "[intercept]\nrefused = [\"*.forum.kz\"]\n",
+                "intercept.refused[0]",
+                "write a name such as \"forum.kz\"; it stands for all below it",
+            ),
             ("[mirror]\nkey = \"k.pem\"\n", "mirror.key", "name mirror.certificate too"),
             ("[mirror]\nlisten = [\"127.0.0.1:3128\"]\n", "mirror.listen[0]", "give each listener a port of its own"),
         ];

@@ -99,7 +99,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     };
     let intercept = Intercept {
         enabled: file.intercept.enabled,
-        hosts: https::hosts(c, &file.intercept.hosts),
+        hosts: https::hosts(c, &file.intercept.hosts, &file.intercept.refused),
+        refused: https::refused(c, &file.intercept.refused),
         distrust: timeout(c, "intercept.distrust", file.intercept.distrust.0),
     };
     let per_origin = c.number("upstream.per_origin", file.upstream.per_origin, 1..=256);

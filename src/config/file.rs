@@ -330,13 +330,15 @@ pub struct Intercept {
     pub enabled: bool,
     /// Exact host names.
     pub hosts: Vec<String>,
+    /// Names that are refused for good beside the compiled-in ones, with everything below them.
+    pub refused: Vec<String>,
     /// How long a device that did not trust us for a host is left alone; doubled each time, up to 30 days.
     pub distrust: Wait,
 }
 
 impl Default for Intercept {
     fn default() -> Intercept {
-        Intercept { enabled: false, hosts: Vec::new(), distrust: Wait(Duration::from_hours(24)) }
+        Intercept { enabled: false, hosts: Vec::new(), refused: Vec::new(), distrust: Wait(Duration::from_hours(24)) }
     }
 }
 

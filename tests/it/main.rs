@@ -56,6 +56,9 @@ mod storekeeping;
 /// Other proxies before and behind.
 mod chain;
 
+/// What is one pupil's alone.
+mod privacy;
+
 /// Packs and reports.
 mod night;
 

@@ -16,6 +16,9 @@ pub(crate) mod http;
 /// An origin that says exactly what a test wrote.
 pub(crate) mod origin;
 
+/// An e-diary with pupils, and the search for what is theirs.
+pub(crate) mod diary;
+
 /// A line between two ports: slow, cut, restored.
 pub(crate) mod line;
 
