@@ -15,6 +15,9 @@ mod fallback;
 /// What a changed file may change at run time.
 mod reload;
 
+/// Under which names devices reach the node, and how they come to trust it.
+mod devices;
+
 use crate::admin::{self, Names, Parts, Ready, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
@@ -23,7 +26,7 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
-use crate::portal::{Arrival, Doors, Shelf};
+use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
@@ -147,7 +150,8 @@ impl Node {
 
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
-        let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
+        let reach = devices::reach(&config, &clock);
+        let names = Names::new(&config.node.name, devices::names(&config).iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
             life: life.clone(),
@@ -162,8 +166,9 @@ impl Node {
             ready: ready.clone(),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
+            reach: Arc::clone(&reach),
             shelves: shelves(&night),
-            others: others(&life, &night, &reporter),
+            others: others(&life, &night, &reporter, &reach),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
         let commands = admin::local_router(
@@ -188,6 +193,7 @@ impl Node {
             listen::serve_tcp(&life, listener, pages.clone());
         }
         proxy.serve()?;
+        devices::announce(&life, &reach, &doors.web);
         match no_web {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
@@ -261,6 +267,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
+    names.extend(local_names::possible(&config.node.title));
     names.push(config.node.name.to_ascii_lowercase());
     proxy::Settings {
         clients: config.proxy.clients.clone(),
@@ -343,9 +350,10 @@ fn shelves(night: &Night) -> admin::Shelves {
     })
 }
 
-/// Night and outbox for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
+/// Night, outbox and names for the status document. The outbox is read from its database now and then, not for every reader.
+fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>) -> admin::Others {
     let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+    let reach = Arc::clone(reach);
     let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
@@ -357,6 +365,8 @@ fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
         let mut members = Map::new();
         members.insert("night".into(), json!(night.status()));
         members.insert("report".into(), Value::clone(&figures.load()));
+        let announced = reach.local.announced();
+        members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));
         members
     })
 }

@@ -79,7 +79,9 @@ fn proves(name: &str, zone: &str) -> bool {
 
 /// Whether a name may stand within the text; addresses are judged by their numbers.
 fn is_plain(name: &str) -> bool {
-    name.contains('.') && name.parse::<std::net::IpAddr>().is_err() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+    name.contains('.')
+        && name.parse::<std::net::IpAddr>().is_err()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
 }
 
 /// What a network is told so that devices find the file by themselves.
@@ -107,7 +109,9 @@ impl Wpad {
         Wpad {
             dnsmasq: format!("dhcp-option=252,\"{url}\\n\""),
             isc: format!("option wpad code 252 = text;\noption wpad \"{url}\\n\";"),
-            kea: format!("{{ \"code\": 252, \"name\": \"wpad\", \"space\": \"dhcp4\", \"type\": \"string\" }}\n{{ \"name\": \"wpad\", \"data\": \"{url}\" }}"),
+            kea: format!(
+                "{{ \"code\": 252, \"name\": \"wpad\", \"space\": \"dhcp4\", \"type\": \"string\" }}\n{{ \"name\": \"wpad\", \"data\": \"{url}\" }}"
+            ),
             router_os: format!("/ip dhcp-server option add name=wpad code=252 value=\"'{url}'\""),
             dns: (web.port() == 80).then(|| format!("wpad.{zone}. {} {}", if web.is_ipv4() { "A" } else { "AAAA" }, web.ip())),
             url,
@@ -169,7 +173,8 @@ mod tests {
 
     #[test]
     fn only_names_get_into_the_text() {
-        let names = ["a\"b.kz", "10.0.0.1", "[fd00::1]", "portal.school.kz", "bulak.internal", "proxy.a.internal", "plain"].map(String::from);
+        let names =
+            ["a\"b.kz", "10.0.0.1", "[fd00::1]", "portal.school.kz", "bulak.internal", "proxy.a.internal", "plain"].map(String::from);
         let text = Pac { proxy: None, secure: None, zone: "a.internal", names: &names }.text();
         assert_eq!(text.matches(" || host == \"").count(), 2, "the proof's own and portal.school.kz: {text}");
         assert!(text.contains("\"portal.school.kz\""));

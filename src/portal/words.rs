@@ -42,7 +42,7 @@ words! {
         title lead line_up line_slow line_down line_unknown here nothing pages size connect connect_how pac proxy port
         connect_steps connect_safe privacy kept never sealed seen privacy_more
         // connecting
-        connect_lead detected undetected others steps type_this by_name by_camera camera_how qr by_number manual name_taken
+        connect_lead undetected others steps type_this by_name by_camera camera_how qr by_number manual name_taken
         then_check undo undo_how
         // the certificate
         ca ca_who ca_what fingerprint compare ca_for_devices download_der download_pem download_profile ca_install ca_works ca_remove

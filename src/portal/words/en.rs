@@ -34,7 +34,6 @@ pub(super) const EN: Words = Words {
     privacy_more: "More about this, and how to stay out",
 
     connect_lead: "Lessons kept at school will open fast on it. It takes a minute, and nothing is installed.",
-    detected: "Steps for",
     undetected: "The system of this device cannot be told. Choose it here:",
     others: "Steps for other devices",
     steps: "What to do",
@@ -101,7 +100,7 @@ pub(super) const EN: Words = Words {
     fleet_lead: "For whoever looks after the school's computers: ready files with this server's address in them.",
     fleet_policy: "Chrome and Edge, policy as JSON",
     fleet_policy_how: "Linux: into /etc/opt/chrome/policies/managed/ or /etc/opt/edge/policies/managed/. Admin console and Group Policy: the same values under ProxySettings.",
-    fleet_powershell: "Windows, PowerShell",
+    fleet_powershell: "Windows by PowerShell",
     fleet_powershell_how: "Run it for each user, or hand it out by Group Policy as a sign-in script. The certificate, if there is one, needs an administrator.",
     fleet_environment: "Programs without a screen, http_proxy",
     fleet_environment_how: "Into /etc/profile.d/bulak.sh. They do not read the PAC file and do not go direct when the server is off.",

@@ -34,7 +34,6 @@ pub(super) const RU: Words = Words {
     privacy_more: "Подробнее об этом и о том, как отказаться",
 
     connect_lead: "Сохранённые в школе уроки будут открываться на нём быстро. Это займёт минуту, ничего устанавливать не нужно.",
-    detected: "Шаги для",
     undetected: "Систему этого устройства определить не удалось. Выберите её здесь:",
     others: "Шаги для других устройств",
     steps: "Что сделать",
@@ -101,7 +100,7 @@ pub(super) const RU: Words = Words {
     fleet_lead: "Для того, кто отвечает за компьютеры школы: готовые файлы с адресом этого сервера.",
     fleet_policy: "Chrome и Edge, политика в JSON",
     fleet_policy_how: "Linux: в /etc/opt/chrome/policies/managed/ или /etc/opt/edge/policies/managed/. Консоль администратора и групповые политики: те же значения в ProxySettings.",
-    fleet_powershell: "Windows, PowerShell",
+    fleet_powershell: "Для Windows, PowerShell",
     fleet_powershell_how: "Запустите для каждого пользователя или раздайте групповой политикой как сценарий входа. Для сертификата, если он есть, нужны права администратора.",
     fleet_environment: "Программы без окон, http_proxy",
     fleet_environment_how: "В /etc/profile.d/bulak.sh. Такие программы не читают файл PAC и не идут напрямую, когда сервер выключен.",
