@@ -52,8 +52,9 @@ impl Trust {
     }
 }
 
+/// rustls asks our clock.
 #[derive(Debug)]
-struct OurTime(Clock);
+pub(super) struct OurTime(pub(super) Clock);
 
 impl TimeProvider for OurTime {
     fn current_time(&self) -> Option<UnixTime> {
