@@ -36,7 +36,7 @@ pub mod fleet;
 /// The profile for Apple devices.
 pub mod profile;
 
-/// What a device is told of trust, and whom the node tells.
+/// What a device is told of trust.
 pub mod enrol;
 
 /// `bulak.local` and the school's own name, by mDNS.

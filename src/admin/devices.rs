@@ -202,15 +202,15 @@ async fn check_sign(State(parts): State<Parts>, came: Came, told: Told, Query(lo
 }
 
 async fn enrolled_sign(State(parts): State<Parts>, came: Came, told: Told, Query(look): Query<Look>) -> Response {
-    let trusted = prove(&parts, came);
-    if let Some(page) = look.page().filter(|_| trusted) {
+    if let Some(page) = look.page().filter(|_| came.door() == Door::Trusted) {
         parts.reach.seen.note(page, Signs { proxy: true, trusted: true });
     }
     picture(trust_sign(came.door(), told.language))
 }
 
+/// Whoever reads this under our CA trusts it. The connection's own end takes note of that (`proxy`); here it is only said.
 async fn enrolled(State(parts): State<Parts>, came: Came, told: Told) -> Result<Response, Problem> {
-    let trusted = prove(&parts, came);
+    let trusted = came.door() == Door::Trusted;
     let frame = Frame::new(told.language, "/enrolled", &parts.reach.title);
     let mut answer = told.page(Enrolled { frame, trusted }.render().map_err(failed)?);
     if !trusted {
@@ -218,14 +218,6 @@ async fn enrolled(State(parts): State<Parts>, came: Came, told: Told) -> Result<
         *answer.status_mut() = StatusCode::FORBIDDEN;
     }
     Ok(answer)
-}
-
-/// Whoever reads our page under our CA trusts it: that is told, and nothing else counts (protocols: enrolment is proven).
-fn prove(parts: &Parts, came: Came) -> bool {
-    let enrol = parts.reach.enrol.load();
-    let (Some(arrival), Some(authority)) = (came.0.filter(|arrival| arrival.door == Door::Trusted), &enrol.authority) else { return false };
-    (enrol.proven)(arrival.client.ip().to_canonical(), authority.fingerprint());
-    true
 }
 
 fn picture(text: String) -> Response {

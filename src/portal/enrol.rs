@@ -1,7 +1,7 @@
-//! What a device is told of trust, and whom the node tells when a device has proven it. Handed in by `app`: the portal itself
-//! opens nothing and remembers no device.
+//! What a device is told of trust. Handed in by `app`: the portal itself opens nothing and remembers no device; that one has proven
+//! its trust is seen where its TLS connection is served, for only there it is known under which CA.
 
-use crate::tls::authority::{Authority, Fingerprint};
+use crate::tls::authority::Authority;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,9 +10,6 @@ use std::sync::Arc;
 
 /// Whether this device has proven that it trusts the school's CA.
 pub type Enrolled = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
-/// Told that a device fetched our page under the CA with this fingerprint.
-pub type Proven = Arc<dyn Fn(IpAddr, Fingerprint) + Send + Sync>;
 
 /// The school's CA as the pages know it; changes when a CA is made or retired.
 #[derive(Clone)]
@@ -25,13 +22,11 @@ pub struct Enrol {
     pub opened: Vec<String>,
     /// Who has enrolled.
     pub enrolled: Enrolled,
-    /// Whom to tell.
-    pub proven: Proven,
 }
 
 impl Default for Enrol {
     fn default() -> Enrol {
-        Enrol { authority: None, tls_proxy: None, opened: Vec::new(), enrolled: Arc::new(|_| false), proven: Arc::new(|_, _| ()) }
+        Enrol { authority: None, tls_proxy: None, opened: Vec::new(), enrolled: Arc::new(|_| false) }
     }
 }
 

@@ -5,7 +5,9 @@ use crate::kit;
 use crate::kit::http::{self, Answer};
 use crate::kit::node::{Node, Setup};
 use crate::kit::program;
+use bulak::base::clock::Clock;
 use bulak::portal::pac::{Pac, Wpad};
+use bulak::tls::authority::{self, Wish};
 use std::process::Command;
 
 /// What a browser lends to a PAC file (Netscape, 1996), as far as ours asks for it.
@@ -275,6 +277,95 @@ fn a_device_sees_whether_it_uses_the_cache() {
     assert!(node.get("http://bulak.internal/enrolled.svg?lang=en").text().contains("Not by certificate"));
 }
 
+/// A node whose school has a CA, and the CA's fingerprint.
+fn with_ca(setup: Setup) -> (Node, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wish =
+        Wish { school: "№12 Абай мектебі".into(), zone: "abay-12.internal".into(), hosts: vec!["kk.wikipedia.org".into()] };
+    let state = folder.path().join("state");
+    std::fs::create_dir_all(&state).expect("a folder");
+    let made = authority::create(&state.join("ca"), &wish, &Clock::system()).expect("a CA");
+    let fingerprint = made.current.fingerprint().to_string();
+    (setup.set("node.zone", "\"abay-12.internal\"").set("node.title", "\"№12 Абай мектебі\"").start_in(folder), fingerprint)
+}
+
+/// What openssl reads as the fingerprint of a downloaded certificate.
+fn fingerprint(answer: &Answer, form: &str) -> String {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &answer.body).expect("writes");
+    let mut openssl = Command::new(program::need("openssl"));
+    openssl.args(["x509", "-inform", form, "-noout", "-fingerprint", "-sha256", "-in"]).arg(file.path());
+    let output = program::run(&openssl, 20);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().rsplit('=').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_certificate_is_offered_with_the_steps_of_the_device() {
+    let (node, wanted) = with_ca(Setup::new());
+    let (der, pem) = (page(&node, "/ca.crt", &[]), page(&node, "/ca.pem", &[]));
+    assert_eq!((der.status, der.field("content-type")), (200, "application/x-x509-ca-cert".into()));
+    assert_eq!((fingerprint(&der, "DER"), fingerprint(&pem, "PEM")), (wanted.clone(), wanted.clone()), "read by openssl");
+    assert!(!pem.text().contains("PRIVATE"));
+    for tag in ["kk", "ru", "en"] {
+        for path in PAGES {
+            let text = page(&node, path, &[&format!("Accept-Language: {tag}")]).text();
+            sound(path, tag, &text);
+            let shows = path.starts_with("/connect") || path == "/sheet";
+            assert_eq!(text.contains(&wanted), shows, "{path}: the fingerprint");
+        }
+    }
+    let windows = page(&node, "/connect/windows", &["Accept-Language: en"]).text();
+    for piece in
+        ["href=\"/ca.crt\"", "href=\"/ca.pem\"", "Trusted Root Certification Authorities", "certlm.msc", "Windows Update passes by"]
+    {
+        assert!(windows.contains(piece), "{piece}");
+    }
+    let ios = page(&node, "/connect/ios", &["Accept-Language: en"]).text();
+    assert!(ios.contains("href=\"/ca.mobileconfig\"") && !ios.contains("/ca.crt") && ios.contains("Remove Profile"));
+    let plain = wanted.replace(':', "");
+    assert!(page(&node, "/fleet/bulak.ps1", &[]).text().contains(&format!("-ne '{plain}'")));
+    let check = page(&node, "/check", &["Accept-Language: en"]);
+    assert!(check.text().contains("https://proxy.abay-12.internal/enrolled.svg?v=") && check.text().contains("does not trust"));
+    assert!(check.field("content-security-policy").contains("img-src 'self' data: http://bulak.internal https://proxy.abay-12.internal;"));
+    let kazakh = page(&node, "/privacy", &["Accept-Language: kk"]).text();
+    assert!(kazakh.contains("бірде-бір қорғалған (https) сайтты ашпайды"), "a CA alone opens nothing");
+}
+
+#[test]
+fn the_profile_is_a_plist_that_stays_the_same() {
+    let (node, wanted) = with_ca(Setup::new());
+    let answer = page(&node, "/ca.mobileconfig", &["Accept-Language: ru"]);
+    assert_eq!(answer.field("content-type"), "application/x-apple-aspen-config");
+    const SCRIPT: &str = "import hashlib, json, plistlib, sys, uuid\n\
+        p = plistlib.loads(sys.stdin.buffer.read()); c, = p['PayloadContent']\n\
+        print(json.dumps([hashlib.sha256(c['PayloadContent']).hexdigest(), c['PayloadType'], p['PayloadType'], p['PayloadDescription'],\
+        str(uuid.UUID(p['PayloadUUID'])), str(uuid.UUID(c['PayloadUUID'])), p['PayloadDisplayName']]))";
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &answer.body).expect("writes");
+    let read = format!("import sys; sys.stdin = open({:?})\n{SCRIPT}", file.path().display().to_string());
+    let output = program::run(Command::new(program::need("python3")).args(["-c", &read]), 20);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Vec<String> = serde_json::from_slice(&output.stdout).expect("a list");
+    assert_eq!(told[0], wanted.replace(':', "").to_lowercase(), "the certificate within");
+    assert_eq!((told[1].as_str(), told[2].as_str()), ("com.apple.security.root", "Configuration"));
+    assert!(told[3].contains("Настройка прокси") && told[3].contains(&format!("http://{}/proxy.pac", node.web)), "{}", told[3]);
+    assert_ne!(told[4], told[5]);
+    assert_eq!(told[6], "Сертификат школы: №12 Абай мектебі");
+    assert_eq!(page(&node, "/ca.mobileconfig", &["Accept-Language: ru"]).body, answer.body, "installed again it replaces itself");
+}
+
+#[test]
+fn a_ca_that_cannot_be_used_is_no_ca() {
+    let (mut node, _) = with_ca(Setup::new());
+    node.terminate();
+    std::fs::write(node.folder.path().join("state/ca/ca.pem"), "damaged").expect("writes");
+    node.restart();
+    assert_eq!(page(&node, "/ca.crt", &[]).status, 404);
+    assert!(!page(&node, "/connect/windows", &[]).text().contains("/ca.crt"));
+    assert!(node.log_text().contains("CA cannot be used"), "{}", node.log_text());
+}
+
 #[test]
 fn ready_files_are_what_their_readers_take() {
     let node = Setup::new().start();
@@ -304,6 +395,26 @@ fn the_doctor_looks_at_what_devices_are_told() {
     assert!(pac["message"].as_str().is_some_and(|told| told.contains(&node.proxy.to_string())), "{pac}");
     assert_eq!(find("local names").expect("looked at")["state"], "fine", "loopback announces nothing");
 }
+
+/// Reads the records of a DNS message in Python: owner, kind, time to live, and address or name (RFC 1035 section 4).
+const RECORDS: &str = r"
+import socket, struct, sys, time
+def label(d, at):
+    parts, back = [], None
+    while d[at]:
+        if d[at] >= 192:
+            back = back or at + 2; at = (d[at] & 63) << 8 | d[at + 1]; continue
+        parts.append(d[at + 1:at + 1 + d[at]].decode()); at += 1 + d[at]
+    return '.'.join(parts), back or at + 1
+def records(d):
+    _, _, qs, an, ns, ar = struct.unpack('>6H', d[:12]); at = 12
+    for _ in range(qs): _, at = label(d, at); at += 4
+    for _ in range(an + ns + ar):
+        owner, at = label(d, at)
+        t, _, ttl, n = struct.unpack('>2HIH', d[at:at + 10]); at += 10
+        yield owner.lower(), t, ttl, socket.inet_ntoa(d[at:at + 4]) if t == 1 else label(d, at)[0] if t == 12 else ''
+        at += n
+";
 
 /// Two rooms of one LAN: network namespaces joined by a pair of veth interfaces. Needs root.
 struct Rooms {
@@ -343,42 +454,48 @@ impl Rooms {
     fn ask(&self, room: usize, name: &str, kind: u16) -> Vec<String> {
         // A question of RFC 6762 section 5.1 (one-shot), answered to this socket; records are picked out by their kind.
         const SCRIPT: &str = r"
-import socket, struct, sys, time
-name, kind, mine = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+name, kind, mine = sys.argv[1].lower(), int(sys.argv[2]), sys.argv[3]
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(mine))
 s.bind((mine, 0)); s.settimeout(0.5)
 q = struct.pack('>6H', 7, 0, 1, 0, 0, 0) + b''.join(bytes([len(p)]) + p.encode() for p in name.split('.')) + b'\0' + struct.pack('>2H', kind, 1)
-def label(d, at):
-    parts, back = [], None
-    while d[at]:
-        if d[at] >= 192:
-            back = back or at + 2; at = (d[at] & 63) << 8 | d[at + 1]; continue
-        parts.append(d[at + 1:at + 1 + d[at]].decode()); at += 1 + d[at]
-    return '.'.join(parts), back or at + 1
 found, end = set(), time.time() + 2
 while time.time() < end and not found:
     s.sendto(q, ('224.0.0.251', 5353))
     try:
         while True:
-            d = s.recv(9000)
-            _, _, qs, an, ns, ar = struct.unpack('>6H', d[:12]); at = 12
-            for _ in range(qs): _, at = label(d, at); at += 4
-            for _ in range(an + ns + ar):
-                owner, at = label(d, at)
-                t, _, ttl, n = struct.unpack('>2HIH', d[at:at + 10]); at += 10
-                if t == kind and owner.lower() == name.lower() and ttl:
-                    found.add(socket.inet_ntoa(d[at:at + 4]) if t == 1 else label(d, at)[0])
-                at += n
+            for owner, t, ttl, value in records(s.recv(9000)):
+                if t == kind and owner == name and ttl: found.add(value)
     except TimeoutError: pass
 print('\n'.join(sorted(found)))
 ";
         let mine = ["10.9.8.1", "10.9.8.2"][room];
         let mut ask = Command::new(program::need("ip"));
-        ask.args(["netns", "exec", &self.names[room], "python3", "-c", SCRIPT, name, &kind.to_string(), mine]);
+        ask.args(["netns", "exec", &self.names[room], "python3", "-c", &format!("{RECORDS}{SCRIPT}"), name, &kind.to_string(), mine]);
         let output = program::run(&ask, 20);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Listens in a room for the goodbye of a name (its records with no time left), and writes a line once it hears it.
+    fn hear(&self, room: usize, name: &str, log: &std::path::Path) -> program::Running {
+        const SCRIPT: &str = r"
+name, mine = sys.argv[1].lower(), sys.argv[2]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(('224.0.0.251', 5353))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton('224.0.0.251') + socket.inet_aton(mine))
+print('listening', flush=True)
+while True:
+    for owner, t, ttl, value in records(s.recv(9000)):
+        if t == 1 and owner == name and not ttl: print('goodbye', value, flush=True)
+";
+        let mine = ["10.9.8.1", "10.9.8.2"][room];
+        let mut listen = Command::new(program::need("ip"));
+        listen.args(["netns", "exec", &self.names[room], "python3", "-c", &format!("{RECORDS}{SCRIPT}"), name, mine]);
+        let running = program::start(&mut listen, log);
+        kit::until("an ear", 20, || std::fs::read_to_string(log).is_ok_and(|text| text.contains("listening")));
+        running
     }
 }
 
@@ -422,7 +539,10 @@ fn names_are_announced_on_the_lan_and_taken_back() {
     let report: serde_json::Value = serde_json::from_slice(&second.command(&["doctor", "--json"]).stdout).expect("JSON");
     let found = report["checks"].as_array().expect("checks").iter().find(|found| found["check"] == "local names").cloned();
     assert_eq!(found.expect("looked at")["state"], "attention");
-    // A node that ends takes its names back.
+    // A node that ends takes its names back: nobody keeps them for two minutes.
+    let log = first.folder.path().join("heard");
+    let _ear = rooms.hear(1, "bulak.local", &log);
     first.terminate();
-    assert_eq!(rooms.ask(1, "abay-12.local", 1), [""; 0]);
+    kit::until("a goodbye", 20, || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("goodbye 10.9.8.1")));
+    assert!(rooms.ask(1, "bulak.local", 1).is_empty());
 }
