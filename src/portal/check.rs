@@ -32,7 +32,7 @@ pub struct Check<'p> {
 struct Page<'p> {
     frame: Frame<'p>,
     words: &'static Words,
-    page: String,
+    number: String,
     next: Option<u8>,
     signs: Signs,
     trust_zone: Option<&'p str>,
@@ -48,7 +48,7 @@ impl Check<'_> {
         let page = Page {
             frame: self.frame,
             words: self.frame.words,
-            page: format!("{:016x}", self.page),
+            number: format!("{:016x}", self.page),
             next: (!done && self.looks < LOOKS).then_some(self.looks + 1),
             signs: self.signs,
             trust_zone: self.trust_zone,

@@ -7,6 +7,7 @@ use crate::portal::words::Words;
 use crate::tls::authority::Fingerprint;
 use askama::Template;
 use serde_json::json;
+use std::fmt::Write;
 
 /// The files; `None` where the address is not known by which devices reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,9 @@ Set-ItemProperty -Path $settings -Name AutoConfigURL -Type String -Value '{pac}'
     );
     if let Some((url, fingerprint)) = certificate {
         let plain = fingerprint.to_string().replace(':', "");
-        script += &format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            script,
             r"
 # As an administrator: the school's certificate, when its fingerprint is the one of the sheet on the wall.
 $file = Join-Path $env:TEMP 'bulak-ca.crt'
