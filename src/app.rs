@@ -12,6 +12,9 @@ pub mod limit;
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
+/// https of named hosts, and the proxy over TLS.
+mod https;
+
 /// What a changed file may change at run time.
 mod reload;
 
@@ -59,6 +62,10 @@ const QUIET: Duration = Duration::from_mins(2);
 pub struct Addresses {
     /// The proxy.
     pub proxy: Vec<SocketAddr>,
+    /// The proxy over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Redirected port 443.
+    pub sni: Vec<SocketAddr>,
     /// Portal, PAC, health, metrics.
     pub web: Vec<SocketAddr>,
     /// Local commands.
@@ -74,6 +81,7 @@ struct Node {
     store: Store,
     state: State,
     night: Night,
+    trust: devices::Trust,
     ready: Ready,
     addresses: Addresses,
     reread: Reread,
@@ -115,7 +123,7 @@ impl Node {
     async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
-        let sockets = proxy::bind(&config.proxy.listen)?;
+        let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
         let (web, no_web) = fallback::web(&config.web.listen).await;
         if let Err(error) = std::fs::create_dir_all(&config.node.state) {
             tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
@@ -124,7 +132,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
-        let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
+        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
@@ -148,9 +156,12 @@ impl Node {
             }
         };
 
+        let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
-        let reach = devices::reach(&config, &clock);
+        let reach = devices::reach(&config);
+        let trust = devices::Trust { interception: Arc::clone(&interception), reach: Arc::clone(&reach), tls: sockets.secure() };
+        trust.tell(&config);
         let names = Names::new(&config.node.name, devices::names(&config).iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
@@ -164,6 +175,7 @@ impl Node {
             name: config.node.name.as_str().into(),
             started: clock.now(),
             ready: ready.clone(),
+            interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
             reach: Arc::clone(&reach),
@@ -178,7 +190,9 @@ impl Node {
 
         let local = local_lane(pages.clone());
         let settings = proxy_settings(&config, &doors.web);
-        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
+        let (tls, sni) = (sockets.secure(), sockets.named());
+        let interceptor = Arc::clone(&interception);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local, interceptor);
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
@@ -198,8 +212,8 @@ impl Node {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
-        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket };
-        Ok(Node { life, store, state, night, ready, addresses, reread, effective })
+        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, socket };
+        Ok(Node { life, store, state, night, trust, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -231,6 +245,8 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
+        https::adopt(&self.trust.interception, &config).await?;
+        self.trust.tell(&config);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
             tracing::info!(keys = changes.taken.join(", "), "taken over");
@@ -269,6 +285,8 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     names.extend(config.web.names.iter().cloned());
     names.extend(local_names::possible(&config.node.title));
     names.push(config.node.name.to_ascii_lowercase());
+    let secure_name = https::secure_name(config);
+    names.push(secure_name.clone());
     proxy::Settings {
         clients: config.proxy.clients.clone(),
         connect_ports: config.proxy.connect_ports.clone(),
@@ -276,6 +294,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
         lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
+        secure_name,
         ..usual
     }
 }

@@ -14,5 +14,8 @@ pub mod consent;
 /// A leaf per host, minted and kept.
 pub mod leaf;
 
+/// Which devices trust the CA.
+pub mod device;
+
 /// Roots for upstream.
 pub mod trust;

@@ -2,6 +2,8 @@
 //! the self-check, the ready files, names on a LAN of two network namespaces.
 
 use crate::kit;
+use crate::kit::class::{self, Class, OWN};
+use crate::kit::device::Device;
 use crate::kit::http::{self, Answer};
 use crate::kit::node::{Node, Setup};
 use crate::kit::program;
@@ -357,13 +359,60 @@ fn the_profile_is_a_plist_that_stays_the_same() {
 
 #[test]
 fn a_ca_that_cannot_be_used_is_no_ca() {
-    let (mut node, _) = with_ca(Setup::new());
+    let (mut node, _) = with_ca(Setup::new().set("intercept.enabled", "true"));
     node.terminate();
-    std::fs::write(node.folder.path().join("state/ca/ca.pem"), "damaged").expect("writes");
+    for file in std::fs::read_dir(node.folder.path().join("state/ca")).expect("a folder").filter_map(Result::ok) {
+        if file.path().is_file() {
+            std::fs::write(file.path(), "damaged").expect("writes");
+        }
+    }
     node.restart();
     assert_eq!(page(&node, "/ca.crt", &[]).status, 404);
     assert!(!page(&node, "/connect/windows", &[]).text().contains("/ca.crt"));
-    assert!(node.log_text().contains("CA cannot be used"), "{}", node.log_text());
+    assert!(node.log_text().contains("damaged"), "{}", node.log_text());
+}
+
+#[test]
+fn a_device_that_trusts_the_certificate_is_told_so_and_gets_the_proxy_over_tls() {
+    let port = kit::free_port();
+    let class = Class::with(&["ec-h2"], |_, setup| setup.set("proxy.tls_listen", &format!("[\"127.0.0.1:{port}\"]")));
+    let web = class.node.web;
+    // The same two devices past the proxy, as their browsers fetch PAC file and pages.
+    let straight = |number: u8, path: &str| {
+        let address = format!("127.0.0.{number}");
+        let device = Device::direct().with(&["--interface", &address, "-H", "Accept-Language: en"]);
+        device.get(&format!("http://{web}{path}")).text()
+    };
+    let way = |number: u8| ways(&straight(number, "/proxy.pac"), &["kk.wikipedia.org"]).remove(0);
+    let plain = format!("PROXY {}; DIRECT", class.node.proxy);
+    let (device, stranger) = (class.device(1).with(&["-H", "Accept-Language: en"]), class.stranger(2));
+    let first = straight(1, "/check");
+    let number = first.split("check.svg?v=").nth(1).expect("a picture")[..16].to_owned();
+    let trusts = || straight(2, &format!("/check?v={number}")).contains("Yes: this device trusts");
+    // A picture that came by the proxy, but not under the CA, proves nothing of trust.
+    assert!(device.get(&format!("http://bulak.internal/enrolled.svg?v={number}")).text().contains("Not by certificate"));
+    assert!(!trusts() && way(1) == plain);
+    assert_eq!(stranger.get(&format!("https://{OWN}/enrolled.svg?v={number}")).exit, 60, "not believed");
+    assert!(!trusts());
+    // The picture alone is enough: no click, no script.
+    let picture = device.get(&format!("https://{OWN}/enrolled.svg?v={number}&lang=en"));
+    assert!(picture.exit == 0 && picture.text().contains("Certificate trusted"), "{picture:?}");
+    assert!(trusts());
+    assert_eq!(way(1), format!("HTTPS {OWN}:{port}; {plain}"));
+    assert_eq!(way(2), plain, "the other device stays where it was");
+    // A new page knows the device again, and stops asking.
+    let again = straight(1, "/check");
+    assert!(again.contains("Yes: this device trusts") && straight(2, "/check").contains("does not trust"), "{again}");
+    let page = class::enrol(&device);
+    assert!(page.status == 200 && page.text().contains("Yes: this page came under"), "{page:?}");
+    let captive = device.get(&format!("https://{OWN}/captive")).text();
+    assert!(captive.contains(&format!("https://{OWN}/connect")), "{captive}");
+    let page = device.get(&format!("https://{OWN}/connect/windows"));
+    assert!(page.status == 200 && page.text().contains(&format!("http://{web}/proxy.pac")), "{page:?}");
+    // What is opened is said on the page about privacy.
+    let privacy = straight(2, "/privacy");
+    assert!(privacy.contains("<code>ec-h2.school.test</code>") && privacy.contains("this server opens these sites"), "{privacy}");
+    assert!(!straight(2, "/").contains("never opened.</li>"), "the home page must not claim otherwise");
 }
 
 #[test]

@@ -8,6 +8,9 @@ mod kit;
 /// The kit's own parts, without a node: a tale is only as good as its props.
 mod parts;
 
+/// The kit's parts that speak TLS.
+mod props;
+
 /// What comes out of the store.
 mod hit;
 
@@ -31,6 +34,12 @@ mod offline;
 
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
+
+/// https of listed hosts on enrolled devices.
+mod intercept;
+
+/// What is said on opened connections, and on the proxy's own over TLS.
+mod opened;
 
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
