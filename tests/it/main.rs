@@ -64,3 +64,6 @@ mod night;
 
 /// Commands, pages and metrics.
 mod surface;
+
+/// Devices: PAC, pages, self-check, names on the LAN.
+mod devices;
