@@ -204,12 +204,12 @@ impl Night {
         }
         let Some(bytes) = dict::train(&samples) else { return Ok(()) };
         let Some(number) = free_number(inner, &of.host, of.class) else { return Ok(()) };
-        let (new, fresh, old) = (dict::record(number, &bytes)?, Dictionary::new(number, &bytes)?, newest(&inner.log, &of)?);
+        let (new, mut fresh, mut old) = (dict::record(number, &bytes)?, Dictionary::new(number, &bytes)?, newest(&inner.log, &of)?);
         let mut compressor = pack::compressor(pack::NIGHT_LEVEL)?;
         let (mut saved, mut tried) = (0, 0);
         for sample in spread(&samples, TRIED) {
             let plain = compressor.compress(sample)?.len();
-            let before = old.as_ref().map(|old| old.encode(sample)).transpose()?.map_or(plain, |coded| coded.len().min(plain));
+            let before = old.as_mut().map(|old| old.encode(sample)).transpose()?.map_or(plain, |coded| coded.len().min(plain));
             saved += before.saturating_sub(fresh.encode(sample)?.len()) as u64;
             tried += 1;
         }
