@@ -36,9 +36,16 @@ pub(crate) struct Sums {
     pub(crate) stored_bytes: u64,
     /// Objects and stored bytes by codec, in the order of its numbers.
     pub(crate) codecs: [(u64, u64); Codec::ALL.len()],
+    /// Decoded bytes by codec.
+    pub(crate) decoded: [u64; Codec::ALL.len()],
 }
 
 impl Sums {
+    /// Bytes that one codec spares.
+    pub(crate) fn spared(&self, codec: Codec) -> u64 {
+        self.decoded[codec as usize].saturating_sub(self.codecs[codec as usize].1)
+    }
+
     fn change(&mut self, body: &Body, more: bool) {
         let change = |sum: &mut u64, by: u64| *sum = if more { sum.saturating_add(by) } else { sum.saturating_sub(by) };
         let codec = &mut self.codecs[body.codec as usize];
@@ -47,6 +54,7 @@ impl Sums {
         change(&mut self.stored_bytes, value(body.stored));
         change(&mut codec.0, 1);
         change(&mut codec.1, value(body.stored));
+        change(&mut self.decoded[body.codec as usize], value(body.length));
     }
 }
 
