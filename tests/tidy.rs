@@ -60,6 +60,7 @@ const PURE: &[&str] = &[
     "src/site/",
     "src/config/check.rs",
     "src/config/check/",
+    "src/store/note.rs",
     "src/store/record.rs",
     "src/store/record/",
     "src/store/table.rs",
