@@ -380,3 +380,6 @@ pub fn fuzz(bytes: &[u8]) {
         let _judged = judge_hello(&hello, &name);
     }
 }
+
+#[cfg(test)]
+mod tests;
