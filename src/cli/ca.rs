@@ -106,13 +106,13 @@ fn create(context: &Context, config: &Config, school: Option<String>, given: &co
 fn told(config: &Config, made: &Authorities) -> String {
     let current = &made.current;
     let mut out = format!(
-        "made a CA for {}, valid until {}\nfingerprint (SHA-256): {}\nit vouches for: {}\n",
+        "made a CA for {}, valid until {}\nfingerprint (SHA-256): {}\nit vouches for: {}\ncertificate: {}\n",
         current.school(),
         show::day(current.not_after()),
         current.fingerprint(),
-        current.subtrees().join(", ")
+        current.subtrees().join(", "),
+        folder(config).join("ca.pem").display()
     );
-    out += &format!("certificate: {}\n", folder(config).join("ca.pem").display());
     if made.previous.is_some() {
         out += "devices of the previous CA go on under it; when they have moved over: bulak ca retire\n";
     }

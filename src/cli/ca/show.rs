@@ -156,7 +156,7 @@ fn people(config: &Config, there: Option<&Authorities>, consent: Option<&Consent
             }
         }
         None if attention.is_empty() => {
-            out.push(String::from("no CA was made; nothing is opened\nnext, if the school wants it: bulak ca create"))
+            out.push(String::from("no CA was made; nothing is opened\nnext, if the school wants it: bulak ca create"));
         }
         None => {}
     }
