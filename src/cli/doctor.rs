@@ -7,6 +7,9 @@ mod verdict;
 /// The looks themselves.
 mod look;
 
+/// The looks at https: CA, consent, listeners, the mirror's certificate.
+mod https;
+
 use crate::cli::{Context, Exit, Failure};
 use std::time::Duration;
 use verdict::{Finding, State, settle};

@@ -59,5 +59,8 @@ mod chain;
 /// Packs and reports.
 mod night;
 
+/// The school's own CA: its commands, its files, what openssl makes of them.
+mod authority;
+
 /// Commands, pages and metrics.
 mod surface;
