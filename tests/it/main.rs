@@ -50,6 +50,9 @@ mod storekeeping;
 /// Other proxies before and behind.
 mod chain;
 
+/// Chromium.
+mod browser;
+
 /// Packs and reports.
 mod night;
 
