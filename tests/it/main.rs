@@ -35,6 +35,9 @@ mod offline;
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 
+/// https of listed hosts on enrolled devices.
+mod intercept;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 

@@ -34,6 +34,9 @@ pub(crate) mod secure;
 /// Clients that speak TLS through a proxy and tell what they saw: curl, openssl.
 pub(crate) mod device;
 
+/// A node that opens https, with its origins and devices.
+pub(crate) mod class;
+
 /// testssl.sh.
 pub(crate) mod scan;
 
