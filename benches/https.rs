@@ -9,11 +9,10 @@
 mod kit;
 
 use bulak::base::clock::Clock;
-use kit::node::Setup;
+use kit::class::{Class, OWN};
 use kit::origin::{Origin, Reply, ok};
 use kit::program::{self, Running};
-use kit::school::School;
-use kit::secure::{Secure, full};
+use kit::secure::full;
 use kit::squid::Squid;
 use kit::tls::{Fault, Key, Pair};
 use rustls::crypto::ring;
@@ -59,20 +58,23 @@ fn main() {
     let mut pin = Command::new("taskset");
     pin.args(["-cp", "1", &std::process::id().to_string()]);
     assert!(program::run(&pin, 10).status.success(), "two cores are needed");
-    let mut origins = Secure::start();
     // squid is asked for what comes without TLS.
     let plain = Origin::start(|ask| {
         let length = SIZES.iter().find(|(path, ..)| *path == ask.target).map_or(0, |(_, length, _)| *length);
         let fields = ["Cache-Control: public, max-age=86400", "ETag: \"1\"", "Content-Type: application/octet-stream"];
         Reply::Bytes(ok(&fields, &kit::noise(1, length)))
     });
-    let setup = origins.join(Setup::new()).host("o.school.test", plain.addr).set("node.workers", "1").under(&["taskset", "-c", "0"]);
-    let school = School::start(setup, &[&full(HOST)]);
-    school.enrol(school.node.proxy);
+    let door = kit::loopback(kit::free_port());
+    let mut class = Class::with(&[HOST], |_, setup| {
+        let setup = setup.host("o.school.test", plain.addr).set("proxy.tls_listen", &format!("[\"{door}\"]"));
+        setup.set("node.workers", "1").under(&["taskset", "-c", "0"])
+    });
+    class.enrolled(1);
+    let (ca, origins, node) = (class.ca(), &mut class.origins, &class.node);
     let front = origins.tls.server("front", &[&full(HOST), "squid.school.test"], Key::Ec, Fault::None);
     let folder = tempfile::tempdir().expect("a folder");
     let (nginx, nginx_addr) = nginx(folder.path(), &front, origins.addr(HOST));
-    let (school_trust, test_trust) = (trust(&school.ca()), trust(&origins.tls.root()));
+    let (school_trust, test_trust) = (trust(&ca), trust(&origins.tls.root()));
     let peer = |name, addr, id, server: &str, trust: &Arc<ClientConfig>| Peer {
         name,
         addr,
@@ -84,11 +86,10 @@ fn main() {
         host: full(HOST),
     };
     let proxied = |peer: Peer, host: String| Peer { prefix: format!("http://{host}"), host, ..peer };
-    let node = &school.node;
     let mut peers = vec![
         Peer { connect: Some(format!("{}:443", full(HOST))), ..peer("bulak", node.proxy, node.id(), &full(HOST), &school_trust) },
         peer("nginx", nginx_addr, nginx.0.id(), &full(HOST), &test_trust),
-        proxied(peer("bulak proxy", school.door, node.id(), &School::name(), &school_trust), "o.school.test".to_owned()),
+        proxied(peer("bulak proxy", door, node.id(), OWN, &school_trust), "o.school.test".to_owned()),
     ];
     let squid = program::find("squid").map(|_| Squid::secure(&front));
     if let Some(squid) = &squid {

@@ -285,7 +285,11 @@ fn our_own_pages_are_served_under_the_ca_and_prove_it() {
     assert!(is_opened(&device.get(&url("ec-h2", "/s/1k"))));
     assert_eq!(class.node.metric("bulak_devices_enrolled", ""), Some(1.0));
     let stranger = enrol(&class.stranger(2));
-    assert_eq!((stranger.exit, class.node.metric("bulak_devices_enrolled", "")), (60, Some(1.0)), "whoever does not trust it proves nothing");
+    assert_eq!(
+        (stranger.exit, class.node.metric("bulak_devices_enrolled", "")),
+        (60, Some(1.0)),
+        "whoever does not trust it proves nothing"
+    );
 
     let without = Setup::new().start();
     let page = enrol(&Device::behind(without.proxy));

@@ -49,9 +49,6 @@ pub(crate) mod squid;
 /// A node or hub under test.
 pub(crate) mod node;
 
-/// A school with a CA and devices that trust it.
-pub(crate) mod school;
-
 /// Packs, signed.
 pub(crate) mod pack;
 
