@@ -102,6 +102,11 @@ impl Interception {
         self.law.store(Arc::new(law));
     }
 
+    /// What is agreed now.
+    pub fn law(&self) -> Arc<Law> {
+        self.law.load_full()
+    }
+
     /// Takes back the devices of an earlier run.
     pub fn restore(&self, kept: impl IntoIterator<Item = (IpAddr, Device)>) {
         let mut devices = self.devices.lock();

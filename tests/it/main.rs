@@ -38,6 +38,9 @@ mod tunnel;
 /// https of listed hosts on enrolled devices.
 mod intercept;
 
+/// What is said on opened connections, and on the proxy's own over TLS.
+mod opened;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 
@@ -56,8 +59,14 @@ mod chain;
 /// Chromium.
 mod browser;
 
+/// What is one pupil's alone.
+mod privacy;
+
 /// Packs and reports.
 mod night;
 
 /// Commands, pages and metrics.
 mod surface;
+
+/// Devices: PAC, pages, self-check, names on the LAN.
+mod devices;
