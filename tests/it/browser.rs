@@ -194,9 +194,8 @@ fn a_device_speaks_with_the_proxy_itself_over_tls() {
 #[test]
 fn an_enrolled_device_is_led_to_the_proxy_over_tls_by_pac() {
     let (origin, door) = (pages(), kit::loopback(kit::free_port()));
-    let mut class = Class::with(&["ec-h2"], |_, setup| {
-        setup.host("o.school.test", origin.addr).set("proxy.tls_listen", &format!("[\"{door}\"]"))
-    });
+    let mut class =
+        Class::with(&["ec-h2"], |_, setup| setup.host("o.school.test", origin.addr).set("proxy.tls_listen", &format!("[\"{door}\"]")));
     let wish = Wish::pac(&format!("http://{}/proxy.pac", class.node.web)).trusting(&class.ca());
     let wish = wish.map("o.school.test:80", origin.addr).map(OWN, door);
     let mut browser = wish.clone().start();
