@@ -56,6 +56,9 @@ mod storekeeping;
 /// Other proxies before and behind.
 mod chain;
 
+/// Chromium.
+mod browser;
+
 /// What is one pupil's alone.
 mod privacy;
 
