@@ -28,6 +28,12 @@ mod job;
 /// Routes of the web port.
 mod web;
 
+/// Those for devices.
+mod devices;
+
+/// What a visitor tells of himself.
+mod told;
+
 pub use host::Names;
 pub use job::Jobs;
 pub use local::local_router;
@@ -40,7 +46,8 @@ use crate::base::count::Metrics;
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::Link;
-use crate::portal::{Doors, Shelf};
+use crate::portal::{Doors, Reach, Shelf};
+use crate::proxy::intercept::Interception;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
@@ -77,10 +84,14 @@ pub struct Parts {
     pub started: Time,
     /// Whether it is ready.
     pub ready: Ready,
+    /// Which https is opened.
+    pub interception: Arc<Interception>,
     /// Where devices reach proxy and web port, as bound.
     pub doors: Arc<Doors>,
     /// Under which names the web port answers.
     pub names: Arc<Names>,
+    /// Under which names devices reach us, and how they come to trust us.
+    pub reach: Arc<Reach>,
     /// The portal's shelves.
     pub shelves: Shelves,
     /// Further members of the status.

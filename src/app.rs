@@ -12,8 +12,14 @@ pub mod limit;
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
+/// https of named hosts, and the proxy over TLS.
+mod https;
+
 /// What a changed file may change at run time.
 mod reload;
+
+/// Under which names devices reach the node, and how they come to trust it.
+mod devices;
 
 use crate::admin::{self, Names, Parts, Ready, listen};
 use crate::base::body::Body;
@@ -23,7 +29,7 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
-use crate::portal::{Arrival, Doors, Shelf};
+use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
@@ -56,6 +62,10 @@ const QUIET: Duration = Duration::from_mins(2);
 pub struct Addresses {
     /// The proxy.
     pub proxy: Vec<SocketAddr>,
+    /// The proxy over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Redirected port 443.
+    pub sni: Vec<SocketAddr>,
     /// Portal, PAC, health, metrics.
     pub web: Vec<SocketAddr>,
     /// Local commands.
@@ -71,6 +81,7 @@ struct Node {
     store: Store,
     state: State,
     night: Night,
+    trust: devices::Trust,
     ready: Ready,
     addresses: Addresses,
     reread: Reread,
@@ -112,7 +123,7 @@ impl Node {
     async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
-        let sockets = proxy::bind(&config.proxy.listen)?;
+        let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
         let (web, no_web) = fallback::web(&config.web.listen).await;
         if let Err(error) = std::fs::create_dir_all(&config.node.state) {
             tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
@@ -121,7 +132,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
-        let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
+        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
@@ -145,9 +156,13 @@ impl Node {
             }
         };
 
+        let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
-        let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
+        let reach = devices::reach(&config);
+        let trust = devices::Trust { interception: Arc::clone(&interception), reach: Arc::clone(&reach), tls: sockets.secure() };
+        trust.tell(&config);
+        let names = Names::new(&config.node.name, devices::names(&config).iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
             life: life.clone(),
@@ -160,10 +175,12 @@ impl Node {
             name: config.node.name.as_str().into(),
             started: clock.now(),
             ready: ready.clone(),
+            interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
+            reach: Arc::clone(&reach),
             shelves: shelves(&night),
-            others: others(&life, &night, &reporter),
+            others: others(&life, &night, &reporter, &reach),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
         let commands = admin::local_router(
@@ -173,7 +190,9 @@ impl Node {
 
         let local = local_lane(pages.clone());
         let settings = proxy_settings(&config, &doors.web);
-        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
+        let (tls, sni) = (sockets.secure(), sockets.named());
+        let interceptor = Arc::clone(&interception);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local, interceptor);
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
@@ -188,12 +207,13 @@ impl Node {
             listen::serve_tcp(&life, listener, pages.clone());
         }
         proxy.serve()?;
+        devices::announce(&life, &reach, &doors.web);
         match no_web {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
-        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket };
-        Ok(Node { life, store, state, night, ready, addresses, reread, effective })
+        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, socket };
+        Ok(Node { life, store, state, night, trust, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -225,6 +245,8 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
+        https::adopt(&self.trust.interception, &config).await?;
+        self.trust.tell(&config);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
             tracing::info!(keys = changes.taken.join(", "), "taken over");
@@ -261,7 +283,10 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
+    names.extend(local_names::possible(&config.node.title));
     names.push(config.node.name.to_ascii_lowercase());
+    let secure_name = https::secure_name(config);
+    names.push(secure_name.clone());
     proxy::Settings {
         clients: config.proxy.clients.clone(),
         connect_ports: config.proxy.connect_ports.clone(),
@@ -269,6 +294,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
         lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
+        secure_name,
         ..usual
     }
 }
@@ -344,9 +370,10 @@ fn shelves(night: &Night) -> admin::Shelves {
     })
 }
 
-/// Night and outbox for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
+/// Night, outbox and names for the status document. The outbox is read from its database now and then, not for every reader.
+fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>) -> admin::Others {
     let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+    let reach = Arc::clone(reach);
     let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
@@ -358,6 +385,8 @@ fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
         let mut members = Map::new();
         members.insert("night".into(), json!(night.status()));
         members.insert("report".into(), Value::clone(&figures.load()));
+        let announced = reach.local.announced();
+        members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));
         members
     })
 }

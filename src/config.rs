@@ -74,6 +74,8 @@ pub struct Config {
 pub struct Node {
     /// Goes into Via, Cache-Status and pages: letters, digits, `-`, `_`, `.`.
     pub name: String,
+    /// The school as people call it, on pages: one line, never empty.
+    pub title: String,
     /// The school's own DNS zone, in lower case: the names of TLS listeners and mirrored hosts end in it.
     pub zone: String,
     /// Keys, outbox, database.
@@ -313,6 +315,7 @@ mod tests {
             ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
             ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),
             ("node = 1\n", "node", "write [node] on a line of its own"),
+            ("[node]\ntitle = \"a\\nb\"\n", "node.title", "write the school's name in one line: \"№12 Абай мектебі\""),
             ("[node]\nzone = \"school\"\n", "node.zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty"),
             ("[node]\nzone = \"school.local\"\n", "node.zone", "choose a zone below .internal or one that the school owns"),
             (

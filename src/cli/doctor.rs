@@ -7,6 +7,9 @@ mod verdict;
 /// The looks themselves.
 mod look;
 
+/// Those at what devices are told.
+mod devices;
+
 use crate::cli::{Context, Exit, Failure};
 use std::time::Duration;
 use verdict::{Finding, State, settle};

@@ -47,6 +47,8 @@ pub struct File {
 pub struct Node {
     /// How the node calls itself in Via, Cache-Status and pages.
     pub name: String,
+    /// The school as people call it; empty: `name`.
+    pub title: String,
     /// The school's own DNS zone; empty: `<name>.internal`.
     pub zone: String,
     /// Keys, outbox, database.
@@ -63,6 +65,7 @@ impl Default for Node {
     fn default() -> Node {
         Node {
             name: "school-1".into(),
+            title: String::new(),
             zone: String::new(),
             state: "/var/lib/bulak".into(),
             socket: PathBuf::new(),

@@ -35,6 +35,12 @@ mod offline;
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 
+/// https of listed hosts on enrolled devices.
+mod intercept;
+
+/// What is said on opened connections, and on the proxy's own over TLS.
+mod opened;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 
@@ -58,3 +64,6 @@ mod night;
 
 /// Commands, pages and metrics.
 mod surface;
+
+/// Devices: PAC, pages, self-check, names on the LAN.
+mod devices;

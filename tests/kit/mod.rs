@@ -37,6 +37,15 @@ pub(crate) mod secure;
 /// Clients that speak TLS through a proxy and tell what they saw: curl, openssl.
 pub(crate) mod device;
 
+/// A node that opens https, with its origins and devices.
+pub(crate) mod class;
+
+/// An origin with TLS that a test writes itself.
+pub(crate) mod talker;
+
+/// A client that speaks HTTP/2 over TLS: streams, CONNECT in streams, WebSocket by extended CONNECT.
+pub(crate) mod two;
+
 /// testssl.sh.
 pub(crate) mod scan;
 

@@ -1,6 +1,7 @@
 //! The looks of the doctor: configuration, node, ports, disk, store, names, line, clock, hub, packs. Each gives up by itself,
 //! changes nothing and says what it saw; judging is left to `verdict`.
 
+use super::devices;
 use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
@@ -46,13 +47,15 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
     let (node, status) = node(context).await;
     findings.push(node);
-    let (ports, names, line, hub) = tokio::join!(
+    let (ports, pac, names, line, hub) = tokio::join!(
         limited("ports", Some("node"), ports(&config, status.as_ref())),
+        limited("pac", Some("node"), devices::pac(status.as_ref(), here)),
         limited("names", Some("line"), names(&config)),
         limited("line", None, line(&config, status.as_ref())),
         limited("hub", Some("node"), hub(&config)),
     );
     findings.extend([ports, disk(&config, status.as_ref()), store(&config, status.as_ref()), packs(&config), names, line, hub]);
+    findings.extend([pac, devices::local_names(status.as_ref())]);
     findings
 }
 
