@@ -299,9 +299,11 @@ pub fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now
 }
 
 /// Whether a request may be answered with what another request's fetch is bringing (or has just brought): its variant fits, and
-/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all.
+/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all. Under `Kind::Rfc9111` a cookie
+/// keeps it from what has to be asked about each time.
 pub fn may_share(rules: &Rules, ask: &Ask<'_>, kept: &Kept, vary: &[(Box<str>, Box<[u8]>)]) -> bool {
-    select(ask, std::iter::once(vary)).is_some() && (!stranger::holds(rules, ask.place) || stranger::may_read(ask, kept))
+    let may = if stranger::holds(rules, ask.place) { stranger::may_read(ask, kept) } else { !stranger::must_ask(ask, kept) };
+    may && select(ask, std::iter::once(vary)).is_some()
 }
 
 /// Whether the node is to ask for this itself, without the client's cookie: what a path class names and a login cannot matter

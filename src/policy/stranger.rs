@@ -112,6 +112,12 @@ pub(super) fn may_read(ask: &Ask<'_>, kept: &Kept) -> bool {
     !account && !barred && !secret::has_login(ask.headers)
 }
 
+/// Whether the RFC has this request ask for itself although another's answer is just arriving: what must be validated for each
+/// use is no answer to somebody who may be told something else.
+pub(super) fn must_ask(ask: &Ask<'_>, kept: &Kept) -> bool {
+    ask.headers.contains_key(header::COOKIE) && (kept.no_cache || kept.lifetime() == 0)
+}
+
 /// Whether the variant depends on who asks.
 pub(super) fn varies_by_person(vary: &[(Box<str>, Box<[u8]>)]) -> bool {
     vary.iter().any(|(name, _)| secret::is_login_name(name))
@@ -202,6 +208,8 @@ mod tests {
             let found = may_share(&school(), &ask, &kept(&school(), 200, fields), &[]);
             assert_eq!(found, *wanted, "{asked:?} {fields:?} {place:?}");
             assert!(may_share(&rules(), &ask, &kept(&rules(), 200, fields), &[]));
+            let unsure = kept(&rules(), 200, &[("cache-control", "no-cache"), ("etag", "\"a\"")]);
+            assert_eq!(may_share(&rules(), &ask, &unsure, &[]), !asked.contains(&COOKIE), "{asked:?}");
             let foo = [("foo".into(), Box::from(&b"=1"[..]))];
             assert!(!may_share(&rules(), &ask, &kept(&rules(), 200, fields), &foo));
         }

@@ -1,12 +1,16 @@
 //! Two pupils, each with a session, through every lane and policy: neither ever gets a byte of the other's, and nothing of either
 //! is left on the disk, in logs, figures or reports.
 
-use crate::kit;
 use crate::kit::diary::{Pupil, holds};
-use std::path::Path;
 
 /// The pupils' steps, and the search in what they get.
 mod walk;
+
+/// By which they reach their diaries.
+mod lanes;
+
+/// Through a real node.
+mod node;
 
 /// The same with a rule that is broken on purpose.
 mod broken;

@@ -337,6 +337,11 @@ impl Hub {
         hub
     }
 
+    /// Its folder, with its database.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts it, again when it was running.
     pub(crate) fn restart(&mut self) {
         self.child = None;

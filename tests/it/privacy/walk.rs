@@ -91,7 +91,8 @@ impl Dice {
         &from[self.below(from.len())]
     }
 
-    fn once_in(&mut self, times: usize) -> bool {
+    /// True once in so many times.
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 }
