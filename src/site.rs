@@ -17,6 +17,9 @@ pub mod glob;
 /// What a page needs.
 pub mod discover;
 
+/// Links to the school's own names.
+pub mod rewrite;
+
 /// Who may fetch what by robots.txt (RFC 9309).
 pub mod robots;
 
