@@ -41,6 +41,7 @@ use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::Link;
 use crate::portal::{Doors, Shelf};
+use crate::proxy::intercept::Interception;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub started: Time,
     /// Whether it is ready.
     pub ready: Ready,
+    /// Which https is opened.
+    pub interception: Arc<Interception>,
     /// Where devices reach proxy and web port, as bound.
     pub doors: Arc<Doors>,
     /// Under which names the web port answers.

@@ -12,6 +12,9 @@ pub mod limit;
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
+/// https of named hosts, and the proxy over TLS.
+mod https;
+
 /// What a changed file may change at run time.
 mod reload;
 
@@ -25,6 +28,7 @@ use crate::life::{Life, supervise};
 use crate::link::{self, Link};
 use crate::portal::{Arrival, Doors, Shelf};
 use crate::prefetch::{self, Night};
+use crate::proxy::intercept::Interception;
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
 use crate::state::State;
@@ -56,6 +60,10 @@ const QUIET: Duration = Duration::from_mins(2);
 pub struct Addresses {
     /// The proxy.
     pub proxy: Vec<SocketAddr>,
+    /// The proxy over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Redirected port 443.
+    pub sni: Vec<SocketAddr>,
     /// Portal, PAC, health, metrics.
     pub web: Vec<SocketAddr>,
     /// Local commands.
@@ -71,6 +79,7 @@ struct Node {
     store: Store,
     state: State,
     night: Night,
+    interception: Arc<Interception>,
     ready: Ready,
     addresses: Addresses,
     reread: Reread,
@@ -112,7 +121,7 @@ impl Node {
     async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
-        let sockets = proxy::bind(&config.proxy.listen)?;
+        let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
         let (web, no_web) = fallback::web(&config.web.listen).await;
         if let Err(error) = std::fs::create_dir_all(&config.node.state) {
             tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
@@ -121,7 +130,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
-        let own = sockets.addresses().into_iter().chain(addresses(&web)?).collect();
+        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
@@ -145,9 +154,11 @@ impl Node {
             }
         };
 
+        let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
-        let names = Names::new(&config.node.name, config.web.names.iter().map(String::as_str));
+        let secure_name = https::secure_name(&config);
+        let names = Names::new(&config.node.name, config.web.names.iter().chain([&secure_name]).map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
             life: life.clone(),
@@ -160,6 +171,7 @@ impl Node {
             name: config.node.name.as_str().into(),
             started: clock.now(),
             ready: ready.clone(),
+            interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
             shelves: shelves(&night),
@@ -173,7 +185,9 @@ impl Node {
 
         let local = local_lane(pages.clone());
         let settings = proxy_settings(&config, &doors.web);
-        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local);
+        let (tls, sni) = (sockets.secure(), sockets.named());
+        let interceptor = Arc::clone(&interception);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local, interceptor);
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
@@ -192,8 +206,8 @@ impl Node {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
-        let addresses = Addresses { proxy: doors.proxy, web: doors.web, socket };
-        Ok(Node { life, store, state, night, ready, addresses, reread, effective })
+        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, socket };
+        Ok(Node { life, store, state, night, interception, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -225,6 +239,7 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
+        https::adopt(&self.interception, &config).await?;
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
             tracing::info!(keys = changes.taken.join(", "), "taken over");
@@ -262,6 +277,8 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
     names.push(config.node.name.to_ascii_lowercase());
+    let secure_name = https::secure_name(config);
+    names.push(secure_name.clone());
     proxy::Settings {
         clients: config.proxy.clients.clone(),
         connect_ports: config.proxy.connect_ports.clone(),
@@ -269,6 +286,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
         lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
+        secure_name,
         ..usual
     }
 }

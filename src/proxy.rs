@@ -8,11 +8,32 @@ pub mod classify;
 /// Accept, limits, one task per connection.
 mod listen;
 
+/// HTTP on one connection.
+mod talk;
+
 /// Who holds a port that we wanted.
 mod holder;
 
 /// CONNECT: bytes both ways, counted, never opened.
 pub mod tunnel;
+
+/// CONNECT: passed on, or opened.
+mod connect;
+
+/// The first bytes of what may be opened.
+mod first;
+
+/// Which connections are opened.
+pub mod intercept;
+
+/// Requests on an opened connection.
+mod opened;
+
+/// The proxy over TLS.
+mod secure;
+
+/// Redirected port 443: passed on by name.
+mod sni;
 
 /// Other protocols by way of Upgrade.
 mod upgrade;
@@ -33,16 +54,17 @@ use crate::cache::{self, Cache, Query};
 use crate::life::Life;
 use crate::link::{Class, Link, Sample, State};
 use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop};
-use crate::portal::{Arrival, Door as Entrance};
+use crate::portal::Arrival;
 use crate::proxy::classify::{Ask, House, Lane, Refusal, classify};
-use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving};
+use crate::proxy::intercept::Interception;
+use crate::proxy::listen::{Door, Inside, Peer};
 use crate::proxy::respond::Signature;
+use crate::proxy::secure::Secure;
+use crate::proxy::sni::Named;
+use crate::proxy::talk::{Plain, Serve, Serving};
 use crate::proxy::tunnel::{Lasting, Way, relay};
 use crate::upstream::Upstream;
 use http::{HeaderValue, Method, Request, Response, Version, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
@@ -78,6 +100,8 @@ pub struct Settings {
     pub tick: Duration,
     /// How long tunnels may last.
     pub lasting: Lasting,
+    /// The proxy's own name over TLS: `proxy.<zone>`.
+    pub secure_name: String,
 }
 
 impl Default for Settings {
@@ -94,6 +118,7 @@ impl Default for Settings {
             patience: Patience::default(),
             tick: Duration::from_secs(Patience::TICK_SECONDS),
             lasting: Lasting::default(),
+            secure_name: "proxy.bulak.internal".into(),
         }
     }
 }
@@ -110,16 +135,20 @@ pub type Local = Arc<dyn Fn(Request<Body>, Arrival) -> Pin<Box<dyn Future<Output
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Someone else listens there.
-    #[error("proxy.listen {address} is already taken{}; stop that or choose another port", .holder.as_ref().map(|name| format!(" by {name}")).unwrap_or_default())]
+    #[error("{key} {address} is already taken{}; stop that or choose another port", .holder.as_ref().map(|name| format!(" by {name}")).unwrap_or_default())]
     Taken {
+        /// By which key.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// Who, when that can be seen.
         holder: Option<String>,
     },
     /// Anything else.
-    #[error("proxy.listen {address} cannot be opened ({source}); choose another address")]
+    #[error("{key} {address} cannot be opened ({source}); choose another address")]
     Bind {
+        /// By which key.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why.
@@ -128,31 +157,56 @@ pub enum Error {
 }
 
 /// Bound listeners. They exist before the proxy does, since `upstream` must know our own ports.
-#[derive(Debug)]
-pub struct Sockets(Vec<(SocketAddr, TcpListener)>);
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// HTTP.
+    plain: Vec<(SocketAddr, TcpListener)>,
+    /// The same over TLS.
+    secure: Vec<(SocketAddr, TcpListener)>,
+    /// Redirected port 443.
+    named: Vec<(SocketAddr, TcpListener)>,
+}
 
 impl Sockets {
-    /// Where they listen, with the ports that the system chose for port 0.
+    /// Where the proxy listens, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(address, _)| *address).collect()
+        self.plain.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// Where the proxy listens over TLS.
+    pub fn secure(&self) -> Vec<SocketAddr> {
+        self.secure.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// Where redirected connections come in.
+    pub fn named(&self) -> Vec<SocketAddr> {
+        self.named.iter().map(|(address, _)| *address).collect()
     }
 }
 
-/// Binds every address.
+/// Binds every address: of the proxy, of the same over TLS, of redirected connections.
 ///
 /// # Errors
 /// The first that cannot be had.
-pub fn bind(listen: &[SocketAddr]) -> Result<Sockets, Error> {
+pub fn bind(plain: &[SocketAddr], secure: &[SocketAddr], named: &[SocketAddr]) -> Result<Sockets, Error> {
+    Ok(Sockets {
+        plain: bind_all("proxy.listen", plain)?,
+        secure: bind_all("proxy.tls_listen", secure)?,
+        named: bind_all("proxy.sni_listen", named)?,
+    })
+}
+
+fn bind_all(key: &'static str, listen: &[SocketAddr]) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
     let mut bound = Vec::new();
     for &address in listen {
         let listener = listen::bind(address).map_err(|(source, holder)| match source.kind() {
-            std::io::ErrorKind::AddrInUse => Error::Taken { address, holder },
-            _ => Error::Bind { address, source },
+            std::io::ErrorKind::AddrInUse => Error::Taken { key, address, holder },
+            _ => Error::Bind { key, address, source },
         })?;
-        let local = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
+        let local = listener.local_addr().map_err(|source| Error::Bind { key, address, source })?;
         bound.push((local, listener));
     }
-    Ok(Sockets(bound))
+    Ok(bound)
 }
 
 /// The proxy, bound and ready. Cheap to clone.
@@ -170,11 +224,15 @@ pub(crate) struct Inner {
     link: Link,
     local: Local,
     door: Door,
+    interception: Arc<Interception>,
+    secure_name: Arc<str>,
+    /// Redirected connections that are being passed on.
+    flights: sni::Flights,
     tunnels: IntCounterVec,
     bytes_up: IntCounter,
     bytes_down: IntCounter,
     addresses: Vec<SocketAddr>,
-    listeners: Mutex<Vec<TcpListener>>,
+    sockets: Mutex<Sockets>,
 }
 
 impl Proxy {
@@ -190,9 +248,11 @@ impl Proxy {
         upstream: Upstream,
         link: Link,
         local: Local,
+        interception: Arc<Interception>,
     ) -> Proxy {
-        let (addresses, listeners): (Vec<_>, Vec<_>) = sockets.0.into_iter().unzip();
-        let ports = addresses.iter().map(SocketAddr::port).chain(settings.web_ports).collect();
+        let addresses = sockets.addresses();
+        let listeners = addresses.iter().chain(&sockets.secure()).chain(&sockets.named()).map(SocketAddr::port).collect::<Vec<_>>();
+        let ports = listeners.into_iter().chain(settings.web_ports).collect();
         // Our addresses are known by the connection itself; as names they would claim every port of this machine, and with it
         // origins that run beside us.
         let names = settings.names.into_iter().filter(|name| name.parse::<IpAddr>().is_err()).collect();
@@ -223,11 +283,14 @@ impl Proxy {
             link,
             local,
             door,
+            interception,
+            secure_name: settings.secure_name.into(),
+            flights: sni::Flights::default(),
             tunnels,
             bytes_up: bytes.with_label_values(&["up"]),
             bytes_down: bytes.with_label_values(&["down"]),
             addresses,
-            listeners: Mutex::new(listeners),
+            sockets: Mutex::new(sockets),
         }))
     }
 
@@ -241,52 +304,79 @@ impl Proxy {
     /// # Errors
     /// When the runtime does not take a socket.
     pub fn serve(&self) -> std::io::Result<()> {
-        for listener in std::mem::take(&mut *self.0.listeners.lock()) {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            self.0.life.spawn(listen::accept(listener, self.0.door.clone(), self.clone()));
+        let sockets = std::mem::take(&mut *self.0.sockets.lock());
+        let (life, door) = (&self.0.life, &self.0.door);
+        let ready = |(_, listener)| tokio::net::TcpListener::from_std(listener);
+        for listener in sockets.plain.into_iter().map(ready) {
+            life.spawn(listen::accept(listener?, door.clone(), Plain { door: door.clone(), serve: self.clone() }));
+        }
+        for listener in sockets.secure.into_iter().map(ready) {
+            life.spawn(listen::accept(listener?, door.clone(), Secure(self.clone())));
+        }
+        for listener in sockets.named.into_iter().map(ready) {
+            life.spawn(listen::accept(listener?, door.clone(), Named(self.clone())));
         }
         Ok(())
     }
 }
 
 impl Serve for Proxy {
-    fn serve(&self, request: Request<Incoming>, peer: Peer, turn: &Turn) -> Serving {
-        let inner = &self.0;
+    fn serve(&self, request: Request<Body>, peer: Peer, turn: Option<&Turn>) -> Serving {
         let ask = Ask { method: request.method(), uri: request.uri(), version: request.version(), headers: request.headers(), to: peer.to };
-        let lane = classify(&inner.house, &ask);
-        if !matches!(lane, Lane::Local) && is_loop(request.headers(), inner.signature.name()) {
-            return inner.refuse(Refusal::Loop);
-        }
-        match lane {
-            Lane::Refuse(refusal) => inner.refuse(refusal),
-            Lane::Here => Serving::Now(inner.signature.bypassed(here::answer(&request, inner.signature.name()))),
-            Lane::Local => Serving::Later((inner.local)(request.map(body), peer.arrival(Entrance::Proxy))),
-            Lane::Cache(target) => inner.cached(target, request, turn),
-            Lane::Pass(target) => {
-                let mut request = prepare(request.map(body), &target);
-                inner.add_via(&mut request);
-                Serving::Later(Box::pin(upgrade::pass(Arc::clone(inner), target, request)))
-            }
-            Lane::Tunnel { host, port } => Serving::Later(Box::pin(open_tunnel(Arc::clone(inner), host, port, request))),
-        }
+        let lane = classify(&self.0.house, &ask);
+        self.0.follow(lane, request, peer, turn, cache::Way::Http)
     }
 }
 
+/// Pages of ours whose fetching over TLS proves that a device trusts the school's CA.
+const PROOFS: [&str; 2] = ["/enrolled", "/enrolled.svg"];
+
 impl Inner {
+    /// Does what the lane says.
+    fn follow(self: &Arc<Self>, lane: Lane, request: Request<Body>, peer: Peer, turn: Option<&Turn>, way: cache::Way) -> Serving {
+        if !matches!(lane, Lane::Local) && is_loop(request.headers(), self.signature.name()) {
+            return self.refuse(Refusal::Loop);
+        }
+        match lane {
+            Lane::Refuse(refusal) => self.refuse(refusal),
+            Lane::Here => Serving::Now(self.signature.bypassed(here::answer(&request, self.signature.name()))),
+            Lane::Local => {
+                if let Some(authority) = peer.under.filter(|_| PROOFS.contains(&request.uri().path())) {
+                    self.interception.prove(peer.from, authority);
+                }
+                Serving::Later((self.local)(request, peer.arrival()))
+            }
+            Lane::Cache(target) => self.cached(target, request, turn, way),
+            Lane::Pass(target) => {
+                let mut request = prepare(request, &target);
+                self.add_via(&mut request);
+                Serving::Later(Box::pin(upgrade::pass(Arc::clone(self), target, request)))
+            }
+            // Without a CA there is nothing of ours behind that port.
+            Lane::Own { host } if self.interception.own(&host, peer.from).is_none() => self.refuse(Refusal::Own),
+            Lane::Own { host } => Serving::Later(Box::pin(connect::answer(self.proxy(), host, 443, request, peer))),
+            Lane::Tunnel { host, port } => Serving::Later(Box::pin(connect::answer(self.proxy(), host, port, request, peer))),
+        }
+    }
+
+    fn proxy(self: &Arc<Self>) -> Proxy {
+        Proxy(Arc::clone(self))
+    }
+
     /// The way of most requests: from memory at once, or with an await.
-    fn cached(self: &Arc<Self>, target: Target, request: Request<Incoming>, turn: &Turn) -> Serving {
-        let mut request = prepare(request.map(body), &target);
+    fn cached(self: &Arc<Self>, target: Target, request: Request<Body>, turn: Option<&Turn>, way: cache::Way) -> Serving {
+        let mut request = prepare(request, &target);
         strip_hop_by_hop(request.headers_mut());
         if self.link.state() == State::Down {
             self.upstream.wanted(&target);
         }
-        let query = Query { target, request, way: cache::Way::Http };
+        let query = Query { target, request, way };
         let mut query = match self.cache.answer_now(query) {
             Ok(response) => return Serving::Now(self.signature.finish(response, true)),
             Err(query) => query,
         };
         // What only an origin will see is added only now.
-        if query.request.version() == Version::HTTP_11 {
+        if let Some(turn) = turn.filter(|_| query.request.version() == Version::HTTP_11) {
             query.request.extensions_mut().insert(turn.interim(Some(self.signature.via.clone())));
         }
         self.add_via(&mut query.request);
@@ -336,26 +426,6 @@ impl Inner {
     }
 }
 
-/// Opens the connection first, so that a failure can still be told; then relays beside the client's connection.
-async fn open_tunnel(inner: Arc<Inner>, host: String, port: u16, mut request: Request<Incoming>) -> Response<Body> {
-    let origin = match inner.upstream.connect(&host, port).await {
-        Ok(origin) => origin,
-        Err(error) => return inner.failed(&error),
-    };
-    let client = hyper::upgrade::on(&mut request);
-    let shared = Arc::clone(&inner);
-    inner.life.spawn_until_stop(async move {
-        match client.await {
-            Ok(client) => shared.relay(TokioIo::new(client), origin).await,
-            Err(error) => {
-                tracing::debug!(%error, "the client left before its tunnel was open");
-                shared.tunnels.with_label_values(&["broken"]).inc();
-            }
-        }
-    });
-    Response::new(Body::Empty)
-}
-
 /// What is the same for all requests that go on: one Host that fits the target (RFC 9112 section 3.2.2), no identity of the
 /// client, no expectation (hyper has met it), one forward less.
 fn prepare(mut request: Request<Body>, target: &Target) -> Request<Body> {
@@ -372,11 +442,6 @@ fn prepare(mut request: Request<Body>, target: &Target) -> Request<Body> {
         headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     request
-}
-
-/// No body costs nothing.
-fn body(incoming: Incoming) -> Body {
-    if incoming.is_end_stream() { Body::Empty } else { Body::stream(incoming) }
 }
 
 #[cfg(test)]
@@ -412,7 +477,7 @@ mod tests {
     #[test]
     fn a_taken_port_is_told_with_its_holder_and_a_remedy() {
         let address = SocketAddr::from(([0, 0, 0, 0], 3128));
-        let error = Error::Taken { address, holder: Some("squid (process 7)".into()) };
+        let error = Error::Taken { key: "proxy.listen", address, holder: Some("squid (process 7)".into()) };
         assert_eq!(error.to_string(), "proxy.listen 0.0.0.0:3128 is already taken by squid (process 7); stop that or choose another port");
     }
 }

@@ -1,6 +1,9 @@
-//! The node's SQLite: history, statistics, outbox, frontier. One file, WAL, one writer; survives a power cut.
+//! The node's SQLite: history, statistics, outbox, frontier, devices. One file, WAL, one writer; survives a power cut.
 //!
 //! Each user of the database has a room below with its own queries and a migration of its own; nobody else writes SQL.
+
+/// Devices that enrolled.
+pub mod device;
 
 /// What packs wish for, and how far the night has come.
 pub mod frontier;

@@ -138,6 +138,15 @@ pub struct Sent {
     pub reused: bool,
 }
 
+/// What is known of an origin that proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// It speaks HTTP/2.
+    pub h2: bool,
+    /// It asks for a client certificate.
+    pub asks_certificate: bool,
+}
+
 /// Reaches origins. Cheap to clone.
 #[derive(Clone)]
 pub struct Upstream(Arc<Inner>);
@@ -153,6 +162,8 @@ struct Inner {
     life: Life,
 }
 
+/// A connection that no request has gone over yet is kept for so long: Node closes after 5 s.
+const UNTRIED: Duration = Duration::from_secs(5);
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 /// A parent proxy carries everything that is plain http: as many connections to it as this many origins' worth.
@@ -258,6 +269,32 @@ impl Upstream {
             Ok(stream) => Ok(stream),
             Err(error) => Err(self.settled(error).await),
         }
+    }
+
+    /// Makes sure that this origin is who it says it is: by a connection that is open already, else by a new one, which is verified
+    /// in full and kept for the request that follows. May be dropped at any await.
+    ///
+    /// # Errors
+    /// See [`Error`]; with [`Error::Tls`] and [`Error::TlsCertificate`] somebody was there and is not to be trusted.
+    pub async fn verify(&self, target: &Target) -> Result<Verified, Error> {
+        let key = self.key(target, &Outgoing::new(Request::new(Body::Empty)));
+        let h2 = match self.0.pool.at_hand(&key.text) {
+            Some(h2) => h2,
+            None => match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
+                Ready::Many(..) => true,
+                Ready::One(one, slot) => {
+                    // How long the origin keeps it will be known by its first answer only.
+                    Pool::put(one, slot, Some(UNTRIED));
+                    false
+                }
+            },
+        };
+        Ok(Verified { h2, asks_certificate: self.asks_certificate(target.host()) })
+    }
+
+    /// Whether this host is known to ask its visitors for a certificate.
+    pub fn asks_certificate(&self, host: &str) -> bool {
+        self.0.dial.has_asked(host)
     }
 
     /// Tasks that run as long as the node.

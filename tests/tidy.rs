@@ -67,6 +67,7 @@ const PURE: &[&str] = &[
     "src/link/state.rs",
     "src/link/budget.rs",
     "src/tls/hello.rs",
+    "src/tls/device.rs",
     "src/upstream/health.rs",
     "src/upstream/retry.rs",
     "src/proxy/classify.rs",

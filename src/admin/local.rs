@@ -4,9 +4,10 @@ use crate::admin::Parts;
 use crate::admin::host::Names;
 use crate::admin::problem::Problem;
 use crate::base::target::{Scheme, Target};
-use crate::cache::Tally;
+use crate::cache::{Tally, Way};
 use crate::link::View;
 use crate::store::Stat;
+use crate::tls::hello::Splice;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -70,20 +71,41 @@ struct Asked {
 
 async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) -> Result<Json<Value>, Problem> {
     let target = target(&asked.url)?;
-    let explain = parts.cache.explain(&target).await;
+    let way = if target.scheme() == Scheme::Https { Way::Intercept } else { Way::Http };
+    let explain = parts.cache.explain(&target, way).await;
     let mut document = serde_json::to_value(explain).unwrap_or_default();
     document["url"] = json!(target.url());
-    document["lane"] = json!(lane(&parts.names, &target, document["lane"].as_str().unwrap_or("cache")));
+    let opened = parts.interception.may_open(target.host(), target.port());
+    document["lane"] = json!(lane(&parts.names, &target, document["lane"].as_str().unwrap_or("cache"), opened));
+    if let (Scheme::Https, Err(why)) = (target.scheme(), opened) {
+        // Nothing of the cache's rules is asked then.
+        (document["decision"], document["rule"]) = (json!("tunnel"), json!(not_opened(why)));
+        document["why"] = json!(why.word());
+    }
     Ok(Json(document))
 }
 
-/// The lane of a device's request. The cache knows only its own two; a secure address reaches us as a tunnel, whatever the night
-/// has stored of it.
-fn lane<'l>(names: &Names, target: &Target, cached: &'l str) -> &'l str {
-    match target.scheme() {
+/// The lane of a device's request. The cache knows only its own two; a secure address is opened for enrolled devices where it is
+/// listed, else it reaches us as a tunnel, whatever the night has stored of it.
+fn lane<'l>(names: &Names, target: &Target, cached: &'l str, opened: Result<(), Splice>) -> &'l str {
+    match (target.scheme(), opened) {
         _ if names.owns(target.authority(), None) => "local",
-        Scheme::Https => "tunnel",
-        Scheme::Http => cached,
+        (Scheme::Https, Ok(())) => "intercept",
+        (Scheme::Https, Err(_)) => "tunnel",
+        (Scheme::Http, _) => cached,
+    }
+}
+
+/// Why https to a place is passed on, for whoever asks by `bulak why`.
+fn not_opened(why: Splice) -> &'static str {
+    match why {
+        Splice::Off => "not opened: interception is off, or there is no CA or consent",
+        Splice::Port => "not opened: only port 443 is",
+        Splice::Literal => "not opened: an address instead of a name",
+        Splice::Refused => "not opened: on the list of hosts that are never opened",
+        Splice::Unlisted => "not opened: not in intercept.hosts",
+        Splice::Outside => "not opened: the CA cannot vouch for it",
+        _ => "not opened for this device",
     }
 }
 
@@ -125,10 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_listed_host_is_opened() {
+        let (names, target) = (Names::default(), Target::parse("https://a.kz/").expect("valid"));
+        assert_eq!(lane(&names, &target, "pass", Ok(())), "intercept");
+        let plain = Target::parse("http://a.kz/").expect("valid");
+        assert_eq!(lane(&names, &plain, "cache", Ok(())), "cache");
+    }
+
+    #[test]
     fn lanes_of_devices() {
         let names = Names::new("abay-12", []);
         for (url, wanted) in [("http://abay-12.local/", "local"), ("https://a.kz/", "tunnel"), ("http://a.kz/", "pass")] {
-            assert_eq!(lane(&names, &Target::parse(url).expect(url), "pass"), wanted, "{url}");
+            assert_eq!(lane(&names, &Target::parse(url).expect(url), "pass", Err(Splice::Off)), wanted, "{url}");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 8] = [
+const AT_ONCE: [&str; 11] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -13,6 +13,9 @@ const AT_ONCE: [&str; 8] = [
     "night.transfers",
     "manners.rate",
     "manners.connections",
+    "intercept.enabled",
+    "intercept.hosts",
+    "intercept.distrust",
 ];
 
 /// What differs between two configurations.

@@ -48,10 +48,10 @@ pub struct Explain {
 }
 
 impl Cache {
-    /// What would happen to a plain GET of this target now.
-    pub async fn explain(&self, target: &Target) -> Explain {
+    /// What would happen to a plain GET of this target now, when it comes by this way.
+    pub async fn explain(&self, target: &Target, way: Way) -> Explain {
         let inner = &self.0;
-        let place = inner.place(target, Way::Http, false);
+        let place = inner.place(target, way, false);
         let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place };
         let ask = asked.ask();
         let now = inner.clock.now();

@@ -135,7 +135,7 @@ fn ready(addresses: &app::Addresses, json: bool) -> String {
     let (proxy, web) = (first(&addresses.proxy), first(&addresses.web));
     if json {
         let socket = addresses.socket.as_ref().map(|path| path.display().to_string());
-        let all = json!({ "proxy": addresses.proxy, "web": addresses.web });
+        let all = json!({ "proxy": addresses.proxy, "tls": addresses.tls, "sni": addresses.sni, "web": addresses.web });
         return json!({ "ready": true, "proxy": proxy, "web": web, "socket": socket, "listen": all }).to_string();
     }
     let word = |value: &Value| value.as_str().unwrap_or("none").to_owned();
@@ -203,7 +203,7 @@ mod tests {
         let addresses = app::Addresses {
             proxy: vec!["127.0.0.1:3128".parse().expect("an address")],
             web: vec!["127.0.0.1:8080".parse().expect("an address")],
-            socket: None,
+            ..app::Addresses::default()
         };
         assert_eq!(ready(&addresses, false), "ready proxy=127.0.0.1:3128 web=127.0.0.1:8080");
         let document: Value = serde_json::from_str(&ready(&addresses, true)).expect("JSON");

@@ -56,6 +56,16 @@ impl Life {
     }
 }
 
+/// hyper's own tasks are ours too.
+impl<F> hyper::rt::Executor<F> for Life
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,14 @@ pub struct House {
     pub connect_ports: Vec<u16>,
 }
 
+impl House {
+    /// Whether this name is ours.
+    pub fn owns(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+}
+
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
@@ -35,7 +43,7 @@ pub struct Ask<'a> {
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// A page of our own.
+    /// A page of ours.
     Local,
     /// The cache, which also passes what cannot be cached.
     Cache(Target),
@@ -45,6 +53,11 @@ pub enum Lane {
         host: String,
         /// Port.
         port: u16,
+    },
+    /// CONNECT to a name of ours, at the port of https: opened by ourselves where there is a CA.
+    Own {
+        /// The name in lower case, without a dot at its end.
+        host: String,
     },
     /// Asks to switch protocols: passed through whole.
     Pass(Target),
@@ -96,7 +109,61 @@ impl Refusal {
 
 /// Decides.
 pub fn classify(house: &House, ask: &Ask<'_>) -> Lane {
-    let lane = by_target(house, ask);
+    settle(by_target(house, ask), ask)
+}
+
+/// What a connection that we opened was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An origin in whose name we stand there.
+    Origin,
+    /// A page of ours.
+    Own,
+}
+
+/// Decides about a request on a connection over TLS that was opened in the name of `host`: it may mean that host alone, at port 443.
+/// `socket`: it is an extended CONNECT for WebSocket (RFC 8441).
+pub fn inside(host: &str, purpose: Purpose, ask: &Ask<'_>, socket: bool) -> Lane {
+    let lane = match (within(host, ask, socket), purpose) {
+        (Lane::Cache(_) | Lane::Pass(_), Purpose::Own) => Lane::Local,
+        (lane, _) => lane,
+    };
+    settle(lane, ask)
+}
+
+fn within(host: &str, ask: &Ask<'_>, socket: bool) -> Lane {
+    if *ask.method == Method::CONNECT && !socket {
+        return Lane::Refuse(Refusal::Target);
+    }
+    let mut named = ask.headers.get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let authority = match (ask.uri.scheme_str(), ask.uri.authority()) {
+        (Some("https"), Some(authority)) => authority.as_str(),
+        // http over TLS is neither.
+        (Some(_), _) => return Lane::Refuse(Refusal::Misdirected),
+        (None, Some(_)) => return Lane::Refuse(Refusal::Target),
+        (None, None) if ask.uri.path() == "*" && *ask.method == Method::OPTIONS => return Lane::Here,
+        (None, None) => match named.next() {
+            Some(authority) => authority,
+            None => return Lane::Refuse(Refusal::Target),
+        },
+    };
+    if authority.contains('@') {
+        return Lane::Refuse(Refusal::UserInfo);
+    }
+    let fits = |text: &str| matches!(split_authority(text, Scheme::Https), Ok((name, 443)) if name.eq_ignore_ascii_case(host));
+    if !fits(authority) || !named.all(fits) {
+        return Lane::Refuse(Refusal::Misdirected);
+    }
+    let path = ask.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    match Target::from_parts(Scheme::Https, host, path) {
+        Ok(target) if socket => Lane::Pass(target),
+        Ok(target) => Lane::Cache(target),
+        Err(_) => Lane::Refuse(Refusal::Target),
+    }
+}
+
+/// What every lane has in common.
+fn settle(lane: Lane, ask: &Ask<'_>) -> Lane {
     if matches!(lane, Lane::Refuse(_)) {
         return lane;
     }
@@ -152,7 +219,7 @@ fn absolute(house: &House, ask: &Ask<'_>, scheme: Scheme, authority: &str, path:
         return Lane::Refuse(Refusal::UserInfo);
     }
     let Ok(target) = Target::from_parts(scheme, authority, path) else { return Lane::Refuse(Refusal::Target) };
-    if is_own_name(house, target.host()) || (is_own_address(ask, target.host()) && house.ports.contains(&target.port())) {
+    if house.owns(target.host()) || (is_own_address(ask, target.host()) && house.ports.contains(&target.port())) {
         return Lane::Local;
     }
     if BAD_PORTS.binary_search(&target.port()).is_ok() {
@@ -168,7 +235,7 @@ fn origin_form(house: &House, ask: &Ask<'_>) -> Lane {
         return Lane::Refuse(Refusal::Target);
     }
     match split_authority(host, Scheme::Http) {
-        Ok((host, _)) if is_own_name(house, host) || is_own_address(ask, host) => Lane::Local,
+        Ok((host, _)) if house.owns(host) || is_own_address(ask, host) => Lane::Local,
         Ok(_) => Lane::Refuse(Refusal::Misdirected),
         Err(_) => Lane::Refuse(Refusal::Target),
     }
@@ -185,19 +252,17 @@ fn connect(house: &House, ask: &Ask<'_>) -> Lane {
         return Lane::Refuse(Refusal::Target);
     }
     let Ok((host, port)) = split_authority(text, Scheme::Https) else { return Lane::Refuse(Refusal::Target) };
+    if house.owns(host) && port == 443 {
+        return Lane::Own { host: host.trim_end_matches('.').to_ascii_lowercase() };
+    }
     // Our other ports are guarded by `upstream`, which knows them all.
-    if is_own_name(house, host) || (is_own_address(ask, host) && house.ports.contains(&port)) {
+    if house.owns(host) || (is_own_address(ask, host) && house.ports.contains(&port)) {
         return Lane::Refuse(Refusal::Own);
     }
     if !house.connect_ports.contains(&port) {
         return Lane::Refuse(Refusal::Port);
     }
     Lane::Tunnel { host: host.to_ascii_lowercase(), port }
-}
-
-fn is_own_name(house: &House, host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    house.names.iter().any(|name| name.eq_ignore_ascii_case(host))
 }
 
 /// Whether `host` is the address on which this very request came in.
@@ -303,7 +368,8 @@ mod tests {
             ("CONNECT", "a.kz", &[], Lane::Refuse(Refusal::Target)),
             ("CONNECT", "u@a.kz:443", &[], Lane::Refuse(Refusal::UserInfo)),
             ("CONNECT", "http://a.kz:443/", &[], Lane::Refuse(Refusal::Target)),
-            ("CONNECT", "bulak.internal:443", &[], Lane::Refuse(Refusal::Own)),
+            ("CONNECT", "Bulak.internal.:443", &[], Lane::Own { host: "bulak.internal".into() }),
+            ("CONNECT", "bulak.internal:80", &[], Lane::Refuse(Refusal::Own)),
             ("CONNECT", "10.0.0.1:443", &[], tunnel("10.0.0.1", 443)),
             ("CONNECT", "10.0.0.1:3128", &[], Lane::Refuse(Refusal::Own)),
             ("CONNECT", "10.0.0.1:8080", &[], Lane::Refuse(Refusal::Own)),
@@ -311,6 +377,52 @@ mod tests {
         ];
         for (method, uri, fields, wanted) in table {
             assert_eq!(lane(method, uri, fields), *wanted, "{method} {uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_opened_connection_serves_its_host_alone() {
+        let inside = |method: &str, uri: &str, fields: Named, version, purpose, socket| {
+            let headers: HeaderMap =
+                fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+            let (method, uri) = (method.parse().expect("method"), uri.parse().expect("uri"));
+            let to = SocketAddr::from(([10, 0, 0, 1], 3128));
+            super::inside("a.kz", purpose, &Ask { method: &method, uri: &uri, version, headers: &headers, to }, socket)
+        };
+        let one = |method: &str, uri: &str, fields: Named| inside(method, uri, fields, Version::HTTP_11, Purpose::Origin, false);
+        let two = |method: &str, uri: &str, fields: Named| inside(method, uri, fields, Version::HTTP_2, Purpose::Origin, false);
+        let misdirected = Lane::Refuse(Refusal::Misdirected);
+        let upgrade = [("host", "a.kz"), ("connection", "Upgrade"), ("upgrade", "websocket")];
+        let table = [
+            (one("GET", "/x?y", &[("host", "A.kz")]), cache("https://a.kz/x?y")),
+            (one("GET", "/", &[("host", "a.kz:443")]), cache("https://a.kz/")),
+            (one("GET", "https://a.kz/x", &[("host", "a.kz")]), cache("https://a.kz/x")),
+            (one("GET", "https://a.kz/x", &[("host", "b.kz")]), misdirected.clone()),
+            (one("GET", "http://a.kz/x", &[("host", "a.kz")]), misdirected.clone()),
+            (one("GET", "/", &[("host", "b.kz")]), misdirected.clone()),
+            (one("GET", "/", &[("host", "a.kz:8443")]), misdirected.clone()),
+            (one("GET", "/", &[("host", "a.kz:80")]), misdirected.clone()),
+            (one("GET", "/", &[("host", "bulak.internal")]), misdirected.clone()),
+            (one("GET", "/", &[("host", "u@a.kz")]), Lane::Refuse(Refusal::UserInfo)),
+            (one("GET", "/", &[]), Lane::Refuse(Refusal::Target)),
+            (one("GET", "/", &upgrade), Lane::Pass(Target::parse("https://a.kz/").expect("valid"))),
+            (one("CONNECT", "a.kz:443", &[("host", "a.kz")]), Lane::Refuse(Refusal::Target)),
+            (one("OPTIONS", "*", &[("host", "a.kz")]), Lane::Here),
+            (one("TRACE", "/", &[("host", "a.kz"), ("max-forwards", "0")]), Lane::Here),
+            (one("PUT", "/", &[("host", "a.kz"), ("expect", "soup")]), Lane::Refuse(Refusal::Expectation)),
+            (two("GET", "https://a.kz/x", &[]), cache("https://a.kz/x")),
+            (two("GET", "https://b.kz/x", &[]), misdirected.clone()),
+            (two("GET", "https://a.kz/x", &[("host", "b.kz")]), misdirected.clone()),
+            (two("CONNECT", "a.kz:443", &[]), Lane::Refuse(Refusal::Target)),
+            (
+                inside("CONNECT", "https://a.kz/chat", &[], Version::HTTP_2, Purpose::Origin, true),
+                Lane::Pass(Target::parse("https://a.kz/chat").expect("valid")),
+            ),
+            (inside("GET", "/enrolled", &[("host", "a.kz")], Version::HTTP_11, Purpose::Own, false), Lane::Local),
+            (inside("GET", "/enrolled", &[("host", "b.kz")], Version::HTTP_11, Purpose::Own, false), misdirected),
+        ];
+        for (number, (found, wanted)) in table.into_iter().enumerate() {
+            assert_eq!(found, wanted, "row {number}");
         }
     }
 

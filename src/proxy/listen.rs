@@ -1,33 +1,27 @@
-//! Accepts clients: who may come in, how many, one task for each connection, the wire filter and hyper on it. What is done
-//! with a request is the `Serve` behind; what is done with slow clients is told by ticks (`base/wire/watch.rs`).
+//! Accepts clients: who may come in, how many, one task for each connection. What is done with a connection is the `Greet` behind.
 
 /// A client's stream, which sends bodies without a copy where it can.
 mod seated;
 
 use crate::base::arena::Arena;
-use crate::base::body::Body;
 use crate::base::clock::Clock;
+use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
-use crate::base::wire::{Answer, Limits, Tick, Turn, Watch, server};
 use crate::life::Life;
 use crate::portal::{Arrival, Door as Entrance};
 use crate::proxy::holder::holder;
-use http::{HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use crate::tls::authority::Fingerprint;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge};
 use seated::Seated;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -38,27 +32,28 @@ pub(crate) struct Peer {
     pub(crate) from: IpAddr,
     /// The address it reached us at.
     pub(crate) to: SocketAddr,
+    /// Over TLS, under the CA with this fingerprint: the client trusts it.
+    pub(crate) under: Option<Fingerprint>,
 }
 
 impl Peer {
     /// As pages of ours are told of it.
-    pub(crate) fn arrival(&self, door: Entrance) -> Arrival {
+    pub(crate) fn arrival(&self) -> Arrival {
+        let door = if self.under.is_some() { Entrance::Trusted } else { Entrance::Proxy };
         Arrival { client: SocketAddr::new(self.from, 0), local: self.to, door }
     }
 }
 
-/// An answer, now or later. Now costs neither a box nor a copy.
-pub(crate) enum Serving {
-    /// Here it is.
-    Now(Response<Body>),
-    /// It takes an await.
-    Later(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
-}
+/// A client's connection, and the place it takes.
+pub(crate) type Guest = Seated<Place>;
 
-/// What is done with a request.
-pub(crate) trait Serve: Clone + Send + Sync + 'static {
-    /// Answers one request; `turn` gives the handle for interim answers.
-    fn serve(&self, request: Request<Incoming>, peer: Peer, turn: &Turn) -> Serving;
+/// What is done with a connection.
+pub(crate) trait Greet: Clone + Send + Sync + 'static {
+    /// Whether a client that may not come in understands a word of HTTP.
+    const PLAIN: bool;
+
+    /// Until the connection ends.
+    fn greet(&self, guest: Guest, peer: Peer) -> impl Future<Output = ()> + Send;
 }
 
 /// What the door needs to know.
@@ -85,9 +80,6 @@ const BACKLOG: i32 = 1024;
 /// After accept failed (out of descriptors, mostly), so long is waited before the next try.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// hyper's read buffer: the longest head we let pass, and a body's pieces.
-const BUFFER: usize = 128 << 10;
-
 /// Binds `address`.
 ///
 /// # Errors
@@ -113,7 +105,7 @@ fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until the node stops. Connections end by themselves, each after the answer it is giving.
-pub(crate) async fn accept<S: Serve>(listener: TcpListener, door: Door, serve: S) {
+pub(crate) async fn accept<G: Greet>(listener: TcpListener, door: Door, greet: G) {
     let life = door.life.clone();
     let mut stopping = pin!(life.stopping());
     loop {
@@ -123,7 +115,7 @@ pub(crate) async fn accept<S: Serve>(listener: TcpListener, door: Door, serve: S
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, from)) => admit(&door, stream, from.ip().to_canonical(), &serve),
+            Ok((stream, from)) => admit(&door, stream, from.ip().to_canonical(), &greet),
             Err(error) => {
                 tracing::debug!(%error, "accept failed, will try again");
                 door.refused.with_label_values(&["accept"]).inc();
@@ -133,22 +125,20 @@ pub(crate) async fn accept<S: Serve>(listener: TcpListener, door: Door, serve: S
     }
 }
 
-fn admit<S: Serve>(door: &Door, stream: TcpStream, from: IpAddr, serve: &S) {
+fn admit<G: Greet>(door: &Door, stream: TcpStream, from: IpAddr, greet: &G) {
     if !door.clients.iter().any(|net| net.contains(&from)) {
         door.refused.with_label_values(&["client"]).inc();
-        return turn_away(stream, STRANGER);
+        return turn_away::<G>(stream, STRANGER);
     }
     let Some(place) = door.inside.enter(from, door) else {
         door.refused.with_label_values(&["connections"]).inc();
-        return turn_away(stream, CROWDED);
+        return turn_away::<G>(stream, CROWDED);
     };
     // Answers are whole when they are written; waiting for more would only delay them. A failure costs speed, nothing else.
     let _ = stream.set_nodelay(true);
     let Ok(to) = stream.local_addr() else { return };
-    let (door, serve) = (door.clone(), serve.clone());
-    door.life.clone().spawn(async move {
-        converse(Seated { stream, bodies: door.bodies.clone(), _place: place }, &door, serve, Peer { from, to }).await;
-    });
+    let (guest, greet) = (Seated { stream, bodies: door.bodies.clone(), _place: place }, greet.clone());
+    door.life.spawn(async move { greet.greet(guest, Peer { from, to, under: None }).await });
 }
 
 const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\n\
@@ -156,105 +146,15 @@ const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\n
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nRetry-After: 5\r\n\
     Connection: close\r\n\r\ntoo many open connections.\n";
 
-/// Says why, without waiting for anything.
-fn turn_away(stream: TcpStream, text: &[u8]) {
+/// Says why where that is understood, without waiting for anything.
+fn turn_away<G: Greet>(stream: TcpStream, text: &[u8]) {
+    if !G::PLAIN {
+        return;
+    }
     let Ok(mut stream) = stream.into_std() else { return };
     // The peer may be gone, and is owed nothing.
     let _ = stream.write(text);
     let _ = stream.shutdown(std::net::Shutdown::Write);
-}
-
-async fn converse<S: Serve>(stream: Seated<Place>, door: &Door, serve: S, peer: Peer) {
-    let (guarded, watch) = server(stream, door.limits);
-    let talk = Talk { serve, peer, watch: watch.clone() };
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    if door.limits.fields > Limits::REQUEST.fields {
-        // Beyond hyper's own limit each request costs an allocation, so only where it was asked for.
-        builder.max_headers(door.limits.fields);
-    }
-    let connection = builder
-        // Slow heads are the watcher's matter, without a timer for each request.
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER)
-        // No Date of our own from a clock that is wrong (RFC 9110 section 6.6.1).
-        .auto_date_header(door.clock.trusted())
-        .serve_connection(TokioIo::new(guarded), talk)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut tick = pin!(tokio::time::sleep(door.tick));
-    let mut stopping = pin!(door.life.stopping());
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            biased;
-            // An error here is the client's leaving or a refusal that has been told already.
-            _ = connection.as_mut() => break,
-            () = tick.as_mut() => {
-                if watch.tick(&door.patience) == Tick::Abort {
-                    door.refused.with_label_values(&["unread"]).inc();
-                    break;
-                }
-                tick.set(tokio::time::sleep(door.tick));
-            }
-            () = stopping.as_mut(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-    if let Some(fault) = watch.refusal() {
-        door.refused.with_label_values(&[fault.word()]).inc();
-    }
-}
-
-/// The service that hyper calls.
-struct Talk<S> {
-    serve: S,
-    peer: Peer,
-    watch: Watch,
-}
-
-impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
-    type Response = Response<Answer<Body>>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        let turn = self.watch.turn();
-        let connect = *request.method() == Method::CONNECT;
-        let serving = self.serve.serve(request, self.peer, &turn);
-        Answering { serving: Some(serving), turn: Some(turn), connect }
-    }
-}
-
-/// The future of one answer.
-struct Answering {
-    /// `None` only while it is being moved.
-    serving: Option<Serving>,
-    turn: Option<Turn>,
-    connect: bool,
-}
-
-impl Future for Answering {
-    type Output = Result<Response<Answer<Body>>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(Serving::Later(later)) = &mut this.serving {
-            this.serving = Some(Serving::Now(ready!(later.as_mut().poll(cx))));
-        }
-        if let Some(turn) = &this.turn {
-            ready!(turn.poll_settled(cx));
-        }
-        let (Some(Serving::Now(mut response)), Some(turn)) = (this.serving.take(), this.turn.take()) else {
-            return Poll::Pending;
-        };
-        if this.connect && !response.status().is_success() {
-            // What follows a CONNECT is not judged as HTTP, so it must not be read as HTTP either.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Poll::Ready(Ok(turn.answer(response)))
-    }
 }
 
 /// Who is inside, by address.
@@ -268,7 +168,7 @@ struct Count {
 }
 
 impl Inside {
-    fn enter(&self, from: IpAddr, door: &Door) -> Option<Place> {
+    pub(crate) fn enter(&self, from: IpAddr, door: &Door) -> Option<Place> {
         let mut count = self.0.lock();
         if count.total >= door.total || count.by_client.get(&from).is_some_and(|held| *held >= door.per_client) {
             return None;
@@ -281,7 +181,7 @@ impl Inside {
 }
 
 /// One connection's place; given back when dropped.
-struct Place {
+pub(crate) struct Place {
     inside: Inside,
     from: IpAddr,
     open: IntGauge,

@@ -5,13 +5,17 @@
 
 use crate::base::clock::Clock;
 use anyhow::Context;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -37,19 +41,58 @@ impl Trust {
         let store = Arc::new(root_store(roots)?);
         let lists = read_crls(crls)?;
         let verifier = verifier(store, lists, &provider)?;
+        let nobody: Arc<dyn ResolvesClientCert> = Arc::new(Nobody);
         let build = |protocols: &[&[u8]]| -> anyhow::Result<Arc<ClientConfig>> {
             let time = Arc::new(OurTime(clock.clone()));
             let mut config = ClientConfig::builder_with_details(provider.clone(), time)
                 .with_safe_default_protocol_versions()
                 .context("ring supports TLS 1.2 and 1.3")?
                 .with_webpki_verifier(verifier.clone())
-                .with_no_client_auth();
+                .with_client_cert_resolver(nobody.clone());
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
             Ok(Arc::new(config))
         };
         Ok(Trust { any: build(&[b"h2", b"http/1.1"])?, h1: build(&[b"http/1.1"])? })
     }
+}
+
+thread_local! {
+    /// Whether an origin has asked for a certificate of ours since this was last looked at.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has no certificate to show, and notes that it was asked.
+///
+/// # Why by way of the thread
+/// A configuration with a resolver of its own for each connection would tell the same, but rustls resumes a session only under the
+/// resolver that it began with. It asks within a poll of the handshake, so what is noted there belongs to that handshake.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesClientCert for Nobody {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        ASKED.set(true);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Carries a handshake out, and tells whether the origin asked for a certificate of ours on the way. A session that is resumed
+/// does not ask again. May be dropped at any await.
+pub async fn noting_requests<T>(handshake: impl Future<Output = T>) -> (T, bool) {
+    let mut handshake = pin!(handshake);
+    let mut asked = false;
+    poll_fn(|cx| {
+        ASKED.set(false);
+        let polled = handshake.as_mut().poll(cx);
+        asked |= ASKED.replace(false);
+        polled.map(|done| (done, asked))
+    })
+    .await
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::base::wire;
 use crate::life::Life;
 use crate::link::state::refusal_proves;
 use crate::link::{Link, Sample};
-use crate::tls::trust::Trust;
+use crate::tls::trust::{Trust, noting_requests};
 use crate::upstream::guard::Guard;
 use crate::upstream::health::{Advice, Health};
 use crate::upstream::names::Names;
@@ -39,6 +39,9 @@ pub(super) fn guarded(stream: Box<dyn Wire>) -> Box<dyn Wire> {
 /// Places that failed lately, remembered for [`Dial::try_again`]: a few, since one that answers is enough.
 const MISSED: usize = 8;
 
+/// Origins that asked for a client certificate, remembered: few do, and one that is forgotten is learned of again.
+const ASKING: usize = 1024;
+
 /// A parent's answer to CONNECT is a few lines.
 const CONNECT_HEAD: usize = 8 << 10;
 
@@ -56,6 +59,8 @@ struct Inner {
     health: Mutex<Health>,
     /// Where people wanted to go and could not, newest last.
     missed: Mutex<VecDeque<(Box<str>, u16)>>,
+    /// Origins that asked for a client certificate, newest last.
+    asking: Mutex<VecDeque<Box<str>>>,
     /// The family that won last where both were to be had: a broken one costs its 250 ms once, not with every connection.
     prefer_v6: AtomicBool,
     trust: Trust,
@@ -85,6 +90,7 @@ impl Dial {
             hosts,
             health: Mutex::default(),
             missed: Mutex::default(),
+            asking: Mutex::default(),
             prefer_v6: AtomicBool::new(true),
             trust: Trust::load(&settings.extra_roots, &settings.crls, &clock)?,
             connect_wait: settings.connect_timeout,
@@ -165,12 +171,31 @@ impl Dial {
             .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
         let config = if h1_only { &self.0.trust.h1 } else { &self.0.trust.any };
         let wait = self.0.connect_wait;
-        let stream = tokio::time::timeout(wait, TlsConnector::from(config.clone()).connect(name, stream))
-            .await
-            .map_err(|_| Error::ConnectTimeout(host.to_owned(), wait))?
-            .map_err(|error| Error::from_tls(host, &error))?;
+        let handshake = noting_requests(TlsConnector::from(config.clone()).connect(name, stream));
+        let (stream, asked) = tokio::time::timeout(wait, handshake).await.map_err(|_| Error::ConnectTimeout(host.to_owned(), wait))?;
+        if asked {
+            self.asks(host);
+        }
+        let stream = stream.map_err(|error| Error::from_tls(host, &error))?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(stream), h2))
+    }
+
+    /// This host has asked for a client certificate.
+    fn asks(&self, host: &str) {
+        let mut asking = self.0.asking.lock();
+        if asking.iter().any(|known| **known == *host) {
+            return;
+        }
+        while asking.len() >= ASKING {
+            asking.pop_front();
+        }
+        asking.push_back(host.into());
+    }
+
+    /// Whether this host has asked for a client certificate, which we have none of.
+    pub(super) fn has_asked(&self, host: &str) -> bool {
+        self.0.asking.lock().iter().any(|known| **known == *host)
     }
 
     /// A TCP connection, past the memory of silent hosts.

@@ -51,19 +51,6 @@ impl Reusable for http2::SendRequest<Body> {
     }
 }
 
-/// Starts tasks for hyper.
-#[derive(Clone)]
-struct Exec(Life);
-
-impl<F> hyper::rt::Executor<F> for Exec
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
-}
-
 /// Speaks HTTP/1.1 over `stream`.
 pub(super) async fn start_one(stream: Box<dyn Wire>, host: &str, life: &Life) -> Result<http1::SendRequest<Body>, Error> {
     let (sender, connection) = http1::Builder::new()
@@ -84,7 +71,7 @@ pub(super) async fn start_one(stream: Box<dyn Wire>, host: &str, life: &Life) ->
 
 /// Speaks HTTP/2 over `stream`.
 pub(super) async fn start_many(stream: Box<dyn Wire>, host: &str, life: &Life) -> Result<http2::SendRequest<Body>, Error> {
-    let (sender, connection) = http2::Builder::new(Exec(life.clone()))
+    let (sender, connection) = http2::Builder::new(life.clone())
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
         .keep_alive_interval(PING.0)

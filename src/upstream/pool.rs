@@ -181,6 +181,14 @@ impl<K: Kinds> Pool<K> {
         }
     }
 
+    /// Whether a connection to this origin is open and at hand, and if so whether it serves many.
+    pub(super) fn at_hand(&self, key: &Arc<str>) -> Option<bool> {
+        let mut origins = self.0.origins.lock();
+        let origin = origins.get_mut(key)?;
+        origin.prune(self.0.clock.steady(), self.0.limits.idle);
+        if origin.shared.is_some() { Some(true) } else { (!origin.idle.is_empty()).then_some(false) }
+    }
+
     /// The opened connection serves one request at a time.
     pub(super) fn opened_one(slot: &mut Slot<K>) {
         slot.kind = Kind::Alone;

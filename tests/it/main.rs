@@ -8,6 +8,9 @@ mod kit;
 /// The kit's own parts, without a node: a tale is only as good as its props.
 mod parts;
 
+/// The kit's parts that speak TLS.
+mod props;
+
 /// What comes out of the store.
 mod hit;
 

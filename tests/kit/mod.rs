@@ -25,6 +25,21 @@ pub(crate) mod dns;
 /// Debian's nginx with real content under names of their own.
 pub(crate) mod nginx;
 
+/// Certificates of the tests' own.
+pub(crate) mod tls;
+
+/// Debian's nginx with TLS, good and bad.
+pub(crate) mod secure;
+
+/// Clients that speak TLS through a proxy and tell what they saw: curl, openssl.
+pub(crate) mod device;
+
+/// testssl.sh.
+pub(crate) mod scan;
+
+/// Chromium, page by page.
+pub(crate) mod browser;
+
 /// Debian's squid.
 pub(crate) mod squid;
 

@@ -30,6 +30,7 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) struct Setup {
     keys: BTreeMap<(String, String), String>,
     hosts: BTreeMap<String, String>,
+    roots: Vec<PathBuf>,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
 }
@@ -37,7 +38,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// A node that may reach loopback origins, prints no banner, and asks nobody beyond this machine for names.
     pub(crate) fn new() -> Setup {
-        Setup { keys: BTreeMap::new(), hosts: BTreeMap::new(), environment: Vec::new(), wrapper: Vec::new() }
+        Setup { keys: BTreeMap::new(), hosts: BTreeMap::new(), roots: Vec::new(), environment: Vec::new(), wrapper: Vec::new() }
             .set("node.name", "\"school-test\"")
             .set("proxy.listen", "[\"127.0.0.1:0\"]")
             .set("proxy.allow_private_targets", "[\"127.0.0.0/8\"]")
@@ -64,6 +65,18 @@ impl Setup {
     /// Puts a host name (port 80) at an address.
     pub(crate) fn host(mut self, name: &str, addr: SocketAddr) -> Setup {
         self.hosts.insert(format!("{name}:80"), addr.to_string());
+        self
+    }
+
+    /// Puts a host name (port 443) at an address.
+    pub(crate) fn secure_host(mut self, name: &str, addr: SocketAddr) -> Setup {
+        self.hosts.insert(format!("{name}:443"), addr.to_string());
+        self
+    }
+
+    /// Trusts a PEM file's certificate for TLS with origins.
+    pub(crate) fn root(mut self, file: &Path) -> Setup {
+        self.roots.push(file.to_owned());
         self
     }
 
@@ -118,6 +131,10 @@ impl Setup {
         if !self.hosts.is_empty() {
             let pairs: Vec<String> = self.hosts.iter().map(|(name, addr)| format!("\"{name}\" = \"{addr}\"")).collect();
             default("upstream", "hosts", format!("{{ {} }}", pairs.join(", ")));
+        }
+        if !self.roots.is_empty() {
+            let files: Vec<String> = self.roots.iter().map(|file| format!("\"{}\"", file.display())).collect();
+            default("upstream", "extra_roots", format!("[{}]", files.join(", ")));
         }
         let mut text = String::new();
         let mut section = "";

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The stream, and what lives as long as it: also a tunnel, which outlives hyper's part, counts until it ends.
-pub(super) struct Seated<P> {
+pub(crate) struct Seated<P> {
     pub(super) stream: TcpStream,
     pub(super) bodies: Option<Arena>,
     pub(super) _place: P,

@@ -6,9 +6,9 @@ use crate::base::count::Metrics;
 use crate::base::wire::watch::Patience;
 use crate::base::wire::{Limits, Turn};
 use crate::life::Life;
-use crate::proxy::listen::{Door, Inside, Peer, Serve, Serving, accept, bind};
+use crate::proxy::listen::{Door, Inside, Peer, accept, bind};
+use crate::proxy::talk::{Plain, Serve, Serving};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 struct Stub(Arc<Notify>, Life);
 
 impl Serve for Stub {
-    fn serve(&self, request: Request<Incoming>, peer: Peer, _turn: &Turn) -> Serving {
+    fn serve(&self, request: Request<Body>, peer: Peer, _turn: Option<&Turn>) -> Serving {
         if request.uri().host() == Some("echo") && *request.method() == Method::CONNECT {
             let upgrade = hyper::upgrade::on(request);
             self.1.spawn(async move {
@@ -76,7 +76,7 @@ fn rig(change: impl FnOnce(&mut Door)) -> Rig {
     let address = listener.local_addr().expect("bound");
     let go = Arc::new(Notify::new());
     let listener = TcpListener::from_std(listener).expect("taken over");
-    door.life.clone().spawn(accept(listener, door.clone(), Stub(Arc::clone(&go), door.life.clone())));
+    door.life.clone().spawn(accept(listener, door.clone(), Plain { door: door.clone(), serve: Stub(Arc::clone(&go), door.life.clone()) }));
     Rig { address, door, go }
 }
 

@@ -1,0 +1,107 @@
+//! The parts by which https is opened for enrolled devices: what is agreed, read from the configuration and the CA's folder; the
+//! devices, kept in the database.
+
+use crate::base::clock::{Clock, Time};
+use crate::base::count::Metrics;
+use crate::config::Config;
+use crate::life::Life;
+use crate::proxy::intercept::{Interception, Law};
+use crate::site::refuse;
+use crate::state::State;
+use crate::tls::authority::{Authorities, Readiness, ready};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often what changed with devices is written down. A power cut costs the last seconds: those devices are passed on unopened
+/// until they enrol anew.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// The name under which the proxy is reached over TLS.
+pub(super) fn secure_name(config: &Config) -> String {
+    format!("proxy.{}", config.node.zone)
+}
+
+/// Interception as agreed, with the devices of earlier runs.
+pub(super) async fn start(
+    config: &Config,
+    clock: &Clock,
+    life: &Life,
+    metrics: &Metrics,
+    state: &State,
+) -> anyhow::Result<Arc<Interception>> {
+    let interception = Interception::new(config.intercept.distrust, clock.clone(), metrics).context("no key for https")?;
+    let interception = Arc::new(interception);
+    let devices = state.devices();
+    match devices.all().await {
+        Ok(kept) => interception.restore(kept),
+        Err(error) => tracing::error!(%error, "devices that enrolled before are not known: they enrol anew"),
+    }
+    adopt(&interception, config).await?;
+    let (kept, watched) = (devices, Arc::clone(&interception));
+    let stop = life.clone();
+    life.spawn(async move {
+        loop {
+            let stopping = tokio::select! {
+                () = stop.stopping() => true,
+                () = tokio::time::sleep(WRITE_EVERY) => false,
+            };
+            let changes = watched.changes();
+            if !changes.is_empty()
+                && let Err(error) = kept.put(&changes).await
+            {
+                tracing::warn!(%error, "what changed with devices is not kept");
+            }
+            if stopping {
+                return;
+            }
+        }
+    });
+    Ok(interception)
+}
+
+/// Takes over switch, list, CA and consent as they are now; at the start and at every SIGHUP. What stands in the way is told.
+pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> anyhow::Result<()> {
+    let (folder, now) = (folder(config), interception.now());
+    let (authorities, obstacle) = tokio::task::spawn_blocking(move || read(&folder, now)).await?;
+    let asked = config.intercept.enabled;
+    if let Some(obstacle) = obstacle.as_ref().filter(|_| asked) {
+        tracing::error!("intercept.enabled is set and nothing is opened: {obstacle}");
+    } else if let Some(obstacle) = obstacle.as_ref().filter(|_| !config.proxy.tls_listen.is_empty()) {
+        tracing::error!("proxy.tls_listen is set: {obstacle}");
+    }
+    let consented = obstacle.is_none();
+    if let Some(both) = authorities.as_ref().filter(|_| asked) {
+        for host in both.outside(&config.intercept.hosts) {
+            tracing::warn!(
+                host,
+                "intercept.hosts holds a host that the CA cannot vouch for: passed on unopened; \"bulak ca create\" makes one that can"
+            );
+        }
+    }
+    for host in config.intercept.hosts.iter().filter(|host| refuse::is_personal(host)) {
+        tracing::warn!(host, "intercept.hosts holds a host that is never opened: passed on unopened, whatever is written; take it out");
+    }
+    let hosts = config.intercept.hosts.iter().cloned().collect();
+    interception.adopt(Law { enabled: asked && consented, hosts, authorities }, config.intercept.distrust);
+    Ok(())
+}
+
+/// The CA where it can be used, and what stands in the way of opening anything. Blocking.
+fn read(folder: &Path, now: Time) -> (Option<Authorities>, Option<String>) {
+    match ready(folder, now) {
+        Readiness::Ready(both, _) => (Some(both), None),
+        Readiness::Missing => (None, Some("there is no CA; \"bulak ca create\" makes one".into())),
+        // Pages of ours need no consent.
+        Readiness::Unconsented => (
+            Authorities::load(folder, now).ok().flatten(),
+            Some("nobody agreed to what this CA can open; \"bulak ca create\" asks for that".into()),
+        ),
+        Readiness::Faulty(error) => (None, Some(error.to_string())),
+    }
+}
+
+fn folder(config: &Config) -> PathBuf {
+    config.node.state.join("ca")
+}

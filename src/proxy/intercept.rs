@@ -1,0 +1,298 @@
+//! Which connections are opened (protocols.md section 4): the switch, the consent, the list, the devices, the origins that proved
+//! who they are. Everything is off until [`Interception::adopt`] says otherwise; whatever does not fit is passed on unopened.
+//!
+//! # Why an origin's proof is remembered
+//! An origin is verified before a certificate is minted for it. Done for every connection this would send a handshake over the line
+//! for pages that lie here whole, and a class could open nothing with the line cut. So a proof counts for an hour; and while the
+//! line is down a device is answered from the store, where everything came over a verified connection, and gets an honest error
+//! for the rest. A request that goes to the origin is verified there and then, whatever is remembered.
+
+use crate::base::clock::{Clock, Time};
+use crate::base::count::{IntGauge, Metrics};
+use crate::site::refuse;
+use crate::tls::authority::{Authorities, Authority, Error, Fingerprint};
+use crate::tls::device::{Device, Devices, Standing, Who, mac_in};
+use crate::tls::hello::Splice;
+use crate::tls::leaf::Leaves;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus::IntCounterVec;
+use rustls::ServerConfig;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where Linux shows its neighbours.
+const NEIGHBOURS: &str = "/proc/net/arp";
+/// How long an origin's proof counts.
+const PROOF: Duration = Duration::from_hours(1);
+/// Proofs remembered; lists are far shorter.
+const PROOFS: usize = 4096;
+
+/// What is agreed: taken over as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Law {
+    /// The switch is on and the school's consent is recorded.
+    pub enabled: bool,
+    /// Exact names in lower case.
+    pub hosts: BTreeSet<String>,
+    /// The CA, and the one before it. Without it nothing is opened, and no name of ours is served over TLS.
+    pub authorities: Option<Authorities>,
+}
+
+/// Opens connections, or says why not.
+pub struct Interception {
+    law: ArcSwap<Law>,
+    leaves: Leaves,
+    devices: Mutex<Devices>,
+    /// Origins that proved who they are, and when.
+    proofs: Mutex<HashMap<Box<str>, Instant>>,
+    clock: Clock,
+    counted: IntCounterVec,
+    enrolled: IntGauge,
+}
+
+/// Why a connection was opened, for the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// The origin proved who it is, just now.
+    Verified,
+    /// It did so a while ago.
+    Remembered,
+    /// The line is down: from the store alone.
+    Offline,
+    /// A name of ours.
+    Own,
+}
+
+impl Ground {
+    const fn word(self) -> &'static str {
+        match self {
+            Ground::Verified => "verified",
+            Ground::Remembered => "remembered",
+            Ground::Offline => "offline",
+            Ground::Own => "own",
+        }
+    }
+}
+
+impl Interception {
+    /// Off, and without devices. `distrust`: how long a device that did not trust us is left alone at first.
+    ///
+    /// # Errors
+    /// When no leaf key can be made.
+    pub fn new(distrust: Duration, clock: Clock, metrics: &Metrics) -> Result<Interception, Error> {
+        let counted = metrics.counters("bulak_tls_total", "Connections that were opened or passed on, and why.", &["action", "reason"]);
+        Ok(Interception {
+            law: ArcSwap::default(),
+            leaves: Leaves::new(&clock)?,
+            devices: Mutex::new(Devices::new(distrust)),
+            proofs: Mutex::default(),
+            clock,
+            counted,
+            enrolled: metrics.gauge("bulak_devices_enrolled", "Devices that proved to trust the school's CA."),
+        })
+    }
+
+    /// Takes over what is agreed now. Connections that are open stay as they are.
+    pub fn adopt(&self, law: Law, distrust: Duration) {
+        self.devices.lock().set_first(distrust);
+        self.law.store(Arc::new(law));
+    }
+
+    /// Takes back the devices of an earlier run.
+    pub fn restore(&self, kept: impl IntoIterator<Item = (IpAddr, Device)>) {
+        let mut devices = self.devices.lock();
+        devices.restore(kept);
+        self.enrolled.set(i64::try_from(devices.enrolled()).unwrap_or(i64::MAX));
+    }
+
+    /// What changed with devices since the last call; `None`: forgotten.
+    pub fn changes(&self) -> Vec<(IpAddr, Option<Device>)> {
+        self.devices.lock().changes()
+    }
+
+    /// Whether a connection to this place may be opened at all, whoever asks (protocols.md section 4, step 1).
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_open(&self, host: &str, port: u16) -> Result<(), Splice> {
+        let law = self.law.load();
+        let Some(both) = law.authorities.as_ref().filter(|_| law.enabled) else { return Err(Splice::Off) };
+        if port != 443 {
+            return Err(Splice::Port);
+        }
+        if is_literal(host) {
+            return Err(Splice::Literal);
+        }
+        // Whatever a list says.
+        if refuse::is_personal(host) {
+            return Err(Splice::Refused);
+        }
+        if !law.hosts.contains(host) {
+            return Err(Splice::Unlisted);
+        }
+        let previous = both.previous.as_ref().is_some_and(|authority| authority.permits(host));
+        if both.current.permits(host) || previous { Ok(()) } else { Err(Splice::Outside) }
+    }
+
+    /// Whether this device's connection to this place may be opened, and under which CA.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn decide(&self, host: &str, port: u16, client: IpAddr) -> Result<Arc<Authority>, Splice> {
+        self.may_open(host, port)?;
+        let standing = self.devices.lock().standing(who(client), host, self.clock.now());
+        let fingerprint = match standing {
+            Standing::Unknown => return Err(Splice::Unknown),
+            Standing::Distrusts => return Err(Splice::Distrusts),
+            Standing::Trusts(fingerprint) => fingerprint,
+        };
+        let law = self.law.load();
+        // A device that trusts a CA that is no more has to enrol anew.
+        let authority = law.authorities.as_ref().and_then(|both| both.by(fingerprint)).ok_or(Splice::Unknown)?;
+        if authority.permits(host) { Ok(Arc::clone(authority)) } else { Err(Splice::Outside) }
+    }
+
+    /// The CA under which a name of ours is shown to this device: the current one, for devices that do not know the previous one
+    /// only; one that lately refused it sees the one that it trusts. `None`: there is no CA, or it cannot vouch for the name.
+    pub(crate) fn own(&self, name: &str, client: IpAddr) -> Option<Arc<Authority>> {
+        let law = self.law.load();
+        let both = law.authorities.as_ref()?;
+        let (now, who) = (self.clock.now(), who(client));
+        let mut devices = self.devices.lock();
+        let known = if devices.falls_back(who, now) { devices.proven(who, now).and_then(|proven| both.by(proven)) } else { None };
+        let authority = known.unwrap_or(&both.current);
+        authority.permits(name).then(|| Arc::clone(authority))
+    }
+
+    /// What presents a leaf for exactly this host.
+    pub(crate) fn config(&self, authority: &Authority, host: &str) -> Result<Arc<ServerConfig>, Error> {
+        // Both protocols, whatever the origin speaks: the cache stands between, so what a device gains by HTTP/2 does not depend on
+        // the origin, and neither do hits and a line that is down. WebSocket goes by extended CONNECT, or on a connection for which
+        // the browser offers HTTP/1.1 alone.
+        self.leaves.config(authority, host, true)
+    }
+
+    /// Whether this origin proved who it is not long ago.
+    pub(crate) fn has_proof(&self, host: &str) -> bool {
+        let now = self.clock.steady();
+        self.proofs.lock().get(host).is_some_and(|since| now.saturating_duration_since(*since) < PROOF)
+    }
+
+    /// It has just proven who it is.
+    pub(crate) fn keep_proof(&self, host: &str) {
+        let (mut proofs, now) = (self.proofs.lock(), self.clock.steady());
+        if proofs.len() >= PROOFS {
+            proofs.retain(|_, since| now.saturating_duration_since(*since) < PROOF);
+        }
+        if proofs.len() < PROOFS {
+            proofs.insert(host.into(), now);
+        }
+    }
+
+    /// It did not prove it this time.
+    pub(crate) fn drop_proof(&self, host: &str) {
+        self.proofs.lock().remove(host);
+    }
+
+    /// A device reached a page of ours over TLS under this CA.
+    pub(crate) fn prove(&self, client: IpAddr, fingerprint: Fingerprint) {
+        let mut devices = self.devices.lock();
+        devices.prove(who(client), fingerprint, self.clock.now());
+        self.enrolled.set(i64::try_from(devices.enrolled()).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this device has proven that it trusts a CA that is still in use.
+    pub fn is_enrolled(&self, client: IpAddr) -> bool {
+        let law = self.law.load();
+        let proven = self.devices.lock().proven(who(client), self.clock.now());
+        proven.is_some_and(|proven| law.authorities.as_ref().is_some_and(|both| both.by(proven).is_some()))
+    }
+
+    /// A request came over an opened connection.
+    pub(crate) fn worked(&self, client: IpAddr, host: &str) {
+        self.devices.lock().worked(who(client), host, self.clock.now());
+    }
+
+    /// The device did not take our certificate for this host.
+    pub(crate) fn failed(&self, client: IpAddr, host: &str) {
+        let wait = self.devices.lock().failed(who(client), host, self.clock.now());
+        tracing::debug!(host, ?wait, "a device does not trust us for this host: left alone");
+    }
+
+    /// The device left at once, without a word.
+    pub(crate) fn left(&self, client: IpAddr, host: &str) {
+        self.devices.lock().left(who(client), host, self.clock.now());
+    }
+
+    /// The device did not take our certificate for a name of ours.
+    pub(crate) fn did_not_take_ours(&self, client: IpAddr) {
+        self.devices.lock().did_not_take_ours(who(client), self.clock.now());
+    }
+
+    /// Counts a connection that is opened.
+    pub(crate) fn opened(&self, ground: Ground) {
+        self.counted.with_label_values(&["intercept", ground.word()]).inc();
+    }
+
+    /// Counts a connection that is passed on.
+    pub(crate) fn spliced(&self, why: Splice) {
+        self.counted.with_label_values(&["splice", why.word()]).inc();
+    }
+
+    /// Steady time, for waits.
+    pub(crate) fn steady(&self) -> Instant {
+        self.clock.steady()
+    }
+
+    /// The moment, for whoever asks what may be minted.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+}
+
+/// Address and, where the network shows one, hardware address. The kernel's table is memory, so reading it blocks nobody.
+fn who(client: IpAddr) -> Who {
+    let mac = if client.is_ipv4() && !client.is_loopback() {
+        fs::read_to_string(NEIGHBOURS).ok().and_then(|table| mac_in(&table, client))
+    } else {
+        None
+    };
+    Who { address: client, mac }
+}
+
+/// A host written as an address, in any form that somebody's parser might take for one.
+pub(crate) fn is_literal(host: &str) -> bool {
+    host.starts_with('[') || matches!(url::Host::parse(host), Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) | Err(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_any_form_are_no_names() {
+        for host in ["10.0.0.1", "127.1", "0x7f000001", "2130706433", "[::1]", "a b"] {
+            assert!(is_literal(host), "{host}");
+        }
+        assert!(!is_literal("kk.wikipedia.org") && !is_literal("xn--80a.kz"));
+    }
+
+    #[test]
+    fn everything_is_off_until_agreed() {
+        let clock = Clock::manual(Time::BUILT);
+        let interception = Interception::new(Duration::from_hours(24), clock.clone(), &Metrics::default()).expect("a key");
+        let client = IpAddr::from([10, 0, 0, 7]);
+        assert_eq!(interception.decide("a.kz", 443, client).err(), Some(Splice::Off));
+        interception.adopt(Law { enabled: true, hosts: ["a.kz".to_owned()].into(), authorities: None }, Duration::ZERO);
+        assert_eq!(interception.decide("a.kz", 443, client).err(), Some(Splice::Off), "without a CA");
+        assert!(interception.own("proxy.school.internal", client).is_none());
+        interception.keep_proof("a.kz");
+        assert!(interception.has_proof("a.kz") && !interception.has_proof("b.kz"));
+        clock.advance(PROOF);
+        assert!(!interception.has_proof("a.kz"), "an hour is over");
+    }
+}

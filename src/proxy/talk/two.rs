@@ -1,0 +1,323 @@
+//! HTTP/2 on one connection over TLS (RFC 9113). hyper and h2 judge the framing; here are the limits, and what is done with a
+//! client that keeps us waiting: a request's body has a deadline for each piece, and answers that nobody takes end the connection.
+
+use crate::base::body::{Body, BodyError};
+use crate::base::wire::watch::Patience;
+use crate::proxy::listen::{Door, Peer};
+use crate::proxy::talk::{Serve, Serving};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+/// Requests at a time on one connection: what browsers assume before they are told (RFC 9113 section 6.5.2 asks for 100 at least).
+const STREAMS: u32 = 128;
+/// What a client may send of one request, and of all together, before we have read it. A LAN's 100 Mbit/s over 10 ms are 125 KB; more
+/// would only lie in memory, 1 MiB for each connection at worst.
+const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
+/// What of one answer waits to be sent beyond the piece that is on its way.
+const SEND: usize = 128 << 10;
+/// Requests that were reset by the client before we saw them, and by us for its mistakes: beyond that the connection ends
+/// (CVE-2023-44487, CVE-2025-8671). A browser that stops a page resets some dozens, which we have seen by then.
+const RESETS: (usize, usize) = (32, 256);
+/// A connection that stays silent is asked, and given up when it does not answer: phones leave the Wi-Fi without a word.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// Speaks HTTP/2 until the client leaves, is too slow, or the node stops; after `enough` no further request is taken. `sockets`:
+/// WebSocket by extended CONNECT is offered (RFC 8441). Why it ended, when not by agreement.
+pub(crate) async fn two<I, S>(stream: I, door: &Door, serve: S, peer: Peer, sockets: bool, enough: &Notify) -> Option<hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Serve,
+{
+    let flow = Arc::new(Mutex::new(Flow::default()));
+    let talk = Talk { serve, peer, flow: Arc::clone(&flow), wait: door.tick * door.patience.body };
+    let mut builder = hyper::server::conn::http2::Builder::new(door.life.clone());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(door.limits.head).unwrap_or(u32::MAX))
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_send_buf_size(SEND)
+        .max_pending_accept_reset_streams(RESETS.0)
+        .max_local_error_reset_streams(RESETS.1)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        // No Date of our own from a clock that is wrong (RFC 9110 section 6.6.1).
+        .auto_date_header(door.clock.trusted());
+    if sockets {
+        builder.enable_connect_protocol();
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), talk));
+    let mut tick = pin!(tokio::time::sleep(door.tick));
+    let mut stopping = pin!(door.life.stopping());
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            // An error here is the client's leaving, or h2 has told it already.
+            end = connection.as_mut() => return end.err(),
+            () = tick.as_mut() => {
+                match flow.lock().tick(&door.patience) {
+                    Pace::Fine => {}
+                    Pace::Idle if draining => {}
+                    Pace::Idle => {
+                        draining = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Pace::Unread => {
+                        door.refused.with_label_values(&["unread"]).inc();
+                        return None;
+                    }
+                }
+                tick.set(tokio::time::sleep(door.tick));
+            }
+            () = stopping.as_mut(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = enough.notified(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// What a tick found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Fine,
+    /// No request for long.
+    Idle,
+    /// Answers that the client does not take.
+    Unread,
+}
+
+/// How much is going on, told by requests and bodies, looked at by ticks.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Requests whose answer has not ended.
+    open: usize,
+    /// Answers of which a piece was given to h2, which has not asked for the next one.
+    pressed: usize,
+    /// Something moved since the last tick.
+    moved: bool,
+    stalled: u32,
+}
+
+impl Flow {
+    fn tick(&mut self, patience: &Patience) -> Pace {
+        let waiting = self.open == 0 || self.pressed == self.open;
+        if std::mem::take(&mut self.moved) || !waiting {
+            self.stalled = 0;
+            return Pace::Fine;
+        }
+        self.stalled += 1;
+        match self.open {
+            0 if self.stalled > patience.idle => Pace::Idle,
+            1.. if self.stalled > patience.write => Pace::Unread,
+            _ => Pace::Fine,
+        }
+    }
+}
+
+/// The service that hyper calls.
+struct Talk<S> {
+    serve: S,
+    peer: Peer,
+    flow: Arc<Mutex<Flow>>,
+    /// The deadline of each piece of a request's body.
+    wait: Duration,
+}
+
+impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
+    type Response = Response<Taken>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Taken>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut open = Open::new(Arc::clone(&self.flow));
+        let wait = self.wait;
+        let mut request = request.map(|inner| {
+            if inner.is_end_stream() {
+                Body::Empty
+            } else {
+                Body::stream(Coming { inner, wait, timer: None, flow: Arc::clone(&open.flow) })
+            }
+        });
+        join_cookies(request.headers_mut());
+        let serving = self.serve.serve(request, self.peer, None);
+        Box::pin(async move {
+            let response = match serving {
+                Serving::Now(response) => response,
+                Serving::Later(later) => later.await,
+            };
+            open.moved();
+            Ok(response.map(|inner| Taken { inner, open }))
+        })
+    }
+}
+
+/// RFC 9113 section 8.2.3: HTTP/2 may cut a cookie field into crumbs; the next hop gets one field.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
+/// One request until its answer has ended.
+struct Open {
+    flow: Arc<Mutex<Flow>>,
+    pressed: bool,
+}
+
+impl Open {
+    fn new(flow: Arc<Mutex<Flow>>) -> Open {
+        {
+            let mut flow = flow.lock();
+            flow.open += 1;
+            flow.moved = true;
+        }
+        Open { flow, pressed: false }
+    }
+
+    fn moved(&mut self) {
+        self.flow.lock().moved = true;
+    }
+
+    fn press(&mut self, pressed: bool) {
+        if self.pressed != pressed {
+            self.pressed = pressed;
+            let mut flow = self.flow.lock();
+            flow.moved = true;
+            if pressed { flow.pressed += 1 } else { flow.pressed -= 1 }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.press(false);
+        let mut flow = self.flow.lock();
+        flow.open -= 1;
+        flow.moved = true;
+    }
+}
+
+/// An answer's body.
+struct Taken {
+    inner: Body,
+    open: Open,
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        this.open.press(false);
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            this.open.press(true);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request's body, each piece of which has a deadline from when it is waited for.
+struct Coming {
+    inner: Incoming,
+    wait: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    flow: Arc<Mutex<Flow>>,
+}
+
+impl HttpBody for Coming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                this.timer = None;
+                this.flow.lock().moved = true;
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => {
+                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.wait)));
+                if timer.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err("the client sent its body too slowly".into())));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let mut headers = HeaderMap::new();
+        join_cookies(&mut headers);
+        assert!(headers.is_empty());
+        for crumb in ["a=1", "b=2; c=3", "d=4"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
+    }
+
+    #[test]
+    fn ticks_count_only_what_the_client_owes() {
+        let patience = Patience { idle: 2, head: 1, body: 1, write: 1 };
+        let flow = Arc::new(Mutex::new(Flow::default()));
+        let tick = || flow.lock().tick(&patience);
+        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Idle]);
+        let (mut one, two) = (Open::new(Arc::clone(&flow)), Open::new(Arc::clone(&flow)));
+        one.press(true);
+        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine; 4], "the other answer is ours to give");
+        drop(two);
+        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Unread]);
+        one.press(false);
+        assert_eq!([tick(), tick(), tick()], [Pace::Fine; 3]);
+        drop(one);
+        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Fine, Pace::Idle]);
+    }
+}
