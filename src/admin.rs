@@ -37,6 +37,7 @@ pub use web::web_router;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::target::Target;
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::Link;
@@ -45,10 +46,15 @@ use crate::proxy::intercept::Interception;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Gives the packs on the shelf, counted elsewhere and in advance: called for each portal page, must not block.
-pub type Shelves = Arc<dyn Fn() -> Vec<Shelf> + Send + Sync>;
+/// Gets the address of ours that the device came to, so that links lead back to it.
+pub type Shelves = Arc<dyn Fn(Option<SocketAddr>) -> Vec<Shelf> + Send + Sync>;
+
+/// The mirror's address of a target, for a device that came to this address of ours; without one, by name.
+pub type Mirrored = Arc<dyn Fn(&Target, Option<SocketAddr>) -> Option<String> + Send + Sync>;
 
 /// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
 pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
@@ -84,6 +90,8 @@ pub struct Parts {
     pub doors: Arc<Doors>,
     /// Under which names the web port answers.
     pub names: Arc<Names>,
+    /// Where addresses are mirrored.
+    pub mirrored: Mirrored,
     /// The portal's shelves.
     pub shelves: Shelves,
     /// Further members of the status.

@@ -15,6 +15,9 @@ mod fallback;
 /// https of named hosts, and the proxy over TLS.
 mod https;
 
+/// Packs' content under the school's own names.
+mod mirror;
+
 /// What a changed file may change at run time.
 mod reload;
 
@@ -29,6 +32,7 @@ use crate::link::{self, Link};
 use crate::portal::{Arrival, Doors, Shelf};
 use crate::prefetch::{self, Night};
 use crate::proxy::intercept::Interception;
+use crate::proxy::mirror::Mirror;
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
 use crate::state::State;
@@ -66,6 +70,8 @@ pub struct Addresses {
     pub sni: Vec<SocketAddr>,
     /// Portal, PAC, health, metrics.
     pub web: Vec<SocketAddr>,
+    /// The mirror.
+    pub mirror: Vec<SocketAddr>,
     /// Local commands.
     pub socket: Option<PathBuf>,
 }
@@ -80,6 +86,9 @@ struct Node {
     state: State,
     night: Night,
     interception: Arc<Interception>,
+    mirror: Mirror,
+    /// Listeners of the mirror that could not be had.
+    no_mirror: Vec<String>,
     ready: Ready,
     addresses: Addresses,
     reread: Reread,
@@ -123,6 +132,7 @@ impl Node {
         let ready = Ready::new(&metrics, &["store", "listeners"]);
         let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
         let (web, no_web) = fallback::web(&config.web.listen).await;
+        let mirrors = proxy::mirror::bind(&config.mirror.listen);
         if let Err(error) = std::fs::create_dir_all(&config.node.state) {
             tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
         }
@@ -130,7 +140,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
-        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?].concat();
+        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
@@ -155,7 +165,8 @@ impl Node {
         };
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
-        let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
+        let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
+        let later = mirror::Later::default();
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
         let secure_name = https::secure_name(&config);
         let names = Names::new(&config.node.name, config.web.names.iter().chain([&secure_name]).map(String::as_str));
@@ -174,7 +185,8 @@ impl Node {
             interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
-            shelves: shelves(&night),
+            mirrored: mirror::mirrored(&later),
+            shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
@@ -191,7 +203,7 @@ impl Node {
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
-                Some(config.node.socket)
+                Some(config.node.socket.clone())
             }
             Err(error) => {
                 tracing::warn!(path = %config.node.socket.display(), %error, "node.socket cannot be had: local commands do not reach this node");
@@ -202,12 +214,15 @@ impl Node {
             listen::serve_tcp(&life, listener, pages.clone());
         }
         proxy.serve()?;
+        let no_mirror = mirrors.missing.clone();
+        let mirror = mirror::start(&config, mirrors, &proxy, &doors, &ready)?;
+        later.get_or_init(|| mirror.clone());
         match no_web {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
-        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, socket };
-        Ok(Node { life, store, state, night, interception, ready, addresses, reread, effective })
+        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
+        Ok(Node { life, store, state, night, interception, mirror, no_mirror, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -240,6 +255,7 @@ impl Node {
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
         https::adopt(&self.interception, &config).await?;
+        mirror::reload(&self.mirror, &self.ready, &self.no_mirror);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
             tracing::info!(keys = changes.taken.join(", "), "taken over");
@@ -347,13 +363,15 @@ fn quiet(life: &Life, clock: &Clock, cache: &Cache, link: &Link) -> store::Permi
 }
 
 /// The packs as the portal shows them.
-fn shelves(night: &Night) -> admin::Shelves {
-    let night = night.clone();
-    Arc::new(move || {
+fn shelves(night: &Night, mirror: &mirror::Later) -> admin::Shelves {
+    let (night, mirror) = (night.clone(), Arc::clone(mirror));
+    Arc::new(move |local| {
+        let begins = night.begins();
+        let link = |id: &str| mirror.get()?.address(begins.get(id)?, Some(local?));
         let shelf = |pack: prefetch::Listed| Shelf {
+            link: link(&pack.id).unwrap_or_default(),
             id: pack.id,
             title: [pack.title.kk, pack.title.ru, pack.title.en].map(Option::unwrap_or_default),
-            link: String::new(),
             entries: Some(pack.progress.done),
             bytes: Some(pack.progress.bytes_done),
         };

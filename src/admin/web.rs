@@ -105,7 +105,7 @@ async fn home(
     let local = came_to(arrival);
     let home = Home {
         name: parts.name.to_string(),
-        shelves: (parts.shelves)(),
+        shelves: (parts.shelves)(local),
         line: parts.link.state(),
         proxy: parts.doors.proxy_for(local),
         web: parts.doors.web_for(local),
