@@ -71,6 +71,7 @@ const PURE: &[&str] = &[
     "src/upstream/health.rs",
     "src/upstream/retry.rs",
     "src/proxy/classify.rs",
+    "src/proxy/mirror/place.rs",
     "src/prefetch/wish.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",

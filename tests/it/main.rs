@@ -53,5 +53,8 @@ mod chain;
 /// Packs and reports.
 mod night;
 
+/// Packs' content under the school's own names.
+mod mirror;
+
 /// Commands, pages and metrics.
 mod surface;

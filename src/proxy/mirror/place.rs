@@ -116,7 +116,7 @@ mod tests {
     fn map() -> Map {
         let text = "id = \"x\"\nversion = \"1\"\nlicence = \"x\"\n[title]\nen = \"x\"\n[[seed]]\nurl = \"https://a.kz/\"\n\
             [scope]\nhosts = [\"a.kz\", \"*.kundelik.kz\", \"login.kundelik.kz\", \"127.0.0.1\"]\n\
-            [[class]]\nhost = \"s.kundelik.kz\"\npath = \"/v/**\"\naccounts = true\n";
+            [[class]]\nhost = \"*.kundelik.kz\"\npath = \"/v/**\"\naccounts = true\n";
         // A pack that names a personal host is refused as a whole; here the rules alone must hold.
         let pack = Pack::parse(text).or_else(|_| Pack::parse(&text.replace(", \"login.kundelik.kz\", \"127.0.0.1\"", "")));
         let sites = Sites::new(&[Arc::new(pack.expect("a good pack"))]);
