@@ -43,6 +43,7 @@ pub use web::web_router;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::target::Target;
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::Link;
@@ -51,10 +52,15 @@ use crate::proxy::intercept::Interception;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Gives the packs on the shelf, counted elsewhere and in advance: called for each portal page, must not block.
-pub type Shelves = Arc<dyn Fn() -> Vec<Shelf> + Send + Sync>;
+/// Gets the address of ours that the device came to, so that links lead back to it.
+pub type Shelves = Arc<dyn Fn(Option<SocketAddr>) -> Vec<Shelf> + Send + Sync>;
+
+/// The mirror's address of a target, for a device that came to this address of ours; without one, by name.
+pub type Mirrored = Arc<dyn Fn(&Target, Option<SocketAddr>) -> Option<String> + Send + Sync>;
 
 /// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
 pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
@@ -92,6 +98,8 @@ pub struct Parts {
     pub names: Arc<Names>,
     /// Under which names devices reach us, and how they come to trust us.
     pub reach: Arc<Reach>,
+    /// Where addresses are mirrored.
+    pub mirrored: Mirrored,
     /// The portal's shelves.
     pub shelves: Shelves,
     /// Further members of the status.

@@ -15,6 +15,9 @@ mod fallback;
 /// https of named hosts, and the proxy over TLS.
 mod https;
 
+/// Packs' content under the school's own names.
+mod mirror;
+
 /// What a changed file may change at run time.
 mod reload;
 
@@ -31,6 +34,7 @@ use crate::life::{Life, supervise};
 use crate::link::{self, Link};
 use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
+use crate::proxy::mirror::Mirror;
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
 use crate::state::State;
@@ -68,6 +72,8 @@ pub struct Addresses {
     pub sni: Vec<SocketAddr>,
     /// Portal, PAC, health, metrics.
     pub web: Vec<SocketAddr>,
+    /// The mirror.
+    pub mirror: Vec<SocketAddr>,
     /// Local commands.
     pub socket: Option<PathBuf>,
 }
@@ -82,6 +88,9 @@ struct Node {
     state: State,
     night: Night,
     trust: devices::Trust,
+    mirror: Mirror,
+    /// Listeners of the mirror that could not be had.
+    no_mirror: Vec<String>,
     ready: Ready,
     addresses: Addresses,
     reread: Reread,
@@ -125,6 +134,7 @@ impl Node {
         let ready = Ready::new(&metrics, &["store", "listeners"]);
         let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
         let (web, no_web) = fallback::web(&config.web.listen).await;
+        let mirrors = proxy::mirror::bind(&config.mirror.listen);
         if let Err(error) = std::fs::create_dir_all(&config.node.state) {
             tracing::error!(path = %config.node.state.display(), %error, "node.state cannot be made");
         }
@@ -132,7 +142,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
-        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?].concat();
+        let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
@@ -157,7 +167,8 @@ impl Node {
         };
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
-        let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)? };
+        let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
+        let later = mirror::Later::default();
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
         let reach = devices::reach(&config);
         let trust = devices::Trust { interception: Arc::clone(&interception), reach: Arc::clone(&reach), tls: sockets.secure() };
@@ -179,7 +190,8 @@ impl Node {
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
             reach: Arc::clone(&reach),
-            shelves: shelves(&night),
+            mirrored: mirror::mirrored(&later),
+            shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter, &reach),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
@@ -196,7 +208,7 @@ impl Node {
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
-                Some(config.node.socket)
+                Some(config.node.socket.clone())
             }
             Err(error) => {
                 tracing::warn!(path = %config.node.socket.display(), %error, "node.socket cannot be had: local commands do not reach this node");
@@ -208,12 +220,15 @@ impl Node {
         }
         proxy.serve()?;
         devices::announce(&life, &reach, &doors.web);
+        let no_mirror = mirrors.missing.clone();
+        let mirror = mirror::start(&config, mirrors, &proxy, &doors, &ready)?;
+        later.get_or_init(|| mirror.clone());
         match no_web {
             None => ready.up("listeners"),
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
-        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, socket };
-        Ok(Node { life, store, state, night, trust, ready, addresses, reread, effective })
+        let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
+        Ok(Node { life, store, state, night, trust, mirror, no_mirror, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -247,6 +262,7 @@ impl Node {
         self.night.adopt(night_settings(&config)?).await?;
         https::adopt(&self.trust.interception, &config).await?;
         self.trust.tell(&config);
+        mirror::reload(&self.mirror, &self.ready, &self.no_mirror);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
             tracing::info!(keys = changes.taken.join(", "), "taken over");
@@ -356,13 +372,15 @@ fn quiet(life: &Life, clock: &Clock, cache: &Cache, link: &Link) -> store::Permi
 }
 
 /// The packs as the portal shows them.
-fn shelves(night: &Night) -> admin::Shelves {
-    let night = night.clone();
-    Arc::new(move || {
+fn shelves(night: &Night, mirror: &mirror::Later) -> admin::Shelves {
+    let (night, mirror) = (night.clone(), Arc::clone(mirror));
+    Arc::new(move |local| {
+        let begins = night.begins();
+        let link = |id: &str| mirror.get()?.address(begins.get(id)?, Some(local?));
         let shelf = |pack: prefetch::Listed| Shelf {
+            link: link(&pack.id).unwrap_or_default(),
             id: pack.id,
             title: [pack.title.kk, pack.title.ru, pack.title.en].map(Option::unwrap_or_default),
-            link: String::new(),
             entries: Some(pack.progress.done),
             bytes: Some(pack.progress.bytes_done),
         };

@@ -150,6 +150,11 @@ impl Cache {
         self.0.sites.store(sites);
     }
 
+    /// The host rules in force.
+    pub fn sites(&self) -> Arc<Sites> {
+        self.0.sites.load_full()
+    }
+
     /// The fast path: a fresh, whole answer from memory, without an await. Gives the query back when it takes more.
     ///
     /// # Errors

@@ -105,6 +105,8 @@ pub struct Doors {
     pub proxy: Vec<SocketAddr>,
     /// The web port's listeners as bound.
     pub web: Vec<SocketAddr>,
+    /// The mirror's listeners as bound.
+    pub mirror: Vec<SocketAddr>,
 }
 
 impl Doors {
@@ -117,6 +119,11 @@ impl Doors {
     /// The web port's address for that device.
     pub fn web_for(&self, local: Option<SocketAddr>) -> Option<SocketAddr> {
         pick(&self.web, local)
+    }
+
+    /// The mirror's address for that device.
+    pub fn mirror_for(&self, local: Option<SocketAddr>) -> Option<SocketAddr> {
+        pick(&self.mirror, local)
     }
 }
 
@@ -151,7 +158,7 @@ mod tests {
             (vec!["0.0.0.0:3128"], Some("0.0.0.0:3128"), None),
         ];
         for (listeners, local, wanted) in table {
-            let doors = Doors { proxy: listeners.iter().map(|text| addr(text)).collect(), web: Vec::new() };
+            let doors = Doors { proxy: listeners.iter().map(|text| addr(text)).collect(), ..Doors::default() };
             assert_eq!(doors.proxy_for(local.map(addr)), wanted.map(addr), "{listeners:?} {local:?}");
         }
     }

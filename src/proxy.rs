@@ -35,6 +35,9 @@ mod secure;
 /// Redirected port 443: passed on by name.
 mod sni;
 
+/// Packs' content under the school's own names.
+pub mod mirror;
+
 /// Other protocols by way of Upgrade.
 mod upgrade;
 

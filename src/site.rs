@@ -20,6 +20,9 @@ pub mod kind;
 /// What a page needs.
 pub mod discover;
 
+/// Links to the school's own names.
+pub mod rewrite;
+
 /// Who may fetch what by robots.txt (RFC 9309).
 pub mod robots;
 

@@ -17,5 +17,8 @@ pub mod leaf;
 /// Which devices trust the CA.
 pub mod device;
 
+/// A certificate that was given to us.
+pub mod given;
+
 /// Roots for upstream.
 pub mod trust;

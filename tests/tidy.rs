@@ -84,6 +84,7 @@ const PURE: &[&str] = &[
     "src/portal/words.rs",
     "src/portal/words/",
     "src/proxy/classify.rs",
+    "src/proxy/mirror/place.rs",
     "src/prefetch/wish.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",

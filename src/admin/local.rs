@@ -47,6 +47,7 @@ async fn status(State(parts): State<Parts>) -> Json<Value> {
         document.insert("uptime_seconds".into(), json!(now.since(parts.started).as_secs()));
         document.insert("proxy".into(), json!(parts.doors.proxy));
         document.insert("web".into(), json!(parts.doors.web));
+        document.insert("mirror".into(), json!(parts.doors.mirror));
         document.insert("ready".into(), json!(reasons.is_empty()));
         document.insert("reasons".into(), json!(reasons));
         document.extend(others);
@@ -82,6 +83,7 @@ async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) -> Result<J
         (document["decision"], document["rule"]) = (json!("tunnel"), json!(not_opened(why)));
         document["why"] = json!(why.word());
     }
+    document["mirror"] = json!((parts.mirrored)(&target, None));
     Ok(Json(document))
 }
 

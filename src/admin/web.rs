@@ -89,7 +89,7 @@ fn harden(headers: &mut HeaderMap) {
 async fn home(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>, told: Told) -> Result<Response, Problem> {
     let home = Home {
         name: parts.reach.title.clone(),
-        shelves: (parts.shelves)(),
+        shelves: (parts.shelves)(arrival.as_ref().map(|Extension(arrival)| arrival.local)),
         line: parts.link.state(),
         place: devices::place(&parts, arrival.map(|Extension(arrival)| arrival)),
         opens: !parts.reach.enrol.load().opened.is_empty(),

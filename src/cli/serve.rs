@@ -135,7 +135,7 @@ fn ready(addresses: &app::Addresses, json: bool) -> String {
     let (proxy, web) = (first(&addresses.proxy), first(&addresses.web));
     if json {
         let socket = addresses.socket.as_ref().map(|path| path.display().to_string());
-        let all = json!({ "proxy": addresses.proxy, "tls": addresses.tls, "sni": addresses.sni, "web": addresses.web });
+        let all = json!({ "proxy": addresses.proxy, "tls": addresses.tls, "sni": addresses.sni, "web": addresses.web, "mirror": addresses.mirror });
         return json!({ "ready": true, "proxy": proxy, "web": web, "socket": socket, "listen": all }).to_string();
     }
     let word = |value: &Value| value.as_str().unwrap_or("none").to_owned();

@@ -27,6 +27,9 @@ fn people(document: &Value) -> String {
         ("decision", text(&document["decision"])),
         ("rule", text(&document["rule"])),
     ]);
+    if let Some(mirror) = document["mirror"].as_str() {
+        out.push(format!("mirror    {mirror}"));
+    }
     let stored = document["stored"].as_array().map(Vec::as_slice).unwrap_or_default();
     if stored.is_empty() {
         out.push("stored    nothing".to_owned());

@@ -1,14 +1,17 @@
 //! What can be seen of the night: packs with how far they are, plans, status. Nothing here changes anything.
 
 use crate::base::clock::Time;
+use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::prefetch::packs::{Held, Refused};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
 use crate::prefetch::web::Web;
 use crate::prefetch::{Error, Night, aim};
+use crate::site::pack::SeedKind;
 use crate::state::frontier::{Count, Run};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -68,6 +71,13 @@ impl<W: Web> Night<W> {
             Listed::of(held, board.runs.get(id), progress)
         };
         board.shelf.held.iter().map(listed).collect()
+    }
+
+    /// Where a reader of each pack begins: its first seed that is a page.
+    pub fn begins(&self) -> BTreeMap<String, Target> {
+        let board = self.0.board.lock();
+        let page = |held: &Held| held.pack.seeds.iter().find(|seed| seed.kind == SeedKind::Url).map(|seed| seed.target.clone());
+        board.shelf.held.iter().filter_map(|held| Some((held.pack.id.clone(), page(held)?))).collect()
     }
 
     /// What fetching a pack will take, before a byte moves.

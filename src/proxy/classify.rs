@@ -88,6 +88,12 @@ pub enum Refusal {
     TraceBody,
     /// Has been here before.
     Loop,
+    /// No pack in force names this address, so the mirror has nothing of it.
+    Unmirrored,
+    /// A mirror is for reading.
+    ReadOnly,
+    /// A service worker above the pages of its own host.
+    Worker,
 }
 
 impl Refusal {
@@ -103,6 +109,9 @@ impl Refusal {
             Refusal::Expectation => "expectation",
             Refusal::TraceBody => "trace_body",
             Refusal::Loop => "loop",
+            Refusal::Unmirrored => "unmirrored",
+            Refusal::ReadOnly => "read_only",
+            Refusal::Worker => "worker",
         }
     }
 }

@@ -82,6 +82,9 @@ impl Signature {
             Refusal::Own => (403, "http_request_denied", &OWN),
             Refusal::Expectation => (417, "http_request_error", &EXPECTATION),
             Refusal::Loop => (508, "proxy_loop_detected", &LOOP),
+            Refusal::Unmirrored => (404, "http_request_denied", &UNMIRRORED),
+            Refusal::ReadOnly => (405, "http_request_denied", &READ_ONLY),
+            Refusal::Worker => (403, "http_request_denied", &READ_ONLY),
         };
         self.page(status, error, say, "")
     }
@@ -226,6 +229,18 @@ const LOOP: Say = Say {
     kk: "Сұраныс шеңбер бойымен айналып жүр.",
     ru: "Запрос ходит по кругу.",
     en: "The request is going in circles.",
+};
+const UNMIRRORED: Say = Say {
+    id: "mirror.unlisted",
+    kk: "Бұл бет мектеп серверінде жоқ.",
+    ru: "Этой страницы на школьном сервере нет.",
+    en: "The school's server has no copy of this page.",
+};
+const READ_ONLY: Say = Say {
+    id: "mirror.read_only",
+    kk: "Мектеп көшірмесін тек оқуға болады.",
+    ru: "Школьную копию можно только читать.",
+    en: "The school's copy is for reading only.",
 };
 const PROHIBITED: Say = Say {
     id: "proxy.target_prohibited",

@@ -2,7 +2,7 @@
 //!
 //! Asked for every request, so a host without rules costs two look-ups for each of its labels.
 
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::site::glob::Glob;
 use crate::site::pack::Pack;
 use crate::site::refuse;
@@ -37,6 +37,8 @@ struct Rule {
     refused: bool,
     /// Permission, for this very host and for its subdomains.
     permitted: (bool, bool),
+    /// Mirrored, and the scheme that its packs fetch it by: this very host, and its subdomains.
+    home: (Option<Scheme>, Option<Scheme>),
     /// Path classes of this very host.
     exact: Vec<Glob>,
     /// Path classes of its subdomains.
@@ -73,10 +75,14 @@ impl Sites {
                 rule.account |= class.accounts;
                 if below { rule.below.push(class.path.clone()) } else { rule.exact.push(class.path.clone()) }
             }
-            for host in pack.scope.hosts.iter().filter(|_| pack.permission.is_some()) {
+            for host in &pack.scope.hosts {
                 let (name, below) = split(host);
-                let permitted = &mut hosts.entry(name.into()).or_default().permitted;
-                if below { permitted.1 = true } else { permitted.0 = true }
+                let rule = hosts.entry(name.into()).or_default();
+                let (permitted, home) =
+                    if below { (&mut rule.permitted.1, &mut rule.home.1) } else { (&mut rule.permitted.0, &mut rule.home.0) };
+                *permitted |= pack.permission.is_some();
+                // Where packs differ, the secure one counts.
+                *home = (*home).max(Some(home_scheme(pack, host)));
             }
         }
         Sites { hosts }
@@ -103,6 +109,42 @@ impl Sites {
         known.class &= !personal && is_straight(target.path());
         known
     }
+
+    /// The scheme by which a host's mirror is fetched; `None` when no pack names the host, or it is personal. Addresses by the
+    /// other scheme are mirrored too, under a marked name.
+    pub fn home(&self, host: &str) -> Option<Scheme> {
+        let mut parents = refuse::parents(host).enumerate();
+        let found = parents.find_map(|(up, name)| self.hosts.get(name).and_then(|rule| if up == 0 { rule.home.0 } else { rule.home.1 }));
+        found.filter(|_| !refuse::is_personal(host))
+    }
+
+    /// Whether the mirror shows this address: a host of a pack and, where there are accounts, an address that a path class names.
+    pub fn is_mirrored(&self, target: &Target) -> bool {
+        self.home(target.host()).is_some() && {
+            let known = self.look(target);
+            !known.account || known.class
+        }
+    }
+
+    /// The mirrored names without accounts (exact, or `*.name`) with their schemes, in order.
+    pub fn mirrored(&self) -> Vec<(String, Scheme)> {
+        let mut all = Vec::new();
+        for (name, rule) in &self.hosts {
+            let open = !rule.account && !refuse::is_account(name) && !refuse::is_personal(name);
+            all.extend(rule.home.0.filter(|_| open).map(|scheme| (name.to_string(), scheme)));
+            all.extend(rule.home.1.filter(|_| open).map(|scheme| (format!("*.{name}"), scheme)));
+        }
+        all.sort_unstable();
+        all
+    }
+}
+
+/// The scheme by which a pack fetches one of its hosts: that of its seeds there, else that of its seeds in general.
+fn home_scheme(pack: &Pack, host: &str) -> Scheme {
+    let (name, below) = split(host);
+    let on = |found: &str| if below { found.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')) } else { found == name };
+    let there = pack.seeds.iter().filter(|seed| on(seed.target.host())).map(|seed| seed.target.scheme()).max();
+    there.or_else(|| pack.seeds.iter().map(|seed| seed.target.scheme()).max()).unwrap_or(Scheme::Https)
 }
 
 /// Whether a path means what a pattern reads: an origin may take dots, hidden slashes and parameters for another path, and then a

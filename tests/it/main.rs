@@ -68,6 +68,9 @@ mod night;
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
+/// Packs' content under the school's own names.
+mod mirror;
+
 /// Commands, pages and metrics.
 mod surface;
 

@@ -193,7 +193,7 @@ fn has_word(value: Option<&str>, word: &str) -> bool {
 }
 
 /// Character references as they occur in addresses.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('&') {

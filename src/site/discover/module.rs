@@ -32,7 +32,27 @@ enum Place {
 
 /// Adds what a script names.
 pub(super) fn scan(text: &str, raw: &mut Raw) {
-    let mut lexer = Lexer { bytes: text.as_bytes(), at: 0, value_before: false };
+    each(text, |import| {
+        if is_address(import.address) {
+            raw.need(import.address, Kind::Script);
+        }
+    });
+}
+
+/// A module that a script names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Import<'a> {
+    /// As it is written, escapes included.
+    pub(crate) address: &'a str,
+    /// Where it begins, behind its quote.
+    pub(crate) at: usize,
+    /// By a statement, which only a module can hold, not by a call.
+    pub(crate) is_static: bool,
+}
+
+/// Tells each literal module name of a script, in order.
+pub(crate) fn each<'a>(text: &'a str, mut tell: impl FnMut(Import<'a>)) {
+    let mut lexer = Lexer { bytes: text.as_bytes(), at: 0, text_at: 0, value_before: false };
     let mut place = Place::Elsewhere;
     let mut dot = false;
     while let Some(token) = lexer.next() {
@@ -42,9 +62,7 @@ pub(super) fn scan(text: &str, raw: &mut Raw) {
             (_, Token::Word("export")) if !was_dot => Place::Export,
             (Place::Names, Token::Word("from")) => Place::From,
             (Place::Import | Place::From | Place::Call, Token::Text(address)) => {
-                if is_address(address) {
-                    raw.need(address, Kind::Script);
-                }
+                tell(Import { address, at: lexer.text_at, is_static: place != Place::Call });
                 Place::Elsewhere
             }
             (Place::Import, Token::Mark(b'(')) => Place::Call,
@@ -73,6 +91,8 @@ enum Token<'a> {
 struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where the last quoted text begins.
+    text_at: usize,
     /// Whether the last token ends a value, so that a slash divides.
     value_before: bool,
 }
@@ -136,7 +156,7 @@ impl<'a> Lexer<'a> {
     /// The text between two quotes; a template's holes are part of it. A plain string ends with its line.
     fn quoted(&mut self, quote: u8) -> &'a str {
         let start = self.at + 1;
-        self.at = start;
+        (self.at, self.text_at) = (start, start);
         while let Some(byte) = self.bytes.get(self.at) {
             match *byte {
                 b'\\' => self.at += 2,
