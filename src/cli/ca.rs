@@ -26,6 +26,7 @@ const RELOAD: &str = "systemctl reload bulak (or kill -HUP its process)";
 #[derive(Debug, Subcommand)]
 pub(super) enum CaCommand {
     /// Make a CA for the school's zone and the hosts of intercept.hosts; records the consent first
+    #[command(after_help = "Examples:\n  bulak ca create\n  bulak ca create --consent-by \"A. Seitova\" --role head --yes")]
     Create {
         /// The school's name on devices and paper [default: node.name]
         #[arg(long, value_name = "NAME")]
