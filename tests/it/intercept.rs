@@ -38,7 +38,7 @@ fn a_second_device_is_served_without_the_origin_over_both_protocols() {
         assert!(is_opened(&page) && page.is_hit() && page.body == class.origins.file("100k"), "{page:?}");
         assert_eq!((class.origins.count(host), class.node.metric("bulak_upstream_bytes_total", "rx")), before);
         assert_eq!(class.count("intercept", "verified"), verified, "the origin was not asked who it is once more");
-        assert!(class.count("intercept", "remembered") >= 1.0);
+        assert!(class.count("intercept", "remembered") >= 1);
     }
     let status = class.node.local("GET", "/api/v1/status");
     assert_eq!(status["cache"]["by_way"]["intercept"]["hit"][0], 2, "{status}");
@@ -54,21 +54,21 @@ fn what_is_not_agreed_is_passed_on_with_the_genuine_certificate() {
         let page = device.get(&url(host, "/s/1k"));
         assert!(is_genuine(&page), "{host}: {page:?}");
         assert_eq!(device.look(&full(host), 443).certificate, class.origins.pair(host).der, "{host}");
-        assert_eq!(class.count("splice", reason), 2.0, "{host}");
+        assert_eq!(class.count("splice", reason), 2, "{host}");
     }
     // A device that has the CA and did not prove it; one that has no CA.
     for stranger in [class.device(3), class.stranger(4)] {
         assert!(is_genuine(&stranger.get(&url("ec-h2", "/s/1k"))));
     }
-    assert_eq!(class.count("splice", "unknown"), 2.0);
+    assert_eq!(class.count("splice", "unknown"), 2);
     assert!(is_opened(&device.get(&url("ec-h2", "/s/1k"))), "the enrolled one is opened all the same");
     // A host that wants to know its visitors: seen each time, asked once.
-    for count in [1.0, 2.0] {
+    for count in [1, 2] {
         let page = device.get(&url("client", "/s/1k"));
         assert!(is_genuine(&page) && page.status == 400, "{page:?}");
         assert_eq!(class.count("splice", "client-certificate"), count);
     }
-    assert_eq!(class.count("intercept", "verified"), 1.0);
+    assert_eq!(class.count("intercept", "verified"), 1);
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn an_origin_that_is_not_to_be_trusted_is_never_turned_into_a_good_one() {
     assert!(is_genuine(&device.get(&url("revoked", "/s/1k"))), "whoever reads no list is not helped, and not misled");
     let old = device.get(&url("old", "/s/1k"));
     assert_eq!((old.exit, old.status), (35, 0), "{old:?}");
-    assert_eq!(class.count("intercept", "verified"), 0.0);
-    assert!(class.count("splice", "upstream") >= 11.0);
+    assert_eq!(class.count("intercept", "verified"), 0);
+    assert!(class.count("splice", "upstream") >= 11);
     assert!(is_opened(&device.get(&url("ec-h2", "/s/1k"))));
 }
 
@@ -106,7 +106,7 @@ fn a_device_that_does_not_trust_us_is_left_alone_and_that_is_remembered() {
         assert!(is_genuine(&again.get(&url("rsa-h2", "/s/1k"))), "for a day");
     }
     assert!(is_opened(&device.get(&url("ec-h2", "/s/1k"))), "other hosts work");
-    assert_eq!(class.count("splice", "distrusts"), 2.0);
+    assert_eq!(class.count("splice", "distrusts"), 2);
     // Written down within seconds, and at the end.
     assert!(class.node.terminate().success());
     class.node.restart();
@@ -190,21 +190,21 @@ fn strange_first_bytes_reach_the_origin_untouched() {
     let from = |name: Option<&str>, words: &[&str]| device.look_at(&place, name, &[&["-bind", "127.0.0.1:0"], words].concat());
     let other = full("other");
     let sight = from(Some(&other), &[]);
-    assert_eq!((sight.certificate == class.origins.pair("other").der, class.count("splice", "other-name")), (true, 1.0), "{}", sight.said);
+    assert_eq!((sight.certificate == class.origins.pair("other").der, class.count("splice", "other-name")), (true, 1), "{}", sight.said);
     let sight = from(None, &[]);
     assert!(!sight.certificate.is_empty() && !sight.issuer.contains(SCHOOL), "{}", sight.said);
-    assert_eq!(class.count("splice", "no-name"), 1.0);
+    assert_eq!(class.count("splice", "no-name"), 1);
     let sight = from(Some(&full("ec-h2")), &["-alpn", "imap"]);
     assert!(!sight.issuer.contains(SCHOOL), "{}", sight.said);
-    assert_eq!(class.count("splice", "alpn"), 1.0);
+    assert_eq!(class.count("splice", "alpn"), 1);
     from(Some(&full("ec-h2")), &["-tls1", "-cipher", "ALL:@SECLEVEL=0"]);
-    assert_eq!(class.count("splice", "old"), 1.0);
+    assert_eq!(class.count("splice", "old"), 1);
 
     // HTTP at the port of https: nginx says so itself.
     let mut plain = raw(&class, "ec-h1");
     plain.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", full("ec-h1")).as_bytes()).expect("sends");
     assert!(plain.read(false).text().contains("plain HTTP request was sent to HTTPS port"));
-    assert_eq!(class.count("splice", "not-tls"), 1.0);
+    assert_eq!(class.count("splice", "not-tls"), 1);
 
     // ECH: with another outer name it goes on; with the right one it may be grease.
     let ech = |name: &str| {
@@ -214,20 +214,20 @@ fn strange_first_bytes_reach_the_origin_untouched() {
         connection.raw().read_exact(&mut first).expect("an answer");
     };
     ech(&other);
-    assert_eq!(class.count("splice", "ech"), 1.0);
+    assert_eq!(class.count("splice", "ech"), 1);
 
     // Too long for us; OpenSSL takes it.
     let mut long = raw(&class, "ec-h2");
     long.send(&extend(&hello(&full("ec-h2")).1, 21, &vec![0; 20_000])).expect("sends");
     let mut first = [0; 1];
     long.raw().read_exact(&mut first).expect("the origin's hello");
-    assert_eq!((first[0], class.count("splice", "too-long")), (22, 1.0));
+    assert_eq!((first[0], class.count("splice", "too-long")), (22, 1));
 
     // Never finished: after five seconds it is the origin's.
     let mut never = raw(&class, "ec-h2");
     let bytes = hello(&full("ec-h2")).1;
     never.send(&bytes[..100]).expect("sends");
-    kit::until("it is passed on", 20, || class.count("splice", "late") == 1.0);
+    kit::until("it is passed on", 20, || class.count("splice", "late") == 1);
     never.send(&bytes[100..]).expect("sends");
     let mut first = [0; 5];
     never.raw().read_exact(&mut first).expect("the origin's hello");
@@ -236,7 +236,7 @@ fn strange_first_bytes_reach_the_origin_untouched() {
     // This one is opened, and as the client leaves in the midst of the handshake, the last one for a day.
     let opened = class.count("intercept", "remembered");
     ech(&full("ec-h2"));
-    assert_eq!(class.count("intercept", "remembered"), opened + 1.0);
+    assert_eq!(class.count("intercept", "remembered"), opened + 1);
     kit::until("the device is left alone", 20, || is_genuine(&device.get(&url("ec-h2", "/s/1k"))));
 }
 
@@ -254,7 +254,7 @@ fn a_hello_in_many_pieces_is_one_hello() {
     // The server's certificate is not one that this client can judge; it has come.
     client.read_tls(socket).expect("an answer");
     let _judged = client.process_new_packets();
-    kit::until("it was opened", 20, || class.count("intercept", "verified") == 1.0);
+    kit::until("it was opened", 20, || class.count("intercept", "verified") == 1);
 }
 
 #[test]

@@ -63,10 +63,15 @@ impl Class {
     }
 
     /// How many connections were opened or passed on for this reason.
-    pub(crate) fn count(&self, action: &str, reason: &str) -> f64 {
+    pub(crate) fn count(&self, action: &str, reason: &str) -> u64 {
         let label = format!("action=\"{action}\",reason=\"{reason}\"");
-        self.node.metric("bulak_tls_total", &label).unwrap_or(0.0)
+        whole(self.node.metric("bulak_tls_total", &label))
     }
+}
+
+/// A counter's value; one that was never bumped is 0.
+pub(crate) fn whole(value: Option<f64>) -> u64 {
+    format!("{:.0}", value.unwrap_or(0.0)).parse().expect("a count")
 }
 
 /// What the CA calls itself.
