@@ -124,12 +124,11 @@ impl Leaves {
             }
         };
         // Signed without the lock: others go on meanwhile. Two that mint the same leaf at once do no harm, the later one stays.
-        let (certified, fresh) = match certified {
-            Some(certified) => (certified, None),
-            None => {
-                let (certified, until) = inner.mint(authority, host, now)?;
-                (certified, Some(until))
-            }
+        let (certified, fresh) = if let Some(certified) = certified {
+            (certified, None)
+        } else {
+            let (certified, until) = inner.mint(authority, host, now)?;
+            (certified, Some(until))
         };
         let config = inner.configure(authority, certified.clone(), h2)?;
         let mut kept = inner.kept.lock();

@@ -59,6 +59,9 @@ mod chain;
 /// Packs and reports.
 mod night;
 
+/// The school's own CA: its commands, its files, what openssl makes of them.
+mod authority;
+
 /// Commands, pages and metrics.
 mod surface;
 

@@ -1,6 +1,7 @@
 //! A client that speaks HTTP/2 over TLS as browsers do and curl does not: many requests on one connection, CONNECT in a stream,
 //! TLS in that stream, WebSocket by extended CONNECT. Every wait ends.
 
+use bulak::life::Life;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -71,7 +72,10 @@ where
 {
     let (mut two, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("speaks HTTP/2");
-    tokio::task::spawn(connection);
+    Life::default().spawn(async move {
+        // Whoever sent a request learns of the error by its answer.
+        let _ended = connection.await;
+    });
     two.ready().await.expect("ready");
     two
 }

@@ -12,7 +12,7 @@ pub(super) fn zone(c: &mut Checker<'_>, node: &file::Node) -> String {
     let zone = node.zone.trim_end_matches('.').to_ascii_lowercase();
     if !is_host(&zone) || !zone.contains('.') {
         c.wrong("node.zone", &node.zone, "is no DNS zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty");
-    } else if zone.ends_with(".local") {
+    } else if zone.rsplit('.').next() == Some("local") {
         c.wrong("node.zone", &node.zone, "is for mDNS alone", "choose a zone below .internal or one that the school owns");
     }
     zone
