@@ -74,5 +74,8 @@ mod mirror;
 /// Commands, pages and metrics.
 mod surface;
 
-/// Devices: PAC, pages, self-check, names on the LAN.
+/// Devices: PAC, pages, self-check, certificate.
 mod devices;
+
+/// Names on the LAN.
+mod local_names;
