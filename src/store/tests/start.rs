@@ -334,7 +334,8 @@ async fn damaged_notes_of_quiet_hours_are_told_by_the_check_and_no_loss() {
         let bytes = std::fs::read(&path).unwrap();
         let mut bad = bytes.clone();
         bad[bytes.len() / 2] ^= 1;
-        for hurt in [&bad[..], &bytes[1..], &bytes[..bytes.len() - 1], b"", &[7; 20_000_000]] {
+        let long = vec![7; 20_000_000];
+        for hurt in [&bad[..], &bytes[1..], &bytes[..bytes.len() - 1], b"", &long] {
             std::fs::write(&path, hurt).unwrap();
             let told = checked(false);
             assert!(told.lost.is_empty() && matches!(&told.repaired[..], [one] if one.contains(name)), "{told:?}");
