@@ -29,8 +29,10 @@ use walk::Walked;
 
 /// sled's page cache while the index is compared.
 const INDEX_CACHE: u64 = 16 << 20;
+/// Whether a file is as it was written.
+type IsWhole = fn(&[u8]) -> bool;
 /// Notes beside the log: name, longest, whether it is whole.
-const NOTES: [(&str, u64, fn(&[u8]) -> bool); 3] = [
+const NOTES: [(&str, u64, IsWhole); 3] = [
     (shrink::SKETCHES, Sketches::FILE_MAX, Sketches::are_whole),
     (shrink::BUDGET, 4096, shrink::is_budget),
     (scrub::NAME, 4096, scrub::is_progress),

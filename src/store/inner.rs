@@ -38,8 +38,10 @@ const PACK_OBJECT_SHARE: u64 = 2;
 const STRIPES: usize = 64;
 /// A snapshot of the table when something has changed: what a start after a power cut must read is little then.
 const SNAPSHOT_EVERY: Duration = Duration::from_mins(10);
-/// The ballast: freed when the disk is full, so that the index can be opened. Kept by stores of at least [`BALLAST_FROM`].
-const BALLAST: u64 = 64 << 20;
+/// The ballast: freed when the disk is full, so that the index can be opened and mostly dead segments can be rewritten. Kept by stores
+/// of at least [`BALLAST_FROM`]. A rewrite that makes room copies at most half a segment, so half a segment is what it takes: 32 MiB
+/// with segments of 64. sled opens in a few MiB.
+const BALLAST: std::ops::RangeInclusive<u64> = 16 << 20..=64 << 20;
 const BALLAST_NAME: &str = "ballast";
 const BALLAST_FROM: u64 = 1 << 30;
 
@@ -449,18 +451,27 @@ async fn make_room(inner: Weak<Inner>, wake: Arc<Notify>) {
     }
 }
 
+/// Bytes of the ballast of a store.
+fn ballast(settings: &Settings) -> u64 {
+    (segment::size_for(settings.quota.0, settings.segment.0) / 2).clamp(*BALLAST.start(), *BALLAST.end())
+}
+
 /// Keeps the ballast, or frees it when the disk is full. Blocking.
 fn keep_ballast(settings: &Settings, disk: &dyn Disk) {
     let path = settings.path.join(BALLAST_NAME);
     let Ok((free, _)) = disk.space(&settings.path) else { return };
-    let made = if settings.quota.0 < BALLAST_FROM || free < BALLAST {
+    let (wanted, length) = (ballast(settings), std::fs::metadata(&path).map_or(0, |found| found.len()));
+    let made = if settings.quota.0 < BALLAST_FROM || free < wanted {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    } else if free > 4 * BALLAST && !path.exists() {
+    } else if length > wanted {
+        // Of a time when it was larger.
+        File::options().write(true).open(&path).and_then(|file| file.set_len(wanted))
+    } else if free > 4 * wanted && length == 0 {
         let file = File::create(&path);
-        file.and_then(|file| Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST)?))
+        file.and_then(|file| Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, wanted)?))
     } else {
         Ok(())
     };

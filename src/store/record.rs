@@ -38,7 +38,7 @@ const SEGMENT_MAGIC: [u8; 8] = *b"BULAKSEG";
 const TRAILER_MAGIC: [u8; 8] = *b"BULAKEND";
 
 /// What a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(crate) enum Kind {
     /// A body, named by the hash of its identity bytes.

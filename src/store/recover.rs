@@ -8,8 +8,11 @@ mod merge;
 /// What the folder is, and whose.
 mod folder;
 
+/// What a rewrite that was cut short has left.
+mod spare;
+
 pub(crate) use folder::known_identity;
-pub(crate) use merge::footer;
+pub(crate) use merge::{footer, is_sound};
 
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
@@ -103,7 +106,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time,
     for found in &files {
         match known.get(&found.number).filter(|_| found.sealed) {
             Some(known) => out.alone.extend(known.alone.map(|object| (found.number, object))),
-            None => runs.extend(out.survey(disk, &seg, found, &lost, now)?),
+            None => runs.extend(out.survey(disk, &files, found, &lost, now)?),
         }
     }
     let mut dangling = 0;
@@ -154,7 +157,7 @@ pub(crate) fn segments(disk: &dyn Disk, seg: &Path) -> io::Result<Vec<Found>> {
 impl Recovered {
     /// Looks at one segment: its footer, or, where there is none that verifies, its records. Puts its bodies into the table, so that
     /// all of them are known before any answer. Seals what was left open. `None` for a stranger.
-    fn survey(&mut self, disk: &dyn Disk, seg: &Path, found: &Found, lost: &Lost, now: Time) -> Result<Option<Run>, Error> {
+    fn survey(&mut self, disk: &dyn Disk, files: &[Found], found: &Found, lost: &Lost, now: Time) -> Result<Option<Run>, Error> {
         let file = disk.open(&found.path, false)?;
         let whose = self.whose(&*file, found.number);
         if let Whose::Stranger(why) = whose {
@@ -174,7 +177,7 @@ impl Recovered {
             self.look(found.number, &lines, lost);
             return Ok(Some(run));
         }
-        let lines = self.scan(disk, seg, &*file, found, whose == Whose::Ours, now)?;
+        let lines = self.scan(disk, files, &*file, found, whose == Whose::Ours, now)?;
         self.look(found.number, &lines, lost);
         Ok(Some(Run::held(found.number, lines)))
     }
@@ -190,7 +193,15 @@ impl Recovered {
     }
 
     /// Reads the records of a segment without a good footer.
-    fn scan(&mut self, disk: &dyn Disk, seg: &Path, file: &dyn DiskFile, found: &Found, ours: bool, now: Time) -> Result<Vec<Line>, Error> {
+    fn scan(
+        &mut self,
+        disk: &dyn Disk,
+        files: &[Found],
+        file: &dyn DiskFile,
+        found: &Found,
+        ours: bool,
+        now: Time,
+    ) -> Result<Vec<Line>, Error> {
         self.scanned += 1;
         let mut lines = Vec::new();
         let scan = scan(file, found.length, &self.uuid, |line, _, holds, _| {
@@ -200,6 +211,13 @@ impl Recovered {
         })?;
         self.damaged += scan.damaged;
         if !self.read_only && !found.sealed {
+            let seg = found.path.parent().unwrap_or(Path::new(""));
+            if ours && scan.damaged == 0 && spare::stand_elsewhere(disk, files, &self.uuid, &lines) && disk.remove(&found.path).is_ok() {
+                // For good, before anything else is written: what hides its records may go at any time.
+                disk.sync_dir(seg)?;
+                tracing::info!(segment = found.number, "a rewrite was cut short; its copies are not needed");
+                return Ok(Vec::new());
+            }
             let sealed = match (lines.is_empty(), found.length > record::SEGMENT_HEADER && !ours) {
                 (true, false) => disk.remove(&found.path),
                 // Nothing in it can be read, and nothing shows that it is of this store: left for whoever wants to look.

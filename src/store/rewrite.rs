@@ -13,7 +13,7 @@ mod survey;
 use crate::base::digest::Digest;
 use crate::store::index::{Change, host_number};
 use crate::store::meta;
-use crate::store::record::{self, Kind, Line};
+use crate::store::record::{self, Kind, Line, fingerprint};
 use crate::store::rewrite::survey::Survey;
 use crate::store::segment::{Lane, New, Output, Written, weight};
 use crate::store::table::Place;
@@ -83,7 +83,7 @@ impl Inner {
 
     /// What goes on. Bodies to which nothing leads are forgotten here, under the table's lock: nobody can count on them later.
     fn choose(&self, sources: &[u32], all_dicts: bool) -> Result<Vec<Kept>, Error> {
-        let (mut kept, mut survey) = (Vec::new(), Survey::default());
+        let (mut kept, mut survey, mut gone) = (Vec::new(), Survey::default(), HashSet::new());
         for from in sources.iter().copied() {
             let lines = self.log.lines(from)?;
             let mut hidden = HashSet::new();
@@ -96,7 +96,10 @@ impl Inner {
                         continue;
                     }
                     match line.kind {
-                        Kind::Blob => table.drop_dead(&Digest(line.key), Place { segment: from, at: line.at }),
+                        Kind::Blob => {
+                            table.drop_dead(&Digest(line.key), Place { segment: from, at: line.at });
+                            gone.extend(table.blob(&Digest(line.key)).is_none().then(|| fingerprint(&line.key)));
+                        }
                         // A newer answer under its key hides all that is older.
                         Kind::Meta if table.entry(&line.url(), &line.entry()).is_some() => {}
                         Kind::Meta | Kind::Tomb | Kind::Unpin | Kind::Dict => {
@@ -109,9 +112,30 @@ impl Inner {
                 }
             }
         }
+        self.ask_for_led(&gone, sources, &mut survey)?;
         let needed = survey.answer(&self.log);
         kept.extend(needed.into_iter().map(|(line, from)| Kept { line, from, tomb: line.kind == Kind::Meta }));
         Ok(kept)
+    }
+
+    /// Large bodies of no more use are about to go with their segments: what only they kept from coming back stays hidden.
+    ///
+    /// # Errors
+    /// `Full` when there is no room for that, `Disk`, `ReadOnly`: then they must stay.
+    pub(crate) fn keep_hidden(&self, unused: &[(u32, Digest)]) -> Result<(), Error> {
+        let mut survey = Survey::default();
+        let (numbers, gone): (Vec<u32>, HashSet<u64>) = unused.iter().map(|(number, object)| (*number, fingerprint(&object.0))).unzip();
+        self.ask_for_led(&gone, &numbers, &mut survey)?;
+        let mut kept: Vec<Kept> = survey.answer(&self.log).into_iter().map(|(line, from)| Kept { line, from, tomb: true }).collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        kept.sort_by_key(|kept| kept.line.seq);
+        let _room = self.reserve_for_copies(kept.iter().map(|kept| weight(&kept.line) + record::ENTRY as u64).sum())?;
+        let mut work = Work { inner: self, lane: Lane::Main, outputs: Vec::new(), moved: Vec::new() };
+        let done = work.copy(&kept, None).and_then(|()| work.seal());
+        work.outputs.iter().for_each(|out| if done.is_ok() { self.log.settle(out.number()) } else { self.log.give_up(out) });
+        done
     }
 
     /// Lets the table lead to the copies and removes the old segments.

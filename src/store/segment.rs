@@ -256,7 +256,8 @@ impl Log {
             ledger,
             settled: Mutex::default(),
             rescues: AtomicU64::new(0),
-            loose: AtomicBool::new(false),
+            // A start may have removed some.
+            loose: AtomicBool::new(true),
             next_number: AtomicU32::new(number),
             bytes: AtomicU64::new(bytes),
             written: Default::default(),

@@ -154,7 +154,8 @@ impl Inner {
                 tracing::debug!(%error, "what is open cannot be sealed now");
             }
             if reclaim.hand.idle >= IDLE_ROUNDS {
-                return Ok(false);
+                // All that a small store holds may be less than is enough: what has just been evicted is there to be rewritten.
+                return Ok(stored() < before);
             }
             moves += 1;
             let freed = before.saturating_sub(stored());
@@ -232,6 +233,11 @@ impl Inner {
         }
         self.log.sync()?;
         self.log.remove(&dead)?;
+        match self.keep_hidden(&unused) {
+            // They stay until there is room to say what they hide.
+            Err(Error::Full) => return Ok(()),
+            done => done?,
+        }
         for (number, object) in unused {
             let bytes = self.log.bytes();
             if self.log.remove_unused(number, &object)? {

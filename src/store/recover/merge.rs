@@ -95,6 +95,16 @@ fn read_lines(file: &dyn DiskFile, at: u64, count: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
+/// Whether the footer of a segment says that it was sealed in its time.
+pub(crate) fn is_sound(file: &dyn DiskFile, length: u64, uuid: &[u8; 16]) -> bool {
+    let header = || {
+        let mut head = [0; record::HEADER_BYTES];
+        file.read_at(&mut head, trailer(file, length)?.0.checked_sub(record::HEADER)?).ok()?;
+        Header::decode(&head, uuid).filter(|header| header.kind == Kind::Footer)
+    };
+    header().is_some_and(|header| header.flags & record::MENDED == 0)
+}
+
 /// All lines of a sealed segment as they stand in its footer; `None` when it does not verify.
 pub(crate) fn footer(file: &dyn DiskFile, length: u64) -> Option<Vec<Line>> {
     let (at, count, crc) = trailer(file, length)?;

@@ -1,8 +1,16 @@
 //! The survey: of records that are dead, which still hide an older one of their key in another segment? All footers are read, one
 //! at a time.
+//!
+//! # Why
+//! An answer hides what is older even when its body has gone since, but a start believes that only of a segment that was sealed in
+//! its time: in one that was open when the power failed, an answer without its body was perhaps cut short, and what it was to
+//! replace is still what was promised. So when a body goes, the answers out of use that lead to it from such segments are asked
+//! for, too.
 
 use crate::store::record::{Codec, Kind, Line};
-use crate::store::segment::Log;
+use crate::store::rewrite::AT_ONCE;
+use crate::store::segment::{Lane, Log};
+use crate::store::{Error, Inner};
 use std::collections::{HashMap, HashSet};
 
 /// What a record hides.
@@ -27,6 +35,32 @@ impl Hides {
             Kind::Unpin => Some(Hides::Pin(line.url().0, line.link)),
             Kind::Blob | Kind::Part | Kind::Pin | Kind::Dict | Kind::Footer => None,
         }
+    }
+}
+
+/// The segment of a record that stays where it is: it may hide what stands beside it.
+const STAYS: u32 = u32::MAX;
+
+impl Inner {
+    /// Asks for the answers out of use that lead to these bodies, by fingerprint, from segments other than `sources` that a start
+    /// may take for cut short.
+    pub(super) fn ask_for_led(&self, gone: &HashSet<u64>, sources: &[u32], survey: &mut Survey) -> Result<(), Error> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for (number, segment) in self.log.segments() {
+            if segment.lane != Lane::Main || sources.contains(&number) || self.log.is_sound(number, &segment)? {
+                continue;
+            }
+            for some in self.log.lines(number)?.chunks(AT_ONCE) {
+                let table = self.log.table().read();
+                // A newer answer under its key hides all that is older.
+                let led = |line: &&Line| line.kind == Kind::Meta && gone.contains(&line.link);
+                let dead = |line: &&Line| table.entry(&line.url(), &line.entry()).is_none();
+                some.iter().filter(led).filter(dead).for_each(|line| survey.ask(*line, STAYS));
+            }
+        }
+        Ok(())
     }
 }
 

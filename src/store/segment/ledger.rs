@@ -135,6 +135,11 @@ impl Log {
         Ok(lines)
     }
 
+    /// Whether a segment was sealed in its time, not by a start after a crash.
+    pub(crate) fn is_sound(&self, number: u32, segment: &Segment) -> io::Result<bool> {
+        Ok(segment.standing == Standing::Sealed && recover::is_sound(&*self.file(number)?, segment.bytes, &self.uuid))
+    }
+
     /// The hand has come by in this round.
     pub(crate) fn lapped(&self, number: u32, lap: u64) {
         self.ledger.change(number, |segment| segment.lap = lap);

@@ -179,7 +179,7 @@ fn a_snapshot_numbers_bodies_in_the_order_of_their_index() {
     // What is new gets a number of its own, and what goes takes its base along.
     let old: Vec<_> = (0..n).map(|one| same.blob(&body(one))).collect();
     same.apply(&blob(n), 3);
-    assert!((0..n).all(|one| same.blob(&body(one)) == old[one as usize]) && same.blob(&body(n)).is_some());
+    assert!((0..n).all(|one| same.blob(&body(one)) == old[usize::try_from(one).unwrap()]) && same.blob(&body(n)).is_some());
     let mut lost = same.clone();
     assert!(!lost.lose_where(9, |segment| segment == 1).is_empty());
     assert_eq!((lost.count(), lost.entries(), lost.sums().objects), (table.entries(), 0, 0));

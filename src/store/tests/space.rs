@@ -126,6 +126,15 @@ async fn any_one_sync_that_fails_loses_nothing() {
     }
 }
 
+/// All that it holds is less than a segment: what is evicted is rewritten at once, or it would be full of what may go.
+#[tokio::test]
+async fn a_store_of_hardly_more_than_a_segment_takes_what_is_new() {
+    let mut world = World::new(7, Broken::No);
+    world.open().unwrap();
+    world.run_on(STEPS).await.unwrap();
+    is_well(&mut world).await.unwrap_or_else(|error| panic!("{error}\nafter\n{}", world.story(usize::MAX)));
+}
+
 /// Warnings and errors, in the order of their coming.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>);

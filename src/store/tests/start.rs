@@ -185,6 +185,22 @@ async fn the_hand_finds_its_bits_after_a_start() {
     }
 }
 
+/// What a rewrite that makes room may copy: half a segment.
+#[tokio::test]
+async fn the_ballast_is_half_a_segment_and_a_larger_one_is_cut() {
+    let length = |dir: &Path| std::fs::metadata(dir.join("ballast")).map_or(0, |found| found.len());
+    for (quota, segment, wanted) in [(Size::mib(512), 64, 0), (Size::gib(1), 64, 16), (Size::gib(20), 64, 32), (Size::gib(20), 255, 64)] {
+        let dir = tempfile::tempdir().unwrap();
+        for before in [0, 65 << 20] {
+            let file = std::fs::File::options().create(true).truncate(false).write(true).open(dir.path().join("ballast")).unwrap();
+            file.set_len(before).unwrap();
+            let wished = Settings { quota, segment: Size::mib(segment), ..settings(dir.path()) };
+            drop(open_on(Arc::new(Real), wished).unwrap());
+            assert_eq!(length(dir.path()), wanted << 20, "{quota:?} {segment} {before}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn on_a_full_disk_the_ballast_goes_first_and_what_is_stored_is_served() {
     let dir = tempfile::tempdir().unwrap();
@@ -318,7 +334,8 @@ async fn damaged_notes_of_quiet_hours_are_told_by_the_check_and_no_loss() {
         let bytes = std::fs::read(&path).unwrap();
         let mut bad = bytes.clone();
         bad[bytes.len() / 2] ^= 1;
-        for hurt in [&bad[..], &bytes[1..], &bytes[..bytes.len() - 1], b"", &[7; 20_000_000]] {
+        let long = vec![7; 20_000_000];
+        for hurt in [&bad[..], &bytes[1..], &bytes[..bytes.len() - 1], b"", &long] {
             std::fs::write(&path, hurt).unwrap();
             let told = checked(false);
             assert!(told.lost.is_empty() && matches!(&told.repaired[..], [one] if one.contains(name)), "{told:?}");
