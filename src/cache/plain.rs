@@ -6,7 +6,7 @@ use crate::base::target::Target;
 use crate::cache::{Cache, FetchError, coding};
 use crate::link::Class;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, COOKIE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Cache {
-    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie. May
+    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login. May
     /// be dropped at any await.
     ///
     /// # Errors
@@ -28,6 +28,7 @@ impl Cache {
         max_bytes: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), FetchError> {
         headers.remove(COOKIE);
+        headers.remove(AUTHORIZATION);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let mut request = Request::new(Body::Empty);
         *request.headers_mut() = headers;

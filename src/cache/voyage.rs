@@ -17,11 +17,11 @@ use crate::link::{self, Class};
 use crate::policy::directive::Directives;
 use crate::policy::freshen::HeadEffect;
 use crate::policy::{self, Failure, Kind, Why};
-use crate::store::{Entry, Error, Source, Way};
+use crate::store::{Entry, Error, Meta, Source, Way};
 use crate::upstream;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use std::sync::Arc;
@@ -144,12 +144,20 @@ impl Inner {
                 Ok(Arc::clone(entry))
             }
             policy::Admit::No(Why::NoStore | Why::Private) => {
-                let entry = self.store.renew(entry, meta).await?;
+                let entry = self.renew(entry, meta).await?;
                 self.outdate(&asked.target.key()).await;
                 Ok(entry)
             }
-            _ => self.store.renew(entry, meta).await,
+            _ => self.renew(entry, meta).await,
         }
+    }
+
+    /// Writes new fields. An answer that was replaced meanwhile is another one, which nobody has confirmed to this client: he gets
+    /// the one that was.
+    async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
+        let renewed = self.store.renew(entry, meta).await?;
+        let same = renewed.object == entry.object && renewed.meta.headers.get(ETAG) == entry.meta.headers.get(ETAG);
+        Ok(if same { renewed } else { Arc::clone(entry) })
     }
 
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).

@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn what_a_class_names_is_asked_for_without_the_cookie() {
+        type Row = (Place, &'static str, Fields<'static>, bool);
         let class = Place { class: true, ..Place::default() };
         let account = Place { account: true, ..class };
-        type Row = (Place, &'static str, Fields<'static>, bool);
         let table: &[Row] = &[
             (class, "/v1/app.js", &[COOKIE], true),
             (class, "/v1/pic.png", &[COOKIE], true),

@@ -165,12 +165,18 @@ fn may_hold(holds: Holds, value: &Value) -> bool {
             (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
         }),
         Holds::Label => text.is_some_and(is_label),
-        Holds::Version => text.is_some_and(|text| {
-            text.len() <= 32
-                && text.starts_with(|first: char| first.is_ascii_digit())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
-        }),
+        Holds::Version => text.is_some_and(is_version),
     }
+}
+
+/// Three numbers, and perhaps a suffix. Four would be an address.
+fn is_version(text: &str) -> bool {
+    let (numbers, suffix) = text.find(['-', '+']).map_or((text, ""), |at| text.split_at(at));
+    let number = |part: &str| (1..=5).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.split('.').count() == 3
+        && numbers.split('.').all(number)
+        && suffix.len() <= 16
+        && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
 }
 
 /// Whether a text may be a school's or a node's name: 1 to 64 letters of any script, digits, `-`, `_` and spaces.
@@ -198,6 +204,37 @@ mod tests {
             for word in ["url", "host", "addr", "agent", "client", "ip_", "user", "cookie", "referer", "query"] {
                 assert!(!path.split(['.', '_']).any(|part| part == word), "{path} sounds like a person's doing");
             }
+        }
+    }
+
+    #[test]
+    fn no_field_has_room_for_a_person() {
+        let hostile = [
+            "10.0.0.7",
+            "192.168.8.17:40312",
+            "fd00::1",
+            "aa:bb:cc:dd:ee:ff",
+            "kundelik.kz",
+            "www.example.kz",
+            "/pupil/7",
+            "?token=1",
+            "token=abc&x=1",
+            "http://e.kz/x?token=1",
+            "Mozilla/5.0 (X11; CrOS x86_64)",
+            "session=0a1b; lang=kk",
+        ];
+        for field in FIELDS {
+            for text in hostile {
+                let path = field.path.replace("{way}", "http").replace("{cache}", "hit");
+                let record = path.rsplit('.').fold(json!(text), |inner, name| json!({ name: inner }));
+                assert!(!complaints(&record).is_empty(), "{} takes {text}", field.path);
+                // Nor has a name.
+                let beside = json!({ "payload": { "line": { text: 1 } } });
+                assert!(!complaints(&beside).is_empty(), "a field {text}");
+            }
+        }
+        for (version, may) in [("0.1.0", true), ("1.20.300-rc.1", true), ("0.1", false), ("1.2.3.4", false), ("1.2.x", false)] {
+            assert_eq!(is_version(version), may, "{version}");
         }
     }
 

@@ -65,7 +65,9 @@ impl Sites {
             hosts.entry(host.into()).or_default().account = true;
         }
         for host in refused {
-            hosts.entry(host.as_str().into()).or_default().refused = true;
+            let rule = hosts.entry(host.as_str().into()).or_default();
+            // Whoever looks for accounts alone keeps off, too.
+            (rule.refused, rule.account) = (true, true);
         }
         for pack in packs {
             for class in &pack.classes {

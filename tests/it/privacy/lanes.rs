@@ -3,13 +3,14 @@
 //! Each pupil has an address and a user agent of his own, so that both can be searched for afterwards.
 
 use super::walk::Step;
+use crate::kit::class::OWN;
 use crate::kit::http::{self, Answer, PATIENCE};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What every pupil's browser calls itself, up to the pupil's number.
@@ -28,7 +29,7 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     /// Through this proxy; https is believed when one of these roots (PEM files) signed it.
-    pub(crate) fn through(proxy: SocketAddr, roots: &[&Path]) -> Lanes {
+    pub(crate) fn through(proxy: SocketAddr, roots: &[PathBuf]) -> Lanes {
         let mut store = rustls::RootCertStore::empty();
         for file in roots {
             for root in CertificateDer::pem_file_iter(file).expect("a file") {
@@ -37,7 +38,15 @@ impl Lanes {
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-        Lanes { proxy, tls: Arc::new(tls.with_root_certificates(store).with_no_client_auth()) }
+        let mut tls = tls.with_root_certificates(store).with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Lanes { proxy, tls: Arc::new(tls) }
+    }
+
+    /// Proves that a pupil's device trusts the school's CA.
+    pub(crate) fn enrol(&self, pupil: usize) -> Answer {
+        let (method, fields) = ("GET", Vec::new());
+        self.ask(&Step { pupil, host: OWN, secure: true, method, path: "/enrolled".into(), fields, own: false })
     }
 
     /// Takes a step. Status 0: there was no answer, or nobody to believe.
