@@ -212,9 +212,21 @@ fn an_enrolled_device_is_led_to_the_proxy_over_tls_by_pac() {
 
 #[test]
 fn a_scan_of_the_tls_listeners_is_clean() {
-    let door = kit::loopback(kit::free_port());
-    let class = Class::with(&[], |_, setup| setup.set("proxy.tls_listen", &format!("[\"{door}\"]")));
-    let findings = scan::scan(OWN, door);
-    assert_eq!(findings.unwrap_or_default(), []);
+    let (door, mirror) = (kit::loopback(kit::free_port()), kit::loopback(kit::free_port()));
+    let mut school = Tls::new("A school's own root");
+    let name = "docs-school-test.m.school-test.internal";
+    let pair = school.server("mirror", &[name], Key::Ec, Fault::None);
+    let class = Class::with(&[], |_, setup| {
+        let file = |path: &std::path::Path| format!("{:?}", path.display().to_string());
+        let setup = setup.set("proxy.tls_listen", &format!("[\"{door}\"]")).set("mirror.listen", &format!("[\"{mirror}\"]"));
+        setup.set("mirror.certificate", &file(&pair.certificate)).set("mirror.key", &file(&pair.key))
+    });
+    std::thread::scope(|scope| {
+        let scans = [(OWN, door), (name, mirror)].map(|(name, addr)| scope.spawn(move || (name, scan::scan(name, addr))));
+        for scan in scans {
+            let (name, findings) = scan.join().expect("a scan");
+            assert_eq!(findings.unwrap_or_default(), [], "{name}");
+        }
+    });
     drop(class);
 }
