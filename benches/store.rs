@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench store`. First 100,000 bodies of 10 KiB, half of them text: bytes on disk and bytes written, for keeping them,
 //! for hits and for a night that makes them smaller. Then a million of 1 KiB, which a node opens: from its start to the first hit, and its memory with a full hot tier of
-//! 64 MiB. Each part has a process of its own. The README quotes the figures. `BULAK_OBJECTS` sets another million.
+//! 64 MiB. Each part has a process of its own; `BULAK_PART` names the one that is wanted. The README quotes the figures. `BULAK_OBJECTS`
+//! sets another count.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -38,6 +39,11 @@ const MILLION: u64 = 1_000_000;
 const SMALL: usize = 1 << 10;
 const HOT: usize = 64 << 20;
 
+/// As many objects as the environment says.
+fn count(usual: u64) -> u64 {
+    std::env::var("BULAK_OBJECTS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 fn main() {
     let part = std::env::var(PART).ok();
     if let Some((_, run)) = PARTS.iter().find(|(name, _)| part.as_deref() == Some(name)) {
@@ -55,13 +61,13 @@ fn on_disk() {
     let folder = stock::folder();
     let path = folder.path().join("store");
     let settings = || Settings { memory: Size::mib(32), ..stock::settings(path.clone(), Size::gib(8)) };
-    let (clock, before) = (Clock::system(), stock::written());
+    let (clock, before, count) = (Clock::system(), stock::written(), count(OBJECTS));
     let start = clock.steady();
     let stock = Stock::open(settings());
-    fill(&stock, OBJECTS, |number| if number.is_multiple_of(2) { kit::noise(number, OBJECT) } else { prose::page(number, OBJECT) });
+    fill(&stock, count, |number| if number.is_multiple_of(2) { kit::noise(number, OBJECT) } else { prose::page(number, OBJECT) });
     stock.close();
     let (kept, took) = (stock::disk(&path), (clock.steady() - start).as_secs_f64());
-    println!("{OBJECTS} objects of {OBJECT} bytes, half of them text: {:.0} MB stored in {took:.1} s", mb(OBJECTS * OBJECT as u64));
+    println!("{count} objects of {OBJECT} bytes, half of them text: {:.0} MB stored in {took:.1} s", mb(count * OBJECT as u64));
     println!("on disk after ingest {:>8.1} MB, of which the index {:.1} MB", mb(kept), mb(stock::disk(&path.join("index"))));
     println!(
         "written for it       {:>8.1} MB, {:.2} bytes for each on disk",
@@ -73,7 +79,7 @@ fn on_disk() {
     // What opening writes has been written when the index is up.
     kit::until("the index is ready", 60, || stock.store.stat().index != "rebuilding");
     let quiet = stock::written();
-    stock.runtime.block_on(hits(&stock.store));
+    stock.runtime.block_on(hits(&stock.store, count));
     println!("written for {HITS} hits {:>7.1} kB", mb(stock::written() - quiet) * 1e3);
     let objects = stock.store.stat().objects;
     kit::until("the gauges are shown", 60, || table(&stock.metrics) > 0);
@@ -99,7 +105,7 @@ fn table(metrics: &Metrics) -> u64 {
 
 /// Memory, and how soon it answers.
 fn a_million() {
-    let count: u64 = std::env::var("BULAK_OBJECTS").ok().and_then(|text| text.parse().ok()).unwrap_or(MILLION);
+    let count = count(MILLION);
     let folder = stock::folder();
     let path = folder.path().join("store");
     let clock = Clock::system();
@@ -148,9 +154,9 @@ fn url(number: u64) -> String {
 }
 
 /// Hits in an order that memory does not help with.
-async fn hits(store: &Store) {
+async fn hits(store: &Store, count: u64) {
     for round in 0..HITS {
-        let found = store.find(&UrlKey::of(&url(round * 7919 % OBJECTS))).await.expect("a disk that reads");
+        let found = store.find(&UrlKey::of(&url(round * 7919 % count))).await.expect("a disk that reads");
         assert!(!found.is_empty(), "{round} is gone");
     }
 }

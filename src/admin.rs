@@ -28,6 +28,12 @@ mod job;
 /// Routes of the web port.
 mod web;
 
+/// Those for devices.
+mod devices;
+
+/// What a visitor tells of himself.
+mod told;
+
 pub use host::Names;
 pub use job::Jobs;
 pub use local::local_router;
@@ -41,7 +47,7 @@ use crate::base::target::Target;
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::Link;
-use crate::portal::{Doors, Shelf};
+use crate::portal::{Doors, Reach, Shelf};
 use crate::proxy::intercept::Interception;
 use crate::store::Store;
 use arc_swap::ArcSwap;
@@ -90,6 +96,8 @@ pub struct Parts {
     pub doors: Arc<Doors>,
     /// Under which names the web port answers.
     pub names: Arc<Names>,
+    /// Under which names devices reach us, and how they come to trust us.
+    pub reach: Arc<Reach>,
     /// Where addresses are mirrored.
     pub mirrored: Mirrored,
     /// The portal's shelves.

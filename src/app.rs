@@ -21,6 +21,9 @@ mod mirror;
 /// What a changed file may change at run time.
 mod reload;
 
+/// Under which names devices reach the node, and how they come to trust it.
+mod devices;
+
 use crate::admin::{self, Names, Parts, Ready, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
@@ -29,9 +32,8 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
-use crate::portal::{Arrival, Doors, Shelf};
+use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
-use crate::proxy::intercept::Interception;
 use crate::proxy::mirror::Mirror;
 use crate::proxy::{self, Proxy};
 use crate::report::{self, Reporter};
@@ -85,7 +87,7 @@ struct Node {
     store: Store,
     state: State,
     night: Night,
-    interception: Arc<Interception>,
+    trust: devices::Trust,
     mirror: Mirror,
     /// Listeners of the mirror that could not be had.
     no_mirror: Vec<String>,
@@ -168,8 +170,10 @@ impl Node {
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
         let later = mirror::Later::default();
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
-        let secure_name = https::secure_name(&config);
-        let names = Names::new(&config.node.name, config.web.names.iter().chain([&secure_name]).map(String::as_str));
+        let reach = devices::reach(&config);
+        let trust = devices::Trust { interception: Arc::clone(&interception), reach: Arc::clone(&reach), tls: sockets.secure() };
+        trust.tell(&config);
+        let names = Names::new(&config.node.name, devices::names(&config).iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
             life: life.clone(),
@@ -185,9 +189,10 @@ impl Node {
             interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
             names: Arc::new(names),
+            reach: Arc::clone(&reach),
             mirrored: mirror::mirrored(&later),
             shelves: shelves(&night, &later),
-            others: others(&life, &night, &reporter),
+            others: others(&life, &night, &reporter, &reach),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
         let commands = admin::local_router(
@@ -214,6 +219,7 @@ impl Node {
             listen::serve_tcp(&life, listener, pages.clone());
         }
         proxy.serve()?;
+        devices::announce(&life, &reach, &doors.web);
         let no_mirror = mirrors.missing.clone();
         let mirror = mirror::start(&config, mirrors, &proxy, &doors, &ready)?;
         later.get_or_init(|| mirror.clone());
@@ -222,7 +228,7 @@ impl Node {
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
         let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
-        Ok(Node { life, store, state, night, interception, mirror, no_mirror, ready, addresses, reread, effective })
+        Ok(Node { life, store, state, night, trust, mirror, no_mirror, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -254,7 +260,8 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
-        https::adopt(&self.interception, &config).await?;
+        https::adopt(&self.trust.interception, &config).await?;
+        self.trust.tell(&config);
         mirror::reload(&self.mirror, &self.ready, &self.no_mirror);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
@@ -292,6 +299,7 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
+    names.extend(local_names::possible(&config.node.title));
     names.push(config.node.name.to_ascii_lowercase());
     let secure_name = https::secure_name(config);
     names.push(secure_name.clone());
@@ -316,6 +324,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         own: Some(config.node.state.join("packs.d")),
         trusted_keys: config.packs.trusted_keys.clone(),
         windows: prefetch::Windows { list, zone },
+        refused: config.intercept.refused.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
         manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },
@@ -379,9 +388,10 @@ fn shelves(night: &Night, mirror: &mirror::Later) -> admin::Shelves {
     })
 }
 
-/// Night and outbox for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
+/// Night, outbox and names for the status document. The outbox is read from its database now and then, not for every reader.
+fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>) -> admin::Others {
     let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+    let reach = Arc::clone(reach);
     let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
@@ -393,6 +403,8 @@ fn others(life: &Life, night: &Night, reporter: &Reporter) -> admin::Others {
         let mut members = Map::new();
         members.insert("night".into(), json!(night.status()));
         members.insert("report".into(), Value::clone(&figures.load()));
+        let announced = reach.local.announced();
+        members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));
         members
     })
 }

@@ -230,6 +230,19 @@ impl Asked {
     fn ask(&self) -> Ask<'_> {
         Ask { method: &self.method, target: &self.target, headers: &self.headers, place: self.place }
     }
+
+    /// The request as a stranger would make it; on a host with accounts it is the node's own.
+    fn without_cookie(&self) -> Asked {
+        let mut plain = self.clone();
+        plain.headers.remove(http::header::COOKIE);
+        plain.place.own |= plain.place.account;
+        plain
+    }
+
+    /// The same as a GET.
+    fn as_get(&self) -> Asked {
+        Asked { method: Method::GET, ..self.clone() }
+    }
 }
 
 /// A stored answer that fits a request.

@@ -36,6 +36,9 @@ mod doctor;
 /// `bulak config`.
 mod config;
 
+/// `bulak ca`.
+mod ca;
+
 /// `bulak link`.
 pub mod link;
 
@@ -111,6 +114,9 @@ enum Command {
     Link(link::Args),
     /// The configuration: check, show, default
     Config(config::Args),
+    /// The school's own CA: make, show, retire, consent
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Run the regional server
     Hub(hub::Args),
     /// Completions for a shell
@@ -192,6 +198,7 @@ impl Invocation {
             Command::Store(args) => store::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
+            Command::Ca(command) => ca::run(&context, command).await,
             Command::Hub(args) => match context.log("info") {
                 Ok(()) => hub::run(&context, args).await,
                 Err(failure) => Err(failure),

@@ -74,6 +74,8 @@ pub struct Config {
 pub struct Node {
     /// Goes into Via, Cache-Status and pages: letters, digits, `-`, `_`, `.`.
     pub name: String,
+    /// The school as people call it, on pages: one line, never empty.
+    pub title: String,
     /// The school's own DNS zone, in lower case: the names of TLS listeners and mirrored hosts end in it.
     pub zone: String,
     /// Keys, outbox, database.
@@ -154,6 +156,8 @@ pub struct Intercept {
     pub enabled: bool,
     /// Exact host names in lower case, none of which is refused for good.
     pub hosts: Vec<String>,
+    /// Names in lower case that the operator refuses for good, with everything below them.
+    pub refused: Vec<String>,
     /// How long a device that did not trust us for a host is left alone at first.
     pub distrust: Duration,
 }
@@ -311,6 +315,7 @@ mod tests {
             ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
             ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),
             ("node = 1\n", "node", "write [node] on a line of its own"),
+            ("[node]\ntitle = \"a\\nb\"\n", "node.title", "write the school's name in one line: \"№12 Абай мектебі\""),
             ("[node]\nzone = \"school\"\n", "node.zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty"),
             ("[node]\nzone = \"school.local\"\n", "node.zone", "choose a zone below .internal or one that the school owns"),
             (
@@ -324,6 +329,16 @@ mod tests {
                 "write an exact name such as \"kk.wikipedia.org\", without a star or port",
             ),
             ("[intercept]\nhosts = [\"Login.kundelik.kz.\"]\n", "intercept.hosts[0]", "take it out: nothing lifts that list"),
+            (
+                "[intercept]\nhosts = [\"www.forum.kz\"]\nrefused = [\"Forum.kz\"]\n",
+                "intercept.hosts[0]",
+                "take it out of one of the two: a refusal wins",
+            ),
+            (
+                "[intercept]\nrefused = [\"*.forum.kz\"]\n",
+                "intercept.refused[0]",
+                "write a name such as \"forum.kz\"; it stands for all below it",
+            ),
             ("[mirror]\nkey = \"k.pem\"\n", "mirror.key", "name mirror.certificate too"),
             ("[mirror]\nlisten = [\"127.0.0.1:3128\"]\n", "mirror.listen[0]", "give each listener a port of its own"),
         ];

@@ -24,7 +24,7 @@
 //! | ground | [`base`], [`life`] | words everyone may use; how tasks live and end |
 //! | thinking | [`site`], [`policy`] | pure: what we know of hosts; what a shared cache may do |
 //! | knowing | [`state`], [`store`], [`link`] | SQLite; objects on disk and in memory; the line |
-//! | reaching | [`tls`], [`upstream`] | whom we trust; one request to an origin |
+//! | reaching | [`tls`], [`upstream`] | who we are to devices, whom we trust; one request to an origin |
 //! | joining | [`cache`] | the only place where policy, store and upstream meet |
 //! | doing | [`prefetch`], [`portal`], [`proxy`], [`report`] | the night; pages; requests; what leaves for the region |
 //! | showing | [`admin`], [`hub`] | web port and local socket; the regional server |
@@ -47,6 +47,8 @@
 //! | line, link | the school's Internet connection, in sentences and in code |
 //! | lane | how one request is treated: Local, Cache, Tunnel, Pass, Refuse |
 //! | way | how content became cacheable: plain HTTP, mirror, interception |
+//! | open, splice | what happens to a connection of https: answered by ourselves under the school's CA, or passed on untouched |
+//! | device | what a pupil holds; *enrolled* once it proved that it trusts the school's CA |
 //! | why | the reason for an outcome; one word for header, log and counter |
 //! | pack | a reviewed text file that names learning content to fetch and keep |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
@@ -82,7 +84,7 @@ pub mod store;
 /// Knowing: the line; up, slow or down; how fast.
 pub mod link;
 
-/// Reaching: whom we trust upstream.
+/// Reaching: who we are to devices, and whom we trust upstream.
 pub mod tls;
 
 /// Reaching: one request to an origin, with deadlines on every wait.

@@ -3,7 +3,7 @@
 //! | question | asked with | rules | file |
 //! |---|---|---|---|
 //! | may it be stored? | `admit()` | RFC 9111 section 3 | `policy/admit.rs` |
-//! | would a stranger have got it? | `admit()`, `decide()` | policy `school` | `policy/stranger.rs` |
+//! | would a stranger have got it? | `admit()`, `decide()`, `goes_bare()` | policy `school` | `policy/stranger.rs`, `policy/secret.rs` |
 //! | which variant fits? | `select()`, `may_share()`, `key` | RFC 9111 section 4.1 | `policy/key.rs` |
 //! | how old, how long fresh? | `Kept` | RFC 9111 section 4.2 | `policy/age.rs` |
 //! | what now? | `decide()` | RFC 9111 sections 4, 5.2.1; RFC 8246 | `policy/decide.rs` |
@@ -19,6 +19,7 @@
 //!
 //! `admit()`: crate::policy::admit()
 //! `decide()`: crate::policy::decide()
+//! `goes_bare()`: crate::policy::goes_bare()
 //! `select()`: crate::policy::select()
 //! `may_share()`: crate::policy::may_share()
 //! `on_failure()`: crate::policy::on_failure()
@@ -48,6 +49,9 @@ mod admit;
 
 /// Only what a stranger could fetch.
 mod stranger;
+
+/// The names by which a secret or a person is known.
+mod secret;
 
 /// Which stored answer fits.
 pub mod key;
@@ -295,9 +299,28 @@ pub fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now
 }
 
 /// Whether a request may be answered with what another request's fetch is bringing (or has just brought): its variant fits, and
-/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all.
+/// under `Kind::School` it carries no login, and no cookie unless the answer is meant for all. Under `Kind::Rfc9111` a cookie
+/// keeps it from what has to be asked about each time.
 pub fn may_share(rules: &Rules, ask: &Ask<'_>, kept: &Kept, vary: &[(Box<str>, Box<[u8]>)]) -> bool {
-    select(ask, std::iter::once(vary)).is_some() && (rules.kind == Kind::Rfc9111 || stranger::may_read(ask, kept))
+    let may = if stranger::holds(rules, ask.place) { stranger::may_read(ask, kept) } else { !stranger::must_ask(ask, kept) };
+    may && select(ask, std::iter::once(vary)).is_some()
+}
+
+/// Whether the node is to ask for this itself, without the client's cookie: what a path class names and a login cannot matter
+/// to. On a host with accounts that makes it the node's own fetch, without which nothing of such a host is stored. What comes
+/// back is for the client as far as [`bare_suffices()`]; else he asks with his own fields.
+pub fn goes_bare(rules: &Rules, ask: &Ask<'_>) -> bool {
+    stranger::goes_bare(rules, ask)
+}
+
+/// Whether an answer that was asked for without the client's cookie is what he wanted: no sign-in in its place.
+pub fn bare_suffices(status: StatusCode, headers: &HeaderMap) -> bool {
+    stranger::bare_suffices(status, headers)
+}
+
+/// Whether the stranger rule holds for a request: under policy `school`, and for opened https always.
+pub fn is_guarded(rules: &Rules, place: Place) -> bool {
+    stranger::holds(rules, place)
 }
 
 /// Which of the variants fits the request, by their Vary-nominated fields; the first of several, so pass the newest first.
@@ -327,7 +350,7 @@ pub fn admit(rules: &Rules, ask: &Ask<'_>, status: StatusCode, headers: &HeaderM
 }
 
 /// Folds a 304 (or a HEAD answer that matches) into stored fields (RFC 9111 sections 3.2, 4.3.4, 4.3.5). Ask
-/// [`freshen::confirms`] or [`freshen::on_head`] first; under `Kind::School` use [`freshen::freshen_for`].
+/// [`freshen::confirms`] or [`freshen::on_head`] first; where the stranger rule holds use [`freshen::freshen_for`].
 pub fn freshen(stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
     freshen::freshen(stored, newer)
 }
@@ -414,7 +437,7 @@ pub fn fuzz(bytes: &[u8]) {
         condition(&ask, &kept);
         part(&ask, &fields, 1000);
         freshen::on_head(&kept.headers, StatusCode::OK, &fields, Some(1000));
-        freshen::freshen_for(&rules, &kept.headers, &fields);
+        freshen::freshen_for(kind == Kind::School, &kept.headers, &fields);
         invalidates(&Method::POST, &target, StatusCode::OK, &fields);
     }
     header::is_loop(&fields, "fuzz");

@@ -12,13 +12,65 @@ pub mod pac;
 /// The home page.
 pub mod home;
 
+/// Which system a device runs.
+pub mod system;
+
+/// The school's name as one DNS label.
+pub mod school;
+
+/// What every page has.
+pub mod frame;
+
+/// How to connect a device; the sheet for the wall.
+pub mod connect;
+
+/// Does this device use the cache, does it trust the school's CA?
+pub mod check;
+
+/// What is kept, what is opened, who sees it.
+pub mod privacy;
+
+/// Ready files for many devices.
+pub mod fleet;
+
+/// The profile for Apple devices.
+pub mod profile;
+
+/// What a device is told of trust.
+pub mod enrol;
+
+/// `bulak.local` and the school's own name, by mDNS.
+pub mod local_names;
+
 /// The words of the pages in three languages.
 mod words;
 
+pub use enrol::{Enrol, Seen, Signs};
+pub use frame::{Frame, Place};
 pub use home::{Home, Shelf};
 pub use language::Language;
+pub use local_names::LocalNames;
+pub use system::System;
 
+use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+
+/// Under which names devices reach the school's node, and how they come to trust it.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// The school as people call it.
+    pub title: String,
+    /// Its DNS zone.
+    pub zone: String,
+    /// Further names of ours that DNS knows.
+    pub names: Vec<String>,
+    /// What is announced on the LAN.
+    pub local: LocalNames,
+    /// The CA, and who trusts it; anew when a CA is made or retired.
+    pub enrol: ArcSwap<Enrol>,
+    /// Pictures of the check that came through.
+    pub seen: Seen,
+}
 
 /// The style sheet of the pages.
 pub const STYLE: &str = include_str!("portal/templates/portal.css");

@@ -210,12 +210,13 @@ impl<W: Web> Night<W> {
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
+        let refused = settings.refused.clone();
         let shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
         let rules: Vec<_> = shelf.held.iter().map(|held| Arc::clone(&held.pack)).collect();
-        (self.0.rules)(Arc::new(Sites::new(&rules)));
+        (self.0.rules)(Arc::new(Sites::with_refused(&rules, &refused)));
         let mut runs = BTreeMap::new();
         let mut progress = BTreeMap::new();
         for held in &shelf.held {

@@ -14,6 +14,9 @@ pub mod refuse;
 /// Path patterns of packs.
 pub mod glob;
 
+/// What kind of file an address names.
+pub mod kind;
+
 /// What a page needs.
 pub mod discover;
 

@@ -25,6 +25,9 @@ mod disk;
 /// Append, group commit, seal.
 mod segment;
 
+/// Notes beside the log.
+mod note;
+
 /// What time the records prove.
 mod dates;
 

@@ -1,18 +1,16 @@
-//! Routes of the web port: portal, PAC, health, metrics. Everybody on the LAN may read them; nothing here changes anything.
+//! Routes of the web port: portal, health, metrics; those for devices are in `devices`. Everybody on the LAN may read them; nothing here changes anything.
 
-use crate::admin::Parts;
 use crate::admin::host::Names;
 use crate::admin::problem::Problem;
-use crate::portal::language::COOKIE;
-use crate::portal::{Arrival, Home, Language, STYLE, pac};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use crate::admin::told::{Told, failed};
+use crate::admin::{Parts, devices};
+use crate::portal::{Arrival, Home, STYLE};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde::Deserialize;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +31,7 @@ pub fn web_router(parts: Parts, extra: Router) -> Router {
             "/portal.css",
             get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, STYLE_AGE)], STYLE)),
         )
-        .route("/proxy.pac", get(pac_file))
-        .route("/wpad.dat", get(pac_file))
+        .merge(devices::routes())
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -89,51 +86,15 @@ fn harden(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-#[derive(Deserialize)]
-struct Choice {
-    lang: Option<String>,
-}
-
-async fn home(
-    State(parts): State<Parts>,
-    arrival: Option<Extension<Arrival>>,
-    Query(choice): Query<Choice>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let field = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let language = Language::choose(choice.lang.as_deref(), field(header::COOKIE), field(header::ACCEPT_LANGUAGE));
-    let local = came_to(arrival);
+async fn home(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>, told: Told) -> Result<Response, Problem> {
     let home = Home {
-        name: parts.name.to_string(),
-        shelves: (parts.shelves)(local),
+        name: parts.reach.title.clone(),
+        shelves: (parts.shelves)(arrival.as_ref().map(|Extension(arrival)| arrival.local)),
         line: parts.link.state(),
-        proxy: parts.doors.proxy_for(local),
-        web: parts.doors.web_for(local),
+        place: devices::place(&parts, arrival.map(|Extension(arrival)| arrival)),
+        opens: !parts.reach.enrol.load().opened.is_empty(),
     };
-    let page = home.render(language).map_err(|error| {
-        tracing::error!(%error, "portal page was not made");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "portal.failed", "the page could not be made", "try again")
-    })?;
-    let mut answer = Html(page).into_response();
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
-    headers.insert(header::VARY, HeaderValue::from_static("Cookie, Accept-Language"));
-    if choice.lang.as_deref().and_then(Language::from_tag).is_some() {
-        // A year; says only which language.
-        let cookie = format!("{COOKIE}={}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly", language.tag());
-        if let Ok(value) = HeaderValue::from_str(&cookie) {
-            headers.insert(header::SET_COOKIE, value);
-        }
-    }
-    Ok(answer)
-}
-
-async fn pac_file(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>) -> Response {
-    ([(header::CONTENT_TYPE, pac::CONTENT_TYPE)], pac::file(parts.doors.proxy_for(came_to(arrival)))).into_response()
-}
-
-fn came_to(arrival: Option<Extension<Arrival>>) -> Option<SocketAddr> {
-    arrival.map(|Extension(arrival)| arrival.local)
+    Ok(told.page(home.render(told.language).map_err(failed)?))
 }
 
 async fn readyz(State(parts): State<Parts>) -> Response {

@@ -6,7 +6,6 @@ use crate::base::count::Metrics;
 use crate::config::Config;
 use crate::life::Life;
 use crate::proxy::intercept::{Interception, Law};
-use crate::site::refuse;
 use crate::state::State;
 use crate::tls::authority::{Authorities, Readiness, ready};
 use anyhow::Context;
@@ -79,9 +78,6 @@ pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> 
                 "intercept.hosts holds a host that the CA cannot vouch for: passed on unopened; \"bulak ca create\" makes one that can"
             );
         }
-    }
-    for host in config.intercept.hosts.iter().filter(|host| refuse::is_personal(host)) {
-        tracing::warn!(host, "intercept.hosts holds a host that is never opened: passed on unopened, whatever is written; take it out");
     }
     let hosts = config.intercept.hosts.iter().cloned().collect();
     interception.adopt(Law { enabled: asked && consented, hosts, authorities }, config.intercept.distrust);

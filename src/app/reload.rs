@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 11] = [
+const AT_ONCE: [&str; 12] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -16,6 +16,7 @@ const AT_ONCE: [&str; 11] = [
     "intercept.enabled",
     "intercept.hosts",
     "intercept.distrust",
+    "intercept.refused",
 ];
 
 /// What differs between two configurations.

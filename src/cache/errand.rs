@@ -8,7 +8,7 @@ use crate::cache::{Asked, Cache, Found, Inner, partial};
 use crate::link::{Class, pace::Pace};
 use crate::policy::{self, Decision, Failure, Why};
 use crate::store::{Entry, Source, Way};
-use http::header::{LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -78,7 +78,11 @@ impl Cache {
     pub async fn fetch(&self, errand: Errand) -> Result<Fetched, FetchError> {
         let inner = &self.0;
         let place = inner.place(&errand.target, Way::Http, true);
-        let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers: errand.headers.clone(), place });
+        let mut headers = errand.headers.clone();
+        // The node has no login anywhere, whatever an errand was made from.
+        headers.remove(COOKIE);
+        headers.remove(AUTHORIZATION);
+        let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers, place });
         let order = Order {
             source: errand.source,
             way: Way::Http,

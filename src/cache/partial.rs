@@ -308,6 +308,11 @@ impl Inner {
         let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
         let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);
         let same = strong_validator(sent.response.headers()).as_ref() == Some(&head.strong);
+        // The first piece was for everybody; so must every other be.
+        let kept = policy::admit(&self.rules, &asked.ask(), sent.response.status(), sent.response.headers(), self.clock.now());
+        if let Admit::No(why) = kept {
+            return Err(Broken::Origin(format!("a further piece may not be kept ({})", why.word()).into()));
+        }
         if told != Some((gap.start, gap.end, head.total)) || !same {
             return Err(Broken::Origin("the origin changed the file while it was being fetched".into()));
         }

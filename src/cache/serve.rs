@@ -8,9 +8,9 @@ use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
 use crate::policy::{self, Decision, Failure, Line, Part, Why};
-use crate::store::Entry;
+use crate::store::{Entry, Source, Way};
 use crate::upstream;
-use http::header::{AGE, AUTHORIZATION, HeaderName, RANGE};
+use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use std::sync::Arc;
@@ -37,7 +37,26 @@ impl Inner {
         let Query { target, request, way } = query;
         let place = self.place(&target, way, false);
         let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
+        if policy::goes_bare(&self.rules, &asked.ask()) && request.body().is_end_stream() {
+            return self.serve_bare(&asked, request, way).await;
+        }
         self.decide_and_act(&asked, request, Order::for_client(way)).await
+    }
+
+    /// Answers with what a path class names, asked for without the client's cookie; when that brings a sign-in or a refusal, the
+    /// client asks with his own fields, for himself alone.
+    async fn serve_bare(self: &Arc<Inner>, asked: &Arc<Asked>, mut request: Request<Body>, way: Way) -> Answered {
+        request.headers_mut().remove(COOKIE);
+        // On a host with accounts only what the node fetched itself is ever looked at again.
+        let source = if asked.place.account { Source::Prefetch } else { Source::Client };
+        let order = Order { source, ..Order::for_client(way) };
+        let answered = self.decide_and_act(&Arc::new(asked.without_cookie()), request, order).await;
+        let ours = answered.0.extensions().get::<Trouble>().is_some();
+        if ours || policy::bare_suffices(answered.0.status(), answered.0.headers()) {
+            return answered;
+        }
+        let why = if asked.place.account { Why::Account } else { Why::Cookie };
+        self.pass(asked, bare(asked), Order::for_client(way), why).await
     }
 
     pub(crate) async fn decide_and_act(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order) -> Answered {
@@ -59,6 +78,9 @@ impl Inner {
             }
             (Decision::Pass { why }, _) => self.pass(asked, request, order, why).await,
             (Decision::Refuse { why }, _) => self.refuse(why),
+            (Decision::Revalidate { conditions, why }, Some(found)) if self.is_for_all(asked) => {
+                self.ask_for_all(asked, request, order, (found, conditions), why).await
+            }
             (Decision::Revalidate { conditions, why }, Some(found)) => {
                 self.ask_origin(asked, request, order, Some((found, Some(conditions))), why).await
             }
@@ -71,6 +93,33 @@ impl Inner {
                 self.ask_origin(asked, request, order, None, Why::UriMiss).await
             }
         }
+    }
+
+    /// Whether what is stored here is to be asked about in nobody's name: a path class says that it is the same for everybody.
+    fn is_for_all(&self, asked: &Asked) -> bool {
+        let place = asked.place;
+        let named = asked.headers.contains_key(COOKIE) || (place.account && !place.own);
+        policy::is_guarded(&self.rules, place) && place.class && named
+    }
+
+    /// Asks without the client's cookie whether the stored answer still holds; a refusal is no answer for him.
+    async fn ask_for_all(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        mut request: Request<Body>,
+        order: Order,
+        (found, conditions): (Found, HeaderMap),
+        why: Why,
+    ) -> Answered {
+        request.headers_mut().remove(COOKIE);
+        let plain = Arc::new(asked.without_cookie());
+        let source = if asked.place.account { found.entry.meta.source } else { order.source };
+        let answered = self.ask_origin(&plain, request, Order { source, ..order.clone() }, Some((found, Some(conditions))), why).await;
+        let ours = answered.0.extensions().get::<Trouble>().is_some();
+        if ours || matches!(answered.0.status().as_u16(), 200 | 206 | 304 | 404 | 410 | 412 | 416) {
+            return answered;
+        }
+        self.pass(asked, bare(asked), order, if asked.place.account { Why::Account } else { Why::Cookie }).await
     }
 
     /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.

@@ -20,7 +20,8 @@ use crate::policy::{self, Failure, Kind, Why};
 use crate::store::{Entry, Error, Source, Way};
 use crate::upstream;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use std::sync::Arc;
@@ -75,16 +76,8 @@ impl Inner {
                 self.outdate(&asked.target.key()).await;
                 return pilot.publish(Stage::Apart);
             }
-            return match self.confirm(&found.entry, response.headers(), requested).await {
-                Ok(entry) => {
-                    let status = entry.meta.status;
-                    let kept = policy::admit(&self.rules, &asked.ask(), status, &entry.meta.headers, self.clock.now());
-                    if let policy::Admit::No(Why::NoStore | Why::Private) = kept {
-                        // From now on it is not to be kept: this request still gets what was confirmed.
-                        self.outdate(&asked.target.key()).await;
-                    }
-                    pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
-                }
+            return match self.confirm(&asked, &found.entry, response.headers(), requested).await {
+                Ok(entry) => pilot.publish(Stage::Stored(entry, Outcome::Confirmed)),
                 Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
             };
         }
@@ -95,7 +88,7 @@ impl Inner {
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
         }
         if asked.method == Method::HEAD {
-            self.head_updates(found.as_ref(), status, &response.headers().clone(), requested).await;
+            self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), requested).await;
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
@@ -108,7 +101,8 @@ impl Inner {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
-                let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization);
+                let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization | Why::Personal | Why::Account)
+                    || (asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place));
                 if found.is_some() && !personal && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
                     self.outdate(&asked.target.key()).await;
                 }
@@ -134,21 +128,35 @@ impl Inner {
         }
     }
 
-    /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4).
-    pub(crate) async fn confirm(&self, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, Error> {
+    /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4). When they say that it is not to
+    /// be kept any more, this request still gets what was confirmed, and from then on it is asked about.
+    async fn confirm(&self, asked: &Asked, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, Error> {
+        let guarded = policy::is_guarded(&self.rules, asked.place);
         let mut meta = entry.meta.clone();
-        meta.headers = policy::freshen::freshen_for(&self.rules, &meta.headers, newer);
+        meta.headers = policy::freshen::freshen_for(guarded, &meta.headers, newer);
         meta.requested = requested;
         meta.received = self.clock.now();
         meta.flags &= !OUTDATED;
-        self.store.renew(entry, meta).await
+        match policy::admit(&self.rules, &asked.as_get().ask(), meta.status, &meta.headers, meta.received) {
+            // What one person was told is written down for nobody.
+            policy::Admit::No(_) if guarded => {
+                self.outdate(&asked.target.key()).await;
+                Ok(Arc::clone(entry))
+            }
+            policy::Admit::No(Why::NoStore | Why::Private) => {
+                let entry = self.store.renew(entry, meta).await?;
+                self.outdate(&asked.target.key()).await;
+                Ok(entry)
+            }
+            _ => self.store.renew(entry, meta).await,
+        }
     }
 
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
-    async fn head_updates(&self, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
+    async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
         let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
-            HeadEffect::Update => self.confirm(&found.entry, newer, requested).await.map(drop),
+            HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),
         };
@@ -182,8 +190,11 @@ impl Inner {
     pub(crate) fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
         let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
         let Some(pilot) = pilot else { return };
+        let source = if asked.place.account { found.entry.meta.source } else { order.source };
         let conditions = policy::freshen::conditions(&found.prepared.kept);
-        let asked = Arc::new(Asked { method: Method::GET, ..Asked::clone(asked) });
+        // The node asks in its own name: what comes back is for everybody.
+        let guarded = policy::is_guarded(&self.rules, asked.place);
+        let asked = Arc::new(if guarded { asked.as_get().without_cookie() } else { asked.as_get() });
         let request = outgoing(bare(&asked), Some(&conditions), false, false);
         drop(self.launch(
             pilot,
@@ -191,7 +202,7 @@ impl Inner {
                 asked,
                 request,
                 found: Some(found.clone()),
-                order: Order { class: Class::Background, ..order.clone() },
+                order: Order { class: Class::Background, source, ..order.clone() },
                 validating: true,
                 keep: true,
             },

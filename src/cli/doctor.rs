@@ -7,6 +7,12 @@ mod verdict;
 /// The looks themselves.
 mod look;
 
+/// Those at what devices are told.
+mod devices;
+
+/// The looks at https: CA, consent, listeners, the mirror's certificate.
+mod https;
+
 use crate::cli::{Context, Exit, Failure};
 use std::time::Duration;
 use verdict::{Finding, State, settle};

@@ -197,7 +197,7 @@ async fn here<T>(context: &Context, left: &str, work: impl AsyncFnOnce(&mut Tell
 }
 
 /// Whether the person says yes, or nobody need be asked.
-fn agreed(context: &Context, question: &str) -> Result<(), Failure> {
+pub(in crate::cli) fn agreed(context: &Context, question: &str) -> Result<(), Failure> {
     if context.yes || context.dry_run || !std::io::stdin().is_terminal() {
         return Ok(());
     }

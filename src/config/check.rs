@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// All bodies are not read more often than this: it would wear out the disk's day.
 const SCRUB_LEAST: Duration = Duration::from_hours(24);
+/// Letters of a school's name: the longest official ones of the region have some 120.
+const TITLE_LONGEST: usize = 160;
 /// Share of the age since Last-Modified that counts as fresh, and its cap (RFC 9111 section 4.2.2).
 const HEURISTIC: (f64, Duration) = (0.1, Duration::from_hours(24));
 
@@ -49,8 +51,13 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     if let Err(error) = file.node.log.parse::<tracing_subscriber::filter::Targets>() {
         c.wrong("node.log", &file.node.log, &format!("is no log level ({error})"), "write error, warn, info, debug or trace");
     }
+    let title = file.node.title.trim();
+    if title.chars().count() > TITLE_LONGEST || title.chars().any(char::is_control) {
+        c.wrong("node.title", title, "does not fit on a page", "write the school's name in one line: \"№12 Абай мектебі\"");
+    }
     let node = Node {
         name: name.clone(),
+        title: if title.is_empty() { name.clone() } else { title.to_owned() },
         zone: https::zone(c, &file.node),
         socket: if file.node.socket.as_os_str().is_empty() { file.node.state.join("bulak.sock") } else { file.node.socket.clone() },
         state: file.node.state.clone(),
@@ -99,7 +106,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     };
     let intercept = Intercept {
         enabled: file.intercept.enabled,
-        hosts: https::hosts(c, &file.intercept.hosts),
+        hosts: https::hosts(c, &file.intercept.hosts, &file.intercept.refused),
+        refused: https::refused(c, &file.intercept.refused),
         distrust: timeout(c, "intercept.distrust", file.intercept.distrust.0),
     };
     let per_origin = c.number("upstream.per_origin", file.upstream.per_origin, 1..=256);

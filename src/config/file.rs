@@ -47,6 +47,8 @@ pub struct File {
 pub struct Node {
     /// How the node calls itself in Via, Cache-Status and pages.
     pub name: String,
+    /// The school as people call it; empty: `name`.
+    pub title: String,
     /// The school's own DNS zone; empty: `<name>.internal`.
     pub zone: String,
     /// Keys, outbox, database.
@@ -63,6 +65,7 @@ impl Default for Node {
     fn default() -> Node {
         Node {
             name: "school-1".into(),
+            title: String::new(),
             zone: String::new(),
             state: "/var/lib/bulak".into(),
             socket: PathBuf::new(),
@@ -330,13 +333,15 @@ pub struct Intercept {
     pub enabled: bool,
     /// Exact host names.
     pub hosts: Vec<String>,
+    /// Names that are refused for good beside the compiled-in ones, with everything below them.
+    pub refused: Vec<String>,
     /// How long a device that did not trust us for a host is left alone; doubled each time, up to 30 days.
     pub distrust: Wait,
 }
 
 impl Default for Intercept {
     fn default() -> Intercept {
-        Intercept { enabled: false, hosts: Vec::new(), distrust: Wait(Duration::from_hours(24)) }
+        Intercept { enabled: false, hosts: Vec::new(), refused: Vec::new(), distrust: Wait(Duration::from_hours(24)) }
     }
 }
 

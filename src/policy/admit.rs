@@ -1,11 +1,11 @@
-//! May an answer be stored at all? RFC 9111 section 3, and then, under policy `school`, `stranger`.
+//! May an answer be stored at all? RFC 9111 section 3, and then, under policy `school` and for opened https, `stranger`.
 //!
 //! The body is not looked at: whether it is complete, and whether its coding can be undone, is the cache's to say.
 
 use crate::base::clock::Time;
 use crate::policy::age::{self, Freshness};
 use crate::policy::directive::{Delta, Directives};
-use crate::policy::{Admit, Ask, Kind, Rules, Why, key, stranger};
+use crate::policy::{Admit, Ask, Kind, Rules, Why, key, secret, stranger};
 use http::{HeaderMap, Method, StatusCode, header};
 
 /// What the storing rules look at, read once.
@@ -14,24 +14,25 @@ pub(super) struct Answer<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) directives: Directives,
     pub(super) freshness: Freshness,
+    /// A targeted field gave the directives.
+    pub(super) targeted: bool,
 }
 
 /// See [`crate::policy::admit()`].
 pub(super) fn admit(rules: &Rules, ask: &Ask<'_>, status: StatusCode, headers: &HeaderMap, now: Time) -> Admit {
     let (directives, targeted) = response_directives(rules, headers);
     let freshness = Freshness::of(rules, status, headers, &directives, targeted, now, now);
-    let answer = Answer { status, headers, directives, freshness };
+    let answer = Answer { status, headers, directives, freshness, targeted };
+    let guarded = stranger::holds(rules, ask.place);
     if let Some(why) = forbidden(ask, &answer).or_else(|| useless(rules, &answer)) {
         return Admit::No(why);
     }
-    if rules.kind == Kind::School
-        && let Some(why) = stranger::forbidden(ask, &answer)
-    {
+    if guarded && let Some(why) = stranger::forbidden(ask, &answer) {
         return Admit::No(why);
     }
     match key::selecting(ask.headers, headers) {
         None => Admit::No(Why::VaryStar),
-        Some(vary) if rules.kind == Kind::School && stranger::varies_by_person(&vary) => Admit::No(Why::VaryPersonal),
+        Some(vary) if guarded && stranger::varies_by_person(&vary) => Admit::No(Why::VaryPersonal),
         Some(vary) => Admit::Store { vary },
     }
 }
@@ -50,7 +51,7 @@ pub(super) fn response_directives(rules: &Rules, headers: &HeaderMap) -> (Direct
 /// RFC 9111 section 3, in its order.
 fn forbidden(ask: &Ask<'_>, answer: &Answer<'_>) -> Option<Why> {
     let told = &answer.directives;
-    if !method_may(ask, answer) {
+    if !method_may(ask, answer) || ask.headers.keys().any(secret::is_override) {
         return Some(Why::Method);
     }
     if !status_may(answer) || (told.must_understand && !understood(answer.status)) {

@@ -5,7 +5,7 @@
 
 use crate::base::clock::Time;
 use crate::policy::directive::Directives;
-use crate::policy::{Ask, Decision, Kept, Kind, Line, Rules, Why, freshen, stale, stranger};
+use crate::policy::{Ask, Decision, Kept, Line, Rules, Why, freshen, secret, stale, stranger};
 use http::{HeaderMap, Method, header};
 
 /// Which of the fields that matter a request carries.
@@ -15,6 +15,8 @@ struct Glance {
     range: bool,
     login: bool,
     cookie: bool,
+    /// A field that asks for another method.
+    overrides: bool,
 }
 
 impl Glance {
@@ -24,9 +26,11 @@ impl Glance {
             match *name {
                 header::CACHE_CONTROL | header::PRAGMA => seen.wishes = true,
                 header::RANGE => seen.range = true,
-                header::AUTHORIZATION => seen.login = true,
                 header::COOKIE => seen.cookie = true,
-                _ => {}
+                _ => {
+                    seen.login = seen.login || secret::is_login(name);
+                    seen.overrides = seen.overrides || secret::is_override(name);
+                }
             }
         }
         seen
@@ -49,10 +53,10 @@ pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Li
 
 /// What the cache has no part in.
 fn outside(rules: &Rules, ask: &Ask<'_>, seen: Glance) -> Option<Why> {
-    if *ask.method != Method::GET && *ask.method != Method::HEAD {
+    if (*ask.method != Method::GET && *ask.method != Method::HEAD) || seen.overrides {
         return Some(Why::Method);
     }
-    if rules.kind == Kind::Rfc9111 {
+    if !stranger::holds(rules, ask.place) {
         return None;
     }
     if seen.login {
@@ -81,7 +85,7 @@ fn without_entry(wishes: &Directives, why: Why) -> Decision {
 fn with_entry(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line, now: Time, seen: Glance, wishes: &Directives) -> Decision {
     let (age, ttl) = kept.age_and_ttl(now);
     let serve = |why, refresh_behind| Decision::Serve { age, ttl, why, refresh_behind };
-    let barred = rules.kind == Kind::School && seen.cookie && stranger::bars_cookie(ask, kept);
+    let barred = stranger::holds(rules, ask.place) && seen.cookie && stranger::bars_cookie(ask, kept);
     let fresh = ttl > 0;
     let content = meets(wishes, age, ttl) || (kept.immutable && fresh && !wishes.no_store);
     if fresh && content && !barred {
@@ -252,8 +256,12 @@ mod tests {
         }
         let account = Place { account: true, ..Place::default() };
         assert_eq!(down(&rules, account, &[], &page), ("pass", Why::Account));
-        assert_eq!(down(&rules, Place { class: true, ..account }, &[], &page), ("serve", Why::Offline));
-        assert_eq!(down(&rules, Place::default(), &[("authorization", "x")], &page), ("pass", Why::Authorization));
+        // What a class names there is served as far as the RFC goes; the override never holds on such a host.
+        assert_eq!(down(&rules, Place { class: true, ..account }, &[], &page), ("revalidate", Why::Stale));
+        assert_eq!(down(&rules, Place { class: true, ..Place::default() }, &[], &page), ("serve", Why::Offline));
+        for login in ["authorization", "access-token"] {
+            assert_eq!(down(&rules, Place::default(), Box::leak(Box::new([(login, "x")])), &page), ("pass", Why::Authorization));
+        }
         rules.offline = Offline::Packs;
         assert_eq!(down(&rules, Place::default(), &[], &page), ("revalidate", Why::Stale));
         page.pinned = true;

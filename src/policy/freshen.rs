@@ -4,8 +4,11 @@
 //! coding, range, MD5 and its own entity tag. Everything else a 304 brings replaces what was stored under the same name.
 
 use crate::policy::condition::{same_strong, same_weak};
-use crate::policy::{Kept, Kind, Rules, date, header, stranger};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE};
+use crate::policy::{Kept, date, header, secret};
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
+};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 /// Fields of a 304 that never touch the stored answer.
@@ -56,13 +59,15 @@ pub(super) fn freshen(stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
     merged
 }
 
-/// [`crate::policy::freshen()`] with the stranger rule: under policy `school` a 304 that sets a cookie leaves none behind.
-pub fn freshen_for(rules: &Rules, stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
-    if rules.kind == Kind::School && stranger::sets_cookie(newer) {
-        let mut plain = newer.clone();
-        plain.remove(SET_COOKIE);
-        plain.remove("set-cookie2");
-        return freshen(stored, &plain);
+/// What of a 304 says how long the answer holds, and nothing else.
+const TERMS: [HeaderName; 4] = [DATE, CACHE_CONTROL, EXPIRES, AGE];
+
+/// [`crate::policy::freshen()`] with the stranger rule where it holds ([`crate::policy::is_guarded()`]): a 304 that speaks to one
+/// person, by setting a cookie or handing out a token, leaves nothing behind but how long the answer holds.
+pub fn freshen_for(guarded: bool, stored: &HeaderMap, newer: &HeaderMap) -> HeaderMap {
+    if guarded && secret::speaks_to_one(newer) {
+        let terms = newer.iter().filter(|(name, _)| TERMS.contains(name)).map(|(name, value)| (name.clone(), value.clone()));
+        return freshen(stored, &terms.collect());
     }
     freshen(stored, newer)
 }
@@ -102,7 +107,7 @@ pub fn on_head(stored: &HeaderMap, status: StatusCode, newer: &HeaderMap, length
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{Fields, headers, kept, rules, school};
+    use crate::policy::tests::{Fields, headers, kept, rules};
 
     #[test]
     fn validators_become_conditions() {
@@ -154,8 +159,12 @@ mod tests {
             ("set-cookie", "c=d"),
         ]);
         assert_eq!(freshen(&stored, &newer), wanted);
-        assert_eq!(freshen_for(&rules(), &stored, &newer), wanted);
-        assert!(!freshen_for(&school(), &stored, &newer).contains_key(SET_COOKIE));
+        assert_eq!(freshen_for(false, &stored, &newer), wanted);
+        let guarded = freshen_for(true, &stored, &newer);
+        assert_eq!(guarded["cache-control"], "max-age=3600");
+        assert!(
+            !guarded.contains_key("set-cookie") && guarded["content-type"] == "text/plain" && guarded.get_all("twice").iter().count() == 2
+        );
     }
 
     #[test]

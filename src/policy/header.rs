@@ -87,31 +87,52 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Fields that say who or where the client is, or that make an origin answer for another URL than the one that keys the cache.
-const CLIENT_FIELDS: [&str; 10] = [
+const CLIENT_FIELDS: [&str; 30] = [
+    "available-dictionary",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "dictionary-id",
+    "fastly-client-ip",
     "forwarded",
-    "x-real-ip",
+    "forwarded-for",
+    "forwarded-for-ip",
+    "front-end-https",
+    // A CGI program takes it for its own HTTP_PROXY (httpoxy).
+    "proxy",
+    "true-client-ip",
+    "x-azure-clientip",
+    "x-backend-host",
     "x-client-ip",
     "x-cluster-client-ip",
-    "true-client-ip",
-    "client-ip",
+    "x-forwarded",
+    "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-original-host",
+    "x-original-uri",
     "x-original-url",
+    "x-originating-ip",
+    "x-override-url",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
     "x-rewrite-url",
-    "available-dictionary",
-    "dictionary-id",
+    "x-url-scheme",
 ];
 
 /// Takes off what would tell an origin about a child's device or mislead it about the URL (RFC 7239), and the dictionary
 /// codings that this program cannot undo (RFC 9842).
 pub fn strip_client_identity(headers: &mut HeaderMap) {
-    let told: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-") || CLIENT_FIELDS.contains(&name.as_str()))
-        .cloned()
-        .collect();
+    let told: Vec<HeaderName> = headers.keys().filter(|name| is_of_client(name.as_str())).cloned().collect();
     for name in told {
         headers.remove(name);
     }
     drop_dictionary_codings(headers);
+}
+
+fn is_of_client(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || CLIENT_FIELDS.binary_search(&name).is_ok()
 }
 
 fn drop_dictionary_codings(headers: &mut HeaderMap) {
@@ -298,12 +319,17 @@ mod tests {
             ("forwarded", "for=10.0.0.7"),
             ("x-original-url", "/admin"),
             ("x-rewrite-url", "/admin"),
+            ("x-host", "evil"),
+            ("x-original-host", "evil"),
+            ("cf-connecting-ip", "10.0.0.7"),
+            ("proxy", "http://evil/"),
             ("available-dictionary", ":x:"),
             ("accept-encoding", "gzip, dcb, br;q=0.5"),
             ("accept-encoding", "DCZ;q=1"),
             ("user-agent", "x"),
         ]);
         strip_client_identity(&mut fields);
+        assert!(CLIENT_FIELDS.is_sorted());
         assert_eq!(fields, headers(&[("accept-encoding", "gzip, br;q=0.5"), ("user-agent", "x")]));
         let mut fields = headers(&[("accept-encoding", "dcb")]);
         strip_client_identity(&mut fields);

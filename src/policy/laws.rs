@@ -3,13 +3,13 @@
 
 use crate::base::target::Target;
 use crate::policy::tests::{NOW, rules, school};
-use crate::policy::{Admit, Ask, Condition, Decision, Failure, Kept, Line, Part, Place, Rules, Why};
-use crate::policy::{admit, condition, decide, freshen, fuzz, header, key, on_failure, part, select};
+use crate::policy::{Admit, Ask, Condition, Decision, Failure, Kept, Kind, Line, Part, Place, Rules, Why};
+use crate::policy::{admit, condition, decide, freshen, fuzz, header, key, may_share, on_failure, part, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 use std::time::Duration;
 
-const ASKED: [(&str, &str); 18] = [
+const ASKED: [(&str, &str); 22] = [
     ("cache-control", "no-cache"),
     ("cache-control", "no-store"),
     ("cache-control", "max-age=0"),
@@ -28,9 +28,13 @@ const ASKED: [(&str, &str); 18] = [
     ("accept-language", "kk, ru;q=0.5"),
     ("accept-encoding", "gzip"),
     ("foo", "1"),
+    ("access-token", "t"),
+    ("x-session-id", "t"),
+    ("x-http-method-override", "DELETE"),
+    ("referer", "http://a.kz/marks"),
 ];
 
-const TOLD: [(&str, &str); 30] = [
+const TOLD: [(&str, &str); 41] = [
     ("cache-control", "max-age=60"),
     ("cache-control", "max-age=0"),
     ("cache-control", "s-maxage=30"),
@@ -61,6 +65,17 @@ const TOLD: [(&str, &str); 30] = [
     ("vary", "cookie"),
     ("content-range", "bytes 0-4/10"),
     ("content-location", "/"),
+    ("cdn-cache-control", "max-age=60"),
+    ("set-cookie2", "a=b"),
+    ("clear-site-data", "\"*\""),
+    ("x-csrf-token", "t"),
+    ("content-encoding", "gzip"),
+    ("content-encoding", "aes128gcm"),
+    ("content-type", "text/html"),
+    ("content-type", "text/css"),
+    ("vary", "accept, X-Auth-Token"),
+    ("location", "/home"),
+    ("location", "/home?ticket=1"),
 ];
 
 fn fields(known: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = HeaderMap> {
@@ -81,6 +96,86 @@ fn statuses() -> impl Strategy<Value = StatusCode> {
 fn places() -> impl Strategy<Value = Place> {
     any::<(bool, bool, bool, bool)>().prop_map(|(account, class, own, intercepted)| Place { account, class, own, intercepted })
 }
+
+fn methods() -> impl Strategy<Value = Method> {
+    proptest::sample::select(&[Method::GET, Method::GET, Method::GET, Method::HEAD, Method::POST, Method::PUT][..])
+}
+
+/// Addresses of every kind, each with whether it holds a key, and whether it leads to somebody's file.
+const ADDRESSES: [(&str, bool, bool); 9] = [
+    ("http://a.kz/", false, false),
+    ("http://a.kz/v1/app.js", false, false),
+    ("http://a.kz/lesson/5f3c2a9be1d04c7788aa0b1c2d3e4f50/index.json", false, false),
+    ("http://a.kz/avatars/5f3c2a9be1d04c7788aa0b1c2d3e4f50.png", false, true),
+    ("http://a.kz/files/homework/5f3c2a9be1d04c7788aa0b1c2d3e4f50", false, true),
+    ("http://a.kz/v1/app.js?token=1", true, false),
+    ("http://a.kz/x?X-Amz-Signature=1", true, false),
+    ("http://a.kz/x;jsessionid=1", true, false),
+    ("http://a.kz/x?a=1;sid=2", true, false),
+];
+
+fn addresses() -> impl Strategy<Value = (&'static str, bool, bool)> {
+    proptest::sample::select(&ADDRESSES[..])
+}
+
+fn rule_sets() -> impl Strategy<Value = Rules> {
+    any::<(bool, bool)>().prop_map(|(school_rules, targeted)| {
+        let base = if school_rules { school() } else { rules() };
+        let targeted = if targeted { vec![HeaderName::from_static("cdn-cache-control")] } else { Vec::new() };
+        Rules { targeted, ..base }
+    })
+}
+
+/// The whole rule once more, read off the specification line by line (product: privacy 1 and 2, settled 5; protocols: "store only if
+/// all hold"); it shares no code with the rule. Gives the first condition that is broken.
+fn broken(ask: &Ask<'_>, (key, belongs): (bool, bool), status: StatusCode, told: &HeaderMap) -> Option<&'static str> {
+    let has = |name: &str| ask.headers.contains_key(name);
+    let control: Vec<String> = told.get_all("cache-control").iter().filter_map(|line| line.to_str().ok().map(str::to_owned)).collect();
+    let says = |word: &str| control.iter().any(|line| line.split([',', '=']).any(|part| part.trim() == word));
+    let varies = |name: &str| {
+        let lines = told.get_all("vary");
+        lines.iter().filter_map(|line| line.to_str().ok()).any(|line| line.split(',').any(|part| part.trim().eq_ignore_ascii_case(name)))
+    };
+    let lasts = told.contains_key("expires") || says("max-age") || says("s-maxage") || told.contains_key("cdn-cache-control");
+    let for_all = lasts && (says("public") || says("s-maxage") || says("immutable"));
+    let location = told.get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let place = ask.place;
+    let rows = [
+        ("method", *ask.method != Method::GET && (place.intercepted || *ask.method != Method::POST)),
+        ("another method", has("x-http-method-override")),
+        ("login", has("authorization") || has("access-token") || has("x-session-id")),
+        ("private", says("private")),
+        ("no-store", says("no-store") || ask.headers.get_all("cache-control").iter().any(|line| line == "no-store")),
+        ("sets a cookie", told.contains_key("set-cookie") || told.contains_key("set-cookie2")),
+        ("speaks to one", told.contains_key("clear-site-data") || told.contains_key("x-csrf-token")),
+        ("vary", varies("*") || varies("cookie") || varies("authorization") || varies("x-auth-token")),
+        ("coding", told.get_all("content-encoding").iter().any(|line| line == "aes128gcm")),
+        ("cookie", has("cookie") && (!for_all || *ask.method != Method::GET)),
+        ("account", place.account && (!place.class || !place.own || has("cookie"))),
+        ("key in the address", key && !place.own),
+        ("somebody's file", belongs && !place.own && !place.class && !for_all),
+        ("key in the way on", location.contains("ticket=")),
+        ("status", place.intercepted && ![200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501].contains(&status.as_u16())),
+    ];
+    rows.iter().find(|(_, broken)| *broken).map(|(name, _)| *name)
+}
+
+/// What makes an answer somebody's: added to either side, it can only take leave away.
+const PERSONAL: [(bool, &str, &str); 13] = [
+    (true, "cookie", "session=1"),
+    (true, "authorization", "Bearer 1"),
+    (true, "access-token", "1"),
+    (true, "x-auth-token", "1"),
+    (true, "cache-control", "no-store"),
+    (false, "set-cookie", "session=1"),
+    (false, "cache-control", "private"),
+    (false, "cache-control", "no-store"),
+    (false, "vary", "Cookie"),
+    (false, "vary", "Authorization"),
+    (false, "clear-site-data", "\"cookies\""),
+    (false, "x-access-token", "1"),
+    (false, "content-encoding", "unknown"),
+];
 
 fn lines() -> impl Strategy<Value = Line> {
     proptest::sample::select(&[Line::Up, Line::Slow, Line::Down][..])
@@ -111,6 +206,60 @@ proptest! {
             if asked.contains_key("cookie") {
                 prop_assert!(control.iter().any(|line| ["public", "immutable", "s-maxage=30"].contains(line)));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_stored_for_all_meets_every_condition(asked in fields(&ASKED), told in fields(&TOLD), status in statuses(), place in places(),
+        method in methods(), address in addresses(), rules in rule_sets()) {
+        let target = Target::parse(address.0).expect("a target");
+        let ask = Ask { method: &method, target: &target, headers: &asked, place };
+        if let Admit::Store { .. } = admit(&rules, &ask, status, &told, NOW)
+            && (rules.kind == Kind::School || place.intercepted)
+        {
+            prop_assert_eq!(broken(&ask, (address.1, address.2), status, &told), None);
+        }
+    }
+
+    #[test]
+    fn nothing_personal_ever_makes_an_answer_storable(asked in fields(&ASKED), told in fields(&TOLD), status in statuses(),
+        place in places(), method in methods(), address in addresses(), more in proptest::sample::select(&PERSONAL[..])) {
+        let target = Target::parse(address.0).expect("a target");
+        let stores = |asked: &HeaderMap, told: &HeaderMap, place: Place| {
+            let ask = Ask { method: &method, target: &target, headers: asked, place };
+            matches!(admit(&school(), &ask, status, told, NOW), Admit::Store { .. })
+        };
+        let (mut asked_more, mut told_more) = (asked.clone(), told.clone());
+        let side = if more.0 { &mut asked_more } else { &mut told_more };
+        side.append(HeaderName::from_static(more.1), HeaderValue::from_static(more.2));
+        prop_assert!(stores(&asked, &told, place) || !stores(&asked_more, &told_more, place), "{more:?}");
+        // Neither do accounts, nor does being opened.
+        for stricter in [Place { account: true, ..place }, Place { intercepted: true, ..place }] {
+            prop_assert!(stores(&asked, &told, place) || !stores(&asked, &told, stricter), "{stricter:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_shares_could_read(asked in fields(&ASKED), told in fields(&TOLD), place in places(), line in lines(), after in 0_u64..200) {
+        let target = target();
+        let ask = Ask { method: &Method::GET, target: &target, headers: &asked, place };
+        let kept = kept_by(&school(), StatusCode::OK, &told);
+        let login = ["authorization", "access-token", "x-session-id"].iter().any(|name| asked.contains_key(*name));
+        if may_share(&school(), &ask, &kept, &[]) {
+            prop_assert!(!login && (!place.account || place.class));
+            prop_assert!(!asked.contains_key("cookie") || kept.meant_for_all || place.class);
+        }
+        let later = NOW.plus(Duration::from_secs(after));
+        let stale = on_failure(&school(), &ask, &kept, Failure::Unreachable, line, later).map(|(.., why)| why);
+        let served = match decide(&school(), &ask, Some(&kept), line, later) {
+            Decision::Serve { why, .. } => Some(why),
+            _ => None,
+        };
+        for why in [stale, served].into_iter().flatten() {
+            prop_assert!(!login && (!place.account || place.class));
+            // The override is for what no account is behind, and for a line that is down.
+            prop_assert!(why != Why::Offline || (line == Line::Down && !place.account));
+            prop_assert!(why == Why::Offline || !asked.contains_key("cookie") || kept.meant_for_all || place.class);
         }
     }
 

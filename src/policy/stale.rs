@@ -2,13 +2,12 @@
 //! override of policy `school`, which alone goes beyond them.
 //!
 //! The override needs three things: the line itself is down (not one host), the configuration wants it for this entry, and the
-//! URL is not of a host with accounts, unless a pack's path class names it. That the entry passed the stranger rule is given:
-//! else it would not be stored.
+//! host keeps no accounts. That the entry passed the stranger rule is given: else it would not be stored.
 
 use crate::base::clock::Time;
 use crate::policy::directive::Directives;
-use crate::policy::{Ask, Failure, Kept, Kind, Line, Offline, Rules, Why};
-use http::{StatusCode, header};
+use crate::policy::{Ask, Failure, Kept, Kind, Line, Offline, Rules, Why, secret, stranger};
+use http::StatusCode;
 
 /// Whether the offline override holds.
 pub(super) fn offline(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line) -> bool {
@@ -20,9 +19,9 @@ pub(super) fn offline(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line) -> 
     rules.kind == Kind::School && line == Line::Down && wanted && !personal(ask)
 }
 
-/// What concerns one person: never answered from what is kept for all.
+/// What concerns one person: never answered from what is kept for all beyond the RFC.
 fn personal(ask: &Ask<'_>) -> bool {
-    (ask.place.account && !ask.place.class) || ask.headers.contains_key(header::AUTHORIZATION)
+    ask.place.account || secret::has_login(ask.headers)
 }
 
 /// See [`crate::policy::on_failure()`].
@@ -31,7 +30,7 @@ pub(super) fn on_failure(rules: &Rules, ask: &Ask<'_>, kept: &Kept, failure: Fai
     if offline(rules, ask, kept, line) {
         return Some((age, ttl, Why::Offline));
     }
-    if rules.kind == Kind::School && personal(ask) {
+    if stranger::holds(rules, ask.place) && !stranger::may_read(ask, kept) {
         return None;
     }
     let why = by_the_book(ask, kept, failure, ttl)?;
@@ -127,7 +126,7 @@ mod tests {
             }
             let account = Place { account: true, ..Place::default() };
             assert_ne!(verdict(&school(), account, &[], control, DOWN, Line::Down), Some(Why::Offline));
-            assert_eq!(verdict(&school(), Place { class: true, ..account }, &[], control, DOWN, Line::Down), Some(Why::Offline));
+            assert_ne!(verdict(&school(), Place { class: true, ..account }, &[], control, DOWN, Line::Down), Some(Why::Offline));
             assert_eq!(verdict(&school(), Place::default(), &[("authorization", "x")], control, DOWN, Line::Down), None);
         }
     }

@@ -1,64 +1,98 @@
-//! Only what a stranger could fetch is kept for the class (product rule; policy `school` alone).
+//! Only what a stranger could fetch is kept for the class (product rule: privacy 1 and 2; protocols: "store only if all hold").
 //!
 //! A shared answer must be one that anybody would have got: no login, no cookie set or needed, no address that is itself the
 //! key, and on hosts with accounts only what a reviewed pack names and the node fetched itself. RFC 9111 allows more; a school
-//! does not take it. Statuses and methods are narrowed for intercepted https alone.
+//! does not take it, and nobody's opened https does, whatever the policy.
+//!
+//! # What this cannot see
+//! An origin that marks a personal page `public, max-age=…` by mistake says that everybody may have it. On hosts without
+//! accounts that word counts, as it does for every cache between the origin and the school: a diary that is not on the lists is
+//! therefore named by its pack (`accounts = true`), and there no header of an origin makes anything storable.
 
 use crate::policy::admit::Answer;
 use crate::policy::directive::{Delta, Directives};
-use crate::policy::{Ask, Kept, Why, age};
-use http::{HeaderMap, HeaderName, Method, header};
+use crate::policy::secret::{self, Address};
+use crate::policy::{Ask, Kept, Kind, Place, Rules, Why, age};
+use crate::site::kind;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
-/// Query parameters that make an address a key of its own: whoever has the link has the content.
-const SECRETS: [&str; 20] = [
-    "access_token",
-    "auth",
-    "auth_token",
-    "id_token",
-    "jwt",
-    "key-pair-id",
-    "password",
-    "session",
-    "session_id",
-    "sessionid",
-    "sid",
-    "sig",
-    "signature",
-    "sso",
-    "ticket",
-    "token",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-goog-signature",
-    "x-ms-signature",
-];
+/// Whether the rule holds: under policy `school`, and for opened https always.
+pub(super) fn holds(rules: &Rules, place: Place) -> bool {
+    rules.kind == Kind::School || place.intercepted
+}
 
 /// Why an answer that RFC 9111 would store is none for everybody.
 pub(super) fn forbidden(ask: &Ask<'_>, answer: &Answer<'_>) -> Option<Why> {
-    if ask.headers.contains_key(header::AUTHORIZATION) {
+    let place = ask.place;
+    let cookie = ask.headers.contains_key(header::COOKIE);
+    if secret::has_login(ask.headers) {
         return Some(Why::Authorization);
     }
     if sets_cookie(answer.headers) {
         return Some(Why::SetCookie);
     }
-    // RFC 9111 lets a shared cache store the rest of an answer whose `private` names fields; here any `private` is enough.
-    if !answer.directives.private_fields.is_empty() {
+    // RFC 9111 lets a shared cache store the rest of an answer whose `private` names fields, `no-store` where it understands
+    // the status, and what a targeted field allows. Here the plain words are enough.
+    let plain = answer.targeted.then(|| Directives::read(answer.headers));
+    let told = || plain.iter().chain(std::iter::once(&answer.directives));
+    if told().any(|told| told.private || !told.private_fields.is_empty()) {
         return Some(Why::Private);
     }
-    if ask.place.intercepted && (*ask.method != Method::GET || !age::may_guess(answer.status)) {
+    if told().any(|told| told.no_store) {
+        return Some(Why::NoStore);
+    }
+    if secret::speaks_to_one(answer.headers) {
+        return Some(Why::Personal);
+    }
+    if place.intercepted && (*ask.method != Method::GET || !age::may_guess(answer.status)) {
         return Some(Why::Unstorable);
     }
-    if ask.place.account && !(ask.place.class && ask.place.own && !ask.headers.contains_key(header::COOKIE)) {
+    if place.account && !(place.class && place.own && !cookie) {
         return Some(Why::Account);
     }
+    if !is_readable(answer.headers) || is_page_instead(ask, answer.headers) {
+        return Some(Why::Unstorable);
+    }
     let meant_for_all = meant_for_all(answer.freshness.explicit, &answer.directives);
-    if ask.headers.contains_key(header::COOKIE) && !meant_for_all {
+    // With a body (POST) it is somebody's act, whatever is said of it.
+    if cookie && (!meant_for_all || *ask.method != Method::GET) {
         return Some(Why::Cookie);
     }
-    if !ask.place.class && !meant_for_all && is_secret(ask.target.path_and_query()) {
-        return Some(Why::SecretAddress);
+    is_secret(ask, answer, meant_for_all).then_some(Why::SecretAddress)
+}
+
+/// An address that the node found by itself is no secret: a stranger could find it too.
+fn is_secret(ask: &Ask<'_>, answer: &Answer<'_>, meant_for_all: bool) -> bool {
+    let onward = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    if onward.is_some_and(|place| secret::address(place) == Address::Key) {
+        return true;
     }
-    None
+    !ask.place.own
+        && match secret::address(ask.target.path_and_query()) {
+            Address::Plain => false,
+            Address::Personal => !ask.place.class && !meant_for_all,
+            // Nobody else will ever ask under it: keeping it would only be keeping it.
+            Address::Key => true,
+        }
+}
+
+/// Whether the body's coding is one that can be undone; any other might hold anything.
+fn is_readable(headers: &HeaderMap) -> bool {
+    let mut names = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names.all(|name| {
+        let name = name.trim_ascii();
+        [&b""[..], b"identity", b"gzip", b"x-gzip", b"br", b"zstd"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
+/// A page where a class names a script or a picture: a sign-in, or a portal in between.
+fn is_page_instead(ask: &Ask<'_>, headers: &HeaderMap) -> bool {
+    ask.place.class && kind::is_static(ask.target.path(), ask.place.account) && is_page(headers)
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().trim_ascii()).unwrap_or_default();
+    [&b"text/html"[..], b"application/xhtml"].iter().any(|page| kind.get(..page.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(page)))
 }
 
 /// Whether the origin said, with a lifetime, that the answer is the same for everybody.
@@ -75,12 +109,18 @@ pub(super) fn bars_cookie(ask: &Ask<'_>, kept: &Kept) -> bool {
 pub(super) fn may_read(ask: &Ask<'_>, kept: &Kept) -> bool {
     let account = ask.place.account && !ask.place.class;
     let barred = ask.headers.contains_key(header::COOKIE) && bars_cookie(ask, kept);
-    !account && !barred && !ask.headers.contains_key(header::AUTHORIZATION)
+    !account && !barred && !secret::has_login(ask.headers)
+}
+
+/// Whether the RFC has this request ask for itself although another's answer is just arriving: what must be validated for each
+/// use is no answer to somebody who may be told something else.
+pub(super) fn must_ask(ask: &Ask<'_>, kept: &Kept) -> bool {
+    ask.headers.contains_key(header::COOKIE) && (kept.no_cache || kept.lifetime() == 0)
 }
 
 /// Whether the variant depends on who asks.
 pub(super) fn varies_by_person(vary: &[(Box<str>, Box<[u8]>)]) -> bool {
-    vary.iter().any(|(name, _)| matches!(&**name, "cookie" | "authorization"))
+    vary.iter().any(|(name, _)| secret::is_login_name(name))
 }
 
 /// Set-Cookie, or its forgotten successor.
@@ -88,12 +128,21 @@ pub(super) fn sets_cookie(headers: &HeaderMap) -> bool {
     headers.contains_key(header::SET_COOKIE) || headers.contains_key(HeaderName::from_static("set-cookie2"))
 }
 
-fn is_secret(path_and_query: &str) -> bool {
-    let Some((_, query)) = path_and_query.split_once('?') else { return false };
-    query.split(['&', ';']).any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
-    })
+/// See [`crate::policy::goes_bare()`].
+pub(super) fn goes_bare(rules: &Rules, ask: &Ask<'_>) -> bool {
+    let place = ask.place;
+    holds(rules, place)
+        && place.class
+        && (*ask.method == Method::GET || *ask.method == Method::HEAD)
+        && (place.account || ask.headers.contains_key(header::COOKIE))
+        && kind::is_static(ask.target.path(), place.account)
+        && !secret::has_login(ask.headers)
+        && secret::address(ask.target.path_and_query()) == Address::Plain
+}
+
+/// See [`crate::policy::bare_suffices()`].
+pub(super) fn bare_suffices(status: StatusCode, headers: &HeaderMap) -> bool {
+    matches!(status.as_u16(), 200 | 206 | 304 | 416) && !is_page(headers)
 }
 
 #[cfg(test)]
@@ -159,6 +208,8 @@ mod tests {
             let found = may_share(&school(), &ask, &kept(&school(), 200, fields), &[]);
             assert_eq!(found, *wanted, "{asked:?} {fields:?} {place:?}");
             assert!(may_share(&rules(), &ask, &kept(&rules(), 200, fields), &[]));
+            let unsure = kept(&rules(), 200, &[("cache-control", "no-cache"), ("etag", "\"a\"")]);
+            assert_eq!(may_share(&rules(), &ask, &unsure, &[]), !asked.contains(&COOKIE), "{asked:?}");
             let foo = [("foo".into(), Box::from(&b"=1"[..]))];
             assert!(!may_share(&rules(), &ask, &kept(&rules(), 200, fields), &foo));
         }
@@ -176,17 +227,104 @@ mod tests {
 
     #[test]
     fn a_link_that_is_a_key_is_kept_from_the_class() {
-        for url in ["http://a.kz/x?token=1", "http://a.kz/x?a=1&X-Amz-Signature=f", "http://a.kz/x?a;SIG=9"] {
-            assert_eq!(verdict(url, Place::default(), &[], 200, &[PLAIN]), Some(Why::SecretAddress), "{url}");
-            assert_eq!(verdict(url, Place::default(), &[], 200, &[PUBLIC]), None, "{url}");
-            assert_eq!(verdict(url, Place { class: true, ..Place::default() }, &[], 200, &[PLAIN]), None, "{url}");
+        let (class, own) = (Place { class: true, ..Place::default() }, Place { own: true, ..Place::default() });
+        for url in ["http://a.kz/x?token=1", "http://a.kz/x?a=1&X-Amz-Signature=f", "http://a.kz/x?a;SIG=9", "http://a.kz/x;jsessionid=1"] {
+            for (place, fields) in [(Place::default(), PLAIN), (Place::default(), PUBLIC), (class, PUBLIC)] {
+                assert_eq!(verdict(url, place, &[], 200, &[fields]), Some(Why::SecretAddress), "{url} {place:?}");
+            }
+            assert_eq!(verdict(url, own, &[], 200, &[PLAIN]), None, "found by the node itself: {url}");
         }
-        assert_eq!(verdict("http://a.kz/token?tokens=1", Place::default(), &[], 200, &[PLAIN]), None);
+        assert_eq!(verdict("http://a.kz/token", Place::default(), &[], 200, &[PLAIN]), None);
+        let onward = [PUBLIC, ("location", "/home?ticket=1")];
+        assert_eq!(verdict("http://a.kz/", own, &[], 301, &onward), Some(Why::SecretAddress));
+        let avatar = "http://a.kz/avatars/5f3c2a9be1d04c7788aa0b1c2d3e4f50.png";
+        assert_eq!(verdict(avatar, Place::default(), &[], 200, &[PLAIN]), Some(Why::SecretAddress));
+        for (place, fields) in [(Place::default(), PUBLIC), (class, PLAIN), (own, PLAIN)] {
+            assert_eq!(verdict(avatar, place, &[], 200, &[fields]), None, "{place:?}");
+        }
     }
 
     #[test]
-    fn intercepted_https_keeps_fewer_statuses() {
+    fn a_login_is_known_by_other_names_too() {
+        for login in ["access-token", "x-auth-token", "x-session-id", "x-user"] {
+            assert_eq!(verdict("http://a.kz/x", Place::default(), &[(login, "1")], 200, &[PUBLIC]), Some(Why::Authorization), "{login}");
+        }
+        for field in ["clear-site-data", "x-csrf-token", "x-access-token"] {
+            assert_eq!(verdict("http://a.kz/x", Place::default(), &[], 200, &[PUBLIC, (field, "1")]), Some(Why::Personal), "{field}");
+        }
+        for vary in ["x-auth-token", "accept, Cookie2"] {
+            assert_eq!(verdict("http://a.kz/x", Place::default(), &[], 200, &[PUBLIC, ("vary", vary)]), Some(Why::VaryPersonal), "{vary}");
+        }
+    }
+
+    #[test]
+    fn plain_words_of_the_origin_count_whatever_lifts_them_elsewhere() {
+        let mut rules = school();
+        let target = Target::parse("http://a.kz/").expect("a target");
+        let ask = Ask { method: &Method::GET, target: &target, headers: &headers(&[]), place: Place::default() };
+        let found = |rules: &Rules, fields: Fields<'_>| match admit(rules, &ask, StatusCode::OK, &headers(fields), NOW) {
+            Admit::Store { .. } => None,
+            Admit::No(why) => Some(why),
+        };
+        assert_eq!(found(&rules, &[("cache-control", "no-store, must-understand, max-age=60")]), Some(Why::NoStore));
+        rules.targeted = vec![HeaderName::from_static("cdn-cache-control")];
+        for (control, wanted) in [("private", Why::Private), ("no-store", Why::NoStore)] {
+            assert_eq!(found(&rules, &[("cdn-cache-control", "max-age=60"), ("cache-control", control)]), Some(wanted));
+        }
+        for (coding, wanted) in
+            [("gzip", None), ("br, identity", None), ("aes128gcm", Some(Why::Unstorable)), ("gzip, deflate", Some(Why::Unstorable))]
+        {
+            assert_eq!(found(&rules, &[PUBLIC, ("content-encoding", coding)]), wanted, "{coding}");
+        }
+    }
+
+    #[test]
+    fn what_a_class_names_is_asked_for_without_the_cookie() {
+        let class = Place { class: true, ..Place::default() };
+        let account = Place { account: true, ..class };
+        type Row = (Place, &'static str, Fields<'static>, bool);
+        let table: &[Row] = &[
+            (class, "/v1/app.js", &[COOKIE], true),
+            (class, "/v1/pic.png", &[COOKIE], true),
+            (class, "/v1/app.js", &[], false),
+            (account, "/v1/app.js", &[], true),
+            (account, "/v1/app.js", &[COOKIE], true),
+            (account, "/v1/pic.png", &[COOKIE], false),
+            (account, "/v1/page", &[COOKIE], false),
+            (account, "/v1/app.js?token=1", &[COOKIE], false),
+            (account, "/v1/app.js", &[COOKIE, ("authorization", "x")], false),
+            (Place { account: true, ..Place::default() }, "/v1/app.js", &[COOKIE], false),
+            (Place::default(), "/v1/app.js", &[COOKIE], false),
+        ];
+        for (place, path, asked, wanted) in table {
+            let target = Target::parse(&format!("http://a.kz{path}")).expect("a target");
+            let ask = Ask { method: &Method::GET, target: &target, headers: &headers(asked), place: *place };
+            assert_eq!(goes_bare(&school(), &ask), *wanted, "{place:?} {path} {asked:?}");
+            assert!(!goes_bare(&rules(), &ask));
+            assert!(!goes_bare(&school(), &Ask { method: &Method::POST, ..ask }));
+        }
+        let page = [PUBLIC, ("content-type", "Text/HTML; charset=utf-8")];
+        assert_eq!(verdict("http://a.kz/v1/app.js", Place { own: true, ..account }, &[], 200, &page), Some(Why::Unstorable));
+        assert_eq!(verdict("http://a.kz/v1/app", Place { own: true, ..account }, &[], 200, &page), None);
+        assert!(bare_suffices(StatusCode::OK, &headers(&[("content-type", "text/css")])));
+        assert!(!bare_suffices(StatusCode::OK, &headers(&page)) && !bare_suffices(StatusCode::FOUND, &headers(&[])));
+    }
+
+    #[test]
+    fn intercepted_https_keeps_fewer_statuses_and_the_rule_whatever_the_policy() {
         let place = Place { intercepted: true, ..Place::default() };
+        let target = Target::parse("https://a.kz/").expect("a target");
+        for (asked, fields) in [
+            (&[("authorization", "x")][..], &[("cache-control", "public, max-age=60")][..]),
+            (&[COOKIE], &[PLAIN]),
+            (&[], &[PUBLIC, ("set-cookie", "a=b")]),
+        ] {
+            let ask = Ask { method: &Method::GET, target: &target, headers: &headers(asked), place };
+            let found = admit(&rules(), &ask, StatusCode::OK, &headers(fields), NOW);
+            assert!(matches!(found, Admit::No(_)), "{asked:?} {fields:?}");
+            let plain = Ask { place: Place::default(), ..ask };
+            assert!(matches!(admit(&rules(), &plain, StatusCode::OK, &headers(fields), NOW), Admit::Store { .. }), "the RFC allows it");
+        }
         for (status, stored) in [(200, true), (404, true), (301, true), (302, false), (500, false), (599, false)] {
             assert_eq!(verdict("https://a.kz/x", place, &[], status, &[PUBLIC]).is_none(), stored, "{status}");
             assert_eq!(verdict("http://a.kz/x", Place::default(), &[], status, &[PUBLIC]), None, "{status}");

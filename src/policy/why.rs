@@ -51,6 +51,8 @@ pub enum Why {
     VaryStar,
     /// Vary names Cookie or Authorization.
     VaryPersonal,
+    /// Not stored: the answer speaks to one person.
+    Personal,
     /// The address holds a token: whoever has the link has the content.
     SecretAddress,
     /// Status or freshness information does not allow storing.
@@ -69,7 +71,7 @@ struct Row {
 
 impl Why {
     /// All outcomes, for tables and tests.
-    pub const ALL: [Why; 26] = [
+    pub const ALL: [Why; 27] = [
         Why::Fresh,
         Why::StaleWhileRevalidate,
         Why::StaleIfError,
@@ -93,6 +95,7 @@ impl Why {
         Why::Account,
         Why::VaryStar,
         Why::VaryPersonal,
+        Why::Personal,
         Why::SecretAddress,
         Why::Unstorable,
         Why::StoreFull,
@@ -158,6 +161,7 @@ impl Why {
             }
             Why::VaryStar => row("vary-star", MISS, "bypass", "Vary: * fits no other request: RFC 9111 section 4.1"),
             Why::VaryPersonal => row("vary-personal", MISS, "bypass", "the answer depends on who asks: policy school"),
+            Why::Personal => row("personal", MISS, "bypass", "the answer hands out or clears what proves a login: policy school"),
             Why::SecretAddress => row("secret-address", MISS, "bypass", "the address is itself a key: policy school"),
             Why::Unstorable => row("unstorable", MISS, "bypass", "neither status nor fields allow storing: RFC 9111 section 3"),
             Why::StoreFull => row("store-full", MISS, "miss", "the store admits nothing now: store.quota"),

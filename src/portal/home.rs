@@ -3,9 +3,9 @@
 use crate::base::unit::Bytes;
 use crate::link;
 use crate::portal::Language;
+use crate::portal::frame::{Frame, Place};
 use crate::portal::words::{self, Words};
 use askama::Template;
-use std::net::SocketAddr;
 
 /// One pack on the shelf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,29 +36,28 @@ impl Shelf {
 /// What the page shows.
 #[derive(Clone, Debug)]
 pub struct Home {
-    /// The school's name for itself.
+    /// The school as people call it.
     pub name: String,
     /// What is here.
     pub shelves: Vec<Shelf>,
     /// The line's verdict.
     pub line: link::State,
-    /// The proxy as this device reaches it; `None`: unknown.
-    pub proxy: Option<SocketAddr>,
-    /// The web port as this device reaches it; `None`: unknown.
-    pub web: Option<SocketAddr>,
+    /// Where this device reaches us.
+    pub place: Place,
+    /// Whether https of some hosts is opened on enrolled devices.
+    pub opens: bool,
 }
 
 #[derive(Template)]
 #[template(path = "home.html", config = ".askama.toml")]
 struct Page<'p> {
-    words: &'p Words,
-    language: Language,
-    languages: [Language; 3],
-    name: &'p str,
+    frame: Frame<'p>,
+    words: &'static Words,
     line: &'p str,
     rows: Vec<Row<'p>>,
     pac: Option<String>,
     proxy: Option<(String, u16)>,
+    opens: bool,
 }
 
 struct Row<'p> {
@@ -88,25 +87,17 @@ impl Home {
             link::State::Down => words.line_down,
             link::State::Unknown => words.line_unknown,
         };
-        let pac = self
-            .web
-            .map(|addr| if addr.port() == 80 { format!("http://{}/proxy.pac", host(addr)) } else { format!("http://{addr}/proxy.pac") });
         let page = Page {
+            frame: Frame::new(language, "/", &self.name),
             words,
-            language,
-            languages: Language::ALL,
-            name: &self.name,
             line,
             rows: rows.collect(),
-            pac,
-            proxy: self.proxy.map(|addr| (host(addr), addr.port())),
+            pac: self.place.by_number("/proxy.pac"),
+            proxy: self.place.by_hand(),
+            opens: self.opens,
         };
         page.render()
     }
-}
-
-fn host(addr: SocketAddr) -> String {
-    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
 }
 
 /// Kazakh and Russian write a decimal comma.
@@ -132,8 +123,8 @@ mod tests {
                 Shelf { id: "phet".into(), link: "javascript:alert(1)".into(), ..Shelf::default() },
             ],
             line: link::State::Down,
-            proxy: Some("192.168.8.1:3128".parse().expect("an address")),
-            web: Some("192.168.8.1:80".parse().expect("an address")),
+            place: Place { proxy: "192.168.8.1:3128".parse().ok(), web: "192.168.8.1:80".parse().ok(), name: None },
+            opens: false,
         }
     }
 
@@ -157,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_called_unknown() {
-        let page = Home { proxy: None, web: None, line: link::State::Unknown, ..home() }.render(Language::En).expect("renders");
+        let page = Home { place: Place::default(), line: link::State::Unknown, ..home() }.render(Language::En).expect("renders");
         assert!(page.contains("not known yet"));
         assert_eq!(page.matches("unknown").count(), 2 + 2, "entries and bytes of one pack, PAC and proxy address");
         let empty = Home { shelves: Vec::new(), ..home() }.render(Language::En).expect("renders");

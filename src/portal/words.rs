@@ -1,132 +1,145 @@
-//! The words of the pages in three languages. A struct, so that a missing translation does not compile.
+//! The words of the pages in three languages. A struct, so that a missing translation does not compile; tests see that none is
+//! empty, left in another language, or shorter by a step.
+
+/// Kazakh.
+mod kk;
+
+/// Russian.
+mod ru;
+
+/// English.
+mod en;
 
 use crate::portal::Language;
+use crate::portal::system::System;
 
-/// One language's words.
-pub(crate) struct Words {
-    pub(crate) title: &'static str,
-    pub(crate) lead: &'static str,
-    pub(crate) skip: &'static str,
-    pub(crate) languages: &'static str,
-    pub(crate) line_up: &'static str,
-    pub(crate) line_slow: &'static str,
-    pub(crate) line_down: &'static str,
-    pub(crate) line_unknown: &'static str,
-    pub(crate) here: &'static str,
-    pub(crate) nothing: &'static str,
-    pub(crate) pages: &'static str,
-    pub(crate) size: &'static str,
-    pub(crate) connect: &'static str,
-    pub(crate) connect_how: &'static str,
-    pub(crate) pac: &'static str,
-    pub(crate) proxy: &'static str,
-    pub(crate) port: &'static str,
-    pub(crate) android: &'static str,
-    pub(crate) windows: &'static str,
-    pub(crate) apple: &'static str,
-    pub(crate) connect_safe: &'static str,
-    pub(crate) unknown: &'static str,
-    pub(crate) privacy: &'static str,
-    pub(crate) kept: &'static str,
-    pub(crate) never: &'static str,
-    pub(crate) sealed: &'static str,
-    pub(crate) seen: &'static str,
+/// Declares the words; the listing for tests comes along, so that none can be left out of it.
+macro_rules! words {
+    (texts: $($text:ident)*; lists: $($list:ident)*) => {
+        /// One language's words.
+        pub(crate) struct Words {
+            $(pub(crate) $text: &'static str,)*
+            $(pub(crate) $list: &'static [&'static str],)*
+        }
+
+        #[cfg(test)]
+        impl Words {
+            /// Every text with its key.
+            fn all(&self) -> Vec<(String, &'static str)> {
+                let mut all = vec![$((stringify!($text).to_owned(), self.$text)),*];
+                $(all.extend(self.$list.iter().enumerate().map(|(at, text)| (format!("{} {at}", stringify!($list)), *text)));)*
+                all
+            }
+        }
+    };
+}
+
+words! {
+    texts:
+        // every page
+        skip languages home unknown menu
+        // the home page
+        title lead line_up line_slow line_down line_unknown here nothing pages size connect connect_how pac proxy port
+        connect_steps connect_safe privacy kept never sealed seen privacy_more
+        // connecting
+        connect_lead undetected others steps type_this by_name by_camera camera_how qr by_number manual name_taken
+        then_check undo undo_how
+        // the certificate
+        ca ca_who ca_what fingerprint compare ca_for_devices download_der download_pem download_profile ca_install ca_works ca_remove
+        windows_works chromeos_works android_works ios_works macos_works linux_works profile_note
+        // the check
+        check check_yes check_no check_how check_image check_looks check_rests check_again trust trust_yes trust_no trust_none
+        trust_how trust_image sign_yes sign_no sign_trusted sign_untrusted enrolled enrolled_yes enrolled_no
+        // the sheet on the wall
+        sheet sheet_title sheet_address sheet_print
+        // many devices at once
+        fleet fleet_lead fleet_policy fleet_policy_how fleet_powershell fleet_powershell_how fleet_environment fleet_environment_how
+        fleet_wpad fleet_wpad_how fleet_wpad_care fleet_download
+        // privacy
+        kept_title opened_title opened_off opened_on opened_rest who opt_out
+        ;
+    lists:
+        windows_steps chromeos_steps android_steps ios_steps macos_steps linux_steps
+        windows_ca chromeos_ca android_ca ios_ca macos_ca linux_ca
+        windows_remove chromeos_remove android_remove ios_remove macos_remove linux_remove
+        sheet_steps who_list opt_out_list
 }
 
 pub(crate) const fn of(language: Language) -> &'static Words {
     match language {
-        Language::Kk => &KK,
-        Language::Ru => &RU,
-        Language::En => &EN,
+        Language::Kk => &kk::KK,
+        Language::Ru => &ru::RU,
+        Language::En => &en::EN,
     }
 }
 
-const KK: Words = Words {
-    title: "Бұлақ: сабақ осында",
-    lead: "Мектептің өз сервері. Мұнда сақталған сабақтар интернет жоқ кезде де ашылады.",
-    skip: "Мазмұнға өту",
-    languages: "Тіл",
-    line_up: "Интернет жұмыс істеп тұр.",
-    line_slow: "Интернет баяу. Мұнда сақталған беттер бұрынғыдай жылдам ашылады.",
-    line_down: "Интернет жоқ. Мұнда сақталған беттер ашылады.",
-    line_unknown: "Интернеттің күйі әзірге белгісіз.",
-    here: "Интернетсіз ашылатын мазмұн",
-    nothing: "Әзірге ешқандай жинақ сақталмаған. Оларды мұғалім таңдайды, сервер түнде жүктейді.",
-    pages: "Беттер мен файлдар",
-    size: "Көлемі",
-    connect: "Осы құрылғыны қосу",
-    connect_how: "Wi-Fi желісінің баптауларынан «Прокси» бөлімін ашып, мына мекенжайды енгізіңіз.",
-    pac: "Автоматты баптау мекенжайы (PAC)",
-    proxy: "Немесе қолмен: прокси",
-    port: "порт",
-    android: "Android: Wi-Fi → желі → Қосымша → Прокси → Автоматты баптау.",
-    windows: "Windows: Параметрлер → Желі және интернет → Прокси → Орнату сценарийін пайдалану.",
-    apple: "iPhone, iPad: Параметрлер → Wi-Fi → желі → Прокси-серверді баптау → Авто.",
-    connect_safe: "Сервер өшіп қалса, құрылғы интернетке тікелей шығады.",
-    unknown: "белгісіз",
-    privacy: "Не сақталады және оны кім көреді",
-    kept: "Сақталатыны: кез келген адамға бірдей көрінетін ашық беттер мен файлдар.",
-    never: "Сақталмайтыны: кіру беттері, күнделіктегі бағалар, хаттар, құпиясөздер және жеке жауаптар.",
-    sealed: "Қорғалған (https) байланыс ашылмай, сол күйінде өткізіледі.",
-    seen: "Кімнің қай бетті ашқаны жазылмайды және мектептен сыртқа жіберілмейді. Өңірге тек желінің сапасы мен жалпы сандар ғана беріледі.",
-};
+/// What one system needs to be told.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps {
+    /// To use the cache.
+    pub(crate) connect: &'static [&'static str],
+    /// To trust the school's CA.
+    pub(crate) install: &'static [&'static str],
+    /// What then works.
+    pub(crate) works: &'static str,
+    /// To trust it no more.
+    pub(crate) remove: &'static [&'static str],
+}
 
-const RU: Words = Words {
-    title: "Бұлақ: уроки здесь",
-    lead: "Сервер вашей школы. Сохранённые здесь уроки открываются и без интернета.",
-    skip: "К содержанию",
-    languages: "Язык",
-    line_up: "Интернет работает.",
-    line_slow: "Интернет медленный. Сохранённые здесь страницы открываются так же быстро, как всегда.",
-    line_down: "Интернета нет. Сохранённые здесь страницы открываются.",
-    line_unknown: "Состояние интернета пока неизвестно.",
-    here: "Что открывается без интернета",
-    nothing: "Пока не сохранено ни одного набора. Их выбирает учитель, а сервер загружает ночью.",
-    pages: "Страницы и файлы",
-    size: "Объём",
-    connect: "Подключить это устройство",
-    connect_how: "В настройках сети Wi-Fi откройте раздел «Прокси» и введите этот адрес.",
-    pac: "Адрес автонастройки (PAC)",
-    proxy: "Или вручную: прокси",
-    port: "порт",
-    android: "Android: Wi-Fi → сеть → Дополнительно → Прокси → Автонастройка.",
-    windows: "Windows: Параметры → Сеть и Интернет → Прокси → Использовать сценарий настройки.",
-    apple: "iPhone, iPad: Настройки → Wi-Fi → сеть → Настройка прокси → Авто.",
-    connect_safe: "Если сервер выключится, устройство будет выходить в интернет напрямую.",
-    unknown: "неизвестно",
-    privacy: "Что сохраняется и кто это видит",
-    kept: "Сохраняются открытые страницы и файлы, одинаковые для всех.",
-    never: "Не сохраняются: страницы входа, оценки в дневнике, письма, пароли и личные ответы.",
-    sealed: "Защищённые соединения (https) передаются как есть и не вскрываются.",
-    seen: "Кто какую страницу открыл, не записывается и из школы не передаётся. В регион уходят только качество связи и общие числа.",
-};
+impl Words {
+    /// The words for a system.
+    pub(crate) const fn steps(&self, system: System) -> Steps {
+        let (connect, install, works, remove) = match system {
+            System::Windows => (self.windows_steps, self.windows_ca, self.windows_works, self.windows_remove),
+            System::ChromeOs => (self.chromeos_steps, self.chromeos_ca, self.chromeos_works, self.chromeos_remove),
+            System::Android => (self.android_steps, self.android_ca, self.android_works, self.android_remove),
+            System::Ios => (self.ios_steps, self.ios_ca, self.ios_works, self.ios_remove),
+            System::MacOs => (self.macos_steps, self.macos_ca, self.macos_works, self.macos_remove),
+            System::Linux => (self.linux_steps, self.linux_ca, self.linux_works, self.linux_remove),
+        };
+        Steps { connect, install, works, remove }
+    }
+}
 
-const EN: Words = Words {
-    title: "Bulak: lessons are here",
-    lead: "Your school's own server. Lessons kept here open without the Internet, too.",
-    skip: "Skip to content",
-    languages: "Language",
-    line_up: "The Internet works.",
-    line_slow: "The Internet is slow. Pages kept here open as fast as ever.",
-    line_down: "There is no Internet. Pages kept here open.",
-    line_unknown: "The state of the Internet is not known yet.",
-    here: "What opens without the Internet",
-    nothing: "No collection is kept yet. The teacher chooses them, and the server fetches them at night.",
-    pages: "Pages and files",
-    size: "Size",
-    connect: "Connect this device",
-    connect_how: "In the settings of the Wi-Fi network open “Proxy” and enter this address.",
-    pac: "Automatic set-up address (PAC)",
-    proxy: "Or by hand: proxy",
-    port: "port",
-    android: "Android: Wi-Fi → network → Advanced → Proxy → Proxy auto-config.",
-    windows: "Windows: Settings → Network & Internet → Proxy → Use setup script.",
-    apple: "iPhone, iPad: Settings → Wi-Fi → network → Configure Proxy → Automatic.",
-    connect_safe: "When the server is off, the device reaches the Internet directly.",
-    unknown: "unknown",
-    privacy: "What is kept, and who sees it",
-    kept: "Kept: open pages and files that look the same to everybody.",
-    never: "Never kept: sign-in pages, marks in the diary, mail, passwords and personal answers.",
-    sealed: "Secure (https) connections are passed on as they are, never opened.",
-    seen: "Who opened which page is not written down and does not leave the school. The region gets the quality of the line and totals only.",
-};
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that are one and the same in two languages, and rightly so.
+    const SAME: [&str; 2] = ["port", "linux_remove 0"];
+
+    #[test]
+    fn no_text_is_missing_or_left_in_another_language() {
+        let [kk, ru, en] = Language::ALL.map(|language| of(language).all());
+        assert!(kk.len() > 150);
+        let keys = |all: &[(String, &str)]| all.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        assert_eq!(keys(&kk), keys(&ru), "a step more or less");
+        assert_eq!(keys(&kk), keys(&en), "a step more or less");
+        for ((key, kk), ((_, ru), (_, en))) in kk.iter().zip(ru.iter().zip(&en)) {
+            for text in [kk, ru, en] {
+                assert!(!text.trim().is_empty() && text.trim() == *text, "{key}: {text:?}");
+            }
+            if !SAME.contains(&key.as_str()) {
+                assert!(kk != ru && ru != en && kk != en, "{key} is the same in two languages: {kk}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_language_is_written_in_its_letters() {
+        let kazakh = "әғқңөұүһіӘҒҚҢӨҰҮҺІ";
+        let cyrillic = |letter: char| ('\u{400}'..='\u{4ff}').contains(&letter);
+        // Russian has none of the Kazakh letters; long Kazakh texts have some; English has no Cyrillic at all.
+        for (key, text) in of(Language::Ru).all() {
+            assert!(key == "title" || !text.chars().any(|letter| kazakh.contains(letter)), "{key}: {text}");
+            assert!(text.chars().any(cyrillic) || SAME.contains(&key.as_str()), "{key}: {text}");
+        }
+        for (key, text) in of(Language::Kk).all() {
+            let long = text.chars().filter(|letter| cyrillic(*letter)).count() > 24;
+            assert!(!long || text.chars().any(|letter| kazakh.contains(letter)), "{key}: {text}");
+        }
+        for (key, text) in of(Language::En).all() {
+            assert!(!text.chars().any(cyrillic), "{key}: {text}");
+        }
+    }
+}

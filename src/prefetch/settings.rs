@@ -18,6 +18,8 @@ pub struct Settings {
     pub unsigned: bool,
     /// When the work may run, with the school's time zone.
     pub windows: Windows,
+    /// Hosts that the operator refuses beside the compiled-in ones; they go into the rules with the packs.
+    pub refused: Vec<String>,
     /// Cap on background bytes; `None`: no cap.
     pub rate: Option<BitRate>,
     /// Transfers at once.
@@ -39,6 +41,7 @@ impl Default for Settings {
             trusted_keys: Vec::new(),
             unsigned: false,
             windows: Windows { list: vec![night], zone },
+            refused: Vec::new(),
             rate: None,
             max_transfers: 2,
             manners: Manners::default(),

@@ -13,6 +13,7 @@ use crate::proxy::first::{self, Replay};
 use crate::proxy::intercept::Ground;
 use crate::proxy::listen::{Peer, Place};
 use crate::proxy::opened::{Opened, converse};
+use crate::proxy::talk::two::Stay;
 use crate::proxy::{Inner, Proxy};
 use crate::tls::authority::Authority;
 use crate::tls::hello::{Splice, judge_hello};
@@ -40,8 +41,8 @@ pub(crate) async fn answer(proxy: Proxy, host: String, port: u16, mut request: R
         None
     };
     let client = hyper::upgrade::on(&mut request);
-    drop(request);
-    let wish = Wish { proxy, host: host.into(), port, peer, _place: place };
+    let stay = request.extensions_mut().remove();
+    let wish = Wish { proxy, host: host.into(), port, peer, _place: place, _stay: stay };
     match wish.ground().await {
         Ok((authority, ground)) => wish.open(client, authority, ground),
         Err(Instead::Splice(why)) => wish.splice(client, why).await,
@@ -57,6 +58,8 @@ struct Wish {
     peer: Peer,
     /// Held until the connection ends.
     _place: Option<Place>,
+    /// The same, for the connection whose stream this is.
+    _stay: Option<Stay>,
 }
 
 /// What happens instead of opening.

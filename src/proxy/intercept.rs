@@ -102,6 +102,11 @@ impl Interception {
         self.law.store(Arc::new(law));
     }
 
+    /// What is agreed now.
+    pub fn law(&self) -> Arc<Law> {
+        self.law.load_full()
+    }
+
     /// Takes back the devices of an earlier run.
     pub fn restore(&self, kept: impl IntoIterator<Item = (IpAddr, Device)>) {
         let mut devices = self.devices.lock();
@@ -272,6 +277,7 @@ pub(crate) fn is_literal(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::authority::{Wish, create};
 
     #[test]
     fn addresses_in_any_form_are_no_names() {
@@ -281,18 +287,80 @@ mod tests {
         assert!(!is_literal("kk.wikipedia.org") && !is_literal("xn--80a.kz"));
     }
 
+    fn rig() -> (Interception, Clock) {
+        let clock = Clock::system();
+        (Interception::new(Duration::from_hours(24), clock.clone(), &Metrics::default()).expect("a key"), clock)
+    }
+
+    fn wish(hosts: &[&str]) -> Wish {
+        let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        Wish { school: "School".into(), zone: "school.internal".into(), hosts }
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 7));
+
     #[test]
     fn everything_is_off_until_agreed() {
-        let clock = Clock::manual(Time::BUILT);
-        let interception = Interception::new(Duration::from_hours(24), clock.clone(), &Metrics::default()).expect("a key");
-        let client = IpAddr::from([10, 0, 0, 7]);
-        assert_eq!(interception.decide("a.kz", 443, client).err(), Some(Splice::Off));
+        let (interception, clock) = rig();
+        assert_eq!(interception.decide("a.kz", 443, CLIENT).err(), Some(Splice::Off));
         interception.adopt(Law { enabled: true, hosts: ["a.kz".to_owned()].into(), authorities: None }, Duration::ZERO);
-        assert_eq!(interception.decide("a.kz", 443, client).err(), Some(Splice::Off), "without a CA");
-        assert!(interception.own("proxy.school.internal", client).is_none());
+        assert_eq!(interception.decide("a.kz", 443, CLIENT).err(), Some(Splice::Off), "without a CA");
+        assert!(interception.own("proxy.school.internal", CLIENT).is_none());
         interception.keep_proof("a.kz");
         assert!(interception.has_proof("a.kz") && !interception.has_proof("b.kz"));
         clock.advance(PROOF);
         assert!(!interception.has_proof("a.kz"), "an hour is over");
+    }
+
+    #[test]
+    fn the_list_opens_hosts_and_the_refusals_close_them_whatever_is_listed() {
+        let (interception, clock) = rig();
+        let folder = tempfile::tempdir().expect("a folder");
+        let both = create(&folder.path().join("ca"), &wish(&["a.kz"]), &clock).expect("a CA");
+        let hosts: BTreeSet<String> = ["a.kz", "login.a.kz", "b.kz"].map(str::to_owned).into();
+        let law = |enabled| Law { enabled, hosts: hosts.clone(), authorities: Some(both.clone()) };
+        interception.adopt(law(false), Duration::from_hours(24));
+        assert_eq!(interception.may_open("a.kz", 443), Err(Splice::Off), "nobody agreed");
+        assert!(interception.own("proxy.school.internal", CLIENT).is_some(), "pages of ours need no consent");
+        interception.adopt(law(true), Duration::from_hours(24));
+        let table = [
+            ("a.kz", 443, Ok(())),
+            ("a.kz", 8443, Err(Splice::Port)),
+            ("10.0.0.1", 443, Err(Splice::Literal)),
+            ("login.a.kz", 443, Err(Splice::Refused)),
+            ("www.a.kz", 443, Err(Splice::Unlisted)),
+            ("b.kz", 443, Err(Splice::Outside)),
+        ];
+        for (host, port, wanted) in table {
+            assert_eq!(interception.may_open(host, port), wanted, "{host}:{port}");
+        }
+        assert_eq!(interception.decide("a.kz", 443, CLIENT).err(), Some(Splice::Unknown));
+        interception.prove(CLIENT, both.current.fingerprint());
+        assert!(interception.decide("a.kz", 443, CLIENT).is_ok() && interception.is_enrolled(CLIENT));
+        interception.failed(CLIENT, "a.kz");
+        assert_eq!(interception.decide("a.kz", 443, CLIENT).err(), Some(Splice::Distrusts));
+    }
+
+    #[test]
+    fn devices_of_the_previous_ca_go_on_under_it_until_they_know_the_new_one() {
+        let (interception, clock) = rig();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca");
+        let before = create(&path, &wish(&["a.kz"]), &clock).expect("a CA").current;
+        interception.prove(CLIENT, before.fingerprint());
+        let both = create(&path, &wish(&["a.kz", "b.kz"]), &clock).expect("another");
+        let hosts: BTreeSet<String> = ["a.kz", "b.kz"].map(str::to_owned).into();
+        interception.adopt(Law { enabled: true, hosts, authorities: Some(both.clone()) }, Duration::from_hours(24));
+        let under = |host: &str| interception.decide(host, 443, CLIENT).map(|authority| authority.fingerprint());
+        assert_eq!(under("a.kz"), Ok(before.fingerprint()));
+        assert_eq!(under("b.kz"), Err(Splice::Outside), "its CA cannot vouch for that");
+        let own = || interception.own("proxy.school.internal", CLIENT).map(|authority| authority.fingerprint());
+        assert_eq!(own(), Some(both.current.fingerprint()), "the new one first: it may have been installed");
+        interception.did_not_take_ours(CLIENT);
+        assert_eq!(own(), Some(before.fingerprint()));
+        interception.prove(CLIENT, both.current.fingerprint());
+        assert_eq!(under("b.kz"), Ok(both.current.fingerprint()));
+        interception.adopt(Law { authorities: Some(Authorities { previous: None, ..both }), ..Law::default() }, Duration::ZERO);
+        assert!(interception.is_enrolled(CLIENT));
     }
 }

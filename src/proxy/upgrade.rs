@@ -7,6 +7,7 @@ use crate::base::target::Target;
 use crate::link::Class;
 use crate::policy::header::strip_hop_by_hop;
 use crate::proxy::Inner;
+use crate::proxy::talk::two::Stay;
 use crate::upstream::Error;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::{OnUpgrade, on};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 /// Carries the request through; `request` has Via added, hop-by-hop fields still there.
 pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request<Body>) -> Response<Body> {
     let client = on(&mut request);
+    let stay: Option<Stay> = request.extensions_mut().remove();
     let extended = *request.method() == Method::CONNECT;
     if extended {
         as_upgrade(&mut request);
@@ -40,7 +42,7 @@ pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request
     } else {
         strip_but_upgrade(response.headers_mut());
     }
-    join(&inner, client, origin);
+    join(&inner, client, origin, stay);
     inner.signature.finish(response.map(|_| Body::Empty), true)
 }
 
@@ -85,7 +87,7 @@ fn strip_but_upgrade(headers: &mut HeaderMap) {
     }
 }
 
-fn join(inner: &Arc<Inner>, client: OnUpgrade, origin: OnUpgrade) {
+fn join(inner: &Arc<Inner>, client: OnUpgrade, origin: OnUpgrade, stay: Option<Stay>) {
     let shared = Arc::clone(inner);
     inner.life.spawn_until_stop(async move {
         match tokio::try_join!(client, origin) {
@@ -95,6 +97,7 @@ fn join(inner: &Arc<Inner>, client: OnUpgrade, origin: OnUpgrade) {
                 shared.tunnels.with_label_values(&["broken"]).inc();
             }
         }
+        drop(stay);
     });
 }
 

@@ -1,28 +1,110 @@
 //! The compiled-in lists that no pack and no configuration lifts: hosts with accounts, where only a path class makes a URL
-//! storable, and personal hosts, which are tunnelled and never fetched (product rule: privacy 2 and 3).
+//! storable, and personal hosts, which are tunnelled and never opened, mirrored or fetched (product rule: privacy 2 and 3).
 //!
 //! Host layouts come from public client code and press; a name that is listed without need costs a cache hit, a name that is
-//! missing costs somebody's privacy, so in doubt a name is listed.
+//! missing costs somebody's privacy, so in doubt a name is listed. An operator may add names (`intercept.refused`), never take
+//! one away.
+
+/// The names.
+mod list;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+/// Why a host is nobody's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Category {
+    /// Sign-in and personal hosts of e-diaries.
+    Diary,
+    /// Government, courts, e-signature, staff reporting.
+    State,
+    /// Banks, payment, purses.
+    Bank,
+    /// Mail.
+    Mail,
+    /// Messengers and private networks.
+    Messenger,
+    /// Health, and lines for children in trouble.
+    Health,
+    /// Identity providers, and every host that signs people in.
+    Identity,
+    /// Password managers.
+    Passwords,
+    /// Updates and shops of systems, browsers and guards, most of which pin their own anchors.
+    Updates,
+    /// Licences of protected media.
+    Licences,
+    /// VPN, encrypted names, remote control.
+    Tunnels,
+}
+
+impl Category {
+    /// All of them.
+    pub const ALL: [Category; 11] = [
+        Category::Diary,
+        Category::State,
+        Category::Bank,
+        Category::Mail,
+        Category::Messenger,
+        Category::Health,
+        Category::Identity,
+        Category::Passwords,
+        Category::Updates,
+        Category::Licences,
+        Category::Tunnels,
+    ];
+
+    /// Whether what such hosts say over plain HTTP may be stored by the ordinary rules. Updates are the same signed bytes for
+    /// everybody, and the largest part of what a school fetches over plain HTTP.
+    pub const fn stores_plain(self) -> bool {
+        matches!(self, Category::Updates)
+    }
+}
+
+/// What the lists say, ready to be asked.
+struct Known {
+    personal: HashMap<&'static str, Category>,
+    accounts: HashSet<&'static str>,
+    sign_in: HashSet<&'static str>,
+    account_personal: HashSet<&'static str>,
+}
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
+    personal: list::PERSONAL.iter().flat_map(|(kind, names)| names.split_whitespace().map(|name| (name, *kind))).collect(),
+    accounts: list::ACCOUNT.split_whitespace().collect(),
+    sign_in: list::SIGN_IN.split_whitespace().collect(),
+    account_personal: list::ACCOUNT_PERSONAL.split_whitespace().collect(),
+});
 
 /// Whether this host keeps accounts of pupils and teachers: e-diaries and lesson platforms with a login, subdomains included.
 pub fn is_account(host: &str) -> bool {
-    parents(host).any(|name| ACCOUNT.contains(&name))
+    parents(host).any(|name| KNOWN.accounts.contains(name))
 }
 
-/// Whether this host is personal: government, bank, mail, messenger, identity, health, password and update hosts, and every
-/// sign-in host by its first label. Such a host is tunnelled, whatever a pack says.
+/// Whether this host is personal, whatever a pack or a configuration says.
 pub fn is_personal(host: &str) -> bool {
+    category(host).is_some()
+}
+
+/// The kind of a personal host, by its own name or the nearest above it; sign-in hosts anywhere by a label above their
+/// domain. Expects lower case.
+pub fn category(host: &str) -> Option<Category> {
     let host = host.trim_end_matches('.');
-    let first = host.split('.').next().unwrap_or_default();
-    let many = host.contains('.');
-    (many && SIGN_IN.contains(&first))
-        || (ACCOUNT_PERSONAL.contains(&first) && is_account(host))
-        || parents(host).any(|name| PERSONAL.contains(&name))
+    if let Some(kind) = parents(host).find_map(|name| KNOWN.personal.get(name)) {
+        return Some(*kind);
+    }
+    // The first label, and every other above the domain that somebody has bought.
+    let many = host.split('.').count();
+    let mut above = host.split('.').enumerate().filter(|(at, _)| many > 1 && (*at == 0 || at + 2 < many)).map(|(_, label)| label);
+    if is_account(host) && above.clone().any(|label| KNOWN.account_personal.contains(label)) {
+        return Some(Category::Diary);
+    }
+    above.any(|label| KNOWN.sign_in.contains(label)).then_some(Category::Identity)
 }
 
 /// The compiled-in account hosts, for the rule table.
 pub fn accounts() -> impl Iterator<Item = &'static str> {
-    ACCOUNT.iter().copied()
+    KNOWN.accounts.iter().copied()
 }
 
 /// The host and each of its parent domains: `a.b.c`, `b.c`, `c`.
@@ -36,156 +118,6 @@ pub fn parents(host: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// E-diaries and platforms with pupils' accounts, with all their subdomains.
-const ACCOUNT: &[&str] = &[
-    "kundelik.kz",
-    "dnevnik.ru",
-    "bilimclass.kz",
-    "onlinemektep.org",
-    "onlinemektep.net",
-    "onlinemektep.kz",
-    "bilimland.kz",
-    "imektep.kz",
-    "itest.kz",
-    "twig-bilim.kz",
-    "daryn.online",
-    "opiq.kz",
-    "topiq.kz",
-    "edus.kz",
-    "mektep.edu.kz",
-    "sdo.kz",
-    "classroom.google.com",
-    "teams.microsoft.com",
-];
-
-/// First labels that are personal on account hosts: interfaces that answer by token.
-const ACCOUNT_PERSONAL: &[&str] = &["api", "member", "my", "lk", "cabinet", "chat", "messages", "files", "avatars"];
-
-/// First labels that mean a sign-in anywhere.
-const SIGN_IN: &[&str] =
-    &["login", "signin", "accounts", "account", "auth", "oauth", "oauth2", "sso", "passport", "id", "idp", "mail", "webmail"];
-
-/// Personal hosts with all their subdomains.
-const PERSONAL: &[&str] = &[
-    // state and e-signature
-    "gov.kz",
-    "egov.kz",
-    "pki.gov.kz",
-    "ncalayer.kz",
-    "iac.kz",
-    "enpf.kz",
-    "kgd.gov.kz",
-    "sud.kz",
-    "goszakup.gov.kz",
-    "gosuslugi.ru",
-    // banks and payment
-    "kaspi.kz",
-    "halykbank.kz",
-    "homebank.kz",
-    "jusan.kz",
-    "jusanbank.kz",
-    "forte.kz",
-    "fortebank.com",
-    "bcc.kz",
-    "eubank.kz",
-    "bankrbk.kz",
-    "berekebank.kz",
-    "sberbank.kz",
-    "altynbank.kz",
-    "freedombank.kz",
-    "otbasybank.kz",
-    "hcsbk.kz",
-    "nurbank.kz",
-    "epay.kz",
-    "qiwi.com",
-    "paypal.com",
-    "stripe.com",
-    "visa.com",
-    "mastercard.com",
-    // mail
-    "mail.ru",
-    "mail.kz",
-    "gmail.com",
-    "mail.google.com",
-    "outlook.com",
-    "outlook.live.com",
-    "outlook.office.com",
-    "outlook.office365.com",
-    "mail.yahoo.com",
-    "mail.yandex.ru",
-    "mail.yandex.kz",
-    "proton.me",
-    "protonmail.com",
-    "icloud.com",
-    // messengers and private networks
-    "telegram.org",
-    "t.me",
-    "web.telegram.org",
-    "whatsapp.com",
-    "whatsapp.net",
-    "wa.me",
-    "signal.org",
-    "viber.com",
-    "discord.com",
-    "messenger.com",
-    "facebook.com",
-    "instagram.com",
-    "vk.com",
-    "vk.ru",
-    "ok.ru",
-    "tiktok.com",
-    "skype.com",
-    "zoom.us",
-    // identity
-    "accounts.google.com",
-    "login.microsoftonline.com",
-    "login.live.com",
-    "live.com",
-    "appleid.apple.com",
-    "idmsa.apple.com",
-    "passport.yandex.ru",
-    "passport.yandex.kz",
-    "oauth.telegram.org",
-    "okta.com",
-    "auth0.com",
-    // health
-    "damumed.kz",
-    "dmed.kz",
-    "medelement.com",
-    "fms.kz",
-    "eisz.kz",
-    "med.kz",
-    // password managers, VPN, encrypted names
-    "bitwarden.com",
-    "1password.com",
-    "lastpass.com",
-    "dashlane.com",
-    "keepersecurity.com",
-    "dns.google",
-    "cloudflare-dns.com",
-    "one.one.one.one",
-    "quad9.net",
-    "nextdns.io",
-    "mullvad.net",
-    "nordvpn.com",
-    // operating-system and application updates and shops, which pin their own anchors
-    "windowsupdate.com",
-    "update.microsoft.com",
-    "delivery.mp.microsoft.com",
-    "apple.com",
-    "mzstatic.com",
-    "itunes.com",
-    "android.clients.google.com",
-    "play.googleapis.com",
-    "update.googleapis.com",
-    "clients2.google.com",
-    "push.apple.com",
-    // licence servers of protected media
-    "license.widevine.com",
-    "widevine.com",
-    "playready.microsoft.com",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +129,8 @@ mod tests {
             ("kundelik.kz", true, false),
             ("static.kundelik.kz", true, false),
             ("login.kundelik.kz", true, true),
+            ("schools.kundelik.kz", true, true),
+            ("avatars.dnevnik.ru", true, true),
             ("api.bilimclass.kz", true, true),
             ("onlinemektep.net", true, false),
             ("notkundelik.kz", false, false),
@@ -218,5 +152,60 @@ mod tests {
             assert_eq!(parents(dots).collect::<Vec<_>>(), ["a.b.c", "b.c", "c"]);
         }
         assert!(is_personal("kaspi.kz..") && is_account("kundelik.kz..") && !is_personal("login."));
+    }
+
+    #[test]
+    fn every_kind_is_there() {
+        let table: [(Category, &[&str]); 11] = [
+            (Category::Diary, &["login.kundelik.kz", "schools.kundelik.kz", "member.daryn.online", "files.bilimclass.kz", "my.opiq.kz"]),
+            (Category::State, &["egov.kz", "idp.egov.kz", "ncalayer.kz", "pki.gov.kz", "nobd.iac.kz", "kgd.gov.kz", "enpf.kz", "sud.kz"]),
+            (Category::Bank, &["kaspi.kz", "online.kaspi.kz", "homebank.kz", "forte.kz", "bcc.kz", "post.kz", "stripe.com", "qiwi.com"]),
+            (Category::Mail, &["e.mail.ru", "gmail.com", "mail.google.com", "outlook.live.com", "proton.me", "mail.yandex.kz"]),
+            (Category::Messenger, &["web.telegram.org", "t.me", "web.whatsapp.com", "vk.com", "instagram.com", "discord.com", "zoom.us"]),
+            (Category::Health, &["damumed.kz", "app.damumed.kz", "idoctor.kz", "telefon150.kz"]),
+            (Category::Identity, &["accounts.google.com", "login.microsoftonline.com", "aadcdn.msauth.net", "okta.com", "sso.nowhere.kz"]),
+            (Category::Passwords, &["vault.bitwarden.com", "my.1password.com", "lastpass.com", "passwords.google.com"]),
+            (
+                Category::Updates,
+                &["download.windowsupdate.com", "swcdn.apple.com", "play.googleapis.com", "dl.gvt1.com", "aus5.mozilla.org"],
+            ),
+            (Category::Licences, &["license.widevine.com", "playready.microsoft.com", "lic.drmtoday.com"]),
+            (Category::Tunnels, &["dns.google", "chrome.cloudflare-dns.com", "dns.quad9.net", "mullvad.net", "torproject.org"]),
+        ];
+        assert_eq!(table.map(|(kind, _)| kind), Category::ALL);
+        for (kind, hosts) in table {
+            for host in hosts {
+                assert_eq!(category(host), Some(kind), "{host}");
+                assert!(is_personal(&format!("deep.below.{host}")) && is_personal(&format!("{host}.")), "{host}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_written_as_hosts_come_and_stand_once() {
+        let all = || list::PERSONAL.iter().flat_map(|(_, names)| names.split_whitespace());
+        for name in all().chain(list::ACCOUNT.split_whitespace()) {
+            let sound =
+                name.contains('.') && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+            assert!(sound && !name.starts_with('.') && !name.ends_with('.'), "{name}");
+        }
+        assert_eq!(all().count(), KNOWN.personal.len(), "a name stands twice");
+        assert_eq!(list::PERSONAL.len(), Category::ALL.len());
+        // What the class learns from is not swept up with it.
+        for open in [
+            "kk.wikipedia.org",
+            "upload.wikimedia.org",
+            "phet.colorado.edu",
+            "cdnjs.cloudflare.com",
+            "cdn.jsdelivr.net",
+            "fonts.gstatic.com",
+            "fonts.googleapis.com",
+            "ajax.googleapis.com",
+            "free.atamura.kz",
+            "deb.debian.org",
+            "adilet.zan.kz",
+        ] {
+            assert!(!is_personal(open) && !is_account(open), "{open}");
+        }
     }
 }

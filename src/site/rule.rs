@@ -1,6 +1,6 @@
 //! Host and path to what is known of them, from the compiled-in lists and the packs in force.
 //!
-//! Asked for every request, so a host without rules costs one look-up for each of its labels and a walk over the personal list.
+//! Asked for every request, so a host without rules costs two look-ups for each of its labels.
 
 use crate::base::target::{Scheme, Target};
 use crate::site::glob::Glob;
@@ -18,6 +18,8 @@ pub struct Known {
     pub class: bool,
     /// A pack states permission to fetch from this host (manners).
     pub permitted: bool,
+    /// By the compiled-in list or an operator's: never opened, mirrored or fetched.
+    pub refused: bool,
 }
 
 /// All rules in force, built from the packs. Swapped as a whole when packs change.
@@ -31,6 +33,8 @@ pub struct Sites {
 struct Rule {
     /// Accounts, here and on every subdomain.
     account: bool,
+    /// Refused by the operator, with every subdomain.
+    refused: bool,
     /// Permission, for this very host and for its subdomains.
     permitted: (bool, bool),
     /// Mirrored, and the scheme that its packs fetch it by: this very host, and its subdomains.
@@ -51,9 +55,17 @@ impl Default for Sites {
 impl Sites {
     /// From verified packs.
     pub fn new(packs: &[Arc<Pack>]) -> Sites {
+        Sites::with_refused(packs, &[])
+    }
+
+    /// From verified packs, and names that the operator refuses beside the compiled-in ones (`intercept.refused`).
+    pub fn with_refused(packs: &[Arc<Pack>], refused: &[String]) -> Sites {
         let mut hosts: HashMap<Box<str>, Rule> = HashMap::new();
         for host in refuse::accounts() {
             hosts.entry(host.into()).or_default().account = true;
+        }
+        for host in refused {
+            hosts.entry(host.as_str().into()).or_default().refused = true;
         }
         for pack in packs {
             for class in &pack.classes {
@@ -82,14 +94,19 @@ impl Sites {
         for (up, name) in refuse::parents(target.host()).enumerate() {
             let Some(rule) = self.hosts.get(name) else { continue };
             known.account |= rule.account;
+            known.refused |= rule.refused;
             known.permitted |= if up == 0 { rule.permitted.0 } else { rule.permitted.1 };
             let classes = if up == 0 { &rule.exact } else { &rule.below };
             known.class = known.class || classes.iter().any(|path| path.fits(target.path()));
         }
-        // The personal list stands above every pack: plain HTTP is not stored there either.
-        let personal = refuse::is_personal(target.host());
+        // The lists stand above every pack: what is personal is not stored over plain HTTP either.
+        let mut personal = known.refused;
+        if let Some(kind) = refuse::category(target.host()) {
+            known.refused = true;
+            personal |= !kind.stores_plain();
+        }
         known.account |= personal;
-        known.class &= !personal;
+        known.class &= !personal && is_straight(target.path());
         known
     }
 
@@ -130,6 +147,18 @@ fn home_scheme(pack: &Pack, host: &str) -> Scheme {
     there.or_else(|| pack.seeds.iter().map(|seed| seed.target.scheme()).max()).unwrap_or(Scheme::Https)
 }
 
+/// Whether a path means what a pattern reads: an origin may take dots, hidden slashes and parameters for another path, and then a
+/// class of scripts would name somebody's file.
+fn is_straight(path: &str) -> bool {
+    let hidden = |at: usize| {
+        let code = path.get(at + 1..at + 3).unwrap_or_default();
+        ["2e", "2f", "5c", "3b", "00", "25"].iter().any(|bad| code.eq_ignore_ascii_case(bad))
+    };
+    !path.contains(['\\', ';'])
+        && !path.split('/').any(|segment| segment == "." || segment == "..")
+        && !path.bytes().enumerate().any(|(at, byte)| byte == b'%' && hidden(at))
+}
+
 /// `*.name` means the hosts below `name`.
 fn split(host: &str) -> (&str, bool) {
     host.strip_prefix("*.").map_or((host, false), |name| (name, true))
@@ -166,22 +195,72 @@ mod tests {
         .expect("a good pack");
         let sites = Sites::new(&[Arc::new(pack)]);
         let table = [
-            ("https://static.kundelik.kz/v1/app.js", (true, true, true)),
-            ("https://static.kundelik.kz/avatars/1.png", (true, false, true)),
-            ("https://kundelik.kz/v1/app.js", (true, false, false)),
-            ("https://a.lessons.example.kz/open/x", (true, true, true)),
-            ("https://lessons.example.kz/open/x", (true, false, false)),
-            ("https://example.kz/open/x", (false, false, false)),
-            ("http://static.kundelik.kz../v1/app.js", (true, true, true)),
-            ("http://kaspi.kz/logo.png", (true, false, false)),
-            ("http://www.kaspi.kz./logo.png", (true, false, false)),
-            ("http://mail.school.kz/", (true, false, false)),
+            ("https://static.kundelik.kz/v1/app.js", (true, true, true, false)),
+            ("https://static.kundelik.kz/avatars/1.png", (true, false, true, false)),
+            ("https://kundelik.kz/v1/app.js", (true, false, false, false)),
+            ("https://a.lessons.example.kz/open/x", (true, true, true, false)),
+            ("https://lessons.example.kz/open/x", (true, false, false, false)),
+            ("https://example.kz/open/x", (false, false, false, false)),
+            ("http://static.kundelik.kz../v1/app.js", (true, true, true, false)),
+            ("http://kaspi.kz/logo.png", (true, false, false, true)),
+            ("http://www.kaspi.kz./logo.png", (true, false, false, true)),
+            ("http://mail.school.kz/", (true, false, false, true)),
+            ("http://au.download.windowsupdate.com/c/msdownload/x.cab", (false, false, false, true)),
         ];
-        for (url, (account, class, permitted)) in table {
+        for (url, (account, class, permitted, refused)) in table {
             let target = Target::parse(url).expect(url);
-            assert_eq!(sites.look(&target), Known { account, class, permitted }, "{url}");
+            assert_eq!(sites.look(&target), Known { account, class, permitted, refused }, "{url}");
         }
         let known = Sites::default().look(&Target::parse("https://x.bilimclass.kz/a.js").expect("valid"));
-        assert_eq!(known, Known { account: true, class: false, permitted: false });
+        assert_eq!(known, Known { account: true, ..Known::default() });
     }
+
+    #[test]
+    fn a_path_that_may_mean_another_is_in_no_class() {
+        let pack = format!("{PACK}\n[[class]]\nhost = \"static.kundelik.kz\"\npath = \"/v1/**\"\naccounts = true\n");
+        let sites = Sites::new(&[Arc::new(Pack::parse(&pack).expect("a good pack"))]);
+        let class = |path: &str| sites.look(&Target::parse(&format!("http://static.kundelik.kz{path}")).expect(path)).class;
+        for straight in ["/v1/app.js", "/v1/app.js?v=../2", "/v1/%D0%B0.js", "/v1/a..b.js", "/v1/...x"] {
+            assert!(class(straight), "{straight}");
+        }
+        for other in [
+            "/v1/../avatars/x.js",
+            "/v1/%2e%2e/avatars/x.js",
+            "/v1/..%2Favatars/x.js",
+            "/v1/./x.js",
+            "/v1/..\\x.js",
+            "/v1/%5cx.js",
+            "/v1/marks;x.js",
+            "/v1/marks%3bx.js",
+            "/v1/marks%00.js",
+            "/v1/%252e%252e/x.js",
+        ] {
+            assert!(!class(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_operator_adds_refusals_and_never_lifts_one() {
+        let sites = Sites::with_refused(&[Arc::new(Pack::parse(PACK).expect("a good pack"))], &["kundelik.kz".into(), "forum.kz".into()]);
+        for url in ["https://static.kundelik.kz/v1/app.js", "http://www.forum.kz/", "https://kaspi.kz/"] {
+            let known = sites.look(&Target::parse(url).expect(url));
+            assert!(known.refused && known.account && !known.class, "{url}");
+        }
+    }
+
+    const PACK: &str = r#"
+        id = "diary"
+        version = "1"
+        licence = "by agreement"
+        [title]
+        en = "Diary"
+        [[seed]]
+        url = "https://static.kundelik.kz/v1/app.js"
+        [scope]
+        hosts = ["static.kundelik.kz"]
+        [[class]]
+        host = "static.kundelik.kz"
+        path = "/v*/**.js"
+        accounts = true
+        "#;
 }

@@ -11,22 +11,30 @@ mod walk;
 
 use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
-use crate::store::disk::{Disk, Real};
+use crate::store::disk::{Disk, DiskFile, Real};
 use crate::store::evict::Gate;
+use crate::store::pack::sketch::Sketches;
 use crate::store::read::Source;
 use crate::store::record::{self, Codec, Kind, Line, SegmentHeader, fingerprint};
 use crate::store::recover::{self, Found};
 use crate::store::segment::{self, Log};
 use crate::store::snapshot;
 use crate::store::table::{Place, Table};
-use crate::store::{Check, Error, index, meta};
+use crate::store::{Check, Error, index, meta, scrub, shrink};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use walk::Walked;
 
 /// sled's page cache while the index is compared.
 const INDEX_CACHE: u64 = 16 << 20;
+/// Notes beside the log: name, longest, whether it is whole.
+const NOTES: [(&str, u64, fn(&[u8]) -> bool); 3] = [
+    (shrink::SKETCHES, Sketches::FILE_MAX, Sketches::are_whole),
+    (shrink::BUDGET, 4096, shrink::is_budget),
+    (scrub::NAME, 4096, scrub::is_progress),
+];
 /// The half of a key that means all variants of a URL.
 const ALL: [u8; 16] = [0; 16];
 
@@ -73,6 +81,7 @@ pub(crate) fn check_on(
     work.losses()?;
     work.packs()?;
     work.snapshot(path, &files);
+    work.notes(path);
     work.derived(path, read_only);
     if work.repair {
         for (leftover, _) in work.disk.list(&path.join("tmp"))? {
@@ -82,6 +91,17 @@ pub(crate) fn check_on(
     }
     progress(total, total);
     Ok(work.out)
+}
+
+/// The whole of a file that is not longer than this.
+fn read_all(file: &dyn DiskFile, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.length()?;
+    if length > most {
+        return Err(io::Error::other(format!("{length} bytes are more than it ever has")));
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// A stored answer, as far as the check needs it.
@@ -366,6 +386,22 @@ impl Work {
         let done = if self.repair { self.disk.remove(&path).err() } else { None };
         let end = done.map_or_else(String::new, |error| format!(", and cannot be removed ({error})"));
         self.out.repaired.push(format!("{}: {why}; it is derived, the node makes it anew{end}", path.display()));
+    }
+
+    /// What the quiet hours have noted beside the log: without it they begin anew.
+    fn notes(&mut self, path: &Path) {
+        for (name, most, is_whole) in NOTES {
+            let path = path.join(name);
+            let why = match self.disk.open(&path, false).and_then(|file| read_all(&*file, most)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Ok(bytes) if is_whole(&bytes) => continue,
+                Ok(_) => String::from("is not as it was written"),
+                Err(error) => format!("cannot be read ({error})"),
+            };
+            let done = if self.repair { self.disk.remove(&path).err() } else { None };
+            let end = done.map_or_else(String::new, |error| format!(", and cannot be removed ({error})"));
+            self.out.repaired.push(format!("{} {why}: it is a note of quiet hours, which begin anew without it{end}", path.display()));
+        }
     }
 
     /// What can be made from the segments again: never a loss.

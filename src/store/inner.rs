@@ -15,7 +15,7 @@ use crate::store::record::Codec;
 use crate::store::segment::{self, Log, Written};
 use crate::store::snapshot::{self, Head, Known};
 use crate::store::table::Place;
-use crate::store::{Entry, Error, Settings, Source, Stat, Variants, keep, recover};
+use crate::store::{Entry, Error, Settings, Source, Spared, Stat, Variants, keep, recover};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fs::File;
@@ -302,6 +302,12 @@ impl Inner {
             pinned_entries: table.pinned_entries(),
             spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
             spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),
+            spared: Spared {
+                dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
+                zstd_bytes: sums.spared(Codec::Zstd) + sums.spared(Codec::Frames),
+                dict_bytes: sums.spared(Codec::Dict),
+                delta_bytes: sums.spared(Codec::Delta),
+            },
             damaged: self.damaged.load(Ordering::Relaxed),
             admitting: self.gate.writable().is_ok()
                 && !self.gate.is_latched()

@@ -7,6 +7,9 @@ pub(crate) mod dict;
 /// Against an older version.
 pub(crate) mod delta;
 
+/// What a night compresses with.
+pub(crate) mod press;
+
 /// Which bodies are alike.
 pub(crate) mod sketch;
 
@@ -214,9 +217,9 @@ pub(crate) fn frames(
     Ok(New { codec: Codec::Frames, crc: crc32c::crc32c(&seek), file: Some((file, stored)), tail: seek.into(), ..new })
 }
 
-/// The record of a body in memory as the night keeps it when nothing else helps: one frame, or many.
-pub(crate) fn plain(object: Digest, bytes: &[u8]) -> io::Result<New> {
-    let (length, mut compressor) = (bytes.len() as u64, compressor(NIGHT_LEVEL)?);
+/// The record of a body in memory: one frame, or many.
+fn of_pieces(compressor: &mut zstd::bulk::Compressor<'_>, object: Digest, bytes: &[u8]) -> io::Result<New> {
+    let length = bytes.len() as u64;
     if length <= ONE_FRAME_MAX {
         return Ok(framed(object, length, compressor.compress(bytes)?));
     }

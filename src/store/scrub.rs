@@ -3,7 +3,7 @@
 
 use crate::base::clock::Time;
 use crate::store::record::{self, Kind};
-use crate::store::{Inner, recover};
+use crate::store::{Inner, note, recover};
 use std::io;
 
 /// Read in one step: a tenth of a second on a disk.
@@ -12,9 +12,14 @@ const STEP: u64 = 8 << 20;
 /// does not.
 const TRIES: u32 = 3;
 /// The file beside FORMAT.
-const NAME: &str = "scrub";
+pub(crate) const NAME: &str = "scrub";
 /// Its longest text.
 const TEXT_MAX: u64 = 4096;
+
+/// Whether a file of this name reads as it was written.
+pub(crate) fn is_progress(file: &[u8]) -> bool {
+    Round::parse(file).is_some()
+}
 
 /// How far a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +38,12 @@ pub(crate) struct Round {
 
 impl Round {
     fn encode(&self) -> String {
-        format!("bulak scrub\nstarted {}\nlast {}\ndone {}\n", self.started.secs(), self.last, self.done)
+        note::seal(&format!("bulak scrub\nstarted {}\nlast {}\ndone {}\n", self.started.secs(), self.last, self.done))
     }
 
-    /// `None` when the text is no progress (a round is then begun).
-    fn parse(text: &str) -> Option<Round> {
+    /// `None` when the note is no progress (a round is then begun).
+    fn parse(note: &[u8]) -> Option<Round> {
+        let text = note::open(note)?;
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         Some(Round {
             started: Time::from_secs(value("started ")?.parse().ok()?),
@@ -115,7 +121,7 @@ impl Inner {
         let file = self.disk.open(&self.settings.path.join(NAME), false)?;
         let mut text = vec![0; usize::try_from(file.length()?.min(TEXT_MAX)).unwrap_or(0)];
         file.read_at(&mut text, 0)?;
-        Ok(Round::parse(&String::from_utf8_lossy(&text)))
+        Ok(Round::parse(&text))
     }
 
     fn write_progress(&self, round: &Round) -> io::Result<()> {
@@ -140,9 +146,9 @@ mod tests {
     #[test]
     fn progress_is_read_back_and_garbage_begins_anew() {
         let round = Round { started: Time::from_secs(77), last: 9, done: 4, lines: 0, tries: 0 };
-        assert_eq!(Round::parse(&round.encode()), Some(round));
+        assert_eq!(Round::parse(round.encode().as_bytes()), Some(round));
         for text in ["", "started x\nlast 1\ndone 1\n", "started 1\nlast 99999999999\ndone 1\n"] {
-            assert_eq!(Round::parse(text), None, "{text}");
+            assert_eq!(Round::parse(note::seal(text).as_bytes()), None, "{text}");
         }
     }
 

@@ -33,7 +33,7 @@ use crate::store::segment::Lane;
 use crate::store::shrink::recode::{Recoder, newest};
 use crate::store::shrink::survey::{Found, Survey, is_open_text, short};
 use crate::store::tend::Permit;
-use crate::store::{Error, Inner};
+use crate::store::{Error, Inner, note};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -58,6 +58,9 @@ const STILL_FOR: Duration = Duration::from_hours(2);
 const STILL_SHARE: u64 = 64;
 /// Seconds of a day, for the daily budget.
 const DAY: i64 = 86_400;
+/// What the last night knew of bodies that deltas may be made against, and what has been written today.
+pub(crate) const SKETCHES: &str = "sketches";
+pub(crate) const BUDGET: &str = "repack";
 /// Longest text of the budget's file.
 const BUDGET_MAX: u64 = 4096;
 
@@ -204,12 +207,12 @@ impl Night {
         }
         let Some(bytes) = dict::train(&samples) else { return Ok(()) };
         let Some(number) = free_number(inner, &of.host, of.class) else { return Ok(()) };
-        let (new, fresh, old) = (dict::record(number, &bytes)?, Dictionary::new(number, &bytes)?, newest(&inner.log, &of)?);
+        let (new, mut fresh, mut old) = (dict::record(number, &bytes)?, Dictionary::new(number, &bytes)?, newest(&inner.log, &of)?);
         let mut compressor = pack::compressor(pack::NIGHT_LEVEL)?;
         let (mut saved, mut tried) = (0, 0);
         for sample in spread(&samples, TRIED) {
             let plain = compressor.compress(sample)?.len();
-            let before = old.as_ref().map(|old| old.encode(sample)).transpose()?.map_or(plain, |coded| coded.len().min(plain));
+            let before = old.as_mut().map(|old| old.encode(sample)).transpose()?.map_or(plain, |coded| coded.len().min(plain));
             saved += before.saturating_sub(fresh.encode(sample)?.len()) as u64;
             tried += 1;
         }
@@ -344,8 +347,8 @@ impl Budget {
     /// Of today. A file that cannot be read is another day's.
     fn read(inner: &Inner) -> Budget {
         let day = inner.log.now().secs().div_euclid(DAY);
-        let text = read_file(inner, &budget_path(inner), BUDGET_MAX).unwrap_or_default();
-        Budget::parse(&String::from_utf8_lossy(&text)).filter(|budget| budget.day == day).unwrap_or(Budget { day, written: 0 })
+        let note = read_file(inner, &budget_path(inner), BUDGET_MAX).unwrap_or_default();
+        note::open(&note).and_then(Budget::parse).filter(|budget| budget.day == day).unwrap_or(Budget { day, written: 0 })
     }
 
     fn parse(text: &str) -> Option<Budget> {
@@ -358,16 +361,22 @@ impl Budget {
     }
 
     fn write(self, inner: &Inner) -> Result<(), Error> {
-        write_file(inner, &budget_path(inner), format!("day {}\nwritten {}\n", self.day, self.written).as_bytes())
+        let note = note::seal(&format!("day {}\nwritten {}\n", self.day, self.written));
+        write_file(inner, &budget_path(inner), note.as_bytes())
     }
 }
 
+/// Whether the file of the budget reads as it was written.
+pub(crate) fn is_budget(file: &[u8]) -> bool {
+    note::open(file).and_then(Budget::parse).is_some()
+}
+
 fn budget_path(inner: &Inner) -> std::path::PathBuf {
-    inner.settings.path.join("repack")
+    inner.settings.path.join(BUDGET)
 }
 
 fn sketches_path(inner: &Inner) -> std::path::PathBuf {
-    inner.settings.path.join("sketches")
+    inner.settings.path.join(SKETCHES)
 }
 
 fn read_file(inner: &Inner, path: &Path, most: u64) -> io::Result<Vec<u8>> {

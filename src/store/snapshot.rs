@@ -19,7 +19,7 @@ pub(crate) const NAME: &str = "table.ckpt";
 const TEMPORARY: &str = "table.ckpt.tmp";
 const MAGIC: [u8; 8] = *b"BULAKTBL";
 /// Another version is not read: the footers are.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Read and written at a time.
 const STEP: usize = 256 << 10;
 /// The checksum at the end.

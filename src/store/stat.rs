@@ -1,6 +1,6 @@
 //! What the store tells about itself: cheap figures, and what a check found.
 
-use crate::store::Shrunk;
+use crate::store::{Shrunk, Spared};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,8 +23,10 @@ pub struct Stat {
     pub pinned_entries: u64,
     /// Bytes spared by keeping equal bodies once.
     pub spared_dedup_bytes: u64,
-    /// Bytes spared by compression.
+    /// Bytes spared by compression of any kind.
     pub spared_zstd_bytes: u64,
+    /// Bytes spared by each kind; unlike a survey's, the dictionaries themselves are not taken off.
+    pub spared: Spared,
     /// Records that did not verify since start.
     pub damaged: u64,
     /// Whether new content is admitted.

@@ -151,12 +151,11 @@ impl Table {
 
     /// All records are in: counts references from now on, and drops answers whose body is not here. How many were dropped.
     pub(crate) fn count(&mut self) -> u64 {
-        self.bodies.start_counting();
-        let (before, bodies) = (self.answers.len(), &mut self.bodies);
-        self.answers.retain(|_, answer| answer.body == 0 || bodies.get(answer.body).place.is_some());
+        let (before, here) = (self.answers.len(), self.bodies.start_counting());
+        self.answers.retain(|_, answer| answer.body == 0 || here.has(answer.body));
         self.answers.settle();
-        self.answers.iter().for_each(|(_, answer)| bodies.link(answer.body));
-        bodies.settle();
+        self.bodies.count(self.answers.iter().map(|(_, answer)| answer.body));
+        self.bodies.settle();
         (before - self.answers.len()) as u64
     }
 

@@ -3,14 +3,28 @@
 //! The folder (`<state>/ca`) and what survives a crash in the midst of a change are in `folder`, how a CA is made in `make`.
 //! [`ready`] is the one question that interception asks.
 
-/// The files.
+/// The folder, and how it changes.
 mod folder;
 
 /// A new CA.
 mod make;
 
-pub use folder::{Retired, Which, create, history, retire};
+/// A CA from its text.
+mod read;
+
+/// Reading, writing and destroying single files.
+mod files;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use files::{folder as make_folder, text as read_text, write as write_whole};
+pub(super) use folder::archive_consent;
+pub use folder::{Retired, Which, create, history, may_create, retire};
 pub use make::Wish;
+#[cfg(test)]
+pub(super) use make::pem as as_pem;
+pub(super) use make::{serial, valid};
 
 use crate::base::clock::Time;
 use crate::tls::consent::Consent;
@@ -24,6 +38,7 @@ use std::sync::Arc;
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
+    pem: String,
     fingerprint: Fingerprint,
     not_before: Time,
     not_after: Time,
@@ -44,7 +59,7 @@ impl Authority {
 
     /// The certificate as text, for devices that want it so.
     pub fn certificate_pem(&self) -> String {
-        make::pem(&self.der)
+        self.pem.clone()
     }
 
     /// SHA-256 of the certificate: what a person compares on screen and paper.
@@ -65,6 +80,16 @@ impl Authority {
     /// The names, each with all below it, for which it can vouch.
     pub fn subtrees(&self) -> &[String] {
         &self.subtrees
+    }
+
+    /// The school's own zone: the first of the subtrees.
+    pub fn zone(&self) -> &str {
+        self.subtrees.first().map_or("", String::as_str)
+    }
+
+    /// Whether a host is the school's own, that is, within its zone.
+    pub fn is_own(&self, host: &str) -> bool {
+        make::is_below(host, self.zone())
     }
 
     /// Whose it is.
@@ -216,6 +241,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The consent's file is not what this program writes.
+    #[error("{} is damaged ({what}); record the consent anew with \"bulak ca consent\"", path.display())]
+    Consent {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Its time is over.
     #[error("the CA expired at {}; make a new one with \"bulak ca create\" and enrol the devices anew", at.to_rfc3339())]
     Expired {
@@ -248,7 +281,7 @@ pub enum Error {
     #[error("a previous CA is still kept; move its devices over, then \"bulak ca retire --previous\"")]
     Third,
     /// Nothing to retire.
-    #[error("there is no {0} CA; \"bulak ca show\" tells what there is")]
+    #[error("there is no {0}CA; \"bulak ca show\" tells what there is")]
     None(&'static str),
     /// Somebody else is changing the folder.
     #[error("{} is being changed by another command; wait until it is done", .0.display())]

@@ -159,7 +159,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
         }
         seen.push(kind);
         match kind {
-            SERVER_NAME => hello.name = name(body)?,
+            SERVER_NAME => hello.name = host(name(body)?),
             ALPN => hello.alpn = protocols(body)?,
             SUPPORTED_VERSIONS => hello.modern = versions(body)?,
             ENCRYPTED_CLIENT_HELLO => hello.ech = true,
@@ -172,24 +172,25 @@ fn parse(body: &[u8]) -> Option<Hello> {
 /// More extensions than any client sends (IANA knows some 60).
 const EXTENSIONS: usize = 128;
 
-/// RFC 6066 section 3: one name of each kind, and there is one kind only.
-fn name(mut body: Reader<'_>) -> Option<Option<String>> {
+/// The bytes of the name; empty when the list holds none of the kind that we know (RFC 6066 section 3).
+fn name(mut body: Reader<'_>) -> Option<&[u8]> {
     let mut list = body.long()?;
     if !body.0.is_empty() || list.0.is_empty() {
         return None;
     }
-    let mut found = None;
+    let mut found: &[u8] = &[];
     while !list.0.is_empty() {
         let kind = list.take(1)?;
         let text = list.long()?;
         if kind == [0] {
-            if found.is_some() {
+            // One name of each kind, and not an empty one.
+            if !found.is_empty() || text.0.is_empty() {
                 return None;
             }
-            found = Some(host(text.0));
+            found = text.0;
         }
     }
-    Some(found.flatten())
+    Some(found)
 }
 
 /// A host name as DNS takes it, in lower case.
@@ -380,3 +381,6 @@ pub fn fuzz(bytes: &[u8]) {
         let _judged = judge_hello(&hello, &name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,8 +95,9 @@ pub async fn noting_requests<T>(handshake: impl Future<Output = T>) -> (T, bool)
     .await
 }
 
+/// rustls asks our clock.
 #[derive(Debug)]
-struct OurTime(Clock);
+pub(super) struct OurTime(pub(super) Clock);
 
 impl TimeProvider for OurTime {
     fn current_time(&self) -> Option<UnixTime> {

@@ -35,6 +35,12 @@ mod offline;
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 
+/// https of listed hosts on enrolled devices.
+mod intercept;
+
+/// What is said on opened connections, and on the proxy's own over TLS.
+mod opened;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 
@@ -50,11 +56,23 @@ mod storekeeping;
 /// Other proxies before and behind.
 mod chain;
 
+/// Chromium.
+mod browser;
+
+/// What is one pupil's alone.
+mod privacy;
+
 /// Packs and reports.
 mod night;
+
+/// The school's own CA: its commands, its files, what openssl makes of them.
+mod authority;
 
 /// Packs' content under the school's own names.
 mod mirror;
 
 /// Commands, pages and metrics.
 mod surface;
+
+/// Devices: PAC, pages, self-check, names on the LAN.
+mod devices;

@@ -93,7 +93,7 @@ impl Connection {
 }
 
 /// Reads one answer from anything.
-fn read(reader: &mut impl BufRead, head: bool) -> Answer {
+pub(crate) fn read(reader: &mut impl BufRead, head: bool) -> Answer {
     let mut answer = Answer::default();
     loop {
         let Some((status, fields)) = read_head(reader) else { return answer };

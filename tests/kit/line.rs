@@ -3,10 +3,11 @@
 //! A cut cable answers nothing: no reset, no refusal. On loopback that is a listener whose queue is full, so that the
 //! kernel drops further SYNs; open connections go silent. Bytes are counted in both directions.
 
+use crate::kit::loopback;
 use bulak::base::clock::Clock;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ pub(crate) struct Line {
 
 struct Shared {
     far: SocketAddr,
+    /// What the far end sees; none: what the system chooses.
+    source: Option<Ipv4Addr>,
     /// Bytes a second towards the near end, all connections together; 0 is unlimited.
     rate: u64,
     /// Steady moment until which the slowed line is busy.
@@ -41,11 +44,20 @@ struct Shared {
 impl Line {
     /// A line to `far` as fast as loopback.
     pub(crate) fn to(far: SocketAddr) -> Line {
-        Line::slow("127.0.0.1:0".parse().expect("an address"), far, 0).expect("a free port")
+        Line::slow(loopback(0), far, 0).expect("a free port")
+    }
+
+    /// A line whose far end sees the connections come from another address of this machine (`127.0.0.2`): a second device.
+    pub(crate) fn from(source: Ipv4Addr, far: SocketAddr) -> Line {
+        Line::open(loopback(0), far, 0, Some(source)).expect("a free port")
     }
 
     /// A line from `near` to `far` that passes `rate` bytes a second (0: all it can) towards the near end.
     pub(crate) fn slow(near: SocketAddr, far: SocketAddr, rate: u64) -> io::Result<Line> {
+        Line::open(near, far, rate, None)
+    }
+
+    fn open(near: SocketAddr, far: SocketAddr, rate: u64, source: Option<Ipv4Addr>) -> io::Result<Line> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&near.into())?;
@@ -56,6 +68,7 @@ impl Line {
         let clock = Clock::system();
         let shared = Arc::new(Shared {
             far,
+            source,
             rate,
             busy_until: Mutex::new(clock.steady()),
             clock,
@@ -125,7 +138,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
 }
 
 fn carry(shared: &Arc<Shared>, near: &TcpStream) {
-    let Ok(far) = TcpStream::connect(shared.far) else { return };
+    let Ok(far) = shared.connect() else { return };
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let copies = || Some((near.try_clone().ok()?, far.try_clone().ok()?, near.try_clone().ok()?, far.try_clone().ok()?));
     let Some((near_kept, far_kept, near_up, far_up)) = copies() else { return };
@@ -147,6 +160,14 @@ fn carry(shared: &Arc<Shared>, near: &TcpStream) {
 }
 
 impl Shared {
+    fn connect(&self) -> io::Result<TcpStream> {
+        let Some(source) = self.source else { return TcpStream::connect(self.far) };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&self.far.into())?;
+        Ok(socket.into())
+    }
+
     /// Waits until the slowed line has had time for these bytes.
     fn admit(&self, bytes: usize) {
         self.down.fetch_add(bytes as u64, Ordering::SeqCst);

@@ -16,6 +16,9 @@ pub(crate) mod http;
 /// An origin that says exactly what a test wrote.
 pub(crate) mod origin;
 
+/// An e-diary with pupils, and the search for what is theirs.
+pub(crate) mod diary;
+
 /// A line between two ports: slow, cut, restored.
 pub(crate) mod line;
 
@@ -33,6 +36,15 @@ pub(crate) mod secure;
 
 /// Clients that speak TLS through a proxy and tell what they saw: curl, openssl.
 pub(crate) mod device;
+
+/// A node that opens https, with its origins and devices.
+pub(crate) mod class;
+
+/// An origin with TLS that a test writes itself.
+pub(crate) mod talker;
+
+/// A client that speaks HTTP/2 over TLS: streams, CONNECT in streams, WebSocket by extended CONNECT.
+pub(crate) mod two;
 
 /// testssl.sh.
 pub(crate) mod scan;

@@ -215,6 +215,12 @@ impl Node {
         child.0.wait().expect("a child")
     }
 
+    /// SIGHUP: it reads its configuration anew.
+    pub(crate) fn hangup(&self) {
+        let id = Pid::from_raw(i32::try_from(self.id()).expect("a process id")).expect("a process id");
+        kill_process(id, Signal::HUP).expect("a signal");
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.0.try_wait(), Ok(None)))
@@ -329,6 +335,11 @@ impl Hub {
         let mut hub = Hub { addr: kit::loopback(0), folder, file, child: None };
         hub.restart();
         hub
+    }
+
+    /// Its folder, with its database.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts it, again when it was running.

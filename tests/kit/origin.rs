@@ -138,7 +138,8 @@ fn serve(shared: &Shared, connection: usize, stream: TcpStream) {
     let _closed = writer.shutdown(Shutdown::Both); // it may be closed already
 }
 
-fn read_ask(reader: &mut impl BufRead) -> Option<Ask> {
+/// Reads one request; `None` when the connection has ended.
+pub(crate) fn read_ask(reader: &mut impl BufRead) -> Option<Ask> {
     let first = line(reader)?;
     let mut words = first.split(' ');
     let mut ask = Ask { method: words.next()?.to_owned(), target: words.next()?.to_owned(), ..Ask::default() };

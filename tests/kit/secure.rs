@@ -12,7 +12,7 @@ use crate::kit::tls::{Fault, Key, Pair, Tls};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
@@ -126,12 +126,17 @@ impl Secure {
 
     /// The bytes of a file below `/s/`.
     pub(crate) fn file(&self, name: &str) -> Vec<u8> {
-        fs::read(self.folder.path().join("site/s").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read(self.path("s").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Where a file of all hosts is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("site").join(name)
     }
 
     /// Puts a file on all hosts.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
-        let file = self.folder.path().join("site").join(name);
+        let file = self.path(name);
         fs::create_dir_all(file.parent().expect("below a folder")).expect("a folder");
         fs::write(file, bytes).expect("a file");
     }

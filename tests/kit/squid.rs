@@ -2,6 +2,7 @@
 
 use crate::kit;
 use crate::kit::program::{self, Running};
+use crate::kit::tls::Pair;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -18,13 +19,22 @@ pub(crate) struct Squid {
 impl Squid {
     /// Starts on a free loopback port, with the names of [`nginx`](crate::kit::nginx) at 127.0.0.1; asks `parent` for everything when there is one.
     pub(crate) fn start(parent: Option<SocketAddr>) -> Squid {
+        Squid::open(parent, None)
+    }
+
+    /// Starts a squid that speaks TLS with its clients.
+    pub(crate) fn secure(pair: &Pair) -> Squid {
+        Squid::open(None, Some(pair))
+    }
+
+    fn open(parent: Option<SocketAddr>, pair: Option<&Pair>) -> Squid {
         let folder = tempfile::tempdir().expect("a folder");
         open_to_all(folder.path());
         let log = folder.path().join("squid.out");
         for _ in 0..5 {
             let port = kit::free_port();
             let config = folder.path().join("squid.conf");
-            fs::write(&config, configuration(folder.path(), port, parent)).expect("a file");
+            fs::write(&config, configuration(folder.path(), port, parent, pair)).expect("a file");
             let mut child = program::start(Command::new(program::need("squid")).arg("-N").arg("-f").arg(&config), &log);
             let mut listening = false;
             kit::until("squid listens or has ended", 30, || {
@@ -52,10 +62,14 @@ impl Squid {
     }
 }
 
-fn configuration(folder: &std::path::Path, port: u16, parent: Option<SocketAddr>) -> String {
+fn configuration(folder: &std::path::Path, port: u16, parent: Option<SocketAddr>, pair: Option<&Pair>) -> String {
     let here = folder.display();
+    let listen = match pair {
+        Some(pair) => format!("https_port 127.0.0.1:{port} tls-cert={} tls-key={}", pair.certificate.display(), pair.key.display()),
+        None => format!("http_port 127.0.0.1:{port}"),
+    };
     let text = format!(
-        "http_port 127.0.0.1:{port}\nhttp_access allow all\npid_filename {here}/squid.pid\ncache_log {here}/cache.log\n\
+        "{listen}\nhttp_access allow all\npid_filename {here}/squid.pid\ncache_log {here}/cache.log\n\
          access_log none\ncache_store_log none\ncoredump_dir {here}\ncache_mem 64 MB\nmaximum_object_size_in_memory 32 MB\n\
          memory_cache_shared off\npinger_enable off\nshutdown_lifetime 0 seconds\nvisible_hostname squid.school.test\n\
          netdb_filename none\nhosts_file {here}/hosts\n"

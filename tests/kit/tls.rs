@@ -12,6 +12,7 @@ use rcgen::{
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -69,6 +70,17 @@ impl Tls {
         let mut tls = Tls { issuer: Issuer::new(params, key), revoked: Vec::new(), signed: 0, folder };
         tls.list();
         tls
+    }
+
+    /// Signs as an authority of somebody else does: with the key and the certificate of its PEM file.
+    pub(crate) fn as_authority(file: &Path) -> Tls {
+        let pem = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let key = KeyPair::from_pem(&pem).expect("a key");
+        let begin = pem.find("-----BEGIN CERTIFICATE").expect("a certificate");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("root.pem"), &pem[begin..]).expect("a file");
+        let issuer = Issuer::from_ca_cert_pem(&pem[begin..], key).expect("a CA");
+        Tls { issuer, revoked: Vec::new(), signed: 0, folder }
     }
 
     /// The root's PEM file.
@@ -174,4 +186,19 @@ pub(crate) fn der(file: &Path) -> Vec<u8> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     CertificateDer::from_pem_file(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).to_vec()
+}
+
+/// What rustls says of a certificate as that of `name`'s server, when it trusts this root alone.
+pub(crate) fn judge(root: &Path, certificate: &[u8], name: &str) -> Result<(), String> {
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(der(root))).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier");
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let verified = verifier.verify_server_cert(&CertificateDer::from(certificate), &[], &name, &[], UnixTime::since_unix_epoch(day(0)));
+    // `InvalidCertificate(Other(OtherError(NameConstraintViolation)))`: what counts is innermost.
+    verified.map(|_| ()).map_err(|error| format!("{error:?}").trim_end_matches(')').rsplit('(').next().unwrap_or_default().to_owned())
 }

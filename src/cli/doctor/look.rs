@@ -1,6 +1,8 @@
 //! The looks of the doctor: configuration, node, ports, disk, store, names, line, clock, hub, packs. Each gives up by itself,
 //! changes nothing and says what it saw; judging is left to `verdict`.
 
+use super::devices;
+use super::https;
 use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
@@ -46,14 +48,25 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
     let (node, status) = node(context).await;
     findings.push(node);
-    let (ports, names, line, hub) = tokio::join!(
+    let (https, ports, pac, names, line, hub) = tokio::join!(
+        https(&config, status.is_some()),
         limited("ports", Some("node"), ports(&config, status.as_ref())),
+        limited("pac", Some("node"), devices::pac(status.as_ref(), here)),
         limited("names", Some("line"), names(&config)),
         limited("line", None, line(&config, status.as_ref())),
         limited("hub", Some("node"), hub(&config)),
     );
+    findings.extend(https);
     findings.extend([ports, disk(&config, status.as_ref()), store(&config, status.as_ref()), packs(&config), names, line, hub]);
+    findings.extend([pac, devices::local_names(status.as_ref())]);
     findings
+}
+
+/// Several looks with one limit.
+async fn https(config: &Config, runs: bool) -> Vec<Finding> {
+    let looks = tokio::time::timeout(LOOK, https::all(config, runs, Clock::system().now()));
+    let late = || vec![Finding::new("https", None, State::Unknown, format!("did not end within {} s", LOOK.as_secs()), "")];
+    looks.await.unwrap_or_else(|_| late())
 }
 
 /// A look that takes longer is told as unknown; the others stand.
@@ -376,7 +389,7 @@ async fn hub(config: &Config) -> Finding {
 }
 
 /// Whether a TCP connection comes about. A refusal is told as such.
-async fn reach(place: &str) -> Result<(), String> {
+pub(super) async fn reach(place: &str) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, TcpStream::connect(place)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -385,7 +398,7 @@ async fn reach(place: &str) -> Result<(), String> {
 }
 
 /// How this machine reaches a listener of its own.
-fn here(addr: SocketAddr) -> SocketAddr {
+pub(super) fn here(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), addr.port()),

@@ -50,7 +50,16 @@ impl Finding {
 }
 
 /// Which check must work for another to be of any meaning: when the first failed, the second tells nothing new.
-const CAUSES: &[(&str, &str)] = &[("line", "hub"), ("names", "hub"), ("line", "names"), ("disk", "store")];
+const CAUSES: &[(&str, &str)] = &[
+    ("line", "hub"),
+    ("names", "hub"),
+    ("line", "names"),
+    ("disk", "store"),
+    ("ports", "pac"),
+    ("ca", "consent"),
+    ("ca", "intercept"),
+    ("ca", "tls_listen"),
+];
 
 /// All findings, judged.
 #[derive(Debug, Serialize)]

@@ -88,9 +88,11 @@ fn people(stat: &Value) -> String {
         (
             "spared",
             format!(
-                "{} by keeping equal bodies once, {} by compression",
-                bytes(&stat["spared_dedup_bytes"]),
-                bytes(&stat["spared_zstd_bytes"])
+                "{} by keeping equal bodies once, {} by zstd, {} by dictionaries, {} by older versions",
+                bytes(&stat["spared"]["dedup_bytes"]),
+                bytes(&stat["spared"]["zstd_bytes"]),
+                bytes(&stat["spared"]["dict_bytes"]),
+                bytes(&stat["spared"]["delta_bytes"])
             ),
         ),
         ("in memory", bytes(&stat["hot_bytes"])),
@@ -170,7 +172,7 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Stat;
+    use crate::store::{Spared, Stat};
 
     #[test]
     fn figures_are_shown_as_the_store_gives_them() {
@@ -180,12 +182,15 @@ mod tests {
             writable: true,
             admitting: false,
             index: "ready".into(),
+            spared: Spared { dedup_bytes: 1_000, zstd_bytes: 2_000, dict_bytes: 3_000, delta_bytes: 4_000 },
             ..Stat::default()
         };
         let mut stat = serde_json::to_value(stat).expect("JSON");
         stat["through"] = json!("node");
         let text = people(&stat);
         assert!(text.contains("2.0 MB of 4.0 MB") && text.ends_with("health: full: nothing new is kept"), "{text}");
+        let spared = "1.0 kB by keeping equal bodies once, 2.0 kB by zstd, 3.0 kB by dictionaries, 4.0 kB by older versions";
+        assert!(text.contains(spared), "{text}");
         stat["through"] = json!("files");
         assert!(people(&stat).contains("nothing was changed"));
         assert_eq!([age(300), age(7200), age(259_200)], ["5 min", "2 h", "3 days"]);

@@ -12,21 +12,43 @@ pub(super) fn zone(c: &mut Checker<'_>, node: &file::Node) -> String {
     let zone = node.zone.trim_end_matches('.').to_ascii_lowercase();
     if !is_host(&zone) || !zone.contains('.') {
         c.wrong("node.zone", &node.zone, "is no DNS zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty");
-    } else if zone.ends_with(".local") {
+    } else if zone.rsplit('.').next() == Some("local") {
         c.wrong("node.zone", &node.zone, "is for mDNS alone", "choose a zone below .internal or one that the school owns");
     }
     zone
 }
 
+/// Names that stand for themselves and all below them.
+pub(super) fn refused(c: &mut Checker<'_>, written: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, text) in written.iter().enumerate() {
+        let name = plain(text);
+        if is_host(&name) && name.contains('.') {
+            names.push(name);
+        } else {
+            let key = format!("intercept.refused[{at}]");
+            c.wrong(&key, text, "is no host name", "write a name such as \"forum.kz\"; it stands for all below it");
+        }
+    }
+    names
+}
+
+fn plain(text: &str) -> String {
+    text.trim_end_matches('.').to_ascii_lowercase()
+}
+
 /// Exact names; those that are refused for good are told, whatever else is written.
-pub(super) fn hosts(c: &mut Checker<'_>, written: &[String]) -> Vec<String> {
+pub(super) fn hosts(c: &mut Checker<'_>, written: &[String], refused: &[String]) -> Vec<String> {
+    let refused: Vec<String> = refused.iter().map(|text| plain(text)).collect();
     let mut hosts = Vec::new();
     for (at, text) in written.iter().enumerate() {
-        let (key, host) = (format!("intercept.hosts[{at}]"), text.trim_end_matches('.').to_ascii_lowercase());
+        let (key, host) = (format!("intercept.hosts[{at}]"), plain(text));
         if !is_host(&host) || !host.contains('.') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             c.wrong(&key, text, "is no host name", "write an exact name such as \"kk.wikipedia.org\", without a star or port");
         } else if refuse::is_personal(&host) {
             c.wrong(&key, text, "is on the list of hosts that are never opened", "take it out: nothing lifts that list");
+        } else if refuse::parents(&host).any(|name| refused.iter().any(|refused| refused == name)) {
+            c.wrong(&key, text, "is refused by intercept.refused", "take it out of one of the two: a refusal wins");
         } else {
             hosts.push(host);
         }

@@ -2,11 +2,12 @@
 //! client that keeps us waiting: a request's body has a deadline for each piece, and answers that nobody takes end the connection.
 
 use crate::base::body::{Body, BodyError};
+use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
 use crate::proxy::listen::{Door, Peer};
 use crate::proxy::talk::{Serve, Serving};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,7 +43,7 @@ where
     S: Serve,
 {
     let flow = Arc::new(Mutex::new(Flow::default()));
-    let talk = Talk { serve, peer, flow: Arc::clone(&flow), wait: door.tick * door.patience.body };
+    let talk = Talk { serve, peer, flow: Arc::clone(&flow), wait: door.tick * door.patience.body, limits: door.limits };
     let mut builder = hyper::server::conn::http2::Builder::new(door.life.clone());
     builder
         .timer(TokioTimer::new())
@@ -141,7 +142,12 @@ struct Talk<S> {
     flow: Arc<Mutex<Flow>>,
     /// The deadline of each piece of a request's body.
     wait: Duration,
+    limits: Limits,
 }
+
+/// Keeps a connection from counting as idle; in the extensions of a request to switch protocols, whose bytes outlast its answer.
+#[derive(Clone)]
+pub(crate) struct Stay(#[expect(dead_code, reason = "held for its drop")] Arc<Open>);
 
 impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
     type Response = Response<Taken>;
@@ -151,6 +157,11 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut open = Open::new(Arc::clone(&self.flow));
         let wait = self.wait;
+        if let Some(status) = excess(&request, &self.limits) {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = status;
+            return Box::pin(async move { Ok(response.map(|inner| Taken { inner, open })) });
+        }
         let mut request = request.map(|inner| {
             if inner.is_end_stream() {
                 Body::Empty
@@ -159,6 +170,9 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
             }
         });
         join_cookies(request.headers_mut());
+        if *request.method() == Method::CONNECT {
+            request.extensions_mut().insert(Stay(Arc::new(Open::new(Arc::clone(&self.flow)))));
+        }
         let serving = self.serve.serve(request, self.peer, None);
         Box::pin(async move {
             let response = match serving {
@@ -169,6 +183,15 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
             Ok(response.map(|inner| Taken { inner, open }))
         })
     }
+}
+
+/// More than HTTP/1.1 may have here; the bytes of all fields are h2's matter.
+fn excess<B>(request: &Request<B>, limits: &Limits) -> Option<StatusCode> {
+    if request.headers().len() > limits.fields {
+        return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    (target > limits.target).then_some(StatusCode::URI_TOO_LONG)
 }
 
 /// RFC 9113 section 8.2.3: HTTP/2 may cut a cookie field into crumbs; the next hop gets one field.
@@ -302,6 +325,19 @@ mod tests {
         }
         join_cookies(&mut headers);
         assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
+    }
+
+    #[test]
+    fn more_than_http1_may_have_is_too_much() {
+        let limits = Limits { fields: 2, target: 8, ..Limits::REQUEST };
+        let ask = |uri: &str, fields: usize| {
+            let builder = (0..fields).fold(Request::builder().uri(uri), |builder, number| builder.header(format!("x-{number}"), "y"));
+            excess(&builder.body(()).expect("valid"), &limits).map(|status| status.as_u16())
+        };
+        assert_eq!(
+            [ask("https://a.kz/1234567", 2), ask("https://a.kz/12345678", 2), ask("https://a.kz/", 3)],
+            [None, Some(414), Some(431)]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::dict::{DecoderDictionary, EncoderDictionary};
+use zstd::dict::DecoderDictionary;
 
 /// Longest body that is coded with a dictionary: a longer one has enough in itself to refer to.
 pub(crate) const OBJECT_MAX: u64 = 32 << 10;
@@ -68,18 +68,20 @@ pub(crate) fn numbers(host: &str, class: Class) -> impl DoubleEndedIterator<Item
     (1..GENERATIONS).map(move |generation| first | generation)
 }
 
-/// A dictionary that can code.
+/// A dictionary that can code, with contexts of its own: they know it already when the next body comes.
 pub(crate) struct Dictionary {
     pub(crate) number: u32,
-    encoder: EncoderDictionary<'static>,
-    decoder: Arc<DecoderDictionary<'static>>,
+    compressor: Compressor<'static>,
+    decompressor: Decompressor<'static>,
 }
 
 impl Dictionary {
     /// Out of its bytes.
     pub(crate) fn new(number: u32, bytes: &[u8]) -> io::Result<Dictionary> {
-        let encoder = EncoderDictionary::try_copy(bytes, LEVEL)?;
-        Ok(Dictionary { number, encoder, decoder: Arc::new(DecoderDictionary::try_copy(bytes)?) })
+        let mut compressor = Compressor::with_dictionary(LEVEL, bytes)?;
+        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+        compressor.set_parameter(zstd::zstd_safe::CParameter::DictIdFlag(false))?;
+        Ok(Dictionary { number, compressor, decompressor: Decompressor::with_dictionary(bytes)? })
     }
 
     /// The dictionary of this number, if it is here and whole.
@@ -88,22 +90,19 @@ impl Dictionary {
     }
 
     /// One frame against it. The frame does not name the dictionary: the record does.
-    pub(crate) fn encode(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut compressor = Compressor::with_prepared_dictionary(&self.encoder)?;
-        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
-        compressor.set_parameter(zstd::zstd_safe::CParameter::DictIdFlag(false))?;
-        compressor.compress(bytes)
+    pub(crate) fn encode(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.compressor.compress(bytes)
     }
 
     /// What a frame was made of; `None` when it was not made with this dictionary, or is damaged.
-    pub(crate) fn decode(&self, frame: &[u8], length: u64) -> Option<Vec<u8>> {
-        decode_with(&self.decoder, frame, length)
+    pub(crate) fn decode(&mut self, frame: &[u8], length: u64) -> Option<Vec<u8>> {
+        decode_with(&mut self.decompressor, frame, length)
     }
 }
 
-fn decode_with(decoder: &DecoderDictionary<'static>, frame: &[u8], length: u64) -> Option<Vec<u8>> {
+fn decode_with(decompressor: &mut Decompressor<'_>, frame: &[u8], length: u64) -> Option<Vec<u8>> {
     let length = usize::try_from(length).ok()?;
-    let decoded = Decompressor::with_prepared_dictionary(decoder).ok()?.decompress(frame, length).ok()?;
+    let decoded = decompressor.decompress(frame, length).ok()?;
     (decoded.len() == length).then_some(decoded)
 }
 
@@ -188,7 +187,8 @@ pub(crate) fn decode(log: &Log, header: &Header, file: &dyn DiskFile, at: u64) -
     }
     let Some(frame) = super::payload(header, file, at)? else { return Ok(None) };
     let Some(decoder) = log.dicts.take(log, header.base)? else { return Ok(None) };
-    Ok(decode_with(&decoder, &frame, header.extra))
+    let Ok(mut decompressor) = Decompressor::with_prepared_dictionary(&decoder) else { return Ok(None) };
+    Ok(decode_with(&mut decompressor, &frame, header.extra))
 }
 
 #[cfg(test)]
@@ -226,8 +226,8 @@ mod tests {
     #[test]
     fn sisters_code_smaller_with_a_dictionary_and_only_it_decodes_them() {
         let pages: Vec<Vec<u8>> = (0..200).map(|n| [&text(7, 3000)[..], &text(n, 900), &text(8, 2000)].concat()).collect();
-        let dict = Dictionary::new(5, &train(&pages).unwrap()).unwrap();
-        let other = Dictionary::new(6, &train(&(0..200).map(|n| text(n + 900, 4000)).collect::<Vec<_>>()).unwrap()).unwrap();
+        let mut dict = Dictionary::new(5, &train(&pages).unwrap()).unwrap();
+        let mut other = Dictionary::new(6, &train(&(0..200).map(|n| text(n + 900, 4000)).collect::<Vec<_>>()).unwrap()).unwrap();
         let plain = compressor(NIGHT_LEVEL).unwrap().compress(&pages[3]).unwrap();
         let coded = dict.encode(&pages[3]).unwrap();
         assert!(coded.len() * 2 < plain.len(), "{} {}", coded.len(), plain.len());

@@ -187,9 +187,7 @@ impl Sketches {
     /// Reads the file, those that are of use; empty when it is damaged or another version's.
     pub(crate) fn decode(bytes: &[u8], keep: impl Fn(u64) -> bool) -> Sketches {
         let mut out = Sketches::default();
-        let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return out };
-        let holds = crc32c::crc32c(body) == u32::from_le_bytes(*crc);
-        let Some(body) = body.strip_prefix(&MAGIC).filter(|_| holds) else { return out };
+        let Some(body) = Sketches::body(bytes) else { return out };
         for bytes in body.chunks_exact(BYTES) {
             let mut features = [0; FEATURES];
             for (feature, word) in features.iter_mut().zip(bytes[16..].chunks_exact(4)) {
@@ -201,6 +199,16 @@ impl Sketches {
             }
         }
         out
+    }
+
+    fn body(bytes: &[u8]) -> Option<&[u8]> {
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        body.strip_prefix(&MAGIC).filter(|_| crc32c::crc32c(body) == u32::from_le_bytes(*crc))
+    }
+
+    /// Whether the file reads as it was written.
+    pub(crate) fn are_whole(bytes: &[u8]) -> bool {
+        Sketches::body(bytes).is_some_and(|body| body.len().is_multiple_of(BYTES))
     }
 
     /// Longest file that is read.

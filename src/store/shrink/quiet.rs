@@ -93,6 +93,10 @@ async fn a_node_that_is_left_alone_makes_its_store_smaller_by_itself_and_then_re
     assert!(rest(&mut tend).await > 3);
     let new = store.stat();
     assert_eq!((new.codecs["zstd_dict"].0, new.codecs["zstd_delta"].0), (150, 1), "{:?}", new.codecs);
+    let (was, is) = (old.spared, new.spared);
+    assert!(was.dict_bytes == 0 && was.delta_bytes == 0 && was.zstd_bytes > 0, "{was:?}");
+    assert!(is.dict_bytes > 100_000 && is.delta_bytes > 0 && is.zstd_bytes > 0, "{is:?}");
+    assert!((is.zstd_bytes + is.dict_bytes + is.delta_bytes).abs_diff(new.spared_zstd_bytes) * 100 < new.spared_zstd_bytes, "{new:?}");
     assert!(new.spared_zstd_bytes > old.spared_zstd_bytes && new.disk_bytes * 3 < old.disk_bytes * 2, "{old:?} {new:?}");
     assert!(bodies(&store).iter().all(|line| line.flags & SETTLED != 0 || line.codec == Codec::Raw));
     all_read(&store).await;

@@ -5,6 +5,7 @@
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
 use crate::store::pack::dict::{self, Class, Dictionary};
+use crate::store::pack::press::{Press, Shelf};
 use crate::store::pack::sketch::{self, Sketch, Sketches};
 use crate::store::pack::{self, delta};
 use crate::store::read::{self, Source};
@@ -59,8 +60,9 @@ pub(crate) struct Recoder {
     pub(crate) tally: Tally,
     /// Whether bodies may be tried now; `None`: always.
     pub(crate) permit: Option<Permit>,
-    /// Of the segment at hand: the newest dictionary of each group, as it is on disk.
-    dicts: HashMap<u32, Option<Dictionary>>,
+    /// Of the segment at hand: the newest dictionaries of groups, as they are on disk.
+    dicts: Shelf,
+    press: Press,
     /// Referred to until the table knows the deltas made of them.
     held: Vec<Digest>,
 }
@@ -99,7 +101,7 @@ impl Recoder {
 
     /// A segment is about to be rewritten: dictionaries are looked up anew, for those out of use may have gone meanwhile.
     pub(crate) fn begin(&mut self) {
-        self.dicts.clear();
+        self.dicts = Shelf::default();
     }
 
     /// A segment has been rewritten, or not: the table knows by now what refers to what.
@@ -140,9 +142,9 @@ impl Recoder {
     }
 
     fn smallest(&mut self, line: &Line, object: &Digest, bytes: &Bytes, log: &Log, place: Place) -> io::Result<New> {
-        let plain = pack::plain(*object, bytes)?;
+        let plain = self.press.plain(*object, bytes)?;
         let plain_length = usize::try_from(plain.length()).unwrap_or(usize::MAX);
-        let mut best = if plain.length() < line.length && plain_holds(&plain, bytes) { Some(plain) } else { None };
+        let mut best = if plain.length() < line.length && self.press.holds(&plain, bytes) { Some(plain) } else { None };
         let mut least = best.as_ref().map_or(line.length, New::length);
         if line.whole <= dict::OBJECT_MAX
             && let Some(new) = self.with_dictionary(line, object, bytes, log)?.filter(|new| new.length() < least)
@@ -171,14 +173,9 @@ impl Recoder {
 
     fn with_dictionary(&mut self, line: &Line, object: &Digest, bytes: &Bytes, log: &Log) -> io::Result<Option<New>> {
         let Some(number) = self.group(line) else { return Ok(None) };
-        if !self.dicts.contains_key(&number) {
-            let dict = match self.groups.get(number as usize) {
-                Some(group) => newest(log, group)?,
-                None => None,
-            };
-            self.dicts.insert(number, dict);
-        }
-        let Some(Some(dict)) = self.dicts.get(&number) else { return Ok(None) };
+        let groups = &self.groups;
+        let load = || groups.get(number as usize).map_or(Ok(None), |group| newest(log, group));
+        let Some(dict) = self.dicts.take(number, load)? else { return Ok(None) };
         let frame = dict.encode(bytes)?;
         let holds = dict.decode(&frame, line.whole).is_some_and(|decoded| decoded == bytes[..]);
         let new = pack::of_payload(*object, line.whole, Codec::Dict, frame);
@@ -232,11 +229,6 @@ pub(crate) fn newest(log: &Log, group: &Group) -> io::Result<Option<Dictionary>>
         }
     }
     Ok(None)
-}
-
-fn plain_holds(new: &New, bytes: &[u8]) -> bool {
-    // Frames that stand one after the other decode as one stream.
-    zstd::stream::decode_all(&new.head[..]).is_ok_and(|decoded| decoded == bytes)
 }
 
 /// A body too long for the memory: frame by frame, through a file.

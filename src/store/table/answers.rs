@@ -73,6 +73,11 @@ fn pack(print: u64, answer: Answer) -> u128 {
     low | u128::from(print) << PRINT_AT
 }
 
+/// A slot whose body has another number.
+pub(super) fn renumbered(slot: u128, new: impl Fn(u32) -> u32) -> u128 {
+    pack(print(slot), Answer { body: new(unpack(slot).body), ..unpack(slot) })
+}
+
 fn unpack(slot: u128) -> Answer {
     Answer {
         place: Place::unpack(u64::try_from(slot & u128::from(PLACE_MASK)).unwrap_or(0)),

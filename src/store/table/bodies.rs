@@ -36,9 +36,16 @@ pub(crate) struct Sums {
     pub(crate) stored_bytes: u64,
     /// Objects and stored bytes by codec, in the order of its numbers.
     pub(crate) codecs: [(u64, u64); Codec::ALL.len()],
+    /// Decoded bytes by codec.
+    pub(crate) decoded: [u64; Codec::ALL.len()],
 }
 
 impl Sums {
+    /// Bytes that one codec spares.
+    pub(crate) fn spared(&self, codec: Codec) -> u64 {
+        self.decoded[codec as usize].saturating_sub(self.codecs[codec as usize].1)
+    }
+
     fn change(&mut self, body: &Body, more: bool) {
         let change = |sum: &mut u64, by: u64| *sum = if more { sum.saturating_add(by) } else { sum.saturating_sub(by) };
         let codec = &mut self.codecs[body.codec as usize];
@@ -47,6 +54,7 @@ impl Sums {
         change(&mut self.stored_bytes, value(body.stored));
         change(&mut codec.0, 1);
         change(&mut codec.1, value(body.stored));
+        change(&mut self.decoded[body.codec as usize], value(body.length));
     }
 }
 
@@ -342,19 +350,16 @@ impl Bodies {
         self.rows.iter().flat_map(Ordered::iter).map(|number| self.get(number))
     }
 
-    /// All numbers of bodies, here or not.
-    fn numbers(&self) -> Vec<u32> {
-        self.rows.iter().flat_map(Ordered::iter).collect()
-    }
-
     /// Every body that is here and not in one of the segments that stay is lost; the fingerprints of these, as far as they are kept.
     pub(super) fn lose_where(&mut self, gone: impl Fn(Place) -> bool) -> Vec<u64> {
+        let gone = self.marked(|body| body.place.is_some_and(&gone));
+        if gone.none() {
+            return Vec::new();
+        }
         let mut lost = Vec::new();
         for (row, numbers) in self.rows.iter().enumerate() {
-            for number in numbers.iter() {
-                if Body::unpack(word(&self.chunks, number)).place.is_some_and(&gone) {
-                    lost.push((print(&self.chunks, number) | (row as u64) << PRINT_BITS, number));
-                }
+            for number in numbers.iter().filter(|number| gone.has(*number)) {
+                lost.push((print(&self.chunks, number) | (row as u64) << PRINT_BITS, number));
             }
         }
         for (_, number) in &lost {
@@ -363,64 +368,107 @@ impl Bodies {
         lost.into_iter().map(|lost| lost.0).collect()
     }
 
+    /// The bodies of which this holds. Words are read in their own order: by the rows each one would be elsewhere in memory.
+    fn marked(&self, which: impl Fn(&Body) -> bool) -> Marks {
+        let words = self.chunks.iter().flatten().map(|word| word >> PRINT_AT != 0 && which(&Body::unpack(*word)));
+        Marks::of(words)
+    }
+
     /// What [`Bodies::lose_where`] calls a body.
     pub(super) fn name(fingerprint: u64) -> u64 {
         let (row, print) = split(fingerprint);
         print | (row as u64) << PRINT_BITS
     }
 
-    /// All is loaded: a delta whose base is not here is not here either; references are counted from now on.
-    pub(super) fn start_counting(&mut self) {
+    /// All is loaded: a delta whose base is not here is not here either. Which bodies are here.
+    pub(super) fn start_counting(&mut self) -> Marks {
         let orphans = self.bases.iter().filter(|base| self.number(*base.1).is_none_or(|number| self.get(number).place.is_none()));
         for number in orphans.map(|base| *base.0).collect::<Vec<u32>>() {
             self.lose(number);
         }
+        self.marked(|body| body.place.is_some())
+    }
+
+    /// References are counted from now on; `answers` gives the body of each answer.
+    pub(super) fn count(&mut self, answers: impl Iterator<Item = u32>) {
+        // First by number, in a few megabytes, then word by word: to go to each word for each answer takes five times as long.
+        let mut counts = vec![0_u32; self.end() as usize];
+        for number in answers {
+            if let Some(count) = counts.get_mut(number as usize) {
+                *count = count.saturating_add(1);
+            }
+        }
         (self.counting, self.sums) = (true, Sums::default());
+        for (word, count) in self.chunks.iter_mut().flatten().zip(&counts).skip(1).filter(|(word, _)| **word >> PRINT_AT != 0) {
+            let body = Body { refs: u8::try_from(*count).unwrap_or(REFS_MAX), ..Body::unpack(*word) };
+            *word = body.pack();
+            if *count > 0 && body.place.is_some() {
+                self.sums.change(&body, true);
+                self.sums.entry_bytes += value(body.length) * u64::from(*count);
+            }
+        }
+        for base in self.bases.iter().filter(|base| self.get(*base.0).refs > 0).map(|base| *base.1).collect::<Vec<u64>>() {
+            self.hold_base(base);
+        }
     }
 
     /// Gives back the numbers to which nothing leads and that are not here; called when all references are counted.
     pub(super) fn settle(&mut self) {
-        for number in self.numbers() {
-            let body = self.get(number);
-            if body.refs == 0 && body.place.is_none() {
-                self.forget(number);
-            }
-        }
+        let free = self.marked(|body| body.refs == 0 && body.place.is_none());
         let chunks = &self.chunks;
-        self.rows.iter_mut().for_each(|row| row.settle(|number| print(chunks, number)));
+        for row in &mut self.rows {
+            if !free.none() {
+                row.retain(|number| !free.has(number), |number| print(chunks, number));
+            }
+            row.settle(|number| print(chunks, number));
+        }
+        for number in free.all() {
+            self.bases.remove(&number);
+            self.set_word(number, u128::from(self.free));
+            self.free = number;
+        }
     }
 
-    /// For a snapshot: the words in the order of their numbers, the index row by row, and the bases.
-    pub(super) fn words(&self) -> (usize, impl Iterator<Item = u128> + '_) {
-        (self.chunks.iter().map(Vec::len).sum(), self.chunks.iter().flatten().copied())
-    }
-
-    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = u32> + '_)> + '_ {
-        self.rows.iter().map(|row| (row.len(), row.iter()))
+    /// For a snapshot: the words row by row in the order of the index, and the bases.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = u128> + '_)> + '_ {
+        self.rows.iter().map(|row| (row.len(), row.iter().map(|number| word(&self.chunks, number))))
     }
 
     pub(super) fn bases(&self) -> &HashMap<u32, u64> {
         &self.bases
     }
 
-    /// Puts back a word of a snapshot, in order; its references are counted anew.
-    pub(super) fn add_word(&mut self, first: bool, word: u128) {
-        if first {
-            return;
+    /// The numbers that the bodies of a snapshot have: those of the order in which [`Bodies::rows`] gives them.
+    pub(super) fn renumbered(&self) -> Vec<u32> {
+        let mut new = vec![0; self.end() as usize];
+        for (old, next) in self.rows.iter().flat_map(Ordered::iter).zip(1..) {
+            if let Some(new) = new.get_mut(old as usize) {
+                *new = next;
+            }
         }
-        let number = self.take_number();
-        self.set_word(number, word & !(u128::from(u8::MAX) << REFS_AT));
+        new
     }
 
-    /// Puts back a row of the index; whether it can be one.
-    pub(super) fn set_row(&mut self, number: usize, numbers: &[u32]) -> bool {
-        let chunks = &self.chunks;
-        let print = |number| print(chunks, number);
-        let sound = numbers.is_sorted_by(|a, b| print(*a) < print(*b)) && numbers.iter().all(|number| print(*number) != 0);
-        if let (true, Some(row)) = (sound, self.rows.get_mut(number)) {
-            *row = Ordered::from_sorted(SHAPE, numbers, print);
+    /// Puts back a row of a snapshot, whose words follow those of the row before; whether it can be one. References are counted anew.
+    pub(super) fn set_row(&mut self, row: usize, words: &[u128]) -> bool {
+        let of = |word: &u128| u64::try_from(word >> PRINT_AT).unwrap_or(0);
+        let (first, end) = (self.end(), BODY_END as usize);
+        let sound =
+            first as usize + words.len() < end && words.is_sorted_by(|a, b| of(a) < of(b)) && words.iter().all(|word| of(word) != 0);
+        if !sound {
+            return false;
         }
-        sound
+        for word in words {
+            if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+                self.chunks.push(Vec::with_capacity(CHUNK));
+            }
+            self.chunks.last_mut().expect("pushed above").push(word & !(u128::from(u8::MAX) << REFS_AT));
+        }
+        if let Some(row) = self.rows.get_mut(row) {
+            *row =
+                Ordered::from_pairs(SHAPE, words.iter().enumerate().map(|(at, word)| (first + u32::try_from(at).unwrap_or(0), of(word))));
+        }
+        true
     }
 
     /// Puts back a base; whether its delta is one.
@@ -432,21 +480,40 @@ impl Bodies {
         sound
     }
 
-    /// Puts back the list of free numbers, when all words are in.
-    pub(super) fn link_free(&mut self) {
-        let end = self.chunks.iter().map(Vec::len).sum::<usize>();
-        self.free = 0;
-        for number in (1..u32::try_from(end).unwrap_or(BODY_END)).rev() {
-            if print(&self.chunks, number) == 0 {
-                self.set_word(number, u128::from(self.free));
-                self.free = number;
-            }
-        }
-    }
-
     /// One above the highest number.
     pub(super) fn end(&self) -> u32 {
         u32::try_from(self.chunks.iter().map(Vec::len).sum::<usize>()).unwrap_or(BODY_END)
+    }
+}
+
+/// One bit for each number of a body.
+pub(super) struct Marks(Vec<u64>);
+
+impl Marks {
+    fn of(all: impl Iterator<Item = bool>) -> Marks {
+        let mut words = Vec::new();
+        for (at, one) in all.enumerate() {
+            if at.is_multiple_of(64) {
+                words.push(0);
+            }
+            if let Some(last) = words.last_mut() {
+                *last |= u64::from(one) << (at % 64);
+            }
+        }
+        Marks(words)
+    }
+
+    fn none(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Whether this number is marked.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    fn all(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..u32::try_from(self.0.len() * 64).unwrap_or(BODY_END)).filter(|number| self.has(*number))
     }
 }
 

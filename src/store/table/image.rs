@@ -1,8 +1,9 @@
-//! The table as bytes, for a snapshot: slots as they are, row by row. Whatever is read back is looked at, so that no bytes can make
+//! The table as bytes, for a snapshot: slots as they are, row by row. Bodies are numbered in the order of their index, so that a start
+//! reads words, index and memory in one direction. Whatever is read back is looked at, so that no bytes can make
 //! a table that panics; whether they are right is the checksum's to say.
 
 use crate::base::target::UrlKey;
-use crate::store::table::answers::ROWS as ANSWER_ROWS;
+use crate::store::table::answers::{self, ROWS as ANSWER_ROWS};
 use crate::store::table::bodies::ROWS as BODY_ROWS;
 use crate::store::table::{Parts, Place, Span, Table};
 use std::io::{self, Read, Write};
@@ -10,26 +11,23 @@ use std::io::{self, Read, Write};
 impl Table {
     /// To bytes.
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (count, words) = self.bodies.words();
-        put_count(out, count)?;
-        for word in words {
-            out.write_all(&word.to_le_bytes())?;
-        }
-        for (count, numbers) in self.bodies.rows() {
+        for (count, words) in self.bodies.rows() {
             put_count(out, count)?;
-            for number in numbers {
-                out.write_all(&number.to_le_bytes())?;
+            for word in words {
+                out.write_all(&word.to_le_bytes())?;
             }
         }
+        let numbers = self.bodies.renumbered();
+        let new = |number: u32| numbers.get(number as usize).copied().unwrap_or(0);
         put_count(out, self.bodies.bases().len())?;
         for (number, base) in self.bodies.bases() {
-            out.write_all(&number.to_le_bytes())?;
+            out.write_all(&new(*number).to_le_bytes())?;
             out.write_all(&base.to_le_bytes())?;
         }
         for (count, slots) in self.answers.rows() {
             put_count(out, count)?;
             for slot in slots {
-                out.write_all(&slot.to_le_bytes())?;
+                out.write_all(&answers::renumbered(slot, new).to_le_bytes())?;
             }
         }
         self.write_few(out)
@@ -70,13 +68,9 @@ impl Table {
     pub(crate) fn read(from: &mut dyn Read) -> io::Result<Table> {
         let mut table = Table::new();
         let sound = |sound: bool| if sound { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) };
-        for n in 0..count(from)? {
-            table.bodies.add_word(n == 0, u128::from_le_bytes(take(from)?));
-        }
-        table.bodies.link_free();
         for row in 0..BODY_ROWS {
-            let numbers = many(from, u32::from_le_bytes)?;
-            sound(table.bodies.set_row(row, &numbers))?;
+            let words = many(from, u128::from_le_bytes)?;
+            sound(table.bodies.set_row(row, &words))?;
         }
         for _ in 0..count(from)? {
             let (number, base) = (u32::from_le_bytes(take(from)?), u64::from_le_bytes(take(from)?));
@@ -126,11 +120,17 @@ fn take<const N: usize>(from: &mut dyn Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Values read at a time.
+const MANY: usize = 4096;
+
 /// A count, then so many values. Grows as they come, so that a wrong count meets the end before it takes memory.
 fn many<const N: usize, T>(from: &mut dyn Read, value: impl Fn([u8; N]) -> T) -> io::Result<Vec<T>> {
-    let mut values = Vec::new();
-    for _ in 0..count(from)? {
-        values.push(value(take(from)?));
+    let (mut values, mut left, mut bytes) = (Vec::new(), count(from)? as usize, vec![0; MANY * N]);
+    while left > 0 {
+        let some = &mut bytes[..left.min(MANY) * N];
+        from.read_exact(some)?;
+        left -= some.len() / N;
+        values.extend(some.as_chunks().0.iter().map(|bytes| value(*bytes)));
     }
     Ok(values)
 }

@@ -27,6 +27,14 @@ pub(crate) struct Lost {
     dicts: HashSet<u32>,
 }
 
+#[cfg(test)]
+impl Lost {
+    /// Whether nothing was.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.bodies.is_empty() && self.parts.is_empty() && self.pins.is_empty() && self.dicts.is_empty()
+    }
+}
+
 impl Table {
     /// Takes out what lies in segments that are `gone`; the snapshot was taken at `seq`.
     pub(crate) fn lose_where(&mut self, seq: u64, gone: impl Fn(u32) -> bool) -> Lost {

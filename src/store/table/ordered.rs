@@ -37,7 +37,14 @@ impl<W: Copy + Default + PartialEq> Ordered<W> {
     /// From slots in order.
     pub(super) fn from_sorted(shape: Shape, filled: &[W], print: impl Fn(W) -> u64) -> Ordered<W> {
         let mut row = Ordered { slots: Vec::new(), homes: LEAST, len: filled.len(), shape };
-        row.spread(settled(filled.len()), filled.iter().copied(), print);
+        row.spread(settled(filled.len()), filled.iter().map(|slot| (*slot, print(*slot))));
+        row
+    }
+
+    /// The same with fingerprints that are at hand.
+    pub(super) fn from_pairs(shape: Shape, filled: impl ExactSizeIterator<Item = (W, u64)>) -> Ordered<W> {
+        let mut row = Ordered { slots: Vec::new(), homes: LEAST, len: filled.len(), shape };
+        row.spread(settled(row.len), filled);
         row
     }
 
@@ -126,15 +133,20 @@ impl<W: Copy + Default + PartialEq> Ordered<W> {
 
     /// Takes out all slots but those that stay.
     pub(super) fn retain(&mut self, mut stays: impl FnMut(W) -> bool, print: impl Fn(W) -> u64) {
-        let kept: Vec<W> = self.iter().filter(|slot| stays(*slot)).collect();
-        if kept.len() < self.len {
-            *self = Ordered::from_sorted(self.shape, &kept, print);
-        }
+        // Mostly all of them stay: then nothing is copied.
+        let Some(first) = self.iter().position(|slot| !stays(slot)) else { return };
+        let rest = self.iter().skip(first + 1).filter(|slot| stays(*slot));
+        let kept: Vec<W> = self.iter().take(first).chain(rest).collect();
+        *self = Ordered::from_sorted(self.shape, &kept, print);
     }
 
     /// No more are loaded: gives back what was taken for them.
     pub(super) fn settle(&mut self, print: impl Fn(W) -> u64) {
-        self.resize(settled(self.len), print);
+        // As full as it would get by small steps: left as it is.
+        let wanted = settled(self.len);
+        if self.homes < wanted || self.homes > wanted + wanted / STEP {
+            self.resize(wanted, print);
+        }
     }
 
     /// All slots in order.
@@ -144,14 +156,14 @@ impl<W: Copy + Default + PartialEq> Ordered<W> {
 
     fn resize(&mut self, homes: usize, print: impl Fn(W) -> u64) {
         let old = std::mem::take(&mut self.slots);
-        self.spread(homes, old.into_iter().filter(|slot| *slot != W::default()), print);
+        self.spread(homes, old.into_iter().filter(|slot| *slot != W::default()).map(|slot| (slot, print(slot))));
     }
 
-    fn spread(&mut self, homes: usize, filled: impl Iterator<Item = W>, print: impl Fn(W) -> u64) {
+    fn spread(&mut self, homes: usize, filled: impl Iterator<Item = (W, u64)>) {
         (self.homes, self.slots) = (homes, vec![W::default(); homes + TAIL]);
         let mut next = 0;
-        for slot in filled {
-            let at = self.home(print(slot)).max(next);
+        for (slot, print) in filled {
+            let at = self.home(print).max(next);
             if at >= self.slots.len() {
                 self.slots.reserve_exact(TAIL);
                 self.slots.resize(at + TAIL, W::default());

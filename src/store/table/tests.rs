@@ -148,6 +148,43 @@ fn numbers_of_bodies_are_used_again_and_dictionaries_are_found() {
     assert_eq!(table.dict(3), Some(Place { segment: 2, at: 64 }));
 }
 
+/// A start goes through index, words and memory in one direction, whatever came and went before the snapshot.
+#[test]
+fn a_snapshot_numbers_bodies_in_the_order_of_their_index() {
+    let (mut table, n) = (Table::new(), 5_000);
+    table.count();
+    let at = |n: u64| 64 + n * 8;
+    let blob = |n: u64| {
+        let (codec, link) = if n % 9 == 1 { (Codec::Delta, fingerprint(&body(n - 1).0)) } else { (Codec::Zstd, 0) };
+        Line { at: at(n), codec, link, ..line(Kind::Blob, body(n).0, 100 + n, 0) }
+    };
+    let meta = |n: u64| Line { at: at(n), ..line(Kind::Meta, pair(&url(n), &[7; 16]), 100 + n, fingerprint(&body(n).0)) };
+    for one in 0..n {
+        table.apply(&blob(one), 1);
+        table.apply(&meta(one), 2);
+        if one % 5 == 3 && one % 9 > 1 {
+            // Its number is given to another.
+            table.evict(&meta(one), 2);
+            table.drop_dead(&body(one), Place { segment: 1, at: at(one) });
+        }
+    }
+    let mut bytes = Vec::new();
+    table.write(&mut bytes).unwrap();
+    let mut same = Table::read(&mut bytes.as_slice()).unwrap();
+    assert!(same.lose_where(9, |_| false).is_empty());
+    assert!(same.bodies.renumbered().iter().copied().eq(0..same.bodies.end()), "in the order of the index");
+    assert_eq!(same.count(), 0);
+    assert_eq!((same.sums(), same.places(), same.live_bytes()), (table.sums(), table.places(), table.live_bytes()));
+    assert!((0..n).all(|one| same.blob(&body(one)) == table.blob(&body(one)) && same.find(&url(one)) == table.find(&url(one))));
+    // What is new gets a number of its own, and what goes takes its base along.
+    let old: Vec<_> = (0..n).map(|one| same.blob(&body(one))).collect();
+    same.apply(&blob(n), 3);
+    assert!((0..n).all(|one| same.blob(&body(one)) == old[one as usize]) && same.blob(&body(n)).is_some());
+    let mut lost = same.clone();
+    assert!(!lost.lose_where(9, |segment| segment == 1).is_empty());
+    assert_eq!((lost.count(), lost.entries(), lost.sums().objects), (table.entries(), 0, 0));
+}
+
 #[test]
 fn arbitrary_bytes_make_no_table_that_panics() {
     let mut table = Table::new();

@@ -6,7 +6,8 @@ use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
 use crate::store::recover::{self, Recovered};
-use crate::store::{Error, Settings, Store, check};
+use crate::store::shrink::Night;
+use crate::store::{Error, Pace, Settings, Store, check};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -295,4 +296,33 @@ async fn a_damaged_snapshot_is_told_by_the_check_and_no_loss() {
     assert!(path.exists());
     check(dir.path(), false, true, |_, _| {}).unwrap();
     assert!(!path.exists() && check(dir.path(), false, false, |_, _| {}).unwrap().repaired.is_empty());
+}
+
+#[tokio::test]
+async fn damaged_notes_of_quiet_hours_are_told_by_the_check_and_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..3 {
+        put(&store, meta(&format!("http://a.kz/{n}")), &text(n, 9_000)).await.unwrap();
+    }
+    store.0.log.close().unwrap();
+    let mut night = Night::new(Pace::Night);
+    while !night.step(&store.0).unwrap().done {}
+    store.0.scrub(None);
+    store.close().await.unwrap();
+    drop(store);
+    let checked = |repair| check(dir.path(), false, repair, |_, _| {}).unwrap();
+    for name in ["sketches", "repack", "scrub"] {
+        let (path, other) = (dir.path().join(name), checked(false));
+        assert!(other.repaired.is_empty(), "{other:?}");
+        let bytes = std::fs::read(&path).unwrap();
+        let mut bad = bytes.clone();
+        bad[bytes.len() / 2] ^= 1;
+        for hurt in [&bad[..], &bytes[1..], &bytes[..bytes.len() - 1], b"", &[7; 20_000_000]] {
+            std::fs::write(&path, hurt).unwrap();
+            let told = checked(false);
+            assert!(told.lost.is_empty() && matches!(&told.repaired[..], [one] if one.contains(name)), "{told:?}");
+        }
+        assert!(path.exists() && checked(true).repaired.len() == 1 && !path.exists());
+    }
 }
