@@ -8,6 +8,8 @@
 //!
 //! - Inline styles and modules that a policy allows by hash are blocked when they hold links that had to be changed.
 //! - `import()` of an absolute address from a classic script, and absolute addresses in a worker's `fetch`, go to the real site.
+//! - Playlists, feeds and JSON stay as they are: absolute addresses in them reach the mirror only where a script asks for them.
+//! - By path all hosts share one origin: their scripts could read each other's pages and storage. Nothing personal is in either.
 //! - On plain HTTP a page is no secure context: no service workers, no `crypto.subtle`.
 //! - Forms that POST, sign-ins and WebSockets: a mirror is for reading.
 

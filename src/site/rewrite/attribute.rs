@@ -108,12 +108,13 @@ mod tests {
     use crate::site::rewrite::address::Form;
     use crate::site::rewrite::address::tests::map;
 
+    type Read = fn(&Map, &Url, &str) -> Option<String>;
+
     #[test]
     fn values_of_attributes() {
         let base = Url::parse("https://a.kz/d/").expect("valid");
         let path = map(Form::Path, false);
         let byte_by_byte = write;
-        type Read = fn(&Map, &Url, &str) -> Option<String>;
         let table: &[(Read, &str, &str)] = &[
             (address, "/x?a=1&b=2&amp;c", "/m/a.kz/x?a=1&b=2&amp;c"),
             (address, "&#104;ttps:&#x2f;/b.cdn.kz/x?a&amp;b", "/m/b.cdn.kz/x?a&amp;b"),

@@ -34,8 +34,10 @@ fn one(map: &Map, policy: &str) -> String {
         if dropped || directives.iter().any(|(other, _)| *other == name) {
             continue;
         }
-        let words: Vec<String> = words.collect();
-        let words = if PLAIN.contains(&name.as_str()) { words } else { sources(map, words) };
+        let mut words: Vec<String> = words.collect();
+        if !PLAIN.contains(&name.as_str()) {
+            add_mirrored(map, &mut words);
+        }
         directives.push((name, words));
     }
     allow_script(map, &mut directives);
@@ -44,16 +46,13 @@ fn one(map: &Map, policy: &str) -> String {
 }
 
 /// Adds what mirrored sources are called here.
-fn sources(map: &Map, words: Vec<String>) -> Vec<String> {
-    let mut list = words.clone();
-    for word in &words {
-        for added in mirrored(map, word) {
-            if !list.contains(&added) {
-                list.push(added);
-            }
+fn add_mirrored(map: &Map, list: &mut Vec<String>) {
+    let added: Vec<String> = list.iter().flat_map(|word| mirrored(map, word)).collect();
+    for word in added {
+        if !list.contains(&word) {
+            list.push(word);
         }
     }
-    list
 }
 
 /// The mirror's expressions for a scheme or host source.

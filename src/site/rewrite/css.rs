@@ -254,7 +254,7 @@ impl Cutter {
         match (self.state, byte) {
             (State::Comment | State::CommentStar, b'*') => self.state = State::CommentStar,
             (State::CommentStar, b'/') => self.state = State::Plain,
-            (State::Comment | State::CommentStar, _) => self.state = State::Comment,
+            (State::Comment | State::CommentStar, _) | (State::Slash, b'*') => self.state = State::Comment,
             (State::Escape(back), _) => {
                 self.state = match back {
                     Quiet::Plain => State::Plain,
@@ -264,16 +264,14 @@ impl Cutter {
             }
             (State::Text(quote), b'\\') => self.state = State::Escape(Quiet::Text(quote)),
             (State::Text(quote), byte) if byte == quote || matches!(byte, b'\n' | b'\r' | b'\x0c') => self.state = State::Plain,
-            (State::Text(_), _) => {}
-            (State::UrlStart, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c') => {}
+            (State::Text(_), _) | (State::UrlStart, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c') => {}
             (State::UrlStart, b'"' | b'\'') => self.state = State::Text(byte),
-            (State::Url, b'\\') | (State::UrlStart, b'\\') => self.state = State::Escape(Quiet::Url),
+            (State::Url | State::UrlStart, b'\\') => self.state = State::Escape(Quiet::Url),
             (State::Url | State::UrlStart, b')') => {
                 self.state = State::Plain;
                 self.open = self.open.saturating_sub(1);
             }
             (State::Url | State::UrlStart, _) => self.state = State::Url,
-            (State::Slash, b'*') => self.state = State::Comment,
             (State::Plain | State::Slash, byte) => return self.plain(byte),
         }
         false

@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(fields(&told(Form::Names, &gone, false)), []);
     }
 
+    type Row<'r> = (&'r str, bool, Vec<(&'r str, &'r str)>);
+
     #[test]
     fn validators_of_changed_content_go_out_and_come_back() {
         let names = map(Form::Names, false);
@@ -262,7 +264,6 @@ mod tests {
         let dated = told(Form::Names, &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")], true);
         let dated = dated["etag"].to_str().expect("text").to_owned();
         let other = by("00000000");
-        type Row<'r> = (&'r str, bool, Vec<(&'r str, &'r str)>);
         let table: [Row; 5] = [
             (&own, true, vec![("if-none-match", "W/\"x\"")]),
             (&dated, true, vec![("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]),
