@@ -141,7 +141,7 @@ fn an_origin_that_lies_stays_a_liar_in_chromium() {
         let page = browser.visit(&format!("https://{}/", full(host)));
         assert!(page.error.contains(error), "{host}: {page:?}");
     }
-    assert_eq!(class.count("intercept", "verified"), 0.0);
+    assert!(class.count("intercept", "verified") < 1.0, "none was believed");
 }
 
 #[test]
