@@ -451,7 +451,7 @@ fn a_demanding_page_works_in_a_browser_by_name_and_by_path() {
         let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\"></svg>".to_owned();
         let (kind, body) = match found {
             Some((_, kind, body)) => (*kind, body),
-            None if ask.target.ends_with(".svg") || ask.target == "/favicon.ico" => ("image/svg+xml", &svg),
+            None if ask.target.contains(".svg") || ask.target == "/favicon.ico" => ("image/svg+xml", &svg),
             None => return Reply::Bytes(answer("404 Not Found", &[], b"")),
         };
         let kind = format!("Content-Type: {kind}");
