@@ -84,7 +84,10 @@ fn site(ask: &Ask) -> Reply {
             ],
             page.as_bytes(),
         ),
-        "/cookie" => ok(&["Content-Type: text/html", "Set-Cookie: who=me", "WWW-Authenticate: Basic realm=x", "Clear-Site-Data: \"*\""], b"<html><body>"),
+        "/cookie" => ok(
+            &["Content-Type: text/html", "Set-Cookie: who=me", "WWW-Authenticate: Basic realm=x", "Clear-Site-Data: \"*\""],
+            b"<html><body>",
+        ),
         "/style.css" => ok(
             &["Content-Type: text/css", "Cache-Control: max-age=60", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"],
             b"a{b:url(/i.png);c:url(http://b.school.test/x.png)}",
