@@ -117,7 +117,7 @@ impl Inner {
         let rest = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| found.entry.length);
         let key = match rest {
             Some(length) => partial::whole_key(asked.target.key(), length),
-            None => FlightKey { url: asked.target.key(), range: None },
+            None => FlightKey { url: asked.target.key(), range: None, personal: false },
         };
         let (flight, pilot) = if alone {
             let (flight, pilot) = self.board.alone(key);

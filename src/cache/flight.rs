@@ -93,6 +93,9 @@ const LANDING: Duration = Duration::from_millis(250);
 pub(crate) struct FlightKey {
     pub(crate) url: UrlKey,
     pub(crate) range: Option<Range<u64>>,
+    /// It carries a cookie, and no rule but the RFC's says what others may read of it: then only those with one come along, who are
+    /// judged one by one. Without this a device without a cookie could be handed what a 304 confirmed to somebody else.
+    pub(crate) personal: bool,
 }
 
 /// One fetch under way.
@@ -273,7 +276,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> FlightKey {
-        FlightKey { url: UrlKey([byte; 16]), range: None }
+        FlightKey { url: UrlKey([byte; 16]), range: None, personal: false }
     }
 
     #[tokio::test]

@@ -81,7 +81,7 @@ impl Inner {
     }
 
     async fn fly_parts(self: &Arc<Inner>, asked: &Arc<Asked>, stitch: Stitch, why: Why, shared: bool) -> Answered {
-        let key = FlightKey { url: asked.target.key(), range: Some(stitch.wanted.clone()) };
+        let key = self.flight_key(asked, Some(stitch.wanted.clone()));
         let (flight, pilot) = if shared && !asked.headers.contains_key(AUTHORIZATION) {
             self.board.join(key, true)
         } else {
@@ -446,7 +446,7 @@ fn digits(text: &str) -> Option<u64> {
 
 /// Kept for the floor above: which URL a flight of parts is about.
 pub(crate) fn whole_key(url: UrlKey, length: u64) -> FlightKey {
-    FlightKey { url, range: Some(0..length) }
+    FlightKey { url, range: Some(0..length), personal: false }
 }
 
 #[cfg(test)]

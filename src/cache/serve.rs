@@ -13,6 +13,7 @@ use crate::upstream;
 use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An answer and why it is what it is.
@@ -181,6 +182,12 @@ impl Inner {
         }
     }
 
+    /// Which fetch this request may come along with.
+    pub(crate) fn flight_key(&self, asked: &Asked, range: Option<Range<u64>>) -> FlightKey {
+        let personal = asked.headers.contains_key(COOKIE) && !policy::is_guarded(&self.rules, asked.place);
+        FlightKey { url: asked.target.key(), range, personal }
+    }
+
     async fn fetch(
         self: &Arc<Inner>,
         asked: &Arc<Asked>,
@@ -192,7 +199,7 @@ impl Inner {
     ) -> Answered {
         let (found, conditions) = found.unzip();
         let conditions = conditions.flatten();
-        let key = FlightKey { url: asked.target.key(), range: None };
+        let key = self.flight_key(asked, None);
         let (flight, pilot) = match company {
             Company::Shared => self.board.join(key, true),
             Company::Alone | Company::OwnCoding => {
@@ -300,7 +307,7 @@ impl Inner {
             }
             Judged::Keep(arrival) => {
                 said.stored = true;
-                let (flight, pilot) = self.board.alone(FlightKey { url: asked.target.key(), range: None });
+                let (flight, pilot) = self.board.alone(self.flight_key(asked, None));
                 let inner = Arc::clone(self);
                 // Its reader learns of a break by the tail.
                 self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });

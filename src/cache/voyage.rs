@@ -196,7 +196,7 @@ impl Inner {
 
     /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
     pub(crate) fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
-        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None }, false);
+        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None, personal: false }, false);
         let Some(pilot) = pilot else { return };
         let source = if asked.place.account { found.entry.meta.source } else { order.source };
         let conditions = policy::freshen::conditions(&found.prepared.kept);
