@@ -1,6 +1,6 @@
 //! Who we are to devices, and whom we trust upstream: which roots, which revocations, by whose clock.
 //!
-//! Interception starts at [`authority::ready`]: without this school's CA and its recorded consent there is none.
+//! Interception starts at [`crate::tls::authority::ready()`]: without this school's CA and its recorded consent there is none.
 
 /// What a device says first, and whether its connection may be opened.
 pub mod hello;

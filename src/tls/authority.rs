@@ -1,7 +1,7 @@
 //! This school's CA: made on the box, bound by critical name constraints, retired with overlap. The key never leaves it.
 //!
 //! The folder (`<state>/ca`) and what survives a crash in the midst of a change are in `folder`, how a CA is made in `make`.
-//! [`ready`] is the one question that interception asks.
+//! [`crate::tls::authority::ready()`] is the one question that interception asks.
 
 /// The folder, and how it changes.
 mod folder;
