@@ -171,7 +171,7 @@ impl Cache {
         }
         let began = inner.clock.steady();
         let Some(variants) = inner.store.peek(&query.target.key()) else { return Err(query) };
-        let place = inner.place(&query.target, query.way, false);
+        let place = inner.place(&query.target, false);
         let ask = Ask { method, target: &query.target, headers: query.request.headers(), place };
         let Some(found) = inner.fitting(&ask, &variants) else { return Err(query) };
         let Decision::Serve { age, ttl, why, refresh_behind: false } = inner.decide(&ask, Some(&found)) else { return Err(query) };
@@ -272,10 +272,11 @@ impl Inner {
         }
     }
 
-    /// What is known of a request beside its head. `own`: the node asks for itself.
-    fn place(&self, target: &Target, way: Way, own: bool) -> Place {
+    /// What is known of a request beside its head. `own`: the node asks for itself. By whatever way a device asks for https, what is
+    /// stored of it may later be read over opened connections, so the stricter rule counts.
+    fn place(&self, target: &Target, own: bool) -> Place {
         let known = self.sites.load().look(target);
-        let intercepted = way == Way::Intercept && target.scheme() == Scheme::Https;
+        let intercepted = !own && target.scheme() == Scheme::Https;
         Place { account: known.account, class: known.class, own, intercepted }
     }
 

@@ -365,7 +365,7 @@ impl Upstream {
         };
         let (stream, h2): (Box<dyn dial::Wire>, bool) = match target.scheme() {
             Scheme::Http => (Box::new(stream), false),
-            Scheme::Https => self.0.dial.tls(stream, host, !key.may_share).await?,
+            Scheme::Https => self.0.dial.tls(stream, target, !key.may_share).await?,
         };
         if h2 {
             let many = exchange::start_many(stream, host, life).await?;

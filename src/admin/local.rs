@@ -4,7 +4,7 @@ use crate::admin::Parts;
 use crate::admin::host::Names;
 use crate::admin::problem::Problem;
 use crate::base::target::{Scheme, Target};
-use crate::cache::{Tally, Way};
+use crate::cache::Tally;
 use crate::link::View;
 use crate::store::Stat;
 use crate::tls::hello::Splice;
@@ -72,8 +72,7 @@ struct Asked {
 
 async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) -> Result<Json<Value>, Problem> {
     let target = target(&asked.url)?;
-    let way = if target.scheme() == Scheme::Https { Way::Intercept } else { Way::Http };
-    let explain = parts.cache.explain(&target, way).await;
+    let explain = parts.cache.explain(&target).await;
     let mut document = serde_json::to_value(explain).unwrap_or_default();
     document["url"] = json!(target.url());
     let opened = parts.interception.may_open(target.host(), target.port());

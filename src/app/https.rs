@@ -8,6 +8,7 @@ use crate::life::Life;
 use crate::proxy::intercept::{Interception, Law};
 use crate::state::State;
 use crate::tls::authority::{Authorities, Readiness, ready};
+use crate::tls::consent::Consent;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,14 +64,13 @@ pub(super) async fn start(
 /// Takes over switch, list, CA and consent as they are now; at the start and at every SIGHUP. What stands in the way is told.
 pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> anyhow::Result<()> {
     let (folder, now) = (folder(config), interception.now());
-    let (authorities, obstacle) = tokio::task::spawn_blocking(move || read(&folder, now)).await?;
+    let (authorities, consented, obstacle) = tokio::task::spawn_blocking(move || read(&folder, now)).await?;
     let asked = config.intercept.enabled;
     if let Some(obstacle) = obstacle.as_ref().filter(|_| asked) {
         tracing::error!("intercept.enabled is set and nothing is opened: {obstacle}");
     } else if let Some(obstacle) = obstacle.as_ref().filter(|_| !config.proxy.tls_listen.is_empty()) {
         tracing::error!("proxy.tls_listen is set: {obstacle}");
     }
-    let consented = obstacle.is_none();
     if let Some(both) = authorities.as_ref().filter(|_| asked) {
         for host in both.outside(&config.intercept.hosts) {
             tracing::warn!(
@@ -79,22 +79,30 @@ pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> 
             );
         }
     }
-    let hosts = config.intercept.hosts.iter().cloned().collect();
-    interception.adopt(Law { enabled: asked && consented, hosts, authorities }, config.intercept.distrust);
+    let agreed = |host: &&String| consented.as_ref().is_some_and(|consent| consent.names(host));
+    let (hosts, unasked): (Vec<_>, Vec<_>) = config.intercept.hosts.iter().partition(agreed);
+    if asked && obstacle.is_none() {
+        for host in unasked {
+            tracing::warn!(host, "intercept.hosts holds a host that nobody agreed to: passed on unopened; \"bulak ca create\" asks for it");
+        }
+    }
+    let hosts = hosts.into_iter().cloned().collect();
+    interception.adopt(Law { enabled: asked && obstacle.is_none(), hosts, authorities }, config.intercept.distrust);
     Ok(())
 }
 
 /// The CA where it can be used, and what stands in the way of opening anything. Blocking.
-fn read(folder: &Path, now: Time) -> (Option<Authorities>, Option<String>) {
+fn read(folder: &Path, now: Time) -> (Option<Authorities>, Option<Consent>, Option<String>) {
     match ready(folder, now) {
-        Readiness::Ready(both, _) => (Some(both), None),
-        Readiness::Missing => (None, Some("there is no CA; \"bulak ca create\" makes one".into())),
+        Readiness::Ready(both, consent) => (Some(both), Some(consent), None),
+        Readiness::Missing => (None, None, Some("there is no CA; \"bulak ca create\" makes one".into())),
         // Pages of ours need no consent.
         Readiness::Unconsented => (
             Authorities::load(folder, now).ok().flatten(),
+            None,
             Some("nobody agreed to what this CA can open; \"bulak ca create\" asks for that".into()),
         ),
-        Readiness::Faulty(error) => (None, Some(error.to_string())),
+        Readiness::Faulty(error) => (None, None, Some(error.to_string())),
     }
 }
 

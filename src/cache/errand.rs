@@ -77,7 +77,7 @@ impl Cache {
     /// See [`FetchError`].
     pub async fn fetch(&self, errand: Errand) -> Result<Fetched, FetchError> {
         let inner = &self.0;
-        let place = inner.place(&errand.target, Way::Http, true);
+        let place = inner.place(&errand.target, true);
         let mut headers = errand.headers.clone();
         // The node has no login anywhere, whatever an errand was made from.
         headers.remove(COOKIE);

@@ -3,7 +3,6 @@
 use crate::base::target::Target;
 use crate::cache::{Asked, Cache};
 use crate::policy::{Decision, Why};
-use crate::store::Way;
 use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +47,10 @@ pub struct Explain {
 }
 
 impl Cache {
-    /// What would happen to a plain GET of this target now, when it comes by this way.
-    pub async fn explain(&self, target: &Target, way: Way) -> Explain {
+    /// What would happen to a plain GET of this target now.
+    pub async fn explain(&self, target: &Target) -> Explain {
         let inner = &self.0;
-        let place = inner.place(target, way, false);
+        let place = inner.place(target, false);
         let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place };
         let ask = asked.ask();
         let now = inner.clock.now();

@@ -36,7 +36,7 @@ enum Company {
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
         let Query { target, request, way } = query;
-        let place = self.place(&target, way, false);
+        let place = self.place(&target, false);
         let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
         if policy::goes_bare(&self.rules, &asked.ask()) && request.body().is_end_stream() {
             return self.serve_bare(&asked, request, way).await;

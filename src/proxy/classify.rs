@@ -231,7 +231,7 @@ fn absolute(house: &House, ask: &Ask<'_>, scheme: Scheme, authority: &str, path:
     if house.owns(target.host()) || (is_own_address(ask, target.host()) && house.ports.contains(&target.port())) {
         return Lane::Local;
     }
-    if BAD_PORTS.binary_search(&target.port()).is_ok() {
+    if is_bad_port(target.port()) {
         return Lane::Refuse(Refusal::Port);
     }
     Lane::Cache(target)
@@ -303,6 +303,11 @@ fn wants_upgrade(ask: &Ask<'_>) -> bool {
 fn is_http(protocol: &str) -> bool {
     let name = protocol.split('/').next().unwrap_or_default();
     ["h2c", "h2", "http", "tls"].iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// Whether something other than HTTP listens there as a rule.
+pub(super) fn is_bad_port(port: u16) -> bool {
+    BAD_PORTS.binary_search(&port).is_ok()
 }
 
 /// Ports at which something other than HTTP listens that could be talked into mischief: the list of the Fetch standard

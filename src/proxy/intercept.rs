@@ -149,7 +149,8 @@ impl Interception {
     /// Why not.
     pub(crate) fn decide(&self, host: &str, port: u16, client: IpAddr) -> Result<Arc<Authority>, Splice> {
         self.may_open(host, port)?;
-        let standing = self.devices.lock().standing(who(client), host, self.clock.now());
+        let who = who(client);
+        let standing = self.devices.lock().standing(who, host, self.clock.now());
         let fingerprint = match standing {
             Standing::Unknown => return Err(Splice::Unknown),
             Standing::Distrusts => return Err(Splice::Distrusts),
@@ -205,32 +206,37 @@ impl Interception {
 
     /// A device reached a page of ours over TLS under this CA.
     pub(crate) fn prove(&self, client: IpAddr, fingerprint: Fingerprint) {
+        let who = who(client);
         let mut devices = self.devices.lock();
-        devices.prove(who(client), fingerprint, self.clock.now());
+        devices.prove(who, fingerprint, self.clock.now());
         self.enrolled.set(i64::try_from(devices.enrolled()).unwrap_or(i64::MAX));
     }
 
     /// Whether this device has proven that it trusts a CA that is still in use.
     pub fn is_enrolled(&self, client: IpAddr) -> bool {
         let law = self.law.load();
-        let proven = self.devices.lock().proven(who(client), self.clock.now());
+        let who = who(client);
+        let proven = self.devices.lock().proven(who, self.clock.now());
         proven.is_some_and(|proven| law.authorities.as_ref().is_some_and(|both| both.by(proven).is_some()))
     }
 
     /// A request came over an opened connection.
     pub(crate) fn worked(&self, client: IpAddr, host: &str) {
-        self.devices.lock().worked(who(client), host, self.clock.now());
+        let who = who(client);
+        self.devices.lock().worked(who, host, self.clock.now());
     }
 
     /// The device did not take our certificate for this host.
     pub(crate) fn failed(&self, client: IpAddr, host: &str) {
-        let wait = self.devices.lock().failed(who(client), host, self.clock.now());
+        let who = who(client);
+        let wait = self.devices.lock().failed(who, host, self.clock.now());
         tracing::debug!(host, ?wait, "a device does not trust us for this host: left alone");
     }
 
     /// The device left at once, without a word.
     pub(crate) fn left(&self, client: IpAddr, host: &str) {
-        self.devices.lock().left(who(client), host, self.clock.now());
+        let who = who(client);
+        self.devices.lock().left(who, host, self.clock.now());
     }
 
     /// The device did not take our certificate for a name of ours.
@@ -259,7 +265,8 @@ impl Interception {
     }
 }
 
-/// Address and, where the network shows one, hardware address. The kernel's table is memory, so reading it blocks nobody.
+/// Address and, where the network shows one, hardware address. The kernel's table is memory, but it may be long: read before the
+/// devices are locked.
 fn who(client: IpAddr) -> Who {
     let mac = if client.is_ipv4() && !client.is_loopback() {
         fs::read_to_string(NEIGHBOURS).ok().and_then(|table| mac_in(&table, client))

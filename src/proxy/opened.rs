@@ -12,7 +12,6 @@ use crate::proxy::talk::{Serve, Serving, one};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::ext::Protocol;
 use rustls::{AlertDescription, ServerConfig};
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +60,10 @@ where
     };
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refused(&error),
+        Ok(Err(error)) if is_refusal(&error) => return refused(&error),
+        // A tab that was closed, a Wi-Fi that was left: once says nothing, twice in a row does.
+        Ok(Err(_)) if opened.purpose == Purpose::Origin => return inner.interception.left(peer.from, &opened.host),
+        Ok(Err(_)) => return,
         // Whoever says nothing has refused nothing.
         Err(_) => return,
     };
@@ -72,7 +74,7 @@ where
     }
     match ended {
         // In TLS 1.3 a client may be done before it judges the certificate.
-        Some(error) if is_alert(&error) => refused(&error),
+        Some(error) if is_refusal(&error) => refused(&error),
         _ if opened.purpose == Purpose::Origin && inner.interception.steady().saturating_duration_since(began) < AT_ONCE => {
             inner.interception.left(peer.from, &opened.host);
         }
@@ -100,19 +102,29 @@ where
     }
 }
 
-/// Whether the client said by an alert that it does not trust the certificate.
-fn is_alert(error: &hyper::Error) -> bool {
-    let told = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
-    matches!(
-        told.and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-        Some(rustls::Error::AlertReceived(
-            AlertDescription::UnknownCA
-                | AlertDescription::BadCertificate
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::UnsupportedCertificate
-        ))
-    )
+/// Whether the client said by an alert that it does not trust the certificate, however deep that lies: hyper wraps what h2 wraps.
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut step = Some(error);
+    while let Some(error) = step {
+        let io = error.downcast_ref::<io::Error>().or_else(|| error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io));
+        let told = error.downcast_ref::<rustls::Error>().or_else(|| io?.get_ref()?.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = told {
+            return REFUSALS.contains(alert);
+        }
+        step = error.source();
+    }
+    false
 }
+
+/// Alerts by which clients say so (RFC 8446 section 6.2).
+const REFUSALS: [AlertDescription; 6] = [
+    AlertDescription::UnknownCA,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::AccessDenied,
+];
 
 impl Serve for Opened {
     fn serve(&self, request: Request<Body>, peer: Peer, turn: Option<&Turn>) -> Serving {

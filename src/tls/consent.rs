@@ -76,6 +76,12 @@ impl Consent {
         authority.subtrees().iter().all(|name| self.names.contains(name))
     }
 
+    /// Whether the school agreed to this host: by its name, or by one above it.
+    pub fn names(&self, host: &str) -> bool {
+        let below = |name: &String| host.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+        self.names.iter().any(below)
+    }
+
     /// Whether the text is still the one that was shown.
     pub fn is_current(&self) -> bool {
         self.text_version == version()

@@ -164,8 +164,9 @@ impl Dial {
         self.tcp(parent.host(), parent.port(), true).await
     }
 
-    /// TLS over `stream`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
-    pub(super) async fn tls(&self, stream: TcpStream, host: &str, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
+    /// TLS over `stream` to `target`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
+    pub(super) async fn tls(&self, stream: TcpStream, target: &Target, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
+        let host = target.host();
         let bare = host.trim_start_matches('[').trim_end_matches([']', '.']).to_owned();
         let name = rustls::pki_types::ServerName::try_from(bare)
             .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
@@ -173,7 +174,8 @@ impl Dial {
         let wait = self.0.connect_wait;
         let handshake = noting_requests(TlsConnector::from(config.clone()).connect(name, stream));
         let (stream, asked) = tokio::time::timeout(wait, handshake).await.map_err(|_| Error::ConnectTimeout(host.to_owned(), wait))?;
-        if asked {
+        // Only what is opened matters, and that is this port alone: another one must not speak for it.
+        if asked && target.port() == Scheme::Https.default_port() {
             self.asks(host);
         }
         let stream = stream.map_err(|error| Error::from_tls(host, &error))?;

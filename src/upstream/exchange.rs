@@ -69,11 +69,17 @@ pub(super) async fn start_one(stream: Box<dyn Wire>, host: &str, life: &Life) ->
     Ok(sender)
 }
 
+/// What an origin may send of one answer before its reader has taken it: 14 Mbit/s over a satellite's 600 ms. And of all together: as
+/// much as all `STREAMS` of a connection have, since a class shares it and a paused film must not stop everybody's pages.
+const WINDOWS: (u32, u32) = (1 << 20, 100 << 20);
+
 /// Speaks HTTP/2 over `stream`.
 pub(super) async fn start_many(stream: Box<dyn Wire>, host: &str, life: &Life) -> Result<http2::SendRequest<Body>, Error> {
     let (sender, connection) = http2::Builder::new(life.clone())
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1)
         .handshake(TokioIo::new(stream))

@@ -4,14 +4,16 @@
 use crate::base::body::{Body, BodyError};
 use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
-use crate::proxy::listen::{Door, Peer};
+use crate::proxy::listen::{Door, Peer, Place};
 use crate::proxy::talk::{Serve, Serving};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -28,7 +30,7 @@ const STREAMS: u32 = 128;
 /// would only lie in memory, 1 MiB for each connection at worst.
 const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
 /// What of one answer waits to be sent beyond the piece that is on its way.
-const SEND: usize = 128 << 10;
+const SEND: usize = 32 << 10;
 /// Requests that were reset by the client before we saw them, and by us for its mistakes: beyond that the connection ends
 /// (CVE-2023-44487, CVE-2025-8671). A browser that stops a page resets some dozens, which we have seen by then.
 const RESETS: (usize, usize) = (32, 256);
@@ -43,7 +45,7 @@ where
     S: Serve,
 {
     let flow = Arc::new(Mutex::new(Flow::default()));
-    let talk = Talk { serve, peer, flow: Arc::clone(&flow), wait: door.tick * door.patience.body, limits: door.limits };
+    let talk = Talk { serve, peer, flow: Arc::clone(&flow), wait: door.tick * door.patience.body, door: door.clone() };
     let mut builder = hyper::server::conn::http2::Builder::new(door.life.clone());
     builder
         .timer(TokioTimer::new())
@@ -112,8 +114,12 @@ enum Pace {
 struct Flow {
     /// Requests whose answer has not ended.
     open: usize,
-    /// Answers of which a piece was given to h2, which has not asked for the next one.
-    pressed: usize,
+    /// Answers of which a piece was given to h2, which has not asked for the next one: by number, with the tick at which it was given.
+    pressed: BTreeMap<u64, u32>,
+    /// The next request's number.
+    next: u64,
+    /// Ticks so far.
+    now: u32,
     /// Something moved since the last tick.
     moved: bool,
     stalled: u32,
@@ -121,17 +127,22 @@ struct Flow {
 
 impl Flow {
     fn tick(&mut self, patience: &Patience) -> Pace {
-        let waiting = self.open == 0 || self.pressed == self.open;
-        if std::mem::take(&mut self.moved) || !waiting {
+        self.now = self.now.wrapping_add(1);
+        let oldest = self.pressed.values().map(|since| self.now.wrapping_sub(*since)).max().unwrap_or(0);
+        if oldest > patience.write.saturating_mul(2) {
+            return Pace::Unread;
+        }
+        // h2 lets nobody end one stream from outside. So a connection with an answer that is not taken gets no new requests (the
+        // client opens another one for those), and ends after as long again; whatever else it asks for does not hold that up.
+        if oldest > patience.write {
+            return if self.pressed.len() == self.open { Pace::Unread } else { Pace::Idle };
+        }
+        if std::mem::take(&mut self.moved) || self.open > 0 {
             self.stalled = 0;
             return Pace::Fine;
         }
         self.stalled += 1;
-        match self.open {
-            0 if self.stalled > patience.idle => Pace::Idle,
-            1.. if self.stalled > patience.write => Pace::Unread,
-            _ => Pace::Fine,
-        }
+        if self.stalled > patience.idle { Pace::Idle } else { Pace::Fine }
     }
 }
 
@@ -142,7 +153,7 @@ struct Talk<S> {
     flow: Arc<Mutex<Flow>>,
     /// The deadline of each piece of a request's body.
     wait: Duration,
-    limits: Limits,
+    door: Door,
 }
 
 /// Keeps a connection from counting as idle; in the extensions of a request to switch protocols, whose bytes outlast its answer.
@@ -157,7 +168,15 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut open = Open::new(Arc::clone(&self.flow));
         let wait = self.wait;
-        if let Some(status) = excess(&request, &self.limits) {
+        // Each request takes one of its client's places, as it would with a connection of its own: else one connection were worth
+        // hundreds. A tunnel takes its own, for as long as it lasts.
+        let tunnel = *request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none();
+        open.place = if tunnel { None } else { self.door.inside.enter(self.peer.from, &self.door) };
+        let full = (!tunnel && open.place.is_none()).then_some(StatusCode::SERVICE_UNAVAILABLE);
+        if full.is_some() {
+            self.door.refused.with_label_values(&["connections"]).inc();
+        }
+        if let Some(status) = full.or_else(|| excess(&request, &self.door.limits)) {
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = status;
             return Box::pin(async move { Ok(response.map(|inner| Taken { inner, open })) });
@@ -171,7 +190,9 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
         });
         join_cookies(request.headers_mut());
         if *request.method() == Method::CONNECT {
-            request.extensions_mut().insert(Stay(Arc::new(Open::new(Arc::clone(&self.flow)))));
+            let mut stay = Open::new(Arc::clone(&self.flow));
+            stay.place = open.place.take();
+            request.extensions_mut().insert(Stay(Arc::new(stay)));
         }
         let serving = self.serve.serve(request, self.peer, None);
         Box::pin(async move {
@@ -207,17 +228,22 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// One request until its answer has ended.
 struct Open {
     flow: Arc<Mutex<Flow>>,
+    number: u64,
     pressed: bool,
+    /// Its client's place, given back at the end.
+    place: Option<Place>,
 }
 
 impl Open {
     fn new(flow: Arc<Mutex<Flow>>) -> Open {
-        {
+        let number = {
             let mut flow = flow.lock();
             flow.open += 1;
             flow.moved = true;
-        }
-        Open { flow, pressed: false }
+            flow.next += 1;
+            flow.next
+        };
+        Open { flow, number, pressed: false, place: None }
     }
 
     fn moved(&mut self) {
@@ -229,7 +255,12 @@ impl Open {
             self.pressed = pressed;
             let mut flow = self.flow.lock();
             flow.moved = true;
-            if pressed { flow.pressed += 1 } else { flow.pressed -= 1 }
+            if pressed {
+                let now = flow.now;
+                flow.pressed.insert(self.number, now);
+            } else {
+                flow.pressed.remove(&self.number);
+            }
         }
     }
 }
@@ -347,13 +378,20 @@ mod tests {
         let tick = || flow.lock().tick(&patience);
         assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Idle]);
         let (mut one, two) = (Open::new(Arc::clone(&flow)), Open::new(Arc::clone(&flow)));
+        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine; 4], "both answers are ours to give");
         one.press(true);
-        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine; 4], "the other answer is ours to give");
-        drop(two);
-        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Unread]);
+        assert_eq!([tick(), tick()], [Pace::Fine, Pace::Idle], "no new requests beside what is not taken");
+        let mut more: Vec<Open> = (0..4).map(|_| Open::new(Arc::clone(&flow))).collect();
+        more[0].press(true);
+        assert_eq!(tick(), Pace::Unread, "and whatever else is asked for does not hold up its end");
         one.press(false);
+        drop(more);
         assert_eq!([tick(), tick(), tick()], [Pace::Fine; 3]);
+        drop(two);
+        one.press(true);
+        assert_eq!([tick(), tick()], [Pace::Fine, Pace::Unread], "the only one");
         drop(one);
-        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Fine, Pace::Idle]);
+        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Fine]);
+        assert_eq!(tick(), Pace::Idle);
     }
 }
