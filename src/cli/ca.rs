@@ -30,7 +30,7 @@ pub(super) enum CaCommand {
     /// Make a CA for the school's zone and the hosts of intercept.hosts; records the consent first
     #[command(after_help = "Examples:\n  bulak ca create\n  bulak ca create --consent-by \"A. Seitova\" --role head --yes")]
     Create {
-        /// The school's name on devices and paper [default: node.name]
+        /// The school's name on devices and paper [default: node.title, else node.name]
         #[arg(long, value_name = "NAME")]
         school: Option<String>,
         #[command(flatten)]
@@ -90,7 +90,7 @@ pub(in crate::cli) fn folder(config: &Config) -> PathBuf {
 fn create(context: &Context, config: &Config, node: &Node<'_>, school: Option<String>, given: &consent::Given) -> Result<Exit, Failure> {
     let (clock, folder) = (Clock::system(), folder(config));
     let wish = Wish {
-        school: school.unwrap_or_else(|| config.node.name.clone()),
+        school: school.unwrap_or_else(|| config.node.title.clone()),
         zone: config.node.zone.clone(),
         hosts: config.intercept.hosts.clone(),
     };

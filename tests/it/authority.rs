@@ -108,10 +108,20 @@ fn a_school_makes_shows_renews_and_retires_its_authority() {
     assert_eq!(school.json(&["ca", "retire", "--yes"], 1)["id"], "ca.missing");
     let show = school.json(&["ca", "show"], 0);
     assert_eq!((&show["previous"], &show["retired"][0]["fingerprint_sha256"]), (&Value::Null, &Value::from(first)));
+    assert_eq!(school.json(&["ca", "retire", "--all"], 2)["id"], "cli.unasked", "nobody can be asked here");
+    assert!(school.ca("ca.key").exists() && school.ca("consent.json").exists());
     school.json(&["ca", "retire", "--all", "--yes"], 0);
     let show = school.json(&["ca", "show"], 3);
     assert_eq!((&show["current"], show["retired"].as_array().map(Vec::len)), (&Value::Null, Some(2)));
     assert!(!school.ca("ca.key").exists() && !school.ca("consent.json").exists());
+}
+
+#[test]
+fn the_ca_carries_the_schools_title() {
+    let school = School::new(HOSTS);
+    assert_eq!(school.json(&[&create()[..], &["--dry-run"]].concat(), 0)["would_create"]["school"], "abay-12");
+    school.configure(&format!("title = \"№12 Абай мектебі\"\n{HOSTS}"));
+    assert_eq!(school.json(&create(), 0)["current"]["school"], "№12 Абай мектебі");
 }
 
 #[test]
