@@ -25,6 +25,9 @@ mod store;
 /// Long work of the store.
 mod job;
 
+/// The school's CA read anew.
+mod ca;
+
 /// Routes of the web port.
 mod web;
 
@@ -34,6 +37,7 @@ mod devices;
 /// What a visitor tells of himself.
 mod told;
 
+pub use ca::{Reread, ca_routes};
 pub use host::Names;
 pub use job::Jobs;
 pub use local::local_router;

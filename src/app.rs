@@ -87,7 +87,7 @@ struct Node {
     store: Store,
     state: State,
     night: Night,
-    trust: devices::Trust,
+    trust: Arc<devices::Trust>,
     mirror: Mirror,
     /// Listeners of the mirror that could not be had.
     no_mirror: Vec<String>,
@@ -171,8 +171,9 @@ impl Node {
         let later = mirror::Later::default();
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
         let reach = devices::reach(&config);
-        let trust = devices::Trust { interception: Arc::clone(&interception), reach: Arc::clone(&reach), tls: sockets.secure() };
-        trust.tell(&config);
+        let listeners = devices::Listeners { tls: sockets.secure(), sni: sockets.named(), mirror: doors.mirror.clone() };
+        let trust = Arc::new(devices::Trust::new(Arc::clone(&interception), Arc::clone(&reach), listeners, &config));
+        trust.adopt(None).await?;
         let names = Names::new(&config.node.name, devices::names(&config).iter().map(String::as_str));
         let parts = Parts {
             clock: clock.clone(),
@@ -192,12 +193,14 @@ impl Node {
             reach: Arc::clone(&reach),
             mirrored: mirror::mirrored(&later),
             shelves: shelves(&night, &later),
-            others: others(&life, &night, &reporter, &reach),
+            others: others(&life, &night, &reporter, &reach, &trust),
         };
         let pages = admin::web_router(parts.clone(), axum::Router::new());
         let commands = admin::local_router(
             parts,
-            prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone())),
+            prefetch::api::routes(night.clone())
+                .merge(report::api::routes(reporter, link.clone(), state.clone()))
+                .merge(admin::ca_routes(reread_ca(&trust))),
         );
 
         let local = local_lane(pages.clone());
@@ -260,8 +263,7 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.night.adopt(night_settings(&config)?).await?;
-        https::adopt(&self.trust.interception, &config).await?;
-        self.trust.tell(&config);
+        self.trust.adopt(Some(&config)).await?;
         mirror::reload(&self.mirror, &self.ready, &self.no_mirror);
         self.effective.store(Arc::new(changes.effective));
         if !changes.taken.is_empty() {
@@ -388,10 +390,23 @@ fn shelves(night: &Night, mirror: &mirror::Later) -> admin::Shelves {
     })
 }
 
-/// Night, outbox and names for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>) -> admin::Others {
+/// Reads the CA's folder anew when a command changed it.
+fn reread_ca(trust: &Arc<devices::Trust>) -> admin::Reread {
+    let trust = Arc::clone(trust);
+    Arc::new(move || {
+        let trust = Arc::clone(&trust);
+        Box::pin(async move {
+            trust.adopt(None).await?;
+            tracing::info!("the CA was read anew");
+            Ok(trust.status())
+        })
+    })
+}
+
+/// Night, outbox, names and https for the status document. The outbox is read from its database now and then, not for every reader.
+fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>, trust: &Arc<devices::Trust>) -> admin::Others {
     let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
-    let reach = Arc::clone(reach);
+    let (reach, trust) = (Arc::clone(reach), Arc::clone(trust));
     let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
@@ -404,6 +419,7 @@ fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>) -
         members.insert("night".into(), json!(night.status()));
         members.insert("report".into(), Value::clone(&figures.load()));
         let announced = reach.local.announced();
+        members.insert("https".into(), trust.status());
         members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));
         members
     })

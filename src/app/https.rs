@@ -23,7 +23,7 @@ pub(super) fn secure_name(config: &Config) -> String {
     format!("proxy.{}", config.node.zone)
 }
 
-/// Interception as agreed, with the devices of earlier runs.
+/// Interception with the devices of earlier runs; it opens nothing until it is told what is agreed ([`adopt`]).
 pub(super) async fn start(
     config: &Config,
     clock: &Clock,
@@ -38,7 +38,6 @@ pub(super) async fn start(
         Ok(kept) => interception.restore(kept),
         Err(error) => tracing::error!(%error, "devices that enrolled before are not known: they enrol anew"),
     }
-    adopt(&interception, config).await?;
     let (kept, watched) = (devices, Arc::clone(&interception));
     let stop = life.clone();
     life.spawn(async move {
@@ -61,8 +60,9 @@ pub(super) async fn start(
     Ok(interception)
 }
 
-/// Takes over switch, list, CA and consent as they are now; at the start and at every SIGHUP. What stands in the way is told.
-pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> anyhow::Result<()> {
+/// Takes over switch, list, CA and consent as they are now; at the start, at every SIGHUP and when a command changed the CA. What
+/// stands in the way of opening anything is told, and given.
+pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> anyhow::Result<Option<String>> {
     let (folder, now) = (folder(config), interception.now());
     let (authorities, consented, obstacle) = tokio::task::spawn_blocking(move || read(&folder, now)).await?;
     let asked = config.intercept.enabled;
@@ -88,7 +88,11 @@ pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> 
     }
     let hosts = hosts.into_iter().cloned().collect();
     interception.adopt(Law { enabled: asked && obstacle.is_none(), hosts, authorities }, config.intercept.distrust);
-    Ok(())
+    if !asked {
+        return Ok(Some("intercept.enabled is false".into()));
+    }
+    let empty = || config.intercept.hosts.is_empty().then(|| "intercept.hosts is empty".into());
+    Ok(obstacle.or_else(empty))
 }
 
 /// The CA where it can be used, and what stands in the way of opening anything. Blocking.

@@ -142,10 +142,8 @@ impl Local {
                 "start it with \"bulak serve\", or point --config at its configuration",
             )
             .exit(Exit::NoAnswer)),
-            Err(_) => {
-                Err(Failure::new("node.no_answer", format!("the node at {place} does not accept"), "look at its log, or start it anew")
-                    .exit(Exit::NoAnswer))
-            }
+            Err(_) => Err(Failure::new("node.silent", format!("the node at {place} does not accept"), "look at its log, or start it anew")
+                .exit(Exit::NoAnswer)),
         }
     }
 

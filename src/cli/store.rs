@@ -196,13 +196,21 @@ async fn here<T>(context: &Context, left: &str, work: impl AsyncFnOnce(&mut Tell
     done
 }
 
-/// Whether the person says yes, or nobody need be asked.
+/// Whether the person says yes to what cannot be undone. Off a terminal nobody can be asked, and silence is no yes.
 pub(in crate::cli) fn agreed(context: &Context, question: &str) -> Result<(), Failure> {
+    if !context.yes && !context.dry_run && !std::io::stdin().is_terminal() {
+        return Err(Failure::new("cli.unasked", "this cannot be undone, and nobody can be asked here", "add --yes").exit(Exit::Misuse));
+    }
+    wished(context, question)
+}
+
+/// Whether the person says yes, or nobody need be asked: what is ordered off a terminal is wished.
+fn wished(context: &Context, question: &str) -> Result<(), Failure> {
     if context.yes || context.dry_run || !std::io::stdin().is_terminal() {
         return Ok(());
     }
     let mut answer = String::new();
     let shown = write!(std::io::stderr(), "{question} [y/N] ").and_then(|()| std::io::stderr().flush());
     let yes = shown.is_ok() && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "yes" | "Y");
-    if yes { Ok(()) } else { Err(Failure::new("cli.declined", "nothing was done", "answer y, or use --yes").exit(Exit::Interrupted)) }
+    if yes { Ok(()) } else { Err(Failure::new("cli.declined", "nothing was done", "answer y, or use --yes")) }
 }

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use rustls::ServerConfig;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -96,7 +96,8 @@ impl Interception {
         })
     }
 
-    /// Takes over what is agreed now. Connections that are open stay as they are.
+    /// Takes over what is agreed now. Connections that are open stay as they are until either side ends them; under a CA that is no
+    /// more no new one is opened.
     pub fn adopt(&self, law: Law, distrust: Duration) {
         self.devices.lock().set_first(distrust);
         self.law.store(Arc::new(law));
@@ -218,6 +219,11 @@ impl Interception {
         let who = who(client);
         let proven = self.devices.lock().proven(who, self.clock.now());
         proven.is_some_and(|proven| law.authorities.as_ref().is_some_and(|both| both.by(proven).is_some()))
+    }
+
+    /// How many devices trust which CA, by its fingerprint; those of one that is no more have to enrol anew.
+    pub fn enrolled(&self) -> BTreeMap<String, usize> {
+        self.devices.lock().enrolled_by(self.clock.now())
     }
 
     /// A request came over an opened connection.

@@ -241,12 +241,22 @@ impl Devices {
         self.by.values().filter(|device| device.proven.is_some()).count()
     }
 
+    /// How many devices proved to trust which CA, by its fingerprint, as far as they are still remembered.
+    pub fn enrolled_by(&self, now: Time) -> BTreeMap<String, usize> {
+        let mut by = BTreeMap::new();
+        for device in self.by.values().filter(|device| now.since(device.seen) <= device.lasts()) {
+            if let Some(proven) = &device.proven {
+                *by.entry(proven.clone()).or_default() += 1;
+            }
+        }
+        by
+    }
+
     /// Forgets whoever had this address before.
     fn leave_strangers(&mut self, who: Who, now: Time) {
         let Some(device) = self.by.get(&who.address) else { return };
         let other = who.mac.is_some_and(|mac| device.mac != Some(mac.to_string()));
-        let lasts = if device.mac.is_some() { HOLIDAYS } else { LEASE };
-        if other || now.since(device.seen) > lasts {
+        if other || now.since(device.seen) > device.lasts() {
             self.by.remove(&who.address);
             self.changed.insert(who.address);
         }
@@ -275,6 +285,11 @@ impl Devices {
 }
 
 impl Device {
+    /// How long it is remembered without being seen.
+    fn lasts(&self) -> Duration {
+        if self.mac.is_some() { HOLIDAYS } else { LEASE }
+    }
+
     /// The same hardware, or none seen either time. Where it cannot be seen this time, nobody knows.
     fn is(&self, who: Who) -> bool {
         self.mac == who.mac.map(|mac| mac.to_string())
@@ -386,6 +401,11 @@ mod tests {
         devices.did_not_take_ours(here, START);
         assert!(devices.falls_back(here, START) && !devices.falls_back(here, START.plus(FALL_BACK)));
         assert_eq!(devices.proven(here, START), Some(one()));
+        devices.prove(who(8, None), Fingerprint::of(b"two"), START);
+        devices.prove(who(9, None), Fingerprint::of(b"two"), START);
+        let counts = [(one().to_string(), 1), (Fingerprint::of(b"two").to_string(), 2)];
+        assert_eq!(devices.enrolled_by(START), counts.into());
+        assert!(devices.enrolled_by(START.plus(LEASE + DAY)).is_empty(), "their addresses are others' by now");
     }
 
     #[test]

@@ -75,7 +75,10 @@ fn a_school_makes_shows_renews_and_retires_its_authority() {
     let made = school.run(&create());
     let (said, shown) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
     assert_eq!(made.status.code(), Some(0), "{said}{shown}");
-    assert!(said.contains("next: systemctl reload bulak") && said.contains("fingerprint (SHA-256): "), "{said}");
+    assert!(
+        said.contains("no node runs here") && said.contains("next: enrol the devices") && said.contains("fingerprint (SHA-256): "),
+        "{said}"
+    );
     assert!(shown.contains("Кого уведомить.") && shown.contains("kk.wikipedia.org"), "the text is shown: {shown}");
 
     let file = school.ca("ca.pem");
@@ -101,14 +104,41 @@ fn a_school_makes_shows_renews_and_retires_its_authority() {
     let show = school.json(&["ca", "show"], 0);
     assert_eq!(show["previous"]["fingerprint_sha256"], first.as_str());
     assert_eq!(school.json(&create(), 1)["id"], "ca.third");
-    assert_eq!(school.json(&["ca", "retire"], 0)["retired"][0], first.as_str());
-    assert_eq!(school.json(&["ca", "retire"], 1)["id"], "ca.missing");
+    assert_eq!(school.json(&["ca", "retire", "--yes"], 0)["retired"][0], first.as_str());
+    assert_eq!(school.json(&["ca", "retire", "--yes"], 1)["id"], "ca.missing");
     let show = school.json(&["ca", "show"], 0);
     assert_eq!((&show["previous"], &show["retired"][0]["fingerprint_sha256"]), (&Value::Null, &Value::from(first)));
+    assert_eq!(school.json(&["ca", "retire", "--all"], 2)["id"], "cli.unasked", "nobody can be asked here");
+    assert!(school.ca("ca.key").exists() && school.ca("consent.json").exists());
     school.json(&["ca", "retire", "--all", "--yes"], 0);
     let show = school.json(&["ca", "show"], 3);
     assert_eq!((&show["current"], show["retired"].as_array().map(Vec::len)), (&Value::Null, Some(2)));
     assert!(!school.ca("ca.key").exists() && !school.ca("consent.json").exists());
+}
+
+#[test]
+fn the_ca_carries_the_schools_title() {
+    let school = School::new(HOSTS);
+    assert_eq!(school.json(&[&create()[..], &["--dry-run"]].concat(), 0)["would_create"]["school"], "abay-12");
+    school.configure(&format!("title = \"№12 Абай мектебі\"\n{HOSTS}"));
+    assert_eq!(school.json(&create(), 0)["current"]["school"], "№12 Абай мектебі");
+}
+
+#[test]
+fn a_node_that_cannot_be_told_is_told_to_the_person() {
+    let school = School::new(HOSTS);
+    let socket = school.folder.path().join("deaf.sock");
+    // Takes connections, and answers nothing.
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    school.configure(&format!("socket = \"{}\"\n{HOSTS}", socket.display()));
+    let made = school.json(&create(), 3);
+    assert_eq!((&made["node"], &made["current"]["devices"]), (&Value::from("not_told"), &Value::Null));
+    let consent = school.run(&[&["ca", "consent"][..], &AGREED].concat());
+    let said = String::from_utf8_lossy(&consent.stdout);
+    assert_eq!(consent.status.code(), Some(3), "{said}");
+    assert!(said.contains("the running node still goes by the old one until it is reloaded (SIGHUP)"), "{said}");
+    assert_eq!(school.json(&["ca", "retire", "--all", "--yes"], 3)["node"], "not_told");
 }
 
 #[test]

@@ -352,6 +352,51 @@ fn a_listed_host_that_is_refused_is_told_to_the_operator() {
 }
 
 #[test]
+fn commands_on_the_ca_count_at_once_in_a_running_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let origins = crate::kit::secure::Secure::start();
+    let node = crate::kit::class::listing(origins.join(Setup::new()), &[full("ec-h2")]).start_in(folder);
+    let class = Class { node, origins };
+    let run = |words: &[&str]| {
+        let output = class.node.command(words);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let json = |words: &[&str]| serde_json::from_str::<serde_json::Value>(&run(&[words, &["--json"]].concat())).expect("a document");
+    let https = || class.node.local("GET", "/api/v1/status")["https"].clone();
+    assert!(https()["ca"].is_null() && https()["intercept"]["why_not"].as_str().is_some_and(|why| why.contains("there is no CA")));
+
+    let create = ["ca", "create", "--school", SCHOOL, "--consent-by", "A. Test", "--role", "head"];
+    let made = json(&create);
+    assert_eq!((&made["node"], &made["current"]["devices"]), (&"told".into(), &0.into()));
+    let print = made["current"]["fingerprint_sha256"].as_str().expect("a fingerprint").to_owned();
+    assert_eq!(https()["ca"], print.as_str());
+    assert_eq!(https()["intercept"], serde_json::json!({ "enabled": true, "why_not": null }));
+    assert_eq!(https()["hosts"][0], full("ec-h2"));
+    let device = class.enrolled(1);
+    assert!(is_opened(&device.get(&url("ec-h2", "/s/1k"))));
+    assert_eq!(json(&["ca", "show"])["current"]["devices"], 1);
+    assert!(
+        json(&["ca", "consent", "--consent-by", "B. Test", "--role", "head"])["consent"]["at"].as_str().is_some_and(|at| at.ends_with('Z'))
+    );
+
+    let said = run(&create);
+    assert!(said.contains("the running node goes by it from now on"), "{said}");
+    assert_eq!(https()["previous"], print.as_str());
+    let shown = json(&["ca", "show"]);
+    assert_eq!((&shown["current"]["devices"], &shown["previous"]["devices"]), (&0.into(), &1.into()));
+    let said = run(&["ca", "retire", "--all", "--yes"]);
+    assert!(said.contains(&format!("{print}\ndevices enrolled under it: 1\n")), "{said}");
+    assert!(https()["ca"].is_null() && https()["hosts"] == serde_json::json!([]));
+    let page = class.stranger(1).get(&url("ec-h2", "/s/1k"));
+    assert!(page.exit == 0 && !is_opened(&page), "passed on unopened: {page:?}");
+    let shown = class.node.command(&["ca", "show"]);
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert!(said.starts_with("no CA: all were retired; nothing is opened\n"), "{said}");
+}
+
+#[test]
 fn a_ca_and_a_list_are_taken_over_while_the_node_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let origins = crate::kit::secure::Secure::start();

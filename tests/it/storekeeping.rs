@@ -142,6 +142,8 @@ fn a_purge_is_not_undone_by_a_fetch_that_was_under_way() {
     let mut connection = Connection::open(node.proxy);
     connection.send(&request("GET", "http://a.school.test/page", &[])).expect("sends");
     std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+    let unasked = node.command(&["store", "purge", "--host", "school.test", "--subdomains"]);
+    assert_eq!(unasked.status.code(), Some(2), "nobody can be asked here");
     let purged = told(&node, &["store", "purge", "--host", "school.test", "--subdomains"], 0);
     assert_eq!(purged["purged_entries"], 0, "nothing is stored yet: {purged}");
     tell.send(()).expect("the origin listens");

@@ -241,7 +241,7 @@ fn configuration(folder: &Path, tls: &Tls, pairs: &BTreeMap<&'static str, Pair>,
         format!(
             "  server {{ listen 127.0.0.1:{port} ssl{h2}; server_name {name}; ssl_certificate {}; ssl_certificate_key {}; {rest}\n    \
              root {here}/site; location /s/ {{ add_header Cache-Control \"public, max-age=86400\"; }}\n    \
-             location / {{ add_header Cache-Control no-cache; }} }}\n",
+             location = /favicon.ico {{ return 204; }} location / {{ add_header Cache-Control no-cache; }} }}\n",
             pair.certificate.display(),
             pair.key.display()
         )

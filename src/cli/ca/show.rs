@@ -1,18 +1,20 @@
 //! `bulak ca show`: what is there, and what needs attention. Also what the doctor says of it.
 
+use super::node::{self, Node, RELOAD, devices_told};
 use crate::base::clock::{Clock, Time};
 use crate::cli::table::pairs;
 use crate::cli::{Context, Exit, Failure};
 use crate::config::Config;
-use crate::tls::authority::{self, Authorities, Authority, Retired};
+use crate::tls::authority::{self, Authorities, Authority, Retired, Which};
 use crate::tls::consent::Consent;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 /// This long before its end a CA is told: devices need weeks to move over, and summer is long.
 pub(in crate::cli) const SOON: Duration = Duration::from_hours(24 * 120);
 
-pub(super) fn run(context: &Context, config: &Config) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, config: &Config, node: &Node<'_>) -> Result<Exit, Failure> {
     let (folder, now) = (super::folder(config), Clock::system().now());
     let mut attention: Vec<String> = Vec::new();
     let mut told = |result: Result<Option<_>, authority::Error>| {
@@ -28,12 +30,18 @@ pub(super) fn run(context: &Context, config: &Config) -> Result<Exit, Failure> {
         None
     });
     let history = authority::history(&folder).map_err(|error| super::failure(&error))?;
+    let status = node.status();
     if !damaged {
         attention.extend(needs(config, there.as_ref(), consent.as_ref(), now));
     }
-    let mut document = document(config, there.as_ref(), consent.as_ref(), &history);
+    let read_before = status.as_ref().and_then(|status| node::differs(status, node::usable(&folder, now).as_ref()));
+    attention.extend(read_before.map(|what| format!("{what}; {RELOAD}")));
+    let mut document = document(config, there.as_ref(), consent.as_ref(), &history, status.as_ref());
     document["attention"] = json!(attention);
-    context.show(&document, || people(config, there.as_ref(), consent.as_ref(), &history, &attention))?;
+    context.show(&document, || {
+        let seen = Seen { there: there.as_ref(), damaged, consent: consent.as_ref(), history: &history, status: status.as_ref() };
+        people(config, &seen, &attention)
+    })?;
     Ok(if attention.is_empty() { Exit::Done } else { Exit::Attention })
 }
 
@@ -88,7 +96,13 @@ fn needs(config: &Config, there: Option<&Authorities>, consent: Option<&Consent>
 }
 
 /// Everything as a document.
-pub(super) fn document(config: &Config, there: Option<&Authorities>, consent: Option<&Consent>, history: &[Retired]) -> Value {
+pub(super) fn document(
+    config: &Config,
+    there: Option<&Authorities>,
+    consent: Option<&Consent>,
+    history: &[Retired],
+    status: Option<&Value>,
+) -> Value {
     let folder = super::folder(config);
     let one = |authority: &Authority, name: &str| {
         json!({
@@ -97,20 +111,11 @@ pub(super) fn document(config: &Config, there: Option<&Authorities>, consent: Op
             "subtrees": authority.subtrees(),
             "not_before": authority.not_before().to_rfc3339(),
             "not_after": authority.not_after().to_rfc3339(),
+            "devices": node::devices(status, &authority.fingerprint().to_string()),
             "certificate_file": folder.join(format!("{name}.pem")),
             "key_file": folder.join(format!("{name}.key")),
         })
     };
-    let consent = consent.map(|consent| {
-        json!({
-            "by": consent.by,
-            "role": consent.role,
-            "at": consent.at.to_rfc3339(),
-            "text_version": consent.text_version,
-            "text_is_current": consent.is_current(),
-            "names": consent.names,
-        })
-    });
     let retired = |retired: &Retired| {
         json!({
             "fingerprint_sha256": retired.fingerprint.to_string(),
@@ -123,12 +128,48 @@ pub(super) fn document(config: &Config, there: Option<&Authorities>, consent: Op
         "interception_enabled": config.intercept.enabled,
         "current": there.map(|there| one(&there.current, "ca")),
         "previous": there.and_then(|there| there.previous.as_ref()).map(|previous| one(previous, "previous")),
-        "consent": consent,
+        "consent": consent.map(consented),
         "retired": history.iter().map(retired).collect::<Vec<_>>(),
     })
 }
 
-fn people(config: &Config, there: Option<&Authorities>, consent: Option<&Consent>, history: &[Retired], attention: &[String]) -> String {
+/// A consent as a document.
+pub(super) fn consented(consent: &Consent) -> Value {
+    json!({
+        "by": consent.by,
+        "role": consent.role,
+        "at": consent.at.to_rfc3339(),
+        "text_version": consent.text_version,
+        "text_is_current": consent.is_current(),
+        "names": consent.names,
+    })
+}
+
+/// How many devices are on which CA, before keys are destroyed: one line each.
+pub(super) fn carried(folder: &Path, now: Time, which: Which, status: Option<&Value>) -> String {
+    let Ok(Some(there)) = Authorities::load(folder, now) else { return String::new() };
+    let line = |name: &str, authority: &Authority| {
+        format!("devices enrolled under the {name} CA: {}\n", devices_told(status, &authority.fingerprint().to_string()))
+    };
+    match &there.previous {
+        Some(previous) => line("previous", previous) + &line("current", &there.current),
+        None if which == Which::All => line("current", &there.current),
+        None => String::new(),
+    }
+}
+
+/// What was found.
+struct Seen<'s> {
+    there: Option<&'s Authorities>,
+    /// Whether something could not be read.
+    damaged: bool,
+    consent: Option<&'s Consent>,
+    history: &'s [Retired],
+    status: Option<&'s Value>,
+}
+
+fn people(config: &Config, seen: &Seen<'_>, attention: &[String]) -> String {
+    let Seen { there, damaged, consent, history, status } = *seen;
     let folder = super::folder(config);
     let one = |authority: &Authority, name: &str| {
         pairs([
@@ -136,6 +177,7 @@ fn people(config: &Config, there: Option<&Authorities>, consent: Option<&Consent
             ("fingerprint", authority.fingerprint().to_string()),
             ("vouches for", authority.subtrees().join(", ")),
             ("valid until", day(authority.not_after())),
+            ("devices", devices_told(status, &authority.fingerprint().to_string())),
             ("certificate", folder.join(name).with_extension("pem").display().to_string()),
             ("key", folder.join(name).with_extension("key").display().to_string()),
         ])
@@ -155,10 +197,11 @@ fn people(config: &Config, there: Option<&Authorities>, consent: Option<&Consent
                 out.extend(one(previous, "previous"));
             }
         }
-        None if attention.is_empty() => {
-            out.push(String::from("no CA was made; nothing is opened\nnext, if the school wants it: bulak ca create"));
+        None if damaged => {}
+        None => {
+            let made = if history.is_empty() { "none was made" } else { "all were retired" };
+            out.push(format!("no CA: {made}; nothing is opened\nnext, if the school wants it: bulak ca create"));
         }
-        None => {}
     }
     if !history.is_empty() {
         out.push(String::from("\nretired; devices may still carry:"));

@@ -4,7 +4,7 @@
 use super::look::{here, reach};
 use super::verdict::{Finding, State};
 use crate::base::clock::Time;
-use crate::cli::ca::{SOON, day, folder};
+use crate::cli::ca::{RELOAD, SOON, day, differs, folder, usable};
 use crate::config::Config;
 use crate::site::refuse;
 use crate::tls::authority::{self, Authorities, Readiness};
@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -21,9 +22,13 @@ use tokio::net::TcpListener;
 /// This long before its end the mirror's certificate is told: the hub sends another a month before.
 const MIRROR_SOON: Duration = Duration::from_hours(24 * 14);
 
-/// All looks. `runs`: whether the node answers, so that its listeners must be there.
-pub(super) async fn all(config: &Config, runs: bool, now: Time) -> Vec<Finding> {
+/// All looks. `status`: the running node's, whose listeners must be there, and which must go by the files.
+pub(super) async fn all(config: &Config, status: Option<&Value>, now: Time) -> Vec<Finding> {
+    let runs = status.is_some();
     let mut findings = files(config, now);
+    if let Some(status) = status {
+        in_force(&mut findings, config, &status["https"], now);
+    }
     findings.extend(mirror(config, now));
     for (check, key, listeners) in [
         ("tls_listen", "proxy.tls_listen", &config.proxy.tls_listen),
@@ -72,6 +77,33 @@ fn files(config: &Config, now: Time) -> Vec<Finding> {
         findings.push(hosts(config, &there));
     }
     findings
+}
+
+/// What the running node goes by, where that is not what the files say. Files that fail are told already.
+fn in_force(findings: &mut Vec<Finding>, config: &Config, loaded: &Value, now: Time) {
+    let reload = format!("reload the node: {RELOAD}");
+    let failed = |check: &str| findings.iter().any(|finding| finding.check == check && finding.state == State::Failed);
+    let found = if failed("ca") {
+        None
+    } else if let Some(what) = differs(loaded, usable(&folder(config), now).as_ref()).filter(|_| !failed("consent")) {
+        Some(Finding::new("ca", None, State::Attention, what, reload))
+    } else {
+        match (config.intercept.enabled, loaded["intercept"]["enabled"].as_bool()) {
+            (false, Some(true)) => {
+                let what = "intercept.enabled is false, but the node still opens hosts";
+                Some(Finding::new("intercept", None, State::Attention, what, reload))
+            }
+            (true, Some(false)) if !failed("consent") && !failed("intercept") => {
+                let why = loaded["intercept"]["why_not"].as_str().unwrap_or("it does not say why");
+                Some(Finding::new("intercept", None, State::Attention, format!("the node opens nothing: {why}"), reload))
+            }
+            _ => None,
+        }
+    };
+    if let Some(found) = found {
+        findings.retain(|finding| finding.check != found.check);
+        findings.push(found);
+    }
 }
 
 fn ca(config: &Config, there: &Authorities, needed: bool, now: Time) -> Finding {
@@ -223,6 +255,7 @@ mod tests {
     use super::*;
     use crate::base::clock::Clock;
     use crate::tls::authority::Wish;
+    use serde_json::json;
     use std::os::unix::fs::PermissionsExt;
 
     const DAY: Duration = Duration::from_hours(24);
@@ -317,6 +350,35 @@ mod tests {
         let findings = files(&on, Time::BUILT);
         let told = findings.iter().find(|finding| finding.check == "ca").expect("told");
         assert!(told.state == State::Failed && told.message.contains("mode 644") && told.remedy.contains("chmod 600"), "{told:?}");
+    }
+
+    #[test]
+    fn a_node_that_has_not_read_the_files_is_told() {
+        let school = School::new();
+        let look = |config: &Config, loaded: &Value, check: &str| {
+            let mut findings = files(config, Time::BUILT);
+            in_force(&mut findings, config, loaded, Time::BUILT);
+            let found = findings.into_iter().find(|finding| finding.check == check);
+            found.map(|found| (found.state, found.message, found.remedy))
+        };
+        let (on, off) = (school.config(ON), school.config(""));
+        let loaded = |ca: Option<&str>, opens: bool| json!({ "ca": ca, "previous": null, "intercept": { "enabled": opens, "why_not": (!opens).then_some("there is no CA") } });
+        let nothing = loaded(None, false);
+        assert_eq!(look(&off, &nothing, "ca"), None);
+        let (state, message, _) = look(&off, &loaded(Some("AA"), true), "ca").expect("told");
+        assert!(state == State::Attention && message.contains("still goes by it"), "{message}");
+        school.create(&["kk.wikipedia.org"]);
+        school.agree(&["abay.internal", "kk.wikipedia.org"]);
+        let (state, message, remedy) = look(&on, &nothing, "ca").expect("told");
+        assert_eq!((state, message.as_str()), (State::Attention, "made, but the node has not read it"));
+        assert!(remedy.contains("systemctl reload bulak"), "{remedy}");
+        let print = usable(&folder(&on), Time::BUILT).expect("a CA").current.fingerprint().to_string();
+        for check in ["ca", "intercept"] {
+            assert_eq!(look(&on, &loaded(Some(&print), true), check).expect("told").0, State::Fine);
+        }
+        assert!(look(&on, &loaded(Some(&print), false), "intercept").expect("told").1.contains("opens nothing: there is no CA"));
+        assert!(look(&off, &loaded(Some(&print), true), "intercept").expect("told").1.contains("still opens"));
+        assert_eq!(look(&on, &Value::Null, "ca").expect("told").0, State::Fine, "a node of an earlier version");
     }
 
     #[test]

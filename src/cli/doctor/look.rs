@@ -49,7 +49,7 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let (node, status) = node(context).await;
     findings.push(node);
     let (https, ports, pac, names, line, hub) = tokio::join!(
-        https(&config, status.is_some()),
+        https(&config, status.as_ref()),
         limited("ports", Some("node"), ports(&config, status.as_ref())),
         limited("pac", Some("node"), devices::pac(status.as_ref(), here)),
         limited("names", Some("line"), names(&config)),
@@ -63,8 +63,8 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
 }
 
 /// Several looks with one limit.
-async fn https(config: &Config, runs: bool) -> Vec<Finding> {
-    let looks = tokio::time::timeout(LOOK, https::all(config, runs, Clock::system().now()));
+async fn https(config: &Config, status: Option<&Value>) -> Vec<Finding> {
+    let looks = tokio::time::timeout(LOOK, https::all(config, status, Clock::system().now()));
     let late = || vec![Finding::new("https", None, State::Unknown, format!("did not end within {} s", LOOK.as_secs()), "")];
     looks.await.unwrap_or_else(|_| late())
 }

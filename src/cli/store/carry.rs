@@ -2,7 +2,7 @@
 
 use crate::base::digest::Digest;
 use crate::base::unit::Bytes;
-use crate::cli::store::{Reach, agreed, here, job};
+use crate::cli::store::{Reach, here, job, wished};
 use crate::cli::{Context, Exit, Failure};
 use crate::site::pack::sign;
 use crate::store::bundle::{Exported, Imported, MANIFEST, Orders, Selection};
@@ -65,7 +65,7 @@ pub(super) async fn export(context: &Context, args: Export) -> Result<Exit, Fail
         sign::sign(b"", secret, "").map_err(|bad| Failure::new("bundle.key", bad.to_string(), ""))?;
     }
     if args.all {
-        agreed(context, "the folder will hold addresses that devices asked for; go on?")?;
+        wished(context, "the folder will hold addresses that devices asked for; go on?")?;
     }
     let Export { pack, host, subdomains, since, all, .. } = args;
     let what = Selection { pack, host, subdomains, since, browsed: all };
