@@ -7,7 +7,6 @@ use crate::kit::pack;
 use crate::kit::program::{self, Running};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 fn lesson() -> Origin {
@@ -102,14 +101,16 @@ fn a_doctor_who_may_not_ask_the_node_says_so_and_guesses_nothing() {
     let text = text.replacen("\"127.0.0.1:0\"", &format!("\"{}\"", node.proxy), 1);
     std::fs::write(&config, text).expect("a file");
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("chmod");
-    let mut command = Command::new(binary());
-    command.args(["doctor", "--json", "--config"]).arg(&config).current_dir("/");
-    if rustix::process::geteuid().is_root() {
-        command.uid(65_534).gid(65_534);
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary());
+        command
     } else {
-        std::fs::set_permissions(node.folder.path().join("state/bulak.sock"), std::fs::Permissions::from_mode(0)).expect("chmod");
-    }
-    let output = program::run(&mut command, 30);
+        std::fs::set_permissions(node.folder.path().join("state/bulak.sock"), std::fs::Permissions::from_mode(0o000)).expect("chmod");
+        Command::new(binary())
+    };
+    command.args(["doctor", "--json", "--config"]).arg(&config).current_dir("/");
+    let output = program::run(&command, 30);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(output.status.code(), Some(5), "{report}");
     let state = |check: &str| {
