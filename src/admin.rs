@@ -19,6 +19,9 @@ pub mod problem;
 /// Routes of the local socket.
 mod local;
 
+/// What would become of an address.
+mod why;
+
 /// Those of the store.
 mod store;
 
@@ -53,6 +56,7 @@ use crate::life::Life;
 use crate::link::Link;
 use crate::portal::{Doors, Reach, Shelf};
 use crate::proxy::intercept::Interception;
+use crate::proxy::outlook::Outlook;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
@@ -65,6 +69,9 @@ pub type Shelves = Arc<dyn Fn(Option<SocketAddr>) -> Vec<Shelf> + Send + Sync>;
 
 /// The mirror's address of a target, for a device that came to this address of ours; without one, by name.
 pub type Mirrored = Arc<dyn Fn(&Target, Option<SocketAddr>) -> Option<String> + Send + Sync>;
+
+/// What becomes of a device's request for an address; `None` while the node starts.
+pub type Foresee = Arc<dyn Fn(&Target) -> Option<Outlook> + Send + Sync>;
 
 /// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
 pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
@@ -98,12 +105,18 @@ pub struct Parts {
     pub interception: Arc<Interception>,
     /// Where devices reach proxy and web port, as bound.
     pub doors: Arc<Doors>,
+    /// Where the proxy listens over TLS.
+    pub tls: Arc<[SocketAddr]>,
+    /// Where redirected connections come in.
+    pub sni: Arc<[SocketAddr]>,
     /// Under which names the web port answers.
     pub names: Arc<Names>,
     /// Under which names devices reach us, and how they come to trust us.
     pub reach: Arc<Reach>,
     /// Where addresses are mirrored.
     pub mirrored: Mirrored,
+    /// What becomes of requests.
+    pub foresee: Foresee,
     /// The portal's shelves.
     pub shelves: Shelves,
     /// Further members of the status.

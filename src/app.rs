@@ -189,9 +189,12 @@ impl Node {
             ready: ready.clone(),
             interception: Arc::clone(&interception),
             doors: Arc::new(doors.clone()),
+            tls: sockets.secure().into(),
+            sni: sockets.named().into(),
             names: Arc::new(names),
             reach: Arc::clone(&reach),
             mirrored: mirror::mirrored(&later),
+            foresee: mirror::outlook(&later),
             shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter, &reach, &trust),
         };

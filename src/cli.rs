@@ -165,8 +165,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 /// A mistake on the command line in the error form: its first line, and the tip or usage as remedy.
 fn misuse(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut lines = text.lines().map(str::trim);
+    let mut message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    if message.ends_with(':') {
+        // What is named stands on lines of its own.
+        let named: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        message = format!("{message} {}", named.join(", "));
+    }
     let remedy =
         lines.find_map(|line| line.strip_prefix("tip: ").or_else(|| line.strip_prefix("Usage: "))).unwrap_or("see \"bulak --help\"");
     Failure::new("cli.misuse", message, remedy).exit(Exit::Misuse)
@@ -317,6 +322,7 @@ mod tests {
         let table = [
             ("bulak stauts", "unrecognized subcommand 'stauts'", "a similar subcommand exists: 'status'"),
             ("bulak serve --polcy school", "unexpected argument '--polcy' found", "a similar argument exists: '--policy'"),
+            ("bulak why", "the following required arguments were not provided: <URL>", "bulak why <URL>"),
         ];
         for (text, message, remedy) in table {
             let failure = misuse(&line(text).expect_err(text));

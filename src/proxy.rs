@@ -38,6 +38,9 @@ mod sni;
 /// Packs' content under the school's own names.
 pub mod mirror;
 
+/// What becomes of a request, told beforehand.
+pub mod outlook;
+
 /// Other protocols by way of Upgrade.
 mod upgrade;
 

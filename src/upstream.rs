@@ -297,6 +297,14 @@ impl Upstream {
         self.0.dial.has_asked(host)
     }
 
+    /// The address, where a host that is written as one is never reached.
+    pub fn prohibited(&self, host: &str, port: u16) -> Option<std::net::IpAddr> {
+        match self.0.dial.judge_literal(host, port) {
+            Err(Error::Prohibited(address)) => Some(address),
+            _ => None,
+        }
+    }
+
     /// Tasks that run as long as the node.
     fn start(&self) {
         let (pool, life) = (self.0.pool.clone(), self.0.life.clone());

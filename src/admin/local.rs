@@ -1,29 +1,29 @@
 //! Routes of the local socket: what the commands ask. Whoever can open the socket may do all of it.
 
 use crate::admin::Parts;
-use crate::admin::host::Names;
 use crate::admin::problem::Problem;
-use crate::base::target::{Scheme, Target};
+use crate::base::target::Target;
 use crate::cache::Tally;
 use crate::link::View;
 use crate::store::Stat;
-use crate::tls::hello::Splice;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Bytes of a request's body: commands send a few words, packs are named by path.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// Refused packs that are told one by one; `night.refused` holds all.
+const PACKS: usize = 20;
 
 /// The routes of the local socket, with those of other parts (`extra`).
 pub fn local_router(parts: Parts, extra: Router) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .merge(super::store::routes())
-        .route("/api/v1/why", get(why))
+        .route("/api/v1/why", get(super::why::why))
         .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective.load()))))
         .with_state(parts)
         .merge(extra)
@@ -48,11 +48,25 @@ async fn status(State(parts): State<Parts>) -> Json<Value> {
         document.insert("proxy".into(), json!(parts.doors.proxy));
         document.insert("web".into(), json!(parts.doors.web));
         document.insert("mirror".into(), json!(parts.doors.mirror));
+        document.insert("tls".into(), json!(*parts.tls));
+        document.insert("sni".into(), json!(*parts.sni));
         document.insert("ready".into(), json!(reasons.is_empty()));
         document.insert("reasons".into(), json!(reasons));
+        document.insert("notices".into(), json!(notices(&parts.interception.notices(), &others)));
         document.extend(others);
     }
     Json(document)
+}
+
+/// What works otherwise than it was configured, while the node is ready all the same.
+fn notices(https: &[String], others: &Map<String, Value>) -> Vec<String> {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let refused = others.get("night").and_then(|night| night["refused"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    let packs = refused.iter().take(PACKS).map(|pack| {
+        let why: Vec<String> = pack["why"].as_array().into_iter().flatten().map(word).collect();
+        format!("pack {} is refused: {}", word(&pack["file"]), why.join("; "))
+    });
+    https.iter().cloned().chain(packs).collect()
 }
 
 /// The parts' figures as one document; what is not known is `null`, never 0.
@@ -63,51 +77,6 @@ fn shape(store: &Stat, link: &View, tally: &Tally) -> Value {
         "link": link,
         "cache": { "by_way": tally.by_way, "collapsed": tally.collapsed, "upstream_bytes": tally.upstream_bytes, "client_bytes": client_bytes },
     })
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    url: String,
-}
-
-async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) -> Result<Json<Value>, Problem> {
-    let target = target(&asked.url)?;
-    let explain = parts.cache.explain(&target).await;
-    let mut document = serde_json::to_value(explain).unwrap_or_default();
-    document["url"] = json!(target.url());
-    let opened = parts.interception.may_open(target.host(), target.port());
-    document["lane"] = json!(lane(&parts.names, &target, document["lane"].as_str().unwrap_or("cache"), opened));
-    if let (Scheme::Https, Err(why)) = (target.scheme(), opened) {
-        // Nothing of the cache's rules is asked then.
-        (document["decision"], document["rule"]) = (json!("tunnel"), json!(not_opened(why)));
-        document["why"] = json!(why.word());
-    }
-    document["mirror"] = json!((parts.mirrored)(&target, None));
-    Ok(Json(document))
-}
-
-/// The lane of a device's request. The cache knows only its own two; a secure address is opened for enrolled devices where it is
-/// listed, else it reaches us as a tunnel, whatever the night has stored of it.
-fn lane<'l>(names: &Names, target: &Target, cached: &'l str, opened: Result<(), Splice>) -> &'l str {
-    match (target.scheme(), opened) {
-        _ if names.owns(target.authority(), None) => "local",
-        (Scheme::Https, Ok(())) => "intercept",
-        (Scheme::Https, Err(_)) => "tunnel",
-        (Scheme::Http, _) => cached,
-    }
-}
-
-/// Why https to a place is passed on, for whoever asks by `bulak why`.
-fn not_opened(why: Splice) -> &'static str {
-    match why {
-        Splice::Off => "not opened: interception is off, or there is no CA or consent",
-        Splice::Port => "not opened: only port 443 is",
-        Splice::Literal => "not opened: an address instead of a name",
-        Splice::Refused => "not opened: on the list of hosts that are never opened",
-        Splice::Unlisted => "not opened: not in intercept.hosts",
-        Splice::Outside => "not opened: the CA cannot vouch for it",
-        _ => "not opened for this device",
-    }
 }
 
 pub(super) fn target(url: &str) -> Result<Target, Problem> {
@@ -148,18 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_host_is_opened() {
-        let (names, target) = (Names::default(), Target::parse("https://a.kz/").expect("valid"));
-        assert_eq!(lane(&names, &target, "pass", Ok(())), "intercept");
-        let plain = Target::parse("http://a.kz/").expect("valid");
-        assert_eq!(lane(&names, &plain, "cache", Ok(())), "cache");
-    }
-
-    #[test]
-    fn lanes_of_devices() {
-        let names = Names::new("abay-12", []);
-        for (url, wanted) in [("http://abay-12.local/", "local"), ("https://a.kz/", "tunnel"), ("http://a.kz/", "pass")] {
-            assert_eq!(lane(&names, &Target::parse(url).expect(url), "pass", Err(Splice::Off)), wanted, "{url}");
-        }
+    fn refused_packs_and_obstacles_are_notices() {
+        let others = json!({ "night": { "refused": [{ "file": "/p/a.toml", "why": ["no signature", "sign it"] }] } });
+        let told = notices(&["no CA".to_owned()], others.as_object().expect("an object"));
+        assert_eq!(told, ["no CA", "pack /p/a.toml is refused: no signature; sign it"]);
+        assert!(notices(&[], &Map::new()).is_empty());
     }
 }

@@ -66,26 +66,36 @@ pub(super) async fn adopt(interception: &Arc<Interception>, config: &Config) -> 
     let (folder, now) = (folder(config), interception.now());
     let (authorities, consented, obstacle) = tokio::task::spawn_blocking(move || read(&folder, now)).await?;
     let asked = config.intercept.enabled;
+    let mut notices = Vec::new();
     if let Some(obstacle) = obstacle.as_ref().filter(|_| asked) {
-        tracing::error!("intercept.enabled is set and nothing is opened: {obstacle}");
-    } else if let Some(obstacle) = obstacle.as_ref().filter(|_| !config.proxy.tls_listen.is_empty()) {
-        tracing::error!("proxy.tls_listen is set: {obstacle}");
+        notices.push(format!("intercept.enabled is set and nothing is opened: {obstacle}"));
+    }
+    // Our own name needs no consent.
+    if let Some(obstacle) = obstacle.as_ref().filter(|_| authorities.is_none() && !config.proxy.tls_listen.is_empty()) {
+        notices.push(format!("proxy.tls_listen is set and nobody is let in there: {obstacle}"));
+    }
+    for notice in &notices {
+        tracing::error!("{notice}");
     }
     if let Some(both) = authorities.as_ref().filter(|_| asked) {
         for host in both.outside(&config.intercept.hosts) {
-            tracing::warn!(
-                host,
-                "intercept.hosts holds a host that the CA cannot vouch for: passed on unopened; \"bulak ca create\" makes one that can"
-            );
+            let notice = "intercept.hosts holds a host that the CA cannot vouch for";
+            let remedy = "passed on unopened; \"bulak ca create\" makes one that can";
+            tracing::warn!(host, "{notice}: {remedy}");
+            notices.push(format!("{notice} ({host}): {remedy}"));
         }
     }
     let agreed = |host: &&String| consented.as_ref().is_some_and(|consent| consent.names(host));
     let (hosts, unasked): (Vec<_>, Vec<_>) = config.intercept.hosts.iter().partition(agreed);
     if asked && obstacle.is_none() {
         for host in unasked {
-            tracing::warn!(host, "intercept.hosts holds a host that nobody agreed to: passed on unopened; \"bulak ca create\" asks for it");
+            let notice = "intercept.hosts holds a host that nobody agreed to";
+            let remedy = "passed on unopened; \"bulak ca create\" asks for it";
+            tracing::warn!(host, "{notice}: {remedy}");
+            notices.push(format!("{notice} ({host}): {remedy}"));
         }
     }
+    interception.notice(notices);
     let hosts = hosts.into_iter().cloned().collect();
     interception.adopt(Law { enabled: asked && obstacle.is_none(), hosts, authorities }, config.intercept.distrust);
     if !asked {

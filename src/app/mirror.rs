@@ -1,6 +1,6 @@
 //! The mirror: over the proxy's parts, on listeners of its own. What is missing of it is told, and nothing else waits for it.
 
-use crate::admin::{Mirrored, Ready};
+use crate::admin::{Foresee, Mirrored, Ready};
 use crate::base::target::Target;
 use crate::config::Config;
 use crate::portal::Doors;
@@ -58,4 +58,10 @@ fn names(config: &Config) -> Vec<String> {
 pub(super) fn mirrored(later: &Later) -> Mirrored {
     let later = Arc::clone(later);
     Arc::new(move |target: &Target, local: Option<SocketAddr>| later.get()?.address(target, local))
+}
+
+/// Tells what becomes of a request, once everything is there.
+pub(super) fn outlook(later: &Later) -> Foresee {
+    let later = Arc::clone(later);
+    Arc::new(move |target: &Target| Some(later.get()?.outlook(target)))
 }

@@ -139,7 +139,14 @@ fn ready(addresses: &app::Addresses, json: bool) -> String {
         return json!({ "ready": true, "proxy": proxy, "web": web, "socket": socket, "listen": all }).to_string();
     }
     let word = |value: &Value| value.as_str().unwrap_or("none").to_owned();
-    format!("ready proxy={} web={}", word(&proxy), word(&web))
+    let mut line = format!("ready proxy={} web={}", word(&proxy), word(&web));
+    // Further listeners where there are some.
+    for (name, list) in [("mirror", &addresses.mirror), ("tls", &addresses.tls), ("sni", &addresses.sni)] {
+        if let Some(addr) = list.first() {
+            line = format!("{line} {name}={addr}");
+        }
+    }
+    line
 }
 
 /// The error form of what ended a node.
@@ -206,6 +213,8 @@ mod tests {
             ..app::Addresses::default()
         };
         assert_eq!(ready(&addresses, false), "ready proxy=127.0.0.1:3128 web=127.0.0.1:8080");
+        let more = app::Addresses { tls: vec!["127.0.0.1:3129".parse().expect("an address")], ..addresses.clone() };
+        assert_eq!(ready(&more, false), "ready proxy=127.0.0.1:3128 web=127.0.0.1:8080 tls=127.0.0.1:3129");
         let document: Value = serde_json::from_str(&ready(&addresses, true)).expect("JSON");
         assert_eq!(
             (&document["ready"], &document["proxy"], &document["web"]),

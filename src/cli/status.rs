@@ -26,6 +26,7 @@ fn attention(document: &Value) -> Vec<String> {
         .filter_map(Value::as_str)
         .map(|reason| format!("not ready: {reason}"))
         .collect();
+    needs.extend(document["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     let store = &document["store"];
     if store["writable"] == false {
         needs.push("the store cannot be written: nothing new is kept".to_owned());
@@ -51,11 +52,19 @@ fn people(document: &Value, needs: &[String]) -> String {
         let list: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if list.is_empty() { "unknown".to_owned() } else { list.join(", ") }
     };
-    let mut out = pairs([
+    let mut rows = vec![
         ("node", format!("{} (bulak {})", text(&document["name"]), text(&document["version"]))),
         ("since", format!("{}, up {}", text(&document["started"]), uptime(&document["uptime_seconds"]))),
         ("proxy", listens(&document["proxy"])),
         ("web", listens(&document["web"])),
+    ];
+    // What a school does not use is not shown.
+    for (member, name) in [("mirror", "mirror"), ("tls", "by TLS"), ("sni", "port 443")] {
+        if document[member].as_array().is_some_and(|list| !list.is_empty()) {
+            rows.push((name, listens(&document[member])));
+        }
+    }
+    rows.extend([
         ("line", format!("{} since {}", text(&link["state"]), text(&link["since"]))),
         ("  download", text(&link["download"])),
         ("  round trip", milliseconds(&link["rtt_seconds"])),
@@ -63,6 +72,7 @@ fn people(document: &Value, needs: &[String]) -> String {
         ("to devices", format!("{} since start", bytes(&cache["client_bytes"]))),
         ("over the line", format!("{} since start", bytes(&cache["upstream_bytes"]))),
     ]);
+    let mut out = pairs(rows);
     for (way, words) in cache["by_way"].as_object().into_iter().flatten() {
         let words: Vec<String> = words
             .as_object()
@@ -118,12 +128,19 @@ mod tests {
         let needs = attention(&ill);
         assert_eq!(needs.len(), 5, "{needs:?}");
         assert!(people(&ill, &needs).ends_with("next: bulak doctor"));
+        let noticed = json!({"notices": ["pack a.toml is refused: no signature"]});
+        assert_eq!(attention(&noticed), ["pack a.toml is refused: no signature"]);
     }
 
     #[test]
     fn one_screen_and_unknown_written_so() {
         let text = people(&json!({"uptime_seconds": 90_000}), &[]);
         assert!(text.lines().count() <= 24);
+        assert!(!text.contains("mirror") && !text.contains("443"), "{text}");
+        let more = people(&json!({"mirror": ["127.0.0.1:8082"], "tls": ["127.0.0.1:3129"], "sni": ["127.0.0.1:443"]}), &[]);
+        for listener in ["127.0.0.1:8082", "127.0.0.1:3129", "127.0.0.1:443"] {
+            assert!(more.contains(listener), "{more}");
+        }
         assert!(text.contains("round trip") && text.contains("unknown") && text.contains("up 1 d 1 h"));
     }
 }

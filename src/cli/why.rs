@@ -1,5 +1,6 @@
 //! `bulak why URL`: lane, stored or not, fresh until when, which rule decided.
 
+use crate::base::target::Target;
 use crate::cli::local::Local;
 use crate::cli::table::{pairs, text};
 use crate::cli::{Context, Exit, Failure};
@@ -14,6 +15,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    // A slip of the hand is told with or without a node.
+    if let Err(bad) = Target::parse(&args.url) {
+        let message = format!("{:?} is no address of a page ({bad})", args.url);
+        return Err(Failure::new("cli.bad_url", message, "write it with http:// or https://").exit(Exit::Misuse));
+    }
     let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("url", &args.url).finish();
     let document = Local::connect(context).await?.get(&format!("/api/v1/why?{query}")).await?;
     context.show(&document, || people(&document))?;
@@ -23,10 +29,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
 fn people(document: &Value) -> String {
     let mut out = pairs([
         ("address", text(&document["url"])),
-        ("lane", text(&document["lane"])),
+        ("lane", document["note"].as_str().map_or_else(|| text(&document["lane"]), |note| format!("{} {note}", text(&document["lane"])))),
         ("decision", text(&document["decision"])),
         ("rule", text(&document["rule"])),
     ]);
+    if let Some(original) = document["original"].as_str() {
+        out.push(format!("original  {original}"));
+    }
     if let Some(mirror) = document["mirror"].as_str() {
         out.push(format!("mirror    {mirror}"));
     }
@@ -60,5 +69,7 @@ mod tests {
             "address   http://a.kz/\nlane      Cache\ndecision  serve\nrule      fresh (RFC 9111 section 4.2)\nstored    age_seconds 3, object unknown, pinned true, source pack"
         );
         assert!(people(&json!({"url": "http://a.kz/"})).contains("lane      unknown\n"));
+        let opened = json!({"url": "https://a.kz/", "lane": "intercept", "note": "on enrolled devices; others are passed on unopened"});
+        assert!(people(&opened).contains("lane      intercept on enrolled devices; others are passed on unopened\n"));
     }
 }

@@ -85,7 +85,7 @@ impl Wish {
         }
         let authority = inner.interception.decide(host, self.port, self.peer.from).map_err(Instead::Splice)?;
         if inner.upstream.asks_certificate(host) {
-            return Err(Instead::Splice(Splice::ClientCertificate));
+            return Err(self.asks_certificate());
         }
         if inner.interception.has_proof(host) {
             return Ok((authority, Ground::Remembered));
@@ -95,19 +95,26 @@ impl Wish {
         }
         let Ok(target) = Target::from_parts(Scheme::Https, host, "/") else { return Err(Instead::Splice(Splice::Upstream)) };
         match inner.upstream.verify(&target).await {
-            Ok(Verified { asks_certificate: true, .. }) => Err(Instead::Splice(Splice::ClientCertificate)),
+            Ok(Verified { asks_certificate: true, .. }) => Err(self.asks_certificate()),
             Ok(Verified { .. }) => {
                 inner.interception.keep_proof(host);
                 Ok((authority, Ground::Verified))
             }
             // It may have wanted a certificate and hung up.
-            Err(_) if inner.upstream.asks_certificate(host) => Err(Instead::Splice(Splice::ClientCertificate)),
+            Err(_) if inner.upstream.asks_certificate(host) => Err(self.asks_certificate()),
             Err(_) if inner.link.state() == State::Down => Ok((authority, Ground::Offline)),
-            Err(Error::Tls(..) | Error::TlsCertificate(..) | Error::Incomplete(_) | Error::Protocol(..)) => {
+            Err(error @ (Error::Tls(..) | Error::TlsCertificate(..) | Error::Incomplete(_) | Error::Protocol(..))) => {
+                inner.interception.passed_on(host, Splice::Upstream, &error);
                 Err(Instead::Splice(Splice::Upstream))
             }
             Err(error) => Err(Instead::Fail(error)),
         }
+    }
+
+    fn asks_certificate(&self) -> Instead {
+        let why = Splice::ClientCertificate;
+        self.inner().interception.passed_on(&self.host, why, &"it asks its visitors for a certificate");
+        Instead::Splice(why)
     }
 
     /// Reaches the origin, then relays beside the client's connection.

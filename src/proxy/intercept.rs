@@ -31,6 +31,9 @@ const PROOF: Duration = Duration::from_hours(1);
 /// Proofs remembered; lists are far shorter.
 const PROOFS: usize = 4096;
 
+/// How often it is told that a listed host is passed on since its origin did not prove itself.
+const TELL_AGAIN: Duration = Duration::from_hours(1);
+
 /// What is agreed: taken over as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Law {
@@ -49,9 +52,24 @@ pub struct Interception {
     devices: Mutex<Devices>,
     /// Origins that proved who they are, and when.
     proofs: Mutex<HashMap<Box<str>, Instant>>,
+    /// Listed hosts whose origin did not prove who it is when it was asked last, and when that was told.
+    unproven: Mutex<HashMap<Box<str>, (Unproven, Instant)>>,
+    /// What stands in the way of what is configured.
+    notices: ArcSwap<Vec<String>>,
     clock: Clock,
     counted: IntCounterVec,
     enrolled: IntGauge,
+}
+
+/// Why connections to a listed host are passed on: its origin did not prove who it is, or asks who the visitor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// As it is counted.
+    pub why: Splice,
+    /// In words.
+    pub reason: String,
+    /// When it was seen last.
+    pub at: Time,
 }
 
 /// Why a connection was opened, for the counter.
@@ -90,6 +108,8 @@ impl Interception {
             leaves: Leaves::new(&clock)?,
             devices: Mutex::new(Devices::new(distrust)),
             proofs: Mutex::default(),
+            unproven: Mutex::default(),
+            notices: ArcSwap::default(),
             clock,
             counted,
             enrolled: metrics.gauge("bulak_devices_enrolled", "Devices that proved to trust the school's CA."),
@@ -189,8 +209,47 @@ impl Interception {
         self.proofs.lock().get(host).is_some_and(|since| now.saturating_duration_since(*since) < PROOF)
     }
 
+    /// Why this listed host was passed on when its origin was asked last; `None`: it proved who it is, or was not asked.
+    pub fn unproven(&self, host: &str) -> Option<Unproven> {
+        self.unproven.lock().get(host).map(|(known, _)| known.clone())
+    }
+
+    /// It is passed on since it did not prove who it is. Told once an hour for each host: a list is configuration, not a person's.
+    pub(crate) fn passed_on(&self, host: &str, why: Splice, reason: &dyn std::fmt::Display) {
+        let now = self.clock.steady();
+        let mut unproven = self.unproven.lock();
+        let told = unproven.get(host).filter(|(known, told)| known.why == why && now.saturating_duration_since(*told) < TELL_AGAIN);
+        let (told, is_new) = told.map_or((now, true), |(_, told)| (*told, false));
+        if unproven.len() >= PROOFS && !unproven.contains_key(host) {
+            unproven.retain(|_, (_, told)| now.saturating_duration_since(*told) < TELL_AGAIN);
+            if unproven.len() >= PROOFS {
+                return;
+            }
+        }
+        let known = Unproven { why, reason: reason.to_string(), at: self.clock.now() };
+        if is_new {
+            tracing::warn!(
+                host,
+                reason = known.reason,
+                "a host of intercept.hosts is passed on unopened, for all devices; if it stays so, take it off the list"
+            );
+        }
+        unproven.insert(host.into(), (known, told));
+    }
+
+    /// What stands in the way of what is configured, for people; empty when nothing does.
+    pub fn notices(&self) -> Arc<Vec<String>> {
+        self.notices.load_full()
+    }
+
+    /// Takes over what stands in the way now.
+    pub fn notice(&self, notices: Vec<String>) {
+        self.notices.store(Arc::new(notices));
+    }
+
     /// It has just proven who it is.
     pub(crate) fn keep_proof(&self, host: &str) {
+        self.unproven.lock().remove(host);
         let (mut proofs, now) = (self.proofs.lock(), self.clock.steady());
         if proofs.len() >= PROOFS {
             proofs.retain(|_, since| now.saturating_duration_since(*since) < PROOF);
@@ -303,6 +362,28 @@ mod tests {
     fn rig() -> (Interception, Clock) {
         let clock = Clock::system();
         (Interception::new(Duration::from_hours(24), clock.clone(), &Metrics::default()).expect("a key"), clock)
+    }
+
+    #[test]
+    fn a_listed_host_that_proves_nothing_is_remembered_until_it_does() {
+        let (interception, clock) = rig();
+        assert_eq!(interception.unproven("a.kz"), None);
+        interception.passed_on("a.kz", Splice::Upstream, &"expired");
+        let known = interception.unproven("a.kz").expect("remembered");
+        assert_eq!((known.why, known.reason.as_str()), (Splice::Upstream, "expired"));
+        let told = |host: &str| interception.unproven.lock().get(host).map(|(_, told)| *told);
+        let first = told("a.kz");
+        interception.passed_on("a.kz", Splice::Upstream, &"expired");
+        assert_eq!(told("a.kz"), first, "told once an hour");
+        clock.advance(TELL_AGAIN);
+        interception.passed_on("a.kz", Splice::Upstream, &"expired");
+        assert_ne!(told("a.kz"), first, "told again");
+        interception.keep_proof("a.kz");
+        assert_eq!(interception.unproven("a.kz"), None);
+        for number in 0..=PROOFS {
+            interception.passed_on(&format!("{number}.kz"), Splice::Upstream, &"expired");
+        }
+        assert_eq!(interception.unproven.lock().len(), PROOFS, "bounded");
     }
 
     fn wish(hosts: &[&str]) -> Wish {

@@ -12,7 +12,7 @@ mod place;
 mod body;
 
 use crate::base::body::Body;
-use crate::base::target::Target;
+use crate::base::target::{Scheme, Target};
 use crate::base::wire::Turn;
 use crate::cache::{self, Query, Trouble};
 use crate::link::State;
@@ -21,6 +21,7 @@ use crate::portal::Doors;
 use crate::proxy::classify::Refusal;
 use crate::proxy::listen::{self, Greet, Guest, Peer};
 use crate::proxy::opened::{HANDSHAKE, speak};
+use crate::proxy::outlook::Outlook;
 use crate::proxy::talk::{Plain, Serve, Serving};
 use crate::proxy::{Inner, Proxy, bind_all, prepare};
 use crate::site::rewrite::{Form, Kind, Map, Place as Where, Rewriter, field};
@@ -162,6 +163,28 @@ impl Mirror {
         }
         let at = self.0.settings.doors.mirror_for(local)?;
         self.map(Form::Path, at.port()).address(target).map(|path| format!("http://{at}{path}"))
+    }
+
+    /// The proxy that it is a part of.
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0.proxy
+    }
+
+    /// What it would answer, where the address is one of its own.
+    pub(crate) fn own(&self, target: &Target) -> Option<Outlook> {
+        let at = self.0.addresses.iter().find(|at| at.port() == target.port())?;
+        if (target.scheme() == Scheme::Https) != self.is_secure() {
+            return None;
+        }
+        let uri = target.url().parse().ok()?;
+        let to = target.host().trim_start_matches('[').trim_end_matches(']').parse().unwrap_or(at.ip());
+        let call = Call { uri: &uri, host: None, referer: None, to };
+        match place(&self.map(Form::Path, at.port()), &self.0.settings.names, &call) {
+            Place::Page(_, original) => Some(Outlook::Mirror(original)),
+            Place::Start | Place::Astray(_) => Some(Outlook::Local),
+            Place::No(Refusal::Misdirected) => None,
+            Place::No(_) => Some(Outlook::Unmirrored),
+        }
     }
 
     fn is_secure(&self) -> bool {

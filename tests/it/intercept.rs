@@ -325,7 +325,7 @@ fn with_the_line_cut_a_listed_host_opens_from_the_store() {
 
 #[test]
 fn why_tells_what_becomes_of_https() {
-    let class = Class::opening(&["ec-h2"]);
+    let class = Class::opening(&["ec-h2", "expired", "client"]);
     let why = |host: &str| class.node.local("GET", &format!("/api/v1/why?url=https%3A%2F%2F{}%2Fs%2F1k", full(host)));
     let told = |host: &str| {
         let document = why(host);
@@ -337,6 +337,39 @@ fn why_tells_what_becomes_of_https() {
     let page = class.enrolled(1).get(&url("ec-h2", "/s/1k"));
     assert!(is_opened(&page));
     assert_eq!(why("ec-h2")["decision"], "serve");
+    assert_eq!(why("ec-h2")["note"], "on enrolled devices; others are passed on unopened");
+    let own = class.node.local("GET", &format!("/api/v1/why?url=https%3A%2F%2F{OWN}%2Fenrolled"));
+    assert_eq!((&own["lane"], &own["decision"], &own["why"]), (&"local".into(), &"local".into(), &"own".into()), "{own}");
+    // A listed host whose origin proves nothing: so it is told, once in the log.
+    assert_eq!(told("expired").0, "intercept", "nobody has asked it yet");
+    let device = class.enrolled(1);
+    for _ in 0..3 {
+        assert_eq!(device.get(&url("expired", "/s/1k")).exit, 60);
+        assert!(is_genuine(&device.get(&url("client", "/s/1k"))));
+    }
+    assert_eq!(told("expired"), ("tunnel".to_owned(), "upstream".to_owned()));
+    assert!(why("expired")["rule"].as_str().is_some_and(|rule| rule.contains("certificate") && rule.contains("passed on")));
+    assert_eq!(told("client"), ("tunnel".to_owned(), "client-certificate".to_owned()));
+    assert!(class.count("splice", "upstream") >= 3);
+    let log = class.node.log_text();
+    for host in ["expired", "client"] {
+        let lines = log.lines().filter(|line| line.contains("passed on unopened, for all devices") && line.contains(&full(host)));
+        assert_eq!(lines.count(), 1, "{host}: {log}");
+    }
+}
+
+#[test]
+fn why_tells_of_names_and_addresses_that_are_never_opened() {
+    let node = Setup::new().set("proxy.allow_private_targets", "[]").start();
+    for (asked, place, wanted) in [("https%3A%2F%2F127.0.0.1%2F", "127.0.0.1:443", "target_prohibited"), (OWN, "", "own")] {
+        let asked = if asked == OWN { format!("https%3A%2F%2F{OWN}%2Fenrolled") } else { asked.to_owned() };
+        let told = node.local("GET", &format!("/api/v1/why?url={asked}"));
+        assert_eq!((&told["lane"], &told["decision"], &told["why"]), (&"refused".into(), &"refuse".into(), &wanted.into()), "{told}");
+        let place = if place.is_empty() { format!("{OWN}:443") } else { place.to_owned() };
+        let mut connection = Connection::open(node.proxy);
+        connection.send(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n").as_bytes()).expect("sends");
+        assert_ne!(connection.read(true).status, 200, "{place}: the proxy does what is told");
+    }
 }
 
 #[test]

@@ -144,6 +144,13 @@ fn pages_and_fields_lead_here_in_both_forms() {
     assert!(node.metric("bulak_client_bytes_total", "way=\"mirror\"").is_some_and(|bytes| bytes > 0.0));
     let why = String::from_utf8(node.command(&["why", "http://a.school.test/x"]).stdout).expect("UTF-8");
     assert!(why.contains(&format!("mirror    http://a-school-test.{ZONE}:{port}/x")), "{why}");
+    let mirrored = |place: &str| node.local("GET", &format!("/api/v1/why?url=http%3A%2F%2F{place}"));
+    for place in [format!("a-school-test.{ZONE}:{port}/next"), format!("127.0.0.1:{port}/m/a.school.test/next")] {
+        let told = mirrored(&place);
+        assert_eq!((&told["lane"], &told["original"]), (&"mirror".into(), &"http://a.school.test/next".into()), "{told}");
+    }
+    let told = mirrored(&format!("other-kz.{ZONE}:{port}/"));
+    assert_eq!((&told["lane"], &told["why"]), (&"mirror".into(), &"unmirrored".into()), "{told}");
     let home = node.web("/").text();
     assert!(home.contains(&format!("http://127.0.0.1:{port}/m/a.school.test/")), "the shelf leads there: {home}");
 }

@@ -3,8 +3,10 @@
 use crate::kit::dns::Dns;
 use crate::kit::node::{Setup, binary};
 use crate::kit::origin::{Origin, Reply, ok};
+use crate::kit::pack;
 use crate::kit::program::{self, Running};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 fn lesson() -> Origin {
@@ -59,8 +61,66 @@ fn a_node_that_does_not_run_is_exit_code_4() {
 
 #[test]
 fn misuse_is_exit_code_2() {
-    let output = program::run(Command::new(binary()).args(["serve", "--no-such-option"]), 20);
-    assert_eq!(output.status.code(), Some(2));
+    // A bad address is one with or without a node.
+    for words in [&["serve", "--no-such-option"][..], &["why", "ftp://a.kz/"], &["why", "a.kz", "--json"], &["why", "--json"]] {
+        let output = program::run(Command::new(binary()).args(words), 20);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn what_works_otherwise_than_configured_needs_attention() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(folder.path().join("packs")).expect("a folder");
+    std::fs::write(folder.path().join("packs/unsigned.toml"), pack::text("x", "http://a.school.test/", &["a.school.test"]))
+        .expect("a file");
+    let setup = Setup::new().set("intercept.enabled", "true").set("proxy.tls_listen", "[\"127.0.0.1:0\"]");
+    let node = setup.start_in(folder);
+    let output = node.command(&["status"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for wanted in
+        ["health: intercept.enabled is set and nothing is opened", "health: proxy.tls_listen is set", "unsigned.toml is refused", "by TLS"]
+    {
+        assert!(said.contains(wanted), "no {wanted:?}: {said}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&node.command(&["doctor", "--json"]).stdout).expect("JSON");
+    let packs = report["checks"].as_array().expect("checks").iter().find(|found| found["check"] == "packs").cloned().expect("looked at");
+    assert!(packs["state"] == "attention" && packs["message"].as_str().is_some_and(|told| told.contains("unsigned.toml")), "{packs}");
+}
+
+#[test]
+fn a_doctor_who_may_not_ask_the_node_says_so_and_guesses_nothing() {
+    let dns = Dns::start(std::net::Ipv4Addr::LOCALHOST);
+    let node = Setup::new().set("upstream.resolver", &format!("[\"{}\"]", dns.addr)).start();
+    // The configuration may be read by everybody; state and store are the node's.
+    let open = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let config = open.path().join("school.toml");
+    let text = std::fs::read_to_string(node.folder.path().join("school.toml")).expect("a file");
+    let text = text.replacen("\"127.0.0.1:0\"", &format!("\"{}\"", node.proxy), 1);
+    std::fs::write(&config, text).expect("a file");
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary());
+        command
+    } else {
+        std::fs::set_permissions(node.folder.path().join("state/bulak.sock"), std::fs::Permissions::from_mode(0o000)).expect("chmod");
+        Command::new(binary())
+    };
+    command.args(["doctor", "--json", "--config"]).arg(&config).current_dir("/");
+    let output = program::run(&command, 30);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(5), "{report}");
+    let state = |check: &str| {
+        let found = report["checks"].as_array().expect("checks").iter().find(|found| found["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check} in {report}"))["state"].as_str().expect("a state").to_owned()
+    };
+    assert_eq!(state("node"), "failed");
+    for check in ["ports", "pac", "disk", "store", "packs", "local names", "https"] {
+        assert_eq!(state(check), "unknown", "{check}: {report}");
+    }
 }
 
 #[test]

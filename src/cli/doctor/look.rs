@@ -32,22 +32,43 @@ const PACKS: usize = 1000;
 /// A question that every DNS server answers from memory: the name servers of the root (RFC 1035 section 4.1, RFC 9609).
 const ROOT_QUESTION: [u8; 17] = [0x62, 0x75, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
 
-pub(super) async fn all(context: &Context) -> Vec<Finding> {
+/// Looks at what only the node, or a user like its own, can tell.
+const OF_THE_NODE: [&str; 7] = ["https", "ports", "pac", "disk", "store", "packs", "local names"];
+
+/// The looks, and whether this user may ask the node: `false` when one runs and will not talk to him.
+pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
     let config = match config::load(context.config.as_deref(), std::env::vars()) {
         Ok(config) => config,
         Err(complaints) => {
             let first = complaints.list.first().map(ToString::to_string).unwrap_or_default();
             let message = format!("{} ({first})", complaints.summary());
-            return vec![
+            let findings = vec![
                 Finding::new("configuration", None, State::Failed, message, "\"bulak config check\" lists all of them"),
                 Finding::new("node", None, State::Unknown, "cannot be found while the configuration is damaged", ""),
                 clock(),
             ];
+            return (findings, true);
         }
     };
     let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
-    let (node, status) = node(context).await;
+    let (node, seen) = node(context).await;
     findings.push(node);
+    let status = match seen {
+        Seen::Runs(status) => Some(status),
+        Seen::Nobody => None,
+        Seen::Closed => {
+            // Its folders are closed to this user as they should be, and its ports are taken by itself: no faults.
+            let unknown = |check| Finding::new(check, Some("node"), State::Unknown, "cannot be seen by this user", "");
+            findings.extend(OF_THE_NODE.map(unknown));
+            let (names, line, hub) = tokio::join!(
+                limited("names", Some("line"), names(&config)),
+                limited("line", None, line(&config, None)),
+                limited("hub", Some("node"), hub(&config)),
+            );
+            findings.extend([names, line, hub]);
+            return (findings, false);
+        }
+    };
     let (https, ports, pac, names, line, hub) = tokio::join!(
         https(&config, status.as_ref()),
         limited("ports", Some("node"), ports(&config, status.as_ref())),
@@ -57,9 +78,17 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
         limited("hub", Some("node"), hub(&config)),
     );
     findings.extend(https);
-    findings.extend([ports, disk(&config, status.as_ref()), store(&config, status.as_ref()), packs(&config), names, line, hub]);
+    findings.extend([
+        ports,
+        disk(&config, status.as_ref()),
+        store(&config, status.as_ref()),
+        packs(&config, status.as_ref()),
+        names,
+        line,
+        hub,
+    ]);
     findings.extend([pac, devices::local_names(status.as_ref())]);
-    findings
+    (findings, true)
 }
 
 /// Several looks with one limit.
@@ -89,7 +118,17 @@ fn clock() -> Finding {
     }
 }
 
-async fn node(context: &Context) -> (Finding, Option<Value>) {
+/// How the node was met.
+enum Seen {
+    /// It runs, and told its status.
+    Runs(Value),
+    /// Nobody answers.
+    Nobody,
+    /// This user may not ask.
+    Closed,
+}
+
+async fn node(context: &Context) -> (Finding, Seen) {
     let answer = async { Local::connect(context).await?.with_patience(PATIENCE).get("/api/v1/status").await };
     let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
         let message = format!("the node gave no answer within {} s", PATIENCE.as_secs());
@@ -109,12 +148,12 @@ async fn node(context: &Context) -> (Finding, Option<Value>) {
                     "wait a little, then look at its log",
                 )
             };
-            (finding, Some(status))
+            (finding, Seen::Runs(status))
         }
         Err(failure) if failure.exit == Exit::NotAllowed => {
-            (Finding::new("node", None, State::Unknown, failure.message, failure.remedy), None)
+            (Finding::new("node", None, State::Failed, failure.message, failure.remedy), Seen::Closed)
         }
-        Err(failure) => (Finding::new("node", None, State::Attention, failure.message, failure.remedy), None),
+        Err(failure) => (Finding::new("node", None, State::Attention, failure.message, failure.remedy), Seen::Nobody),
     }
 }
 
@@ -238,8 +277,15 @@ fn store(config: &Config, status: Option<&Value>) -> Finding {
     }
 }
 
-fn packs(config: &Config) -> Finding {
+fn packs(config: &Config, status: Option<&Value>) -> Finding {
     const NAME: (&str, Option<&str>) = ("packs", Some("node"));
+    let refused = status.and_then(|status| status["night"]["refused"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    if let Some(first) = refused.first() {
+        let why = first["why"][0].as_str().unwrap_or("no reason was told");
+        let message =
+            format!("{} refused, nothing of it is fetched: {}: {why}", refused.len(), first["file"].as_str().unwrap_or("unknown"));
+        return Finding::new(NAME.0, NAME.1, State::Attention, message, "\"bulak pack list\" names all with their reasons");
+    }
     let is_pack = |path: &Path| path.extension().is_some_and(|ending| ending == "toml");
     let mut found = 0;
     for path in &config.packs.paths {
@@ -445,6 +491,15 @@ mod tests {
         for (told, wanted) in table {
             assert_eq!(store(&config, Some(&serde_json::json!({ "store": told }))).state, wanted, "{told}");
         }
+    }
+
+    #[test]
+    fn refused_packs_are_told() {
+        let config = Config::default();
+        let status = serde_json::json!({ "night": { "refused": [{ "file": "/p/a.toml", "why": ["no signature"] }] } });
+        let finding = packs(&config, Some(&status));
+        assert_eq!(finding.state, State::Attention);
+        assert!(finding.message.contains("/p/a.toml: no signature"), "{finding:?}");
     }
 
     #[test]
