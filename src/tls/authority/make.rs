@@ -47,6 +47,9 @@ impl Wish {
         if !is_host(&self.zone) {
             return wrong(&self.zone, "DNS zone", "set node.zone to a name with a dot such as \"abay-12.internal\"");
         }
+        if refuse::is_no_zone(&self.zone) {
+            return wrong(&self.zone, "zone of a school's own", "leave node.zone empty, or set it to one that the school owns");
+        }
         if self.hosts.len() > HOSTS {
             return wrong(
                 &self.hosts.len().to_string(),
@@ -61,6 +64,9 @@ impl Wish {
             }
             if refuse::is_personal(host) {
                 return Err(Error::Personal { host: host.clone() });
+            }
+            if refuse::is_shared(host) {
+                return wrong(host, "host of one owner", "write the exact name that is asked for, such as \"phet.colorado.edu\"");
             }
             if !subtrees.contains(host) && !is_below(host, &self.zone) {
                 subtrees.push(host.clone());
@@ -171,7 +177,12 @@ mod tests {
         for school in ["", "  ", "a\nb", &"ш".repeat(65)] {
             assert!(matches!(Wish { school: school.to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })), "{school}");
         }
-        assert!(matches!(Wish { zone: "kz".to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })));
+        for zone in ["kz", "edu.kz", "mail.ru", "egov.kz", "kundelik.kz", "google.com", "login.abay.kz"] {
+            assert!(matches!(Wish { zone: zone.to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })), "{zone}");
+        }
+        for host in ["com.kz", "github.io"] {
+            assert!(matches!(wish(&[host]).subtrees(), Err(Error::Wish { .. })), "{host}");
+        }
         let many: Vec<String> = (0..=HOSTS).map(|number| format!("h{number}.kz")).collect();
         assert!(matches!(Wish { hosts: many, ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })));
     }
