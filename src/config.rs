@@ -300,6 +300,7 @@ mod tests {
 
     #[test]
     fn single_mistakes() {
+        const NOT_OWN: &str = "leave it empty, or write one below .internal or one that the school owns, such as \"abay-12.edu.kz\"";
         let table = [
             ("[stroe]\n", "stroe", "did you mean [store]?"),
             ("quota = 1\n", "quota", "it belongs below [store]"),
@@ -318,6 +319,16 @@ mod tests {
             ("[node]\ntitle = \"a\\nb\"\n", "node.title", "write the school's name in one line: \"№12 Абай мектебі\""),
             ("[node]\nzone = \"school\"\n", "node.zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty"),
             ("[node]\nzone = \"school.local\"\n", "node.zone", "choose a zone below .internal or one that the school owns"),
+            ("[node]\nzone = \"mail.ru\"\n", "node.zone", NOT_OWN),
+            ("[node]\nzone = \"egov.kz\"\n", "node.zone", NOT_OWN),
+            ("[node]\nzone = \"edu.kz\"\n", "node.zone", NOT_OWN),
+            ("[node]\nzone = \"com.kz\"\n", "node.zone", NOT_OWN),
+            ("[node]\nzone = \"kundelik.kz\"\n", "node.zone", NOT_OWN),
+            (
+                "[intercept]\nhosts = [\"edu.kz\"]\n",
+                "intercept.hosts[0]",
+                "write the exact name that is asked for, such as \"phet.colorado.edu\"",
+            ),
             (
                 "[intercept]\nhosts = [\"a.kz\", \"*.b.kz\"]\n",
                 "intercept.hosts[1]",

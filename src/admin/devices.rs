@@ -178,12 +178,13 @@ async fn check(State(parts): State<Parts>, came: Came, told: Told, Query(look): 
     let (enrol, page) = (parts.reach.enrol.load(), look.page().unwrap_or_else(rand::random));
     let known = came.0.is_some_and(|arrival| (enrol.enrolled)(arrival.client.ip().to_canonical()));
     let (seen, door) = (parts.reach.seen.of(page), came.door());
-    let signs = Signs { proxy: seen.proxy || door != Door::Web, trusted: seen.trusted || known || door == Door::Trusted };
+    let signs = Signs { proxy: seen.proxy || door != Door::Web, trusted: seen.trusted || door == Door::Trusted };
     let check = Check {
         frame: Frame::new(told.language, "/check", &parts.reach.title),
         page,
         looks: look.n.unwrap_or_default(),
         signs,
+        known,
         trust_zone: enrol.authority.is_some().then_some(parts.reach.zone.as_str()),
     };
     let policy = told::policy(&check.pictures());

@@ -4,7 +4,6 @@ use crate::admin::Parts;
 use crate::admin::local::target;
 use crate::admin::problem::Problem;
 use crate::base::target::{Scheme, Target};
-use crate::cache::Way;
 use crate::proxy::classify::Refusal;
 use crate::proxy::outlook::Outlook;
 use crate::tls::hello::Splice;
@@ -28,12 +27,8 @@ pub(super) async fn why(State(parts): State<Parts>, Query(asked): Query<Asked>) 
     if outlook == Outlook::Cache && is_name(&target) && parts.names.owns(target.authority(), None) {
         outlook = Outlook::Local;
     }
-    let (original, way) = match &outlook {
-        Outlook::Mirror(original) => (original, Way::Mirror),
-        _ if target.scheme() == Scheme::Https => (&target, Way::Intercept),
-        _ => (&target, Way::Http),
-    };
-    let mut document = serde_json::to_value(parts.cache.explain(original, way).await).unwrap_or_default();
+    let original = if let Outlook::Mirror(original) = &outlook { original } else { &target };
+    let mut document = serde_json::to_value(parts.cache.explain(original).await).unwrap_or_default();
     document["url"] = json!(target.url());
     if let Some(lane) = lane(&outlook) {
         document["lane"] = json!(lane);

@@ -23,6 +23,9 @@ pub struct Check<'p> {
     pub looks: u8,
     /// What is known of the device.
     pub signs: Signs,
+    /// A device at this address has proven its trust before. That is memory: another may have the address now, and a certificate can
+    /// be removed, so it is no "yes".
+    pub known: bool,
     /// The school's zone, where it has a CA.
     pub trust_zone: Option<&'p str>,
 }
@@ -35,6 +38,7 @@ struct Page<'p> {
     number: String,
     next: Option<u8>,
     signs: Signs,
+    known: bool,
     trust_zone: Option<&'p str>,
 }
 
@@ -51,6 +55,7 @@ impl Check<'_> {
             number: format!("{:016x}", self.page),
             next: (!done && self.looks < LOOKS).then_some(self.looks + 1),
             signs: self.signs,
+            known: self.known,
             trust_zone: self.trust_zone,
         };
         page.render()
@@ -117,7 +122,7 @@ mod tests {
 
     fn check(signs: Signs, looks: u8, trust_zone: Option<&str>) -> String {
         let frame = Frame::new(Language::En, "/check", "Abay");
-        Check { frame, page: 0xab, looks, signs, trust_zone }.render().expect("renders")
+        Check { frame, page: 0xab, looks, signs, known: false, trust_zone }.render().expect("renders")
     }
 
     #[test]
@@ -137,6 +142,10 @@ mod tests {
             assert_eq!(page.contains("https://proxy.a.internal/enrolled.svg?v=00000000000000ab"), zone.is_some());
             assert!(page.contains("http://bulak.internal/check.svg?v=00000000000000ab"));
         }
+        let frame = Frame::new(Language::En, "/check", "Abay");
+        let signs = Signs { proxy: true, trusted: false };
+        let page = Check { frame, page: 1, looks: 0, signs, known: true, trust_zone: Some("a.internal") }.render().expect("renders");
+        assert!(page.contains("was enrolled earlier") && page.contains(again) && !page.contains("this device trusts"), "{page}");
         assert!(check(Signs::default(), 0, None).contains("url=/check?v=00000000000000ab&#38;n=1"));
     }
 

@@ -37,6 +37,8 @@ struct Page<'p> {
     code: Option<(String, usize)>,
     manual: Option<(String, u16)>,
     fingerprint: Option<String>,
+    /// The CA's own name.
+    ca_name: &'p str,
     apple: bool,
     renamed: Option<&'p str>,
 }
@@ -60,6 +62,7 @@ impl Connect<'_> {
             code: self.place.by_number("/connect").and_then(|url| qr(&url)),
             manual: self.place.by_hand(),
             fingerprint: self.authority.map(|authority| authority.fingerprint().to_string()),
+            ca_name: self.authority.map_or("", Authority::name),
             apple: matches!(self.system, Some(System::Ios)),
             renamed: self.renamed,
         };

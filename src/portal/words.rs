@@ -45,11 +45,11 @@ words! {
         connect_lead undetected others steps type_this by_name by_camera camera_how qr by_number manual name_taken
         then_check undo undo_how
         // the certificate
-        ca ca_who ca_what fingerprint compare ca_for_devices download_der download_pem download_profile ca_install ca_works ca_remove
+        ca ca_who ca_what ca_name fingerprint compare ca_for_devices download_der download_pem download_profile ca_install ca_works ca_remove
         windows_works chromeos_works android_works ios_works macos_works linux_works profile_note
         // the check
-        check check_yes check_no check_how check_image check_looks check_rests check_again trust trust_yes trust_no trust_none
-        trust_how trust_image sign_yes sign_no sign_trusted sign_untrusted enrolled enrolled_yes enrolled_no
+        check check_yes check_no check_how check_image check_looks check_rests check_again trust trust_yes trust_known trust_no
+        trust_none trust_how trust_image sign_yes sign_no sign_trusted sign_untrusted enrolled enrolled_yes enrolled_no
         // the sheet on the wall
         sheet sheet_title sheet_address sheet_print
         // many devices at once

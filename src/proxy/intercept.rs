@@ -304,9 +304,9 @@ impl Interception {
         self.devices.lock().left(who, host, self.clock.now());
     }
 
-    /// The device did not take our certificate for a name of ours.
-    pub(crate) fn did_not_take_ours(&self, client: IpAddr) {
-        self.devices.lock().did_not_take_ours(who(client), self.clock.now());
+    /// The device did not take our certificate, under this CA, for a name of ours.
+    pub(crate) fn did_not_take_ours(&self, client: IpAddr, refused: Fingerprint) {
+        self.devices.lock().did_not_take_ours(who(client), refused, self.clock.now());
     }
 
     /// Counts a connection that is opened.
@@ -450,7 +450,11 @@ mod tests {
         assert_eq!(under("b.kz"), Err(Splice::Outside), "its CA cannot vouch for that");
         let own = || interception.own("proxy.school.internal", CLIENT).map(|authority| authority.fingerprint());
         assert_eq!(own(), Some(both.current.fingerprint()), "the new one first: it may have been installed");
-        interception.did_not_take_ours(CLIENT);
+        interception.did_not_take_ours(CLIENT, both.current.fingerprint());
+        assert_eq!(own(), Some(before.fingerprint()));
+        interception.did_not_take_ours(CLIENT, before.fingerprint());
+        assert_eq!(own(), Some(both.current.fingerprint()), "it was removed from the device meanwhile");
+        interception.did_not_take_ours(CLIENT, both.current.fingerprint());
         assert_eq!(own(), Some(before.fingerprint()));
         interception.prove(CLIENT, both.current.fingerprint());
         assert_eq!(under("b.kz"), Ok(both.current.fingerprint()));

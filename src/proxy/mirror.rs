@@ -22,6 +22,7 @@ use crate::proxy::classify::Refusal;
 use crate::proxy::listen::{self, Greet, Guest, Peer};
 use crate::proxy::opened::{HANDSHAKE, speak};
 use crate::proxy::outlook::Outlook;
+use crate::proxy::respond::unmirrored;
 use crate::proxy::talk::{Plain, Serve, Serving};
 use crate::proxy::{Inner, Proxy, bind_all, prepare};
 use crate::site::rewrite::{Form, Kind, Map, Place as Where, Rewriter, field};
@@ -241,6 +242,7 @@ impl Serve for Mirror {
             Call { uri: request.uri(), host: only(request.headers(), &HOST), referer: only(request.headers(), &REFERER), to: peer.to.ip() };
         let worker = request.headers().contains_key(SERVICE_WORKER);
         match place(&by_path, &self.0.settings.names, &call) {
+            Place::No(Refusal::Unmirrored) => self.unmirrored(peer.to),
             Place::No(refusal) => inner.refuse(refusal),
             Place::Page(form, target) => {
                 let map = if form == Form::Path { by_path } else { self.map(form, peer.to.port()) };
@@ -259,6 +261,14 @@ impl Serve for Mirror {
 }
 
 impl Mirror {
+    fn unmirrored(&self, to: SocketAddr) -> Serving {
+        let mut serving = self.0.proxy.refuse(Refusal::Unmirrored);
+        if let (Serving::Now(response), Some(web)) = (&mut serving, self.0.settings.doors.web_for(Some(to))) {
+            *response.body_mut() = unmirrored(&format!("http://{web}/"));
+        }
+        serving
+    }
+
     fn read_only(&self) -> Serving {
         let mut serving = self.0.proxy.refuse(Refusal::ReadOnly);
         if let Serving::Now(response) = &mut serving {

@@ -55,7 +55,11 @@ where
         tracing::debug!(host = &*opened.host, %error, "a device did not take our certificate");
         match opened.purpose {
             Purpose::Origin => inner.interception.failed(peer.from, &opened.host),
-            Purpose::Own => inner.interception.did_not_take_ours(peer.from),
+            Purpose::Own => {
+                if let Some(refused) = peer.under {
+                    inner.interception.did_not_take_ours(peer.from, refused);
+                }
+            }
         }
     };
     let stream = match shaken {

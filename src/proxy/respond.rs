@@ -147,6 +147,12 @@ fn render(response: Response<Body>, trouble: &Trouble) -> Response<Body> {
     Response::from_parts(parts, Body::full(html(status.as_u16(), say, &trouble.detail)))
 }
 
+/// The body of the page for what is not mirrored, with a way on: what there is here is told by the portal.
+pub(super) fn unmirrored(portal: &str) -> Body {
+    let link = format!("</p>\n<p><a href=\"{}\">Bulak</a></p>\n<p class=d>", escape(portal));
+    Body::full(html(404, &UNMIRRORED, "").replacen("</p>\n<p class=d>", &link, 1))
+}
+
 fn html(status: u16, say: &Say, detail: &str) -> String {
     let Say { id, kk, ru, en } = say;
     let detail = if detail.is_empty() { String::new() } else { format!("<p class=d>{}</p>\n", escape(detail)) };
@@ -345,6 +351,8 @@ mod tests {
         assert_eq!(response.headers()[header::VIA], "1.1 school-1");
         assert!(!response.headers().contains_key(header::CONTENT_LENGTH));
         let text = text(response).await;
+        let page = super::tests::text(Response::new(unmirrored("http://10.0.0.1/\"<"))).await;
+        assert!(page.contains("<p><a href=\"http://10.0.0.1/&quot;&lt;\">Bulak</a></p>\n<p class=d>404 · mirror.unlisted</p>"), "{page}");
         assert!(text.contains("line.offline") && text.contains("a &amp; b"), "{text}");
 
         let mut response = Response::new(Body::Empty);

@@ -33,7 +33,7 @@ impl Greet for Secure {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a device did not take our certificate");
-                inner.interception.did_not_take_ours(peer.from);
+                inner.interception.did_not_take_ours(peer.from, authority.fingerprint());
             }
             Err(_) => {}
         }

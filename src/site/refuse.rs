@@ -67,6 +67,8 @@ struct Known {
     accounts: HashSet<&'static str>,
     sign_in: HashSet<&'static str>,
     account_personal: HashSet<&'static str>,
+    second: HashSet<&'static str>,
+    shared: HashSet<&'static str>,
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
@@ -74,6 +76,8 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
     accounts: list::ACCOUNT.split_whitespace().collect(),
     sign_in: list::SIGN_IN.split_whitespace().collect(),
     account_personal: list::ACCOUNT_PERSONAL.split_whitespace().collect(),
+    second: list::SECOND.split_whitespace().collect(),
+    shared: list::SHARED.split_whitespace().collect(),
 });
 
 /// Whether this host keeps accounts of pupils and teachers: e-diaries and lesson platforms with a login, subdomains included.
@@ -84,6 +88,41 @@ pub fn is_account(host: &str) -> bool {
 /// Whether this host is personal, whatever a pack or a configuration says.
 pub fn is_personal(host: &str) -> bool {
     category(host).is_some()
+}
+
+/// Whether a name of the lists, personal or with accounts, is this host or above it; labels that mean a sign-in are not asked.
+pub fn is_listed(host: &str) -> bool {
+    is_account(host) || parents(host).any(|name| KNOWN.personal.contains_key(name))
+}
+
+/// Whether strangers have names of their own below this one: a country, `edu.kz`, `github.io`. Expects lower case.
+pub fn is_shared(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    match name.split_once('.') {
+        None => true,
+        // Two labels, the last one of a country.
+        Some((second, country)) => (country.len() == 2 && KNOWN.second.contains(second)) || KNOWN.shared.contains(name),
+    }
+}
+
+/// Whether this can be no school's own zone, whoever wrote it: strangers' names lie below it, or those of the lists do, or it is
+/// one of them. Below `.internal`, which nobody can buy, the school may call itself as it likes.
+pub fn is_no_zone(zone: &str) -> bool {
+    let ours = zone.ends_with(".internal");
+    is_shared(zone) || is_listed(zone) || below(zone).next().is_some() || (is_personal(zone) && !ours)
+}
+
+/// The names of the lists that lie below this one.
+pub fn below(name: &str) -> impl Iterator<Item = &'static str> {
+    let listed = KNOWN.personal.keys().chain(&KNOWN.accounts).copied();
+    listed.filter(move |listed| listed.strip_suffix(name).is_some_and(|before| before.ends_with('.')))
+}
+
+/// First labels that are refused below a listed host, for the constraints of a CA: those of account hosts, where it is one, and
+/// the commonest that mean a sign-in.
+pub fn labels_below(host: &str) -> impl Iterator<Item = &'static str> {
+    let account = if is_account(host) { list::ACCOUNT_PERSONAL } else { "" };
+    list::SIGN_IN_KNOWN.split_whitespace().chain(account.split_whitespace())
 }
 
 /// The kind of a personal host, by its own name or the nearest above it; sign-in hosts anywhere by a label above their
@@ -152,6 +191,57 @@ mod tests {
             assert_eq!(parents(dots).collect::<Vec<_>>(), ["a.b.c", "b.c", "c"]);
         }
         assert!(is_personal("kaspi.kz..") && is_account("kundelik.kz..") && !is_personal("login."));
+    }
+
+    #[test]
+    fn a_zone_is_the_schools_own_or_none() {
+        for zone in [
+            "kz",
+            "com.kz",
+            "org.kz",
+            "edu.kz",
+            "gov.kz",
+            "mil.kz",
+            "net.kz",
+            "co.uk",
+            "com",
+            "github.io",
+            "pages.dev",
+            "msk.ru",
+            "mail.ru",
+            "my.mail.ru",
+            "egov.kz",
+            "kundelik.kz",
+            "school.kundelik.kz",
+            "onlinemektep.org",
+            "google.com",
+            "yandex.ru",
+            "microsoft.com",
+            "login.school.kz",
+            "kz.",
+            "edu.kz.",
+        ] {
+            assert!(is_no_zone(zone), "{zone}");
+        }
+        for zone in ["abay-12.internal", "id.internal", "abay.edu.kz", "school.abay.edu.kz", "abay.kz", "abay.com.kz", "abay.github.io"] {
+            assert!(!is_no_zone(zone), "{zone}");
+        }
+        assert!(is_listed("e.mail.ru") && is_listed("classroom.google.com") && !is_listed("login.abay.kz") && !is_listed("google.com"));
+    }
+
+    #[test]
+    fn names_below_a_host_are_all_refused_ones() {
+        let google: Vec<_> = below("google.com").collect();
+        for name in ["accounts.google.com", "mail.google.com", "classroom.google.com"] {
+            assert!(google.contains(&name), "{name}");
+        }
+        assert!(below("accounts.google.com").next().is_none() && below("oogle.com").next().is_none());
+        for host in ["example.kz", "kundelik.kz"] {
+            for label in labels_below(host) {
+                assert!(is_personal(&format!("{label}.{host}")), "{label}.{host}");
+            }
+        }
+        assert!(labels_below("kundelik.kz").any(|label| label == "messages"));
     }
 
     #[test]

@@ -43,13 +43,15 @@ pub struct Authority {
     not_before: Time,
     not_after: Time,
     subtrees: Vec<String>,
+    excluded: Vec<String>,
     school: String,
+    name: String,
 }
 
 impl Authority {
-    /// Whether its constraints allow a leaf for this host: a permitted name or one below it, never an address.
+    /// Whether its constraints allow a leaf for this host: a permitted name or one below it, no excluded one, never an address.
     pub fn permits(&self, host: &str) -> bool {
-        make::covers(&self.subtrees, host)
+        make::covers(&self.subtrees, host) && !make::covers(&self.excluded, host)
     }
 
     /// The certificate.
@@ -77,7 +79,7 @@ impl Authority {
         self.not_after
     }
 
-    /// The names, each with all below it, for which it can vouch.
+    /// The names, each with all below it, for which it can vouch, but for refused ones below listed hosts.
     pub fn subtrees(&self) -> &[String] {
         &self.subtrees
     }
@@ -95,6 +97,11 @@ impl Authority {
     /// Whose it is.
     pub fn school(&self) -> &str {
         &self.school
+    }
+
+    /// Its own name, as devices show it in their lists.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Signs leaves; for `leaf` alone.

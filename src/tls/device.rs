@@ -224,10 +224,12 @@ impl Devices {
         false
     }
 
-    /// It did not take the current CA's certificate for a name of ours.
-    pub fn did_not_take_ours(&mut self, who: Who, now: Time) {
+    /// It did not take this CA's certificate for a name of ours. Where that is the one that it once proved to trust, it may have
+    /// another by now: the current one is shown next, so that two that were swapped on a device are tried by turns.
+    pub fn did_not_take_ours(&mut self, who: Who, refused: Fingerprint, now: Time) {
         if let Some(device) = self.by.get_mut(&who.address) {
-            device.fall_back = Some(now.plus(FALL_BACK));
+            let proven = device.proven.as_deref().and_then(Fingerprint::parse);
+            device.fall_back = if proven == Some(refused) { None } else { Some(now.plus(FALL_BACK)) };
         }
     }
 
@@ -395,11 +397,16 @@ mod tests {
     fn the_previous_ca_is_shown_to_whom_refused_the_current_one() {
         let mut devices = Devices::new(DAY);
         let here = who(7, None);
-        devices.did_not_take_ours(here, START);
+        let two = Fingerprint::of(b"two");
+        devices.did_not_take_ours(here, two, START);
         assert!(!devices.falls_back(here, START), "a stranger has proven nothing");
         devices.prove(here, one(), START);
-        devices.did_not_take_ours(here, START);
+        devices.did_not_take_ours(here, two, START);
         assert!(devices.falls_back(here, START) && !devices.falls_back(here, START.plus(FALL_BACK)));
+        devices.did_not_take_ours(here, one(), START);
+        assert!(!devices.falls_back(here, START), "it no longer has the old one");
+        devices.did_not_take_ours(here, two, START);
+        assert!(devices.falls_back(here, START), "by turns, for as long as it takes");
         assert_eq!(devices.proven(here, START), Some(one()));
         devices.prove(who(8, None), Fingerprint::of(b"two"), START);
         devices.prove(who(9, None), Fingerprint::of(b"two"), START);

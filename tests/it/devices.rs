@@ -316,12 +316,18 @@ fn the_certificate_is_offered_with_the_steps_of_the_device() {
         }
     }
     let windows = page(&node, "/connect/windows", &["Accept-Language: en"]).text();
-    for piece in
-        ["href=\"/ca.crt\"", "href=\"/ca.pem\"", "Trusted Root Certification Authorities", "certlm.msc", "Windows Update passes by"]
-    {
+    for piece in [
+        "href=\"/ca.crt\"",
+        "href=\"/ca.pem\"",
+        "Trusted Root Certification Authorities",
+        "certlm.msc",
+        "Windows Update passes by",
+        "certutil -hashfile ca.crt SHA256",
+    ] {
         assert!(windows.contains(piece), "{piece}");
     }
     let ios = page(&node, "/connect/ios", &["Accept-Language: en"]).text();
+    assert!(ios.contains("<dd>№12 Абай мектебі (Bulak "), "the name that the device shows");
     assert!(ios.contains("href=\"/ca.mobileconfig\"") && !ios.contains("/ca.crt") && ios.contains("Remove Profile"));
     let plain = wanted.replace(':', "");
     assert!(page(&node, "/fleet/bulak.ps1", &[]).text().contains(&format!("-ne '{plain}'")));
@@ -408,9 +414,10 @@ fn a_device_that_trusts_the_certificate_is_told_so_and_gets_the_proxy_over_tls()
     assert!(trusts());
     assert_eq!(way(1), format!("HTTPS {OWN}:{port}; {plain}"));
     assert_eq!(way(2), plain, "the other device stays where it was");
-    // A new page knows the device again, and stops asking.
+    // A new page remembers that a device at this address was enrolled, which is no proof, and goes on asking.
     let again = straight(1, "/check");
-    assert!(again.contains("Yes: this device trusts") && straight(2, "/check").contains("does not trust"), "{again}");
+    assert!(again.contains("was enrolled earlier") && !again.contains("Yes: this device trusts"), "{again}");
+    assert!(again.contains("http-equiv=\"refresh\"") && straight(2, "/check").contains("does not trust"), "{again}");
     let page = class::enrol(&device);
     assert!(page.status == 200 && page.text().contains("Yes: this page came under"), "{page:?}");
     let captive = device.get(&format!("https://{OWN}/captive")).text();

@@ -14,6 +14,14 @@ pub(super) fn zone(c: &mut Checker<'_>, node: &file::Node) -> String {
         c.wrong("node.zone", &node.zone, "is no DNS zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty");
     } else if zone.rsplit('.').next() == Some("local") {
         c.wrong("node.zone", &node.zone, "is for mDNS alone", "choose a zone below .internal or one that the school owns");
+    } else if refuse::is_no_zone(&zone) {
+        // The CA vouches for all below the zone.
+        c.wrong(
+            "node.zone",
+            &node.zone,
+            "is not the school's own: names of others lie there",
+            "leave it empty, or write one below .internal or one that the school owns, such as \"abay-12.edu.kz\"",
+        );
     }
     zone
 }
@@ -47,6 +55,8 @@ pub(super) fn hosts(c: &mut Checker<'_>, written: &[String], refused: &[String])
             c.wrong(&key, text, "is no host name", "write an exact name such as \"kk.wikipedia.org\", without a star or port");
         } else if refuse::is_personal(&host) {
             c.wrong(&key, text, "is on the list of hosts that are never opened", "take it out: nothing lifts that list");
+        } else if refuse::is_shared(&host) {
+            c.wrong(&key, text, "has names of strangers below it", "write the exact name that is asked for, such as \"phet.colorado.edu\"");
         } else if refuse::parents(&host).any(|name| refused.iter().any(|refused| refused == name)) {
             c.wrong(&key, text, "is refused by intercept.refused", "take it out of one of the two: a refusal wins");
         } else {

@@ -51,7 +51,8 @@ pub(super) const EN: Words = Words {
 
     ca: "The school's certificate",
     ca_who: "Only for devices that belong to the school. Your own phone does not need it: the cache works without it.",
-    ca_what: "With it this server can also keep the public parts of the secure sites that are listed on the page about privacy. It cannot open any other site: the certificate itself forbids it.",
+    ca_what: "With it this server can also keep the public parts of the secure sites that are listed on the page about privacy. The certificate itself forbids it to open others: it is bound to the listed sites and what lies below them, and sign-in and personal sites that are known below them are taken out.",
+    ca_name: "Name of the certificate",
     fingerprint: "Fingerprint (SHA-256)",
     compare: "Compare it with the sheet on the wall or ask the teacher. When one sign differs, do not install it.",
     ca_for_devices: "The steps to install it are on the page of each system.",
@@ -79,6 +80,7 @@ pub(super) const EN: Words = Words {
     check_again: "Look again",
     trust: "Does it trust the school's certificate?",
     trust_yes: "Yes: this device trusts the school's certificate.",
+    trust_known: "Not seen yet: a device at this address was enrolled earlier. Only the picture below shows whether this one trusts the certificate now.",
     trust_no: "No: this device does not trust the school's certificate. The cache works all the same.",
     trust_none: "This school has no certificate, and none is needed.",
     trust_how: "The second picture is shown when the device trusts the certificate.",
@@ -149,8 +151,8 @@ pub(super) const EN: Words = Words {
     ],
 
     windows_ca: &[
-        "Download the .crt file and open it.",
-        "On the page Details compare the fingerprint, then press Install Certificate.",
+        "Download the .crt file. In its folder run: certutil -hashfile ca.crt SHA256, and compare the digits with the fingerprint above; colons and capitals make no difference.",
+        "Open the file and press Install Certificate.",
         "Choose Local Machine, then “Place all certificates in the following store”, then “Trusted Root Certification Authorities”.",
         "Press Finish. Many computers: certutil -addstore -f Root ca.crt, or Group Policy.",
     ],
@@ -158,16 +160,18 @@ pub(super) const EN: Words = Words {
         "Download the .pem file.",
         "Open chrome://certificate-manager, then “Custom”, then “Trusted certificates” and press Import.",
         "Choose the file and tick “Trust this certificate for identifying websites”. Managed Chromebooks get it from the Admin console.",
+        "Open the certificate in that list and compare its SHA-256 fingerprint. When it differs, delete it.",
     ],
     android_ca: &[
         "Set a screen lock if there is none, and download the .crt file.",
         "Open Settings, then Security, then Encryption & credentials, then Install a certificate, then CA certificate.",
         "Press Install anyway and choose the file.",
+        "Open Trusted credentials, then User, choose the certificate and compare its SHA-256 fingerprint. When it differs, remove it.",
         "The system now says that the network may be monitored: this server can open the sites on its list.",
     ],
     ios_ca: &[
         "Open the profile in Safari and press Allow.",
-        "Open Settings, then Profile Downloaded, compare the name and press Install.",
+        "Open Settings, then Profile Downloaded, then More Details, compare the certificate's name with the one above, go back and press Install.",
         "Open Settings, then General, then About, then Certificate Trust Settings, and switch the school's certificate on.",
     ],
     macos_ca: &[

@@ -70,6 +70,10 @@ fn by_path(map: &Map, path: &str, referer: Option<&str>) -> Place {
             _ => Place::Astray(format!("{}/{rest}", &path[..path.len() - rest.len()])),
         };
     }
+    // Names of hosts ignore case; one that somebody typed is sent to the address under which the copy is kept.
+    if let Some(lower) = lowered(path).filter(|lower| map.of_path(lower).is_some()) {
+        return Place::Astray(lower);
+    }
     // Where a page of one host has asked for a root that is not its own any more.
     let folder = referer.and_then(|referer| {
         let (_, rest) = map.of_path(referer)?;
@@ -89,6 +93,13 @@ fn page(map: &Map, form: Form, origin: &Origin, path: &str) -> Place {
         Ok(_) => Place::No(Refusal::Unmirrored),
         Err(_) => Place::No(Refusal::Target),
     }
+}
+
+/// The path with its host in lower case, if it was not.
+fn lowered(path: &str) -> Option<String> {
+    let end = path.strip_prefix("/m/")?.find(['/', '?']).map_or(path.len(), |at| at + 3);
+    let (host, rest) = path.split_at(end);
+    host.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| host.to_ascii_lowercase() + rest)
 }
 
 /// Path and query of a Referer from this very authority.
@@ -168,7 +179,10 @@ mod tests {
             (ip, "/m/a.kz%00/", Place::No(Unmirrored)),
             (ip, "/m%2fa.kz/", Place::No(Unmirrored)),
             (ip, "/m//a.kz/", Place::No(Unmirrored)),
-            (ip, "/m/A.kz/", Place::No(Unmirrored)),
+            (ip, "/m/A.kz/", Place::Astray("/m/a.kz/".into())),
+            (ip, "/m/A.KZ/Two?Q=/A", Place::Astray("/m/a.kz/Two?Q=/A".into())),
+            (ip, "/m/A.kz?Q", Place::Astray("/m/a.kz?Q".into())),
+            (ip, "/m/Other.kz/", Place::No(Unmirrored)),
             (ip, "/m/user@a.kz/", Place::No(Unmirrored)),
             (ip, "/m/evil/../..", Place::No(Malformed)),
             (ip, "/m/a.kz/../b", Place::No(Malformed)),

@@ -19,6 +19,24 @@ pub(super) const SIGN_IN: &str = "
     sts vpn webmail
 ";
 
+/// Sign-in labels that a CA's constraints exclude below each listed host: the ones that large sites use, the commonest first. A
+/// constraint knows no wildcard, and each costs some 30 bytes.
+pub(super) const SIGN_IN_KNOWN: &str =
+    "accounts login id auth account sso passport oauth mail signin pay identity webmail checkout payments";
+
+/// Second labels under which a country's registry sells names: `com.kz`, `edu.kz`, `co.uk`.
+pub(super) const SECOND: &str = "ac co com edu gov mil net org";
+
+/// Domains below which strangers have names of their own, beside those with a second label (the Public Suffix List, in part).
+pub(super) const SHARED: &str = "
+    msk.ru spb.ru nov.ru pp.ru home.arpa eu.org eu.com ru.com uk.com us.com
+    github.io gitlab.io githubusercontent.com pages.dev workers.dev vercel.app netlify.app herokuapp.com web.app
+    firebaseapp.com appspot.com run.app blogspot.com translate.goog azurewebsites.net azureedge.net cloudapp.net
+    windows.net amazonaws.com cloudfront.net elasticbeanstalk.com digitaloceanspaces.com fly.dev onrender.com deno.dev
+    surge.sh glitch.me repl.co readthedocs.io wordpress.com wixsite.com weebly.com tilda.ws ucoz.ru narod.ru
+    duckdns.org ddns.net dyndns.org no-ip.org sslip.io nip.io ngrok.io ngrok.app trycloudflare.com
+";
+
 /// E-diaries and their kin, then platforms and drives with accounts of pupils and teachers; with all their subdomains.
 pub(super) const ACCOUNT: &str = "
     kundelik.kz dnevnik.ru school.mosreg.ru bilimclass.kz edus.kz mektep.edu.kz e-mektep.kz bilimal.kz platonus.kz

@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair,
     KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Five years: a school's generation of devices.
@@ -18,6 +19,9 @@ const SLACK: Duration = Duration::from_hours(24 * 30);
 
 /// Most hosts of one CA: each costs 30 bytes of a certificate that old devices read, and a list beyond this is no longer reviewed.
 const HOSTS: usize = 256;
+
+/// Most bytes of names that are excluded by a label alone: with those permitted and listed, old devices still read the whole.
+const LABELLED: usize = 16 << 10;
 
 /// Longest name of a school in the certificate (ub-organization-name, RFC 5280 appendix A).
 const SCHOOL: usize = 64;
@@ -47,6 +51,9 @@ impl Wish {
         if !is_host(&self.zone) {
             return wrong(&self.zone, "DNS zone", "set node.zone to a name with a dot such as \"abay-12.internal\"");
         }
+        if refuse::is_no_zone(&self.zone) {
+            return wrong(&self.zone, "zone of a school's own", "leave node.zone empty, or set it to one that the school owns");
+        }
         if self.hosts.len() > HOSTS {
             return wrong(
                 &self.hosts.len().to_string(),
@@ -61,6 +68,9 @@ impl Wish {
             }
             if refuse::is_personal(host) {
                 return Err(Error::Personal { host: host.clone() });
+            }
+            if refuse::is_shared(host) {
+                return wrong(host, "host of one owner", "write the exact name that is asked for, such as \"phet.colorado.edu\"");
             }
             if !subtrees.contains(host) && !is_below(host, &self.zone) {
                 subtrees.push(host.clone());
@@ -83,14 +93,44 @@ pub(super) fn make(wish: &Wish, now: Time) -> Result<String, Error> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: subtrees.into_iter().map(GeneralSubtree::DnsName).collect(),
-        excluded_subtrees: vec![
+        excluded_subtrees: [
             GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([0; 4], 0)),
             GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0; 16], 0)),
-        ],
+        ]
+        .into_iter()
+        .chain(excluded(&subtrees).into_iter().map(GeneralSubtree::DnsName))
+        .collect(),
+        permitted_subtrees: subtrees.into_iter().map(GeneralSubtree::DnsName).collect(),
     });
     let certificate = params.self_signed(&key).map_err(failed)?;
     Ok(format!("{}\n{}", key.serialize_pem().trim_end(), pem(certificate.der())))
+}
+
+/// The names below listed hosts, each with all below it, for which the CA can never vouch, whoever holds its key. A permitted name
+/// stands for all below it, and a constraint knows no wildcard: so these are the refused names that are known, and the commonest
+/// labels of a sign-in, those of the shortest hosts first while there is room. The zone, the first, is the school's own.
+fn excluded(subtrees: &[String]) -> Vec<String> {
+    let hosts = subtrees.get(1..).unwrap_or_default();
+    let mut names: BTreeSet<String> = hosts.iter().flat_map(|host| refuse::below(host)).map(str::to_owned).collect();
+    let labels = |host: &str| refuse::labels_below(host).map(|label| format!("{label}.{host}")).collect::<Vec<_>>();
+    let mut labelled: Vec<(usize, usize, String)> = hosts
+        .iter()
+        .flat_map(|host| labels(host).into_iter().enumerate().map(|(rank, name)| (rank, host.split('.').count(), name)))
+        .filter(|(_, _, name)| is_host(name))
+        .collect();
+    labelled.sort();
+    let mut room = LABELLED;
+    for (_, _, name) in labelled {
+        // Each has four bytes of its own around it.
+        let Some(rest) = room.checked_sub(name.len() + 4) else { break };
+        room = rest;
+        names.insert(name);
+    }
+    // What was listed by its own name stays open; what lies below another that is excluded is so already.
+    names.retain(|name| !subtrees.iter().any(|listed| is_below(listed, name)));
+    let all = names.clone();
+    names.retain(|name| !refuse::parents(name).skip(1).any(|parent| all.contains(parent)));
+    names.into_iter().collect()
 }
 
 /// The school, and in the common name a few digits of the key: two CAs of one school are told apart in a device's list.
@@ -171,9 +211,42 @@ mod tests {
         for school in ["", "  ", "a\nb", &"ш".repeat(65)] {
             assert!(matches!(Wish { school: school.to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })), "{school}");
         }
-        assert!(matches!(Wish { zone: "kz".to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })));
+        for zone in ["kz", "edu.kz", "mail.ru", "egov.kz", "kundelik.kz", "google.com", "login.abay.kz"] {
+            assert!(matches!(Wish { zone: zone.to_owned(), ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })), "{zone}");
+        }
+        for host in ["com.kz", "github.io"] {
+            assert!(matches!(wish(&[host]).subtrees(), Err(Error::Wish { .. })), "{host}");
+        }
         let many: Vec<String> = (0..=HOSTS).map(|number| format!("h{number}.kz")).collect();
         assert!(matches!(Wish { hosts: many, ..wish(&[]) }.subtrees(), Err(Error::Wish { .. })));
+    }
+
+    #[test]
+    fn refused_names_below_listed_hosts_are_excluded() {
+        let names = |hosts: &[&str]| excluded(&wish(hosts).subtrees().unwrap());
+        assert!(names(&[]).is_empty(), "the school may have an id of its own");
+        let found = names(&["google.com", "kundelik.kz", "classroom.google.com"]);
+        for name in ["accounts.google.com", "mail.google.com", "login.kundelik.kz", "api.kundelik.kz", "messages.kundelik.kz"] {
+            assert!(found.iter().any(|found| found == name), "{name}: {found:?}");
+        }
+        for name in ["classroom.google.com", "www.google.com", "static.kundelik.kz", "id.abay-12.internal"] {
+            assert!(!found.iter().any(|found| is_below(name, found)), "{name}");
+        }
+        let nested = names(&["microsoft.com"]);
+        assert!(nested.iter().any(|name| name == "dsp.mp.microsoft.com"));
+        assert!(!nested.iter().any(|name| name == "prod.do.dsp.mp.microsoft.com"), "excluded with the one above it");
+    }
+
+    #[test]
+    fn the_largest_authority_can_be_read_back() {
+        let hosts: Vec<String> = (0..HOSTS).map(|number| format!("lessons-{number}.some-school-site.edu.kz")).collect();
+        let mut hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        hosts.truncate(HOSTS - 1);
+        hosts.push("example.kz");
+        let text = make(&wish(&hosts), Time::BUILT).unwrap();
+        assert!(text.len() < 56 << 10, "{} bytes: the reader takes 64 KiB", text.len());
+        let found = excluded(&wish(&hosts).subtrees().unwrap());
+        assert!(found.len() < 600 && found.iter().any(|name| name == "accounts.example.kz"));
     }
 
     #[test]

@@ -9,12 +9,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use std::path::Path;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, GeneralSubtree};
 
 /// What a certificate of ours says.
 pub(super) struct Told {
     pub(super) school: String,
+    pub(super) name: String,
     pub(super) subtrees: Vec<String>,
+    pub(super) excluded: Vec<String>,
     pub(super) not_before: Time,
     pub(super) not_after: Time,
 }
@@ -40,8 +42,9 @@ pub(super) fn authority(file: &Path, text: &str, beside: Option<(&Path, &str)>) 
         Wrong::Form(what) => Error::Damaged { path: from.to_owned(), what: what.to_owned() },
     })?;
     let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| damaged(error.to_string()))?;
-    let Told { school, subtrees, not_before, not_after } = told;
-    Ok(Authority { issuer, fingerprint: Fingerprint::of(&der), pem: make::pem(&der), der, not_before, not_after, subtrees, school })
+    let Told { school, name, subtrees, excluded, not_before, not_after } = told;
+    let (fingerprint, pem) = (Fingerprint::of(&der), make::pem(&der));
+    Ok(Authority { issuer, fingerprint, pem, der, not_before, not_after, subtrees, excluded, school, name })
 }
 
 /// Why a certificate is none of ours.
@@ -68,16 +71,14 @@ pub(super) fn told(der: &[u8], key: Option<&[u8]>) -> Result<Told, Wrong> {
         return Err(form("the certificate is of no CA"));
     }
     let constraints = read.name_constraints().ok().flatten().filter(|found| found.critical).ok_or(form("no critical name constraints"))?;
-    let subtrees: Vec<String> = constraints
-        .value
-        .permitted_subtrees
-        .iter()
-        .flatten()
-        .filter_map(|subtree| match subtree.base {
+    let named = |subtrees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<String> {
+        let name = |subtree: &GeneralSubtree<'_>| match subtree.base {
             GeneralName::DNSName(name) => Some(name.trim_start_matches('.').to_ascii_lowercase()),
             _ => None,
-        })
-        .collect();
+        };
+        subtrees.iter().flatten().filter_map(name).collect()
+    };
+    let (subtrees, excluded) = (named(&constraints.value.permitted_subtrees), named(&constraints.value.excluded_subtrees));
     let addresses =
         constraints.value.excluded_subtrees.iter().flatten().filter(|subtree| matches!(subtree.base, GeneralName::IPAddress(_))).count();
     // A constraint to nothing, or one without the addresses, would bind less than devices were told.
@@ -87,7 +88,8 @@ pub(super) fn told(der: &[u8], key: Option<&[u8]>) -> Result<Told, Wrong> {
     let moment = |time: &x509_parser::time::ASN1Time| Time::from_secs(time.timestamp());
     let validity = read.validity();
     let school = read.subject().iter_organization().next().and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned();
-    Ok(Told { school, subtrees, not_before: moment(&validity.not_before), not_after: moment(&validity.not_after) })
+    let name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned();
+    Ok(Told { school, name, subtrees, excluded, not_before: moment(&validity.not_before), not_after: moment(&validity.not_after) })
 }
 
 fn is_self_signed(read: &X509Certificate<'_>) -> bool {

@@ -13,7 +13,7 @@ const HOST: &str = "wikipedia.org";
 
 fn made(clock: &Clock) -> (tempfile::TempDir, Arc<Authority>) {
     let folder = tempfile::tempdir().unwrap();
-    let wish = Wish { school: "Abay".to_owned(), zone: "abay.internal".to_owned(), hosts: vec![HOST.to_owned()] };
+    let wish = Wish { school: "Abay".to_owned(), zone: "abay.internal".to_owned(), hosts: vec![HOST.to_owned(), "google.com".to_owned()] };
     let made = authority::create(&folder.path().join("ca"), &wish, clock).unwrap();
     (folder, made.current)
 }
@@ -111,6 +111,37 @@ fn nothing_is_minted_outside_of_the_constraints_or_for_a_personal_host() {
     assert!(matches!(leaves.config(&authority, HOST, true), Err(Error::Expired { .. })));
 }
 
+/// A CA that was made when nobody looked at its zone, or by hand.
+#[test]
+fn a_zone_that_is_not_the_schools_lifts_nothing() {
+    let clock = Clock::manual(Time::BUILT);
+    let leaves = Leaves::new(&clock).unwrap();
+    for (zone, refused, minted) in
+        [("ru", "e.mail.ru", "abay.ru"), ("edu.kz", "login.abay.edu.kz", "abay.edu.kz"), ("abay.kz", "web.kaspi.kz", "id.abay.kz")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        valid(&mut params, Time::BUILT, Time::BUILT.plus(400 * DAY));
+        params.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: [zone, "kaspi.kz"].map(|name| rcgen::GeneralSubtree::DnsName(name.to_owned())).to_vec(),
+            excluded_subtrees: vec![
+                rcgen::GeneralSubtree::IpAddress(rcgen::CidrSubnet::from_v4_prefix([0; 4], 0)),
+                rcgen::GeneralSubtree::IpAddress(rcgen::CidrSubnet::from_v6_prefix([0; 16], 0)),
+            ],
+        });
+        let text = format!("{}{}", key.serialize_pem(), params.self_signed(&key).unwrap().pem());
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::write(folder.path().join("ca.key"), text).unwrap();
+        std::fs::set_permissions(folder.path().join("ca.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let authority = authority::Authorities::load(folder.path(), clock.now()).unwrap().unwrap().current;
+        assert!(matches!(leaves.config(&authority, refused, true), Err(Error::Personal { .. })), "{refused}");
+        assert!(leaves.config(&authority, minted, true).is_ok(), "{minted}");
+    }
+}
+
 /// Were this program to mint for another host all the same, no device would take it.
 #[test]
 fn webpki_and_openssl_refuse_a_leaf_outside_of_the_constraints() {
@@ -132,6 +163,11 @@ fn webpki_and_openssl_refuse_a_leaf_outside_of_the_constraints() {
         ("wikipedia.org.example.kz", false),
         ("notwikipedia.org", false),
         ("internal", false),
+        ("www.google.com", true),
+        ("accounts.google.com", false),
+        ("deep.below.mail.google.com", false),
+        ("login.wikipedia.org", false),
+        ("id.abay.internal", true),
     ] {
         let (certified, _) = leaves.0.mint(&authority, host, now).unwrap();
         let leaf = certified.end_entity_cert().unwrap();
@@ -144,7 +180,7 @@ fn webpki_and_openssl_refuse_a_leaf_outside_of_the_constraints() {
             ["verify", "-purpose", "sslserver", "-x509_strict", "-verify_hostname", host, "-CAfile", &at("ca/ca.pem"), &at("leaf.pem")];
         let (accepted, said) = openssl(&words);
         assert_eq!(accepted, inside, "openssl and {host}: {said}");
-        assert!(inside || said.contains("permitted subtree violation"), "{said}");
+        assert!(inside || said.contains("permitted subtree violation") || said.contains("excluded subtree violation"), "{said}");
     }
     // An address, too: excluded by the constraints.
     let key = KeyPair::generate().unwrap();
