@@ -67,9 +67,8 @@ where
         Ok(Err(error)) if is_refusal(&error) => return refused(&error),
         // A tab that was closed, a Wi-Fi that was left: once says nothing, twice in a row does.
         Ok(Err(_)) if opened.purpose == Purpose::Origin => return inner.interception.left(peer.from, &opened.host),
-        Ok(Err(_)) => return,
         // Whoever says nothing has refused nothing.
-        Err(_) => return,
+        Ok(Err(_)) | Err(_) => return,
     };
     let began = inner.interception.steady();
     let ended = speak(stream, &inner.door, opened.clone(), peer, opened.purpose == Purpose::Origin, &opened.enough).await;

@@ -44,7 +44,7 @@ pub(super) fn authority(file: &Path, text: &str, beside: Option<(&Path, &str)>) 
     let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| damaged(error.to_string()))?;
     let Told { school, name, subtrees, excluded, not_before, not_after } = told;
     let (fingerprint, pem) = (Fingerprint::of(&der), make::pem(&der));
-    Ok(Authority { issuer, fingerprint, pem, der, not_before, not_after, subtrees, excluded, school, name })
+    Ok(Authority { issuer, der, pem, fingerprint, not_before, not_after, subtrees, excluded, school, name })
 }
 
 /// Why a certificate is none of ours.
