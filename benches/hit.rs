@@ -7,11 +7,15 @@
 #[path = "../tests/kit/mod.rs"]
 mod kit;
 
+#[path = "measure.rs"]
+mod measure;
+
 use bulak::base::clock::Clock;
 use kit::node::{Node, Setup};
 use kit::origin::{Origin, Reply, ok};
 use kit::program::{self, Running};
 use kit::squid::Squid;
+use measure::{cpu_ticks, median};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -136,18 +140,6 @@ fn answer(stream: &mut TcpStream, buffer: &mut [u8], length: usize) {
             }
         }
     }
-}
-
-fn cpu_ticks(id: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).expect("the server runs");
-    // Fields 14 and 15; counted after the name, which may hold spaces.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
-}
-
-fn median(all: &mut [f64]) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 fn pin_to_core_0(id: u32) {

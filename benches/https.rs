@@ -8,6 +8,9 @@
 #[path = "../tests/kit/mod.rs"]
 mod kit;
 
+#[path = "measure.rs"]
+mod measure;
+
 use bulak::base::clock::Clock;
 use kit::class::{Class, OWN};
 use kit::origin::{Origin, Reply, ok};
@@ -15,6 +18,7 @@ use kit::program::{self, Running};
 use kit::secure::full;
 use kit::squid::Squid;
 use kit::tls::{Fault, Key, Pair};
+use measure::{cpu_ticks, median};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
@@ -250,18 +254,6 @@ fn trust(root: &Path) -> Arc<ClientConfig> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Arc::new(config)
-}
-
-fn cpu_ticks(id: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).expect("the server runs");
-    // Fields 14 and 15; counted after the name, which may hold spaces.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
-}
-
-fn median(all: &mut [f64]) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 /// nginx with `proxy_cache` and ssl, one worker.

@@ -116,6 +116,9 @@ mod tests {
         first.record(&folder).unwrap();
         assert_eq!(Consent::read(&folder).unwrap().unwrap(), first);
         assert!(first.is_current() && first.by == "Айгүл Сейітова");
+        for (host, agreed) in [("abay.internal", true), ("proxy.abay.internal", true), ("xabay.internal", false), ("internal", false)] {
+            assert_eq!(first.names(host), agreed, "{host}");
+        }
         let second = Consent { by: "Б. Ахметов".to_owned(), text_version: "0".to_owned(), ..first.clone() };
         second.record(&folder).unwrap();
         assert!(!Consent::read(&folder).unwrap().unwrap().is_current());

@@ -66,7 +66,7 @@ fn origins_tell_what_they_were_asked() {
 }
 
 #[test]
-#[ignore = "half a minute to see that the scan can fail"]
+#[ignore = "half a minute to see that the scan can fail; scripts/test --full runs it"]
 fn a_scan_finds_what_is_old() {
     let origins = Secure::start();
     // As nginx comes: with CBC ciphers.

@@ -171,6 +171,7 @@ mod tests {
             (ip, "/m/a.kz", Place::Astray("/m/a.kz/".into())),
             (ip, "/m/a.kz?x", Place::Astray("/m/a.kz/?x".into())),
             (ip, "/m/http:a.kz:81/x", page(path, "http://a.kz:81/x")),
+            (ip, "/m/http:a.kz:25/x", Place::No(Refusal::Port)),
             (ip, "/m/other.kz/", Place::No(Unmirrored)),
             (ip, "/m/login.kundelik.kz/", Place::No(Unmirrored)),
             (ip, "/m/127.0.0.1/", Place::No(Unmirrored)),

@@ -88,7 +88,7 @@ fn block(parser: &mut Parser<'_, '_>, raw: &mut Raw, inside: Inside) {
 }
 
 /// Runs `read` over the block that the parser stands before; what it leaves unread is skipped.
-fn nested<'i>(parser: &mut Parser<'i, '_>, mut read: impl FnMut(&mut Parser<'i, '_>)) {
+pub(in crate::site) fn nested<'i>(parser: &mut Parser<'i, '_>, mut read: impl FnMut(&mut Parser<'i, '_>)) {
     let done: Result<(), cssparser::ParseError<'i, ()>> = parser.parse_nested_block(|parser| {
         read(parser);
         Ok(())

@@ -4,6 +4,7 @@
 //! cut in the same places and comes out the same. Bytes are read as Latin-1: to the tokenizer every byte above ASCII is a letter of
 //! a name, as it would be in UTF-8.
 
+use crate::site::discover::css::nested;
 use crate::site::rewrite::address::Map;
 use cssparser::{Parser, ParserInput, Token};
 use std::ops::Range;
@@ -190,16 +191,6 @@ fn block(parser: &mut Parser<'_, '_>, edits: &mut Edits<'_>, inside: Inside) {
             _ => {}
         }
     }
-}
-
-/// Runs `read` over the block that the parser stands before; what it leaves unread is skipped.
-fn nested<'i>(parser: &mut Parser<'i, '_>, mut read: impl FnMut(&mut Parser<'i, '_>)) {
-    let done: Result<(), cssparser::ParseError<'i, ()>> = parser.parse_nested_block(|parser| {
-        read(parser);
-        Ok(())
-    });
-    // Only our own closure could fail, and it does not; damage inside ends the block.
-    done.ok();
 }
 
 fn first_string(parser: &mut Parser<'_, '_>, edits: &mut Edits<'_>, leave: bool) {

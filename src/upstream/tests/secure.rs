@@ -70,7 +70,9 @@ async fn secure(life: &Life, folder: &Path, protocols: &[&str]) -> Secure {
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let answer = service_fn(|request: Request<Incoming>| async move {
                     let host = request.uri().host().map(str::to_owned);
+                    let film = request.uri().path() == "/film";
                     let said = format!("{:?} {} {host:?}", request.version(), request.uri().path());
+                    let said = if film { "x".repeat(8 << 20) } else { said };
                     request.into_body().collect().await?;
                     Ok::<_, hyper::Error>(Response::new(http_body_util::Full::new(bytes::Bytes::from(said))))
                 });
@@ -126,6 +128,24 @@ async fn many_requests_share_one_http2_connection_until_it_goes_away() {
     let sent = node.upstream.send(&urls[0], post(Body::full("body")), Class::Report).await.unwrap();
     text(sent).await.unwrap();
     assert!(node.metrics.print().contains("bulak_upstream_bytes_total{class=\"report\",dir=\"tx\"} 4"));
+    life.stop();
+}
+
+#[tokio::test]
+async fn paused_films_stop_nobodys_pages() {
+    let (folder, life) = (tempfile::tempdir().unwrap(), Life::default());
+    authority(folder.path());
+    let origin = secure(&life, folder.path(), &["h2"]).await;
+    let node = node(trusting(folder.path(), &origin));
+    let mut paused = Vec::new();
+    for _ in 0..8 {
+        paused.push(node.upstream.send(&target("https://a.kz/film"), get(), Class::Interactive).await.unwrap());
+    }
+    // Far beyond what any of it takes: it would wait for ever.
+    let page = async { text(node.upstream.send(&target("https://a.kz/page"), get(), Class::Interactive).await.unwrap()).await.unwrap() };
+    let page = tokio::time::timeout(Duration::from_mins(1), page).await.expect("the page comes past the films");
+    assert_eq!((page.as_str(), origin.connections.load(Ordering::Relaxed)), ("HTTP/2.0 /page Some(\"a.kz\")", 1));
+    drop(paused);
     life.stop();
 }
 
