@@ -21,7 +21,7 @@ pub use complaint::{Complaint, Complaints, Place};
 use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
-use crate::link;
+use crate::link::{self, pace};
 use crate::store;
 use crate::upstream;
 use ipnet::IpNet;
@@ -125,6 +125,8 @@ pub struct Night {
     pub timezone: String,
     /// Cap on the night's work.
     pub rate: Option<BitRate>,
+    /// How it gives way.
+    pub yields: pace::Settings,
     /// Transfers at a time.
     pub transfers: usize,
 }
