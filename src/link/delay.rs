@@ -30,6 +30,9 @@ const ENOUGH: f64 = 0.75;
 const NEAR: f64 = 0.9;
 /// Growth per 100 ms below that.
 const BACK: f64 = 1.08;
+/// Without a queue for so long (a time and so many round trips) the line is another one than it was: growth is fast again.
+const CALM: Duration = Duration::from_secs(4);
+const CALM_TRIPS: u32 = 12;
 /// Growth a tick near it: a sum for thin lines, a share for others.
 const STEP: (f64, f64) = (1500.0, 0.02);
 /// What a first decrease leaves of the rate at which bytes really came.
@@ -39,6 +42,8 @@ const AHEAD: (f64, f64) = (1.5, 20_000.0);
 /// Probes in a row without an answer that mean a line in trouble, and how long we then stay at the floor.
 const LOST: u32 = 3;
 const TROUBLE: Duration = Duration::from_secs(2);
+/// The least of so many answers is the queue: one that was late for a reason of its own does not count, and more would tell too late.
+const LAST: usize = 2;
 /// The shortest delay is that of so many minutes.
 const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
@@ -47,7 +52,7 @@ const PAUSE_EVERY: Duration = Duration::from_secs(30);
 /// After an idle spell of this length the line is felt for anew.
 const STALE: Duration = Duration::from_mins(1);
 /// The windows of all connections together against what the rate needs: enough that the window is never what limits a transfer.
-const ROOM: f64 = 1.5;
+const ROOM: f64 = 1.1;
 
 /// The controller. Rates are bytes per second.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ pub struct Delay {
     /// What came when a queue was last seen.
     ceiling: Option<f64>,
     base: Base,
-    /// The last three answers of probes that left while nobody held us back, seconds.
+    /// The last two answers of probes that left while nobody held us back, seconds.
     recent: VecDeque<f64>,
     /// Probes that left before say nothing about us.
     clean: Option<Instant>,
@@ -74,9 +79,10 @@ pub struct Delay {
     bytes: u64,
     goodput: f64,
     ticked: Option<Instant>,
-    /// The last decrease, and how many there were in a row.
-    eased: Option<Instant>,
+    /// Decreases in a row.
     row: u32,
+    /// Since when the queue has stayed below half of what it may be.
+    calm: Option<Instant>,
     /// Since when a foreground transfer keeps us silent.
     shut: Option<Instant>,
     next_pause: Option<Instant>,
@@ -93,15 +99,15 @@ impl Delay {
             starting: true,
             ceiling: None,
             base: Base::default(),
-            recent: VecDeque::with_capacity(3),
+            recent: VecDeque::with_capacity(LAST),
             clean: None,
             lost: 0,
             trouble: None,
             bytes: 0,
             goodput: 0.0,
             ticked: None,
-            eased: None,
             row: 0,
+            calm: None,
             shut: None,
             next_pause: None,
             paused: None,
@@ -121,7 +127,7 @@ impl Delay {
             self.rate = self.rate.min(FIRST).max(self.floor);
             (self.starting, self.ceiling, self.goodput) = (true, None, 0.0);
         }
-        (self.shut, self.paused, self.trouble, self.lost, self.row) = (None, None, None, 0, 0);
+        (self.shut, self.paused, self.trouble, self.calm, self.lost, self.row) = (None, None, None, Some(now), 0, 0);
         (self.ticked, self.clean, self.next_pause) = (Some(now), Some(now), Some(now + PAUSE_EVERY));
         self.recent.clear();
         self.bytes = 0;
@@ -149,7 +155,7 @@ impl Delay {
         self.lost = 0;
         self.base.add(rtt, now);
         if self.shut.is_none() && self.paused.is_none() && self.clean.is_some_and(|clean| sent >= clean) {
-            if self.recent.len() >= 3 {
+            if self.recent.len() >= LAST {
                 self.recent.pop_front();
             }
             self.recent.push_back(rtt);
@@ -224,23 +230,27 @@ impl Delay {
                 self.rate *= if self.tick_seconds() > LONG { GROWTH.1 } else { GROWTH.0 };
             }
         } else if full >= 1.0 {
-            // The answer to a decrease takes a round trip to show.
-            let shown = Duration::from_secs_f64(self.base.least().unwrap_or(0.0) + queue + self.tick_seconds());
-            if self.eased.is_none_or(|eased| now.saturating_duration_since(eased) >= shown) {
-                self.ease(full, now);
-            }
+            self.ease(full, now);
         } else {
             self.row = 0;
+            if full > 0.5 {
+                self.calm = Some(now);
+            }
+            let calm = self.calm.is_none_or(|calm| now.saturating_duration_since(calm) > CALM + CALM_TRIPS * self.round_trip());
+            let fast = (self.rate * BACK.powf(passed / TICK).min(GROWTH.1)).max(self.rate + STEP.0);
             self.rate = match self.ceiling {
-                Some(ceiling) if self.rate < NEAR * ceiling => {
-                    (self.rate * BACK.powf(passed / TICK).min(GROWTH.1)).max(self.rate + STEP.0).min(NEAR * ceiling)
-                }
+                Some(ceiling) if self.rate < NEAR * ceiling => fast.min(NEAR * ceiling),
+                // Whoever was on the line has gone.
+                _ if calm => fast,
+                // Past what the line gave last time, half as fast.
+                Some(ceiling) if self.rate > ceiling => self.rate + STEP.0.max(STEP.1 / 2.0 * self.rate) * (1.0 - full),
                 _ => self.rate + STEP.0.max(STEP.1 * self.rate) * (1.0 - full),
             };
         }
     }
 
     fn ease(&mut self, full: f64, now: Instant) {
+        self.calm = Some(now);
         let less = self.rate * (1.0 - 0.5 * (full - 1.0).max(0.0)).max(0.5);
         if self.row == 0 {
             self.ceiling = Some(self.goodput);
@@ -250,7 +260,9 @@ impl Delay {
             self.rate = less.max(self.floor);
         }
         self.row += 1;
-        self.eased = Some(now);
+        // What this does to the queue is seen by probes that leave a round trip later.
+        self.clean = Some(now + self.round_trip());
+        self.recent.clear();
     }
 
     /// The rate now.
@@ -260,7 +272,7 @@ impl Delay {
 
     /// What all connections together may have under way, bytes.
     pub fn window(&self) -> f64 {
-        ROOM * self.rate * (self.base.least().unwrap_or(TICK) + self.target)
+        self.rate * (ROOM * self.base.least().unwrap_or(TICK) + 2.0 * self.target)
     }
 
     /// The queue that the last probes saw, seconds.
@@ -290,6 +302,10 @@ impl Delay {
         Duration::from_secs_f64(self.base.least().map_or(2.0, |least| (3.0 * least).clamp(1.0, 3.0)))
     }
 
+    fn round_trip(&self) -> Duration {
+        Duration::from_secs_f64(self.base.least().unwrap_or(TICK))
+    }
+
     /// A round trip, not shorter than a tenth of a second.
     fn tick_seconds(&self) -> f64 {
         self.base.least().unwrap_or(TICK).max(TICK)
@@ -297,7 +313,7 @@ impl Delay {
 
     /// Long enough for what is under way to arrive, and for a probe to go and come without it.
     fn pause(&self) -> Duration {
-        Duration::from_secs_f64(ROOM * self.base.least().unwrap_or(TICK) + 2.0 * TICK)
+        Duration::from_secs_f64(1.5 * self.base.least().unwrap_or(TICK) + 2.0 * TICK)
     }
 }
 
