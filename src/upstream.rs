@@ -238,8 +238,9 @@ impl Upstream {
                 meter = self.meter(class);
             }
             let key = self.key(target, &outgoing, class);
+            let waits = class.is_background() && !outgoing.is_conditional();
             let ready = async {
-                if class.is_background() {
+                if waits {
                     self.0.link.pace().opening().await;
                 }
                 self.ready(&key, target, class, retry::rested(earlier, repeatable)).await
@@ -381,7 +382,8 @@ impl Upstream {
         match self.0.pool.checkout(key, class, rested).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, class, &mut slot)).await {
+            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, class, &mut slot)).await
+            {
                 Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
                 Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
                 Err(error) => {
@@ -541,15 +543,17 @@ impl Upstream {
     /// Background has connections of its own, so that their windows can be small and their reading slow; and it speaks HTTP/1.1, so
     /// that each carries one transfer, which a device may come to wait for. With two at a time HTTP/2 would gain it nothing.
     fn key(&self, target: &Target, outgoing: &Outgoing, class: Class) -> Key {
+        let quiet = self.0.settings.background_per_origin.max(1);
         if class.is_background() {
-            let most = self.0.settings.background_per_origin.max(1);
+            let most = quiet;
             let text = match self.0.dial.parent() {
                 Some(parent) if target.scheme() == Scheme::Http => format!("via {} quiet", parent.authority()),
                 _ => format!("{} quiet", target.origin()),
             };
             return Key { text: text.into(), most, may_share: false };
         }
-        let most = self.0.settings.per_origin.max(1);
+        // Those of the night are among the origin's.
+        let most = self.0.settings.per_origin.saturating_sub(quiet).max(1);
         match self.0.dial.parent() {
             Some(parent) if target.scheme() == Scheme::Http => {
                 Key { text: format!("via {}", parent.authority()).into(), most: most * PARENT_SHARE, may_share: false }

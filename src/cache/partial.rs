@@ -305,14 +305,7 @@ impl Inner {
     }
 
     /// One more missing piece, of the same version as the first.
-    async fn gap_body(
-        &self,
-        asked: &Asked,
-        order: &Order,
-        urgent: &Raise,
-        head: &PartHead,
-        gap: &Range<u64>,
-    ) -> Result<Body, Broken> {
+    async fn gap_body(&self, asked: &Asked, order: &Order, urgent: &Raise, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
         let request = order.raised_by(range_request(bare(asked), gap, &head.strong), urgent);
         let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
         let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);

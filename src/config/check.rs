@@ -5,7 +5,7 @@
 mod https;
 
 use crate::base::target::{Scheme, Target, split_authority};
-use crate::base::unit::BitRate;
+use crate::base::unit::{BitRate, Wait};
 use crate::cache;
 use crate::config::complaint::{Complaint, Place};
 use crate::config::file;
@@ -397,8 +397,9 @@ fn hub_url(c: &mut Checker<'_>, text: &str) -> Option<Target> {
 
 /// How the night gives way.
 fn yields(c: &mut Checker<'_>, night: &file::Night) -> pace::Settings {
-    if !night.delay.0.is_zero() && !DELAY.contains(&night.delay.0) {
-        c.wrong("night.delay", &night.delay.to_string(), "is no delay to aim at", "write \"5 ms\" to \"500 ms\", or \"0 s\" for none");
+    let delay = night.delay.parse::<Wait>().ok().map(|wait| wait.0).filter(|delay| DELAY.contains(delay));
+    if delay.is_none() && night.delay != "off" {
+        c.wrong("night.delay", &night.delay, "is no delay to aim at", "write \"5 ms\" to \"500 ms\", or \"off\"");
     }
     let floor = night.floor.parse::<BitRate>().ok().filter(|floor| *floor >= FLOOR);
     if floor.is_none() {
@@ -408,7 +409,7 @@ fn yields(c: &mut Checker<'_>, night: &file::Night) -> pace::Settings {
         c.wrong("night.probe", &night.probe, "is no place to measure by", "write \"example.kz:443\", best a host near the ISP");
     }
     let probe = Some(night.probe.clone()).filter(|probe| !probe.is_empty());
-    pace::Settings { delay: night.delay.0, floor: floor.unwrap_or(FLOOR), probe }
+    pace::Settings { delay, floor: floor.unwrap_or(FLOOR), probe }
 }
 
 fn rate(c: &mut Checker<'_>, text: &str) -> Option<BitRate> {

@@ -63,7 +63,7 @@ async fn steer(link: &Link) {
         let stirred = pace.stirred();
         if host.is_none() && now() >= look {
             host = choose(link, place.as_ref()).await;
-            pace.look_at(host.is_some());
+            pace.look_at(host.map(|host| host.addr));
             look = now() + LOOK;
         }
         let up = link.state() != State::Down;

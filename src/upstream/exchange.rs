@@ -137,6 +137,11 @@ impl Outgoing {
         at_hand && retry::is_idempotent(&self.method)
     }
 
+    /// Whether it asks about something that is here already: most such answers are a head.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.headers.contains_key(header::IF_NONE_MATCH) || self.headers.contains_key(header::IF_MODIFIED_SINCE)
+    }
+
     /// The body for a second try, if there may be one. A stream's frames are kept from now on, as they are sent.
     pub(super) fn spare_body(&mut self) -> Option<Body> {
         let holds = self.is_repeatable();

@@ -207,7 +207,8 @@ impl AsyncRead for Paced {
         let read = ready!(this.poll_some(cx, &mut piece))?;
         buf.advance(read);
         if read > 0 {
-            this.debt = Some(Box::pin(async move { seat.take(read as u64).await }));
+            seat.came(read as u64);
+            this.debt = Some(Box::pin(async move { seat.pay(read as u64).await }));
         }
         Poll::Ready(Ok(()))
     }

@@ -127,7 +127,7 @@ async fn what_a_device_comes_to_wait_for_is_not_held_back_any_more() {
 async fn who_waits_in_the_nights_queue_is_let_past_it() {
     let limits = Settings { background_per_origin: 1, ..settings() };
     let node = node(limits);
-    let origin = origin(&node.life, |_, request| Some(if request == 0 { body_of(1 << 30) } else { hello() })).await;
+    let origin = origin(&node.life, |_, request| Some(if request == 0 { body_of(32 << 20) } else { hello() })).await;
     let _film = node.upstream.send(&origin.url("/film"), get(), Class::Background).await.unwrap();
     let raise = Raise::default();
     let mut request = get();
@@ -148,15 +148,14 @@ async fn the_nights_own_patience_is_no_silence_of_the_origin() {
     let film = node.upstream.send(&origin.url("/film"), get(), Class::Background).await.unwrap();
     let mut body = film.response.into_body();
     let somebody = node.link.foreground().begin();
-    // Until it stands still.
     let mut came = 0;
     let mut read = async || {
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap().len();
         came += frame;
         came
     };
-    // At 2 kB/s every read is as long in coming as the origin may be silent.
-    for _ in 0..3 {
+    // What was read already comes at once; at 2 kB/s every further read is longer in coming than the origin may be silent.
+    for _ in 0..6 {
         somebody.moved();
         tokio::time::timeout(LONG, read()).await.unwrap();
     }
@@ -174,7 +173,7 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     let tos = || socket2::SockRef::from(&watched).tos_v4().unwrap();
     assert_eq!(tos(), 4, "lower effort is the code point 1");
     let usual = window_clamp(&watched).unwrap();
-    assert!(usual > 1 << 16);
+    assert!(usual > 50_000, "{usual}");
     let throttle = Throttle::new(node.link.clone());
     let mut paced = Paced::new(stream, throttle.clone());
     let raise = Raise::default();
@@ -200,7 +199,7 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     node.link.pace().beat();
     paced.read_exact(&mut bytes).await.unwrap();
     assert!(window_clamp(&watched).unwrap() < usual && tos() == 4);
-    node.link.pace().adjust(pace::Settings { delay: Duration::ZERO, ..pace::Settings::default() });
+    node.link.pace().adjust(pace::Settings { delay: None, ..pace::Settings::default() });
     node.link.pace().beat();
     paced.read_exact(&mut bytes).await.unwrap();
     assert!(window_clamp(&watched).unwrap() > usual);
