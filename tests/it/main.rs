@@ -5,11 +5,17 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+#[path = "../../benches/line/mod.rs"]
+mod line;
+
 /// The kit's own parts, without a node: a tale is only as good as its props.
 mod parts;
 
 /// The kit's parts that speak TLS.
 mod props;
+
+/// The emulated line.
+mod emulated;
 
 /// What comes out of the store.
 mod hit;
