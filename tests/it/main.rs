@@ -71,6 +71,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// The night gives way to whoever waits.
+mod gives_way;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
