@@ -86,6 +86,7 @@ struct Node {
     life: Life,
     store: Store,
     state: State,
+    link: Link,
     night: Night,
     trust: Arc<devices::Trust>,
     mirror: Mirror,
@@ -142,6 +143,7 @@ impl Node {
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
         let state = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
+        link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
         let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
@@ -210,7 +212,7 @@ impl Node {
         let settings = proxy_settings(&config, &doors.web);
         let (tls, sni) = (sockets.secure(), sockets.named());
         let interceptor = Arc::clone(&interception);
-        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link, local, interceptor);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link.clone(), local, interceptor);
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
@@ -234,7 +236,7 @@ impl Node {
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
         let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
-        Ok(Node { life, store, state, night, trust, mirror, no_mirror, ready, addresses, reread, effective })
+        Ok(Node { life, store, state, link, night, trust, mirror, no_mirror, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -265,6 +267,7 @@ impl Node {
         });
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
+        self.link.pace().adjust(config.night.yields.clone());
         self.night.adopt(night_settings(&config)?).await?;
         self.trust.adopt(Some(&config)).await?;
         mirror::reload(&self.mirror, &self.ready, &self.no_mirror);

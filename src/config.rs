@@ -21,7 +21,7 @@ pub use complaint::{Complaint, Complaints, Place};
 use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
-use crate::link;
+use crate::link::{self, pace};
 use crate::store;
 use crate::upstream;
 use ipnet::IpNet;
@@ -125,6 +125,8 @@ pub struct Night {
     pub timezone: String,
     /// Cap on the night's work.
     pub rate: Option<BitRate>,
+    /// How it gives way.
+    pub yields: pace::Settings,
     /// Transfers at a time.
     pub transfers: usize,
 }
@@ -312,6 +314,9 @@ mod tests {
             ("[night]\nwindows = [\"mon 25:00-07:00\"]\n", "night.windows[0]", "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\""),
             ("[cache]\npolicy = \"fast\"\n", "cache.policy", "write \"school\" or \"rfc9111\""),
             ("[night]\ntimezone = \"Asia/Nowhere\"\n", "night.timezone", "write an IANA name such as \"Asia/Almaty\""),
+            ("[night]\ndelay = \"0 s\"\n", "night.delay", "write \"5 ms\" to \"500 ms\", or \"off\""),
+            ("[night]\nfloor = \"8 kbit/s\"\n", "night.floor", "write \"16 kbit/s\" or more"),
+            ("[night]\nprobe = \"example.kz\"\n", "night.probe", "write \"example.kz:443\", best a host near the ISP"),
             ("[upstream]\nhosts = { \"a.kz\" = \"b\" }\n", "upstream.hosts.\"a.kz\"", "write \"192.168.8.5\" or \"192.168.8.5:8080\""),
             ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
             ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),

@@ -51,6 +51,8 @@
 //! | device | what a pupil holds; *enrolled* once it proved that it trusts the school's CA |
 //! | why | the reason for an outcome; one word for header, log and counter |
 //! | pack | a reviewed text file that names learning content to fetch and keep |
+//! | foreground, background | what a person waits for; what gives way to it |
+//! | raise | background becomes foreground: somebody came to wait for it |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
 //! | window | when the night's work may run |
 //! | object | one stored body, named by the blake3 of its decoded bytes |

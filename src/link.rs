@@ -9,6 +9,8 @@ use crate::base::count::{Gauge, Histogram, IntGauge, Metrics};
 use crate::base::unit::BitRate;
 use crate::life::Life;
 use crate::link::estimate::Estimate;
+use crate::link::foreground::Foreground;
+use crate::link::pace::Pace;
 use crate::link::slice::{Second, Slices};
 use crate::link::state::Judge;
 use parking_lot::Mutex;
@@ -34,8 +36,17 @@ pub mod slice;
 /// How the line is tried when nobody else does.
 mod probe;
 
-/// A token bucket for background bytes.
+/// Who waits for the line right now.
+pub mod foreground;
+
+/// How fast background may be without being noticed.
+pub mod delay;
+
+/// What background bytes wait for.
 pub mod pace;
+
+/// The delay controller at work.
+mod control;
 
 /// Five minutes, hours, days, with gaps explained.
 pub mod rollup;
@@ -83,6 +94,11 @@ impl Class {
             Class::Report => "report",
             Class::Measure => "measure",
         }
+    }
+
+    /// Whether it makes way for everything else, on connections of its own. A measurement does not: it would measure its own manners.
+    pub fn is_background(self) -> bool {
+        matches!(self, Class::Background | Class::Report)
     }
 }
 
@@ -168,6 +184,8 @@ struct Inner {
     settled: watch::Sender<u64>,
     checks: Vec<String>,
     gauges: Gauges,
+    foreground: Foreground,
+    pace: Arc<Pace>,
 }
 
 struct Mind {
@@ -190,6 +208,8 @@ struct Gauges {
     up: IntGauge,
     download: Gauge,
     rtt: Histogram,
+    background: Gauge,
+    queue: Gauge,
 }
 
 /// Hosts remembered for probing; a few, since one answer is enough.
@@ -219,7 +239,10 @@ impl Link {
             up: metrics.gauge("bulak_link_up", "1 when the line works, 0 when nothing gets through."),
             download: metrics.gauge_f64("bulak_link_download_bytes_per_second", "95th percentile of busy seconds over an hour."),
             rtt: metrics.histograms("bulak_link_rtt_seconds", "TCP connect times to origins.", &[], RTTS).with_label_values::<&str>(&[]),
+            background: metrics.gauge_f64("bulak_link_background_bytes_per_second", "What background may have now; -1: no limit."),
+            queue: metrics.gauge_f64("bulak_link_queue_seconds", "Delay above the shortest one, as the night's probes see it."),
         };
+        let foreground = Foreground::default();
         gauges.up.set(1);
         let link = Link(Arc::new(Inner {
             clock,
@@ -231,8 +254,11 @@ impl Link {
             settled: watch::Sender::new(0),
             checks: settings.check,
             gauges,
+            pace: Arc::new(Pace::beside(foreground.clone())),
+            foreground,
         }));
         life.spawn_until_stop(probe::run(link.clone()));
+        life.spawn_until_stop(control::run(link.clone()));
         let ticking = link.clone();
         life.spawn_until_stop(async move {
             let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -264,6 +290,23 @@ impl Link {
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
             Sample::Failed { host } | Sample::NameFailed { host } => self.failed(&host),
         }
+    }
+
+    /// The transfers that people wait for.
+    pub fn foreground(&self) -> &Foreground {
+        &self.0.foreground
+    }
+
+    /// What background bytes wait for.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.0.pace
+    }
+
+    /// Shows what the controller sees.
+    fn tell_pace(&self) {
+        let sight = self.0.pace.sight();
+        self.0.gauges.background.set(sight.rate.unwrap_or(-1.0));
+        self.0.gauges.queue.set(sight.queue.unwrap_or(0.0));
     }
 
     /// The verdict now: one atomic load, for the hit path.

@@ -54,7 +54,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::Cache;
 use crate::life::Life;
-use crate::link::{Link, pace::Pace};
+use crate::link::Link;
 use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::packs::{Held, Shelf};
 use crate::prefetch::schedule::Candidate;
@@ -154,8 +154,8 @@ impl Night {
         let contact = if settings.contact.is_empty() { String::new() } else { format!(" (+{})", settings.contact) };
         let agent = HeaderValue::from_str(&format!("bulak/{}{contact}", env!("CARGO_PKG_VERSION")))
             .unwrap_or_else(|_| HeaderValue::from_static(concat!("bulak/", env!("CARGO_PKG_VERSION"))));
-        let pace = Arc::new(Pace::new(settings.rate));
-        let web = Reach { cache: cache.clone(), store, link: link.clone(), pace, agent };
+        link.pace().set(settings.rate);
+        let web = Reach { cache: cache.clone(), store, link: link.clone(), agent };
         let night = Night::over(settings, clock, metrics, state, web, Some(link), move |sites| cache.set_sites(sites));
         night.reload().await?;
         let scheduler = night.clone();
@@ -169,7 +169,7 @@ impl Night {
     /// # Errors
     /// The database's.
     pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
-        self.0.web.pace.set(settings.rate);
+        self.0.web.link.pace().set(settings.rate);
         self.0.settings.store(Arc::new(settings));
         self.reload().await
     }

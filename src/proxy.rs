@@ -416,15 +416,19 @@ impl Inner {
     {
         let class = Class::Interactive;
         self.cache.count_tunnel();
-        let end = relay(client, origin, self.lasting, |way, bytes| match way {
-            Way::Up => {
-                self.bytes_up.inc_by(bytes);
-                self.link.observe(Sample::Sent { class, bytes });
-            }
-            Way::Down => {
-                self.bytes_down.inc_by(bytes);
-                self.cache.count_tunnel_bytes(bytes);
-                self.link.observe(Sample::Received { class, bytes });
+        let mut tunnel = self.link.foreground().tunnel();
+        let end = relay(client, origin, self.lasting, |way, bytes| {
+            tunnel.moved(bytes);
+            match way {
+                Way::Up => {
+                    self.bytes_up.inc_by(bytes);
+                    self.link.observe(Sample::Sent { class, bytes });
+                }
+                Way::Down => {
+                    self.bytes_down.inc_by(bytes);
+                    self.cache.count_tunnel_bytes(bytes);
+                    self.link.observe(Sample::Received { class, bytes });
+                }
             }
         });
         let end = end.await;

@@ -12,16 +12,18 @@ use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
+use crate::link::foreground::Raise;
 use crate::link::{Class, Link, Sample, State};
 use crate::upstream::body::{Download, Meter, Progress};
 use crate::upstream::dial::Dial;
-use crate::upstream::exchange::{Failed, Form, Hyper, Outgoing};
+use crate::upstream::exchange::{Failed, Form, Hyper, One, Outgoing};
 use crate::upstream::names::Names;
 use crate::upstream::pool::{Key, Lease, Limits, Pool, Slot};
 use crate::upstream::retry::Try;
+use crate::upstream::throttle::{Paced, Ride, Throttle};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,6 +56,9 @@ mod dial;
 
 /// Connections per origin.
 mod pool;
+
+/// Connections that give way.
+mod throttle;
 
 /// One request on one connection.
 mod exchange;
@@ -182,7 +187,7 @@ type Place = Slot<Hyper>;
 
 /// A connection to send on, and the place that it takes.
 enum Ready {
-    One(http1::SendRequest<Body>, Place),
+    One(One, Place),
     Many(http2::SendRequest<Body>, Place),
 }
 
@@ -212,23 +217,42 @@ impl Upstream {
     /// Sends one request. The URI in `request` is ignored: `target` counts. Hop-by-hop fields must be gone already, but for
     /// `Connection` and `Upgrade` of an upgrade; Host is set here. An `Interim` in the extensions gets 1xx answers (HTTP/1.1 alone:
     /// hyper does not show those of HTTP/2). A 101 answer carries hyper's upgrade. Retries once when a pooled connection turned
-    /// out to be closed, only where the request may be repeated; one that may not takes no connection that lay idle for long. May be dropped at any await.
+    /// out to be closed, only where the request may be repeated; one that may not takes no connection that lay idle for long.
+    ///
+    /// Background takes connections of its own, at its pace. A [`Raise`] in the extensions says when somebody waits for it after all:
+    /// what has not begun by then goes as for a person, and what has is not held back any more. May be dropped at any await.
     ///
     /// # Errors
     /// See [`Error`]; nothing of an answer was seen then.
-    pub async fn send(&self, target: &Target, request: Request<Body>, class: Class) -> Result<Sent, Error> {
+    pub async fn send(&self, target: &Target, request: Request<Body>, mut class: Class) -> Result<Sent, Error> {
         // Before any connection is looked for: one to a parent serves every target, whoever it was opened for.
         self.0.dial.judge_literal(target.host(), target.port())?;
-        let meter = self.meter(class);
+        let raise = request.extensions().get::<Raise>().cloned().unwrap_or_default();
+        let mut meter = self.meter(class);
         let mut progress = Arc::new(Progress::default());
         let mut outgoing = Outgoing::new(request);
-        let key = self.key(target, &outgoing);
         let (mut earlier, repeatable) = (0, outgoing.is_repeatable());
         loop {
-            let (ready, reused) = self.ready(&key, target, class, retry::rested(earlier, repeatable)).await?;
+            if class.is_background() && raise.is_raised() {
+                class = Class::Interactive;
+                meter = self.meter(class);
+            }
+            let key = self.key(target, &outgoing, class);
+            let waits = class.is_background() && !outgoing.is_conditional();
+            let ready = async {
+                if waits {
+                    self.0.link.pace().opening().await;
+                }
+                self.ready(&key, target, class, retry::rested(earlier, repeatable)).await
+            };
+            let (ready, reused) = tokio::select! {
+                biased;
+                ready = ready => ready?,
+                () = raise.raised(), if class.is_background() => continue,
+            };
             let spare = if reused { outgoing.spare_body() } else { None };
             let start = self.0.clock.steady();
-            let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress);
+            let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress, &raise);
             // A connection that was good before the line went says nothing when it is gone.
             let answer = if reused { self.watched(target.host(), target.port(), false, exchange).await } else { exchange.await };
             match answer {
@@ -265,7 +289,9 @@ impl Upstream {
     /// See [`Error`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
         let host = host.to_ascii_lowercase();
-        match self.watched(&host, port, true, self.0.dial.stream(&host, port)).await {
+        // Whoever opens a tunnel is about to load something.
+        let _busy = self.0.link.foreground().begin();
+        match self.watched(&host, port, true, self.0.dial.stream(&host, port, false)).await {
             Ok(stream) => Ok(stream),
             Err(error) => Err(self.settled(error).await),
         }
@@ -277,17 +303,20 @@ impl Upstream {
     /// # Errors
     /// See [`Error`]; with [`Error::Tls`] and [`Error::TlsCertificate`] somebody was there and is not to be trusted.
     pub async fn verify(&self, target: &Target) -> Result<Verified, Error> {
-        let key = self.key(target, &Outgoing::new(Request::new(Body::Empty)));
+        let key = self.key(target, &Outgoing::new(Request::new(Body::Empty)), Class::Interactive);
         let h2 = match self.0.pool.at_hand(&key.text) {
             Some(h2) => h2,
-            None => match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
-                Ready::Many(..) => true,
-                Ready::One(one, slot) => {
-                    // How long the origin keeps it will be known by its first answer only.
-                    Pool::put(one, slot, Some(UNTRIED));
-                    false
+            None => {
+                let _busy = self.0.link.foreground().begin();
+                match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
+                    Ready::Many(..) => true,
+                    Ready::One(one, slot) => {
+                        // How long the origin keeps it will be known by its first answer only.
+                        Pool::put(one, slot, Some(UNTRIED));
+                        false
+                    }
                 }
-            },
+            }
         };
         Ok(Verified { h2, asks_certificate: self.asks_certificate(target.host()) })
     }
@@ -353,7 +382,8 @@ impl Upstream {
         match self.0.pool.checkout(key, class, rested).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, &mut slot)).await {
+            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, class, &mut slot)).await
+            {
                 Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
                 Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
                 Err(error) => {
@@ -365,24 +395,27 @@ impl Upstream {
         }
     }
 
-    async fn open(&self, key: &Key, target: &Target, slot: &mut Place) -> Result<Opened, Error> {
-        let (host, life) = (target.host(), &self.0.life);
+    async fn open(&self, key: &Key, target: &Target, class: Class, slot: &mut Place) -> Result<Opened, Error> {
+        let (host, life, quiet) = (target.host(), &self.0.life, class.is_background());
         let stream = match self.0.dial.parent() {
-            Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent).await?,
-            _ => self.0.dial.stream(host, target.port()).await?,
+            Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent, quiet).await?,
+            _ => self.0.dial.stream(host, target.port(), quiet).await?,
         };
-        let (stream, h2): (Box<dyn dial::Wire>, bool) = match target.scheme() {
-            Scheme::Http => (Box::new(stream), false),
-            Scheme::Https => self.0.dial.tls(stream, target, !key.may_share).await?,
+        let throttle = quiet.then(|| Throttle::new(self.0.link.clone()));
+        let (stream, h2): (Box<dyn dial::Wire>, bool) = match (target.scheme(), &throttle) {
+            (Scheme::Http, None) => (Box::new(stream), false),
+            (Scheme::Http, Some(throttle)) => (Box::new(Paced::new(stream, Arc::clone(throttle))), false),
+            (Scheme::Https, None) => self.0.dial.tls(stream, target, !key.may_share).await?,
+            (Scheme::Https, Some(throttle)) => self.0.dial.tls(Paced::new(stream, Arc::clone(throttle)), target, !key.may_share).await?,
         };
         if h2 {
             let many = exchange::start_many(stream, host, life).await?;
             Pool::opened_many(slot, &many);
             Ok(Opened::Many(many))
         } else {
-            let one = exchange::start_one(stream, host, life).await?;
+            let sender = exchange::start_one(stream, host, life).await?;
             Pool::opened_one(slot);
-            Ok(Opened::One(one))
+            Ok(Opened::One(One { sender, throttle }))
         }
     }
 
@@ -393,6 +426,7 @@ impl Upstream {
         outgoing: &mut Outgoing,
         meter: &Meter,
         progress: &Arc<Progress>,
+        raise: &Raise,
     ) -> Result<(Response<Body>, &'static str), Failed> {
         let (host, wait) = (target.host(), self.0.settings.first_byte_timeout);
         let absolute = self.0.dial.parent().is_some() && target.scheme() == Scheme::Http;
@@ -404,21 +438,24 @@ impl Upstream {
         let request = outgoing.build(target, form, meter, progress).map_err(|error| Failed { error, unsent: None })?;
         match ready {
             Ready::One(mut one, slot) => {
-                let response = exchange::head(one.try_send_request(request), host, wait, progress).await?;
+                let mut ride = one.throttle.as_ref().map(|throttle| throttle.ride(raise.clone()));
+                let response = exchange::head(one.sender.try_send_request(request), host, wait, progress, ride.as_mut()).await?;
+                meter.moved();
                 self.give_back(one, slot, exchange::keeps(response.headers()));
-                Ok((self.incoming(response, host, outgoing, meter, None), "h1"))
+                Ok((self.incoming(response, host, outgoing, meter, None, ride), "h1"))
             }
             Ready::Many(mut many, slot) => {
-                let response = exchange::head(many.try_send_request(request), host, wait, progress).await?;
-                Ok((self.incoming(response, host, outgoing, meter, Some(slot)), "h2"))
+                let response = exchange::head(many.try_send_request(request), host, wait, progress, None).await?;
+                meter.moved();
+                Ok((self.incoming(response, host, outgoing, meter, Some(slot), None), "h2"))
             }
         }
     }
 
     /// The connection goes back to the pool when the answer's body has been read; if it never is, hyper closes it.
-    fn give_back(&self, mut one: http1::SendRequest<Body>, slot: Place, keeps: Option<Duration>) {
+    fn give_back(&self, mut one: One, slot: Place, keeps: Option<Duration>) {
         self.0.life.spawn_until_stop(async move {
-            match one.ready().await {
+            match one.sender.ready().await {
                 Ok(()) => Pool::put(one, slot, keeps),
                 // Closed, or upgraded: its place is free.
                 Err(_) => drop(slot),
@@ -433,6 +470,7 @@ impl Upstream {
         outgoing: &Outgoing,
         meter: &Meter,
         hold: Option<Place>,
+        ride: Option<Ride>,
     ) -> Response<Body> {
         let promised = exchange::promised(&outgoing.method, &response);
         let (parts, inner) = response.into_parts();
@@ -449,6 +487,7 @@ impl Upstream {
             waiting: false,
             meter: meter.clone(),
             hold,
+            ride,
         };
         Response::from_parts(parts, Body::stream(body))
     }
@@ -501,8 +540,20 @@ impl Upstream {
         error
     }
 
-    fn key(&self, target: &Target, outgoing: &Outgoing) -> Key {
-        let most = self.0.settings.per_origin.max(1);
+    /// Background has connections of its own, so that their windows can be small and their reading slow; and it speaks HTTP/1.1, so
+    /// that each carries one transfer, which a device may come to wait for. With two at a time HTTP/2 would gain it nothing.
+    fn key(&self, target: &Target, outgoing: &Outgoing, class: Class) -> Key {
+        let quiet = self.0.settings.background_per_origin.max(1);
+        if class.is_background() {
+            let most = quiet;
+            let text = match self.0.dial.parent() {
+                Some(parent) if target.scheme() == Scheme::Http => format!("via {} quiet", parent.authority()),
+                _ => format!("{} quiet", target.origin()),
+            };
+            return Key { text: text.into(), most, may_share: false };
+        }
+        // Those of the night are among the origin's.
+        let most = self.0.settings.per_origin.saturating_sub(quiet).max(1);
         match self.0.dial.parent() {
             Some(parent) if target.scheme() == Scheme::Http => {
                 Key { text: format!("via {}", parent.authority()).into(), most: most * PARENT_SHARE, may_share: false }
@@ -522,13 +573,14 @@ impl Upstream {
             class,
             received: self.0.bytes.with_label_values(&[class.label(), "rx"]),
             sent: self.0.bytes.with_label_values(&[class.label(), "tx"]),
+            busy: (!class.is_background()).then(|| Arc::new(self.0.link.foreground().begin())),
         }
     }
 }
 
 /// What came of opening.
 enum Opened {
-    One(http1::SendRequest<Body>),
+    One(One),
     Many(http2::SendRequest<Body>),
 }
 

@@ -66,6 +66,7 @@ const PURE: &[&str] = &[
     "src/store/table.rs",
     "src/link/estimate.rs",
     "src/link/state.rs",
+    "src/link/delay.rs",
     "src/link/budget.rs",
     "src/tls/hello.rs",
     "src/tls/device.rs",

@@ -4,12 +4,15 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 12] = [
+const AT_ONCE: [&str; 15] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
     "night.timezone",
     "night.rate",
+    "night.delay",
+    "night.floor",
+    "night.probe",
     "night.transfers",
     "manners.rate",
     "manners.connections",

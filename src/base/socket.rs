@@ -78,6 +78,20 @@ pub fn set_window_clamp(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The bound on the receive window that is in force (bytes): what was set, or what the kernel chose.
+///
+/// # Errors
+/// When the descriptor is no TCP socket.
+pub fn window_clamp(socket: impl AsFd) -> io::Result<u32> {
+    let mut value: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed and therefore open, the value is writable and `length` is its size.
+    let answer =
+        unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, (&raw mut value).cast(), &raw mut length) };
+    if answer == 0 { Ok(u32::try_from(value).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Reads the fields at their fixed offsets.
 fn read(bytes: &[u8]) -> TcpInfo {
     let small = |at: usize| bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map(u32::from_ne_bytes);
@@ -107,6 +121,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         set_window_clamp(&near, 65_536).unwrap();
+        assert_eq!(window_clamp(&near).unwrap(), 65_536);
         let (mut far, _) = listener.accept().unwrap();
         far.write_all(&[7; 1000]).unwrap();
         let mut got = [0; 1000];
@@ -120,7 +135,7 @@ mod tests {
     #[test]
     fn other_sockets_and_unknown_names_are_errors() {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(tcp_info(&udp).is_err());
+        assert!(tcp_info(&udp).is_err() && window_clamp(&udp).is_err());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(set_congestion(&listener, "no-such-control").is_err());
         let name = congestion(&listener).unwrap();

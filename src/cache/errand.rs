@@ -1,11 +1,11 @@
-//! What the node fetches for itself: the night's work, refreshes. Without cookies, at a pace, joined by whoever asks meanwhile.
+//! What the node fetches for itself: the night's work, refreshes. Without cookies, giving way, joined by whoever asks meanwhile.
 
 use crate::base::target::Target;
 use crate::cache::fill::Order;
 use crate::cache::flight::{FlightKey, Outcome, Stage};
 use crate::cache::voyage::{Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, partial};
-use crate::link::{Class, pace::Pace};
+use crate::link::Class;
 use crate::policy::{self, Decision, Failure, Why};
 use crate::store::{Entry, Source, Way};
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER};
@@ -25,10 +25,8 @@ pub struct Errand {
     pub headers: HeaderMap,
     /// For whom the store keeps it.
     pub source: Source,
-    /// Upstream class.
+    /// Upstream class. Background gives way, until a device joins the fetch.
     pub class: Class,
-    /// Cap on bytes per second; it ends for a fetch that a device has joined.
-    pub pace: Option<Arc<Pace>>,
     /// Give up when the body is longer than this.
     pub max_bytes: Option<u64>,
     /// Ask the origin even when the stored answer is fresh.
@@ -87,7 +85,6 @@ impl Cache {
             source: errand.source,
             way: Way::Http,
             class: errand.class,
-            pace: errand.pace.clone(),
             max_bytes: errand.max_bytes,
             moved: Arc::default(),
             cancel: CancellationToken::new(),
@@ -120,7 +117,7 @@ impl Inner {
             None => FlightKey { url: asked.target.key(), range: None, personal: false },
         };
         let (flight, pilot) = if alone {
-            let (flight, pilot) = self.board.alone(key);
+            let (flight, pilot) = self.board.alone(key, false);
             (flight, Some(pilot))
         } else {
             self.board.join(key, false)

@@ -10,15 +10,16 @@ use crate::cache::coding::{self, Coded};
 use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
-use crate::link::{Class, pace::Pace};
+use crate::link::Class;
+use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask};
 use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Way};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +45,6 @@ pub(crate) struct Order {
     pub(crate) source: Source,
     pub(crate) way: Way,
     pub(crate) class: Class,
-    pub(crate) pace: Option<Arc<Pace>>,
     pub(crate) max_bytes: Option<u64>,
     /// Counts body bytes that came over the line for this fetch.
     pub(crate) moved: Arc<AtomicU64>,
@@ -54,11 +54,19 @@ pub(crate) struct Order {
 
 impl Order {
     /// Resolves when the fetch is to end early: its errand is over and no device waits.
-    pub(crate) async fn stopped(&self, urgent: &AtomicBool) {
+    pub(crate) async fn stopped(&self, urgent: &Raise) {
         self.cancel.cancelled().await;
-        if urgent.load(Ordering::Relaxed) {
+        if urgent.is_raised() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The request with word of when a device waits for its answer, where it begins as background.
+    pub(crate) fn raised_by(&self, mut request: Request<Body>, urgent: &Raise) -> Request<Body> {
+        if self.class.is_background() {
+            request.extensions_mut().insert(urgent.clone());
+        }
+        request
     }
 }
 
@@ -200,7 +208,7 @@ struct Intake<'a> {
     inner: &'a Inner,
     since: Epoch,
     order: &'a Order,
-    urgent: &'a AtomicBool,
+    urgent: &'a Raise,
     readers: Readers,
     meta: &'a Meta,
     total: Option<u64>,
@@ -224,7 +232,7 @@ impl Intake<'_> {
         }
     }
 
-    /// Counts what crosses the line, and holds it back where a cap says so and nobody waits.
+    /// Counts what crosses the line.
     fn counted(&self, body: Body) -> Body {
         let (moved, total) = (Arc::clone(&self.order.moved), self.inner.counters.upstream.clone());
         stream::from_stream(stream::pieces(body).inspect(move |piece| {
@@ -245,7 +253,6 @@ impl Intake<'_> {
             };
             let Some(piece) = piece else { break };
             let bytes = piece.map_err(Broken::Origin)?;
-            self.hold(bytes.len() as u64).await?;
             if resumable {
                 self.keep(&bytes).await;
             }
@@ -274,7 +281,6 @@ impl Intake<'_> {
             if read == 0 {
                 return Ok(());
             }
-            self.hold(step.len() as u64).await?;
             draft.write(step.freeze()).await?;
             self.check_length(draft.len())?;
             self.check_readers(draft.len())?;
@@ -285,13 +291,9 @@ impl Intake<'_> {
         }
     }
 
-    async fn hold(&self, bytes: u64) -> Result<(), Broken> {
-        hold(self.order, self.urgent, bytes).await
-    }
-
     fn check_length(&self, length: u64) -> Result<(), Broken> {
         match self.order.max_bytes {
-            Some(most) if length > most && !self.urgent.load(Ordering::Relaxed) => Err(Broken::TooLong(most)),
+            Some(most) if length > most && !self.urgent.is_raised() => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }
     }
@@ -344,15 +346,6 @@ impl Intake<'_> {
     }
 }
 
-/// Waits for the cap on background bytes, unless a device waits.
-pub(crate) async fn hold(order: &Order, urgent: &AtomicBool, bytes: u64) -> Result<(), Broken> {
-    let Some(pace) = order.pace.as_ref().filter(|_| !urgent.load(Ordering::Relaxed)) else { return Ok(()) };
-    tokio::select! {
-        () = pace.take(bytes) => Ok(()),
-        () = order.stopped(urgent) => Err(Broken::Left),
-    }
-}
-
 fn origin(error: std::io::Error) -> Broken {
     Broken::Origin(Box::new(error))
 }
@@ -380,16 +373,14 @@ pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::unit::BitRate;
     use http::HeaderValue;
 
     #[tokio::test(start_paused = true)]
     async fn an_errand_that_is_over_ends_its_fetch_unless_a_device_waits() {
-        let order = Order { pace: Some(Arc::new(Pace::new(Some(BitRate(8))))), ..Order::for_client(Way::Http) };
-        let (nobody, device) = (AtomicBool::new(false), AtomicBool::new(true));
-        assert!(hold(&order, &device, 1 << 20).await.is_ok(), "no cap for what a device waits for");
+        let order = Order::for_client(Way::Http);
+        let (nobody, device) = (Raise::default(), Raise::now());
         order.cancel.cancel();
-        assert!(matches!(hold(&order, &nobody, 1 << 20).await, Err(Broken::Left)), "a wait of days ends at once");
+        order.stopped(&nobody).await;
         assert!(tokio::time::timeout(Duration::from_mins(1), order.stopped(&device)).await.is_err(), "whoever has joined gets the rest");
     }
 

@@ -4,6 +4,7 @@
 //! judges every step for its own request (its variant, its conditions) and may always go its own way.
 
 use crate::base::target::UrlKey;
+use crate::link::foreground::Raise;
 use crate::policy::Failure;
 use crate::store::{Entry, Meta, Tail};
 use crate::upstream;
@@ -101,14 +102,14 @@ pub(crate) struct FlightKey {
 /// One fetch under way.
 pub(crate) struct Flight {
     stage: watch::Receiver<Stage>,
-    /// A person waits: background caps do not hold any more.
-    pub(crate) urgent: Arc<AtomicBool>,
+    /// A person waits: it is background no more.
+    pub(crate) urgent: Raise,
 }
 
 /// Where the flight's task publishes. The flight ends when it is dropped.
 pub(crate) struct Pilot {
     stage: watch::Sender<Stage>,
-    pub(crate) urgent: Arc<AtomicBool>,
+    pub(crate) urgent: Raise,
     board: Arc<Board>,
     key: FlightKey,
     /// Whether others can find this flight.
@@ -165,22 +166,22 @@ impl Board {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&key) {
             if urgent {
-                flight.urgent.store(true, Ordering::Relaxed);
+                flight.urgent.raise();
             }
             return (Arc::clone(flight), None);
         }
         let (sender, receiver) = watch::channel(Stage::Asking);
-        let urgent = Arc::new(AtomicBool::new(urgent));
-        let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
+        let urgent = if urgent { Raise::now() } else { Raise::default() };
+        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone() });
         flights.insert(key.clone(), Arc::clone(&flight));
         (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true), began: self.now() }))
     }
 
     /// A flight that nobody else finds: for requests whose answer may be theirs alone.
-    pub(crate) fn alone(self: &Arc<Board>, key: FlightKey) -> (Arc<Flight>, Pilot) {
+    pub(crate) fn alone(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Pilot) {
         let (sender, receiver) = watch::channel(Stage::Asking);
-        let urgent = Arc::new(AtomicBool::new(true));
-        let flight = Arc::new(Flight { stage: receiver, urgent: Arc::clone(&urgent) });
+        let urgent = if urgent { Raise::now() } else { Raise::default() };
+        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone() });
         (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(false), began: self.now() })
     }
 
@@ -285,7 +286,7 @@ mod tests {
         let (_, pilot) = board.join(key(1), false);
         let pilot = pilot.expect("the first flies");
         let (flight, second) = board.join(key(1), true);
-        assert!(second.is_none() && pilot.urgent.load(Ordering::Relaxed));
+        assert!(second.is_none() && pilot.urgent.is_raised());
         let (_, other) = board.join(key(2), false);
         assert!(other.is_some(), "another URL is another flight");
 
@@ -325,7 +326,7 @@ mod tests {
     fn a_flight_knows_that_it_was_overtaken() {
         let board = Arc::new(Board::default());
         board.note(UrlKey([1; 16]));
-        let (_, pilot) = board.alone(key(1));
+        let (_, pilot) = board.alone(key(1), true);
         assert!(!pilot.is_overtaken(), "what was doubtful before is being asked about");
         board.note(UrlKey([2; 16]));
         assert!(!pilot.is_overtaken());

@@ -7,13 +7,14 @@ use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
-use crate::cache::fill::{Broken, Judged, Order, PIECE, hold, strong_validator};
+use crate::cache::fill::{Broken, Judged, Order, PIECE, strong_validator};
 use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::Answered;
 use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
+use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Epoch, Meta};
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANG
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.
@@ -85,7 +86,7 @@ impl Inner {
         let (flight, pilot) = if shared && !asked.headers.contains_key(AUTHORIZATION) {
             self.board.join(key, true)
         } else {
-            let (flight, pilot) = self.board.alone(key);
+            let (flight, pilot) = self.board.alone(key, true);
             (flight, Some(pilot))
         };
         let collapsed = pilot.is_none();
@@ -142,6 +143,7 @@ impl Inner {
     async fn stitch(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, stitch: Stitch) {
         let (requested, since) = (self.clock.now(), self.store.epoch());
         let Stitch { asked, order, found, wanted, request } = stitch;
+        let request = order.raised_by(request, &pilot.urgent);
         let mut response = match self.upstream.send(&asked.target, request, order.class).await {
             Ok(sent) => sent.response,
             Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
@@ -291,7 +293,7 @@ impl Inner {
             }
             let body = match next.take() {
                 Some(body) => body,
-                None => self.gap_body(asked, order, head, &gap).await?,
+                None => self.gap_body(asked, order, &pilot.urgent, head, &gap).await?,
             };
             self.take_in(order, &pilot.urgent, head, &gap, body, draft).await?;
             at = gap.end;
@@ -303,8 +305,8 @@ impl Inner {
     }
 
     /// One more missing piece, of the same version as the first.
-    async fn gap_body(&self, asked: &Asked, order: &Order, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
-        let request = range_request(bare(asked), gap, &head.strong);
+    async fn gap_body(&self, asked: &Asked, order: &Order, urgent: &Raise, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
+        let request = order.raised_by(range_request(bare(asked), gap, &head.strong), urgent);
         let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
         let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);
         let same = strong_validator(sent.response.headers()).as_ref() == Some(&head.strong);
@@ -322,7 +324,7 @@ impl Inner {
     async fn take_in(
         &self,
         order: &Order,
-        urgent: &AtomicBool,
+        urgent: &Raise,
         head: &PartHead,
         gap: &Range<u64>,
         body: Body,
@@ -344,9 +346,6 @@ impl Inner {
             self.counters.upstream.inc_by(bytes.len() as u64);
             if kept + (piece.len() + bytes.len()) as u64 > gap.end {
                 break Some(Broken::Origin("the origin sent more than it said".into()));
-            }
-            if let Err(left) = hold(order, urgent, bytes.len() as u64).await {
-                break Some(left);
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;

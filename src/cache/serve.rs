@@ -203,7 +203,7 @@ impl Inner {
         let (flight, pilot) = match company {
             Company::Shared => self.board.join(key, true),
             Company::Alone | Company::OwnCoding => {
-                let (flight, pilot) = self.board.alone(key);
+                let (flight, pilot) = self.board.alone(key, true);
                 (flight, Some(pilot))
             }
         };
@@ -307,7 +307,7 @@ impl Inner {
             }
             Judged::Keep(arrival) => {
                 said.stored = true;
-                let (flight, pilot) = self.board.alone(self.flight_key(asked, None));
+                let (flight, pilot) = self.board.alone(self.flight_key(asked, None), true);
                 let inner = Arc::clone(self);
                 // Its reader learns of a break by the tail.
                 self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });

@@ -13,6 +13,7 @@ use crate::cache::fill::{Judged, Order};
 use crate::cache::flight::{FlightKey, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, stream};
+use crate::link::foreground::Raise;
 use crate::link::{self, Class};
 use crate::policy::directive::Directives;
 use crate::policy::freshen::HeadEffect;
@@ -63,6 +64,7 @@ impl Inner {
     async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, voyage: Voyage) {
         let Voyage { asked, request, found, order, validating, keep } = voyage;
         let (requested, since) = (self.clock.now(), self.store.epoch());
+        let request = order.raised_by(request, &pilot.urgent);
         let sent = match self.send(&asked, request, &order, found.is_some()).await {
             Ok(sent) => sent,
             Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
@@ -244,7 +246,6 @@ impl Order {
             source: Source::Client,
             way,
             class: Class::Interactive,
-            pace: None,
             max_bytes: None,
             moved: Arc::default(),
             cancel: CancellationToken::new(),
@@ -292,6 +293,9 @@ fn copy_head(request: &Request<Body>) -> Request<Body> {
     *copy.headers_mut() = request.headers().clone();
     if let Some(interim) = request.extensions().get::<Interim>() {
         copy.extensions_mut().insert(interim.clone());
+    }
+    if let Some(raise) = request.extensions().get::<Raise>() {
+        copy.extensions_mut().insert(raise.clone());
     }
     copy
 }

@@ -5,12 +5,13 @@
 mod https;
 
 use crate::base::target::{Scheme, Target, split_authority};
-use crate::base::unit::BitRate;
+use crate::base::unit::{BitRate, Wait};
 use crate::cache;
 use crate::config::complaint::{Complaint, Place};
+use crate::config::file;
 use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
-use crate::link;
+use crate::link::{self, pace};
 use crate::policy::{Kind, Offline, Rules};
 use crate::prefetch::Window;
 use crate::store;
@@ -28,6 +29,10 @@ use std::time::Duration;
 const SCRUB_LEAST: Duration = Duration::from_hours(24);
 /// Letters of a school's name: the longest official ones of the region have some 120.
 const TITLE_LONGEST: usize = 160;
+/// Below 5 ms a queue is jitter, above 500 ms nobody is spared.
+const DELAY: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
+/// A packet in three seconds for each of four transfers: origins wait for a minute.
+const FLOOR: BitRate = BitRate(16_000);
 /// Share of the age since Last-Modified that counts as fresh, and its cap (RFC 9111 section 4.2.2).
 const HEURISTIC: (f64, Duration) = (0.1, Duration::from_hours(24));
 
@@ -197,6 +202,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         }),
         timezone: file.night.timezone.clone(),
         rate: rate(c, &file.night.rate),
+        yields: yields(c, &file.night),
         transfers: c.number("night.transfers", file.night.transfers, 1..=64),
     };
     if jiff::tz::TimeZone::get(&night.timezone).is_err() {
@@ -387,6 +393,23 @@ fn hub_url(c: &mut Checker<'_>, text: &str) -> Option<Target> {
         c.wrong("hub.url", text, "is no address of a hub", "write \"https://hub.example.kz\"");
     }
     target
+}
+
+/// How the night gives way.
+fn yields(c: &mut Checker<'_>, night: &file::Night) -> pace::Settings {
+    let delay = night.delay.parse::<Wait>().ok().map(|wait| wait.0).filter(|delay| DELAY.contains(delay));
+    if delay.is_none() && night.delay != "off" {
+        c.wrong("night.delay", &night.delay, "is no delay to aim at", "write \"5 ms\" to \"500 ms\", or \"off\"");
+    }
+    let floor = night.floor.parse::<BitRate>().ok().filter(|floor| *floor >= FLOOR);
+    if floor.is_none() {
+        c.wrong("night.floor", &night.floor, "is no rate, or so low that origins hang up", "write \"16 kbit/s\" or more");
+    }
+    if !night.probe.is_empty() && !host_port(&night.probe) {
+        c.wrong("night.probe", &night.probe, "is no place to measure by", "write \"example.kz:443\", best a host near the ISP");
+    }
+    let probe = Some(night.probe.clone()).filter(|probe| !probe.is_empty());
+    pace::Settings { delay, floor: floor.unwrap_or(FLOOR), probe }
 }
 
 fn rate(c: &mut Checker<'_>, text: &str) -> Option<BitRate> {

@@ -286,13 +286,27 @@ pub struct Night {
     pub timezone: String,
     /// Most bits per second for the night's work; empty: as fast as the line allows.
     pub rate: String,
+    /// The queue that it may make for others on the line; `off`: it gives way to nobody.
+    pub delay: String,
+    /// What it gets while people wait for the line.
+    pub floor: String,
+    /// "host:port" to measure that queue by; empty: a host that it fetches from.
+    pub probe: String,
     /// Transfers at a time.
     pub transfers: i64,
 }
 
 impl Default for Night {
     fn default() -> Night {
-        Night { windows: vec!["mon-sun 22:00-07:00".into()], timezone: "Asia/Almaty".into(), rate: String::new(), transfers: 4 }
+        Night {
+            windows: vec!["mon-sun 22:00-07:00".into()],
+            timezone: "Asia/Almaty".into(),
+            rate: String::new(),
+            delay: "25 ms".into(),
+            floor: "16 kbit/s".into(),
+            probe: String::new(),
+            transfers: 4,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::base::body::{Body, BodyError};
 use crate::base::target::Target;
 use crate::cache::{Cache, Errand, FetchError, Why};
-use crate::link::{Class, Link, State as LineState, pace::Pace};
+use crate::link::{Class, Link, State as LineState};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
 use crate::store::{Entry, Error as StoreError, Source, Store};
@@ -103,8 +103,6 @@ pub struct Reach {
     pub store: Store,
     /// Knows the line.
     pub link: Link,
-    /// The cap on background bytes.
-    pub pace: Arc<Pace>,
     /// `bulak/0.1.0 (+contact)`.
     pub agent: HeaderValue,
 }
@@ -119,7 +117,6 @@ impl Web for Reach {
             headers: self.headers(ask.aim),
             source: Source::Pack,
             class: Class::Background,
-            pace: Some(Arc::clone(&self.pace)),
             max_bytes: ask.max_bytes,
             force: ask.force,
         };
@@ -281,7 +278,7 @@ mod tests {
         let upstream = Upstream::new(allowed, clock.clone(), link.clone(), life, &metrics).expect("starts");
         let cache = Cache::new(Config::default().cache, clock, life, &metrics, store.clone(), upstream, link.clone());
         let agent = HeaderValue::from_static("bulak/test");
-        Reach { cache, store, link, pace: Arc::new(Pace::new(None)), agent }
+        Reach { cache, store, link, agent }
     }
 
     #[tokio::test]

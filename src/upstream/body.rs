@@ -3,7 +3,9 @@
 
 use crate::base::body::{Body, BodyError};
 use crate::base::count::IntCounter;
+use crate::link::foreground::Busy;
 use crate::link::{Class, Link, Sample};
+use crate::upstream::throttle::Ride;
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -21,6 +23,29 @@ pub(super) struct Meter {
     pub(super) class: Class,
     pub(super) received: IntCounter,
     pub(super) sent: IntCounter,
+    /// Somebody waits for what is counted.
+    pub(super) busy: Option<Arc<Busy>>,
+}
+
+impl Meter {
+    fn received(&self, bytes: u64) {
+        self.received.inc_by(bytes);
+        self.link.observe(Sample::Received { class: self.class, bytes });
+        self.moved();
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.sent.inc_by(bytes);
+        self.link.observe(Sample::Sent { class: self.class, bytes });
+        self.moved();
+    }
+
+    /// Something has come or gone.
+    pub(super) fn moved(&self) {
+        if let Some(busy) = &self.busy {
+            busy.moved();
+        }
+    }
 }
 
 /// Why an answer's body broke off.
@@ -46,17 +71,30 @@ pub(super) struct Download<H> {
     pub(super) waiting: bool,
     pub(super) meter: Meter,
     pub(super) hold: Option<H>,
+    /// The night's transfer.
+    pub(super) ride: Option<Ride>,
 }
 
 impl<H: Unpin> Download<H> {
-    /// Whether the time without a byte is over; wakes the task when it will be.
+    /// Whether the time without a byte is over; wakes the task when it will be. The night's own patience is no silence of the origin.
     fn is_idle(&mut self, cx: &mut Context<'_>) -> bool {
         let idle = self.idle;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         if !std::mem::replace(&mut self.waiting, true) {
             timer.as_mut().reset(Instant::now() + idle);
         }
-        timer.as_mut().poll(cx).is_ready()
+        while timer.as_mut().poll(cx).is_ready() {
+            if !self.ride.as_mut().is_some_and(Ride::stirred) {
+                return true;
+            }
+            timer.as_mut().reset(Instant::now() + idle);
+        }
+        false
+    }
+
+    /// Nothing more is expected: others may have what this held.
+    fn let_go(&mut self) {
+        (self.hold, self.ride, self.meter.busy) = (None, None, None);
     }
 }
 
@@ -68,7 +106,7 @@ impl<H: Unpin> HttpBody for Download<H> {
         let this = &mut *self;
         let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
             if this.is_idle(cx) {
-                this.hold = None;
+                this.let_go();
                 return Poll::Ready(Some(Err(Broken::Idle(this.host.clone(), this.idle).into())));
             }
             return Poll::Pending;
@@ -79,17 +117,16 @@ impl<H: Unpin> HttpBody for Download<H> {
                 if let Some(data) = frame.data_ref() {
                     let bytes = data.remaining() as u64;
                     this.seen += bytes;
-                    this.meter.received.inc_by(bytes);
-                    this.meter.link.observe(Sample::Received { class: this.meter.class, bytes });
+                    this.meter.received(bytes);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.hold = None;
+                this.let_go();
                 Poll::Ready(Some(Err(Broken::Cut(this.host.clone(), error).into())))
             }
             None => {
-                this.hold = None;
+                this.let_go();
                 match this.promised.take() {
                     Some(promised) if promised != this.seen => {
                         Poll::Ready(Some(Err(Broken::Length(this.host.clone(), promised, this.seen).into())))
@@ -138,8 +175,7 @@ impl HttpBody for Upload {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 self.seen += bytes;
-                self.meter.sent.inc_by(bytes);
-                self.meter.link.observe(Sample::Sent { class: self.meter.class, bytes });
+                self.meter.sent(bytes);
                 self.promised.is_some_and(|promised| self.seen > promised)
             }
             Some(Err(_)) => {

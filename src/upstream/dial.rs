@@ -15,6 +15,7 @@ use crate::upstream::guard::Guard;
 use crate::upstream::health::{Advice, Health};
 use crate::upstream::names::Names;
 use crate::upstream::race::{interleave, race};
+use crate::upstream::throttle;
 use crate::upstream::{Error, Settings};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -141,31 +142,31 @@ impl Dial {
         };
         let Some((host, port)) = next else { return };
         let tried = match self.parent() {
-            Some(parent) => self.connect(parent.host(), parent.port(), true).await,
-            None => self.connect(&host, port, false).await,
+            Some(parent) => self.connect(parent.host(), parent.port(), true, false).await,
+            None => self.connect(&host, port, false, false).await,
         };
         if let Err(error) = tried {
             tracing::debug!(%error, "the line is tried");
         }
     }
 
-    /// A byte stream to `host:port`, by way of the parent where there is one.
-    pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
-        let Some(parent) = self.parent() else { return self.tcp(host, port, false).await };
+    /// A byte stream to `host:port`, by way of the parent where there is one. `quiet`: for background.
+    pub(super) async fn stream(&self, host: &str, port: u16, quiet: bool) -> Result<TcpStream, Error> {
+        let Some(parent) = self.parent() else { return self.tcp(host, port, false, quiet).await };
         self.judge_literal(host, port)?;
-        let stream = self.tcp(parent.host(), parent.port(), true).await?;
+        let stream = self.tcp(parent.host(), parent.port(), true, quiet).await?;
         let wait = self.0.connect_wait;
         let asked = tokio::time::timeout(wait, ask_parent(stream, host, port)).await;
         asked.unwrap_or_else(|_| Err(Error::ConnectTimeout(parent.authority().to_owned(), wait)))
     }
 
     /// A plain connection to the parent, for requests in absolute form.
-    pub(super) async fn to_parent(&self, parent: &Target) -> Result<TcpStream, Error> {
-        self.tcp(parent.host(), parent.port(), true).await
+    pub(super) async fn to_parent(&self, parent: &Target, quiet: bool) -> Result<TcpStream, Error> {
+        self.tcp(parent.host(), parent.port(), true, quiet).await
     }
 
     /// TLS over `stream` to `target`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
-    pub(super) async fn tls(&self, stream: TcpStream, target: &Target, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
+    pub(super) async fn tls<S: Wire + 'static>(&self, stream: S, target: &Target, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
         let host = target.host();
         let bare = host.trim_start_matches('[').trim_end_matches([']', '.']).to_owned();
         let name = rustls::pki_types::ServerName::try_from(bare)
@@ -201,25 +202,25 @@ impl Dial {
     }
 
     /// A TCP connection, past the memory of silent hosts.
-    async fn tcp(&self, host: &str, port: u16, is_parent: bool) -> Result<TcpStream, Error> {
+    async fn tcp(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<TcpStream, Error> {
         let place = format!("{host}:{port}");
         let advice = self.0.health.lock().ask(&place, self.0.clock.steady());
         if let Advice::Shut { why, probe } = advice {
             if probe {
                 let (dial, host) = (self.clone(), host.to_owned());
                 self.0.life.spawn_until_stop(async move {
-                    if let Err(error) = dial.connect(&host, port, is_parent).await {
+                    if let Err(error) = dial.connect(&host, port, is_parent, false).await {
                         tracing::debug!(%error, "probe");
                     }
                 });
             }
             return Err(Error::Unavailable(host.to_owned(), why));
         }
-        self.connect(host, port, is_parent).await
+        self.connect(host, port, is_parent, quiet).await
     }
 
     /// A TCP connection by whatever address works. Tells the line and the memory.
-    async fn connect(&self, host: &str, port: u16, is_parent: bool) -> Result<TcpStream, Error> {
+    async fn connect(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<TcpStream, Error> {
         let (addrs, port_there) = self.resolve(host, port).await?;
         let permitted = |ip: &IpAddr| self.judge(SocketAddr::new(*ip, port_there), is_parent).is_ok();
         let reachable: Vec<IpAddr> = addrs.iter().copied().filter(permitted).collect();
@@ -227,7 +228,7 @@ impl Dial {
             return Err(Error::Prohibited(*refused));
         }
         let wait = self.0.connect_wait;
-        let attempt = |ip| self.attempt(host, SocketAddr::new(ip, port_there), is_parent);
+        let attempt = |ip| self.attempt(host, SocketAddr::new(ip, port_there), is_parent, quiet);
         let raced = tokio::time::timeout(wait, race(&interleave(&reachable, self.0.prefer_v6.load(Ordering::Relaxed)), attempt)).await;
         let error = match raced {
             Ok(Ok((stream, addr, took))) => {
@@ -236,6 +237,9 @@ impl Dial {
                 }
                 self.0.health.lock().worked(&format!("{host}:{port}"));
                 self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
+                if quiet {
+                    self.0.link.pace().reached(addr, took);
+                }
                 return Ok(stream);
             }
             Ok(Err(Some(error))) => error,
@@ -247,11 +251,17 @@ impl Dial {
     }
 
     /// The only place that connects, right behind the guard.
-    async fn attempt(&self, host: &str, addr: SocketAddr, is_parent: bool) -> Result<(TcpStream, SocketAddr, Duration), Error> {
+    async fn attempt(
+        &self,
+        host: &str,
+        addr: SocketAddr,
+        is_parent: bool,
+        quiet: bool,
+    ) -> Result<(TcpStream, SocketAddr, Duration), Error> {
         self.judge(addr, is_parent)?;
         self.0.link.trying(host, addr);
         let start = self.0.clock.steady();
-        let connected = TcpStream::connect(addr).await;
+        let connected = if quiet { throttle::connect(addr).await } else { TcpStream::connect(addr).await };
         let took = self.0.clock.steady().saturating_duration_since(start);
         let refused = connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused && refusal_proves(addr.ip()) {

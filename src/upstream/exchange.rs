@@ -10,6 +10,7 @@ use crate::upstream::body::{Held, Meter, Progress, Upload};
 use crate::upstream::dial::{Wire, guarded};
 use crate::upstream::pool::{Kinds, Reusable};
 use crate::upstream::retry;
+use crate::upstream::throttle::{Ride, Throttle};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -35,13 +36,20 @@ const HOLD: u64 = 64 << 10;
 pub(super) struct Hyper;
 
 impl Kinds for Hyper {
-    type One = http1::SendRequest<Body>;
+    type One = One;
     type Many = http2::SendRequest<Body>;
 }
 
-impl Reusable for http1::SendRequest<Body> {
+/// A connection of HTTP/1.1.
+pub(super) struct One {
+    pub(super) sender: http1::SendRequest<Body>,
+    /// One of the night's.
+    pub(super) throttle: Option<Arc<Throttle>>,
+}
+
+impl Reusable for One {
     fn is_open(&self) -> bool {
-        !self.is_closed()
+        !self.sender.is_closed()
     }
 }
 
@@ -129,6 +137,11 @@ impl Outgoing {
         at_hand && retry::is_idempotent(&self.method)
     }
 
+    /// Whether it asks about something that is here already: most such answers are a head.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.headers.contains_key(header::IF_NONE_MATCH) || self.headers.contains_key(header::IF_MODIFIED_SINCE)
+    }
+
     /// The body for a second try, if there may be one. A stream's frames are kept from now on, as they are sent.
     pub(super) fn spare_body(&mut self) -> Option<Body> {
         let holds = self.is_repeatable();
@@ -210,12 +223,14 @@ impl From<Error> for Failed {
     }
 }
 
-/// Waits for the head, as long as something moves: `wait` counts from the last piece of the request's body or interim answer.
+/// Waits for the head, as long as something moves: `wait` counts from the last piece of the request's body or interim answer, and
+/// while the night holds its own bytes back.
 pub(super) async fn head(
     answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
     host: &str,
     wait: Duration,
     progress: &Progress,
+    mut ride: Option<&mut Ride>,
 ) -> Result<Response<Incoming>, Failed> {
     let mut answer = std::pin::pin!(answer);
     loop {
@@ -233,7 +248,7 @@ pub(super) async fn head(
                 let error = if theirs { Error::RequestBody(failed.error().to_string()) } else { Error::from_hyper(host, failed.error()) };
                 return Err(Failed { error, unsent });
             }
-            Err(_) if progress.steps.load(Ordering::Relaxed) != before => {}
+            Err(_) if progress.steps.load(Ordering::Relaxed) != before || ride.as_mut().is_some_and(|ride| ride.stirred()) => {}
             Err(_) => return Err(Failed { error: Error::ResponseTimeout(host.to_owned(), wait), unsent: None }),
         }
     }

@@ -8,6 +8,9 @@ mod kit;
 /// HTTP/1.1 without TLS.
 mod plain;
 
+/// Connections that give way.
+mod quiet;
+
 /// Names and what must not be reached.
 mod reach;
 
