@@ -150,10 +150,16 @@ impl Drop for Cable {
     }
 }
 
-/// A TUN device in a namespace, with a way to the other end.
+/// A TUN device in a namespace, with a way to the other end. TCP on it is CUBIC, as Debian has it, whatever this machine prefers;
+/// `BULAK_LINE_CONGESTION` names another. The route says so: a namespace may not choose what the machine does not allow.
 fn open(space: &Space, other: Ipv4Addr) -> io::Result<SyncDevice> {
+    let congestion = std::env::var("BULAK_LINE_CONGESTION").unwrap_or_else(|_| String::from("cubic"));
     let device = space.enter(|| DeviceBuilder::new().name("line0").mtu(MTU).build_sync())?;
-    space.configure(&format!("addr add {} peer {other} dev line0\nlink set line0 txqueuelen {DEVICE_QUEUE} up\n", space.addr))?;
+    space.configure(&format!(
+        "addr add {near} peer {other} dev line0\nlink set line0 txqueuelen {DEVICE_QUEUE} up\n\
+         route replace {other}/32 dev line0 src {near} congctl {congestion}\n",
+        near = space.addr
+    ))?;
     Ok(device)
 }
 

@@ -39,8 +39,7 @@ pub(crate) fn stem() -> String {
 }
 
 impl Space {
-    /// Makes a namespace. Its loopback is up, IPv6 is off (its chatter would use the line), and TCP starts every connection afresh, with
-    /// CUBIC as Debian has it whatever this machine prefers (`BULAK_LINE_CONGESTION` names another).
+    /// Makes a namespace. Its loopback is up, IPv6 is off (its chatter would use the line), and TCP starts every connection afresh.
     ///
     /// # Errors
     /// Without root, without `ip`, without namespaces.
@@ -51,10 +50,8 @@ impl Space {
         STANDING.lock().expect("no thread panics holding it").push(name.clone());
         let space = Space { name, addr };
         ip(&["-n", &space.name, "link", "set", "lo", "up"], "")?;
-        let congestion = std::env::var("BULAK_LINE_CONGESTION").unwrap_or_else(|_| String::from("cubic"));
         space.enter(|| {
             fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
-            fs::write("/proc/sys/net/ipv4/tcp_congestion_control", congestion)?;
             // A kernel without IPv6 has nothing to turn off.
             let _off = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
             let _off = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
