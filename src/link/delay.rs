@@ -6,9 +6,9 @@
 //! line) is noticed by the queue that it makes; what we carry is held back for by `foreground` before a queue exists.
 //!
 //! # Why it differs from the drafts
-//! - The rate at which a queue was last seen is remembered, and approached fast up to nine tenths: after a decrease on a satellite's
+//! - The rate at which a queue was last seen is remembered, and approached fast up to nineteen twentieths: after a decrease on a satellite's
 //!   600 ms, growth by small sums took a minute to come back.
-//! - The first decrease of a row goes no lower than four fifths of what really came: the queue that a feedback of two round trips lets
+//! - The first decrease of a row goes no lower than nine tenths of what really came: the queue that a feedback of two round trips lets
 //!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
 //!   transfer that kept us silent for as long counts as one.
@@ -27,7 +27,7 @@ const TICK: f64 = 0.1;
 /// The queue, as a share of the target, at which the fast growth of the beginning ends.
 const ENOUGH: f64 = 0.75;
 /// Of the rate at which a queue was seen this much is approached fast.
-const NEAR: f64 = 0.9;
+const NEAR: f64 = 0.95;
 /// Growth per 100 ms below that.
 const BACK: f64 = 1.08;
 /// Without a queue for so long (a time and so many round trips) the line is another one than it was: growth is fast again.
@@ -36,7 +36,7 @@ const CALM_TRIPS: u32 = 12;
 /// Growth a tick near it: a sum for thin lines, a share for others.
 const STEP: (f64, f64) = (1500.0, 0.02);
 /// What a first decrease leaves of the rate at which bytes really came.
-const KEEP: f64 = 0.8;
+const KEEP: f64 = 0.9;
 /// The rate never runs further ahead of what really comes than this factor and sum (bytes per second).
 const AHEAD: (f64, f64) = (1.5, 20_000.0);
 /// Probes in a row without an answer that mean a line in trouble, and how long we then stay at the floor.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
@@ -26,6 +26,8 @@ const PIECE_TIME: f64 = 0.02;
 const PIECE: (f64, f64) = (1024.0, 16384.0);
 /// The smallest window of a connection, bytes: two full packets, so that an acknowledgement comes without delay.
 const WINDOW: f64 = 2.0 * 1460.0;
+/// What each transfer may have under way beyond its share: when one waits for its origin, another is to fill the line.
+const SPARE: f64 = 0.15;
 /// How long a new request waits for the gate: what an origin sends of its own accord cannot be held back. Then it goes at the floor, since
 /// a school day is long.
 const OPENING: Duration = Duration::from_secs(10);
@@ -78,17 +80,24 @@ struct Mind {
     delay: Delay,
     /// Whether the controller knows anything: somebody answers its probes.
     steers: bool,
-    /// Transfers under way, and whether they moved since the last tick.
-    seats: HashMap<u64, Arc<AtomicBool>>,
+    /// Transfers under way.
+    seats: HashMap<u64, Taken>,
     next: u64,
     left: Option<Instant>,
-    /// How many moved lately.
-    moving: usize,
     /// Ticks so far.
     beat: u64,
     near: VecDeque<(SocketAddr, Duration)>,
     /// Who was probed last.
     asked: Option<SocketAddr>,
+}
+
+/// A transfer under way.
+#[derive(Debug)]
+struct Taken {
+    /// Bytes since the last tick.
+    came: Arc<AtomicU64>,
+    /// Of all that came lately.
+    share: f64,
 }
 
 /// What the controller sees, for status and metrics.
@@ -123,7 +132,6 @@ impl Pace {
             seats: HashMap::new(),
             next: 0,
             left: None,
-            moving: 1,
             beat: 0,
             near: VecDeque::new(),
             asked: None,
@@ -191,14 +199,16 @@ impl Pace {
 
     /// A transfer begins.
     pub fn seat(self: &Arc<Pace>) -> Seat {
-        let moved = Arc::new(AtomicBool::new(true));
+        let came = Arc::new(AtomicU64::new(0));
         let mut mind = self.mind.lock();
         let number = mind.next;
         mind.next += 1;
-        mind.seats.insert(number, Arc::clone(&moved));
+        #[expect(clippy::cast_precision_loss, reason = "a few transfers")]
+        let share = 1.0 / (mind.seats.len() + 1) as f64;
+        mind.seats.insert(number, Taken { came: Arc::clone(&came), share });
         drop(mind);
         self.wanted.notify_waiters();
-        Seat { pace: Arc::clone(self), number, moved }
+        Seat { pace: Arc::clone(self), number, came }
     }
 
     /// How many bytes to read at once: little when little may come, so that no origin waits long for a sign of life.
@@ -314,9 +324,7 @@ impl Pace {
         let (now, open) = (now(), self.foreground.shut().is_none());
         let mut mind = self.mind.lock();
         mind.beat += 1;
-        // The mean of two: who waits for its origin comes back.
-        let moved = mind.seats.values().filter(|moved| moved.swap(false, Ordering::Relaxed)).count();
-        mind.moving = moved.max(mind.moving.min(mind.seats.len()).div_ceil(2)).max(1);
+        mind.share_out();
         mind.delay.tick(open, now);
         let next = mind.delay.next_tick(now);
         drop(mind);
@@ -332,6 +340,18 @@ impl Mind {
         let floor = per_second(self.settings.floor);
         let steered = self.steers.then(|| self.delay.rate());
         if shut { Some(steered.map_or(floor, |rate| rate.min(floor))) } else { steered }
+    }
+
+    /// Who brought how much of all that came, over the last ticks.
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a tick")]
+    fn share_out(&mut self) {
+        let came: Vec<(u64, u64)> = self.seats.iter().map(|(number, taken)| (*number, taken.came.swap(0, Ordering::Relaxed))).collect();
+        let all: u64 = came.iter().map(|(_, bytes)| bytes).sum();
+        for (number, bytes) in came {
+            if let Some(taken) = self.seats.get_mut(&number).filter(|_| all > 0) {
+                taken.share += (bytes as f64 / all as f64 - taken.share) / 2.0;
+            }
+        }
     }
 
     /// Lets `bytes` pass (`None`), or says when to look again.
@@ -354,13 +374,13 @@ impl Mind {
 pub struct Seat {
     pace: Arc<Pace>,
     number: u64,
-    moved: Arc<AtomicBool>,
+    came: Arc<AtomicU64>,
 }
 
 impl Seat {
     /// These many bytes have come: they are to be paid for before more are read.
     pub fn came(&self, bytes: u64) {
-        self.moved.store(true, Ordering::Relaxed);
+        self.came.fetch_add(bytes, Ordering::Relaxed);
         self.pace.came(bytes);
     }
 
@@ -376,10 +396,9 @@ impl Seat {
         if !mind.steers || mind.settings.delay.is_none() {
             return (mind.beat, None);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a few transfers")]
-        let share = mind.delay.window() / mind.moving as f64;
+        let share = mind.seats.get(&self.number).map_or(1.0, |taken| (taken.share + SPARE).min(1.0));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates, and it is positive")]
-        (mind.beat, Some(share.max(WINDOW) as u32))
+        (mind.beat, Some((share * mind.delay.window()).max(WINDOW) as u32))
     }
 }
 
