@@ -6,7 +6,10 @@ use super::kit::{get, key, meta, put, text};
 use super::oracle::{URLS, When};
 use super::world::{Broken, World, open};
 use crate::store::Error;
+use crate::store::disk::Disk;
 use crate::store::disk::record::{Arrived, Image, Recorder, roll};
+use crate::store::record::{Header, Kind, Line, fingerprint};
+use crate::store::recover::{known_identity, scan, segments};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,10 +88,51 @@ async fn workload(seed: u64, images: u64, broken: Broken) -> Result<(), String> 
         let done = world.examine(&sweep.image(arrived, cut), moment, cut).await;
         done.map_err(|error| {
             let moments = format!("cut at {moment} of {}, {arrived:?}, image {cut}", sweep.len());
-            format!("workload {seed}, {moments}: {error}\nbefore it: {}", world.story(moment))
+            let [holds, whole] = [arrived, Arrived::Everything].map(|arrived| holds(&sweep.image(arrived, cut), &error));
+            format!(
+                "workload {seed}, {moments}: {error}\nbefore it: {}\non the disk: {holds}\nif all had arrived: {whole}",
+                world.story(moment)
+            )
         })?;
     }
     Ok(())
+}
+
+/// What an image holds of the URL that a complaint is about, for whoever looks for its cause.
+fn holds(image: &Image, complaint: &str) -> String {
+    let mut told = String::new();
+    let Some((url, _)) = URLS.iter().find(|(url, _)| complaint.contains(&format!(" {url}:"))) else { return told };
+    let disk = Recorder::of(image);
+    let Ok(uuid) = known_identity(&disk, Path::new("/store")) else { return told };
+    for found in segments(&disk, Path::new("/store/seg")).unwrap_or_default() {
+        told.push_str(&format!("\n{} {:?} sealed: {}, {} bytes", found.number, found.lane, found.sealed, found.length));
+        let Ok(file) = disk.open(&found.path, false) else { continue };
+        let each = |line: Line, _: &Header, holds: bool, _: &[u8]| {
+            if line.url() == key(url) || line.kind == Kind::Tomb {
+                told.push_str(&format!(
+                    "\n  {:?} at {} seq {} entry {:x} link {:x} holds: {holds}",
+                    line.kind,
+                    line.at,
+                    line.seq,
+                    fingerprint(&line.entry()),
+                    line.link
+                ));
+            }
+            if line.kind == Kind::Blob {
+                told.push_str(&format!(
+                    "\n  Blob at {} seq {} {:x} {:?} holds: {holds}",
+                    line.at,
+                    line.seq,
+                    fingerprint(&line.key),
+                    line.codec
+                ));
+            }
+        };
+        if let Err(error) = scan(&*file, found.length, &uuid, each) {
+            told.push_str(&error.to_string());
+        }
+    }
+    told
 }
 
 async fn share(which: u64) {
