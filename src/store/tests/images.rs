@@ -90,7 +90,7 @@ async fn workload(seed: u64, images: u64, broken: Broken) -> Result<(), String> 
             let moments = format!("cut at {moment} of {}, {arrived:?}, image {cut}", sweep.len());
             let [holds, whole] = [arrived, Arrived::Everything].map(|arrived| holds(&sweep.image(arrived, cut), &error));
             format!(
-                "workload {seed}, {moments}: {error}\nbefore it: {}\non the disk: {holds}\nif all had arrived: {whole}",
+                "workload {seed}, {moments}: {error}\nbefore it: {}\non the disk:\n{holds}\nif all had arrived:\n{whole}",
                 world.story(moment)
             )
         })?;
@@ -100,39 +100,25 @@ async fn workload(seed: u64, images: u64, broken: Broken) -> Result<(), String> 
 
 /// What an image holds of the URL that a complaint is about, for whoever looks for its cause.
 fn holds(image: &Image, complaint: &str) -> String {
-    let mut told = String::new();
-    let Some((url, _)) = URLS.iter().find(|(url, _)| complaint.contains(&format!(" {url}:"))) else { return told };
+    let mut told = Vec::new();
+    let Some((url, _)) = URLS.iter().find(|(url, _)| complaint.contains(&format!(" {url}:"))) else { return String::new() };
     let disk = Recorder::of(image);
-    let Ok(uuid) = known_identity(&disk, Path::new("/store")) else { return told };
+    let uuid = known_identity(&disk, Path::new("/store")).unwrap_or_default();
     for found in segments(&disk, Path::new("/store/seg")).unwrap_or_default() {
-        told.push_str(&format!("\n{} {:?} sealed: {}, {} bytes", found.number, found.lane, found.sealed, found.length));
+        told.push(format!("{} {:?} sealed: {}, {} bytes", found.number, found.lane, found.sealed, found.length));
         let Ok(file) = disk.open(&found.path, false) else { continue };
         let each = |line: Line, _: &Header, holds: bool, _: &[u8]| {
-            if line.url() == key(url) || line.kind == Kind::Tomb {
-                told.push_str(&format!(
-                    "\n  {:?} at {} seq {} entry {:x} link {:x} holds: {holds}",
-                    line.kind,
-                    line.at,
-                    line.seq,
-                    fingerprint(&line.entry()),
-                    line.link
-                ));
-            }
-            if line.kind == Kind::Blob {
-                told.push_str(&format!(
-                    "\n  Blob at {} seq {} {:x} {:?} holds: {holds}",
-                    line.at,
-                    line.seq,
-                    fingerprint(&line.key),
-                    line.codec
-                ));
+            if line.url() == key(url) || matches!(line.kind, Kind::Tomb | Kind::Blob) {
+                let (entry, body) = (fingerprint(&line.entry()), fingerprint(&line.key));
+                let Line { kind, at, seq, link, .. } = line;
+                told.push(format!("  {kind:?} at {at} seq {seq} body {body:x} entry {entry:x} link {link:x} holds: {holds}"));
             }
         };
         if let Err(error) = scan(&*file, found.length, &uuid, each) {
-            told.push_str(&error.to_string());
+            told.push(error.to_string());
         }
     }
-    told
+    told.join("\n")
 }
 
 async fn share(which: u64) {
