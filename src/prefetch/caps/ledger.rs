@@ -212,6 +212,7 @@ mod tests {
         ledger.not_saved(sums);
         assert_eq!(ledger.save(), [("2026-11".into(), 3), ("2026-11-25".into(), 3)]);
         ledger.recall([("2026-11".into(), 2)]);
+        ledger.turn(page("2026-11-25"), true);
         assert_eq!(ledger.spent(), (3, 3), "what is on disk may be older");
     }
 }
