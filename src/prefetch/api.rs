@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// Most failures that are listed with a pack.
 const TROUBLE: u32 = 50;
 
+/// Windows, caps, pause.
+mod night;
+
 /// The routes, to be merged into the node's API.
 pub fn routes<W: Web>(night: Night<W>) -> Router {
     Router::new()
@@ -22,7 +25,8 @@ pub fn routes<W: Web>(night: Night<W>) -> Router {
         .route("/api/v1/packs/{id}", get(show::<W>))
         .route("/api/v1/packs/{id}/plan", get(plan::<W>))
         .route("/api/v1/packs/{id}/fetch", post(fetch::<W>))
-        .with_state(night)
+        .with_state(night.clone())
+        .merge(night::routes(night))
 }
 
 async fn list<W: Web>(State(night): State<Night<W>>) -> Response {
@@ -50,7 +54,7 @@ async fn plan<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> 
 
 /// 202 with a job: where to watch, and how far it is.
 async fn fetch<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {
-    match night.start(&id) {
+    match night.start(&id).await {
         Ok(progress) => {
             let place = format!("/api/v1/packs/{id}");
             let body = json!({
@@ -74,6 +78,9 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 fn problem(error: &Error) -> Response {
     let (status, id, remedy) = match error {
         Error::Unknown(_) => (StatusCode::NOT_FOUND, "pack.unknown", "\"bulak pack list\" shows which there are"),
+        Error::Moment(_) => {
+            (StatusCode::BAD_REQUEST, "night.bad_time", "write 14:00, \"2 h\" or \"2026-12-31 14:00\", in the school's time")
+        }
         Error::State(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state.failed", "see the log; a damaged file can be moved away"),
     };
     let kind = format!("urn:bulak:error:{id}");

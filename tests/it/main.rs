@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// When the night works: windows, caps, pauses, a metered line.
+mod calendar;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
