@@ -12,8 +12,14 @@ pub mod api;
 /// One pass over one pack.
 pub mod crawl;
 
+/// What happens, as it happens.
+pub mod event;
+
 /// Manners towards hosts.
 pub mod gate;
+
+/// Runs as jobs and events.
+mod job;
 
 /// The packs of this node.
 pub mod packs;
@@ -42,6 +48,7 @@ mod view;
 /// When the work may run.
 pub mod window;
 
+pub use event::{Event, Events};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};
 pub use plan::Plan;
@@ -53,7 +60,8 @@ pub use window::{Window, Windows};
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::Cache;
-use crate::life::Life;
+use crate::life::job::View;
+use crate::life::{Jobs, Life};
 use crate::link::{Link, pace::Pace};
 use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::packs::{Held, Shelf};
@@ -71,6 +79,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
 const LOOK: Duration = Duration::from_mins(1);
@@ -120,6 +129,8 @@ struct Inner<W> {
     make_way: AtomicBool,
     transferred: IntCounter,
     tally: Tally,
+    events: Events,
+    jobs: Jobs,
 }
 
 /// What is shown.
@@ -128,6 +139,14 @@ struct Board {
     shelf: Shelf,
     queue: VecDeque<String>,
     running: Option<String>,
+    /// Ends what is running.
+    stop: Option<CancellationToken>,
+    /// Open jobs by pack.
+    jobs: BTreeMap<String, String>,
+    /// Packs whose run a person ended: the schedule leaves them alone until then.
+    left: BTreeMap<String, Time>,
+    /// Whether a window was open at the last look.
+    open: Option<bool>,
     /// Whether the schedule, not a person, began what is running.
     scheduled: bool,
     trouble: Option<String>,
@@ -186,6 +205,11 @@ impl<W: Web> Night<W> {
         link: Option<Link>,
         rules: impl Fn(Arc<Sites>) + Send + Sync + 'static,
     ) -> Night<W> {
+        let (events, now) = (Events::default(), clock.clone());
+        let heard = events.clone();
+        let jobs = Jobs::new(clock.clone(), move |view| {
+            heard.tell(now.now(), Event::JobChanged { job: view.id.clone(), what: view.what.clone(), state: view.state });
+        });
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
@@ -200,6 +224,8 @@ impl<W: Web> Night<W> {
             make_way: AtomicBool::new(false),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
             tally: Tally::default(),
+            events,
+            jobs,
         }))
     }
 
@@ -228,6 +254,8 @@ impl<W: Web> Night<W> {
                 runs.insert(held.pack.id.clone(), run);
             }
         }
+        let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
+        self.tell(Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) });
         {
             let mut board = self.0.board.lock();
             board.shelf = shelf;
@@ -242,6 +270,7 @@ impl<W: Web> Night<W> {
     async fn live(&self) {
         loop {
             let now = self.0.clock.now();
+            self.look_at_windows(now);
             let pause = match self.tick(now).await {
                 Ok(Tick::Worked(_, End::Full(_))) => LOOK,
                 Ok(Tick::Worked(..)) => Duration::from_millis(100),
@@ -307,7 +336,7 @@ impl<W: Web> Night<W> {
     async fn candidates(&self) -> Result<Vec<Candidate>, Error> {
         let held = self.0.board.lock().shelf.held.clone();
         let mut candidates = Vec::with_capacity(held.len());
-        for Held { pack, .. } in held {
+        for Held { pack, .. } in held.into_iter().filter(|held| !self.is_left(&held.pack.id)) {
             let run = self.0.state.run(&pack.id).await?;
             let next_try = match &run {
                 Some(run) if run.finished.is_none() => self.0.state.next_try(&pack.id, run.run).await?,
@@ -327,23 +356,27 @@ impl<W: Web> Night<W> {
         self.work(id, None, &progress).await
     }
 
-    /// Puts a pack first in the queue: the scheduler fetches it at once, whatever the windows say. Watch [`Night::progress`].
+    /// Puts a pack in the queue: the scheduler fetches it at once, whatever the windows say. Its job, old or new.
     ///
     /// # Errors
     /// When there is no such pack.
-    pub fn start(&self, id: &str) -> Result<Progress, Error> {
-        {
+    pub fn start(&self, id: &str) -> Result<View, Error> {
+        let job = {
             let mut board = self.0.board.lock();
             if !board.shelf.held.iter().any(|held| held.pack.id == id) {
                 return Err(Error::Unknown(id.to_owned()));
             }
+            board.left.remove(id);
+            let job = self.job(&mut board, id);
             if board.running.as_deref() != Some(id) && !board.queue.iter().any(|queued| queued == id) {
                 board.queue.push_back(id.to_owned());
                 self.make_way(&board);
+                self.tell(Event::RunQueued { pack: id.to_owned(), job: job.clone() });
             }
-        }
+            job
+        };
         self.0.wake.notify_one();
-        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+        self.0.jobs.look(&job).ok_or_else(|| Error::Unknown(id.to_owned()))
     }
 
     /// What the schedule began makes way for what a person asked for; people wait for each other.
@@ -357,19 +390,26 @@ impl<W: Web> Night<W> {
         let inner = &*self.0;
         let _turn = inner.turn.acquire().await.expect("the semaphore is never closed");
         inner.make_way.store(false, Ordering::Relaxed);
-        let pack = {
+        let stop = CancellationToken::new();
+        let (pack, job) = {
             let mut board = inner.board.lock();
             board.queue.retain(|queued| queued != id);
             let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-            let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
+            let Some(pack) = held else {
+                let job = board.jobs.remove(id);
+                drop(board);
+                return Err(self.is_gone(id, job));
+            };
             board.running = Some(id.to_owned());
             board.scheduled = until.is_some();
             board.trouble = None;
-            pack
+            board.stop = Some(stop.clone());
+            (pack, self.job(&mut board, id))
         };
         // Whatever ends this, also being dropped, takes the pack off the board.
         let _running = Running(inner);
         tracing::info!(pack = id, "fetching");
+        self.began(id, &job, until.is_none());
         let settings = inner.settings.load_full();
         let crawl = Crawl {
             web: &inner.web,
@@ -384,7 +424,20 @@ impl<W: Web> Night<W> {
             tally: &inner.tally,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
+        let told = Mutex::new(None);
+        let is_time = || {
+            let (mut last, now) = (told.lock(), inner.clock.steady());
+            let due = last.is_none_or(|last| now.saturating_duration_since(last) >= job::OFTEN);
+            if due {
+                *last = Some(now);
+            }
+            due
+        };
         let show = |progress: Progress| {
+            self.goes_on(&job, &progress);
+            if is_time() {
+                self.tell(Event::RunProgress { job: job.clone(), progress: progress.clone() });
+            }
             let mut before = counted.lock();
             // A new run counts from zero.
             inner.transferred.inc_by(progress.transferred.checked_sub(*before).unwrap_or(progress.transferred));
@@ -392,7 +445,10 @@ impl<W: Web> Night<W> {
             inner.board.lock().progress.insert(id.to_owned(), progress.clone());
             tell(progress);
         };
-        let end = crawl.run(until, &inner.make_way, &show).await?;
+        let end = tokio::select! {
+            end = crawl.run(until, &inner.make_way, &show) => end.inspect_err(|error| self.broke(id, error))?,
+            () = stop.cancelled() => End::Cancelled,
+        };
         self.ended(id, &end).await?;
         Ok(end)
     }
@@ -404,6 +460,7 @@ impl<W: Web> Night<W> {
             End::Done(failed) => ("done", Some(format!("{failed} could not be fetched"))),
             End::Window => ("paused", Some(String::from("the window has closed"))),
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
+            End::Cancelled => ("paused", Some(String::from("a person ended it"))),
             End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
@@ -414,13 +471,21 @@ impl<W: Web> Night<W> {
         }
         if let Some(progress) = board.progress.get_mut(id) {
             progress.state = state.into();
-            progress.reason = reason;
+            progress.reason.clone_from(&reason);
             progress.current = None;
+            progress.current_host = None;
             progress.rate_bytes_per_second = None;
             progress.eta_s = None;
         }
         if let Some(run) = run {
             board.runs.insert(id.to_owned(), run);
+        }
+        // With its job, in one step: whoever asks for the pack from now on begins anew.
+        board.running = None;
+        let job = board.jobs.remove(id);
+        drop(board);
+        if let Some(job) = job {
+            self.is_through(id, job, end, state, reason);
         }
         Ok(())
     }
@@ -431,7 +496,8 @@ struct Running<'a, W>(&'a Inner<W>);
 
 impl<W> Drop for Running<'_, W> {
     fn drop(&mut self) {
-        self.0.board.lock().running = None;
+        let mut board = self.0.board.lock();
+        (board.running, board.stop) = (None, None);
     }
 }
 

@@ -89,6 +89,8 @@ const PURE: &[&str] = &[
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",
     "src/report/schema.rs",
+    "src/admin/api/role.rs",
+    "src/admin/api/limit.rs",
     "src/hub/accept.rs",
     "src/hub/summary.rs",
 ];

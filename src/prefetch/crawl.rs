@@ -87,6 +87,8 @@ pub enum End {
     Window,
     /// Told to make way.
     Asked,
+    /// A person ended it.
+    Cancelled,
     /// Nothing to do before then.
     Waiting(Time),
     /// The store takes nothing.

@@ -450,7 +450,7 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let noon = LATE.plus(Duration::from_hours(14));
     stage.clock.advance(Duration::from_hours(14));
     assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
-    assert_eq!(stage.night.start("demo").expect("known").state, "queued");
+    assert_eq!(stage.night.start("demo").expect("known").state, crate::life::job::State::Queued);
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
     let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
@@ -484,7 +484,9 @@ async fn the_api_lists_plans_and_starts() {
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
     assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;
-    assert_eq!((status, &job["job"]), (202, &"/api/v1/packs/demo".into()));
+    assert_eq!((status, &job["what"], &job["subject"], &job["state"]), (202, &"pack.fetch".into(), &"demo".into(), &"queued".into()));
+    let (_, again) = ask("POST", "/api/v1/packs/demo/fetch").await;
+    assert_eq!(again["job"], job["job"], "who asks twice gets the same job");
     assert_eq!(stage.end().await, End::Done(0));
     let (status, shown) = ask("GET", "/api/v1/packs/demo").await;
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));

@@ -17,7 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the night is doing, for status, reports and pages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightStatus)]
 pub struct Status {
     /// `idle` (nothing due), `waiting` (for the window), `running` or `paused` (line down, store full).
     pub state: String,

@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// The API over the web port: tokens, roles, jobs, live events, the document.
+mod api;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
