@@ -319,14 +319,23 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
 }
 
 fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
-    let list = config.night.windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.windows")?;
-    let zone = jiff::tz::TimeZone::get(&config.night.timezone).context("night.timezone")?;
+    let night = &config.night;
+    let windows = prefetch::Windows {
+        list: night.windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.windows")?,
+        holidays: night.holiday_windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.holiday_windows")?,
+        calendar: prefetch::Calendar {
+            days: night.holidays.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.holidays")?,
+        },
+        zone: jiff::tz::TimeZone::get(&night.timezone).context("night.timezone")?,
+    };
     let own = config.upstream.hosts.keys().map(|name| name.split(':').next().unwrap_or(name).to_owned()).collect();
     Ok(prefetch::Settings {
         paths: config.packs.paths.clone(),
         own: Some(config.node.state.join("packs.d")),
         trusted_keys: config.packs.trusted_keys.clone(),
-        windows: prefetch::Windows { list, zone },
+        windows,
+        caps: prefetch::Caps { night: night.night_cap, month: night.month_cap },
+        metered: night.metered,
         refused: config.intercept.refused.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,

@@ -21,6 +21,9 @@ mod serve;
 /// `bulak pack`.
 mod pack;
 
+/// `bulak night`.
+mod night;
+
 /// `bulak status`.
 mod status;
 
@@ -105,6 +108,9 @@ enum Command {
     /// Packs: keys, signatures, checks, plans, fetches
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// The night: what it is doing, pause, resume
+    #[command(subcommand)]
+    Night(night::NightCommand),
     /// How the node is doing, on one screen
     Status(status::Args),
     /// What would happen to an address: lane, stored or not, fresh until when, which rule decided
@@ -203,6 +209,7 @@ impl Invocation {
         let result = match command {
             Command::Serve(args) => serve::run(&context, args).await,
             Command::Pack(command) => pack::run(&context, command).await,
+            Command::Night(command) => night::run(&context, command).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,

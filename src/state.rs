@@ -11,6 +11,9 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// What the night remembers.
+pub mod night;
+
 /// Reports that wait for the hub.
 pub mod outbox;
 

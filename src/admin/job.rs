@@ -10,6 +10,7 @@ use crate::store::Error;
 use crate::store::bundle::Step;
 use http::StatusCode;
 use serde_json::Value;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Where a job's steps are told.
@@ -39,7 +40,11 @@ where
 {
     let (jobs, stop) = (parts.jobs.clone(), CancellationToken::new());
     let cancel = stop.clone();
-    let id = jobs.alone(what, "bytes", move || cancel.cancel()).map_err(|busy| {
+    let cancel: job::Cancel = Arc::new(move || {
+        cancel.cancel();
+        Box::pin(std::future::ready(()))
+    });
+    let id = jobs.alone(what, "bytes", cancel).map_err(|busy| {
         let name = busy.what.strip_prefix("store.").unwrap_or(&busy.what).to_owned();
         let message = format!("the store is busy with another job ({name})");
         Problem::new(StatusCode::CONFLICT, "store.busy", message, "wait until it is done, or end that command")

@@ -340,7 +340,7 @@ impl Inner {
                 Some(Err(error)) => break Some(Broken::Origin(error)),
                 Some(Ok(bytes)) => bytes,
             };
-            order.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            order.came(bytes.len() as u64);
             self.counters.upstream.inc_by(bytes.len() as u64);
             if kept + (piece.len() + bytes.len()) as u64 > gap.end {
                 break Some(Broken::Origin("the origin sent more than it said".into()));

@@ -5,6 +5,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::problem::Problem;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -127,8 +128,8 @@ pub struct View {
 /// Called with a job whose state changed.
 pub type Told = Arc<dyn Fn(&View) + Send + Sync>;
 
-/// What ends a job: called once at most for each wish to end it, must not block.
-pub type Cancel = Arc<dyn Fn() + Send + Sync>;
+/// What ends a job. Done when the end is on its way and will not be forgotten.
+pub type Cancel = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The jobs of a node. Cheap to clone.
 #[derive(Clone)]
@@ -175,9 +176,9 @@ impl Jobs {
     }
 
     /// Notes a new job that waits for its turn; gives its id. `cancel` ends it.
-    pub fn queue(&self, what: &str, subject: Option<&str>, unit: &'static str, cancel: impl Fn() + Send + Sync + 'static) -> String {
+    pub fn queue(&self, what: &str, subject: Option<&str>, unit: &'static str, cancel: Cancel) -> String {
         let view = self.fresh(what, subject, unit);
-        self.0.jobs.lock().add(view.clone(), self.0.clock.steady(), Arc::new(cancel));
+        self.0.jobs.lock().add(view.clone(), self.0.clock.steady(), cancel);
         (self.0.told)(&view);
         view.id
     }
@@ -186,7 +187,7 @@ impl Jobs {
     ///
     /// # Errors
     /// Another one of the kind that is not over.
-    pub fn alone(&self, what: &str, unit: &'static str, cancel: impl Fn() + Send + Sync + 'static) -> Result<String, Box<View>> {
+    pub fn alone(&self, what: &str, unit: &'static str, cancel: Cancel) -> Result<String, Box<View>> {
         let kind = |what: &str| what.split('.').next().map(str::to_owned);
         let view = self.fresh(what, None, unit);
         {
@@ -194,7 +195,7 @@ impl Jobs {
             if let Some(job) = jobs.0.iter().find(|job| !job.view.state.is_over() && kind(&job.view.what) == kind(what)) {
                 return Err(Box::new(job.view.clone()));
             }
-            jobs.add(view.clone(), self.0.clock.steady(), Arc::new(cancel));
+            jobs.add(view.clone(), self.0.clock.steady(), cancel);
         }
         (self.0.told)(&view);
         Ok(view.id)
@@ -220,7 +221,9 @@ impl Jobs {
             let fresh = job.view.state == State::Queued;
             if fresh {
                 job.view.state = State::Running;
-                job.view.started = Some(now);
+                job.view.reason = None;
+                // Of several stretches the first counts.
+                job.view.started.get_or_insert(now);
             }
             fresh
         });
@@ -245,6 +248,20 @@ impl Jobs {
             }
             (view.rate_per_second, view.eta_s, view.current) = (rate, left, step.current);
             false
+        });
+    }
+
+    /// It waits for its turn, again or still; why, for people.
+    pub fn wait(&self, id: &str, why: &str) {
+        self.change(id, |job| {
+            let view = &mut job.view;
+            if view.state.is_over() {
+                return false;
+            }
+            let before = std::mem::replace(&mut view.state, State::Queued);
+            view.reason = Some(why.to_owned());
+            (view.rate_per_second, view.eta_s, view.current) = (None, None, None);
+            before != State::Queued
         });
     }
 
@@ -278,7 +295,7 @@ impl Jobs {
     }
 
     /// Wishes it ended, and shows it as it stands right after; `None` when there is none of this id. What is over stays as it was.
-    pub fn cancel(&self, id: &str) -> Option<View> {
+    pub async fn cancel(&self, id: &str) -> Option<View> {
         let cancel = {
             let jobs = self.0.jobs.lock();
             let job = jobs.0.iter().find(|job| job.view.id == id)?;
@@ -286,7 +303,7 @@ impl Jobs {
         };
         // Outside of the lock: it may well end the job here and now.
         if let Some(cancel) = cancel {
-            cancel();
+            cancel().await;
         }
         self.look(id)
     }
@@ -312,6 +329,11 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
+    /// Nothing to end.
+    fn idle() -> Cancel {
+        Arc::new(|| Box::pin(std::future::ready(())))
+    }
+
     fn jobs() -> (Jobs, Clock, Arc<Mutex<Vec<State>>>) {
         let (clock, seen) = (Clock::manual(Time::BUILT), Arc::new(Mutex::new(Vec::new())));
         let heard = Arc::clone(&seen);
@@ -321,7 +343,7 @@ mod tests {
     #[test]
     fn a_job_from_asking_to_its_end() {
         let (jobs, clock, seen) = jobs();
-        let id = jobs.queue("store.export", None, "bytes", || {});
+        let id = jobs.queue("store.export", None, "bytes", idle());
         let step = |done| Step { phase: "writing".into(), done, total: 100, unit: "bytes", ..Step::default() };
         jobs.run(&id);
         jobs.run(&id);
@@ -341,36 +363,38 @@ mod tests {
         assert_eq!(*seen.lock(), [State::Queued, State::Running, State::Done], "each change once");
     }
 
-    #[test]
-    fn a_job_is_cancelled_once_and_others_are_not_touched() {
+    #[tokio::test]
+    async fn a_job_is_cancelled_once_and_others_are_not_touched() {
         let (jobs, _, _) = jobs();
-        let (asked, other) = (Arc::new(Mutex::new(0)), jobs.queue("pack.fetch", Some("b"), "bytes", || {}));
+        let (asked, other) = (Arc::new(Mutex::new(0)), jobs.queue("pack.fetch", Some("b"), "bytes", idle()));
         let (this, count) = (jobs.clone(), Arc::clone(&asked));
         let place = Arc::new(Mutex::new(String::new()));
         let own = Arc::clone(&place);
-        let id = jobs.queue("pack.fetch", Some("a"), "bytes", move || {
+        let cancel: Cancel = Arc::new(move || {
             *count.lock() += 1;
             this.end(&own.lock(), Outcome::Cancelled);
+            Box::pin(std::future::ready(()))
         });
+        let id = jobs.queue("pack.fetch", Some("a"), "bytes", cancel);
         place.lock().clone_from(&id);
-        assert_eq!(jobs.cancel(&id).expect("known").state, State::Cancelled);
-        assert_eq!(jobs.cancel(&id).expect("known").state, State::Cancelled);
+        assert_eq!(jobs.cancel(&id).await.expect("known").state, State::Cancelled);
+        assert_eq!(jobs.cancel(&id).await.expect("known").state, State::Cancelled);
         assert_eq!((*asked.lock(), jobs.look(&other).expect("known").state), (1, State::Queued));
-        assert_eq!(jobs.cancel("nothing"), None);
-        let first = jobs.alone("store.export", "bytes", || {}).expect("alone");
-        assert_eq!(jobs.alone("store.import", "bytes", || {}).expect_err("one at a time").id, first);
+        assert_eq!(jobs.cancel("nothing").await, None);
+        let first = jobs.alone("store.export", "bytes", idle()).expect("alone");
+        assert_eq!(jobs.alone("store.import", "bytes", idle()).expect_err("one at a time").id, first);
         jobs.end(&first, Outcome::Cancelled);
-        jobs.alone("store.import", "bytes", || {}).expect("alone again");
+        jobs.alone("store.import", "bytes", idle()).expect("alone again");
     }
 
     #[test]
     fn what_is_over_is_forgotten_first_and_what_is_not_never() {
         let (jobs, _, _) = jobs();
-        let open = jobs.queue("pack.fetch", Some("open"), "bytes", || {});
+        let open = jobs.queue("pack.fetch", Some("open"), "bytes", idle());
         let bad = Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store.full", "full", "make room");
         let mut last = String::new();
         for _ in 0..KEPT + 10 {
-            last = jobs.queue("store.repack", None, "bytes", || {});
+            last = jobs.queue("store.repack", None, "bytes", idle());
             jobs.end(&last, Outcome::Failed(bad.clone()));
         }
         let list = jobs.list();

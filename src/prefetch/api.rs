@@ -18,6 +18,9 @@ use utoipa::{OpenApi, ToSchema};
 /// Most failures that are listed with a pack.
 const TROUBLE: u32 = 50;
 
+/// Windows, caps, pause.
+mod night;
+
 /// The routes, to be merged into the node's API.
 pub fn routes<W: Web>(night: Night<W>) -> Router {
     Router::new()
@@ -25,7 +28,8 @@ pub fn routes<W: Web>(night: Night<W>) -> Router {
         .route("/api/v1/packs/{id}", get(show::<W>))
         .route("/api/v1/packs/{id}/plan", get(plan::<W>))
         .route("/api/v1/packs/{id}/fetch", post(fetch::<W>))
-        .with_state(night)
+        .with_state(night.clone())
+        .merge(night::routes(night))
 }
 
 #[derive(OpenApi)]
@@ -34,7 +38,9 @@ struct Document;
 
 /// What these routes take and give, in words of OpenAPI.
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    document.merge(night::Document::openapi());
+    document
 }
 
 /// The packs of the node.
@@ -114,7 +120,7 @@ async fn plan<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> 
     )
 )]
 async fn fetch<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    night.start(&id).map(|job| accepted(&job)).map_err(|error| error.problem())
+    night.ask(&id).await.map(|job| accepted(&job)).map_err(|error| error.problem())
 }
 
 /// 202 with a job and where it is shown.
@@ -132,6 +138,10 @@ impl Error {
         match self {
             Error::Unknown(_) => {
                 Problem::new(StatusCode::NOT_FOUND, "pack.unknown", self.to_string(), "\"bulak pack list\" shows which there are")
+            }
+            Error::Moment(_) => {
+                let remedy = "write 14:00, \"2 h\" or \"2026-12-31 14:00\", in the school's time";
+                Problem::new(StatusCode::BAD_REQUEST, "night.bad_time", self.to_string(), remedy)
             }
             Error::State(error) => state_failed(error),
         }

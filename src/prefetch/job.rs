@@ -6,7 +6,7 @@
 use crate::base::clock::Time;
 use crate::base::problem::Problem;
 use crate::life::Jobs;
-use crate::life::job::{Outcome, Step};
+use crate::life::job::{Cancel, Outcome, Step};
 use crate::prefetch::api::state_failed;
 use crate::prefetch::crawl::End;
 use crate::prefetch::event::{Event, Events};
@@ -17,7 +17,6 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
 
 /// The job's name.
 const WHAT: &str = "pack.fetch";
@@ -52,11 +51,15 @@ impl<W: Web> Night<W> {
             return job.clone();
         }
         let (night, own) = (Arc::downgrade(&self.0), pack.to_owned());
-        let job = self.0.jobs.queue(WHAT, Some(pack), "bytes", move || {
-            if let Some(inner) = night.upgrade() {
-                Night(inner).give_up(&own);
-            }
+        let cancel: Cancel = Arc::new(move || {
+            let (night, own) = (night.clone(), own.clone());
+            Box::pin(async move {
+                if let Some(inner) = night.upgrade() {
+                    Night(inner).give_up(&own).await;
+                }
+            })
         });
+        let job = self.0.jobs.queue(WHAT, Some(pack), "bytes", cancel);
         board.jobs.insert(pack.to_owned(), job.clone());
         job
     }
@@ -79,18 +82,23 @@ impl<W: Web> Night<W> {
         self.0.jobs.tell(job, step);
     }
 
-    /// It ended so, which people are told as `state` and `reason`.
-    pub(super) fn is_through(&self, pack: &str, job: String, end: &End, state: &str, reason: Option<String>) {
+    /// A stretch of it ended so, which people are told as `state` and `reason`; whether it waits for another.
+    pub(super) fn is_through(&self, pack: &str, job: String, waits: bool, end: &End, state: &str, reason: Option<String>) {
         let outcome = match end {
-            End::Done(failed) => Outcome::Done(json!({ "pack": pack, "errors": failed })),
-            End::Cancelled => Outcome::Cancelled,
+            End::Done(failed) => Some(Outcome::Done(json!({ "pack": pack, "errors": failed }))),
+            End::Cancelled => Some(Outcome::Cancelled),
             End::Full(why) => {
                 let title = format!("the store takes nothing: {why}");
-                Outcome::Failed(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store.full", title, "make room, or raise store.quota"))
+                let problem = Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store.full", title, "make room, or raise store.quota");
+                Some(Outcome::Failed(problem))
             }
-            _ => Outcome::Paused(reason.clone().unwrap_or_default()),
+            _ if waits => None,
+            _ => Some(Outcome::Paused(reason.clone().unwrap_or_default())),
         };
-        self.0.jobs.end(&job, outcome);
+        match outcome {
+            Some(outcome) => self.0.jobs.end(&job, outcome),
+            None => self.0.jobs.wait(&job, reason.as_deref().unwrap_or_default()),
+        }
         self.tell(Event::RunEnded { pack: pack.to_owned(), job, state: state.to_owned(), reason });
     }
 
@@ -113,19 +121,23 @@ impl<W: Web> Night<W> {
     }
 
     /// A person wants a run ended, be it queued or at work. Inside a window the schedule leaves the pack alone until that closes.
-    fn give_up(&self, pack: &str) {
+    async fn give_up(&self, pack: &str) {
         let until = self.0.settings.load().windows.open_at(self.0.clock.now());
-        let (job, stop): (Option<String>, Option<CancellationToken>) = {
-            let mut board = self.0.board.lock();
-            if let Some(until) = until {
-                board.left.insert(pack.to_owned(), until);
-            }
-            board.queue.retain(|queued| queued != pack);
-            if board.running.as_deref() == Some(pack) { (None, board.stop.clone()) } else { (board.jobs.remove(pack), None) }
-        };
-        if let Some(stop) = stop {
-            stop.cancel();
+        if let Some(until) = until {
+            self.0.board.lock().left.insert(pack.to_owned(), until);
         }
+        if let Err(error) = self.unask(pack).await {
+            tracing::warn!(pack, %error, "that a fetch was ended is not on disk: it may come back after a restart");
+        }
+        let job = {
+            let mut board = self.0.board.lock();
+            if board.running.as_deref() == Some(pack) {
+                self.0.halt.call(End::Cancelled);
+                None
+            } else {
+                board.jobs.remove(pack)
+            }
+        };
         if let Some(job) = job {
             self.0.jobs.end(&job, Outcome::Cancelled);
         }

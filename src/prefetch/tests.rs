@@ -7,6 +7,9 @@ use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
+/// Windows, caps, turns, pauses.
+mod rest;
+
 /// What a URL of the site answers.
 #[derive(Clone)]
 enum Page {
@@ -37,6 +40,7 @@ struct World {
 struct Memory {
     world: Arc<Mutex<World>>,
     clock: Clock,
+    purse: Purse,
 }
 
 impl Web for Memory {
@@ -78,6 +82,7 @@ impl Web for Memory {
         };
         self.world.lock().flying -= 1;
         let transferred = if let What::Here { length, .. } = &what { *length } else { 10 };
+        self.purse.spend(transferred);
         Reply { transferred, what }
     }
 
@@ -152,8 +157,9 @@ impl Stage {
     }
 
     async fn open(settings: &Settings, clock: &Clock, state: &State, world: &Arc<Mutex<World>>) -> Night<Memory> {
-        let web = Memory { world: Arc::clone(world), clock: clock.clone() };
-        let night = Night::over(settings.clone(), clock.clone(), &Metrics::default(), state.clone(), web, None, drop);
+        let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
+        let web = Memory { world: Arc::clone(world), clock: clock.clone(), purse: purse.clone() };
+        let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
         night.reload().await.expect("reads");
         night
     }
@@ -449,8 +455,8 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let stage = Stage::new(PACK, &site()).await;
     let noon = LATE.plus(Duration::from_hours(14));
     stage.clock.advance(Duration::from_hours(14));
-    assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
-    assert_eq!(stage.night.start("demo").expect("known").state, crate::life::job::State::Queued);
+    assert!(matches!(stage.night.start("nobody").await, Err(Error::Unknown(_))));
+    assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
     let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");

@@ -68,6 +68,9 @@ mod night;
 /// The API over the web port: tokens, roles, jobs, live events, the document.
 mod api;
 
+/// When the night works: windows, caps, pauses, a metered line.
+mod calendar;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 

@@ -60,7 +60,7 @@ async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Result<Json
     )
 )]
 async fn end(State(parts): State<Parts>, Path(id): Path<String>) -> Result<(StatusCode, Json<View>), Problem> {
-    let view = parts.jobs.cancel(&id).ok_or_else(unknown)?;
+    let view = parts.jobs.cancel(&id).await.ok_or_else(unknown)?;
     let status = if view.state.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(shown(view))))
 }
