@@ -9,7 +9,6 @@ use axum::routing::{delete, get};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
 
 /// The routes.

@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[command(
     after_help = "Examples:\n  bulak user token add \"report script\" --role read --expires \"90 days\"\n  bulak user token revoke \"report script\""
 )]
-pub(super) enum TokenCommand {
+pub(in crate::cli) enum TokenCommand {
     /// Make a token; it is shown this once
     Add {
         /// What to call it: who or what will use it
@@ -49,7 +49,7 @@ pub(super) enum TokenCommand {
 
 /// When a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expiry {
+pub(in crate::cli) enum Expiry {
     /// After so long.
     After(Duration),
     /// At this moment.
