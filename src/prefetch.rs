@@ -92,7 +92,7 @@ use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::gauges::Gauges;
 use crate::prefetch::halt::Halt;
 use crate::prefetch::missed::Missed;
-use crate::prefetch::packs::{Held, Shelf};
+use crate::prefetch::packs::Shelf;
 use crate::prefetch::web::{Reach, Web};
 use crate::site::Sites;
 use crate::state::State;
@@ -448,8 +448,7 @@ impl<W: Web> Night<W> {
             End::Turn => ("paused", Some(String::from("its turn is over, others have theirs"))),
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
             End::Cancelled => ("paused", Some(String::from("a person ended it"))),
-            End::Paused => ("paused", Some(String::from("a person paused the night"))),
-            End::Cap(which) => ("paused", Some(format!("night.{which}_cap is reached"))),
+            End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
             End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };

@@ -22,7 +22,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANG
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 
 /// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.

@@ -64,7 +64,7 @@ const NEVER: (Time, Time, bool) = (Time::from_micros(i64::MAX), Time::from_micro
 impl Purse {
     /// A purse with these caps; `windows` know which night and month it is.
     pub fn new(clock: Clock, windows: Windows, caps: Caps) -> Purse {
-        let ledger = Ledger { caps, ..Ledger::default() };
+        let ledger = Ledger::new(caps);
         let book = Mutex::new(Book { ledger, windows, holds: NEVER });
         Purse(Arc::new(Inner { clock, book, news: Notify::new(), due: Notify::new() }))
     }

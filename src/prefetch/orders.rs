@@ -127,6 +127,17 @@ impl<W: Web> Night<W> {
         (facts.ahead(), facts.asked())
     }
 
+    /// Why nothing more came, and when it goes on: after an end that a pause or a cap has brought.
+    pub(super) fn why_not(&self, end: &End) -> String {
+        let now = self.0.clock.now();
+        match (self.permits(now).0, end) {
+            (Permit::Rest(rest), _) => rest.sentence(&self.0.settings.load().windows, &self.0.purse.view(now)),
+            // It is over by now.
+            (Permit::Open(_), End::Cap(which)) => format!("night.{which}_cap was reached"),
+            (Permit::Open(_), _) => String::from("a person had paused the night"),
+        }
+    }
+
     /// What the schedule began makes way for what a person asked for; people wait for each other.
     pub(super) fn make_way(&self, board: &Board) {
         if board.running.is_some() && board.scheduled {

@@ -50,8 +50,8 @@ pub enum Permit {
 impl Facts<'_> {
     /// For what the schedule finds due.
     pub fn ahead(&self) -> Permit {
-        if let Some(until) = self.paused() {
-            return Permit::Rest(Rest::Paused(until));
+        if let Some(rest) = self.paused() {
+            return Permit::Rest(rest);
         }
         let (open, next) = (self.windows.open_at(self.now), self.windows.next_open(self.now));
         if let Some((which, again)) = self.caps.reached {
@@ -72,12 +72,12 @@ impl Facts<'_> {
     /// What keeps us even from fetching what a person asked for.
     pub fn asked(&self) -> Option<Rest> {
         let cap = || self.caps.reached.map(|(which, again)| Rest::Cap(which, Some(again)));
-        self.paused().map(Rest::Paused).or_else(cap)
+        self.paused().or_else(cap)
     }
 
-    /// Whether a pause holds, and until when.
-    fn paused(&self) -> Option<Option<Time>> {
-        self.pause.filter(|pause| pause.until.is_none_or(|until| self.now < until)).map(|pause| pause.until)
+    /// Whether a pause holds.
+    fn paused(&self) -> Option<Rest> {
+        self.pause.filter(|pause| pause.until.is_none_or(|until| self.now < until)).map(|pause| Rest::Paused(pause.until))
     }
 }
 

@@ -171,7 +171,7 @@ mod tests {
             let Some(whose) = due(&packs, now).cloned() else { break };
             let place = packs.iter().position(|one| one.id == whose.id).expect("one of them");
             let took = turn(&packs, &whose, now, until).since(now).min(left[place]);
-            (now, left[place]) = (now.plus(took), left[place] - took);
+            (now, left[place]) = (now.plus(took), left[place].saturating_sub(took));
             packs[place].served += took;
             order.push(whose.id);
             if left[place].is_zero() {

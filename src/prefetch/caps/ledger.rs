@@ -60,6 +60,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// An empty one.
+    pub fn new(caps: Caps) -> Ledger {
+        Ledger { caps, ..Ledger::default() }
+    }
+
     /// Takes up what is on disk. A sum that has grown since stays.
     pub fn recall(&mut self, sums: impl IntoIterator<Item = (String, u64)>) {
         if self.unsaved.is_empty() {
@@ -155,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_least_of_both_is_left_and_each_opens_again_in_its_time() {
-        let mut ledger = Ledger { caps: Caps { night: Some(100), month: Some(150) }, ..Ledger::default() };
+        let mut ledger = Ledger::new(Caps { night: Some(100), month: Some(150) });
         let table = [
             ("2026-11-29", 40, 60, None),
             ("2026-11-29", 60, 0, Some(Which::Night)),
@@ -178,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_wrong_turns_no_page() {
-        let mut ledger = Ledger { caps: Caps { night: None, month: Some(100) }, ..Ledger::default() };
+        let mut ledger = Ledger::new(Caps { night: None, month: Some(100) });
         ledger.recall([("2026-10".into(), 7), ("2026-11".into(), 90), ("2026-11-24".into(), 50), ("2026-11-25".into(), 40)]);
         ledger.turn(page("1970-01-01"), false);
         ledger.spend(10);
@@ -208,6 +213,7 @@ mod tests {
         ledger.not_saved(sums);
         assert_eq!(ledger.save(), [("2026-11".into(), 3), ("2026-11-25".into(), 3)]);
         ledger.recall([("2026-11".into(), 2)]);
+        ledger.turn(page("2026-11-25"), true);
         assert_eq!(ledger.spent(), (3, 3), "what is on disk may be older");
     }
 }
