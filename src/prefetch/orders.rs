@@ -48,10 +48,13 @@ impl<W: Web> Night<W> {
             self.tell(Event::RunQueued { pack: id.to_owned(), job: job.clone() });
         }
         self.told();
-        if let Some(why) = self.progress(id).and_then(|progress| progress.reason) {
+        let unknown = || Error::Unknown(id.to_owned());
+        let progress = self.progress(id).ok_or_else(unknown)?;
+        if let Some(why) = progress.reason.filter(|_| progress.state == "queued") {
+            // Why it does not begin at once: a pause, a cap.
             self.0.jobs.wait(&job, &why);
         }
-        self.0.jobs.look(&job).ok_or_else(|| Error::Unknown(id.to_owned()))
+        self.0.jobs.look(&job).ok_or_else(unknown)
     }
 
     /// Takes a pack out of what people asked for.
