@@ -202,7 +202,7 @@ impl Node {
         };
         let routes = prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone()));
         let pages = admin::web_router(parts.clone(), admin::api::guarded(&parts, routes.clone()));
-        let commands = admin::local_router(parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
+        let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 
         let local = local_lane(pages.clone());
         let settings = proxy_settings(&config, &doors.web);

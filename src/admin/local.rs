@@ -20,13 +20,13 @@ const BODY_LIMIT: usize = 1 << 20;
 const PACKS: usize = 20;
 
 /// The routes of the local socket, with those of other parts (`extra`).
-pub fn local_router(parts: Parts, extra: Router) -> Router {
+pub fn local_router(parts: &Parts, extra: Router) -> Router {
     Router::new()
         .merge(super::store::local())
         .route("/api/v1/why", get(super::why::why))
         .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective.load()))))
         .with_state(parts.clone())
-        .merge(super::api::open(&parts, extra))
+        .merge(super::api::open(parts, extra))
         .fallback(async || super::api::unknown())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }

@@ -140,7 +140,8 @@ struct Purged {
     /// Whether nothing was done.
     dry_run: bool,
     /// Stored answers.
-    purged_entries: u64,
+    #[serde(rename = "purged_entries")]
+    entries: u64,
     /// Addresses that a pack no longer keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unpinned_urls: Option<u64>,
@@ -191,7 +192,7 @@ async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<J
         what if order.dry_run => count(&parts, what).await,
         what => forget(&parts, what).await,
     };
-    purged.purged_entries = done.map_err(|error| problem(&error))?;
+    purged.entries = done.map_err(|error| problem(&error))?;
     Ok(Json(purged))
 }
 

@@ -117,9 +117,10 @@ impl Tokens {
         let table = state.tokens();
         let mut kept = BTreeMap::new();
         for row in table.all().await? {
-            match row.role.parse() {
-                Ok(role) => drop(kept.insert(row.id.clone(), Kept::of(&row, role))),
-                Err(_) => tracing::warn!(token = row.id, role = row.role, "a token with a role of a newer program does not count"),
+            if let Ok(role) = row.role.parse() {
+                kept.insert(row.id.clone(), Kept::of(&row, role));
+            } else {
+                tracing::warn!(token = row.id, role = row.role, "a token with a role of a newer program does not count");
             }
         }
         let refused = metrics.counters("bulak_api_refused_total", "Requests to the API that were refused.", &["reason"]);

@@ -71,6 +71,9 @@ fn document(answer: &kit::http::Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
 }
 
+/// Method, path as described, path as asked, body, status.
+type Case<'c> = (&'c str, &'c str, String, Option<Value>, u16);
+
 /// What a route needs, said here once more and by hand.
 fn needed(route: &Route) -> &'static str {
     let section = route.path.split('/').nth(3).unwrap_or_default();
@@ -137,11 +140,13 @@ fn real_answers_and_all_examples_fit_the_document() {
     let job = job["id"].as_str().expect("a job").to_owned();
     kit::until("the second page is waited for", 60, || site.origin.asks().iter().any(|ask| ask.target == "/2"));
     let order = json!({ "name": "second", "role": "read", "expires": "2999-01-01T00:00:00Z" });
-    let cases: Vec<(&str, &str, String, Option<Value>, u16)> = vec![
+    let cases: Vec<Case> = vec![
         ("GET", "/api/v1/status", "/api/v1/status".into(), None, 200),
         ("GET", "/api/v1/link", "/api/v1/link".into(), None, 200),
         ("GET", "/api/v1/reports", "/api/v1/reports".into(), None, 200),
         ("GET", "/api/v1/store", "/api/v1/store".into(), None, 200),
+        ("GET", "/api/v1/night", "/api/v1/night".into(), None, 200),
+        ("POST", "/api/v1/night/pause", "/api/v1/night/pause".into(), Some(json!({ "until": "yesterday" })), 400),
         ("GET", "/api/v1/packs", "/api/v1/packs".into(), None, 200),
         ("GET", "/api/v1/packs/{id}", "/api/v1/packs/pages".into(), None, 200),
         ("GET", "/api/v1/packs/{id}", "/api/v1/packs/none".into(), None, 404),
@@ -157,6 +162,10 @@ fn real_answers_and_all_examples_fit_the_document() {
         ("GET", "/api/v1/tokens", "/api/v1/tokens".into(), None, 200),
         ("DELETE", "/api/v1/tokens/{id}", "/api/v1/tokens/second".into(), None, 200),
         ("DELETE", "/api/v1/tokens/{id}", "/api/v1/tokens/second".into(), None, 404),
+        ("POST", "/api/v1/night/pause", "/api/v1/night/pause".into(), Some(json!({ "until": "2 h" })), 200),
+        ("GET", "/api/v1/night", "/api/v1/night".into(), None, 200),
+        ("POST", "/api/v1/packs/{id}/fetch", "/api/v1/packs/pages/fetch".into(), None, 202),
+        ("POST", "/api/v1/night/resume", "/api/v1/night/resume".into(), None, 200),
         ("POST", "/api/v1/store/purge", "/api/v1/store/purge".into(), Some(json!({ "host": "a.kz", "dry_run": true })), 200),
         ("POST", "/api/v1/store/purge", "/api/v1/store/purge".into(), Some(json!({})), 400),
         ("POST", "/api/v1/store/repack", "/api/v1/store/repack".into(), Some(json!({ "dry_run": true })), 202),
@@ -294,7 +303,7 @@ fn a_thousand_bad_tokens_are_hardly_answered_and_hold_nobody_up() {
     let mut connection = kit::http::Connection::open(node.web);
     let mut told = [0, 0];
     for number in 0..1000 {
-        let bad = bearer(&format!("bulak_{number:08x}_{:064x}", number));
+        let bad = bearer(&format!("bulak_{number:08x}_{number:064x}"));
         connection.send(&kit::api::request(&node, "GET", "/api/v1/status", &[&bad], None)).expect("sends");
         let answer = connection.read(false);
         assert!(matches!(answer.status, 401 | 429), "{}", answer.text());

@@ -153,7 +153,7 @@ impl Stream {
         let after = last.map(|id| format!("Last-Event-ID: {id}")).unwrap_or_default();
         stream.write_all(&request(node, "GET", "/api/v1/events", &[&bearer(token), &after], None)).expect("sends");
         let mut stream = Stream(BufReader::new(stream));
-        let head = stream.until(|line| line.is_empty());
+        let head = stream.until(str::is_empty);
         assert!(
             head[0].contains(" 200 ") && head.iter().any(|line| line.eq_ignore_ascii_case("content-type: text/event-stream")),
             "{head:?}"

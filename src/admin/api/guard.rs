@@ -131,6 +131,9 @@ mod tests {
     use serde_json::Value;
     use tower::ServiceExt;
 
+    /// Method, path, `Authorization` fields; status, id, and what the challenge holds.
+    type Case<'c> = (&'c str, &'c str, &'c [&'c str], u16, &'c str, &'c str);
+
     struct Stage {
         tokens: Tokens,
         clock: Clock,
@@ -178,7 +181,7 @@ mod tests {
         let (read, admin) = (stage.token(Role::Read).await, stage.token(Role::Admin).await);
         let (good, lower, best) = (format!("Bearer {read}"), format!("bearer  {read} "), format!("Bearer {admin}"));
         let basic = format!("Basic {read}");
-        let table: [(&str, &str, &[&str], u16, &str, &str); 12] = [
+        let table: [Case; 12] = [
             ("GET", "/api/v1/status", &[&good], 200, "", ""),
             ("GET", "/api/v1/status", &[&lower], 200, "", ""),
             ("GET", "/api/v1/status", &[], 401, "api.no_token", "Bearer realm=\"bulak\""),

@@ -58,7 +58,7 @@ impl Failures {
 fn home(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
-        four => four,
+        four @ IpAddr::V4(_) => four,
     }
 }
 
