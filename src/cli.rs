@@ -42,6 +42,9 @@ mod config;
 /// `bulak ca`.
 mod ca;
 
+/// `bulak user`.
+mod user;
+
 /// `bulak link`.
 pub mod link;
 
@@ -123,6 +126,9 @@ enum Command {
     /// The school's own CA: make, show, retire, consent
     #[command(subcommand)]
     Ca(ca::CaCommand),
+    /// Who may use the node's API: tokens
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Run the regional server
     Hub(hub::Args),
     /// Completions for a shell
@@ -211,6 +217,7 @@ impl Invocation {
             Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
             Command::Ca(command) => ca::run(&context, command).await,
+            Command::User(command) => user::run(&context, command).await,
             Command::Hub(args) => match context.log("info") {
                 Ok(()) => hub::run(&context, args).await,
                 Err(failure) => Err(failure),

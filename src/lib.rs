@@ -64,6 +64,9 @@
 //! | sample, rollup | one observation of the line; a summary over time |
 //! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
 //! | outbox | reports waiting to leave |
+//! | job | long work that somebody asked for: it is watched, and may be ended |
+//! | token, role | what a script shows to use the API; what it may do there |
+//! | event | something that happened in the night, told while it happens |
 
 #![deny(unsafe_code)]
 

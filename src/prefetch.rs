@@ -18,6 +18,9 @@ pub mod caps;
 /// One pass over one pack.
 pub mod crawl;
 
+/// What happens, as it happens.
+pub mod event;
+
 /// Manners towards hosts.
 pub mod gate;
 
@@ -26,6 +29,9 @@ mod gauges;
 
 /// What ends a crawl from outside.
 mod halt;
+
+/// Runs as jobs and events.
+mod job;
 
 /// Windows in which the box was off.
 pub mod missed;
@@ -68,6 +74,7 @@ pub mod window;
 
 pub use calendar::{Calendar, Holiday};
 pub use caps::{Caps, Purse};
+pub use event::{Event, Events};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};
 pub use plan::Plan;
@@ -79,7 +86,7 @@ pub use window::{Window, Windows};
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::{Cache, Toll};
-use crate::life::Life;
+use crate::life::{Jobs, Life};
 use crate::link::{Link, pace::Pace};
 use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::gauges::Gauges;
@@ -154,6 +161,8 @@ struct Inner<W> {
     gauges: Gauges,
     transferred: IntCounter,
     tally: Tally,
+    events: Events,
+    jobs: Jobs,
 }
 
 /// What is shown.
@@ -168,6 +177,12 @@ struct Board {
     missed: Option<Missed>,
     looked_back: Option<Time>,
     running: Option<String>,
+    /// Open jobs by pack.
+    jobs: BTreeMap<String, String>,
+    /// Packs whose run a person ended: the schedule leaves them alone until then.
+    left: BTreeMap<String, Time>,
+    /// Whether a window was open at the last look.
+    open: Option<bool>,
     /// Whether the schedule, not a person, began what is running.
     scheduled: bool,
     trouble: Option<String>,
@@ -241,6 +256,11 @@ impl<W: Web> Night<W> {
         link: Option<Link>,
         rules: impl Fn(Arc<Sites>) + Send + Sync + 'static,
     ) -> Night<W> {
+        let (events, now) = (Events::default(), clock.clone());
+        let heard = events.clone();
+        let jobs = Jobs::new(clock.clone(), move |view| {
+            heard.tell(now.now(), Event::JobChanged { job: view.id.clone(), what: view.what.clone(), state: view.state });
+        });
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
@@ -257,6 +277,8 @@ impl<W: Web> Night<W> {
             gauges: Gauges::new(metrics),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
             tally: Tally::default(),
+            events,
+            jobs,
         }))
     }
 
@@ -299,6 +321,8 @@ impl<W: Web> Night<W> {
                 runs.insert(held.pack.id.clone(), run);
             }
         }
+        let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
+        self.tell(Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) });
         {
             let mut board = self.0.board.lock();
             let digests = |shelf: &Shelf| shelf.held.iter().map(|held| held.pack.digest).collect::<Vec<_>>();
@@ -327,10 +351,14 @@ impl<W: Web> Night<W> {
         let inner = &*self.0;
         let _turn = inner.turn.acquire().await.expect("the semaphore is never closed");
         inner.halt.clear();
-        let pack = {
+        let (pack, job) = {
             let mut board = inner.board.lock();
             let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-            let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
+            let Some(pack) = held else {
+                let job = board.jobs.remove(id);
+                drop(board);
+                return Err(self.is_gone(id, job));
+            };
             // A person may have been quicker than this step: from here on the call would be heard.
             let now = inner.clock.now();
             if board.is_paused(now) {
@@ -342,11 +370,12 @@ impl<W: Web> Night<W> {
             board.running = Some(id.to_owned());
             board.scheduled = stint.is_some();
             board.trouble = None;
-            pack
+            (pack, self.job(&mut board, id))
         };
         // Whatever ends this, also being dropped, takes the pack off the board.
         let _running = Running(inner);
         tracing::info!(pack = id, "fetching");
+        self.began(id, &job, stint.is_none());
         inner.gauges.show(&self.status());
         let settings = inner.settings.load_full();
         let (begun, night) = (inner.clock.steady(), settings.windows.night(inner.clock.now()));
@@ -364,7 +393,20 @@ impl<W: Web> Night<W> {
             purse: &inner.purse,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
+        let told = Mutex::new(None);
+        let is_time = || {
+            let (mut last, now) = (told.lock(), inner.clock.steady());
+            let due = last.is_none_or(|last| now.saturating_duration_since(last) >= job::OFTEN);
+            if due {
+                *last = Some(now);
+            }
+            due
+        };
         let show = |progress: Progress| {
+            self.goes_on(&job, &progress);
+            if is_time() {
+                self.tell(Event::RunProgress { job: job.clone(), progress: progress.clone() });
+            }
             let mut before = counted.lock();
             // A new run counts from zero.
             inner.transferred.inc_by(progress.transferred.checked_sub(*before).unwrap_or(progress.transferred));
@@ -384,6 +426,9 @@ impl<W: Web> Night<W> {
         if stint.is_some() {
             inner.state.add_night_turn(&night, id, inner.clock.steady().saturating_duration_since(begun)).await?;
         }
+        if let Err(error) = &end {
+            self.broke(id, error);
+        }
         let end = match end? {
             End::Asked => inner.halt.why().unwrap_or(End::Asked),
             End::Window if stint.is_some_and(|stint| inner.clock.now() < stint.window) => End::Turn,
@@ -402,6 +447,7 @@ impl<W: Web> Night<W> {
             End::Window => ("paused", Some(String::from("the window has closed"))),
             End::Turn => ("paused", Some(String::from("its turn is over, others have theirs"))),
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
+            End::Cancelled => ("paused", Some(String::from("a person ended it"))),
             End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
             End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
@@ -413,13 +459,21 @@ impl<W: Web> Night<W> {
         }
         if let Some(progress) = board.progress.get_mut(id) {
             progress.state = state.into();
-            progress.reason = reason;
+            progress.reason.clone_from(&reason);
             progress.current = None;
+            progress.current_host = None;
             progress.rate_bytes_per_second = None;
             progress.eta_s = None;
         }
         if let Some(run) = run {
             board.runs.insert(id.to_owned(), run);
+        }
+        // What a person asked for stays one job until it is through.
+        let waits = board.queue.iter().any(|asked| asked.pack == id);
+        let job = if waits { board.jobs.get(id).cloned() } else { board.jobs.remove(id) };
+        drop(board);
+        if let Some(job) = job {
+            self.is_through(id, job, waits, end, state, reason);
         }
         Ok(())
     }

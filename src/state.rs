@@ -17,6 +17,9 @@ pub mod night;
 /// Reports that wait for the hub.
 pub mod outbox;
 
+/// Bearer tokens of the API.
+pub mod token;
+
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;

@@ -94,6 +94,8 @@ const PURE: &[&str] = &[
     "src/prefetch/schedule.rs",
     "src/prefetch/missed.rs",
     "src/report/schema.rs",
+    "src/admin/api/role.rs",
+    "src/admin/api/limit.rs",
     "src/hub/accept.rs",
     "src/hub/summary.rs",
 ];

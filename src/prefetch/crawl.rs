@@ -92,6 +92,8 @@ pub enum End {
     Turn,
     /// Told to make way.
     Asked,
+    /// A person ended it.
+    Cancelled,
     /// A person paused the night.
     Paused,
     /// This cap is reached.

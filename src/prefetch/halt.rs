@@ -28,11 +28,11 @@ impl Halt {
         self.flag.store(false, Ordering::Relaxed);
     }
 
-    /// Stop. The first reason counts, but that a person wants the line left alone counts before all.
+    /// Stop. The first reason counts, but what a person wants counts before all, and before that, that the line be left alone.
     pub(super) fn call(&self, end: End) {
         {
             let mut why = self.why.lock();
-            if why.is_none() || end == End::Paused {
+            if why.is_none() || end == End::Paused || (end == End::Cancelled && *why != Some(End::Paused)) {
                 *why = Some(end);
             }
         }

@@ -11,7 +11,8 @@ use std::time::Duration;
 pub const BACK: Duration = Duration::from_hours(35 * 24);
 
 /// A window in which the node did not run, or hardly.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = MissedWindow)]
 pub struct Missed {
     /// When it opened (RFC 3339).
     pub opened: String,

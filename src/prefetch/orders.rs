@@ -1,36 +1,69 @@
 //! What people order: a pack now, a pause, going on. All of it is on disk before anybody is told that it is done.
 
 use crate::base::clock::Time;
+use crate::life::job::View;
 use crate::prefetch::caps::Purse;
 use crate::prefetch::crawl::End;
+use crate::prefetch::event::Event;
 use crate::prefetch::permit::{Facts, Permit, Rest};
 use crate::prefetch::web::Web;
 use crate::prefetch::{Board, Error, Night, Progress};
 use crate::state::night::{Asked, Pause};
 
 impl<W: Web> Night<W> {
-    /// Puts a pack last into the queue of what people asked for: the scheduler fetches it whatever the windows say, also after a
-    /// power cut, until it is through. Watch [`Night::progress`].
+    /// As [`Night::ask`]; how far the pack is.
     ///
     /// # Errors
     /// When there is no such pack, and the database's.
     pub async fn start(&self, id: &str) -> Result<Progress, Error> {
+        self.ask(id).await?;
+        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+    }
+
+    /// Puts a pack last into the queue of what people asked for: the scheduler fetches it whatever the windows say, also after a
+    /// power cut, until it is through. Its job, old or new.
+    ///
+    /// # Errors
+    /// When there is no such pack, and the database's.
+    pub async fn ask(&self, id: &str) -> Result<View, Error> {
         if !self.0.board.lock().has(id) {
             return Err(Error::Unknown(id.to_owned()));
         }
         self.0.state.ask_night(id).await?;
-        {
+        let (job, fresh) = {
             let mut board = self.0.board.lock();
-            match board.queue.iter_mut().find(|asked| asked.pack == id) {
+            let known = board.queue.iter_mut().find(|asked| asked.pack == id);
+            let fresh = known.is_none();
+            match known {
                 Some(asked) => asked.not_before = Time::default(),
                 None => board.queue.push(Asked { pack: id.to_owned(), not_before: Time::default() }),
             }
+            board.left.remove(id);
             if board.running.as_deref() != Some(id) {
                 self.make_way(&board);
             }
+            (self.job(&mut board, id), fresh)
+        };
+        if fresh {
+            self.tell(Event::RunQueued { pack: id.to_owned(), job: job.clone() });
         }
         self.told();
-        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+        let unknown = || Error::Unknown(id.to_owned());
+        let progress = self.progress(id).ok_or_else(unknown)?;
+        if let Some(why) = progress.reason.filter(|_| progress.state == "queued") {
+            // Why it does not begin at once: a pause, a cap.
+            self.0.jobs.wait(&job, &why);
+        }
+        self.0.jobs.look(&job).ok_or_else(unknown)
+    }
+
+    /// Takes a pack out of what people asked for.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) async fn unask(&self, id: &str) -> Result<(), Error> {
+        self.0.board.lock().queue.retain(|asked| asked.pack != id);
+        Ok(self.0.state.answer_night(id).await?)
     }
 
     /// Leaves the line alone until then, or until [`Night::resume`]: what is under way stops at once and goes on later; what people
@@ -46,6 +79,7 @@ impl<W: Web> Night<W> {
         self.0.state.set_night_pause(Some(pause)).await?;
         self.0.board.lock().pause = Some(pause);
         tracing::info!(until = until.map(Time::to_rfc3339), "the night is paused by a person");
+        self.tell(Event::Paused { reason: Some(String::from("a person paused it")), until: until.map(Time::to_rfc3339) });
         self.told();
         Ok(pause)
     }
@@ -58,6 +92,7 @@ impl<W: Web> Night<W> {
         self.0.state.set_night_pause(None).await?;
         if self.0.board.lock().pause.take().is_some() {
             tracing::info!("the night goes on");
+            self.tell(Event::Resumed {});
         }
         self.told();
         Ok(())
@@ -79,6 +114,10 @@ impl<W: Web> Night<W> {
         let (queue, pause) = (self.0.state.night_queue().await?, self.0.state.night_pause().await?);
         let mut board = self.0.board.lock();
         (board.queue, board.pause) = (queue, pause);
+        let asked: Vec<String> = board.queue.iter().map(|asked| asked.pack.clone()).collect();
+        for pack in asked {
+            self.job(&mut board, &pack);
+        }
         Ok(())
     }
 
@@ -120,7 +159,7 @@ impl<W: Web> Night<W> {
         let asked = self.0.board.lock().queue.iter().any(|asked| asked.pack == id);
         match end {
             // A store that takes nothing is for a person to mend; the next window goes on.
-            End::Done(_) | End::Full(_) if asked => {
+            End::Done(_) | End::Full(_) | End::Cancelled if asked => {
                 self.0.state.answer_night(id).await?;
                 self.0.board.lock().queue.retain(|asked| asked.pack != id);
             }

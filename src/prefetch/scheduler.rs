@@ -18,6 +18,7 @@ impl<W: Web> Night<W> {
     pub(super) async fn live(&self) {
         loop {
             let now = self.0.clock.now();
+            self.look_at_windows(now);
             let pause = match self.tick(now).await {
                 Ok(Tick::Worked(_, End::Full(_))) => LOOK,
                 // The next look says until when.
@@ -118,7 +119,7 @@ impl<W: Web> Night<W> {
         let night = self.0.settings.load().windows.night(now);
         let turns = self.0.state.night_turns(&night).await?;
         let mut candidates = Vec::with_capacity(held.len());
-        for Held { pack, .. } in held {
+        for Held { pack, .. } in held.into_iter().filter(|held| !self.is_left(&held.pack.id)) {
             let run = self.0.state.run(&pack.id).await?;
             let next_try = match &run {
                 Some(run) if run.finished.is_none() => self.0.state.next_try(&pack.id, run.run).await?,

@@ -490,7 +490,9 @@ async fn the_api_lists_plans_and_starts() {
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
     assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;
-    assert_eq!((status, &job["job"]), (202, &"/api/v1/packs/demo".into()));
+    assert_eq!((status, &job["what"], &job["subject"], &job["state"]), (202, &"pack.fetch".into(), &"demo".into(), &"queued".into()));
+    let (_, again) = ask("POST", "/api/v1/packs/demo/fetch").await;
+    assert_eq!(again["job"], job["job"], "who asks twice gets the same job");
     assert_eq!(stage.end().await, End::Done(0));
     let (status, shown) = ask("GET", "/api/v1/packs/demo").await;
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));

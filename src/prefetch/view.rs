@@ -20,7 +20,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the night is doing, for status, reports and pages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightStatus)]
 pub struct Status {
     /// `idle` (nothing due), `waiting` (for a time or a clock), `running` or `paused` (by a person, line down, store full).
     pub state: String,
@@ -76,7 +77,8 @@ pub struct Status {
 }
 
 /// What was brought, and may be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightSpent)]
 pub struct Spent {
     /// Bytes of this night, noon to noon.
     pub night_bytes: u64,

@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// The API over the web port: tokens, roles, jobs, live events, the document.
+mod api;
+
 /// When the night works: windows, caps, pauses, a metered line.
 mod calendar;
 

@@ -17,7 +17,8 @@ pub struct Caps {
 }
 
 /// Which cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightCap)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
     /// That of the night.
