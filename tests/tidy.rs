@@ -88,6 +88,8 @@ const PURE: &[&str] = &[
     "src/prefetch/wish.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",
+    "src/prefetch/gate.rs",
+    "src/prefetch/rhythm.rs",
     "src/report/schema.rs",
     "src/hub/accept.rs",
     "src/hub/summary.rs",

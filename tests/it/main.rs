@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// A night among bad hosts.
+mod crawl;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
