@@ -195,7 +195,7 @@ impl<W: Web> Night<W> {
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
-            book: robots::Book::kept(state.clone()),
+            book: robots::Book::default(),
             state,
             web,
             link,

@@ -245,7 +245,7 @@ impl<W: Web> Crawl<'_, W> {
             let crowded = rivals > 1 && most > 1 && flying.len() + 1 >= most;
             let turn = |host: &str, wish: &Wish| gate.turn(host, self.is_held(host, wish), crowded, self.manners.connections, now);
             match queues.take(self.state, now, turn).await? {
-                Look::Take(wish) => self.start(desk, *wish, now),
+                Look::Take(wish) => self.start(desk, *wish, now).await?,
                 // What has ended may have named more.
                 Look::Wait(_) if queues.is_pending() && (flying.is_empty() || queues.names_more()) => queues.flush(self.state, now).await?,
                 Look::Wait(at) => return Ok(at),
@@ -253,17 +253,21 @@ impl<W: Web> Crawl<'_, W> {
         }
     }
 
-    fn start<'f>(&'f self, desk: &mut Desk<'f>, wish: Wish, now: Time) {
+    async fn start<'f>(&'f self, desk: &mut Desk<'f>, wish: Wish, now: Time) -> Result<(), Error> {
         let Ok(target) = Target::parse(&wish.url) else {
-            return self.end(desk, Ending::new(wish, Fate::Failed("no address".into())), 0);
+            self.end(desk, Ending::new(wish, Fate::Failed("no address".into())), 0);
+            return Ok(());
         };
         if !self.pack.covers(&target, false) {
-            return self.end(desk, Ending::new(wish, Fate::Skipped("outside the pack's scope and classes".into())), 0);
+            self.end(desk, Ending::new(wish, Fate::Skipped("outside the pack's scope and classes".into())), 0);
+            return Ok(());
         }
+        self.book.recall(self.state, target.origin(), now).await?;
         desk.gate.enter(target.host(), self.is_held(target.host(), &wish), self.pause(&target), now);
         desk.urls.insert(wish.url.clone());
         let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
         desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
+        Ok(())
     }
 
     /// Whether manners hold a wish back.

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_hours(60 * 24);
 
 /// What to do about something that is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Ask the origin, however fresh it is.
     Ask,
     /// Ask the origin if the stored answer is no longer fresh.
@@ -27,7 +27,7 @@ pub enum Step {
 }
 
 /// What to do about a wish in this run; `page`: its class reads it, and a refresh means it.
-pub fn step(wish: &Wish, page: bool, run: i64, started: Time, now: Time) -> Step {
+pub(super) fn step(wish: &Wish, page: bool, run: i64, started: Time, now: Time) -> Step {
     let Some(fetched) = wish.fetched else { return Step::IfStale };
     if wish.changed.is_some_and(|changed| changed > fetched) {
         return Step::Ask;

@@ -10,8 +10,8 @@ use crate::base::target::Target;
 use crate::prefetch::aim::Aim;
 use crate::prefetch::web::{Ask, Web, What};
 use crate::site::robots::Robots;
-use crate::state::State;
 use crate::state::frontier::RobotsFile;
+use crate::state::{Error, State};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -60,13 +60,16 @@ pub struct Wait {
 }
 
 /// What is known of each origin.
+///
+/// Asking never touches the database: asks are polled beside what else a crawl does, and one that held the database while the crawl waits
+/// for it would wait for ever. What was kept is recalled before, what was learned is written after.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// Where it is kept over a restart.
-    state: Option<State>,
     origins: Mutex<HashMap<String, Page>>,
     /// Origins that are just being asked: one asks, the others wait for what it learns.
     asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Learned and not yet written.
+    news: Mutex<Vec<(String, RobotsFile)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,26 +99,40 @@ enum Answer {
 }
 
 impl Book {
-    /// One that is kept over a restart.
-    pub fn kept(state: State) -> Book {
-        Book { state: Some(state), ..Book::default() }
+    /// Recalls what was kept of an origin, before anything of it is asked for.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn recall(&self, state: &State, origin: &str, now: Time) -> Result<(), Error> {
+        if !self.origins.lock().contains_key(origin)
+            && let Some(page) = state.robots(origin).await?.and_then(|file| page(&file, now))
+        {
+            self.keep(origin, page, now);
+        }
+        Ok(())
+    }
+
+    /// Writes down what was learned.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn settle(&self, state: &State) -> Result<(), Error> {
+        let news = std::mem::take(&mut *self.news.lock());
+        for (origin, file) in news {
+            state.keep_robots(&origin, &file).await?;
+        }
+        Ok(())
     }
 
     /// Whether `target` may be fetched, asking its origin when need be. Gives the bytes that the question cost.
     pub async fn ask<W: Web>(&self, web: &W, target: &Target, now: Time) -> (Verdict, u64) {
         if let Some(page) = self.known(target, now) {
-            return (verdict(&page, target, false), 0);
+            return (verdict(&page, target, false, now), 0);
         }
         let turn = Arc::clone(self.asking.lock().entry(target.origin().to_owned()).or_default());
         let _turn = turn.lock().await;
         if let Some(page) = self.known(target, now) {
-            return (verdict(&page, target, false), 0);
-        }
-        let before = self.written(target.origin()).await;
-        if let Some(page) = before.as_ref().and_then(|file| page(file, now)).filter(|page| page.until > now) {
-            self.keep(target.origin(), page.clone(), now);
-            self.asking.lock().remove(target.origin());
-            return (verdict(&page, target, false), 0);
+            return (verdict(&page, target, false, now), 0);
         }
         let (answer, cost) = fetch(web, target).await;
         self.asking.lock().remove(target.origin());
@@ -123,55 +140,34 @@ impl Book {
             // Nothing was learned about the origin.
             return (Verdict::Unknown(Wait { until: now.plus(SOON), blame: false, passing: true, fails: 0 }), cost);
         }
-        let page = self.learn(target.origin(), answer, before, now).await;
-        (verdict(&page, target, true), cost)
+        let page = self.learn(target.origin(), answer, now);
+        (verdict(&page, target, true, now), cost)
     }
 
-    /// What an answer means, after what was known before; kept.
-    async fn learn(&self, origin: &str, answer: Answer, before: Option<RobotsFile>, now: Time) -> Page {
-        let memory = self.origins.lock().get(origin).map(|page| page.file.clone());
-        let lost_before = matches!(memory, Some(File::Lost | File::Failed(..))) || before.as_ref().is_some_and(|file| file.fails > 0);
-        let (mut since, mut fails) = before.map_or((None, 0), |file| (file.since, file.fails));
-        if let Some(File::Failed(from, times)) = memory {
-            (since, fails) = (Some(from), times);
-        }
-        let wait = match answer {
-            Answer::Text(body) => {
-                let file = RobotsFile { until: now.plus(HOLDS), since: None, fails: 0, body: Some(body.to_vec()) };
-                return self.write(origin, file, now).await;
-            }
-            Answer::Missing => {
-                let file = RobotsFile { until: now.plus(HOLDS), since: None, fails: 0, body: Some(Vec::new()) };
-                return self.write(origin, file, now).await;
-            }
+    /// What an answer means, after what was known before.
+    fn learn(&self, origin: &str, answer: Answer, now: Time) -> Page {
+        let before = self.origins.lock().get(origin).map(|page| page.file.clone());
+        let (since, fails) = match before {
+            Some(File::Failed(since, fails)) => (since, fails),
+            _ => (now, 0),
+        };
+        let lost_before = matches!(before, Some(File::Lost | File::Failed(..)));
+        let good = |body: Vec<u8>| RobotsFile { until: now.plus(HOLDS), since: None, fails: 0, body: Some(body) };
+        let bad = |wait| RobotsFile { until: now.plus(wait), since: Some(since), fails: fails.saturating_add(1), body: None };
+        let file = match answer {
+            Answer::Text(body) => good(body.to_vec()),
+            Answer::Missing => good(Vec::new()),
             Answer::Lost if !lost_before => {
                 let page = Page { until: now.plus(SOON), file: File::Lost, weight: LEAST };
                 self.keep(origin, page.clone(), now);
                 return page;
             }
-            Answer::Lost => RETRY,
-            Answer::Failed(wait) => wait.map_or(RETRY, |wait| wait.clamp(RETRY, HOLDS)),
+            Answer::Lost => bad(RETRY),
+            Answer::Failed(wait) => bad(wait.map_or(RETRY, |wait| wait.clamp(RETRY, HOLDS))),
         };
-        let file = RobotsFile { until: now.plus(wait), since: since.or(Some(now)), fails: fails.saturating_add(1), body: None };
-        self.write(origin, file, now).await
-    }
-
-    async fn written(&self, origin: &str) -> Option<RobotsFile> {
-        self.state.as_ref()?.robots(origin).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "robots.txt is asked for again");
-            None
-        })
-    }
-
-    async fn write(&self, origin: &str, file: RobotsFile, now: Time) -> Page {
-        if let Some(state) = &self.state
-            && let Err(error) = state.keep_robots(origin, &file).await
-        {
-            tracing::warn!(%error, "robots.txt will be asked for again after a restart");
-        }
-        let fallback = Page { until: file.until, file: File::Lost, weight: LEAST };
-        let page = page(&file, now).unwrap_or(fallback);
+        let page = page(&file).unwrap_or(Page { until: file.until, file: File::Lost, weight: LEAST });
         self.keep(origin, page.clone(), now);
+        self.news.lock().push((origin.to_owned(), file));
         page
     }
 
@@ -200,22 +196,21 @@ impl Book {
     }
 }
 
-/// What was kept, as it counts now.
-fn page(file: &RobotsFile, now: Time) -> Option<Page> {
+/// What was kept.
+fn page(file: &RobotsFile) -> Option<Page> {
     if let Some(body) = &file.body {
         // No file says nothing, and so does an empty one.
         let (rules, weight) = (Arc::new(Robots::parse(body, AGENT)), body.len().max(LEAST));
         return Some(Page { until: file.until, file: File::Rules(rules), weight });
     }
     let since = file.since?;
-    let given_up = now.since(since) >= GIVEN_UP;
-    let file_now = if given_up { File::Rules(Arc::new(Robots::allow_all())) } else { File::Failed(since, file.fails) };
-    Some(Page { until: file.until, file: file_now, weight: LEAST })
+    Some(Page { until: file.until, file: File::Failed(since, file.fails), weight: LEAST })
 }
 
 /// What a page says of a target; `fresh`: it was asked for just now.
-fn verdict(page: &Page, target: &Target, fresh: bool) -> Verdict {
+fn verdict(page: &Page, target: &Target, fresh: bool, now: Time) -> Verdict {
     match &page.file {
+        File::Failed(since, _) if now.since(*since) >= GIVEN_UP => Verdict::Allowed,
         File::Rules(robots) if robots.allows(target.path_and_query()) => Verdict::Allowed,
         File::Rules(_) => Verdict::Disallowed,
         File::Lost => Verdict::Unknown(Wait { until: page.until, blame: false, passing: true, fails: 0 }),

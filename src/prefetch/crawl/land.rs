@@ -36,6 +36,7 @@ impl<W: Web> Crawl<'_, W> {
     pub(super) async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
         let Landed { wish, target, verdict, reply, transferred, began, room } = landed;
         let now = self.clock.now();
+        self.book.settle(self.state).await?;
         desk.gate.leave(target.host(), now.since(began));
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));

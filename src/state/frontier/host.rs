@@ -105,20 +105,18 @@ impl State {
 
     /// Keeps it.
     pub async fn keep_robots(&self, origin: &str, file: &RobotsFile) -> Result<(), Error> {
-        let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT OR REPLACE INTO robots (origin, until, since, fails, body) VALUES (?, ?, ?, ?, ?)")
             .bind(origin)
             .bind(file.until.micros())
             .bind(file.since.map(Time::micros))
             .bind(i64::from(file.fails))
             .bind(file.body.as_deref())
-            .execute(&mut *change)
+            .execute(self.pool())
             .await?;
         sqlx::query("DELETE FROM robots WHERE origin IN (SELECT origin FROM robots ORDER BY until DESC LIMIT -1 OFFSET ?)")
             .bind(MOST_ROBOTS)
-            .execute(&mut *change)
+            .execute(self.pool())
             .await?;
-        change.commit().await?;
         Ok(())
     }
 }
