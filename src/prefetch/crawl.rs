@@ -243,7 +243,10 @@ impl<W: Web> Crawl<'_, W> {
             let Desk { queues, gate, flying, .. } = &mut *desk;
             let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
             let crowded = rivals > 1 && most > 1 && flying.len() + 1 >= most;
-            let turn = |host: &str, wish: &Wish| gate.turn(host, self.is_held(host, wish), crowded, self.manners.connections, now);
+            let turn = |host: &str, wish: &Wish| {
+                let connections = if crowded && gate.is_slow(host) { 1 } else { self.manners.connections };
+                gate.turn(host, self.is_held(host, wish), connections, now)
+            };
             match queues.take(self.state, now, turn).await? {
                 Look::Take(wish) => self.start(desk, *wish, now).await?,
                 // What has ended may have named more.
@@ -291,8 +294,10 @@ impl<W: Web> Crawl<'_, W> {
             return Landed { wish, target, verdict, reply: None, transferred: cost, began, room };
         }
         let aim = Aim::parse(&wish.kind);
-        // A person who asks means it: nothing is taken as it is.
         let step = match rhythm::step(&wish, aim.is_page(), run, started, began) {
+            // A list is how changes become known.
+            Step::Keep if !aim.is_content() => Step::Ask,
+            // A person who asks means it: nothing is taken as it is.
             Step::Keep if self.anew && aim.is_page() => Step::Ask,
             Step::Keep if self.anew => Step::IfStale,
             step => step,

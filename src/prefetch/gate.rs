@@ -97,15 +97,19 @@ pub struct Refusal {
 }
 
 impl Gate {
-    /// Whether a request to this host may go; `held` for pages of hosts with manners, `crowded` when others want what it would take.
-    pub fn turn(&self, host: &str, held: bool, crowded: bool, connections: usize, now: Time) -> Turn {
+    /// Whether a request to this host may go; `held` for pages of hosts with manners.
+    pub fn turn(&self, host: &str, held: bool, connections: usize, now: Time) -> Turn {
         let Some(known) = self.hosts.get(host) else { return Turn::Go };
         let page = known.page.filter(|_| held);
         if let Some(at) = page.max(known.all).filter(|at| *at > now) {
             return Turn::At(at);
         }
-        let most = if crowded && known.slow { 1 } else { connections.max(1) };
-        if known.busy >= most { Turn::Full } else { Turn::Go }
+        if known.busy >= connections.max(1) { Turn::Full } else { Turn::Go }
+    }
+
+    /// Whether a host's last request took so long that it leaves connections to others, where others want them.
+    pub fn is_slow(&self, host: &str) -> bool {
+        self.hosts.get(host).is_some_and(|known| known.slow)
     }
 
     /// Whether a host is to be left alone now.
@@ -123,10 +127,16 @@ impl Gate {
     }
 
     /// A request has ended.
-    pub fn leave(&mut self, host: &str, took: Duration) {
+    pub fn leave(&mut self, host: &str) {
         if let Some(known) = self.hosts.get_mut(host) {
             known.busy = known.busy.saturating_sub(1);
-            known.slow = took > SLOW;
+        }
+    }
+
+    /// It took so long.
+    pub fn took(&mut self, host: &str, time: Duration) {
+        if let Some(known) = self.hosts.get_mut(host) {
+            known.slow = time > SLOW;
         }
     }
 
@@ -167,14 +177,14 @@ mod tests {
     #[test]
     fn pages_wait_and_requisites_do_not() {
         let (mut gate, now, second) = (Gate::default(), Time::from_secs(100), Duration::from_secs(1));
-        let turn = |gate: &Gate, host: &str, held: bool, now: Time| gate.turn(host, held, false, 2, now);
+        let turn = |gate: &Gate, host: &str, held: bool, now: Time| gate.turn(host, held, 2, now);
         assert_eq!(turn(&gate, "a", true, now), Turn::Go);
         gate.enter("a", true, second, now);
         assert_eq!(turn(&gate, "a", true, now), Turn::At(now.plus(second)));
         assert_eq!(turn(&gate, "a", false, now), Turn::Go);
         gate.enter("a", false, second, now);
         assert_eq!(turn(&gate, "a", false, now), Turn::Full);
-        gate.leave("a", second);
+        gate.leave("a");
         gate.shut("a", now.plus(second * 60));
         assert_eq!(turn(&gate, "a", false, now.plus(second)), Turn::At(now.plus(second * 60)));
         assert!(gate.is_shut("a", now) && !gate.is_shut("b", now));
@@ -185,13 +195,10 @@ mod tests {
     fn a_slow_host_leaves_a_connection_to_others() {
         let (mut gate, now) = (Gate::default(), Time::from_secs(100));
         gate.enter("a", false, Duration::ZERO, now);
-        gate.enter("a", false, Duration::ZERO, now);
-        gate.leave("a", Duration::from_secs(11));
-        assert_eq!(gate.turn("a", false, true, 2, now), Turn::Full);
-        assert_eq!(gate.turn("a", false, false, 2, now), Turn::Go, "nobody else wants it");
-        gate.leave("a", Duration::from_secs(1));
-        gate.enter("a", false, Duration::ZERO, now);
-        assert_eq!(gate.turn("a", false, true, 2, now), Turn::Go, "fast again");
+        gate.took("a", Duration::from_secs(11));
+        assert!(gate.is_slow("a") && !gate.is_slow("b"));
+        gate.took("a", Duration::from_secs(1));
+        assert!(!gate.is_slow("a"), "fast again");
     }
 
     #[test]

@@ -104,9 +104,11 @@ impl Book {
     /// # Errors
     /// The database's.
     pub async fn recall(&self, state: &State, origin: &str, now: Time) -> Result<(), Error> {
-        if !self.origins.lock().contains_key(origin)
-            && let Some(page) = state.robots(origin).await?.and_then(|file| page(&file, now))
-        {
+        let known = self.origins.lock().contains_key(origin);
+        if known {
+            return Ok(());
+        }
+        if let Some(page) = state.robots(origin).await?.and_then(|file| page(&file)) {
             self.keep(origin, page, now);
         }
         Ok(())

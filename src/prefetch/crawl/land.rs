@@ -37,7 +37,8 @@ impl<W: Web> Crawl<'_, W> {
         let Landed { wish, target, verdict, reply, transferred, began, room } = landed;
         let now = self.clock.now();
         self.book.settle(self.state).await?;
-        desk.gate.leave(target.host(), now.since(began));
+        desk.gate.leave(target.host());
+        desk.gate.took(target.host(), now.since(began));
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
         let what = match (verdict, reply) {
