@@ -143,10 +143,10 @@ impl State {
     }
 
     /// What the pack no longer wants: known from earlier runs but not named in this one, or gone at the origin. At most `most`, those
-    /// after row `after`: one walk over the table, however long.
+    /// after row `after`: one walk over the table, however long (a cross join is one that SQLite does not turn round).
     pub async fn outdated(&self, pack: &str, run: i64, after: i64, most: u32) -> Result<Vec<Outdated>, Error> {
         let rows = sqlx::query(
-            "SELECT wish.id AS id, origin || path AS url FROM wish JOIN queue ON queue.id = wish.queue
+            "SELECT wish.id AS id, origin || path AS url FROM wish CROSS JOIN queue ON queue.id = wish.queue
              WHERE wish.id > ?3 AND queue.pack = ?1 AND (run < ?2 OR state = 3) ORDER BY wish.id LIMIT ?4",
         )
         .bind(pack)
