@@ -56,6 +56,7 @@ pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
 pub use fill::Toll;
+pub use fill::MAX_PAGE;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

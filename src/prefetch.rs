@@ -51,6 +51,12 @@ pub mod plan;
 /// How far a pack is.
 pub mod progress;
 
+/// The frontier as a crawl works on it.
+pub mod queues;
+
+/// How often what is here is asked about.
+mod rhythm;
+
 /// robots.txt of every origin.
 pub mod robots;
 
@@ -264,12 +270,12 @@ impl<W: Web> Night<W> {
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
+            book: robots::Book::default(),
             state,
             web,
             link,
             rules: Box::new(rules),
             board: Mutex::default(),
-            book: robots::Book::default(),
             turn: Semaphore::new(1),
             wake: Notify::new(),
             halt: Halt::default(),
