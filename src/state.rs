@@ -11,8 +11,14 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// What the night remembers.
+pub mod night;
+
 /// Reports that wait for the hub.
 pub mod outbox;
+
+/// Bearer tokens of the API.
+pub mod token;
 
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

@@ -4,10 +4,15 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 15] = [
+const AT_ONCE: [&str; 21] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
+    "night.holidays",
+    "night.holiday_windows",
+    "night.night_cap",
+    "night.month_cap",
+    "night.metered",
     "night.timezone",
     "night.rate",
     "night.delay",
@@ -16,6 +21,7 @@ const AT_ONCE: [&str; 15] = [
     "night.transfers",
     "manners.rate",
     "manners.connections",
+    "manners.errors",
     "intercept.enabled",
     "intercept.hosts",
     "intercept.distrust",

@@ -45,6 +45,7 @@ pub(crate) struct Order {
     pub(crate) source: Source,
     pub(crate) way: Way,
     pub(crate) class: Class,
+    pub(crate) toll: Toll,
     pub(crate) max_bytes: Option<u64>,
     /// Counts body bytes that came over the line for this fetch.
     pub(crate) moved: Arc<AtomicU64>,
@@ -52,7 +53,25 @@ pub(crate) struct Order {
     pub(crate) cancel: CancellationToken,
 }
 
+/// Longest HTML page that the node takes for itself: the largest honest ones (a standard on one page) have 15 MB; two gigabytes of
+/// HTML are a mistake or a trap. Files have the limits of those who want them.
+pub const MAX_PAGE: u64 = 32 << 20;
+
 impl Order {
+    /// Bytes of a body came over the line. What goes on for a device after the errand is over is that device's.
+    pub(crate) fn came(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        if !self.cancel.is_cancelled() {
+            self.toll.pay(bytes);
+        }
+    }
+
+    /// Longest body of this media type.
+    fn most(&self, kind: Option<&str>) -> Option<u64> {
+        let page = self.class == Class::Background && kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+        if page { Some(self.max_bytes.unwrap_or(u64::MAX).min(MAX_PAGE)) } else { self.max_bytes }
+    }
+
     /// Resolves when the fetch is to end early: its errand is over and no device waits.
     pub(crate) async fn stopped(&self, urgent: &Raise) {
         self.cancel.cancelled().await;
@@ -67,6 +86,30 @@ impl Order {
             request.extensions_mut().insert(urgent.clone());
         }
         request
+    }
+}
+
+/// Told of every byte of a body that an errand brings over the line, as it comes. Cheap to clone; by default nobody is told.
+#[derive(Clone, Default)]
+pub struct Toll(Option<Arc<dyn Fn(u64) + Send + Sync>>);
+
+impl Toll {
+    /// `pay` is called with a number of bytes, often: it waits for nothing.
+    pub fn new(pay: impl Fn(u64) + Send + Sync + 'static) -> Toll {
+        Toll(Some(Arc::new(pay)))
+    }
+
+    /// These bytes came.
+    pub fn pay(&self, bytes: u64) {
+        if let Some(pay) = &self.0 {
+            pay(bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Toll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Toll" } else { "no Toll" })
     }
 }
 
@@ -135,7 +178,9 @@ impl Inner {
             _ => sent,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let Ok(mut draft) = self.store.begin_for(order.source, length, kind) else {
+        // What is too long is refused for that, when it comes in, and not because the store has no room for it.
+        let expected = length.filter(|length| order.most(kind).is_none_or(|most| *length <= most));
+        let Ok(mut draft) = self.store.begin_for(order.source, expected, kind) else {
             return Judged::Apart(response, policy::Why::StoreFull);
         };
         draft.asked_in(since);
@@ -234,10 +279,10 @@ impl Intake<'_> {
 
     /// Counts what crosses the line.
     fn counted(&self, body: Body) -> Body {
-        let (moved, total) = (Arc::clone(&self.order.moved), self.inner.counters.upstream.clone());
+        let (order, total) = (self.order.clone(), self.inner.counters.upstream.clone());
         stream::from_stream(stream::pieces(body).inspect(move |piece| {
             if let Ok(bytes) = piece {
-                moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                order.came(bytes.len() as u64);
                 total.inc_by(bytes.len() as u64);
             }
         }))
@@ -292,7 +337,7 @@ impl Intake<'_> {
     }
 
     fn check_length(&self, length: u64) -> Result<(), Broken> {
-        match self.order.max_bytes {
+        match self.order.most(self.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())) {
             Some(most) if length > most && !self.urgent.is_raised() => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }

@@ -282,8 +282,18 @@ impl Default for Packs {
 pub struct Night {
     /// `days from-to`, in local time.
     pub windows: Vec<String>,
+    /// Days without school: `2026-12-29..2027-01-10 winter`, `12-16` for every year.
+    pub holidays: Vec<String>,
+    /// The windows that hold on such days instead.
+    pub holiday_windows: Vec<String>,
     /// IANA name.
     pub timezone: String,
+    /// Most bytes of a night, noon to noon; empty: no cap.
+    pub night_cap: String,
+    /// Most bytes of a calendar month; empty: no cap.
+    pub month_cap: String,
+    /// Every byte costs money: nothing is fetched ahead but what people ask for.
+    pub metered: bool,
     /// Most bits per second for the night's work; empty: as fast as the line allows.
     pub rate: String,
     /// The queue that it may make for others on the line; `off`: it gives way to nobody.
@@ -300,7 +310,13 @@ impl Default for Night {
     fn default() -> Night {
         Night {
             windows: vec!["mon-sun 22:00-07:00".into()],
+            holidays: Vec::new(),
+            // Nobody learns on such days: the line is free all day.
+            holiday_windows: vec!["mon-sun 00:00-24:00".into()],
             timezone: "Asia/Almaty".into(),
+            night_cap: String::new(),
+            month_cap: String::new(),
+            metered: false,
             rate: String::new(),
             delay: "25 ms".into(),
             floor: "16 kbit/s".into(),
@@ -318,14 +334,16 @@ pub struct Manners {
     pub rate: f64,
     /// Connections a host.
     pub connections: i64,
+    /// Errors of a host in a day after which it is left alone until the next.
+    pub errors: i64,
     /// Where a site's owner can complain, part of the User-Agent.
     pub contact: String,
 }
 
 impl Default for Manners {
     fn default() -> Manners {
-        // One page a second: good manners.
-        Manners { rate: 1.0, connections: 2, contact: String::new() }
+        // One page a second: good manners. Five errors: a host that fails is left to its owner for the day.
+        Manners { rate: 1.0, connections: 2, errors: 5, contact: String::new() }
     }
 }
 

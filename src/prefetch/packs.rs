@@ -14,7 +14,8 @@ use std::sync::Arc;
 const MANY: usize = 1000;
 
 /// Whose word a pack is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PackOrigin)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made on this node.
@@ -37,7 +38,8 @@ pub struct Held {
 }
 
 /// A file that is no pack for us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RefusedPack)]
 pub struct Refused {
     /// Where it lies.
     pub file: String,

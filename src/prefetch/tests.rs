@@ -1,11 +1,17 @@
 //! Nights over a site in memory: time is moved by the site itself, so a whole night takes milliseconds.
 
+/// Busy, broken and endless hosts; what never changes.
+mod manners;
+
 use super::web::{Ask, Reply, What};
 use super::*;
 use crate::base::target::Target;
 use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
+
+/// Windows, caps, turns, pauses.
+mod rest;
 
 /// What a URL of the site answers.
 #[derive(Clone)]
@@ -30,6 +36,8 @@ struct World {
     down: bool,
     /// Makes a page for every address that is not listed.
     endless: bool,
+    /// Makes a page for every address that is not listed.
+    make: Option<fn(&str) -> Page>,
     flying: usize,
     most: usize,
 }
@@ -37,6 +45,7 @@ struct World {
 struct Memory {
     world: Arc<Mutex<World>>,
     clock: Clock,
+    purse: Purse,
 }
 
 impl Web for Memory {
@@ -52,6 +61,7 @@ impl Web for Memory {
                 .pages
                 .get(&url)
                 .cloned()
+                .or_else(|| world.make.filter(|_| !url.contains("robots")).map(|make| make(&url)))
                 .unwrap_or_else(|| if world.endless && !url.contains("robots") { endless() } else { Page::Status(404) })
         };
         tokio::task::yield_now().await;
@@ -60,7 +70,9 @@ impl Web for Memory {
             Page::Text(_, text) if ask.max_bytes.is_some_and(|most| u64::try_from(text.len()).expect("small") > most) => What::TooLong,
             Page::Text(kind, text) => What::Here {
                 length: u64::try_from(text.len()).expect("small"),
-                unchanged: ask.force,
+                unchanged: ask.force || ask.keep,
+                asked: !ask.keep,
+                print: None,
                 content_type: Some(kind.into()),
                 body: Bytes::from(text),
             },
@@ -78,6 +90,7 @@ impl Web for Memory {
         };
         self.world.lock().flying -= 1;
         let transferred = if let What::Here { length, .. } = &what { *length } else { 10 };
+        self.purse.spend(transferred);
         Reply { transferred, what }
     }
 
@@ -152,8 +165,9 @@ impl Stage {
     }
 
     async fn open(settings: &Settings, clock: &Clock, state: &State, world: &Arc<Mutex<World>>) -> Night<Memory> {
-        let web = Memory { world: Arc::clone(world), clock: clock.clone() };
-        let night = Night::over(settings.clone(), clock.clone(), &Metrics::default(), state.clone(), web, None, drop);
+        let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
+        let web = Memory { world: Arc::clone(world), clock: clock.clone(), purse: purse.clone() };
+        let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
         night.reload().await.expect("reads");
         night
     }
@@ -449,8 +463,8 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let stage = Stage::new(PACK, &site()).await;
     let noon = LATE.plus(Duration::from_hours(14));
     stage.clock.advance(Duration::from_hours(14));
-    assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
-    assert_eq!(stage.night.start("demo").expect("known").state, "queued");
+    assert!(matches!(stage.night.start("nobody").await, Err(Error::Unknown(_))));
+    assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
     let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
@@ -484,7 +498,9 @@ async fn the_api_lists_plans_and_starts() {
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
     assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;
-    assert_eq!((status, &job["job"]), (202, &"/api/v1/packs/demo".into()));
+    assert_eq!((status, &job["what"], &job["subject"], &job["state"]), (202, &"pack.fetch".into(), &"demo".into(), &"queued".into()));
+    let (_, again) = ask("POST", "/api/v1/packs/demo/fetch").await;
+    assert_eq!(again["job"], job["job"], "who asks twice gets the same job");
     assert_eq!(stage.end().await, End::Done(0));
     let (status, shown) = ask("GET", "/api/v1/packs/demo").await;
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));

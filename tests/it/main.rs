@@ -74,6 +74,15 @@ mod night;
 /// The night gives way to whoever waits.
 mod gives_way;
 
+/// The API over the web port: tokens, roles, jobs, live events, the document.
+mod api;
+
+/// When the night works: windows, caps, pauses, a metered line.
+mod calendar;
+
+/// A night among bad hosts.
+mod crawl;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 

@@ -1,6 +1,13 @@
 //! The controller on a simulated line: packets of 1,460 bytes, a drop-tail queue, senders that grow their windows as TCP does, a reader
 //! that takes what the rate allows. Time moves by hand, a millisecond a step.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a simulation reckons with small positive numbers"
+)]
+
 use super::*;
 
 /// Bytes of a packet.
@@ -226,7 +233,6 @@ impl World {
         };
         self.credit = (self.credit + rate * STEP).min(rate * 0.04);
         let number = self.senders.iter().filter(|sender| sender.background).count().max(1);
-        #[expect(clippy::cast_precision_loss, reason = "a few transfers")]
         let share = (self.delay.window() / number as f64).max(2.0 * PACKET);
         for at in 0..self.senders.len() {
             // Who reads first changes, as tasks do.
@@ -392,7 +398,6 @@ fn a_class_does_not_notice_and_the_night_gets_the_rest() {
         let idle = World::new(line, Control::None).pages(60.0);
         let (middle, slowest) = (quantile(idle.clone(), 0.5), quantile(idle, 1.0));
         let seen = seen(line, Control::Both);
-        println!("{name} {seen:?}");
         assert!(seen.alone >= share, "{name}: {seen:?}");
         assert!(seen.added.0 <= target && seen.added.1 <= 2.0 * target + 0.001, "{name}: {seen:?}");
         assert!(seen.pages.0 <= 1.25 * middle && seen.pages.1 <= 1.5 * slowest, "{name}: {seen:?}, idle {middle} {slowest}");
@@ -404,14 +409,12 @@ fn a_class_does_not_notice_and_the_night_gets_the_rest() {
 fn without_control_a_class_would_notice() {
     let idle = World::new(DSL, Control::None).pages(30.0);
     let seen = seen(DSL, Control::None);
-    println!("{seen:?}");
     assert!(seen.added.0 > 0.2 && seen.pages.0 > 2.0 * quantile(idle, 0.5), "the simulation shows nothing: {seen:?}");
 }
 
 #[test]
 fn losses_of_the_line_are_no_queue() {
     let (with, without) = (seen(LOSSY, Control::Both), seen(LOSSY, Control::None));
-    println!("{with:?} {without:?}");
     assert!(with.alone >= 0.9 * without.alone, "{with:?} {without:?}");
 }
 
@@ -429,7 +432,6 @@ fn a_neighbour_of_the_line_gets_it() {
     let (took, came) = (world.took, world.senders[neighbour].came);
     world.run(30.0);
     let share = (world.senders[neighbour].came - came) / 30.0 / DSL.rate;
-    println!("{share}");
     assert!(share > 0.9, "{share}, the night {}", (world.took - took) / 30.0 / DSL.rate);
     world.senders[neighbour].left = 0.0;
     world.run(10.0);

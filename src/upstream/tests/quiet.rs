@@ -181,7 +181,7 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     far.write_all(&[7; 4000]).await.unwrap();
     let mut bytes = [0; 100];
     paced.read_exact(&mut bytes).await.unwrap();
-    assert_eq!(window_clamp(&watched).unwrap(), usual, "nobody answers probes: the system's own window");
+    assert!(window_clamp(&watched).unwrap() >= usual, "nobody answers probes: the system's own window");
     node.link.pace().suppose(Duration::from_millis(600));
     node.link.pace().beat();
     paced.read_exact(&mut bytes).await.unwrap();
