@@ -98,7 +98,10 @@ impl<T: Clone> History<T> {
     /// Whether that was so with what is to be found.
     fn is_loose(&self, when: When) -> bool {
         match when {
-            When::Now | When::Cut(usize::MAX) => self.loose.contains(&(self.told.len() - 1)),
+            // What was told since may have failed: its step found nothing there.
+            When::Now | When::Cut(usize::MAX) => {
+                [self.told.len() - 1, self.promised(usize::MAX)].iter().any(|state| self.loose.contains(state))
+            }
             When::Cut(moment) => self.loose.contains(&self.promised(moment)),
         }
     }
