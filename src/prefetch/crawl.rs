@@ -129,7 +129,12 @@ impl<W: Web> Crawl<'_, W> {
         desk.queues.flush(self.state, self.clock.now()).await?;
         match end {
             End::Done(_) => self.finish(desk.run.run, tell).await,
-            end => Ok(end),
+            end => {
+                // How far it came, with what was just written.
+                let count = self.state.count(&self.pack.id, desk.run.run).await?;
+                tell(Progress::of(self.pack, &count, desk.run.transferred, None, None));
+                Ok(end)
+            }
         }
     }
 
