@@ -330,7 +330,10 @@ impl<W: Web> Crawl<'_, W> {
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
         let count = self.state.count(id, run).await?;
         let mut after = 0;
-        while failed == 0 && count.done > 0 {
+        loop {
+            if failed > 0 || count.done == 0 {
+                break;
+            }
             let outdated = self.state.outdated(id, run, after, LET_GO).await?;
             let Some(last) = outdated.last() else { break };
             after = last.id;

@@ -105,7 +105,7 @@ impl<W: Web> Crawl<'_, W> {
         };
         // What was not asked about was last confirmed when it was.
         let at = wish.fetched.filter(|_| !asked).unwrap_or(now);
-        Ending { found, note, print, still, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
+        Ending { found, note, still, print, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
     }
 
     /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.
