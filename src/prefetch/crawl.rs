@@ -144,6 +144,10 @@ impl<W: Web> Crawl<'_, W> {
         let (mut gate, mut paused) = (Gate::default(), HashSet::new());
         let stopped: HashSet<String> = self.state.stopped_hosts(&self.windows.day(now), self.manners.errors).await?.into_iter().collect();
         for pause in self.state.pauses().await? {
+            if pause.until <= now && pause.days == 0 {
+                self.state.forgive_host(&pause.host).await?;
+                continue;
+            }
             gate.shut(&pause.host, pause.until);
             paused.insert(pause.host);
         }

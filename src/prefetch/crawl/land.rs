@@ -55,7 +55,8 @@ impl<W: Web> Crawl<'_, W> {
         };
         if matches!(what, What::Here { .. } | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong) {
             desk.gate.answered(target.host());
-            if desk.paused.remove(target.host()) {
+            // Not what was under way when the host asked for a pause.
+            if !desk.gate.is_shut(target.host(), now) && desk.paused.remove(target.host()) {
                 self.state.forgive_host(target.host()).await?;
             }
         }
