@@ -140,7 +140,12 @@ impl<W: Web> Crawl<'_, W> {
         desk.queues.flush(self.state, self.clock.now()).await?;
         match end {
             End::Done(_) => self.finish(desk.run.run, tell).await,
-            end => Ok(end),
+            end => {
+                // How far it came, with what was just written.
+                let count = self.state.count(&self.pack.id, desk.run.run).await?;
+                tell(Progress::of(self.pack, &count, desk.run.transferred, None, None));
+                Ok(end)
+            }
         }
     }
 
@@ -150,6 +155,10 @@ impl<W: Web> Crawl<'_, W> {
         let (mut gate, mut paused) = (Gate::default(), HashSet::new());
         let stopped: HashSet<String> = self.state.stopped_hosts(&self.windows.day(now), self.manners.errors).await?.into_iter().collect();
         for pause in self.state.pauses().await? {
+            if pause.until <= now && pause.days == 0 {
+                self.state.forgive_host(&pause.host).await?;
+                continue;
+            }
             gate.shut(&pause.host, pause.until);
             paused.insert(pause.host);
         }
@@ -339,7 +348,10 @@ impl<W: Web> Crawl<'_, W> {
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
         let count = self.state.count(id, run).await?;
         let mut after = 0;
-        while failed == 0 && count.done > 0 {
+        loop {
+            if failed > 0 || count.done == 0 {
+                break;
+            }
             let outdated = self.state.outdated(id, run, after, LET_GO).await?;
             let Some(last) = outdated.last() else { break };
             after = last.id;

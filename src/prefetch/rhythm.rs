@@ -66,7 +66,7 @@ fn is_versioned(url: &str) -> bool {
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
         part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_alphanumeric()) && digits >= 2 && digits < part.len()
     };
-    parts.len() >= 3 && parts[1..parts.len() - 1].iter().any(|part| hash(&part))
+    parts.len() >= 3 && parts[1..parts.len() - 1].iter().any(hash)
 }
 
 #[cfg(test)]

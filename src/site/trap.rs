@@ -79,9 +79,8 @@ fn pattern(target: &Target, page: bool) -> Option<Bound> {
     let plain = |segment: &&&str| segment.len() <= 12 && segment.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'.');
     let alike = folded.last || segments.iter().rev().find(|segment| !segment.is_empty()).as_ref().is_some_and(plain);
     let of_path = match (page && alike, folded.dates, folded.numbers) {
-        (false, ..) => None,
+        (false, ..) | (true, false, 0) => None,
         (true, true, _) => Some(DATED),
-        (true, false, 0) => None,
         (true, false, 1) => Some(NUMBERED),
         (true, false, _) => Some(TWICE),
     };

@@ -78,7 +78,7 @@ fn robots_files_of_ten_megabytes_and_robots_that_fail() {
             let _sent = stream.write_all(&promise(&["Content-Type: text/plain"], 10 << 20)); // the reader may hang up when it has enough
             let _sent = stream.write_all(rules);
             for _ in 0..160 {
-                if stream.write_all(&[b'x'; 64 << 10]).is_err() {
+                if stream.write_all(&"x".repeat(64 << 10).into_bytes()).is_err() {
                     return;
                 }
             }
@@ -172,7 +172,7 @@ fn circles_calendars_and_pages_without_end_are_bounded_and_told() {
             "/endless" => Reply::Act(Box::new(|stream| {
                 let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
                 let mut piece = b"10000\r\n".to_vec();
-                piece.extend_from_slice(&[b' '; 64 << 10]);
+                piece.resize(piece.len() + (64 << 10), b' ');
                 piece.extend_from_slice(b"\r\n");
                 if stream.write_all(head).is_err() {
                     return;

@@ -55,7 +55,8 @@ impl<W: Web> Crawl<'_, W> {
         };
         if matches!(what, What::Here { .. } | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong) {
             desk.gate.answered(target.host());
-            if desk.paused.remove(target.host()) {
+            // Not what was under way when the host asked for a pause.
+            if !desk.gate.is_shut(target.host(), now) && desk.paused.remove(target.host()) {
                 self.state.forgive_host(target.host()).await?;
             }
         }
@@ -105,7 +106,7 @@ impl<W: Web> Crawl<'_, W> {
         };
         // What was not asked about was last confirmed when it was.
         let at = wish.fetched.filter(|_| !asked).unwrap_or(now);
-        Ending { found, note, print, still, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
+        Ending { found, note, still, print, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
     }
 
     /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.

@@ -79,7 +79,7 @@ pub(super) struct Ledger<'a> {
 
 /// How many of one pattern a run holds.
 struct Held {
-    held: i64,
+    many: i64,
     refused: i64,
     pattern: String,
     touched: bool,
@@ -257,12 +257,11 @@ impl<'a> Ledger<'a> {
         let query = sqlx::query("SELECT id FROM queue WHERE pack = ? AND origin = ?").bind(self.pack).bind(origin);
         let mut queue: Option<i64> = query.fetch_optional(&mut *change).await?.map(|row| row.get("id"));
         if queue.is_none() {
-            let held = match self.origins {
-                Some(held) => held,
-                None => {
-                    let count = sqlx::query("SELECT count(*) AS held FROM queue WHERE pack = ?").bind(self.pack);
-                    count.fetch_one(&mut *change).await?.get("held")
-                }
+            let held = if let Some(held) = self.origins {
+                held
+            } else {
+                let count = sqlx::query("SELECT count(*) AS held FROM queue WHERE pack = ?").bind(self.pack);
+                count.fetch_one(&mut *change).await?.get("held")
             };
             self.origins = Some(held);
             if held < MAX_ORIGINS {
@@ -284,7 +283,7 @@ impl<'a> Ledger<'a> {
         for alike in &wish.alike {
             self.look_up(change, alike).await?;
         }
-        let full = |alike: &&Alike| self.alike.get(&alike.key).is_some_and(|known| known.held >= i64::from(alike.most));
+        let full = |alike: &&Alike| self.alike.get(&alike.key).is_some_and(|known| known.many >= i64::from(alike.most));
         let refuser = wish.alike.iter().find(full).map(|alike| alike.key);
         if let Some(known) = refuser.and_then(|key| self.alike.get_mut(&key)) {
             known.refused += 1;
@@ -293,7 +292,7 @@ impl<'a> Ledger<'a> {
         }
         for alike in &wish.alike {
             if let Some(known) = self.alike.get_mut(&alike.key) {
-                known.held += 1;
+                known.many += 1;
                 known.touched = true;
             }
         }
@@ -307,8 +306,8 @@ impl<'a> Ledger<'a> {
         }
         let query = sqlx::query("SELECT held, refused FROM alike WHERE pack = ? AND key = ? AND run = ?");
         let row = query.bind(self.pack).bind(alike.key).bind(self.run).fetch_optional(change).await?;
-        let (held, refused) = row.map_or((0, 0), |row| (row.get("held"), row.get("refused")));
-        self.alike.insert(alike.key, Held { held, refused, pattern: alike.pattern.clone(), touched: false });
+        let (many, refused) = row.map_or((0, 0), |row| (row.get("held"), row.get("refused")));
+        self.alike.insert(alike.key, Held { many, refused, pattern: alike.pattern.clone(), touched: false });
         Ok(())
     }
 
@@ -327,7 +326,7 @@ impl<'a> Ledger<'a> {
                 .bind(self.pack)
                 .bind(key)
                 .bind(self.run)
-                .bind(known.held)
+                .bind(known.many)
                 .bind(known.refused)
                 .bind(&known.pattern)
                 .execute(&mut *change)

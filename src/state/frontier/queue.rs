@@ -1,7 +1,7 @@
 //! What may go next: read origin by origin, through indexes that hold only what is open.
 
 use crate::base::clock::Time;
-use crate::state::frontier::{Wish, is, natural};
+use crate::state::frontier::{Pause, Wish, is, natural};
 use crate::state::{Error, State};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -104,9 +104,9 @@ impl State {
     /// What went wrong in a run, or is not whole: address and reason, at most `most`. Patterns that were cut short come first.
     pub async fn trouble(&self, pack: &str, run: i64, most: u32) -> Result<Vec<(String, String)>, Error> {
         let mut told = Vec::new();
-        let row =
-            sqlx::query("SELECT left_out FROM run WHERE pack = ? AND run = ?").bind(pack).bind(run).fetch_optional(self.pool()).await?;
-        let left_out: i64 = row.map_or(0, |row| row.get("left_out"));
+        let query = sqlx::query("SELECT left_out, finished FROM run WHERE pack = ? AND run = ?").bind(pack).bind(run);
+        let Some(row) = query.fetch_optional(self.pool()).await? else { return Ok(told) };
+        let (left_out, finished): (i64, Option<i64>) = (row.get("left_out"), row.get("finished"));
         if left_out > 0 {
             told.push((
                 String::from("all addresses"),
@@ -114,7 +114,8 @@ impl State {
             ));
         }
         let origins = self.origins(pack).await?;
-        for pause in self.pauses().await? {
+        let counts = |pause: &Pause| finished.is_none_or(|finished| pause.until.micros() > finished);
+        for pause in self.pauses().await?.into_iter().filter(counts) {
             if let Some(origin) = origins.iter().find(|one| host(&one.origin) == pause.host) {
                 told.push((origin.origin.clone(), format!("left alone until {}: {}", pause.until.to_rfc3339(), pause.why)));
             }
