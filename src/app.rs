@@ -330,6 +330,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         trusted_keys: config.packs.trusted_keys.clone(),
         windows: prefetch::Windows { list, zone },
         refused: config.intercept.refused.clone(),
+        media: config.media.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
         manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },

@@ -9,6 +9,9 @@ mod coding;
 /// The line on a page that is shown because the line is down.
 mod banner;
 
+/// Lists of a film's forms, as a class can use them.
+mod film;
+
 /// What is derived from a stored entry, once.
 mod prepared;
 

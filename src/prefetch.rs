@@ -30,6 +30,12 @@ pub mod robots;
 /// Which pack is due.
 pub mod schedule;
 
+/// What single hosts may hold of a pack.
+pub mod share;
+
+/// From one pack to the one that takes its place.
+mod switch;
+
 /// The web as the crawl sees it.
 pub mod web;
 
@@ -209,9 +215,19 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
+        self.read_packs().await?;
+        if self.switch_over().await? {
+            self.read_packs().await?;
+        }
+        Ok(())
+    }
+
+    async fn read_packs(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
-        let shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
+        let folders = Arc::clone(&settings);
+        let shelf = tokio::task::spawn_blocking(move || packs::load(&folders)).await.unwrap_or_default();
+        let shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
@@ -381,6 +397,7 @@ impl<W: Web> Night<W> {
             windows: &settings.windows,
             max_transfers: settings.max_transfers,
             anew: until.is_none(),
+            media: &settings.media,
             tally: &inner.tally,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
@@ -408,19 +425,24 @@ impl<W: Web> Night<W> {
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");
-        let mut board = self.0.board.lock();
-        if let End::Full(why) = end {
-            board.trouble = Some(why.clone());
+        {
+            let mut board = self.0.board.lock();
+            if let End::Full(why) = end {
+                board.trouble = Some(why.clone());
+            }
+            if let Some(progress) = board.progress.get_mut(id) {
+                progress.state = state.into();
+                progress.reason = reason;
+                progress.current = None;
+                progress.rate_bytes_per_second = None;
+                progress.eta_s = None;
+            }
+            if let Some(run) = run {
+                board.runs.insert(id.to_owned(), run);
+            }
         }
-        if let Some(progress) = board.progress.get_mut(id) {
-            progress.state = state.into();
-            progress.reason = reason;
-            progress.current = None;
-            progress.rate_bytes_per_second = None;
-            progress.eta_s = None;
-        }
-        if let Some(run) = run {
-            board.runs.insert(id.to_owned(), run);
+        if *end == End::Done(0) && self.switch_over().await? {
+            self.read_packs().await?;
         }
         Ok(())
     }

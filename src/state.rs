@@ -11,6 +11,9 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// What is remembered of packs beside their files.
+pub mod pack;
+
 /// Reports that wait for the hub.
 pub mod outbox;
 

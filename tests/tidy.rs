@@ -88,6 +88,8 @@ const PURE: &[&str] = &[
     "src/prefetch/wish.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",
+    "src/prefetch/aim.rs",
+    "src/prefetch/packs/resolve.rs",
     "src/report/schema.rs",
     "src/hub/accept.rs",
     "src/hub/summary.rs",

@@ -5,7 +5,7 @@
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
 use crate::cli::{Context, Exit, Failure};
-use crate::prefetch::packs::signature_of;
+use crate::prefetch::packs::{Replaced, signature_of};
 use crate::prefetch::{Listed, Plan, Progress, Refused};
 use crate::site::pack::{MAX_BYTES, Pack, sign};
 use clap::Subcommand;
@@ -230,7 +230,13 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             table.add_row([&pack.id, &pack.version, &title, state, &format!("{done}/{total}"), &Bytes(*bytes_done).human(), last]);
         }
         let bad = refused.iter().fold(String::new(), |text, one| text + &format!("\nrefused {}:\n  {}", one.file, one.why.join("\n  ")));
-        if packs.is_empty() { format!("no packs; put one into packs.d{bad}") } else { format!("{table}{bad}") }
+        let notes = packs.iter().flat_map(|pack| pack.notes.iter().map(|note| (pack.id.as_str(), note.as_str())));
+        let notes = notes.fold(String::new(), |text, (id, note)| text + &format!("\n{id}: {note}"));
+        let replaced: Vec<Replaced> = read(&document["replaced"]).unwrap_or_default();
+        let notes = replaced.iter().fold(notes, |text, one| {
+            text + &format!("\n{}: replaced by {} on {}", one.id, one.by, one.since.get(..10).unwrap_or_default())
+        });
+        if packs.is_empty() { format!("no packs; put one into packs.d{notes}{bad}") } else { format!("{table}{notes}{bad}") }
     })?;
     Ok(if refused.is_empty() { Exit::Done } else { Exit::Attention })
 }

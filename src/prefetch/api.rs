@@ -27,7 +27,7 @@ pub fn routes<W: Web>(night: Night<W>) -> Router {
 
 async fn list<W: Web>(State(night): State<Night<W>>) -> Response {
     let status = night.status();
-    answer(StatusCode::OK, &json!({ "packs": status.packs, "refused": status.refused }))
+    answer(StatusCode::OK, &json!({ "packs": status.packs, "refused": status.refused, "replaced": status.replaced }))
 }
 
 async fn show<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {

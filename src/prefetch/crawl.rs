@@ -10,8 +10,10 @@ use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
 use crate::prefetch::gate::{Gate, Manners, Turn};
 use crate::prefetch::robots::{Book, Verdict};
+use crate::prefetch::share::Shares;
 use crate::prefetch::web::{Ask, Reply, Web, What};
 use crate::prefetch::window::Windows;
+use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Cost, Count, Fate, Run, Wish};
 use crate::state::{Error, State};
@@ -59,6 +61,8 @@ pub struct Crawl<'a, W> {
     pub manners: &'a Manners,
     /// Whose day counts.
     pub windows: &'a Windows,
+    /// Which forms of films are taken.
+    pub media: &'a Policy,
     /// What came of it, for reports.
     pub tally: &'a Tally,
     /// Transfers at once.
@@ -110,6 +114,7 @@ struct Desk<'f> {
     gate: Gate,
     stopped: HashSet<String>,
     count: Count,
+    shares: Shares,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
@@ -126,6 +131,7 @@ impl<W: Web> Crawl<'_, W> {
         let run = self.open(now).await?;
         let stopped = self.state.stopped_hosts(&self.windows.day(now), HOST_ERRORS).await?.into_iter().collect();
         let count = self.state.count(&self.pack.id, run.run).await?;
+        let shares = Shares::open(self.state, self.pack, run.run).await?;
         let mut desk = Desk {
             run,
             flying: FuturesUnordered::new(),
@@ -133,6 +139,7 @@ impl<W: Web> Crawl<'_, W> {
             gate: Gate::default(),
             stopped,
             count,
+            shares,
             counted: now,
             recent: VecDeque::new(),
             looked: now,
@@ -218,6 +225,10 @@ impl<W: Web> Crawl<'_, W> {
                 self.end(desk, &wish.url, &fate, &[], 0).await?;
                 continue;
             }
+            if let Some(why) = desk.shares.full(self.pack, target.host()) {
+                self.end(desk, &wish.url, &Fate::Skipped(why), &[], 0).await?;
+                continue;
+            }
             let held = Aim::parse(&wish.kind).is_page() && !self.is_free(target.host());
             match desk.gate.turn(target.host(), held, self.manners.connections, now) {
                 Turn::Go => {}
@@ -230,6 +241,7 @@ impl<W: Web> Crawl<'_, W> {
             desk.gate.enter(target.host(), held, self.pause(&target), now);
             desk.urls.insert(wish.url.clone());
             let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
+            let room = room.min(desk.shares.room(self.pack, target.host()));
             desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.started, room, now)));
         }
         Ok(wake)
@@ -237,7 +249,7 @@ impl<W: Web> Crawl<'_, W> {
 
     /// Hosts that are not held back.
     fn is_free(&self, host: &str) -> bool {
-        self.manners.is_own(host) || (self.pack.permission.is_some() && self.pack.scope.has_host(host))
+        self.manners.is_own(host) || self.pack.permits(host)
     }
 
     fn pause(&self, target: &Target) -> Duration {
@@ -255,7 +267,7 @@ impl<W: Web> Crawl<'_, W> {
         // no change since it was fetched is not asked about either.
         let older = wish.fetched.is_some_and(|fetched| fetched < started);
         let unchanged = wish.changed.zip(wish.fetched).is_some_and(|(changed, fetched)| changed <= fetched);
-        let ask = Ask { target: target.clone(), aim, force: aim.is_page() && older && !unchanged, max_bytes: Some(room) };
+        let ask = Ask { target: target.clone(), aim, force: aim.is_page() && older && !unchanged, max_bytes: Some(room.min(aim.most())) };
         let reply = self.web.fetch(ask).await;
         let transferred = cost + reply.transferred;
         Landed { wish, target, verdict, reply: Some(reply), transferred }
@@ -286,12 +298,18 @@ impl<W: Web> Crawl<'_, W> {
         };
         let mut found = Vec::new();
         let fate = match what {
+            What::Here { content_type, body, .. }
+                if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), &body) =>
+            {
+                Fate::Skipped(why)
+            }
             What::Here { length, unchanged, content_type, body } => {
                 if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
                 }
-                found = aim::found(self.pack, &wish, &target, content_type.as_deref(), &body);
+                found = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), &body);
                 desk.count.done_bytes += length;
+                desk.shares.add(self.pack, target.host(), length);
                 let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
                 counter.fetch_add(1, Ordering::Relaxed);
                 Fate::Done { bytes: length, at: now }
@@ -311,7 +329,8 @@ impl<W: Web> Crawl<'_, W> {
             What::Refused(why) if why == "robots.txt" => Fate::Skipped("robots.txt forbids it".into()),
             What::Refused(why) => Fate::Failed(why),
             What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
-            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes".into()),
+            What::TooLong if Aim::parse(&wish.kind).most() < u64::MAX => Fate::Skipped("longer than a list or playlist may be".into()),
+            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()),
             What::Full(why) => return Ok(Some(End::Full(why))),
             What::Busy(wait) => self.busy(desk, &wish, &target, wait, now).await?,
             What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },

@@ -7,6 +7,9 @@ use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
+/// Packs of packs, caps of single hosts, from one pack to the next.
+mod kinds;
+
 /// What a URL of the site answers.
 #[derive(Clone)]
 enum Page {
@@ -27,6 +30,9 @@ struct World {
     asked: Vec<(String, bool)>,
     pins: HashSet<String>,
     lost: Vec<String>,
+    let_go: Vec<String>,
+    /// The store fails once.
+    full: bool,
     down: bool,
     /// Makes a page for every address that is not listed.
     endless: bool,
@@ -88,6 +94,15 @@ impl Web for Memory {
 
     async fn unpin(&self, _: &str, target: &Target) -> Result<(), StoreError> {
         self.world.lock().pins.remove(target.url());
+        Ok(())
+    }
+
+    async fn let_go(&self, pack: &str) -> Result<(), StoreError> {
+        let mut world = self.world.lock();
+        if std::mem::take(&mut world.full) {
+            return Err(StoreError::Full);
+        }
+        world.let_go.push(pack.to_owned());
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::base::unit::BitRate;
-use crate::prefetch::packs::{Held, Refused};
+use crate::prefetch::packs::{Held, Refused, Replaced};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
 use crate::prefetch::web::Web;
@@ -36,6 +36,9 @@ pub struct Status {
     pub packs: Vec<Listed>,
     /// Files that are no packs for us.
     pub refused: Vec<Refused>,
+    /// Packs whose place others have taken.
+    #[serde(default)]
+    pub replaced: Vec<Replaced>,
     /// Bytes that the night has brought over the line since start.
     pub bytes: u64,
     /// Things that came over the line since start.
@@ -167,6 +170,7 @@ impl<W: Web> Night<W> {
             queued: board.queue.iter().cloned().collect(),
             packs,
             refused: board.shelf.refused.clone(),
+            replaced: board.shelf.replaced.clone(),
             bytes: self.0.transferred.get(),
             fetched: self.0.tally.fetched.load(Ordering::Relaxed),
             unchanged: self.0.tally.unchanged.load(Ordering::Relaxed),

@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// Films in pieces.
+mod film;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
