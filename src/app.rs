@@ -333,7 +333,12 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         media: config.media.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
-        manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },
+        manners: prefetch::Manners {
+            rate: config.manners.rate,
+            connections: config.manners.connections,
+            errors: config.manners.errors,
+            own,
+        },
         contact: config.manners.contact.clone(),
         ..prefetch::Settings::default()
     })

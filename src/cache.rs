@@ -58,6 +58,7 @@ pub use crate::policy::Why;
 pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
+pub use fill::MAX_PAGE;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

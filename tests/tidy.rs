@@ -90,6 +90,8 @@ const PURE: &[&str] = &[
     "src/prefetch/window.rs",
     "src/prefetch/aim.rs",
     "src/prefetch/packs/resolve.rs",
+    "src/prefetch/gate.rs",
+    "src/prefetch/rhythm.rs",
     "src/report/schema.rs",
     "src/hub/accept.rs",
     "src/hub/summary.rs",

@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 16] = [
+const AT_ONCE: [&str; 17] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -17,6 +17,7 @@ const AT_ONCE: [&str; 16] = [
     "media.height",
     "media.languages",
     "media.enclosures",
+    "manners.errors",
     "intercept.enabled",
     "intercept.hosts",
     "intercept.distrust",

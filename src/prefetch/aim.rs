@@ -1,10 +1,13 @@
 //! What a wish is wanted as: a page, one of its requisites, or a list that names others.
 
+use crate::base::digest::Digest;
 use crate::base::target::Target;
+use crate::site::canonical;
 use crate::site::discover::media::{Policy, Title};
 use crate::site::discover::{self, Kind, Need, dash, feed, hls};
 use crate::site::pack::{Pack, Seed, SeedKind};
-use crate::state::frontier::Wish;
+use crate::site::trap::{self, Bound};
+use crate::state::frontier::{Alike, Wish};
 
 /// What a wish is wanted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,10 +30,6 @@ pub enum Aim {
 
 /// Deepest chain of requisites (a style that imports a style that …).
 const NEST: u8 = 8;
-/// Longest address that a page may name; longer ones carry state.
-const LONGEST: usize = 2048;
-/// A path with the same segment so many times is a trap: a relative link that grows.
-const SAME: usize = 4;
 /// Indexes of sitemaps within indexes: the protocol knows none, some sites have one.
 const MAPS: u8 = 2;
 /// Sitemaps that an index within an index names: what is wider than deep is a bomb.
@@ -139,14 +138,24 @@ pub fn seeds(pack: &Pack) -> Vec<Wish> {
     pack.seeds.iter().filter_map(wish).collect()
 }
 
+/// What a fetched body names.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// As far as the pack's scope goes.
+    pub wishes: Vec<Wish>,
+    /// What people should know of what was left out.
+    pub note: Option<String>,
+}
+
 /// What a fetched body names, as far as the pack's scope goes. Pure.
-pub fn found(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_type: Option<&str>, body: &[u8]) -> Vec<Wish> {
+pub fn found(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_type: Option<&str>, body: &[u8]) -> Named {
     let page = Aim::Content(Kind::Page).as_str();
-    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !is_trap(target);
-    match Aim::parse(&wish.kind) {
+    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !trap::is_hopeless(target);
+    let wishes = match Aim::parse(&wish.kind) {
         Aim::Sitemap => {
             let map = discover::sitemap::read(base, body);
-            let pages = map.pages.into_iter().filter(|(target, _)| fits(target, true));
+            let pages = map.pages.into_iter().map(|(target, changed)| (canonical::or_same(target), changed));
+            let pages = pages.filter(|(target, _)| fits(target, true));
             let pages = pages.map(|(target, changed)| Wish { changed, ..Wish::new(target.url(), page, 0) });
             let maps = map.sitemaps.into_iter().filter(|target| wish.depth < MAPS && fits(target, false));
             let maps = maps.take(if wish.depth == 0 { usize::MAX } else { MAPS_BELOW });
@@ -154,12 +163,17 @@ pub fn found(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_ty
             pages.chain(maps).collect()
         }
         Aim::List => {
-            let targets = discover::list::read(base, content_type, body).into_iter().filter(|target| fits(target, true));
+            let targets = discover::list::read(base, content_type, body).into_iter().map(canonical::or_same);
+            let targets = targets.filter(|target| fits(target, true));
             targets.map(|target| Wish::new(target.url(), page, 0)).collect()
         }
         Aim::Feed => {
             let feed = feed::read(base, body);
-            let pages = feed.pages.into_iter().filter(|(target, _)| fits(target, true));
+            let pages = feed
+                .pages
+                .into_iter()
+                .map(|(target, changed)| (canonical::or_same(target), changed))
+                .filter(|(target, _)| fits(target, true));
             let pages = pages.map(|(target, changed)| Wish { changed, ..Wish::new(target.url(), page, 0) });
             let enclosed = feed.enclosed.into_iter().filter(|target| media.enclosures && fits(target, false));
             pages.chain(enclosed.map(|target| Wish::new(target.url(), Kind::Media.as_str(), 0))).collect()
@@ -169,22 +183,15 @@ pub fn found(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_ty
             let (targets, word) = match title {
                 Title::Playlists(targets) => (targets, Aim::Hls.as_str()),
                 Title::Pieces(targets) => (targets, Kind::Media.as_str()),
-                Title::Refused(_) => return Vec::new(),
+                Title::Refused(_) => return Named::default(),
             };
             let targets = targets.into_iter().filter(|target| wish.depth < NEST && fits(target, false));
             targets.map(|target| Wish::new(target.url(), word, wish.depth + 1)).collect()
         }
         Aim::Hls | Aim::Dash => Vec::new(),
-        Aim::Content(kind) => {
-            let found = discover::of(kind, content_type, base, body);
-            let level = if kind == Kind::Page { 0 } else { wish.depth + 1 };
-            let need = |need: Need| Wish::new(need.target.url(), need.kind.as_str(), level);
-            let needs = found.needs.into_iter().filter(|need| level <= NEST && fits(&need.target, false)).map(need);
-            let follow = kind == Kind::Page && wish.depth < pack.depth_at(base);
-            let links = found.links.into_iter().filter(|target| follow && fits(target, true));
-            needs.chain(links.map(|target| Wish::new(target.url(), page, wish.depth + 1))).collect()
-        }
-    }
+        Aim::Content(kind) => return content(pack, wish, kind, base, content_type, body),
+    };
+    Named { wishes, note: None }
 }
 
 /// Why a film is left alone, where it is: it would not play, or may not be kept. Pure.
@@ -209,12 +216,54 @@ fn title(media: &Policy, aim: Aim, base: &Target, content_type: Option<&str>, bo
     }
 }
 
-fn is_trap(target: &Target) -> bool {
-    if target.url().len() > LONGEST {
-        return true;
+fn content(pack: &Pack, wish: &Wish, kind: Kind, base: &Target, content_type: Option<&str>, body: &[u8]) -> Named {
+    let page = Aim::Content(Kind::Page).as_str();
+    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !trap::is_hopeless(target);
+    let found = discover::of(kind, content_type, base, body);
+    let note = (found.more > 0).then(|| {
+        format!("names more than {} addresses: {} were left out; a sitemap or list may name them", discover::MAX_FOUND, found.more)
+    });
+    let level = if kind == Kind::Page { 0 } else { wish.depth + 1 };
+    let need = |need: Need| {
+        let alike = trap::of_need(&need.target).into_iter().map(alike).collect();
+        Wish { alike, ..Wish::new(need.target.url(), need.kind.as_str(), level) }
+    };
+    let mut wishes: Vec<Wish> = found.needs.into_iter().filter(|need| level <= NEST && fits(&need.target, false)).map(need).collect();
+    if kind == Kind::Page {
+        // A page that says that it is a form of another is not followed further: the other one is.
+        let itself = found.canonical.map(canonical::or_same).filter(|own| is_form(base, own) && fits(own, true));
+        match itself {
+            Some(own) => wishes.push(linked(&own, page, wish.depth)),
+            None if wish.depth < pack.depth_at(base) => {
+                let links = found.links.into_iter().map(canonical::or_same).filter(|target| fits(target, true));
+                wishes.extend(links.map(|target| linked(&target, page, wish.depth + 1)));
+            }
+            None => {}
+        }
     }
-    let segments: Vec<&str> = target.path().split('/').filter(|segment| !segment.is_empty()).collect();
-    segments.iter().any(|one| segments.iter().filter(|other| *other == one).count() >= SAME)
+    Named { wishes, note }
+}
+
+/// Whether `base` is a form of `own`: the same path with other parameters, or with a slash more or less. Many sites call their front
+/// page the canonical address of all their pages by mistake; those are followed all the same.
+fn is_form(base: &Target, own: &Target) -> bool {
+    base != own && base.host() == own.host() && base.path().trim_end_matches('/') == own.path().trim_end_matches('/')
+}
+
+/// Where a redirect leads: its own address, byte for byte, for that is what a browser will ask.
+pub fn moved(wish: &Wish, to: &Target) -> Wish {
+    Wish { hops: wish.hops.saturating_add(1), ..linked(to, &wish.kind, wish.depth) }
+}
+
+/// A page that a link names, with the bounds of what looks like it.
+fn linked(target: &Target, kind: &str, depth: u8) -> Wish {
+    Wish { alike: trap::of_page(target, depth).into_iter().map(alike).collect(), ..Wish::new(target.url(), kind, depth) }
+}
+
+fn alike(bound: Bound) -> Alike {
+    let mut key = [0; 8];
+    key.copy_from_slice(&Digest::of(bound.pattern.as_bytes()).0[..8]);
+    Alike { key: i64::from_le_bytes(key), most: bound.most, pattern: bound.pattern }
 }
 
 #[cfg(test)]
@@ -222,11 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traps_are_seen() {
-        let long = format!("http://a/{}", "x".repeat(3000));
-        for (url, trap) in [("http://a/b/b/b/c", false), ("http://a/b/c/b/c/b/c/b/c", true), (long.as_str(), true)] {
-            assert_eq!(is_trap(&Target::parse(url).expect(url)), trap, "{url}");
-        }
+    fn words_and_back() {
         for word in ["page", "style", "sitemap", "list", "feed", "hls", "dash", "robots"] {
             assert_eq!(Aim::parse(word).as_str(), word);
         }
@@ -240,7 +285,7 @@ mod tests {
         let (wish, base) = (Wish::new("http://a.kz/m", kind, 0), Target::parse("http://a.kz/m").expect("valid"));
         let found = found(&pack, &media, &wish, &base, content_type, body.as_bytes());
         let objection = objection(&pack, &media, &wish, &base, content_type, body.as_bytes());
-        (found.into_iter().map(|wish| (wish.kind, wish.url)).collect(), objection)
+        (found.wishes.into_iter().map(|wish| (wish.kind, wish.url)).collect(), objection)
     }
 
     #[test]
@@ -274,8 +319,33 @@ mod tests {
         let (pack, base) = (Pack::parse(PACK).expect("good"), Target::parse("http://a.kz/m").expect("valid"));
         let below = |depth| {
             let wish = Wish::new("http://a.kz/m", "sitemap", depth);
-            found(&pack, &Policy::default(), &wish, &base, None, index.as_bytes()).len()
+            found(&pack, &Policy::default(), &wish, &base, None, index.as_bytes()).wishes.len()
         };
         assert_eq!([below(0), below(1), below(2)], [discover::sitemap::MAX_MAPS, MAPS_BELOW, 0]);
+    }
+
+    #[test]
+    fn links_lose_their_marks_and_forms_are_not_followed() {
+        let text = "id = \"p\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n[scope]\nhosts = [\"a.kz\"]\ndepth = 2\n";
+        let pack = Pack::parse(text).expect("a pack");
+        let named = |url: &str, body: &str| {
+            let named = found(
+                &pack,
+                &Policy::default(),
+                &Wish::new(url, "page", 0),
+                &Target::parse(url).expect(url),
+                Some("text/html"),
+                body.as_bytes(),
+            );
+            named.wishes.into_iter().map(|wish| wish.url).collect::<Vec<_>>()
+        };
+        let body = "<link rel=stylesheet href='/s.css?utm_source=x'><a href='/p?utm_source=menu'>1</a><a href='/p'>2</a>";
+        // Requisites stay as they are: a browser asks for them so.
+        assert_eq!(named("http://a.kz/", body), ["http://a.kz/s.css?utm_source=x", "http://a.kz/p", "http://a.kz/p"]);
+        let own = |href: &str| format!("<link rel=canonical href='{href}'><a href=/next>n</a>");
+        assert_eq!(named("http://a.kz/p?sort=1", &own("/p")), ["http://a.kz/p"]);
+        assert_eq!(named("http://a.kz/p", &own("/p")), ["http://a.kz/next"]);
+        assert_eq!(named("http://a.kz/p?sort=1", &own("/")), ["http://a.kz/next"], "a mistake of many sites");
+        assert_eq!(named("http://a.kz/p?sort=1", &own("http://b.kz/p")), ["http://a.kz/next"]);
     }
 }

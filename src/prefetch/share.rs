@@ -50,7 +50,7 @@ impl Shares {
 mod tests {
     use super::*;
     use crate::base::clock::Time;
-    use crate::state::frontier::{Cost, Fate, Wish};
+    use crate::state::frontier::{Ending, Fate, Wish};
 
     const PACK: &str = "id = \"p\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n\
         [scope]\nhosts = [\"a.kz\", \"*.b.kz\"]\n[scope.sites]\n\"*.b.kz\" = 100\n";
@@ -61,8 +61,8 @@ mod tests {
         let now = Time::from_secs(1_800_000_000);
         let wishes = ["http://x.b.kz/1", "http://a.kz/1"].map(|url| Wish::new(url, "page", 0));
         let run = state.begin_run("p", "d", now, &wishes).await.expect("begins").run;
-        for wish in &wishes {
-            state.end_wish("p", run, &wish.url, &Fate::Done { bytes: 60, at: now }, &[], Cost::default()).await.expect("writes");
+        for wish in state.next_wishes("p", run, now, 9).await.expect("reads") {
+            state.end_wishes("p", run, now, &[Ending::new(wish, Fate::Done { bytes: 60, at: now })]).await.expect("writes");
         }
         let mut shares = Shares::open(&state, &pack, run).await.expect("reads");
         assert_eq!((shares.room(&pack, "y.b.kz"), shares.room(&pack, "a.kz")), (40, u64::MAX));

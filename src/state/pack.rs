@@ -126,9 +126,8 @@ impl State {
     /// The database's.
     pub async fn bytes_by_origin(&self, pack: &str, run: i64) -> Result<Vec<(String, u64)>, Error> {
         let rows = sqlx::query(
-            "SELECT substr(url, 1, instr(url, '://') + 1 + instr(substr(url, instr(url, '://') + 3), '/')) AS origin,
-                    coalesce(sum(bytes), 0) AS bytes
-             FROM wish WHERE pack = ? AND run = ? AND state = 'done' GROUP BY origin",
+            "SELECT queue.origin AS origin, coalesce(sum(wish.bytes), 0) AS bytes FROM wish JOIN queue ON queue.id = wish.queue
+             WHERE queue.pack = ? AND wish.run = ? AND wish.state = 2 GROUP BY queue.id",
         );
         let rows = rows.bind(pack).bind(run).fetch_all(self.pool()).await?;
         Ok(rows.iter().map(|row| (row.get("origin"), u64::try_from(row.get::<i64, _>("bytes")).unwrap_or(0))).collect())

@@ -68,6 +68,9 @@ mod night;
 /// Films in pieces.
 mod film;
 
+/// A night among bad hosts.
+mod crawl;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
