@@ -289,12 +289,13 @@ impl Shape<'_> {
                 Some((word, width)) => (word, width.strip_suffix(['d', 'x', 'u'])?.parse::<usize>().ok().filter(|width| *width <= 32)?),
                 None => (name, 1),
             };
+            let padded = |number: u64| format!("{number:0width$}");
             match word {
                 "" => out.push('$'),
                 "RepresentationID" => out.push_str(self.element.attribute("id")?),
-                "Bandwidth" => out += &format!("{:0width$}", self.element.number("bandwidth")?),
-                "Number" => out += &format!("{number:0width$}"),
-                "Time" => out += &format!("{time:0width$}"),
+                "Bandwidth" => out.push_str(&padded(self.element.number("bandwidth")?)),
+                "Number" => out.push_str(&padded(number)),
+                "Time" => out.push_str(&padded(time)),
                 _ => return None,
             }
             out.push_str(rest);

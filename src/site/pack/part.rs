@@ -70,10 +70,10 @@ impl Pack {
         self.scope.hosts.iter().map(String::as_str).filter(|host| is_near(host)).collect()
     }
 
-    /// How many links away from a seed pages like this one may be.
+    /// How many links away from a seed pages may be that a page on this host names; the seed itself may lie outside the prefixes.
     pub fn depth_at(&self, page: &Target) -> u8 {
-        let own = self.fetches(page, true).then_some(self.scope.depth);
-        let parts = self.parts.iter().filter(|part| part.fetches(page, true)).map(|part| part.scope.depth);
+        let own = self.fetches(page, false).then_some(self.scope.depth);
+        let parts = self.parts.iter().filter(|part| part.fetches(page, false)).map(|part| part.scope.depth);
         own.into_iter().chain(parts).max().unwrap_or(0)
     }
 
@@ -144,6 +144,7 @@ mod tests {
         ] {
             assert_eq!(shelf.covers(&target(url), page), covered, "{url}");
         }
+        assert_eq!(shelf.depth_at(&target("https://kk.wikipedia.org/")), 1, "a seed outside the prefixes leads on");
         assert_eq!((shelf.depth_at(&target("https://kk.wikipedia.org/wiki/A")), shelf.depth_at(&target("https://phet.org/"))), (1, 0));
     }
 
