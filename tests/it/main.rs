@@ -68,6 +68,9 @@ mod night;
 /// Films in pieces.
 mod film;
 
+/// ZIM files.
+mod library;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
