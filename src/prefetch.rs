@@ -238,6 +238,7 @@ impl<W: Web> Night<W> {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
         let rules: Vec<_> = shelf.held.iter().map(|held| Arc::clone(&held.pack)).collect();
+        self.0.web.shelve(packs::archives(&shelf));
         (self.0.rules)(Arc::new(Sites::with_refused(&rules, &refused)));
         let mut runs = BTreeMap::new();
         let mut progress = BTreeMap::new();

@@ -96,7 +96,7 @@ impl Inner {
     }
 
     /// 304 or 412, when the client's own conditions say so.
-    fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Option<&Formed>) -> Option<Response<Body>> {
+    pub(crate) fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Option<&Formed>) -> Option<Response<Body>> {
         let status = match policy::condition(ask, &prepared.kept) {
             Condition::Go => return None,
             Condition::NotModified => StatusCode::NOT_MODIFIED,
@@ -179,7 +179,7 @@ impl Inner {
         Ok(response)
     }
 
-    fn unsatisfiable(&self, prepared: &Prepared, said: Said) -> Response<Body> {
+    pub(crate) fn unsatisfiable(&self, prepared: &Prepared, said: Said) -> Response<Body> {
         let mut response = self.head(StatusCode::RANGE_NOT_SATISFIABLE, HeaderMap::new(), said);
         let value = HeaderValue::from_str(&format!("bytes */{}", prepared.kept.length)).expect("digits are visible ASCII");
         response.headers_mut().insert(CONTENT_RANGE, value);

@@ -164,6 +164,9 @@ fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit,
                 if !later.is_empty() {
                     notes.push(format!("{} seed(s) of a kind that this version does not fetch", later.len()));
                 }
+                if !pack.near().is_empty() {
+                    notes.push(format!("names the school's own network ({}): fetched only where a node allows it", pack.near().join(", ")));
+                }
                 if pack.status == crate::site::pack::Status::Unverified {
                     notes.push(String::from("status is \"unverified\": try it against the live hosts before publishing"));
                 }

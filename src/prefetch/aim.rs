@@ -121,7 +121,7 @@ fn is_dash(mime: &str) -> bool {
     mime.starts_with("application/dash+xml")
 }
 
-/// The first wishes of a pack; kinds that this version does not fetch are left out.
+/// The first wishes of a pack.
 pub fn seeds(pack: &Pack) -> Vec<Wish> {
     let wish = |seed: &Seed| {
         let aim = match seed.kind {
@@ -135,7 +135,10 @@ pub fn seeds(pack: &Pack) -> Vec<Wish> {
         };
         Some(Wish::new(seed.target.url(), aim.as_str(), 0))
     };
-    pack.seeds.iter().filter_map(wish).collect()
+    // A file that lies on a disk of ours needs no fetching.
+    let files = pack.all_archives().filter_map(|archive| archive.source.as_ref());
+    let files = files.map(|target| Wish::new(target.url(), Kind::Media.as_str(), 0));
+    pack.seeds.iter().filter_map(wish).chain(files).collect()
 }
 
 /// What a fetched body names.

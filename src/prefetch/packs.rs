@@ -9,8 +9,9 @@ pub mod settle;
 /// Packs within packs, and what an operator refuses of them.
 mod resolve;
 
+use crate::cache::Lies;
 use crate::prefetch::Settings;
-use crate::site::pack::{MAX_BYTES, Pack, sign};
+use crate::site::pack::{Archive, MAX_BYTES, Pack, sign};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -135,6 +136,15 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The ZIM files of the packs in force, by host.
+pub fn archives(shelf: &Shelf) -> Vec<(String, Lies)> {
+    let lies = |archive: &Archive| match &archive.source {
+        Some(target) => Lies::Stored(target.key()),
+        None => Lies::File(archive.path.clone()),
+    };
+    shelf.held.iter().flat_map(|held| &held.pack.archives).map(|archive| (archive.host.clone(), lies(archive))).collect()
 }
 
 /// Reads, verifies and checks one pack; with its text. The error is every reason, for people.

@@ -114,6 +114,8 @@ impl Web for Memory {
         Ok(())
     }
 
+    fn shelve(&self, _: Vec<(String, crate::cache::Lies)>) {}
+
     fn lost(&self) -> Vec<String> {
         std::mem::take(&mut self.world.lock().lost)
     }

@@ -76,10 +76,12 @@ impl<W: Web> Night<W> {
         board.shelf.held.iter().map(listed).collect()
     }
 
-    /// Where a reader of each pack begins: its first seed that is a page.
+    /// Where a reader of each pack begins: its first seed that is a page or a library.
     pub fn begins(&self) -> BTreeMap<String, Target> {
         let board = self.0.board.lock();
-        let page = |held: &Held| held.pack.seeds.iter().find(|seed| seed.kind == SeedKind::Url).map(|seed| seed.target.clone());
+        let page = |held: &Held| {
+            held.pack.seeds.iter().find(|seed| matches!(seed.kind, SeedKind::Url | SeedKind::Zim)).map(|seed| seed.target.clone())
+        };
         board.shelf.held.iter().filter_map(|held| Some((held.pack.id.clone(), page(held)?))).collect()
     }
 

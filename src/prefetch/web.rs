@@ -6,7 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::Target;
-use crate::cache::{Cache, Errand, FetchError, Why};
+use crate::cache::{Cache, Errand, FetchError, Lies, Why};
 use crate::link::{Class, Link, State as LineState, pace::Pace};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
@@ -95,6 +95,8 @@ pub trait Web: Send + Sync + 'static {
     fn unpin(&self, pack: &str, target: &Target) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Lets all of a pack go.
     fn let_go(&self, pack: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Which ZIM files there are, by host.
+    fn shelve(&self, files: Vec<(String, Lies)>);
     /// URLs that packs keep and that the store has lost since this was asked last.
     fn lost(&self) -> Vec<String>;
     /// Whether the line is down.
@@ -167,6 +169,10 @@ impl Web for Reach {
 
     async fn let_go(&self, pack: &str) -> Result<(), StoreError> {
         self.store.unpin(pack, None).await.map(drop)
+    }
+
+    fn shelve(&self, files: Vec<(String, Lies)>) {
+        self.cache.set_archives(files);
     }
 
     fn lost(&self) -> Vec<String> {

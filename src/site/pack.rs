@@ -20,6 +20,7 @@ use crate::base::target::Target;
 use crate::site::glob::Glob;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Pack {
     pub replaces: Option<String>,
     /// Where to start.
     pub seeds: Vec<Seed>,
+    /// ZIM files, by the host names under which they are read.
+    pub archives: Vec<Archive>,
     /// Packs that are part of this one, by id.
     pub includes: Vec<Include>,
     /// Those of them that are here, each with its own scope and classes. See [`Pack::with`].
@@ -108,6 +111,17 @@ pub struct Seed {
     pub target: Target,
 }
 
+/// A ZIM file of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The name under which it is read, `wikipedia-kk-all.zim`.
+    pub host: String,
+    /// Where the file is fetched from; `None`: it lies on a disk of the node.
+    pub source: Option<Target>,
+    /// Where it lies there; empty when it is fetched.
+    pub path: PathBuf,
+}
+
 /// Another pack as a part of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Include {
@@ -132,7 +146,7 @@ pub enum SeedKind {
     Hls,
     /// A DASH manifest.
     Dash,
-    /// A ZIM file; read by a later version.
+    /// A ZIM file, by the name under which it is read.
     Zim,
 }
 
@@ -150,7 +164,7 @@ impl SeedKind {
 
     /// Whether this version fetches such seeds.
     pub fn is_fetched(self) -> bool {
-        self != SeedKind::Zim
+        SeedKind::ALL.iter().any(|(_, kind)| *kind == self)
     }
 }
 

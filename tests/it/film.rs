@@ -169,7 +169,7 @@ fn films_that_cannot_be_kept_are_left_alone_and_told() {
     let asked: Vec<String> = origin.asks().into_iter().map(|ask| ask.target).collect();
     assert!(asked.contains(&"/good1.ts".to_owned()), "{asked:?}");
     assert!(
-        !asked.iter().any(|path| path.ends_with(".ts") && path != "/good1.ts" || path.contains("key") || path.contains("v.mp4")),
+        !asked.iter().any(|path| path.contains(".ts") && path != "/good1.ts" || path.contains("key") || path.contains("v.mp4")),
         "{asked:?}"
     );
     // What lay in sockets on the way comes on top of the limit.

@@ -68,6 +68,9 @@ mod night;
 /// Films in pieces.
 mod film;
 
+/// ZIM files.
+mod library;
+
 /// A night among bad hosts.
 mod crawl;
 

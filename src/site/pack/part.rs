@@ -5,7 +5,7 @@
 
 use crate::base::digest::Digest;
 use crate::base::target::Target;
-use crate::site::pack::{Pack, same_host};
+use crate::site::pack::{Archive, Pack, same_host};
 use crate::site::refuse;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -86,6 +86,11 @@ impl Pack {
     /// The cap on what comes from this host, its own or a part's, and the name that it goes by.
     pub fn site(&self, host: &str) -> Option<(&str, u64)> {
         self.scope.site(host).or_else(|| self.parts.iter().find_map(|part| part.scope.site(host)))
+    }
+
+    /// Its own ZIM files and those of its parts.
+    pub fn all_archives(&self) -> impl Iterator<Item = &Archive> {
+        self.archives.iter().chain(self.parts.iter().flat_map(|part| &part.archives))
     }
 
     /// Whether single hosts are capped at all.

@@ -6,9 +6,11 @@ use crate::base::digest::Digest;
 use crate::base::target::Target;
 use crate::base::unit::{Bytes, Wait};
 use crate::site::glob::Glob;
-use crate::site::pack::{Class, Complaint, Include, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
+use crate::site::pack::{Archive, Class, Complaint, Include, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
 use crate::site::refuse;
+use crate::site::zim;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -100,7 +102,11 @@ impl Desk<'_> {
         let replaces = self.replaces(tree, id.as_deref());
         let classes = self.classes(tree);
         let includes = self.includes(tree, id.as_deref());
-        let scope = self.scope(tree, &classes, !includes.is_empty());
+        let archives = self.archives(tree);
+        let mut scope = self.scope(tree, &classes, !includes.is_empty() || archives.iter().any(|archive| archive.source.is_none()));
+        if let Some(scope) = &mut scope {
+            scope.hosts.extend(archives.iter().map(|archive| archive.host.clone()));
+        }
         let seeds = self.seeds(tree, scope.as_ref(), &classes);
         let digest = Digest::of(self.text.as_bytes());
         let (id, version, licence, scope) = (id?, version?, licence?, scope?);
@@ -117,6 +123,7 @@ impl Desk<'_> {
             priority,
             replaces,
             seeds,
+            archives,
             includes,
             parts,
             shunned,
@@ -199,6 +206,28 @@ impl Desk<'_> {
             }
         }
         includes
+    }
+
+    /// Seeds that are ZIM files; what is wrong with an address is told with the other seeds.
+    fn archives(&mut self, tree: &DeTable<'_>) -> Vec<Archive> {
+        let mut archives: Vec<Archive> = Vec::new();
+        let list = tree.get("seed").and_then(|value| value.get_ref().as_array());
+        for table in list.into_iter().flat_map(|list| list.iter().take(MANY)).filter_map(|item| item.get_ref().as_table()) {
+            let Some(value) = table.get("zim") else { continue };
+            let Some(text) = value.get_ref().as_str().map(str::trim) else { continue };
+            let source = seed_target(text);
+            let Some(host) = zim::host(text).filter(|_| source.is_some() || text.starts_with('/')) else {
+                self.wrong(value, "seed.zim", "write the file's whole path on this machine, such as \"/srv/wikipedia_kk.zim\", or its URL");
+                continue;
+            };
+            if archives.iter().any(|other| other.host == host) {
+                self.wrong(value, "seed.zim", "two files have this name; keep the newer one");
+                continue;
+            }
+            let path = if source.is_some() { PathBuf::new() } else { PathBuf::from(text) };
+            archives.push(Archive { host, source, path });
+        }
+        archives
     }
 
     fn status(&mut self, tree: &DeTable<'_>) -> Status {
@@ -456,6 +485,14 @@ impl Desk<'_> {
             };
             let Some(text) = self.text(table, "seed.", key) else { continue };
             let (Some(value), place) = (table.get(*key), format!("seed.{key}")) else { continue };
+            // What is read under a name of its own begins there.
+            let home = zim::host(&text).filter(|_| *kind == SeedKind::Zim).map(|host| format!("http://{host}/"));
+            let from = home.as_ref().and_then(|_| seed_target(&text));
+            if from.is_some_and(|from| scope.is_some_and(|scope| !scope.has_host(from.host()))) {
+                self.wrong(value, &place, "the seed lies outside scope.hosts; add its host there");
+                continue;
+            }
+            let text = home.unwrap_or(text);
             let Some(target) = seed_target(&text) else {
                 self.wrong(value, &place, "write a whole URL that starts with http:// or https://");
                 continue;
