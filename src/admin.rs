@@ -1,8 +1,14 @@
-//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics), and on the local socket to
-//! whoever may open it (status, store, purge, why, configuration).
+//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics), and the API: there to whoever shows a
+//! bearer token, on the local socket to whoever may open it.
 //!
-//! There is no administration over the web yet: that needs a login first. "From the machine itself" means the socket, never an
-//! address, since our own proxy could dial loopback for a stranger. Other parts bring their routes as `extra`.
+//! "From the machine itself" means the socket, never an address, since our own proxy could dial loopback for a stranger. Other parts
+//! bring their routes as `extra`.
+
+/// The API.
+pub mod api;
+
+/// Bearer tokens.
+pub mod token;
 
 /// Which Host values are ours.
 pub mod host;
@@ -12,9 +18,6 @@ pub mod listen;
 
 /// Whether the node is ready, and if not, why.
 pub mod ready;
-
-/// The error document of the API.
-pub mod problem;
 
 /// Routes of the local socket.
 mod local;
@@ -42,19 +45,19 @@ mod told;
 
 pub use ca::{Reread, ca_routes};
 pub use host::Names;
-pub use job::Jobs;
 pub use local::local_router;
-pub use problem::Problem;
 pub use ready::Ready;
+pub use token::Tokens;
 pub use web::web_router;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::target::Target;
 use crate::cache::Cache;
-use crate::life::Life;
+use crate::life::{Jobs, Life};
 use crate::link::Link;
 use crate::portal::{Doors, Reach, Shelf};
+use crate::prefetch::Events;
 use crate::proxy::intercept::Interception;
 use crate::proxy::outlook::Outlook;
 use crate::store::Store;
@@ -83,8 +86,12 @@ pub struct Parts {
     pub clock: Clock,
     /// For jobs.
     pub life: Life,
-    /// The store's long work.
+    /// Long work that somebody asked for.
     pub jobs: Jobs,
+    /// What happens, as it happens.
+    pub events: Events,
+    /// Who may use the API over the web port.
+    pub tokens: Tokens,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// The store.

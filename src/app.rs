@@ -24,7 +24,7 @@ mod reload;
 /// Under which names devices reach the node, and how they come to trust it.
 mod devices;
 
-use crate::admin::{self, Names, Parts, Ready, listen};
+use crate::admin::{self, Names, Parts, Ready, Tokens, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
@@ -178,7 +178,9 @@ impl Node {
         let parts = Parts {
             clock: clock.clone(),
             life: life.clone(),
-            jobs: admin::Jobs::default(),
+            jobs: night.jobs(),
+            events: night.feed(),
+            tokens: Tokens::load(&state, clock.clone(), &life, &metrics).await?,
             metrics: metrics.clone(),
             store: store.clone(),
             cache: cache.clone(),
@@ -198,13 +200,9 @@ impl Node {
             shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter, &reach, &trust),
         };
-        let pages = admin::web_router(parts.clone(), axum::Router::new());
-        let commands = admin::local_router(
-            parts,
-            prefetch::api::routes(night.clone())
-                .merge(report::api::routes(reporter, link.clone(), state.clone()))
-                .merge(admin::ca_routes(reread_ca(&trust))),
-        );
+        let routes = prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone()));
+        let pages = admin::web_router(parts.clone(), admin::api::guarded(&parts, routes.clone()));
+        let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 
         let local = local_lane(pages.clone());
         let settings = proxy_settings(&config, &doors.web);
@@ -321,14 +319,23 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
 }
 
 fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
-    let list = config.night.windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.windows")?;
-    let zone = jiff::tz::TimeZone::get(&config.night.timezone).context("night.timezone")?;
+    let night = &config.night;
+    let windows = prefetch::Windows {
+        list: night.windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.windows")?,
+        holidays: night.holiday_windows.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.holiday_windows")?,
+        calendar: prefetch::Calendar {
+            days: night.holidays.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>().context("night.holidays")?,
+        },
+        zone: jiff::tz::TimeZone::get(&night.timezone).context("night.timezone")?,
+    };
     let own = config.upstream.hosts.keys().map(|name| name.split(':').next().unwrap_or(name).to_owned()).collect();
     Ok(prefetch::Settings {
         paths: config.packs.paths.clone(),
         own: Some(config.node.state.join("packs.d")),
         trusted_keys: config.packs.trusted_keys.clone(),
-        windows: prefetch::Windows { list, zone },
+        windows,
+        caps: prefetch::Caps { night: night.night_cap, month: night.month_cap },
+        metered: night.metered,
         refused: config.intercept.refused.clone(),
         media: config.media.clone(),
         rate: config.night.rate,

@@ -24,6 +24,9 @@ pub mod backoff;
 /// Counters, gauges and histograms that can be read back.
 pub mod count;
 
+/// The error document of every API.
+pub mod problem;
+
 /// How an address may be written down.
 pub mod redact;
 

@@ -63,6 +63,7 @@ pub use archive::Lies;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
 pub use fill::MAX_PAGE;
+pub use fill::Toll;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

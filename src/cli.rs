@@ -21,6 +21,9 @@ mod serve;
 /// `bulak pack`.
 mod pack;
 
+/// `bulak night`.
+mod night;
+
 /// `bulak status`.
 mod status;
 
@@ -38,6 +41,9 @@ mod config;
 
 /// `bulak ca`.
 mod ca;
+
+/// `bulak user`.
+mod user;
 
 /// `bulak link`.
 pub mod link;
@@ -102,6 +108,9 @@ enum Command {
     /// Packs: keys, signatures, checks, plans, fetches
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// The night: what it is doing, pause, resume
+    #[command(subcommand)]
+    Night(night::NightCommand),
     /// How the node is doing, on one screen
     Status(status::Args),
     /// What would happen to an address: lane, stored or not, fresh until when, which rule decided
@@ -117,6 +126,9 @@ enum Command {
     /// The school's own CA: make, show, retire, consent
     #[command(subcommand)]
     Ca(ca::CaCommand),
+    /// Who may use the node's API: tokens
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Run the regional server
     Hub(hub::Args),
     /// Completions for a shell
@@ -197,6 +209,7 @@ impl Invocation {
         let result = match command {
             Command::Serve(args) => serve::run(&context, args).await,
             Command::Pack(command) => pack::run(&context, command).await,
+            Command::Night(command) => night::run(&context, command).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
@@ -204,6 +217,7 @@ impl Invocation {
             Command::Link(args) => link::run(&context, args).await,
             Command::Config(args) => config::run(&context, args),
             Command::Ca(command) => ca::run(&context, command).await,
+            Command::User(command) => user::run(&context, command).await,
             Command::Hub(args) => match context.log("info") {
                 Ok(()) => hub::run(&context, args).await,
                 Err(failure) => Err(failure),

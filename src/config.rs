@@ -124,8 +124,18 @@ pub struct Packs {
 pub struct Night {
     /// Texts that `prefetch::Window` reads.
     pub windows: Vec<String>,
+    /// Texts that `prefetch::Holiday` reads.
+    pub holidays: Vec<String>,
+    /// Texts that `prefetch::Window` reads.
+    pub holiday_windows: Vec<String>,
     /// A known IANA name.
     pub timezone: String,
+    /// Most bytes of a night.
+    pub night_cap: Option<u64>,
+    /// Most bytes of a month.
+    pub month_cap: Option<u64>,
+    /// Nothing is fetched ahead but what people ask for.
+    pub metered: bool,
     /// Cap on the night's work.
     pub rate: Option<BitRate>,
     /// Transfers at a time.
@@ -305,6 +315,7 @@ mod tests {
 
     #[test]
     fn single_mistakes() {
+        const WINDOW: &str = check::WINDOW;
         const NOT_OWN: &str = "leave it empty, or write one below .internal or one that the school owns, such as \"abay-12.edu.kz\"";
         let table = [
             ("[stroe]\n", "stroe", "did you mean [store]?"),
@@ -314,7 +325,15 @@ mod tests {
             ("[proxy]\nconnect_ports = [80, 70000]\n", "proxy.connect_ports[1]", "write a number from 1 to 65535"),
             ("[proxy]\nconnect_ports = [\"https\"]\n", "proxy.connect_ports", "write it like connect_ports = [80, 443]"),
             ("[web]\nlisten = [\"127.0.0.1:3128\"]\n", "web.listen[0]", "give each listener a port of its own"),
-            ("[night]\nwindows = [\"mon 25:00-07:00\"]\n", "night.windows[0]", "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\""),
+            ("[night]\nwindows = [\"mon 25:00-07:00\"]\n", "night.windows[0]", WINDOW),
+            ("[night]\nholiday_windows = [\"2026-12-31\"]\n", "night.holiday_windows[0]", WINDOW),
+            (
+                "[night]\nholidays = [\"2027-01-10..2026-12-29\"]\n",
+                "night.holidays[0]",
+                "write \"2026-12-31\", \"2026-12-29..2027-01-10 winter\" (at most a year), or for every year \"12-16\"",
+            ),
+            ("[night]\nmonth_cap = \"20 XB\"\n", "night.month_cap", "write it like \"20 GiB\", \"64 MiB\" or \"500 kB\""),
+            ("[night]\nnight_cap = \"0 B\"\n", "night.night_cap", "leave it empty for no cap, or set night.metered = true"),
             ("[cache]\npolicy = \"fast\"\n", "cache.policy", "write \"school\" or \"rfc9111\""),
             ("[night]\ntimezone = \"Asia/Nowhere\"\n", "night.timezone", "write an IANA name such as \"Asia/Almaty\""),
             ("[upstream]\nhosts = { \"a.kz\" = \"b\" }\n", "upstream.hosts.\"a.kz\"", "write \"192.168.8.5\" or \"192.168.8.5:8080\""),

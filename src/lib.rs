@@ -53,6 +53,10 @@
 //! | pack | a reviewed text file that names learning content to fetch and keep |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
 //! | window | when the night's work may run |
+//! | calendar | days without school, on which other windows hold |
+//! | cap | most bytes that a night (noon to noon) or a month may bring |
+//! | turn | how long a pack has the line before another of its priority goes on |
+//! | pause | a person wants the line left alone |
 //! | object | one stored body, named by the blake3 of its decoded bytes |
 //! | entry | one stored answer: URL and variant, pointing to an object |
 //! | pin | what a pack keeps |
@@ -60,6 +64,9 @@
 //! | sample, rollup | one observation of the line; a summary over time |
 //! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
 //! | outbox | reports waiting to leave |
+//! | job | long work that somebody asked for: it is watched, and may be ended |
+//! | token, role | what a script shows to use the API; what it may do there |
+//! | event | something that happened in the night, told while it happens |
 
 #![deny(unsafe_code)]
 

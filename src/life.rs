@@ -7,5 +7,9 @@ pub mod drain;
 /// Background work in small finished steps.
 pub mod worker;
 
+/// Long work that somebody may ask about and end.
+pub mod job;
+
 pub use drain::Life;
+pub use job::Jobs;
 pub use worker::{Next, Worker, supervise};

@@ -1,7 +1,7 @@
 //! The night: what is fetched before anyone asks.
 //!
 //! Packs say what, windows say when, the frontier remembers how far, and the crawl does it through the cache. This file keeps the
-//! packs in force and the scheduler; decisions are in the pure rooms (`window`, `schedule`, `plan`, `gate`, `aim`).
+//! packs in force and the scheduler; decisions are in the pure rooms (`window`, `permit`, `schedule`, `plan`, `gate`, `aim`).
 
 /// What a wish is wanted as, and what it names in turn.
 pub mod aim;
@@ -9,14 +9,41 @@ pub mod aim;
 /// The routes of the API.
 pub mod api;
 
+/// Days without school.
+pub mod calendar;
+
+/// How many bytes the night may still bring.
+pub mod caps;
+
 /// One pass over one pack.
 pub mod crawl;
+
+/// What happens, as it happens.
+pub mod event;
 
 /// Manners towards hosts.
 pub mod gate;
 
+/// The night in figures.
+mod gauges;
+
+/// What ends a crawl from outside.
+mod halt;
+
+/// Runs as jobs and events.
+mod job;
+
+/// Windows in which the box was off.
+pub mod missed;
+
+/// What people order.
+mod orders;
+
 /// The packs of this node.
 pub mod packs;
+
+/// Whether the night may work now.
+pub mod permit;
 
 /// What a night will take.
 pub mod plan;
@@ -42,6 +69,9 @@ pub mod share;
 /// From one pack to the one that takes its place.
 mod switch;
 
+/// What is worked on now.
+mod scheduler;
+
 /// The web as the crawl sees it.
 pub mod web;
 
@@ -54,6 +84,9 @@ mod view;
 /// When the work may run.
 pub mod window;
 
+pub use calendar::{Calendar, Holiday};
+pub use caps::{Caps, Purse};
+pub use event::{Event, Events};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};
 pub use plan::Plan;
@@ -64,28 +97,30 @@ pub use window::{Window, Windows};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
-use crate::cache::Cache;
-use crate::life::Life;
+use crate::cache::{Cache, Toll};
+use crate::life::{Jobs, Life};
 use crate::link::{Link, pace::Pace};
 use crate::prefetch::crawl::{Crawl, End, Tally};
-use crate::prefetch::packs::{Held, Shelf};
-use crate::prefetch::schedule::Candidate;
+use crate::prefetch::gauges::Gauges;
+use crate::prefetch::halt::Halt;
+use crate::prefetch::missed::Missed;
+use crate::prefetch::packs::Shelf;
 use crate::prefetch::web::{Reach, Web};
 use crate::site::Sites;
 use crate::state::State;
 use crate::state::frontier::Run;
+use crate::state::night::{Asked, Pause};
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
-/// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
-const LOOK: Duration = Duration::from_mins(1);
+/// How often the figures for `/metrics` are brought up to date.
+const SHOW: Duration = Duration::from_secs(5);
 
 /// What one step of the scheduler did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +137,9 @@ pub enum Error {
     /// No such pack.
     #[error("there is no pack \"{0}\"")]
     Unknown(String),
+    /// The text is no moment to come.
+    #[error("{0:?} is no time to come")]
+    Moment(String),
     /// The database said no.
     #[error(transparent)]
     State(#[from] crate::state::Error),
@@ -128,18 +166,35 @@ struct Inner<W> {
     /// One crawl at a time: the line is thin.
     turn: Semaphore,
     wake: Notify,
-    /// Tells the crawl under way to make room for one that a person asked for.
-    make_way: AtomicBool,
+    /// Ends the crawl under way.
+    halt: Halt,
+    /// What may still come.
+    purse: Purse,
+    gauges: Gauges,
     transferred: IntCounter,
     tally: Tally,
+    events: Events,
+    jobs: Jobs,
 }
 
 /// What is shown.
 #[derive(Default)]
 struct Board {
     shelf: Shelf,
-    queue: VecDeque<String>,
+    /// What people asked for, until it is through; the pack under way may be among it.
+    queue: Vec<Asked>,
+    /// What a person ordered last; it may be over.
+    pause: Option<Pause>,
+    /// Whether the last window was missed, and the end of the window that this was asked of.
+    missed: Option<Missed>,
+    looked_back: Option<Time>,
     running: Option<String>,
+    /// Open jobs by pack.
+    jobs: BTreeMap<String, String>,
+    /// Packs whose run a person ended: the schedule leaves them alone until then.
+    left: BTreeMap<String, Time>,
+    /// Whether a window was open at the last look.
+    open: Option<bool>,
     /// Whether the schedule, not a person, began what is running.
     scheduled: bool,
     trouble: Option<String>,
@@ -167,37 +222,57 @@ impl Night {
         let agent = HeaderValue::from_str(&format!("bulak/{}{contact}", env!("CARGO_PKG_VERSION")))
             .unwrap_or_else(|_| HeaderValue::from_static(concat!("bulak/", env!("CARGO_PKG_VERSION"))));
         let pace = Arc::new(Pace::new(settings.rate));
-        let web = Reach { cache: cache.clone(), store, link: link.clone(), pace, agent };
-        let night = Night::over(settings, clock, metrics, state, web, Some(link), move |sites| cache.set_sites(sites));
+        let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
+        let toll = {
+            let purse = purse.clone();
+            Toll::new(move |bytes| purse.spend(bytes))
+        };
+        let web = Reach { cache: cache.clone(), store, link: link.clone(), pace, toll, agent };
+        let night =
+            Night::over(settings, clock, purse.clone(), metrics, state.clone(), web, Some(link), move |sites| cache.set_sites(sites));
         night.reload().await?;
+        purse.keep(life, &state);
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
+        let shown = night.clone();
+        life.spawn_until_stop(async move {
+            loop {
+                shown.0.gauges.show(&shown.status());
+                tokio::time::sleep(SHOW).await;
+            }
+        });
         Ok(night)
     }
 
-    /// Takes over other settings and reads the packs anew. A crawl under way ends by the old ones; `contact` counts from the next
-    /// start.
+    /// Takes over other settings and reads the packs anew. What the schedule began is looked at again by them; `contact` counts from
+    /// the next start.
     ///
     /// # Errors
     /// The database's.
     pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
         self.0.web.pace.set(settings.rate);
-        self.0.settings.store(Arc::new(settings));
-        self.reload().await
+        self.take_over(settings).await
     }
 }
 
 impl<W: Web> Night<W> {
     /// Over any web; no scheduler runs, [`Night::tick`] is called by hand.
+    #[expect(clippy::too_many_arguments, reason = "as `new`")]
     fn over(
         settings: Settings,
         clock: Clock,
+        purse: Purse,
         metrics: &Metrics,
         state: State,
         web: W,
         link: Option<Link>,
         rules: impl Fn(Arc<Sites>) + Send + Sync + 'static,
     ) -> Night<W> {
+        let (events, now) = (Events::default(), clock.clone());
+        let heard = events.clone();
+        let jobs = Jobs::new(clock.clone(), move |view| {
+            heard.tell(now.now(), Event::JobChanged { job: view.id.clone(), what: view.what.clone(), state: view.state });
+        });
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
@@ -209,10 +284,27 @@ impl<W: Web> Night<W> {
             board: Mutex::default(),
             turn: Semaphore::new(1),
             wake: Notify::new(),
-            make_way: AtomicBool::new(false),
+            halt: Halt::default(),
+            purse,
+            gauges: Gauges::new(metrics),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
             tally: Tally::default(),
+            events,
+            jobs,
         }))
+    }
+
+    /// All that [`Night::adopt`] does, over any web.
+    async fn take_over(&self, settings: Settings) -> Result<(), Error> {
+        let old = self.0.settings.swap(Arc::new(settings));
+        let new = self.0.settings.load_full();
+        if (&old.windows, old.caps, old.metered) != (&new.windows, new.caps, new.metered) {
+            self.0.purse.set(new.caps, new.windows.clone());
+            self.0.board.lock().looked_back = None;
+            // It may have to end, or may go on: the scheduler decides anew.
+            self.make_way(&self.0.board.lock());
+        }
+        self.reload().await
     }
 
     /// Reads the packs anew and hands their rules to the cache. Content of a pack that is no more stays pinned: a folder that is not
@@ -221,6 +313,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
+        self.recall().await?;
         self.read_packs().await?;
         if self.switch_over().await? {
             self.read_packs().await?;
@@ -251,97 +344,24 @@ impl<W: Web> Night<W> {
                 runs.insert(held.pack.id.clone(), run);
             }
         }
+        let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
+        self.tell(Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) });
         {
             let mut board = self.0.board.lock();
+            let digests = |shelf: &Shelf| shelf.held.iter().map(|held| held.pack.digest).collect::<Vec<_>>();
+            if digests(&board.shelf) != digests(&shelf) {
+                // Another may go first now.
+                self.make_way(&board);
+            }
             board.shelf = shelf;
             board.runs = runs;
             board.progress = progress;
         }
-        self.0.wake.notify_one();
+        self.told();
         Ok(())
     }
 
-    /// Runs the scheduler until dropped.
-    async fn live(&self) {
-        loop {
-            let now = self.0.clock.now();
-            let pause = match self.tick(now).await {
-                Ok(Tick::Worked(_, End::Full(_))) => LOOK,
-                Ok(Tick::Worked(..)) => Duration::from_millis(100),
-                Ok(Tick::Idle(next)) => next.since(now).clamp(Duration::from_millis(100), LOOK),
-                Err(error) => {
-                    tracing::warn!(error = error.to_string(), "the night's step failed, will try again");
-                    LOOK
-                }
-            };
-            tokio::select! {
-                () = self.0.wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// One step of the scheduler as if it were `now`: works on what a person asked for, else, inside a window, on what is due.
-    /// May be dropped at any await: what was under way goes on at the next call.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
-        self.reopen_lost().await?;
-        // It leaves the queue when its work begins, so that whoever watches never sees it neither queued nor running.
-        let asked = self.0.board.lock().queue.front().cloned();
-        if let Some(id) = asked {
-            let end = self.work(&id, None, &|_| {}).await?;
-            return Ok(Tick::Worked(id, end));
-        }
-        let windows = self.0.settings.load().windows.clone();
-        let Some(until) = windows.open_at(now) else {
-            return Ok(Tick::Idle(windows.next_open(now).unwrap_or_else(|| now.plus(LOOK))));
-        };
-        let candidates = self.candidates().await?;
-        let Some(due) = schedule::due(&candidates, now) else {
-            let next = candidates.iter().map(|one| schedule::at(one, now)).min();
-            return Ok(Tick::Idle(next.unwrap_or_else(|| now.plus(LOOK)).max(now.plus(Duration::from_secs(1)))));
-        };
-        // The window's end as the clock will see it, also where `now` is a test's.
-        let end = self.0.clock.now().plus(until.since(now));
-        let end = self.work(&due.id, Some(end), &|_| {}).await?;
-        Ok(Tick::Worked(due.id.clone(), end))
-    }
-
-    /// What the disk has lost of a pack is wanted again: its run goes on in the next window.
-    async fn reopen_lost(&self) -> Result<(), Error> {
-        let lost = self.0.web.lost();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let held = self.0.board.lock().shelf.held.clone();
-        for Held { pack, .. } in held {
-            if let Some(run) = self.0.state.run(&pack.id).await? {
-                let again = self.0.state.reopen(&pack.id, run.run, &lost).await?;
-                if again > 0 {
-                    tracing::info!(pack = pack.id, again, "damaged on disk, will be fetched again");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let held = self.0.board.lock().shelf.held.clone();
-        let mut candidates = Vec::with_capacity(held.len());
-        for Held { pack, .. } in held {
-            let run = self.0.state.run(&pack.id).await?;
-            let next_try = match &run {
-                Some(run) if run.finished.is_none() => self.0.state.next_try(&pack.id, run.run).await?,
-                _ => None,
-            };
-            candidates.push(Candidate { id: pack.id.clone(), digest: pack.digest.to_string(), refresh: pack.refresh, run, next_try });
-        }
-        Ok(candidates)
-    }
-
-    /// Fetches a pack now, whatever the windows say: a person asked. `progress` is called about once a second.
+    /// Fetches a pack now, whatever the windows say: a person asked. A pause and the caps hold all the same. `progress` is called about once a second.
     ///
     /// # Errors
     /// When there is no such pack, and the database's.
@@ -350,50 +370,38 @@ impl<W: Web> Night<W> {
         self.work(id, None, &progress).await
     }
 
-    /// Puts a pack first in the queue: the scheduler fetches it at once, whatever the windows say. Watch [`Night::progress`].
-    ///
-    /// # Errors
-    /// When there is no such pack.
-    pub fn start(&self, id: &str) -> Result<Progress, Error> {
-        {
-            let mut board = self.0.board.lock();
-            if !board.shelf.held.iter().any(|held| held.pack.id == id) {
-                return Err(Error::Unknown(id.to_owned()));
-            }
-            if board.running.as_deref() != Some(id) && !board.queue.iter().any(|queued| queued == id) {
-                board.queue.push_back(id.to_owned());
-                self.make_way(&board);
-            }
-        }
-        self.0.wake.notify_one();
-        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
-    }
-
-    /// What the schedule began makes way for what a person asked for; people wait for each other.
-    fn make_way(&self, board: &Board) {
-        if board.running.is_some() && board.scheduled {
-            self.0.make_way.store(true, Ordering::Relaxed);
-        }
-    }
-
-    async fn work(&self, id: &str, until: Option<Time>, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
+    async fn work(&self, id: &str, stint: Option<Stint>, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let inner = &*self.0;
         let _turn = inner.turn.acquire().await.expect("the semaphore is never closed");
-        inner.make_way.store(false, Ordering::Relaxed);
-        let pack = {
+        inner.halt.clear();
+        let (pack, job) = {
             let mut board = inner.board.lock();
-            board.queue.retain(|queued| queued != id);
             let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-            let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
+            let Some(pack) = held else {
+                let job = board.jobs.remove(id);
+                drop(board);
+                return Err(self.is_gone(id, job));
+            };
+            // A person may have been quicker than this step: from here on the call would be heard.
+            let now = inner.clock.now();
+            if board.is_paused(now) {
+                return Ok(End::Paused);
+            }
+            if stint.is_some() && board.ready(now).is_some() {
+                return Ok(End::Asked);
+            }
             board.running = Some(id.to_owned());
-            board.scheduled = until.is_some();
+            board.scheduled = stint.is_some();
             board.trouble = None;
-            pack
+            (pack, self.job(&mut board, id))
         };
         // Whatever ends this, also being dropped, takes the pack off the board.
         let _running = Running(inner);
         tracing::info!(pack = id, "fetching");
+        self.began(id, &job, stint.is_none());
+        inner.gauges.show(&self.status());
         let settings = inner.settings.load_full();
+        let (begun, night) = (inner.clock.steady(), settings.windows.night(inner.clock.now()));
         let crawl = Crawl {
             web: &inner.web,
             state: &inner.state,
@@ -403,12 +411,26 @@ impl<W: Web> Night<W> {
             manners: &settings.manners,
             windows: &settings.windows,
             max_transfers: settings.max_transfers,
-            anew: until.is_none(),
+            anew: stint.is_none(),
             media: &settings.media,
             tally: &inner.tally,
+            purse: &inner.purse,
         };
         let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
+        let told = Mutex::new(None);
+        let is_time = || {
+            let (mut last, now) = (told.lock(), inner.clock.steady());
+            let due = last.is_none_or(|last| now.saturating_duration_since(last) >= job::OFTEN);
+            if due {
+                *last = Some(now);
+            }
+            due
+        };
         let show = |progress: Progress| {
+            self.goes_on(&job, &progress);
+            if is_time() {
+                self.tell(Event::RunProgress { job: job.clone(), progress: progress.clone() });
+            }
             let mut before = counted.lock();
             // A new run counts from zero.
             inner.transferred.inc_by(progress.transferred.checked_sub(*before).unwrap_or(progress.transferred));
@@ -416,43 +438,83 @@ impl<W: Web> Night<W> {
             inner.board.lock().progress.insert(id.to_owned(), progress.clone());
             tell(progress);
         };
-        let end = crawl.run(until, &inner.make_way, &show).await?;
+        let until = stint.map(|stint| stint.turn.min(stint.window));
+        let end = tokio::select! {
+            biased;
+            end = crawl.run(until, inner.halt.flag(), &show) => end,
+            end = inner.halt.due(&inner.clock, &inner.purse, until) => Ok(end),
+        };
+        if let Err(error) = inner.purse.save(&inner.state).await {
+            tracing::warn!(%error, "what the night has brought could not be written down, will try again");
+        }
+        if stint.is_some() {
+            inner.state.add_night_turn(&night, id, inner.clock.steady().saturating_duration_since(begun)).await?;
+        }
+        if let Err(error) = &end {
+            self.broke(id, error);
+        }
+        let end = match end? {
+            End::Asked => inner.halt.why().unwrap_or(End::Asked),
+            End::Window if stint.is_some_and(|stint| inner.clock.now() < stint.window) => End::Turn,
+            end => end,
+        };
         self.ended(id, &end).await?;
         Ok(end)
     }
 
     async fn ended(&self, id: &str, end: &End) -> Result<(), Error> {
+        self.settle(id, end).await?;
         let run = self.0.state.run(id).await?;
         let (state, reason) = match end {
             End::Done(0) => ("done", None),
             End::Done(failed) => ("done", Some(format!("{failed} could not be fetched"))),
             End::Window => ("paused", Some(String::from("the window has closed"))),
+            End::Turn => ("paused", Some(String::from("its turn is over, others have theirs"))),
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
+            End::Cancelled => ("paused", Some(String::from("a person ended it"))),
+            End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
             End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");
-        {
+        let (job, waits) = {
             let mut board = self.0.board.lock();
             if let End::Full(why) = end {
                 board.trouble = Some(why.clone());
             }
             if let Some(progress) = board.progress.get_mut(id) {
                 progress.state = state.into();
-                progress.reason = reason;
+                progress.reason.clone_from(&reason);
                 progress.current = None;
+                progress.current_host = None;
                 progress.rate_bytes_per_second = None;
                 progress.eta_s = None;
             }
             if let Some(run) = run {
                 board.runs.insert(id.to_owned(), run);
             }
+            // What a person asked for stays one job until it is through.
+            let waits = board.queue.iter().any(|asked| asked.pack == id);
+            let job = if waits { board.jobs.get(id).cloned() } else { board.jobs.remove(id) };
+            (job, waits)
+        };
+        if let Some(job) = job {
+            self.is_through(id, job, waits, end, state, reason);
         }
         if *end == End::Done(0) && self.switch_over().await? {
             self.read_packs().await?;
         }
         Ok(())
     }
+}
+
+/// How long the schedule works on a pack.
+#[derive(Clone, Copy)]
+struct Stint {
+    /// Until others have their turn.
+    turn: Time,
+    /// The window's end.
+    window: Time,
 }
 
 /// Takes the pack off the board when dropped.

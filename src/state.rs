@@ -11,11 +11,17 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// What the night remembers.
+pub mod night;
+
 /// What is remembered of packs beside their files.
 pub mod pack;
 
 /// Reports that wait for the hub.
 pub mod outbox;
+
+/// Bearer tokens of the API.
+pub mod token;
 
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

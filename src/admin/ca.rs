@@ -1,6 +1,6 @@
 //! The route of the local socket by which a command that changed the CA's folder has the node read it anew.
 
-use crate::admin::problem::Problem;
+use crate::base::problem::Problem;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};

@@ -2,8 +2,8 @@
 //! Everybody on the LAN may read them. They only choose and label: what the pages say is the portal's.
 
 use crate::admin::Parts;
-use crate::admin::problem::Problem;
 use crate::admin::told::{self, Told, failed};
+use crate::base::problem::Problem;
 use crate::portal::check::{Check, Enrolled, cache_sign, trust_sign};
 use crate::portal::connect::{Connect, Sheet};
 use crate::portal::fleet::{Files, Fleet};

@@ -31,6 +31,10 @@ const HEAD_LIMIT: usize = 32 << 10;
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What was sent must be taken within this: a reader that stopped reading (a stream of events in a page that sleeps) or is gone gives
+/// its place back.
+const TAKEN: Duration = Duration::from_mins(1);
+
 /// How long open connections may take to end once the node stops; the node's own grace is 10 s.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -47,6 +51,10 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                     Err(error) => { failed(&error).await; continue }
                 },
             };
+            // Also for a window that stays shut (tcp(7), TCP_USER_TIMEOUT). Without it, it merely takes the system's longer time.
+            if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN)) {
+                tracing::debug!(%error, "no time limit for what is sent");
+            }
             let arrival = stream.local_addr().ok().map(|local| Arrival { client, local, door: Door::Web });
             serve(&watch, &graceful, stream, arrival, router.clone(), seat);
         }

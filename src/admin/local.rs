@@ -1,7 +1,7 @@
-//! Routes of the local socket: what the commands ask. Whoever can open the socket may do all of it.
+//! Routes of the local socket: what the commands ask, the API and a little more. Whoever can open the socket may do all of it.
 
 use crate::admin::Parts;
-use crate::admin::problem::Problem;
+use crate::base::problem::Problem;
 use crate::base::target::Target;
 use crate::cache::Tally;
 use crate::link::View;
@@ -11,6 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
 
 /// Bytes of a request's body: commands send a few words, packs are named by path.
 const BODY_LIMIT: usize = 1 << 20;
@@ -19,21 +20,25 @@ const BODY_LIMIT: usize = 1 << 20;
 const PACKS: usize = 20;
 
 /// The routes of the local socket, with those of other parts (`extra`).
-pub fn local_router(parts: Parts, extra: Router) -> Router {
+pub fn local_router(parts: &Parts, extra: Router) -> Router {
     Router::new()
-        .route("/api/v1/status", get(status))
-        .merge(super::store::routes())
+        .merge(super::store::local())
         .route("/api/v1/why", get(super::why::why))
         .route("/api/v1/config", get(async |State(parts): State<Parts>| Json(Value::clone(&parts.effective.load()))))
-        .with_state(parts)
-        .merge(extra)
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "api.unknown", "there is no such address", "compare the versions of command and node")
-        })
+        .with_state(parts.clone())
+        .merge(super::api::open(parts, extra))
+        .fallback(async || super::api::unknown())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-async fn status(State(parts): State<Parts>) -> Json<Value> {
+/// How the node is doing: `ready`, `reasons`, `notices`, its parts' figures and the night. What is not known is null, never 0.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "status",
+    responses((status = 200, description = "the node's status", body = Object))
+)]
+pub(super) async fn status(State(parts): State<Parts>) -> Json<Value> {
     let mut document = shape(&parts.store.stat(), &parts.link.view(), &parts.cache.tally());
     let others = (parts.others)();
     let now = parts.clock.now();
@@ -89,6 +94,10 @@ pub(super) fn target(url: &str) -> Result<Target, Problem> {
         )
     })
 }
+
+#[derive(OpenApi)]
+#[openapi(paths(status))]
+pub(super) struct Document;
 
 #[cfg(test)]
 mod tests {

@@ -1,39 +1,45 @@
-//! The store's routes on the local socket: figures, purges, and long work as jobs (`job.rs`).
+//! The store's routes: figures, purges, and long work as jobs (`job.rs`).
 
 use crate::admin::Parts;
-use crate::admin::problem::Problem;
+use crate::admin::job::start;
 use crate::base::digest::Digest;
+use crate::base::problem::Problem;
 use crate::base::target::Target;
+use crate::life::job::View;
 use crate::store::bundle::{Orders, Selection, Step};
-use crate::store::{By, Error};
-use axum::extract::{Path, State};
+use crate::store::{By, Error, Stat};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::PathBuf;
+use utoipa::{OpenApi, ToSchema};
 
-/// The routes.
-pub(super) fn routes() -> Router<Parts> {
+/// The routes that socket and web port share.
+pub(super) fn shared() -> Router<Parts> {
+    Router::new().route("/api/v1/store", get(figures)).route("/api/v1/store/purge", post(purge)).route("/api/v1/store/repack", post(repack))
+}
+
+/// Those of the socket alone: they name folders of the machine, or hosts that devices asked for.
+pub(super) fn local() -> Router<Parts> {
     Router::new()
-        .route("/api/v1/store", get(async |State(parts): State<Parts>| Json(parts.store.stat())))
-        .route("/api/v1/store/purge", post(purge))
         .route("/api/v1/store/survey", post(survey))
         .route("/api/v1/store/export", post(export))
         .route("/api/v1/store/import", post(import))
-        .route("/api/v1/store/repack", post(repack))
-        .route("/api/v1/store/jobs/{id}", get(job).delete(end))
 }
 
-type Answer = Result<(StatusCode, Json<Value>), Problem>;
+#[derive(OpenApi)]
+#[openapi(paths(figures, purge, repack))]
+pub(super) struct Document;
 
-async fn job(State(parts): State<Parts>, Path(id): Path<u64>) -> Result<Json<Value>, Problem> {
-    parts.jobs.look(&parts.clock, id).map(Json)
-}
+type Answer = Result<(StatusCode, Json<View>), Problem>;
 
-async fn end(State(parts): State<Parts>, Path(id): Path<u64>) -> Result<StatusCode, Problem> {
-    parts.jobs.end(id).map(|()| StatusCode::NO_CONTENT)
+/// The store's figures.
+#[utoipa::path(get, path = "/api/v1/store", tag = "store", responses((status = 200, description = "the figures", body = Object)))]
+async fn figures(State(parts): State<Parts>) -> Json<Stat> {
+    Json(parts.store.stat())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,7 +50,7 @@ struct Survey {
 
 async fn survey(State(parts): State<Parts>, Json(order): Json<Survey>) -> Answer {
     let store = parts.store.clone();
-    let work = parts.jobs.start(&parts.life, &parts.clock, "survey", |telling| async move {
+    let work = start(&parts, "store.survey", |telling| async move {
         let told = |done, total| telling.tell(Step { phase: "counting".into(), done, total, current: String::new() });
         Ok(json!(store.survey(order.by, told).await?))
     });
@@ -63,7 +69,7 @@ struct Export {
 
 async fn export(State(parts): State<Parts>, Json(order): Json<Export>) -> Answer {
     let store = parts.store.clone();
-    let work = parts.jobs.start(&parts.life, &parts.clock, "export", |telling| async move {
+    let work = start(&parts, "store.export", |telling| async move {
         Ok(json!(store.export(&order.folder, order.what, order.dry_run, |step| telling.tell(step)).await?))
     });
     work.map(|job| (StatusCode::ACCEPTED, Json(job)))
@@ -79,36 +85,66 @@ struct Import {
 
 async fn import(State(parts): State<Parts>, Json(order): Json<Import>) -> Answer {
     let store = parts.store.clone();
-    let work = parts.jobs.start(&parts.life, &parts.clock, "import", |telling| async move {
+    let work = start(&parts, "store.import", |telling| async move {
         Ok(json!(store.import(&order.folder, order.orders, |step| telling.tell(step)).await?))
     });
     work.map(|job| (StatusCode::ACCEPTED, Json(job)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// How to repack.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({ "dry_run": true }))]
 struct Repack {
+    /// Only say what is there.
     dry_run: bool,
 }
 
+/// Makes what is stored smaller, now: what the nights do by and by.
+#[utoipa::path(
+    post,
+    path = "/api/v1/store/repack",
+    tag = "store",
+    request_body = Repack,
+    responses((status = 202, description = "a job", body = View), (status = 409, description = "the store is busy", body = Problem))
+)]
 async fn repack(State(parts): State<Parts>, Json(order): Json<Repack>) -> Answer {
     let store = parts.store.clone();
-    let work = parts.jobs.start(&parts.life, &parts.clock, "repack", |telling| async move {
-        Ok(json!(store.repack(order.dry_run, |step| telling.tell(step)).await?))
-    });
+    let work =
+        start(&parts, "store.repack", |telling| async move { Ok(json!(store.repack(order.dry_run, |step| telling.tell(step)).await?)) });
     work.map(|job| (StatusCode::ACCEPTED, Json(job)))
 }
 
-/// Exactly one of url, host, pack and digest.
-#[derive(Debug, Default, Deserialize)]
+/// What to forget: exactly one of url, host, pack and digest.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({ "host": "example.kz", "subdomains": true, "dry_run": true }))]
 struct Purge {
+    /// All that is stored of an address.
     url: Option<String>,
+    /// All that is stored of a host.
     host: Option<String>,
+    /// And of its subdomains.
     subdomains: bool,
+    /// All that a pack keeps.
     pack: Option<String>,
+    /// A body, by its blake3.
     digest: Option<String>,
+    /// Only say how much it would be.
     dry_run: bool,
+}
+
+/// What was forgotten.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+struct Purged {
+    /// Whether nothing was done.
+    dry_run: bool,
+    /// Stored answers.
+    #[serde(rename = "purged_entries")]
+    entries: u64,
+    /// Addresses that a pack no longer keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unpinned_urls: Option<u64>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -137,19 +173,27 @@ impl Purge {
     }
 }
 
-async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<Json<Value>, Problem> {
+/// Forgets what is stored, for good.
+#[utoipa::path(
+    post,
+    path = "/api/v1/store/purge",
+    tag = "store",
+    request_body = Purge,
+    responses((status = 200, description = "what was forgotten", body = Purged), (status = 400, description = "not exactly one thing", body = Problem))
+)]
+async fn purge(State(parts): State<Parts>, Json(order): Json<Purge>) -> Result<Json<Purged>, Problem> {
     let what = order.what()?;
-    let mut document = json!({ "dry_run": order.dry_run });
+    let mut purged = Purged { dry_run: order.dry_run, ..Purged::default() };
     let done = match &what {
         What::Pack(pack) => parts.store.forget_set(pack, order.dry_run).await.map(|(urls, entries)| {
-            document["unpinned_urls"] = json!(urls);
+            purged.unpinned_urls = Some(urls);
             entries
         }),
         what if order.dry_run => count(&parts, what).await,
         what => forget(&parts, what).await,
     };
-    document["purged_entries"] = json!(done.map_err(|error| problem(&error))?);
-    Ok(Json(document))
+    purged.entries = done.map_err(|error| problem(&error))?;
+    Ok(Json(purged))
 }
 
 async fn forget(parts: &Parts, what: &What) -> Result<u64, Error> {

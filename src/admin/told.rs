@@ -1,6 +1,6 @@
 //! What a visitor tells of himself and a page needs: language and browser; and the fields that every page of the portal gets.
 
-use crate::admin::problem::Problem;
+use crate::base::problem::Problem;
 use crate::portal::Language;
 use crate::portal::language::COOKIE;
 use axum::extract::{FromRequestParts, Query};

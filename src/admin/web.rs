@@ -1,9 +1,10 @@
-//! Routes of the web port: portal, health, metrics; those for devices are in `devices`. Everybody on the LAN may read them; nothing here changes anything.
+//! Routes of the web port: portal, health, metrics; those for devices are in `devices`. Everybody on the LAN may read them; nothing here
+//! changes anything. The API comes as `extra`, with its own guard.
 
 use crate::admin::host::Names;
-use crate::admin::problem::Problem;
 use crate::admin::told::{Told, failed};
 use crate::admin::{Parts, devices};
+use crate::base::problem::Problem;
 use crate::portal::{Arrival, Home, STYLE};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -17,7 +18,7 @@ use std::time::Duration;
 /// Bytes of a request's body: nothing here takes one; parts with forms (`extra`) set their own.
 const BODY_LIMIT: usize = 64 << 10;
 
-/// Longest wait for an answer of ours; all are made from memory.
+/// Longest wait for the head of an answer of ours; all are made from memory. What follows (live events) may last.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a browser may keep the style sheet.

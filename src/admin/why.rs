@@ -2,7 +2,7 @@
 
 use crate::admin::Parts;
 use crate::admin::local::target;
-use crate::admin::problem::Problem;
+use crate::base::problem::Problem;
 use crate::base::target::{Scheme, Target};
 use crate::proxy::classify::Refusal;
 use crate::proxy::outlook::Outlook;

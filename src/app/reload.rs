@@ -4,10 +4,15 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 17] = [
+const AT_ONCE: [&str; 22] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
+    "night.holidays",
+    "night.holiday_windows",
+    "night.night_cap",
+    "night.month_cap",
+    "night.metered",
     "night.timezone",
     "night.rate",
     "night.transfers",

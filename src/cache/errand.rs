@@ -3,7 +3,7 @@
 use crate::base::backoff::retry_after;
 use crate::base::clock::Time;
 use crate::base::target::Target;
-use crate::cache::fill::Order;
+use crate::cache::fill::{Order, Toll};
 use crate::cache::flight::{FlightKey, Outcome, Stage};
 use crate::cache::voyage::{Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, partial};
@@ -31,6 +31,8 @@ pub struct Errand {
     pub class: Class,
     /// Cap on bytes per second; it ends for a fetch that a device has joined.
     pub pace: Option<Arc<Pace>>,
+    /// Told of every byte of a body that comes over the line for this, as it comes.
+    pub toll: Toll,
     /// Give up when the body is longer than this.
     pub max_bytes: Option<u64>,
     /// Ask the origin even when the stored answer is fresh.
@@ -92,6 +94,7 @@ impl Cache {
             way: Way::Http,
             class: errand.class,
             pace: errand.pace.clone(),
+            toll: errand.toll.clone(),
             max_bytes: errand.max_bytes,
             moved: Arc::default(),
             cancel: CancellationToken::new(),

@@ -45,6 +45,7 @@ pub(crate) struct Order {
     pub(crate) way: Way,
     pub(crate) class: Class,
     pub(crate) pace: Option<Arc<Pace>>,
+    pub(crate) toll: Toll,
     pub(crate) max_bytes: Option<u64>,
     /// Counts body bytes that came over the line for this fetch.
     pub(crate) moved: Arc<AtomicU64>,
@@ -57,6 +58,14 @@ pub(crate) struct Order {
 pub const MAX_PAGE: u64 = 32 << 20;
 
 impl Order {
+    /// Bytes of a body came over the line. What goes on for a device after the errand is over is that device's.
+    pub(crate) fn came(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        if !self.cancel.is_cancelled() {
+            self.toll.pay(bytes);
+        }
+    }
+
     /// Longest body of this media type.
     fn most(&self, kind: Option<&str>) -> Option<u64> {
         let page = self.class == Class::Background && kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
@@ -69,6 +78,30 @@ impl Order {
         if urgent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Told of every byte of a body that an errand brings over the line, as it comes. Cheap to clone; by default nobody is told.
+#[derive(Clone, Default)]
+pub struct Toll(Option<Arc<dyn Fn(u64) + Send + Sync>>);
+
+impl Toll {
+    /// `pay` is called with a number of bytes, often: it waits for nothing.
+    pub fn new(pay: impl Fn(u64) + Send + Sync + 'static) -> Toll {
+        Toll(Some(Arc::new(pay)))
+    }
+
+    /// These bytes came.
+    pub fn pay(&self, bytes: u64) {
+        if let Some(pay) = &self.0 {
+            pay(bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Toll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Toll" } else { "no Toll" })
     }
 }
 
@@ -238,10 +271,10 @@ impl Intake<'_> {
 
     /// Counts what crosses the line, and holds it back where a cap says so and nobody waits.
     fn counted(&self, body: Body) -> Body {
-        let (moved, total) = (Arc::clone(&self.order.moved), self.inner.counters.upstream.clone());
+        let (order, total) = (self.order.clone(), self.inner.counters.upstream.clone());
         stream::from_stream(stream::pieces(body).inspect(move |piece| {
             if let Ok(bytes) = piece {
-                moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                order.came(bytes.len() as u64);
                 total.inc_by(bytes.len() as u64);
             }
         }))

@@ -22,7 +22,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANG
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 
 /// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.
@@ -340,7 +340,7 @@ impl Inner {
                 Some(Err(error)) => break Some(Broken::Origin(error)),
                 Some(Ok(bytes)) => bytes,
             };
-            order.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            order.came(bytes.len() as u64);
             self.counters.upstream.inc_by(bytes.len() as u64);
             if kept + (piece.len() + bytes.len()) as u64 > gap.end {
                 break Some(Broken::Origin("the origin sent more than it said".into()));

@@ -9,7 +9,7 @@ use crate::base::clock::Time;
 use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
-use crate::cache::fill::{Judged, Order};
+use crate::cache::fill::{Judged, Order, Toll};
 use crate::cache::flight::{FlightKey, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, stream};
@@ -245,6 +245,7 @@ impl Order {
             way,
             class: Class::Interactive,
             pace: None,
+            toll: Toll::default(),
             max_bytes: None,
             moved: Arc::default(),
             cancel: CancellationToken::new(),

@@ -168,7 +168,7 @@ pub(crate) fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> 
 mod tests {
     use super::*;
     use crate::admin::listen::{bind_unix, serve_unix};
-    use crate::admin::problem::Problem;
+    use crate::base::problem::Problem;
     use axum::routing::{delete, get, post};
     use axum::{Json, Router};
     use http::StatusCode;

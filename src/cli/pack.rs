@@ -2,6 +2,9 @@
 //!
 //! Keys, signatures and checks need no node; plan, fetch and list ask the running one through its socket.
 
+/// `bulak pack fetch`.
+mod fetch;
+
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
 use crate::cli::{Context, Exit, Failure};
@@ -13,14 +16,6 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How often the node is asked how far it is.
-const LOOK: Duration = Duration::from_secs(1);
-/// Where no bar can be drawn, one line each so many looks.
-const LINE: u32 = 10;
-/// How often in a row the node may fail to answer before the watch ends; the fetch itself goes on.
-const SILENCE: u32 = 10;
 
 /// What to do with packs.
 #[derive(Debug, Subcommand)]
@@ -73,7 +68,7 @@ pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit,
         PackCommand::Sign { key, files } => sign_all(context, &key, &files),
         PackCommand::Check { trust, files } => check(context, &trust, &files),
         PackCommand::Plan { ids } => plan(context, ids).await,
-        PackCommand::Fetch { id } => fetch(context, &id).await,
+        PackCommand::Fetch { id } => fetch::run(context, &id).await,
         PackCommand::List => list(context).await,
     }
 }
@@ -259,131 +254,6 @@ async fn plan(context: &Context, mut ids: Vec<String>) -> Result<Exit, Failure> 
     Ok(if plans.iter().any(|plan| plan.fits == Some(false)) { Exit::Attention } else { Exit::Done })
 }
 
-async fn fetch(context: &Context, id: &str) -> Result<Exit, Failure> {
-    let local = Local::connect(context).await?;
-    if context.dry_run {
-        return plan(context, vec![id.to_owned()]).await;
-    }
-    let place = format!("/api/v1/packs/{}", segment(id));
-    local.post(&format!("{place}/fetch"), &json!({})).await?;
-    let teller = Teller::new(context, id);
-    let watched = tokio::select! {
-        watched = watch(&local, &place, &teller) => watched?,
-        _ = tokio::signal::ctrl_c() => {
-            teller.clear();
-            eprintln!("the node goes on fetching; see: bulak pack list");
-            return Ok(Exit::Interrupted);
-        }
-    };
-    teller.clear();
-    let progress: Progress = read(&watched["progress"])?;
-    context.show(&watched, || {
-        let trouble = watched["trouble"].as_array().into_iter().flatten();
-        let of = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-        let told = trouble.fold(String::new(), |text, one| text + &format!("  {}: {}\n", of(one, "url"), of(one, "why")));
-        let reason = progress.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let size = Bytes(progress.bytes_done).human();
-        let Progress { state, total, errors, skipped, gone, .. } = &progress;
-        let line = Bytes(progress.transferred).human();
-        format!(
-            "{id} is {state}{reason}: {} of {total} here ({size}), {errors} failed, {skipped} left out, {gone} gone, {line} over the line\n{told}",
-            here(&progress)
-        )
-    })?;
-    let whole = progress.state == "done" && progress.errors == 0 && here(&progress) > 0;
-    Ok(if whole { Exit::Done } else { Exit::Attention })
-}
-
-/// How many wishes were fulfilled.
-fn here(progress: &Progress) -> u64 {
-    progress.done.saturating_sub(progress.errors + progress.skipped + progress.gone)
-}
-
-/// Asks until the pack is neither queued nor running. A node that is silent for a moment is asked again.
-async fn watch(local: &Local, place: &str, teller: &Teller) -> Result<Value, Failure> {
-    let mut silent = 0;
-    for look in 0_u32.. {
-        match local.get(place).await {
-            Ok(document) => {
-                silent = 0;
-                let progress: Progress = read(&document["progress"])?;
-                if progress.state != "queued" && progress.state != "running" {
-                    return Ok(document);
-                }
-                teller.tell(&progress, look);
-            }
-            Err(failure) if failure.exit == Exit::NoAnswer && silent < SILENCE => silent += 1,
-            Err(failure) => return Err(failure),
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    unreachable!("nobody watches for 136 years")
-}
-
-/// A bar on a terminal, a plain line every ten seconds elsewhere.
-struct Teller {
-    bar: Option<indicatif::ProgressBar>,
-    plain: bool,
-    id: String,
-}
-
-impl Teller {
-    fn new(context: &Context, id: &str) -> Teller {
-        let style = indicatif::ProgressStyle::with_template("{prefix} {bar:30} {percent:>3} %  {msg}");
-        let bar = context.progress_bar().then(|| {
-            let bar = indicatif::ProgressBar::new(1000).with_prefix(id.to_owned());
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Teller { plain: bar.is_none() && context.progress(), bar, id: id.to_owned() }
-    }
-
-    fn tell(&self, progress: &Progress, look: u32) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(permille(progress));
-            bar.set_message(sentence(progress));
-        } else if self.plain && look.is_multiple_of(LINE) {
-            eprintln!("{} {} % {}", self.id, permille(progress) / 10, sentence(progress));
-        }
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share between 0 and 1")]
-fn permille(progress: &Progress) -> u64 {
-    (progress.share() * 1000.0) as u64
-}
-
-/// `12 of 40, 3.1 MB of 9.8 MB, 1.0 MB/s, 7 s left`.
-fn sentence(progress: &Progress) -> String {
-    let mut text = format!(
-        "{} of {}, {} of {}",
-        progress.done,
-        progress.total,
-        Bytes(progress.bytes_done).human(),
-        Bytes(progress.bytes_total).human()
-    );
-    // Writing to memory cannot fail.
-    if let Some(rate) = progress.rate_bytes_per_second {
-        let _ = write!(text, ", {}/s", Bytes(rate).human());
-    }
-    if let Some(left) = progress.eta_s {
-        let _ = write!(text, ", {left} s left");
-    }
-    match (&progress.reason, &progress.current) {
-        (Some(reason), _) => text + " – " + reason,
-        (None, Some(current)) => text + " – " + current,
-        (None, None) => text,
-    }
-}
-
 /// An id as a path segment: ids are small letters, digits and dashes, anything else cannot be one.
 fn segment(id: &str) -> String {
     id.bytes().map(|byte| if byte.is_ascii_alphanumeric() || byte == b'-' { char::from(byte) } else { '_' }).collect()
@@ -417,18 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_in_a_sentence() {
-        let progress = Progress {
-            done: 12,
-            total: 40,
-            bytes_done: 3_100_000,
-            bytes_total: 9_800_000,
-            rate_bytes_per_second: Some(1_000_000),
-            eta_s: Some(7),
-            ..Progress::default()
-        };
-        assert_eq!(sentence(&progress), "12 of 40, 3.1 MB of 9.8 MB, 1.0 MB/s, 7 s left");
-        assert_eq!(permille(&progress), 316);
+    fn an_id_stays_one_segment() {
         assert_eq!(segment("a-1/../b"), "a-1____b");
     }
 

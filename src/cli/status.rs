@@ -69,6 +69,7 @@ fn people(document: &Value, needs: &[String]) -> String {
         ("  download", text(&link["download"])),
         ("  round trip", milliseconds(&link["rtt_seconds"])),
         ("  first byte", milliseconds(&link["first_byte_seconds"])),
+        ("night", text(&document["night"]["sentence"])),
         ("to devices", format!("{} since start", bytes(&cache["client_bytes"]))),
         ("over the line", format!("{} since start", bytes(&cache["upstream_bytes"]))),
     ]);

@@ -161,14 +161,14 @@ async fn watch(local: &Local, place: &str, teller: &mut Teller, left: &str) -> R
                     Failure::new("node.gone", "the node ended in the middle of it", format!("start it again; {left}")).exit(Exit::NoAnswer)
                 );
             }
-            Err(failure) if failure.id == "store.no_job" => {
+            Err(failure) if failure.id == "job.unknown" => {
                 return Err(Failure::new("node.restarted", "the node was restarted in the middle of it", left));
             }
             document => document?,
         };
         silent = 0;
         match document["state"].as_str() {
-            Some("running") => {
+            Some("queued" | "running") => {
                 let word = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
                 let number = |key: &str| document[key].as_u64().unwrap_or_default();
                 teller.tell(&Step { phase: word("phase"), done: number("done"), total: number("total"), current: word("current") });

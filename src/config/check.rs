@@ -5,7 +5,7 @@
 mod https;
 
 use crate::base::target::{Scheme, Target, split_authority};
-use crate::base::unit::BitRate;
+use crate::base::unit::{BitRate, Bytes};
 use crate::cache;
 use crate::config::complaint::{Complaint, Place};
 use crate::config::file;
@@ -13,7 +13,7 @@ use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link;
 use crate::policy::{Kind, Offline, Rules};
-use crate::prefetch::Window;
+use crate::prefetch::{Holiday, Window};
 use crate::site::discover::media::Policy;
 use crate::store;
 use crate::upstream;
@@ -194,10 +194,18 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         ),
     };
     let night = Night {
-        windows: c.each("night.windows", &file.night.windows, "write \"mon-sun 22:00-07:00\" or \"sat,sun 00:00-24:00\"", |text| {
-            text.parse::<Window>().ok().map(|_| text.clone())
-        }),
+        windows: c.each("night.windows", &file.night.windows, WINDOW, window),
+        holidays: c.each(
+            "night.holidays",
+            &file.night.holidays,
+            "write \"2026-12-31\", \"2026-12-29..2027-01-10 winter\" (at most a year), or for every year \"12-16\"",
+            |text| text.parse::<Holiday>().ok().map(|_| text.clone()),
+        ),
+        holiday_windows: c.each("night.holiday_windows", &file.night.holiday_windows, WINDOW, window),
         timezone: file.night.timezone.clone(),
+        night_cap: cap(c, "night.night_cap", &file.night.night_cap),
+        month_cap: cap(c, "night.month_cap", &file.night.month_cap),
+        metered: file.night.metered,
         rate: rate(c, "night.rate", &file.night.rate),
         transfers: c.number("night.transfers", file.night.transfers, 1..=64),
     };
@@ -408,6 +416,24 @@ fn hub_url(c: &mut Checker<'_>, text: &str) -> Option<Target> {
         c.wrong("hub.url", text, "is no address of a hub", "write \"https://hub.example.kz\"");
     }
     target
+}
+
+/// How windows are written.
+pub(super) const WINDOW: &str = "write \"mon-sun 22:00-07:00\", \"sat,sun 00:00-24:00\" or \"2026-12-31 10:00-14:00\"";
+
+#[expect(clippy::ptr_arg, reason = "called with items of a Vec<String>")]
+fn window(text: &String) -> Option<String> {
+    text.parse::<Window>().ok().map(|_| text.clone())
+}
+
+fn cap(c: &mut Checker<'_>, key: &str, text: &str) -> Option<u64> {
+    match text.parse::<Bytes>() {
+        Ok(Bytes(0)) => c.wrong(key, text, "would let nothing through", "leave it empty for no cap, or set night.metered = true"),
+        Ok(Bytes(bytes)) => return Some(bytes),
+        Err(_) if text.is_empty() => {}
+        Err(error) => c.wrong(key, text, "is no size", &error.to_string()),
+    }
+    None
 }
 
 fn media(c: &mut Checker<'_>, media: &file::Media) -> Policy {

@@ -284,8 +284,18 @@ impl Default for Packs {
 pub struct Night {
     /// `days from-to`, in local time.
     pub windows: Vec<String>,
+    /// Days without school: `2026-12-29..2027-01-10 winter`, `12-16` for every year.
+    pub holidays: Vec<String>,
+    /// The windows that hold on such days instead.
+    pub holiday_windows: Vec<String>,
     /// IANA name.
     pub timezone: String,
+    /// Most bytes of a night, noon to noon; empty: no cap.
+    pub night_cap: String,
+    /// Most bytes of a calendar month; empty: no cap.
+    pub month_cap: String,
+    /// Every byte costs money: nothing is fetched ahead but what people ask for.
+    pub metered: bool,
     /// Most bits per second for the night's work; empty: as fast as the line allows.
     pub rate: String,
     /// Transfers at a time.
@@ -294,7 +304,18 @@ pub struct Night {
 
 impl Default for Night {
     fn default() -> Night {
-        Night { windows: vec!["mon-sun 22:00-07:00".into()], timezone: "Asia/Almaty".into(), rate: String::new(), transfers: 4 }
+        Night {
+            windows: vec!["mon-sun 22:00-07:00".into()],
+            holidays: Vec::new(),
+            // Nobody learns on such days: the line is free all day.
+            holiday_windows: vec!["mon-sun 00:00-24:00".into()],
+            timezone: "Asia/Almaty".into(),
+            night_cap: String::new(),
+            month_cap: String::new(),
+            metered: false,
+            rate: String::new(),
+            transfers: 4,
+        }
     }
 }
 

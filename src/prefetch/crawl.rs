@@ -10,6 +10,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::target::Target;
 use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
+use crate::prefetch::caps::{Purse, Which};
 use crate::prefetch::gate::{Gate, Manners};
 use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
@@ -56,6 +57,8 @@ pub struct Crawl<'a, W> {
     pub media: &'a Policy,
     /// What came of it, for reports.
     pub tally: &'a Tally,
+    /// What may still come.
+    pub purse: &'a Purse,
     /// Transfers at once.
     pub max_transfers: usize,
     /// A person asked: everything is looked at anew, though it may not be time yet.
@@ -80,8 +83,16 @@ pub enum End {
     Done(u64),
     /// The window closed.
     Window,
+    /// Its turn is over: others have theirs.
+    Turn,
     /// Told to make way.
     Asked,
+    /// A person ended it.
+    Cancelled,
+    /// A person paused the night.
+    Paused,
+    /// This cap is reached.
+    Cap(Which),
     /// Nothing to do before then.
     Waiting(Time),
     /// The store takes nothing.
@@ -202,6 +213,9 @@ impl<W: Web> Crawl<'_, W> {
             desk.looked = now;
             if until.is_some_and(|until| now >= until) {
                 return Ok(End::Window);
+            }
+            if let Some(which) = self.purse.reached(now) {
+                return Ok(End::Cap(which));
             }
             if stop.load(Ordering::Relaxed) {
                 return Ok(End::Asked);

@@ -22,7 +22,8 @@ use std::sync::Arc;
 const MANY: usize = 1000;
 
 /// Whose word a pack is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PackOrigin)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made on this node.
@@ -47,7 +48,8 @@ pub struct Held {
 }
 
 /// A file that is no pack for us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RefusedPack)]
 pub struct Refused {
     /// Where it lies.
     pub file: String,
@@ -69,7 +71,8 @@ pub struct Shelf {
 }
 
 /// A pack whose place another has taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReplacedPack)]
 pub struct Replaced {
     /// The old one.
     pub id: String,

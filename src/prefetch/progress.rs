@@ -1,13 +1,14 @@
 //! How far a pack is: the same numbers in command line, API and pages.
 
 use crate::base::clock::Time;
+use crate::base::target::Target;
 use crate::prefetch::packs::{Held, Origin};
 use crate::site::pack::{Pack, SeedKind, Status, Title};
 use crate::state::frontier::{Count, Run};
 use serde::{Deserialize, Serialize};
 
 /// How far one pack is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Progress {
     /// The pack.
     pub id: String,
@@ -24,14 +25,20 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Bytes in all, reckoned.
     pub bytes_total: u64,
+    /// Bytes still to come, reckoned.
+    #[serde(default)]
+    pub bytes_left: u64,
     /// Bytes over the line in this run.
     pub transferred: u64,
-    /// The recent rate.
+    /// The recent rate; null while unknown.
     pub rate_bytes_per_second: Option<u64>,
-    /// Time left at that rate.
+    /// Time left at that rate; null while unknown.
     pub eta_s: Option<u64>,
     /// What is being fetched.
     pub current: Option<String>,
+    /// Its host.
+    #[serde(default)]
+    pub current_host: Option<String>,
     /// Wishes that failed.
     pub errors: u64,
     /// Wishes left out on purpose (robots.txt, size cap).
@@ -50,6 +57,7 @@ impl Progress {
         let left = count.known_bytes.saturating_add(mean.saturating_mul(open.saturating_sub(count.known)));
         let bytes_total = count.done_bytes.saturating_add(left).min(pack.scope.max_bytes.max(count.done_bytes));
         let eta_s = rate.filter(|_| open > 0).and_then(|rate| (bytes_total - count.done_bytes).checked_div(rate));
+        let current_host = current.as_deref().and_then(|url| Target::parse(url).ok()).map(|target| target.host().to_owned());
         Progress {
             id: pack.id.clone(),
             state: String::from(if open == 0 && count.total > 0 { "done" } else { "running" }),
@@ -58,10 +66,12 @@ impl Progress {
             total: count.total,
             bytes_done: count.done_bytes,
             bytes_total,
+            bytes_left: bytes_total.saturating_sub(count.done_bytes),
             transferred,
             rate_bytes_per_second: rate,
             eta_s,
             current,
+            current_host,
             errors: count.failed,
             skipped: count.skipped,
             gone: count.ended.saturating_sub(count.done + count.failed + count.skipped),
@@ -77,7 +87,8 @@ impl Progress {
 }
 
 /// A pack in lists.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Pack)]
 pub struct Listed {
     /// The pack.
     pub id: String,

@@ -1,6 +1,7 @@
 //! What a school sets for its nights; checked by `config` before it comes here.
 
 use crate::base::unit::BitRate;
+use crate::prefetch::caps::Caps;
 use crate::prefetch::gate::Manners;
 use crate::prefetch::window::Windows;
 use crate::site::discover::media::Policy;
@@ -19,6 +20,10 @@ pub struct Settings {
     pub unsigned: bool,
     /// When the work may run, with the school's time zone.
     pub windows: Windows,
+    /// Most bytes of a night and of a month.
+    pub caps: Caps,
+    /// Every byte costs money: nothing is fetched ahead but what people ask for.
+    pub metered: bool,
     /// Hosts that the operator refuses beside the compiled-in ones; they go into the rules with the packs.
     pub refused: Vec<String>,
     /// Which forms of films are taken.
@@ -43,7 +48,9 @@ impl Default for Settings {
             own: None,
             trusted_keys: Vec::new(),
             unsigned: false,
-            windows: Windows { list: vec![night], zone },
+            windows: Windows::new(vec![night], zone),
+            caps: Caps::default(),
+            metered: false,
             refused: Vec::new(),
             media: Policy::default(),
             rate: None,

@@ -13,6 +13,9 @@ use std::collections::{HashMap, HashSet};
 /// Packs of packs, caps of single hosts, from one pack to the next.
 mod kinds;
 
+/// Windows, caps, turns, pauses.
+mod rest;
+
 /// What a URL of the site answers.
 #[derive(Clone)]
 enum Page {
@@ -48,6 +51,7 @@ struct World {
 struct Memory {
     world: Arc<Mutex<World>>,
     clock: Clock,
+    purse: Purse,
 }
 
 impl Web for Memory {
@@ -92,6 +96,7 @@ impl Web for Memory {
         };
         self.world.lock().flying -= 1;
         let transferred = if let What::Here { length, .. } = &what { *length } else { 10 };
+        self.purse.spend(transferred);
         Reply { transferred, what }
     }
 
@@ -177,8 +182,9 @@ impl Stage {
     }
 
     async fn open(settings: &Settings, clock: &Clock, state: &State, world: &Arc<Mutex<World>>) -> Night<Memory> {
-        let web = Memory { world: Arc::clone(world), clock: clock.clone() };
-        let night = Night::over(settings.clone(), clock.clone(), &Metrics::default(), state.clone(), web, None, drop);
+        let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
+        let web = Memory { world: Arc::clone(world), clock: clock.clone(), purse: purse.clone() };
+        let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
         night.reload().await.expect("reads");
         night
     }
@@ -474,8 +480,8 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     let stage = Stage::new(PACK, &site()).await;
     let noon = LATE.plus(Duration::from_hours(14));
     stage.clock.advance(Duration::from_hours(14));
-    assert!(matches!(stage.night.start("nobody"), Err(Error::Unknown(_))));
-    assert_eq!(stage.night.start("demo").expect("known").state, "queued");
+    assert!(matches!(stage.night.start("nobody").await, Err(Error::Unknown(_))));
+    assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
     let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
@@ -509,7 +515,9 @@ async fn the_api_lists_plans_and_starts() {
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
     assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;
-    assert_eq!((status, &job["job"]), (202, &"/api/v1/packs/demo".into()));
+    assert_eq!((status, &job["what"], &job["subject"], &job["state"]), (202, &"pack.fetch".into(), &"demo".into(), &"queued".into()));
+    let (_, again) = ask("POST", "/api/v1/packs/demo/fetch").await;
+    assert_eq!(again["job"], job["job"], "who asks twice gets the same job");
     assert_eq!(stage.end().await, End::Done(0));
     let (status, shown) = ask("GET", "/api/v1/packs/demo").await;
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));

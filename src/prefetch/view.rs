@@ -2,8 +2,11 @@
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
-use crate::base::unit::BitRate;
+use crate::base::unit::{BitRate, Bytes};
+use crate::prefetch::caps::{View, Which};
+use crate::prefetch::missed::Missed;
 use crate::prefetch::packs::{Held, Refused, Replaced};
+use crate::prefetch::permit::{Permit, Rest};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
 use crate::prefetch::web::Web;
@@ -17,17 +20,42 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the night is doing, for status, reports and pages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightStatus)]
 pub struct Status {
-    /// `idle` (nothing due), `waiting` (for the window), `running` or `paused` (line down, store full).
+    /// `idle` (nothing due), `waiting` (for a time or a clock), `running` or `paused` (by a person, line down, store full).
     pub state: String,
-    /// Why it is paused.
+    /// The same and what matters of it, in one line.
+    #[serde(default)]
+    pub sentence: String,
+    /// Why nothing is fetched ahead now: `paused`, `cap_night`, `cap_month`, `clock`, `metered`, `window`; absent when it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<String>,
+    /// When that is over by itself, where it is known (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_ends: Option<String>,
+    /// Why it is paused or waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the open window closes (RFC 3339).
     pub window_closes: Option<String>,
     /// When the next window opens.
     pub window_opens: Option<String>,
+    /// Why there is no school today (the calendar's own line); absent when there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holiday: Option<String>,
+    /// The last window, when the box was off in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+    /// Since when a person has paused it (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<String>,
+    /// Whether only what people ask for is fetched.
+    #[serde(default)]
+    pub metered: bool,
+    /// What this night and this month have brought, and may bring.
+    #[serde(default)]
+    pub caps: Spent,
     /// The pack under way.
     pub running: Option<String>,
     /// Packs that a person asked for and that wait for their turn.
@@ -51,6 +79,45 @@ pub struct Status {
     pub waiting: u64,
 }
 
+/// What was brought, and may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NightSpent)]
+pub struct Spent {
+    /// Bytes of this night, noon to noon.
+    pub night_bytes: u64,
+    /// Most of a night; absent without a cap.
+    pub night_cap_bytes: Option<u64>,
+    /// Bytes of this calendar month.
+    pub month_bytes: u64,
+    /// Most of a month.
+    pub month_cap_bytes: Option<u64>,
+    /// The cap that is reached.
+    pub reached: Option<Which>,
+    /// When it opens again (RFC 3339).
+    pub opens: Option<String>,
+}
+
+impl Spent {
+    fn of(view: &View) -> Spent {
+        Spent {
+            night_bytes: view.night,
+            night_cap_bytes: view.caps.night,
+            month_bytes: view.month,
+            month_cap_bytes: view.caps.month,
+            reached: view.reached.map(|(which, _)| which),
+            opens: view.reached.map(|(_, opens)| opens.to_rfc3339()),
+        }
+    }
+
+    /// `1.2 GB of 20.0 GB this month`; empty without caps.
+    fn sentence(&self) -> String {
+        let of = |bytes, cap: Option<u64>, what| cap.map(|cap| format!("{} of {} this {what}", Bytes(bytes).human(), Bytes(cap).human()));
+        let night = of(self.night_bytes, self.night_cap_bytes, "night");
+        let month = of(self.month_bytes, self.month_cap_bytes, "month");
+        night.into_iter().chain(month).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl<W: Web> Night<W> {
     /// How far a pack is; `None` when there is no such pack.
     pub fn progress(&self, id: &str) -> Option<Progress> {
@@ -60,16 +127,20 @@ impl<W: Web> Night<W> {
     /// The packs in force, the most important first.
     pub fn packs(&self) -> Vec<Listed> {
         let down = self.0.web.is_down();
+        let now = self.0.clock.now();
+        let rests = self.permits(now).1;
+        let told = rests.map(|rest| rest.sentence(&self.0.settings.load().windows, &self.0.purse.view(now)));
         let board = self.0.board.lock();
         let listed = |held: &Held| {
             let id = &held.pack.id;
             let idle = || Progress { id: id.clone(), state: String::from("idle"), ..Progress::default() };
             let mut progress = board.progress.get(id).cloned().unwrap_or_else(idle);
-            if board.queue.contains(id) {
-                progress.state = String::from("queued");
-            } else if board.running.as_ref() == Some(id) {
+            if board.running.as_ref() == Some(id) {
                 progress.state = String::from("running");
                 progress.reason = down.then(|| String::from("the line is down"));
+            } else if board.queue.iter().any(|asked| asked.pack == *id && asked.not_before <= now) {
+                progress.state = String::from("queued");
+                progress.reason.clone_from(&told);
             }
             Listed::of(held, board.runs.get(id), progress)
         };
@@ -150,26 +221,62 @@ impl<W: Web> Night<W> {
     /// What is going on.
     pub fn status(&self) -> Status {
         let now = self.0.clock.now();
-        let windows = self.0.settings.load().windows.clone();
+        let settings = self.0.settings.load_full();
+        let windows = &settings.windows;
         let open = windows.open_at(now);
         let packs = self.packs();
         let waiting = packs.iter().map(|pack| pack.progress.total - pack.progress.done.min(pack.progress.total)).sum();
         let down = self.0.web.is_down();
-        let board = self.0.board.lock();
-        let trouble = board.trouble.clone().or_else(|| (down && board.running.is_some()).then(|| String::from("the line is down")));
-        let state = match (&board.running, &trouble, open) {
-            (_, Some(_), _) => "paused",
-            (Some(_), None, _) => "running",
-            (None, None, None) => "waiting",
-            (None, None, Some(_)) => "idle",
+        let (view, (ahead, asked)) = (self.0.purse.view(now), self.permits(now));
+        let rest = match ahead {
+            Permit::Rest(rest) => Some(rest),
+            Permit::Open(_) => None,
         };
+        let caps = Spent::of(&view);
+        let board = self.0.board.lock();
+        let paused = board.pause.filter(|_| board.is_paused(now));
+        let told = |rest: Rest| rest.sentence(windows, &view);
+        let trouble = board.trouble.clone().or_else(|| (down && board.running.is_some()).then(|| String::from("the line is down")));
+        let queued: Vec<String> =
+            board.asked().map(|asked| asked.pack.clone()).filter(|pack| board.running.as_ref() != Some(pack)).collect();
+        // What a person asked for goes on where the schedule may not.
+        let resting = if queued.is_empty() { rest } else { asked };
+        let (state, reason) = match (&board.running, trouble, resting) {
+            _ if paused.is_some() => ("paused", rest.map(told)),
+            (_, Some(trouble), _) => ("paused", Some(trouble)),
+            (Some(_), None, _) => ("running", None),
+            (None, None, Some(rest)) => ("waiting", Some(told(rest))),
+            (None, None, None) if queued.is_empty() => ("idle", None),
+            (None, None, None) => ("waiting", None),
+        };
+        let doing = match (&board.running, &reason) {
+            (_, Some(reason)) => reason.clone(),
+            (Some(id), None) if !board.scheduled => format!("fetching {id}, as asked"),
+            (Some(id), None) => format!("fetching {id}{}", open.map_or_else(String::new, |at| format!(" until {}", windows.read(at)))),
+            (None, None) if !queued.is_empty() => String::from("about to begin"),
+            (None, None) => {
+                format!("nothing is due{}", open.map_or_else(String::new, |at| format!(", the window closes {}", windows.read(at))))
+            }
+        };
+        let queue = if queued.is_empty() { String::new() } else { format!("asked for: {}", queued.join(", ")) };
+        let missed = board.missed.clone();
+        let more = [queue, caps.sentence(), missed.as_ref().map(|missed| missed.sentence.clone()).unwrap_or_default()];
+        let sentence = std::iter::once(doing).chain(more.into_iter().filter(|part| !part.is_empty())).collect::<Vec<_>>().join("; ");
         Status {
             state: state.into(),
-            reason: trouble,
+            sentence,
+            rest: rest.map(|rest| rest.word().to_owned()),
+            rest_ends: rest.and_then(Rest::ends).map(Time::to_rfc3339),
+            reason,
             window_closes: open.map(Time::to_rfc3339),
             window_opens: windows.next_open(now).map(Time::to_rfc3339),
+            holiday: windows.holiday(now).map(ToString::to_string),
+            missed,
+            paused_since: paused.map(|pause| pause.since.to_rfc3339()),
+            metered: settings.metered,
+            caps,
             running: board.running.clone(),
-            queued: board.queue.iter().cloned().collect(),
+            queued,
             packs,
             refused: board.shelf.refused.clone(),
             replaced: board.shelf.replaced.clone(),

@@ -6,7 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::Target;
-use crate::cache::{Cache, Errand, FetchError, Lies, Why};
+use crate::cache::{Cache, Errand, FetchError, Lies, Toll, Why};
 use crate::link::{Class, Link, State as LineState, pace::Pace};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
@@ -118,6 +118,8 @@ pub struct Reach {
     pub link: Link,
     /// The cap on background bytes.
     pub pace: Arc<Pace>,
+    /// Told of every byte of a body that comes.
+    pub toll: Toll,
     /// `bulak/0.1.0 (+contact)`.
     pub agent: HeaderValue,
 }
@@ -133,6 +135,7 @@ impl Web for Reach {
             source: Source::Pack,
             class: Class::Background,
             pace: Some(Arc::clone(&self.pace)),
+            toll: self.toll.clone(),
             max_bytes: ask.max_bytes,
             force: ask.force,
             keep: ask.keep,
@@ -210,6 +213,7 @@ impl Reach {
         };
         let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let transferred = body.len() as u64;
+        self.toll.pay(transferred);
         let what = match (status.as_u16(), text(LOCATION).and_then(|to| target.join(to))) {
             (200..=299, _) => {
                 let content_type = text(CONTENT_TYPE).map(str::to_owned);
@@ -318,7 +322,7 @@ mod tests {
         let upstream = Upstream::new(allowed, clock.clone(), link.clone(), life, &metrics).expect("starts");
         let cache = Cache::new(Config::default().cache, clock, life, &metrics, store.clone(), upstream, link.clone());
         let agent = HeaderValue::from_static("bulak/test");
-        Reach { cache, store, link, pace: Arc::new(Pace::new(None)), agent }
+        Reach { cache, store, link, pace: Arc::new(Pace::new(None)), toll: Toll::default(), agent }
     }
 
     #[tokio::test]

@@ -1,16 +1,18 @@
 //! The local API of line and reports: read the line, read the outbox, report now.
 
 use crate::base::clock::{Clock, Time};
+use crate::base::problem::Problem;
 use crate::link::Link;
 use crate::report::{Reporter, line};
 use crate::state::State;
 use axum::extract::State as Part;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::sync::Arc;
+use utoipa::OpenApi;
 
 /// `GET /api/v1/link`, `GET /api/v1/reports`, `POST /api/v1/reports/send`. Who may call them is the business of whoever mounts them.
 pub fn routes(reporter: Reporter, link: Link, state: State) -> Router {
@@ -32,32 +34,45 @@ fn with_view(reporter: Reporter, state: State, view: Arc<dyn Fn() -> Value + Sen
         .with_state(Parts { reporter, state, view })
 }
 
-async fn show_link(Part(parts): Part<Parts>) -> Response {
+#[derive(OpenApi)]
+#[openapi(paths(show_link, show_reports, send))]
+struct Document;
+
+/// What these routes take and give, in words of OpenAPI.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+/// The line: now, and in the last hours and days.
+#[utoipa::path(get, path = "/api/v1/link", tag = "status", responses((status = 200, description = "the line", body = Object)))]
+async fn show_link(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     let clock: &Clock = &parts.reporter.0.clock;
-    match line::recent(&parts.state.history(), clock.now()).await {
-        Ok(recent) => {
-            let mut recent = serde_json::to_value(recent).unwrap_or(Value::Null);
-            readable(&mut recent);
-            Json(json!({ "now": (parts.view)(), "clock_ok": clock.trusted(), "recent": recent })).into_response()
-        }
-        Err(error) => problem("link.history", &format!("{error:#}")),
-    }
+    let recent = line::recent(&parts.state.history(), clock.now()).await.map_err(|error| problem("link.history", &error))?;
+    let mut recent = serde_json::to_value(recent).unwrap_or(Value::Null);
+    readable(&mut recent);
+    Ok(Json(json!({ "now": (parts.view)(), "clock_ok": clock.trusted(), "recent": recent })))
 }
 
-async fn show_reports(Part(parts): Part<Parts>) -> Response {
-    Json(parts.reporter.status().await).into_response()
+/// What waits for the hub.
+#[utoipa::path(get, path = "/api/v1/reports", tag = "reports", responses((status = 200, description = "the outbox", body = Object)))]
+async fn show_reports(Part(parts): Part<Parts>) -> Json<Value> {
+    Json(json!(parts.reporter.status().await))
 }
 
-async fn send(Part(parts): Part<Parts>) -> Response {
+/// Makes a report now and tries to deliver what waits.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reports/send",
+    tag = "reports",
+    responses((status = 200, description = "the report's number, and what became of it", body = Object))
+)]
+async fn send(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     let done = async {
         let (epoch, seq) = parts.reporter.report_now().await?;
         let flushed = parts.reporter.flush().await?;
         anyhow::Ok(json!({ "epoch": epoch, "seq": seq, "flushed": flushed }))
     };
-    match done.await {
-        Ok(told) => Json(told).into_response(),
-        Err(error) => problem("report.failed", &format!("{error:#}")),
-    }
+    done.await.map(Json).map_err(|error| problem("report.failed", &error))
 }
 
 /// Times of windows as RFC 3339.
@@ -76,9 +91,8 @@ fn readable(value: &mut Value) {
     }
 }
 
-fn problem(id: &str, title: &str) -> Response {
-    let body = json!({ "type": format!("urn:bulak:error:{id}"), "id": id, "title": title, "remedy": "see the node's log" });
-    (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "application/problem+json")], body.to_string()).into_response()
+fn problem(id: &str, error: &dyn Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, id, format!("{error:#}"), "see the node's log")
 }
 
 #[cfg(test)]

@@ -71,7 +71,8 @@ pub struct Pack {
 }
 
 /// How far a pack's hosts have been looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PackStatus)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Tried against the live hosts.
@@ -82,7 +83,7 @@ pub enum Status {
 }
 
 /// A title in the school's languages; at least one is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Title {
     /// Kazakh.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -71,6 +71,12 @@ mod film;
 /// ZIM files.
 mod library;
 
+/// The API over the web port: tokens, roles, jobs, live events, the document.
+mod api;
+
+/// When the night works: windows, caps, pauses, a metered line.
+mod calendar;
+
 /// A night among bad hosts.
 mod crawl;
 

@@ -254,8 +254,9 @@ fn an_import_cut_short_by_kill_9_goes_on_when_it_is_run_again() {
     let import = import.spawn().expect("starts");
     let socket = node.folder.path().join("state/bulak.sock");
     kit::until("some of it is taken in", 60, || {
-        let job = crate::kit::http::local(&socket, "GET", "/api/v1/store/jobs/1");
-        let job: serde_json::Value = serde_json::from_slice(&job.body).unwrap_or_default();
+        let jobs = crate::kit::http::local(&socket, "GET", "/api/v1/jobs");
+        let jobs: serde_json::Value = serde_json::from_slice(&jobs.body).unwrap_or_default();
+        let job = &jobs["jobs"][0];
         job["phase"] == "taking in" && job["done"].as_u64().is_some_and(|done| done > 1_000_000)
     });
     node.kill();

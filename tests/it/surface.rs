@@ -29,6 +29,7 @@ fn every_command_speaks_json() {
         &["doctor", "--json"],
         &["config", "show", "--json"],
         &["config", "check", "--json"],
+        &["user", "token", "list", "--json"],
     ];
     for words in commands {
         let output = node.command(words);

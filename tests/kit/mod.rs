@@ -58,6 +58,12 @@ pub(crate) mod squid;
 /// A node or hub under test.
 pub(crate) mod node;
 
+/// The API by its tokens, and its routes by the sources.
+pub(crate) mod api;
+
+/// JSON against the schemas of an OpenAPI document.
+pub(crate) mod schema;
+
 /// Packs, signed.
 pub(crate) mod pack;
 
