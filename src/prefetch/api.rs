@@ -5,8 +5,8 @@
 
 use crate::base::problem::Problem;
 use crate::life::job::View;
-use crate::prefetch::web::Web;
 use crate::prefetch::packs::Replaced;
+use crate::prefetch::web::Web;
 use crate::prefetch::{Error, Listed, Night, Plan, Progress, Refused};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
