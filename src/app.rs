@@ -340,6 +340,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         caps: prefetch::Caps { night: night.night_cap, month: night.month_cap },
         metered: night.metered,
         refused: config.intercept.refused.clone(),
+        media: config.media.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
         manners: prefetch::Manners {

@@ -9,6 +9,12 @@ mod coding;
 /// The line on a page that is shown because the line is down.
 mod banner;
 
+/// Lists of a film's forms, as a class can use them.
+mod film;
+
+/// ZIM files as origins.
+mod archive;
+
 /// What is derived from a stored entry, once.
 mod prepared;
 
@@ -53,6 +59,7 @@ pub mod trouble;
 
 pub use crate::policy::Why;
 pub use crate::store::Way;
+pub use archive::Lies;
 pub use errand::{Errand, FetchError, Fetched};
 pub use explain::{Explain, StoredView};
 pub use fill::MAX_PAGE;
@@ -124,6 +131,7 @@ pub(crate) struct Inner {
     link: Link,
     board: Arc<Board>,
     sites: ArcSwap<Sites>,
+    archives: ArcSwap<archive::Archives>,
     counters: Counters,
 }
 
@@ -143,6 +151,7 @@ impl Cache {
             link,
             board: Arc::default(),
             sites: ArcSwap::default(),
+            archives: ArcSwap::default(),
             counters: Counters::new(metrics),
         }))
     }

@@ -63,6 +63,12 @@ pub mod robots;
 /// Which pack is due.
 pub mod schedule;
 
+/// What single hosts may hold of a pack.
+pub mod share;
+
+/// From one pack to the one that takes its place.
+mod switch;
+
 /// What is worked on now.
 mod scheduler;
 
@@ -308,13 +314,24 @@ impl<W: Web> Night<W> {
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
         self.recall().await?;
+        self.read_packs().await?;
+        if self.switch_over().await? {
+            self.read_packs().await?;
+        }
+        Ok(())
+    }
+
+    async fn read_packs(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
-        let shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
+        let folders = Arc::clone(&settings);
+        let shelf = tokio::task::spawn_blocking(move || packs::load(&folders)).await.unwrap_or_default();
+        let shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
         let rules: Vec<_> = shelf.held.iter().map(|held| Arc::clone(&held.pack)).collect();
+        self.0.web.shelve(packs::archives(&shelf));
         (self.0.rules)(Arc::new(Sites::with_refused(&rules, &refused)));
         let mut runs = BTreeMap::new();
         let mut progress = BTreeMap::new();
@@ -395,6 +412,7 @@ impl<W: Web> Night<W> {
             windows: &settings.windows,
             max_transfers: settings.max_transfers,
             anew: stint.is_none(),
+            media: &settings.media,
             tally: &inner.tally,
             purse: &inner.purse,
         };
@@ -459,27 +477,32 @@ impl<W: Web> Night<W> {
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");
-        let mut board = self.0.board.lock();
-        if let End::Full(why) = end {
-            board.trouble = Some(why.clone());
-        }
-        if let Some(progress) = board.progress.get_mut(id) {
-            progress.state = state.into();
-            progress.reason.clone_from(&reason);
-            progress.current = None;
-            progress.current_host = None;
-            progress.rate_bytes_per_second = None;
-            progress.eta_s = None;
-        }
-        if let Some(run) = run {
-            board.runs.insert(id.to_owned(), run);
-        }
-        // What a person asked for stays one job until it is through.
-        let waits = board.queue.iter().any(|asked| asked.pack == id);
-        let job = if waits { board.jobs.get(id).cloned() } else { board.jobs.remove(id) };
-        drop(board);
+        let (job, waits) = {
+            let mut board = self.0.board.lock();
+            if let End::Full(why) = end {
+                board.trouble = Some(why.clone());
+            }
+            if let Some(progress) = board.progress.get_mut(id) {
+                progress.state = state.into();
+                progress.reason.clone_from(&reason);
+                progress.current = None;
+                progress.current_host = None;
+                progress.rate_bytes_per_second = None;
+                progress.eta_s = None;
+            }
+            if let Some(run) = run {
+                board.runs.insert(id.to_owned(), run);
+            }
+            // What a person asked for stays one job until it is through.
+            let waits = board.queue.iter().any(|asked| asked.pack == id);
+            let job = if waits { board.jobs.get(id).cloned() } else { board.jobs.remove(id) };
+            (job, waits)
+        };
         if let Some(job) = job {
             self.is_through(id, job, waits, end, state, reason);
+        }
+        if *end == End::Done(0) && self.switch_over().await? {
+            self.read_packs().await?;
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ pub mod kind;
 /// What a page needs.
 pub mod discover;
 
+/// The shapes of ZIM files.
+pub mod zim;
+
 /// Links to the school's own names.
 pub mod rewrite;
 

@@ -14,6 +14,9 @@ pub mod history;
 /// What the night remembers.
 pub mod night;
 
+/// What is remembered of packs beside their files.
+pub mod pack;
+
 /// Reports that wait for the hub.
 pub mod outbox;
 

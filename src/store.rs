@@ -306,6 +306,11 @@ impl Store {
         self.0.log.table().read().may_have(url)
     }
 
+    /// Whether a pack keeps this URL.
+    pub fn is_pinned(&self, url: &UrlKey) -> bool {
+        self.0.log.table().read().pinned(url)
+    }
+
     /// The variants of a URL, read from disk when need be and put into memory (with the body when it fits the hot tier).
     /// Concurrent calls for one URL share one read. Empty when nothing is stored. May be dropped at any await.
     ///

@@ -89,6 +89,8 @@ const PURE: &[&str] = &[
     "src/prefetch/wish.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",
+    "src/prefetch/aim.rs",
+    "src/prefetch/packs/resolve.rs",
     "src/prefetch/calendar.rs",
     "src/prefetch/caps/ledger.rs",
     "src/prefetch/permit.rs",

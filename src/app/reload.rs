@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 21] = [
+const AT_ONCE: [&str; 25] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -21,6 +21,10 @@ const AT_ONCE: [&str; 21] = [
     "night.transfers",
     "manners.rate",
     "manners.connections",
+    "media.bitrate",
+    "media.height",
+    "media.languages",
+    "media.enclosures",
     "manners.errors",
     "intercept.enabled",
     "intercept.hosts",

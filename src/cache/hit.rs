@@ -40,7 +40,7 @@ impl Inner {
     /// The answer when it takes no disk and no await: the whole body in memory, no banner to add, no range that is not here.
     pub(crate) fn hit_now(&self, ask: &Ask<'_>, entry: &Entry, prepared: &Prepared, said: Said) -> Option<Response<Body>> {
         let bytes = entry.body.as_ref()?;
-        if self.wants_banner(ask, prepared, said.why) {
+        if self.wants_banner(ask, prepared, said.why) || self.is_list_of_forms(ask, prepared) {
             return None;
         }
         let formed = match self.known_form(ask, entry, prepared, said.why) {
@@ -70,6 +70,9 @@ impl Inner {
     /// # Errors
     /// When the stored bytes turn out to be damaged: then it is a miss.
     pub(crate) async fn hit(&self, ask: &Ask<'_>, entry: &Arc<Entry>, prepared: &Prepared, said: Said) -> Result<Response<Body>, Error> {
+        if let Some(less) = self.shortened(ask, entry, prepared, said).await? {
+            return Ok(less);
+        }
         let formed = self.form(ask, entry, prepared, said.why).await;
         if let Some(early) = self.unmodified(ask, prepared, said, formed.as_ref()) {
             return Ok(early);
@@ -93,7 +96,7 @@ impl Inner {
     }
 
     /// 304 or 412, when the client's own conditions say so.
-    fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Option<&Formed>) -> Option<Response<Body>> {
+    pub(crate) fn unmodified(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said, formed: Option<&Formed>) -> Option<Response<Body>> {
         let status = match policy::condition(ask, &prepared.kept) {
             Condition::Go => return None,
             Condition::NotModified => StatusCode::NOT_MODIFIED,
@@ -176,7 +179,7 @@ impl Inner {
         Ok(response)
     }
 
-    fn unsatisfiable(&self, prepared: &Prepared, said: Said) -> Response<Body> {
+    pub(crate) fn unsatisfiable(&self, prepared: &Prepared, said: Said) -> Response<Body> {
         let mut response = self.head(StatusCode::RANGE_NOT_SATISFIABLE, HeaderMap::new(), said);
         let value = HeaderValue::from_str(&format!("bytes */{}", prepared.kept.length)).expect("digits are visible ASCII");
         response.headers_mut().insert(CONTENT_RANGE, value);

@@ -8,7 +8,7 @@ mod fetch;
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
 use crate::cli::{Context, Exit, Failure};
-use crate::prefetch::packs::signature_of;
+use crate::prefetch::packs::{Replaced, signature_of};
 use crate::prefetch::{Listed, Plan, Progress, Refused};
 use crate::site::pack::{MAX_BYTES, Pack, sign};
 use clap::Subcommand;
@@ -159,6 +159,9 @@ fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit,
                 if !later.is_empty() {
                     notes.push(format!("{} seed(s) of a kind that this version does not fetch", later.len()));
                 }
+                if !pack.near().is_empty() {
+                    notes.push(format!("names the school's own network ({}): fetched only where a node allows it", pack.near().join(", ")));
+                }
                 if pack.status == crate::site::pack::Status::Unverified {
                     notes.push(String::from("status is \"unverified\": try it against the live hosts before publishing"));
                 }
@@ -225,7 +228,13 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             table.add_row([&pack.id, &pack.version, &title, state, &format!("{done}/{total}"), &Bytes(*bytes_done).human(), last]);
         }
         let bad = refused.iter().fold(String::new(), |text, one| text + &format!("\nrefused {}:\n  {}", one.file, one.why.join("\n  ")));
-        if packs.is_empty() { format!("no packs; put one into packs.d{bad}") } else { format!("{table}{bad}") }
+        let notes = packs.iter().flat_map(|pack| pack.notes.iter().map(|note| (pack.id.as_str(), note.as_str())));
+        let notes = notes.fold(String::new(), |text, (id, note)| text + &format!("\n{id}: {note}"));
+        let replaced: Vec<Replaced> = read(&document["replaced"]).unwrap_or_default();
+        let notes = replaced.iter().fold(notes, |text, one| {
+            text + &format!("\n{}: replaced by {} on {}", one.id, one.by, one.since.get(..10).unwrap_or_default())
+        });
+        if packs.is_empty() { format!("no packs; put one into packs.d{notes}{bad}") } else { format!("{table}{notes}{bad}") }
     })?;
     Ok(if refused.is_empty() { Exit::Done } else { Exit::Attention })
 }

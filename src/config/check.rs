@@ -14,6 +14,7 @@ use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, 
 use crate::link::{self, pace};
 use crate::policy::{Kind, Offline, Rules};
 use crate::prefetch::{Holiday, Window};
+use crate::site::discover::media::Policy;
 use crate::store;
 use crate::upstream;
 use http::HeaderName;
@@ -209,7 +210,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         night_cap: cap(c, "night.night_cap", &file.night.night_cap),
         month_cap: cap(c, "night.month_cap", &file.night.month_cap),
         metered: file.night.metered,
-        rate: rate(c, &file.night.rate),
+        rate: rate(c, "night.rate", &file.night.rate),
         yields: yields(c, &file.night),
         transfers: c.number("night.transfers", file.night.transfers, 1..=64),
     };
@@ -228,6 +229,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         errors: u32::try_from(c.number("manners.errors", file.manners.errors, 1..=1000)).unwrap_or(u32::MAX),
         contact: file.manners.contact.clone(),
     };
+    let media = media(c, &file.media);
     let web = Web {
         listen: web_listen,
         names: c.each("web.names", &file.web.names, "write a host name or address without port", |text| {
@@ -243,7 +245,24 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
 
     let complaints = checker.complaints;
     if complaints.is_empty() {
-        Ok(Config { node, proxy, upstream, store, cache, link, packs, night, manners, web, intercept, mirror, hub, written: file, places })
+        Ok(Config {
+            node,
+            proxy,
+            upstream,
+            store,
+            cache,
+            link,
+            packs,
+            night,
+            manners,
+            media,
+            web,
+            intercept,
+            mirror,
+            hub,
+            written: file,
+            places,
+        })
     } else {
         Err(sorted(complaints))
     }
@@ -439,10 +458,23 @@ fn cap(c: &mut Checker<'_>, key: &str, text: &str) -> Option<u64> {
     None
 }
 
-fn rate(c: &mut Checker<'_>, text: &str) -> Option<BitRate> {
+fn media(c: &mut Checker<'_>, media: &file::Media) -> Policy {
+    if media.bitrate.is_empty() {
+        c.wrong("media.bitrate", "", "is no rate", "write it like \"1.2 Mbit/s\"");
+    }
+    let bitrate = rate(c, "media.bitrate", &media.bitrate).unwrap_or_default().0;
+    let languages = c.each("media.languages", &media.languages, "write a language like \"kk\"", |text| {
+        let sound = (2..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+        sound.then(|| text.to_ascii_lowercase())
+    });
+    let height = u64::try_from(c.number("media.height", media.height, 144..=4320)).unwrap_or(u64::MAX);
+    Policy { bitrate, height, languages, enclosures: media.enclosures }
+}
+
+fn rate(c: &mut Checker<'_>, key: &str, text: &str) -> Option<BitRate> {
     let rate = text.parse::<BitRate>();
     if let (Err(error), false) = (&rate, text.is_empty()) {
-        c.wrong("night.rate", text, "is no rate", &error.to_string());
+        c.wrong(key, text, "is no rate", &error.to_string());
     }
     rate.ok().filter(|rate| rate.0 > 0)
 }

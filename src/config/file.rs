@@ -31,6 +31,8 @@ pub struct File {
     pub night: Night,
     /// How considerately.
     pub manners: Manners,
+    /// Which form of a film.
+    pub media: Media,
     /// Portal and pages.
     pub web: Web,
     /// Which https hosts are opened for enrolled devices.
@@ -344,6 +346,28 @@ impl Default for Manners {
     fn default() -> Manners {
         // One page a second: good manners. Five errors: a host that fails is left to its owner for the day.
         Manners { rate: 1.0, connections: 2, errors: 5, contact: String::new() }
+    }
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Most bits per second of the form of a film that is fetched.
+    pub bitrate: String,
+    /// Most lines of its picture.
+    pub height: i64,
+    /// Languages whose subtitles are fetched.
+    pub languages: Vec<String>,
+    /// Whether what feeds enclose is fetched.
+    pub enclosures: bool,
+}
+
+impl Default for Media {
+    fn default() -> Media {
+        // 480 lines of a filmed blackboard need 1 Mbit/s: half an hour is 270 MB.
+        let languages = ["kk", "ru", "en"].map(String::from).into();
+        Media { bitrate: "1.2 Mbit/s".into(), height: 480, languages, enclosures: true }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::base::problem::Problem;
 use crate::life::job::View;
+use crate::prefetch::packs::Replaced;
 use crate::prefetch::web::Web;
 use crate::prefetch::{Error, Listed, Night, Plan, Progress, Refused};
 use axum::extract::{Path, State};
@@ -50,6 +51,9 @@ pub struct Packs {
     pub packs: Vec<Listed>,
     /// Files that are no packs for us.
     pub refused: Vec<Refused>,
+    /// Packs whose place others have taken.
+    #[serde(default)]
+    pub replaced: Vec<Replaced>,
 }
 
 /// One pack.
@@ -77,7 +81,7 @@ pub struct Trouble {
 #[utoipa::path(get, path = "/api/v1/packs", tag = "packs", responses((status = 200, description = "the packs", body = Packs)))]
 async fn list<W: Web>(State(night): State<Night<W>>) -> Json<Packs> {
     let status = night.status();
-    Json(Packs { packs: status.packs, refused: status.refused })
+    Json(Packs { packs: status.packs, refused: status.refused, replaced: status.replaced })
 }
 
 /// One pack, how far it is, and what could not be fetched.

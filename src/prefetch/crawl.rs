@@ -15,8 +15,10 @@ use crate::prefetch::gate::{Gate, Manners};
 use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
+use crate::prefetch::share::Shares;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
+use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
 use crate::state::{Error, State};
@@ -51,6 +53,8 @@ pub struct Crawl<'a, W> {
     pub manners: &'a Manners,
     /// Whose day counts.
     pub windows: &'a Windows,
+    /// Which forms of films are taken.
+    pub media: &'a Policy,
     /// What came of it, for reports.
     pub tally: &'a Tally,
     /// What may still come.
@@ -121,6 +125,7 @@ struct Desk<'f> {
     /// Where redirects led, and from where: to see circles.
     moved: HashMap<String, String>,
     count: Count,
+    shares: Shares,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
@@ -173,6 +178,7 @@ impl<W: Web> Crawl<'_, W> {
             paused.insert(host.clone());
         }
         let count = self.state.count(&self.pack.id, run.run).await?;
+        let shares = Shares::open(self.state, self.pack, run.run).await?;
         Ok(Desk {
             queues: Queues::open(self.state, &self.pack.id, run.run).await?,
             run,
@@ -183,6 +189,7 @@ impl<W: Web> Crawl<'_, W> {
             paused,
             moved: HashMap::new(),
             count,
+            shares,
             counted: now,
             recent: VecDeque::new(),
             looked: now,
@@ -288,10 +295,15 @@ impl<W: Web> Crawl<'_, W> {
             self.end(desk, Ending::new(wish, Fate::Skipped("outside the pack's scope and classes".into())), 0);
             return Ok(());
         }
+        if let Some(why) = desk.shares.full(self.pack, target.host()) {
+            self.end(desk, Ending::new(wish, Fate::Skipped(why)), 0);
+            return Ok(());
+        }
         self.book.recall(self.state, target.origin(), now).await?;
         desk.gate.enter(target.host(), self.is_held(target.host(), &wish), self.pause(&target), now);
         desk.urls.insert(wish.url.clone());
         let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
+        let room = room.min(desk.shares.room(self.pack, target.host()));
         desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
         Ok(())
     }
@@ -303,7 +315,7 @@ impl<W: Web> Crawl<'_, W> {
 
     /// Hosts that are not held back.
     fn is_free(&self, host: &str) -> bool {
-        self.manners.is_own(host) || (self.pack.permission.is_some() && self.pack.scope.has_host(host))
+        self.manners.is_own(host) || self.pack.permits(host)
     }
 
     fn pause(&self, target: &Target) -> Duration {
@@ -326,7 +338,7 @@ impl<W: Web> Crawl<'_, W> {
             step => step,
         };
         let (force, keep) = (step == Step::Ask, step == Step::Keep);
-        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes: Some(room) }).await;
+        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes: Some(room.min(aim.most())) }).await;
         let transferred = cost + reply.transferred;
         Landed { wish, target, verdict, reply: Some(reply), transferred, began, room }
     }

@@ -3,9 +3,17 @@
 //! A pack from outside needs a signature by a trusted key, `NAME.toml.minisig` beside it. The node's own folder
 //! (`<state>/packs.d`, where the page and `bulak pack record` write) needs none: whoever can write there is the node.
 
+/// What stays in force when a file goes back, and what has been replaced.
+pub mod settle;
+
+/// Packs within packs, and what an operator refuses of them.
+mod resolve;
+
+use crate::cache::Lies;
 use crate::prefetch::Settings;
-use crate::site::pack::{MAX_BYTES, Pack, sign};
+use crate::site::pack::{Archive, MAX_BYTES, Pack, sign};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +43,8 @@ pub struct Held {
     pub file: PathBuf,
     /// Whose word it is.
     pub origin: Origin,
+    /// What people should know of it, in plain words.
+    pub notes: Vec<String>,
 }
 
 /// A file that is no pack for us.
@@ -54,6 +64,22 @@ pub struct Shelf {
     pub held: Vec<Held>,
     /// Refused.
     pub refused: Vec<Refused>,
+    /// Out of force: others have taken their place.
+    pub replaced: Vec<Replaced>,
+    /// What was signed, as it was read, by id: to be kept for the day on which the file goes back.
+    texts: BTreeMap<String, String>,
+}
+
+/// A pack whose place another has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReplacedPack)]
+pub struct Replaced {
+    /// The old one.
+    pub id: String,
+    /// The new one.
+    pub by: String,
+    /// Since when (RFC 3339).
+    pub since: String,
 }
 
 /// Reads all folders. Blocking.
@@ -68,20 +94,27 @@ pub fn load(settings: &Settings) -> Shelf {
             Err(error) => shelf.refuse(path, vec![error.to_string()]),
         }
     }
-    shelf.held.sort_by(|a, b| b.pack.priority.cmp(&a.pack.priority).then_with(|| a.pack.id.cmp(&b.pack.id)));
+    shelf.sort();
     shelf
 }
 
 impl Shelf {
+    fn sort(&mut self) {
+        self.held.sort_by(|a, b| b.pack.priority.cmp(&a.pack.priority).then_with(|| a.pack.id.cmp(&b.pack.id)));
+    }
+
     fn take(&mut self, file: &Path, is_own: bool, settings: &Settings) {
         match read(file, is_own, settings) {
-            Ok(held) => match self.held.iter().find(|other| other.pack.id == held.pack.id) {
+            Ok((held, text)) => match self.held.iter().find(|other| other.pack.id == held.pack.id) {
                 Some(other) => {
                     let why = format!("the id \"{}\" is taken by {}; give one of them another id", held.pack.id, other.file.display());
                     self.refuse(file, vec![why]);
                 }
                 None if self.held.len() >= MANY => self.refuse(file, vec![format!("more than {MANY} packs; take some away")]),
-                None => self.held.push(held),
+                None => {
+                    self.texts.insert(held.pack.id.clone(), text);
+                    self.held.push(held);
+                }
             },
             Err(why) => self.refuse(file, why),
         }
@@ -108,16 +141,22 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads, verifies and checks one pack.
-///
-/// # Errors
-/// Every reason, for people.
-pub fn read(file: &Path, is_own: bool, settings: &Settings) -> Result<Held, Vec<String>> {
+/// The ZIM files of the packs in force, by host.
+pub fn archives(shelf: &Shelf) -> Vec<(String, Lies)> {
+    let lies = |archive: &Archive| match &archive.source {
+        Some(target) => Lies::Stored(target.key()),
+        None => Lies::File(archive.path.clone()),
+    };
+    shelf.held.iter().flat_map(|held| &held.pack.archives).map(|archive| (archive.host.clone(), lies(archive))).collect()
+}
+
+/// Reads, verifies and checks one pack; with its text. The error is every reason, for people.
+fn read(file: &Path, is_own: bool, settings: &Settings) -> Result<(Held, String), Vec<String>> {
     let bytes = slurp(file).map_err(|error| vec![format!("cannot be read: {error}")])?;
     let origin = if is_own { Origin::Own } else { origin(file, &bytes, settings).map_err(|error| vec![error.to_string()])? };
     let text = String::from_utf8(bytes).map_err(|_| vec![String::from("is not UTF-8; save it as UTF-8")])?;
     let pack = Pack::parse(&text).map_err(|complaints| complaints.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    Ok(Held { pack: Arc::new(pack), file: file.to_owned(), origin })
+    Ok((Held { pack: Arc::new(pack), file: file.to_owned(), origin, notes: Vec::new() }, text))
 }
 
 /// The signature is checked before the text is looked at.

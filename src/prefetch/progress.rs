@@ -112,6 +112,9 @@ pub struct Listed {
     pub file: String,
     /// Seeds of a kind that this version does not fetch.
     pub seeds_not_fetched: u64,
+    /// What people should know of it, in plain words.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// When the last run was through (RFC 3339).
     pub last_run: Option<String>,
     /// How far it is.
@@ -134,6 +137,7 @@ impl Listed {
             origin: held.origin.clone(),
             file: held.file.display().to_string(),
             seeds_not_fetched: not_fetched(pack),
+            notes: held.notes.clone(),
             last_run: run.and_then(|run| run.finished).map(Time::to_rfc3339),
             progress,
         }

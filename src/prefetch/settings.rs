@@ -4,6 +4,7 @@ use crate::base::unit::BitRate;
 use crate::prefetch::caps::Caps;
 use crate::prefetch::gate::Manners;
 use crate::prefetch::window::Windows;
+use crate::site::discover::media::Policy;
 use std::path::PathBuf;
 
 /// `[packs]`, `[night]`, `[manners]`.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub metered: bool,
     /// Hosts that the operator refuses beside the compiled-in ones; they go into the rules with the packs.
     pub refused: Vec<String>,
+    /// Which forms of films are taken.
+    pub media: Policy,
     /// Cap on background bytes; `None`: no cap.
     pub rate: Option<BitRate>,
     /// Transfers at once.
@@ -49,6 +52,7 @@ impl Default for Settings {
             caps: Caps::default(),
             metered: false,
             refused: Vec::new(),
+            media: Policy::default(),
             rate: None,
             max_transfers: 2,
             manners: Manners::default(),

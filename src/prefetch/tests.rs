@@ -10,6 +10,9 @@ use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
+/// Packs of packs, caps of single hosts, from one pack to the next.
+mod kinds;
+
 /// Windows, caps, turns, pauses.
 mod rest;
 
@@ -33,6 +36,9 @@ struct World {
     asked: Vec<(String, bool)>,
     pins: HashSet<String>,
     lost: Vec<String>,
+    let_go: Vec<String>,
+    /// The store fails once.
+    full: bool,
     down: bool,
     /// Makes a page for every address that is not listed.
     endless: bool,
@@ -103,6 +109,17 @@ impl Web for Memory {
         self.world.lock().pins.remove(target.url());
         Ok(())
     }
+
+    async fn let_go(&self, pack: &str) -> Result<(), StoreError> {
+        let mut world = self.world.lock();
+        if std::mem::take(&mut world.full) {
+            return Err(StoreError::Full);
+        }
+        world.let_go.push(pack.to_owned());
+        Ok(())
+    }
+
+    fn shelve(&self, _: Vec<(String, crate::cache::Lies)>) {}
 
     fn lost(&self) -> Vec<String> {
         std::mem::take(&mut self.world.lock().lost)

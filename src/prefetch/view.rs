@@ -5,7 +5,7 @@ use crate::base::target::Target;
 use crate::base::unit::{BitRate, Bytes};
 use crate::prefetch::caps::{View, Which};
 use crate::prefetch::missed::Missed;
-use crate::prefetch::packs::{Held, Refused};
+use crate::prefetch::packs::{Held, Refused, Replaced};
 use crate::prefetch::permit::{Permit, Rest};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
@@ -64,6 +64,9 @@ pub struct Status {
     pub packs: Vec<Listed>,
     /// Files that are no packs for us.
     pub refused: Vec<Refused>,
+    /// Packs whose place others have taken.
+    #[serde(default)]
+    pub replaced: Vec<Replaced>,
     /// Bytes that the night has brought over the line since start.
     pub bytes: u64,
     /// Things that came over the line since start.
@@ -144,10 +147,12 @@ impl<W: Web> Night<W> {
         board.shelf.held.iter().map(listed).collect()
     }
 
-    /// Where a reader of each pack begins: its first seed that is a page.
+    /// Where a reader of each pack begins: its first seed that is a page or a library.
     pub fn begins(&self) -> BTreeMap<String, Target> {
         let board = self.0.board.lock();
-        let page = |held: &Held| held.pack.seeds.iter().find(|seed| seed.kind == SeedKind::Url).map(|seed| seed.target.clone());
+        let page = |held: &Held| {
+            held.pack.seeds.iter().find(|seed| matches!(seed.kind, SeedKind::Url | SeedKind::Zim)).map(|seed| seed.target.clone())
+        };
         board.shelf.held.iter().filter_map(|held| Some((held.pack.id.clone(), page(held)?))).collect()
     }
 
@@ -274,6 +279,7 @@ impl<W: Web> Night<W> {
             queued,
             packs,
             refused: board.shelf.refused.clone(),
+            replaced: board.shelf.replaced.clone(),
             bytes: self.0.transferred.get(),
             fetched: self.0.tally.fetched.load(Ordering::Relaxed),
             unchanged: self.0.tally.unchanged.load(Ordering::Relaxed),

@@ -6,7 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::Target;
-use crate::cache::{Cache, Errand, FetchError, Toll, Why};
+use crate::cache::{Cache, Errand, FetchError, Lies, Toll, Why};
 use crate::link::{Class, Link, State as LineState};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
@@ -93,6 +93,10 @@ pub trait Web: Send + Sync + 'static {
     fn pin(&self, pack: &str, target: &Target) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Lets a URL of a pack go.
     fn unpin(&self, pack: &str, target: &Target) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Lets all of a pack go.
+    fn let_go(&self, pack: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Which ZIM files there are, by host.
+    fn shelve(&self, files: Vec<(String, Lies)>);
     /// URLs that packs keep and that the store has lost since this was asked last.
     fn lost(&self) -> Vec<String>;
     /// Whether the line is down.
@@ -161,6 +165,14 @@ impl Web for Reach {
 
     async fn unpin(&self, pack: &str, target: &Target) -> Result<(), StoreError> {
         self.store.unpin(pack, Some(&target.key())).await.map(drop)
+    }
+
+    async fn let_go(&self, pack: &str) -> Result<(), StoreError> {
+        self.store.unpin(pack, None).await.map(drop)
+    }
+
+    fn shelve(&self, files: Vec<(String, Lies)>) {
+        self.cache.set_archives(files);
     }
 
     fn lost(&self) -> Vec<String> {
@@ -257,6 +269,10 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 
 fn failed(error: &FetchError) -> What {
     match error {
+        // Asking again would not move it.
+        FetchError::Upstream(upstream) if upstream.proxy_status() == "destination_ip_prohibited" => {
+            What::Refused(format!("{error}; where it is a server of the school's own, name it in proxy.allow_private_targets"))
+        }
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
         FetchError::Upstream(_) | FetchError::Broken(_) => What::Lost(error.to_string()),
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),

@@ -15,8 +15,23 @@ pub mod module;
 /// Sitemaps.
 pub mod sitemap;
 
-/// Plain lists.
+/// Lists, plain or as tables.
 pub mod list;
+
+/// RSS and Atom.
+pub mod feed;
+
+/// HLS playlists.
+pub mod hls;
+
+/// DASH manifests.
+pub mod dash;
+
+/// Which form of a film is taken.
+pub mod media;
+
+/// XML as a small tree.
+mod xml;
 
 /// `srcset` and which of its candidates to take.
 mod srcset;
@@ -194,7 +209,10 @@ pub fn fuzz(bytes: &[u8]) {
         std::hint::black_box(of(Kind::Page, Some(kind), &base, bytes));
     }
     std::hint::black_box(sitemap::read(&base, bytes));
-    std::hint::black_box(list::read(&base, bytes));
+    list::fuzz(bytes);
+    feed::fuzz(bytes);
+    hls::fuzz(bytes);
+    dash::fuzz(bytes);
     std::hint::black_box(srcset::choose(&String::from_utf8_lossy(bytes)));
 }
 

@@ -6,15 +6,22 @@
 /// TOML to pack, or all complaints.
 mod read;
 
+/// Packs that include others, and what they may fetch then.
+mod part;
+
 /// Detached signatures in minisign's format.
 pub mod sign;
+
+/// Which of two versions is the newer.
+pub mod version;
 
 use crate::base::digest::Digest;
 use crate::base::target::Target;
 use crate::site::glob::Glob;
-use crate::site::refuse;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest pack file: it is meant to be read by a person.
@@ -41,8 +48,18 @@ pub struct Pack {
     pub grades: Vec<u8>,
     /// Larger goes first.
     pub priority: i64,
+    /// The pack that this one takes the place of, once it is complete.
+    pub replaces: Option<String>,
     /// Where to start.
     pub seeds: Vec<Seed>,
+    /// ZIM files, by the host names under which they are read.
+    pub archives: Vec<Archive>,
+    /// Packs that are part of this one, by id.
+    pub includes: Vec<Include>,
+    /// Those of them that are here, each with its own scope and classes. See [`Pack::with`].
+    parts: Vec<Arc<Pack>>,
+    /// Names that the operator refuses, with everything below them. See [`Pack::without`].
+    shunned: Vec<String>,
     /// How far to go.
     pub scope: Scope,
     /// What may be stored on hosts with accounts.
@@ -95,6 +112,26 @@ pub struct Seed {
     pub target: Target,
 }
 
+/// A ZIM file of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The name under which it is read, `wikipedia-kk-all.zim`.
+    pub host: String,
+    /// Where the file is fetched from; `None`: it lies on a disk of the node.
+    pub source: Option<Target>,
+    /// Where it lies there; empty when it is fetched.
+    pub path: PathBuf,
+}
+
+/// Another pack as a part of this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// Its id.
+    pub id: String,
+    /// The oldest version that will do.
+    pub version: Option<String>,
+}
+
 /// How a seed is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SeedKind {
@@ -102,15 +139,15 @@ pub enum SeedKind {
     Url,
     /// A sitemap or an index of sitemaps.
     Sitemap,
-    /// A plain list, one URL a line.
+    /// A list: plain, one URL a line, or a table (CSV).
     List,
-    /// A feed; read by a later version.
+    /// A feed, RSS or Atom.
     Feed,
-    /// An HLS playlist; read by a later version.
+    /// An HLS playlist.
     Hls,
-    /// A DASH manifest; read by a later version.
+    /// A DASH manifest.
     Dash,
-    /// A ZIM file; read by a later version.
+    /// A ZIM file, by the name under which it is read.
     Zim,
 }
 
@@ -128,7 +165,7 @@ impl SeedKind {
 
     /// Whether this version fetches such seeds.
     pub fn is_fetched(self) -> bool {
-        matches!(self, SeedKind::Url | SeedKind::Sitemap | SeedKind::List)
+        SeedKind::ALL.iter().any(|(_, kind)| *kind == self)
     }
 }
 
@@ -143,21 +180,25 @@ pub struct Scope {
     pub depth: u8,
     /// Most bytes that the pack may hold.
     pub max_bytes: u64,
+    /// Most bytes of single hosts, exact or `*.name`.
+    pub sites: Vec<(String, u64)>,
 }
 
 impl Scope {
     /// Whether anything on this host may be fetched.
     pub fn has_host(&self, host: &str) -> bool {
-        self.hosts.iter().any(|name| match name.strip_prefix("*.") {
-            Some(name) => host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')),
-            None => name == host,
-        })
+        self.hosts.iter().any(|name| same_host(name, host))
     }
 
     /// Whether a page's address lies below one of the prefixes.
     pub fn has_page(&self, target: &Target) -> bool {
         let under = |prefix: &String| target.path_and_query().starts_with(prefix.as_str()) || target.url().starts_with(prefix.as_str());
         self.prefixes.is_empty() || self.prefixes.iter().any(under)
+    }
+
+    /// The cap on what comes from this host, and the name that it goes by: all hosts of one name share it.
+    pub fn site(&self, host: &str) -> Option<(&str, u64)> {
+        self.sites.iter().find(|(name, _)| same_host(name, host)).map(|(name, most)| (name.as_str(), *most))
     }
 }
 
@@ -179,22 +220,6 @@ impl Pack {
     /// All complaints, in the order of their lines.
     pub fn parse(text: &str) -> Result<Pack, Vec<Complaint>> {
         read::read(text)
-    }
-
-    /// Whether the pack may fetch this: `page` for pages that are followed, else for what a page needs.
-    ///
-    /// Personal hosts never; hosts with accounts only where one of the pack's own classes names the path.
-    pub fn covers(&self, target: &Target, page: bool) -> bool {
-        let host = target.host();
-        if refuse::is_personal(host) || !self.scope.has_host(host) || (page && !self.scope.has_page(target)) {
-            return false;
-        }
-        !self.has_accounts(host) || self.classes.iter().any(|class| same_host(&class.host, host) && class.path.fits(target.path()))
-    }
-
-    /// Whether this host has accounts by the compiled-in list or by the pack's own word.
-    fn has_accounts(&self, host: &str) -> bool {
-        refuse::is_account(host) || self.classes.iter().any(|class| class.accounts && same_host(&class.host, host))
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! - Inline styles and modules that a policy allows by hash are blocked when they hold links that had to be changed.
 //! - `import()` of an absolute address from a classic script, and absolute addresses in a worker's `fetch`, go to the real site.
-//! - Playlists, feeds and JSON stay as they are: absolute addresses in them reach the mirror only where a script asks for them.
+//! - Feeds, DASH manifests and JSON stay as they are: absolute addresses in them reach the mirror only where a script asks for them.
 //! - By path all hosts share one origin: their scripts could read each other's pages and storage. Nothing personal is in either.
 //! - On plain HTTP a page is no secure context: no service workers, no `crypto.subtle`.
 //! - Forms that POST, sign-ins and WebSockets: a mirror is for reading.
@@ -33,6 +33,9 @@ mod css;
 
 /// Modules, import maps, manifests.
 mod module;
+
+/// HLS playlists.
+mod playlist;
 
 /// Pages.
 mod html;
@@ -65,6 +68,8 @@ pub enum Kind {
     Script,
     /// A web manifest.
     Manifest,
+    /// An HLS playlist: players that are no scripts read it.
+    Playlist,
 }
 
 impl Kind {
@@ -78,6 +83,7 @@ impl Kind {
             "image/svg+xml" => Kind::Svg,
             "text/css" => Kind::Style,
             "application/manifest+json" => Kind::Manifest,
+            mime if mime.ends_with("mpegurl") => Kind::Playlist,
             mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => Kind::Script,
             _ => return None,
         };
@@ -113,7 +119,7 @@ impl Rewriter {
             Kind::Xhtml => markup(Markup::Xhtml, map, base),
             Kind::Svg => markup(Markup::Svg, map, base),
             Kind::Style => Inner::Style(Sheet::new(map, base)),
-            Kind::Script | Kind::Manifest => Inner::Whole(kind, map, base, Vec::new()),
+            Kind::Script | Kind::Manifest | Kind::Playlist => Inner::Whole(kind, map, base, Vec::new()),
         })
     }
 
@@ -146,7 +152,11 @@ impl Rewriter {
             Inner::Html(html) => html.finish(out)?,
             Inner::Style(sheet) => sheet.finish(out),
             Inner::Whole(kind, map, base, held) => {
-                let change = if *kind == Kind::Script { module::script } else { module::manifest };
+                let change = match *kind {
+                    Kind::Script => module::script,
+                    Kind::Playlist => playlist::playlist,
+                    _ => module::manifest,
+                };
                 let new = std::str::from_utf8(held).ok().and_then(|text| change(map, base, text));
                 match new {
                     Some(text) => out.extend_from_slice(text.as_bytes()),
@@ -166,7 +176,7 @@ pub fn fuzz(bytes: &[u8]) {
     let target = Target::parse("http://a.kz/b/c").expect("a valid address");
     for form in [Form::Names, Form::Path] {
         let map = Arc::new(Map::new(Arc::default(), form, place.clone()));
-        for kind in [Kind::Html, Kind::Xhtml, Kind::Svg, Kind::Style, Kind::Script, Kind::Manifest] {
+        for kind in [Kind::Html, Kind::Xhtml, Kind::Svg, Kind::Style, Kind::Script, Kind::Manifest, Kind::Playlist] {
             let (mut rewriter, mut out) = (Rewriter::new(&map, kind, &target), Vec::new());
             if rewriter.write(bytes, &mut out).is_ok() {
                 std::hint::black_box(rewriter.finish(&mut out).is_ok());
@@ -190,6 +200,7 @@ mod tests {
             ("text/css;charset=utf-8", Some(Kind::Style)),
             ("application/x-javascript", Some(Kind::Script)),
             ("image/svg+xml", Some(Kind::Svg)),
+            ("application/vnd.apple.mpegURL", Some(Kind::Playlist)),
             ("application/json", None),
             ("image/png", None),
             ("", None),

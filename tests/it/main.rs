@@ -73,6 +73,11 @@ mod night;
 
 /// The night gives way to whoever waits.
 mod gives_way;
+/// Films in pieces.
+mod film;
+
+/// ZIM files.
+mod library;
 
 /// The API over the web port: tokens, roles, jobs, live events, the document.
 mod api;

@@ -62,6 +62,11 @@ impl Nginx {
         urls
     }
 
+    /// The folder of the `assets` host.
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("assets")
+    }
+
     /// Puts a file on the `assets` host.
     pub(crate) fn put(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join("assets").join(name), text).expect("a file");

@@ -61,6 +61,11 @@ impl<W: Web> Crawl<'_, W> {
             }
         }
         let ending = match what {
+            What::Here { ref content_type, ref body, .. }
+                if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), body) =>
+            {
+                Ending::new(wish, Fate::Skipped(why))
+            }
             What::Here { .. } => {
                 if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
@@ -93,8 +98,9 @@ impl<W: Web> Crawl<'_, W> {
         let What::Here { length, unchanged, asked, print, content_type, body } = what else {
             return Ending::new(wish, Fate::Gone);
         };
-        let Named { wishes: found, note } = aim::found(self.pack, &wish, target, content_type.as_deref(), &body);
+        let Named { wishes: found, note } = aim::found(self.pack, self.media, &wish, target, content_type.as_deref(), &body);
         desk.count.done_bytes += length;
+        desk.shares.add(self.pack, target.host(), length);
         let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
         counter.fetch_add(1, Ordering::Relaxed);
         let print = print.or(wish.print);
@@ -125,10 +131,11 @@ impl<W: Web> Crawl<'_, W> {
         Ok(match what {
             What::Refused(why) => Fate::Failed(why),
             What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
+            What::TooLong if Aim::parse(&wish.kind).most() < room => Fate::Skipped("longer than a list or playlist may be".into()),
             What::TooLong if room > crate::cache::MAX_PAGE && Aim::parse(&wish.kind).is_page() => {
                 Fate::Skipped("longer than a page may be, or than what is left of scope.max_bytes".into())
             }
-            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes".into()),
+            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
             What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
             What::Lost(_) if wish.tries == 0 && wish.strikes < HOPELESS => Fate::Later { at: now.plus(SOON), failed: true },

@@ -1,5 +1,6 @@
 //! Sitemaps and indexes of sitemaps (sitemaps.org protocol 0.9), plain or gzipped: at most 50 MB unpacked and 50 000 addresses.
-//! `lastmod` is kept, `priority` and `changefreq` are ignored.
+//! `lastmod` is kept, `priority` and `changefreq` are ignored. Read as a stream: what is packed is never unpacked whole, and entities
+//! that a text declares are never expanded.
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
@@ -11,6 +12,8 @@ use std::io::{BufReader, Read};
 pub const MAX_BYTES: u64 = 50 << 20;
 /// Most addresses of a sitemap, by the protocol.
 pub const MAX_URLS: usize = 50_000;
+/// Most sitemaps that one index names for us: full ones name fifty times the wishes that a frontier holds.
+pub const MAX_MAPS: usize = 1_000;
 
 /// What a sitemap names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +54,7 @@ fn walk(base: &Target, source: impl Read) -> Sitemap {
     let mut map = Sitemap::default();
     let mut row = Row::default();
     let mut buffer = Vec::new();
-    while map.pages.len() + map.sitemaps.len() < MAX_URLS {
+    while map.pages.len() < MAX_URLS {
         buffer.clear();
         match reader.read_event_into(&mut buffer) {
             Ok(Event::Start(tag)) => match tag.local_name().as_ref() {
@@ -106,12 +109,16 @@ impl Row {
     fn finish(self, base: &Target, map: &mut Sitemap) {
         let address = self.loc.trim();
         let Some(target) = (!address.is_empty()).then(|| base.join(address)).flatten() else { return };
-        if self.is_sitemap { map.sitemaps.push(target) } else { map.pages.push((target, moment(self.lastmod.trim()))) }
+        match self.is_sitemap {
+            true if map.sitemaps.len() < MAX_MAPS => map.sitemaps.push(target),
+            true => {}
+            false => map.pages.push((target, moment(self.lastmod.trim()))),
+        }
     }
 }
 
 /// A W3C date or date with time; a bare date means its end, so that a change during that day is not missed.
-fn moment(text: &str) -> Option<Time> {
+pub(super) fn moment(text: &str) -> Option<Time> {
     if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
         return Some(Time::from_micros(stamp.as_microsecond()));
     }
@@ -161,5 +168,45 @@ mod tests {
         let base = Target::parse("https://a.kz/").expect("valid");
         let text = (0..MAX_URLS + 5).fold(String::from("<urlset>"), |text, n| text + &format!("<url><loc>/{n}</loc></url>"));
         assert_eq!(read(&base, text.as_bytes()).pages.len(), MAX_URLS);
+        let index = (0..MAX_MAPS + 5).fold(String::from("<sitemapindex>"), |text, n| text + &format!("<sitemap><loc>/{n}</loc></sitemap>"));
+        assert_eq!(read(&base, index.as_bytes()).sitemaps.len(), MAX_MAPS);
+    }
+
+    #[test]
+    fn bombs_stay_small() {
+        let base = Target::parse("https://a.kz/sitemap.xml.gz").expect("valid");
+        let pack = |bytes: &[u8]| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packed.write_all(bytes).expect("memory");
+            packed.finish().expect("memory")
+        };
+        // What lies behind the protocol's 50 MB is not looked at, however well it is packed.
+        let mut long = b"<urlset><url><loc>/1</loc></url><!--".to_vec();
+        long.resize(usize::try_from(MAX_BYTES).expect("fits") + 100, b' ');
+        long.extend_from_slice(b"--><url><loc>/2</loc></url></urlset>");
+        let packed = pack(&long);
+        assert!(packed.len() < 100_000);
+        assert_eq!(read(&base, &packed).pages.len(), 1);
+        // Packed twice, it is no sitemap.
+        assert_eq!(read(&base, &pack(&packed)), Sitemap::default());
+        // A text, a name, a nesting without end.
+        for endless in
+            ["<urlset><url><loc>".to_owned() + &"x".repeat(5 << 20), "<".to_owned() + &"a".repeat(5 << 20), "<url>".repeat(1 << 20)]
+        {
+            assert_eq!(read(&base, &pack(endless.as_bytes())), Sitemap::default());
+        }
+        let entities = "<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;&a;\"><!ENTITY c SYSTEM \"file:///etc/passwd\">]>\
+            <urlset><url><loc>/1&b;&c;&amp;&#x31;</loc></url></urlset>";
+        assert_eq!(read(&base, entities.as_bytes()).pages[0].0.url(), "https://a.kz/1&1");
+    }
+
+    #[test]
+    fn any_cut_of_a_sitemap_gives_a_part_of_it() {
+        let base = Target::parse("https://a.kz/sitemap.xml").expect("valid");
+        let whole = read(&base, MAP.as_bytes());
+        for end in 0..MAP.len() {
+            let part = read(&base, &MAP.as_bytes()[..end]);
+            assert!(whole.pages.starts_with(&part.pages), "{end}");
+        }
     }
 }

@@ -6,9 +6,11 @@ use crate::base::digest::Digest;
 use crate::base::target::Target;
 use crate::base::unit::{Bytes, Wait};
 use crate::site::glob::Glob;
-use crate::site::pack::{Class, Complaint, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
+use crate::site::pack::{Archive, Class, Complaint, Include, MAX_BYTES, Pack, Scope, Seed, SeedKind, Status, Title, same_host};
 use crate::site::refuse;
+use crate::site::zim;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -80,6 +82,7 @@ impl Desk<'_> {
             "subject",
             "grades",
             "priority",
+            "replaces",
             "seed",
             "scope",
             "class",
@@ -96,14 +99,39 @@ impl Desk<'_> {
         let grades = self.grades(tree);
         let priority = self.whole(tree, "", "priority", 0, -1000..=1000);
         let refresh = self.refresh(tree);
+        let replaces = self.replaces(tree, id.as_deref());
         let classes = self.classes(tree);
-        let scope = self.scope(tree, &classes);
+        let includes = self.includes(tree, id.as_deref());
+        let archives = self.archives(tree);
+        let mut scope = self.scope(tree, &classes, !includes.is_empty() || archives.iter().any(|archive| archive.source.is_none()));
+        if let Some(scope) = &mut scope {
+            scope.hosts.extend(archives.iter().map(|archive| archive.host.clone()));
+        }
         let seeds = self.seeds(tree, scope.as_ref(), &classes);
         let digest = Digest::of(self.text.as_bytes());
         let (id, version, licence, scope) = (id?, version?, licence?, scope?);
-        let pack =
-            Pack { id, version, status, licence, permission, title, subject, grades, priority, seeds, scope, classes, refresh, digest };
-        Some(pack)
+        let (parts, shunned) = (Vec::new(), Vec::new());
+        Some(Pack {
+            id,
+            version,
+            status,
+            licence,
+            permission,
+            title,
+            subject,
+            grades,
+            priority,
+            replaces,
+            seeds,
+            archives,
+            includes,
+            parts,
+            shunned,
+            scope,
+            classes,
+            refresh,
+            digest,
+        })
     }
 
     /// Complains about keys that nobody knows, with the nearest one that is known.
@@ -148,6 +176,58 @@ impl Desk<'_> {
             self.wrong(value, "id", "use small letters, digits and dashes, at most 64, starting with a letter");
         }
         None
+    }
+
+    /// The id of another pack.
+    fn other(&mut self, table: &DeTable<'_>, place: &str, key: &str, own: Option<&str>) -> Option<String> {
+        let other = self.text(table, place, key)?;
+        if is_id(&other) && own != Some(other.as_str()) {
+            return Some(other);
+        }
+        if let Some(value) = table.get(key) {
+            self.wrong(value, &format!("{place}{key}"), "write the id of another pack, such as \"kk-wikipedia\"");
+        }
+        None
+    }
+
+    fn replaces(&mut self, tree: &DeTable<'_>, own: Option<&str>) -> Option<String> {
+        self.other(tree, "", "replaces", own)
+    }
+
+    fn includes(&mut self, tree: &DeTable<'_>, own: Option<&str>) -> Vec<Include> {
+        let mut includes = Vec::new();
+        // Whether each is a table at all is told with the other seeds.
+        let list = tree.get("seed").and_then(|value| value.get_ref().as_array());
+        for table in list.into_iter().flat_map(|list| list.iter().take(MANY)).filter_map(|item| item.get_ref().as_table()) {
+            if table.contains_key("pack") {
+                self.known(table, "seed.", &["pack", "version"]);
+                let version = self.text(table, "seed.", "version");
+                includes.extend(self.other(table, "seed.", "pack", own).map(|id| Include { id, version }));
+            }
+        }
+        includes
+    }
+
+    /// Seeds that are ZIM files; what is wrong with an address is told with the other seeds.
+    fn archives(&mut self, tree: &DeTable<'_>) -> Vec<Archive> {
+        let mut archives: Vec<Archive> = Vec::new();
+        let list = tree.get("seed").and_then(|value| value.get_ref().as_array());
+        for table in list.into_iter().flat_map(|list| list.iter().take(MANY)).filter_map(|item| item.get_ref().as_table()) {
+            let Some(value) = table.get("zim") else { continue };
+            let Some(text) = value.get_ref().as_str().map(str::trim) else { continue };
+            let source = seed_target(text);
+            let Some(host) = zim::host(text).filter(|_| source.is_some() || text.starts_with('/')) else {
+                self.wrong(value, "seed.zim", "write the file's whole path on this machine, such as \"/srv/wikipedia_kk.zim\", or its URL");
+                continue;
+            };
+            if archives.iter().any(|other| other.host == host) {
+                self.wrong(value, "seed.zim", "two files have this name; keep the newer one");
+                continue;
+            }
+            let path = if source.is_some() { PathBuf::new() } else { PathBuf::from(text) };
+            archives.push(Archive { host, source, path });
+        }
+        archives
     }
 
     fn status(&mut self, tree: &DeTable<'_>) -> Status {
@@ -289,14 +369,18 @@ impl Desk<'_> {
         Some(host)
     }
 
-    fn scope(&mut self, tree: &DeTable<'_>, classes: &[Class]) -> Option<Scope> {
+    /// `shelf`: other packs are part of this one, which needs no hosts of its own then.
+    fn scope(&mut self, tree: &DeTable<'_>, classes: &[Class], shelf: bool) -> Option<Scope> {
         let Some(table) = self.table(tree, "scope") else {
+            if shelf && !tree.contains_key("scope") {
+                return Some(Scope { hosts: Vec::new(), prefixes: Vec::new(), depth: 0, max_bytes: SIZE, sites: Vec::new() });
+            }
             if !tree.contains_key("scope") {
                 self.missing("scope", "add [scope] with hosts = [\"…\"]");
             }
             return None;
         };
-        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes"]);
+        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes", "sites"]);
         let mut hosts = Vec::new();
         for (value, text) in self.texts(table, "scope.", "hosts") {
             let Some(host) = self.host(value, &text, "scope.hosts") else { continue };
@@ -306,13 +390,33 @@ impl Desk<'_> {
             }
             hosts.push(host);
         }
-        if !table.contains_key("hosts") {
+        if !table.contains_key("hosts") && !shelf {
             self.missing("scope.hosts", "name the hosts that the pack may fetch from");
         }
         let prefixes = self.prefixes(table);
         let depth = u8::try_from(self.whole(table, "scope.", "depth", 0, 0..=DEEPEST)).unwrap_or(0);
-        let max_bytes = self.size(table);
-        Some(Scope { hosts, prefixes, depth, max_bytes })
+        let max_bytes = table.get("max_bytes").map_or(SIZE, |value| self.size(value, "scope.max_bytes"));
+        let sites = self.sites(table);
+        Some(Scope { hosts, prefixes, depth, max_bytes, sites })
+    }
+
+    /// `[scope.sites]`: a host, and the most that may come from it.
+    fn sites(&mut self, table: &DeTable<'_>) -> Vec<(String, u64)> {
+        let Some(value) = table.get("sites") else { return Vec::new() };
+        let Some(list) = value.get_ref().as_table() else {
+            self.wrong(value, "scope.sites", "write [scope.sites] with lines such as \"kk.wikipedia.org\" = \"500 MB\"");
+            return Vec::new();
+        };
+        let mut sites = Vec::new();
+        for (name, value) in list.iter().take(MANY) {
+            let place = format!("scope.sites.{}", name.get_ref());
+            if let Some(host) = self.host(value, name.get_ref(), &place) {
+                sites.push((host, self.size(value, &place)));
+            }
+        }
+        // An exact name says more than one for all below.
+        sites.sort_by_key(|(name, _)| name.starts_with("*."));
+        sites
     }
 
     fn prefixes(&mut self, table: &DeTable<'_>) -> Vec<String> {
@@ -333,14 +437,13 @@ impl Desk<'_> {
         prefixes
     }
 
-    fn size(&mut self, table: &DeTable<'_>) -> u64 {
-        let Some(value) = table.get("max_bytes") else { return SIZE };
+    fn size(&mut self, value: &Value<'_>, key: &str) -> u64 {
         let size = match value.get_ref() {
             DeValue::String(text) => text.parse::<Bytes>().ok().map(|size| size.0),
             other => whole(other).and_then(|size| u64::try_from(size).ok()),
         };
         size.filter(|size| *size > 0).unwrap_or_else(|| {
-            self.wrong(value, "scope.max_bytes", "write it like \"2 GiB\" or \"500 MB\"");
+            self.wrong(value, key, "write it like \"2 GiB\" or \"500 MB\"");
             SIZE
         })
     }
@@ -364,21 +467,32 @@ impl Desk<'_> {
 
     fn seeds(&mut self, tree: &DeTable<'_>, scope: Option<&Scope>, classes: &[Class]) -> Vec<Seed> {
         if !tree.contains_key("seed") {
-            self.missing("seed", "add a [[seed]] with url, sitemap or list");
+            self.missing("seed", "add a [[seed]] with url, sitemap, list, feed, hls, dash or pack");
         }
         let mut seeds = Vec::new();
         for (span, table) in self.tables(tree, "seed") {
-            let keys: Vec<&str> = SeedKind::ALL.iter().map(|(key, _)| *key).collect();
+            let keys: Vec<&str> = SeedKind::ALL.iter().map(|(key, _)| *key).chain(["pack"]).collect();
+            if table.contains_key("pack") {
+                continue;
+            }
             self.known(table, "seed.", &keys);
             let named: Vec<_> = SeedKind::ALL.iter().filter(|(key, _)| table.contains_key(*key)).collect();
             let [(key, kind)] = named.as_slice() else {
                 if table.iter().all(|(key, _)| keys.contains(&key.get_ref().as_ref())) {
-                    self.tell(&span, "seed", "", "name exactly one of url, sitemap, list, feed, hls, dash, zim in each [[seed]]");
+                    self.tell(&span, "seed", "", "name exactly one of url, sitemap, list, feed, hls, dash, zim, pack in each [[seed]]");
                 }
                 continue;
             };
             let Some(text) = self.text(table, "seed.", key) else { continue };
             let (Some(value), place) = (table.get(*key), format!("seed.{key}")) else { continue };
+            // What is read under a name of its own begins there.
+            let home = zim::host(&text).filter(|_| *kind == SeedKind::Zim).map(|host| format!("http://{host}/"));
+            let from = home.as_ref().and_then(|_| seed_target(&text));
+            if from.is_some_and(|from| scope.is_some_and(|scope| !scope.has_host(from.host()))) {
+                self.wrong(value, &place, "the seed lies outside scope.hosts; add its host there");
+                continue;
+            }
+            let text = home.unwrap_or(text);
             let Some(target) = seed_target(&text) else {
                 self.wrong(value, &place, "write a whole URL that starts with http:// or https://");
                 continue;

@@ -1,0 +1,119 @@
+//! Libraries: a ZIM file made by Debian's zim-tools from python3-doc is read under a name of its own, from a disk and from the store.
+
+use crate::kit::http::get_direct;
+use crate::kit::line::Line;
+use crate::kit::nginx::Nginx;
+use crate::kit::node::{Node, Setup};
+use crate::kit::{self, pack, program};
+use crate::offline::quick;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Makes `FOLDER/python_2026-11.zim` of the tutorial, with an old address and a picture that is kept as it is.
+fn make(folder: &Path) -> (PathBuf, PathBuf) {
+    let (html, file) = (folder.join("html"), folder.join("python_2026-11.zim"));
+    let docs = kit::python_docs();
+    for part in ["tutorial", "_static", "_images"] {
+        fs::create_dir_all(html.join(part)).expect("a folder");
+        for entry in fs::read_dir(docs.join(part)).expect(part).filter_map(Result::ok).filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), html.join(part).join(entry.file_name())).expect("copies");
+        }
+    }
+    fs::copy(docs.join("index.html"), html.join("index.html")).expect("copies");
+    fs::write(html.join("old.html"), "<html><head><meta http-equiv=\"refresh\" content=\"0;URL=tutorial/index.html\"></head></html>")
+        .expect("a file");
+    let mut icon = Command::new(program::need("ffmpeg"));
+    icon.args("-nostdin -loglevel error -f lavfi -i testsrc2=size=48x48 -frames:v 1".split(' ')).arg(html.join("icon.png"));
+    assert!(program::run(&icon, 60).status.success());
+    let mut command = Command::new(program::need("zimwriterfs"));
+    command
+        .args("--welcome index.html --illustration icon.png --language eng --title Python --description Docs --creator PSF".split(' '))
+        .args("--publisher test --withoutFTIndex".split(' '))
+        .args([&html, &file]);
+    let out = program::run(&command, 120);
+    assert!(out.status.success(), "zimwriterfs: {}", String::from_utf8_lossy(&out.stderr));
+    (html, file)
+}
+
+fn publish(setup: Setup, folder: &Path, seed: &str, scope: &str) -> Setup {
+    let text = format!(
+        "id = \"python\"\nversion = \"1\"\nlicence = \"PSF-2.0\"\n[title]\nkk = \"Python\"\nen = \"Python\"\n[[seed]]\nzim = \"{seed}\"\n{scope}"
+    );
+    pack::publish(setup, folder, "python", &text)
+}
+
+/// Every page and picture is what it was; redirects, parts and conditions work.
+fn is_readable(node: &Node, html: &Path) {
+    let get = |path: &str| node.get(&format!("http://python.zim{path}"));
+    let begin = get("/");
+    assert_eq!((begin.status, begin.field("location").as_str()), (302, "/index.html"), "{begin:?}");
+    let moved = get("/old.html");
+    assert_eq!((moved.status, moved.field("location").as_str()), (302, "/tutorial/index.html"), "{moved:?}");
+    assert_eq!(get("/no/such/page").status, 404);
+    let mut read = 0;
+    for part in ["tutorial", "_static", "_images"] {
+        for entry in fs::read_dir(html.join(part)).expect(part).filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let page = get(&format!("/{part}/{name}"));
+            let wanted = fs::read(entry.path()).expect("a file");
+            assert!(
+                page.status == 200 && page.complete && page.body == wanted,
+                "{part}/{name}: {} and {} bytes",
+                page.status,
+                page.body.len()
+            );
+            read += 1;
+        }
+    }
+    assert!(read > 20, "only {read} files were compared");
+    let page = get("/tutorial/index.html");
+    assert_eq!(page.field("content-type"), "text/html; charset=utf-8");
+    let same = node.fetch("GET", "http://python.zim/tutorial/index.html", &[&format!("If-None-Match: {}", page.field("etag"))]);
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    let icon = fs::read(html.join("icon.png")).expect("a file");
+    let part = node.fetch("GET", "http://python.zim/icon.png", &["Range: bytes=10-19"]);
+    assert_eq!((part.status, part.body.as_slice(), part.field("content-type").as_str()), (206, &icon[10..20], "image/png"));
+    // The mirror and the portal's shelf know it like any other site.
+    let mirror = node.local("GET", "/api/v1/status")["mirror"][0].as_str().expect("a mirror").parse().expect("an address");
+    let page = get_direct(mirror, &format!("{mirror}"), "/m/python.zim/tutorial/index.html");
+    assert!(page.status == 200 && page.text().contains("The Python Tutorial"), "{page:?}");
+    let home = node.web("/").text();
+    assert!(home.contains("/m/python.zim/"), "{home}");
+}
+
+#[test]
+fn a_library_on_a_disk_is_read_like_a_site() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (html, file) = make(folder.path());
+    let setup = Setup::new().set("mirror.listen", "[\"127.0.0.1:0\"]");
+    let node = publish(setup, folder.path(), &file.display().to_string(), "").start_in(folder);
+    is_readable(&node, &html);
+}
+
+#[test]
+fn a_library_from_the_net_is_fetched_once_and_read_with_the_line_cut() {
+    let nginx = Nginx::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (html, file) = make(folder.path());
+    fs::copy(&file, nginx.folder().join("python_2026-11.zim")).expect("copies");
+    let line = Line::to(nginx.addr);
+    let setup = quick(Setup::new()).host("assets.school.test", line.addr).set("night.windows", "[\"mon-sun 00:00-24:00\"]");
+    let setup = setup.set("mirror.listen", "[\"127.0.0.1:0\"]");
+    let scope = "[scope]\nhosts = [\"assets.school.test\"]\n";
+    let node = publish(setup, folder.path(), "http://assets.school.test/python_2026-11.zim", scope).start_in(folder);
+    kit::until("the file is here", 90, || node.local("GET", "/api/v1/packs")["packs"][0]["progress"]["state"] == "done");
+    line.cut();
+    is_readable(&node, &html);
+    assert_eq!(nginx.requests().iter().filter(|line| line.ends_with("/python_2026-11.zim")).count(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_library_is_told_and_hurts_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("odd.zim");
+    fs::write(&file, kit::noise(3, 5000)).expect("a file");
+    let node = publish(Setup::new(), folder.path(), &file.display().to_string(), "").start_in(folder);
+    let page = node.get("http://odd.zim/index.html");
+    assert!(page.status == 502 && page.field("proxy-status").contains("no ZIM file"), "{page:?}");
+}
