@@ -1,5 +1,5 @@
-//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics), and on the local socket to
-//! whoever may open it (status, store, purge, why, configuration).
+//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics) but for the class's wishes and the
+//! start of a recording (`tonight`), and on the local socket to whoever may open it (status, store, purge, why, configuration).
 //!
 //! There is no administration over the web yet: that needs a login first. "From the machine itself" means the socket, never an
 //! address, since our own proxy could dial loopback for a stranger. Other parts bring their routes as `extra`.
@@ -37,6 +37,9 @@ mod web;
 /// Those for devices.
 mod devices;
 
+/// Those that take a form from the class.
+mod tonight;
+
 /// What a visitor tells of himself.
 mod told;
 
@@ -46,6 +49,7 @@ pub use job::Jobs;
 pub use local::local_router;
 pub use problem::Problem;
 pub use ready::Ready;
+pub use tonight::tonight_routes;
 pub use web::web_router;
 
 use crate::base::clock::{Clock, Time};

@@ -21,6 +21,9 @@ mod serve;
 /// `bulak pack`.
 mod pack;
 
+/// `bulak wish`.
+mod wish;
+
 /// `bulak status`.
 mod status;
 
@@ -102,6 +105,9 @@ enum Command {
     /// Packs: keys, signatures, checks, plans, fetches
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// Pages wished for tonight, and what many devices missed
+    #[command(subcommand)]
+    Wish(wish::WishCommand),
     /// How the node is doing, on one screen
     Status(status::Args),
     /// What would happen to an address: lane, stored or not, fresh until when, which rule decided
@@ -197,6 +203,7 @@ impl Invocation {
         let result = match command {
             Command::Serve(args) => serve::run(&context, args).await,
             Command::Pack(command) => pack::run(&context, command).await,
+            Command::Wish(command) => wish::run(&context, command).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,

@@ -52,6 +52,8 @@
 //! | why | the reason for an outcome; one word for header, log and counter |
 //! | pack | a reviewed text file that names learning content to fetch and keep |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
+//! | proposal | what at least five devices missed on one day, for a person to approve |
+//! | recording | one device browses a lesson once, and what it needed becomes a pack |
 //! | window | when the night's work may run |
 //! | object | one stored body, named by the blake3 of its decoded bytes |
 //! | entry | one stored answer: URL and variant, pointing to an object |

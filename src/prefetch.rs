@@ -9,6 +9,9 @@ pub mod aim;
 /// The routes of the API.
 pub mod api;
 
+/// What the class asks for.
+pub mod class;
+
 /// One pass over one pack.
 pub mod crawl;
 
@@ -23,6 +26,15 @@ pub mod plan;
 
 /// How far a pack is.
 pub mod progress;
+
+/// What many devices missed.
+pub mod proposal;
+
+/// A lesson, recorded by browsing it once.
+pub mod record;
+
+/// What the class uses, asked about before school.
+mod renew;
 
 /// robots.txt of every origin.
 pub mod robots;
@@ -42,6 +54,13 @@ mod view;
 /// When the work may run.
 pub mod window;
 
+/// "Fetch tonight": what may be wished for.
+pub mod wish;
+
+/// Used against wasted.
+pub mod worth;
+
+pub use class::{Refusal, Seen, Wished};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};
 pub use plan::Plan;
@@ -49,12 +68,14 @@ pub use progress::{Listed, Progress};
 pub use settings::Settings;
 pub use view::Status;
 pub use window::{Window, Windows};
+pub use worth::Worth;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::Cache;
 use crate::life::Life;
 use crate::link::{Link, pace::Pace};
+use crate::prefetch::class::Class;
 use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::packs::{Held, Shelf};
 use crate::prefetch::schedule::Candidate;
@@ -120,6 +141,7 @@ struct Inner<W> {
     make_way: AtomicBool,
     transferred: IntCounter,
     tally: Tally,
+    class: Class,
 }
 
 /// What is shown.
@@ -160,6 +182,8 @@ impl Night {
         night.reload().await?;
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
+        let bookkeeper = night.clone();
+        life.spawn_until_stop(async move { bookkeeper.bookkeeper().await });
         Ok(night)
     }
 
@@ -200,6 +224,7 @@ impl<W: Web> Night<W> {
             make_way: AtomicBool::new(false),
             transferred: metrics.counter("bulak_prefetch_bytes_total", "Bytes that the night brought over the line."),
             tally: Tally::default(),
+            class: Class::new(metrics),
         }))
     }
 
@@ -211,12 +236,18 @@ impl<W: Web> Night<W> {
     pub async fn reload(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
-        let shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
+        let own = Arc::clone(&settings);
+        let mut shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
+        class::put(&mut shelf, &self.0.state.tonight(wish::TONIGHT).await?, &own);
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
-        let rules: Vec<_> = shelf.held.iter().map(|held| Arc::clone(&held.pack)).collect();
-        (self.0.rules)(Arc::new(Sites::with_refused(&rules, &refused)));
+        // A wish is no review: it opens, mirrors and permits nothing.
+        let reviewed = shelf.held.iter().filter(|held| held.pack.id != wish::TONIGHT);
+        let rules: Vec<_> = reviewed.map(|held| Arc::clone(&held.pack)).collect();
+        let sites = Arc::new(Sites::with_refused(&rules, &refused));
+        self.0.class.sites.store(Arc::clone(&sites));
+        (self.0.rules)(sites);
         let mut runs = BTreeMap::new();
         let mut progress = BTreeMap::new();
         for held in &shelf.held {
@@ -275,6 +306,10 @@ impl<W: Web> Night<W> {
         let Some(until) = windows.open_at(now) else {
             return Ok(Tick::Idle(windows.next_open(now).unwrap_or_else(|| now.plus(LOOK))));
         };
+        self.tend_wishes(now).await?;
+        if self.renew_before_school(now, until).await? {
+            return Ok(Tick::Idle(now));
+        }
         let candidates = self.candidates().await?;
         let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();

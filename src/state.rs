@@ -14,6 +14,12 @@ pub mod history;
 /// Reports that wait for the hub.
 pub mod outbox;
 
+/// What was used, and what of the night's work.
+pub mod used;
+
+/// Wishes, and what many missed.
+pub mod wish;
+
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;

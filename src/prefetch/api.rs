@@ -3,6 +3,9 @@
 //! JSON in snake_case, errors as `application/problem+json` (RFC 9457) with an id of our own. Who may call is the business of
 //! whoever merges these routes.
 
+/// Those for what the class asks for.
+pub mod wishes;
+
 use crate::prefetch::web::Web;
 use crate::prefetch::{Error, Night};
 use axum::Router;
@@ -26,8 +29,12 @@ pub fn routes<W: Web>(night: Night<W>) -> Router {
 }
 
 async fn list<W: Web>(State(night): State<Night<W>>) -> Response {
+    // Whoever looks at what was used wants to know it as it is now.
+    if let Err(error) = night.keep_books(true).await {
+        return problem(&error);
+    }
     let status = night.status();
-    answer(StatusCode::OK, &json!({ "packs": status.packs, "refused": status.refused }))
+    answer(StatusCode::OK, &json!({ "packs": status.packs, "refused": status.refused, "worth": status.worth }))
 }
 
 async fn show<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Response {

@@ -65,6 +65,9 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
+/// Wishes, recordings, proposals, renewals.
+mod wishes;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
