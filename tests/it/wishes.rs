@@ -13,12 +13,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 const PAGE: &str = "Accept: text/html,application/xhtml+xml";
 const ALWAYS: &str = "[\"mon-sun 00:00-24:00\"]";
 
-/// A window of a minute, twelve hours from now in UTC: not in this test.
-fn later() -> String {
-    let hour = (bulak::base::clock::Clock::system().now().secs() / 3600 + 12) % 24;
-    format!("[\"mon-sun {hour:02}:58-{hour:02}:59\"]")
-}
-
 /// Pages that need a style of another host, a script that the style's host has, and what is private.
 fn site() -> Origin {
     Origin::start(|ask: &Ask| {
@@ -111,7 +105,7 @@ fn said(output: &std::process::Output) -> String {
 fn a_page_wished_for_is_fetched_in_the_window_and_opens_with_the_line_cut() {
     let origin = site();
     let line = Line::to(origin.addr);
-    let node = setup(&line).set("night.windows", &later()).start();
+    let node = setup(&line).set("night.windows", "[]").start();
     cut(&node, &line);
     let missing = node.fetch("GET", "http://s.school.test/lesson?part=1&x=2", &[PAGE]);
     assert_eq!(missing.status, 504);
@@ -153,7 +147,7 @@ fn a_page_wished_for_is_fetched_in_the_window_and_opens_with_the_line_cut() {
 fn nobody_wishes_for_what_is_personal_secret_or_somebody_elses_form() {
     let origin = site();
     let line = Line::to(origin.addr);
-    let node = setup(&line).set("night.windows", &later()).set("wishes.per_client", "2").set("wishes.per_day", "3").start();
+    let node = setup(&line).set("night.windows", "[]").set("wishes.per_client", "2").set("wishes.per_day", "3").start();
     cut(&node, &line);
     let ask = |url: &str| node.fetch("GET", url, &[PAGE]);
     for url in ["http://s.school.test/x?token=abc", "http://login.s.school.test/", "http://kundelik.kz/marks", "http://10.99.99.99/"] {
@@ -218,10 +212,36 @@ fn a_button_in_a_browser_wishes_for_a_page() {
 }
 
 #[test]
+fn a_phone_at_the_mirror_wishes_too() {
+    let origin = site();
+    let line = Line::to(origin.addr);
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "id = \"m\"\nversion = \"1\"\nlicence = \"x\"\n[title]\nen = \"M\"\n[[seed]]\nurl = \"http://s.school.test/\"\n\
+                [scope]\nhosts = [\"s.school.test\"]\n";
+    let setup = setup(&line).set("night.windows", "[]").set("mirror.listen", "[\"127.0.0.1:0\"]");
+    let node = kit::pack::publish(setup, folder.path(), "m", text).start_in(folder);
+    let status = node.local("GET", "/api/v1/status");
+    let mirror = status["mirror"][0].as_str().expect("a mirror").to_owned();
+    cut(&node, &line);
+    let mut connection = Connection::open(mirror.parse().expect("an address"));
+    let ask = format!("GET /m/s.school.test/missing HTTP/1.1\r\nHost: {mirror}\r\n{PAGE}\r\n\r\n");
+    connection.send(ask.as_bytes()).expect("sends");
+    let page = connection.read(false);
+    let text = page.text();
+    assert!(page.status == 504 && text.contains(&format!("action=\"http://{}/tonight\"", node.web)), "{} {text}", page.status);
+    let (url, token) = (value(&text, "url").expect("a field"), value(&text, "token").expect("a field"));
+    assert_eq!(url, "http://s.school.test/missing");
+    let door = format!("http://{}/tonight", node.web);
+    let told = post(node.web, &door, &[&format!("Origin: http://{mirror}"), "Accept-Language: ru"], &[("url", &url), ("token", &token)]);
+    assert!(told.status == 200 && told.text().contains("скачается ночью"), "{} {}", told.status, told.text());
+    assert_eq!(wishes(&node), [(url, "waiting".into())]);
+}
+
+#[test]
 fn a_lesson_is_recorded_from_one_device_alone() {
     let origin = site();
     let line = Line::to(origin.addr);
-    let node = setup(&line).set("night.windows", &later()).start();
+    let node = setup(&line).set("night.windows", "[]").start();
     let device = |number: u8| Line::from(Ipv4Addr::new(127, 0, 0, number), node.proxy);
     let (one, two) = (device(21), device(22));
     let get = |device: &Line, url: &str, fields: &[&str]| http::fetch(device.addr, "GET", url, fields);
@@ -293,7 +313,7 @@ fn a_lesson_is_recorded_from_one_device_alone() {
 fn five_devices_propose_what_four_do_not() {
     let origin = site();
     let line = Line::to(origin.addr);
-    let node = setup(&line).set("night.windows", &later()).start();
+    let node = setup(&line).set("night.windows", "[]").start();
     let devices: Vec<Line> = (31..=35).map(|number| Line::from(Ipv4Addr::new(127, 0, 0, number), node.proxy)).collect();
     let proposals = || node.local("GET", "/api/v1/proposals")["proposals"].as_array().expect("a list").clone();
     cut(&node, &line);
