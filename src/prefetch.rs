@@ -238,7 +238,7 @@ impl<W: Web> Night<W> {
         let refused = settings.refused.clone();
         let own = Arc::clone(&settings);
         let mut shelf = tokio::task::spawn_blocking(move || packs::load(&settings)).await.unwrap_or_default();
-        class::put(&mut shelf, &self.0.state.tonight(wish::TONIGHT).await?, &own);
+        class::put(&mut shelf, &self.0.state.tonight().await?, &own);
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }

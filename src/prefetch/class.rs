@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Rows taken up at a time when wishes are let go.
-const BATCH: u32 = 200;
+/// Most failures of a run that are looked through.
+const TROUBLE: u32 = 5000;
 /// Most proposals that are told.
 const PROPOSALS: u32 = 100;
 /// Proposals that have not come up for so long are forgotten.
@@ -78,7 +78,7 @@ pub struct Wished {
     pub made: String,
     /// Until when it stays (RFC 3339).
     pub until: String,
-    /// `waiting`, `here`, `gone`, `failed` or `left_out`.
+    /// `waiting`, `here`, `gone` (the origin has no such page) or `failed`.
     pub state: String,
     /// Why it failed or was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ impl<W: Web> Night<W> {
             Ok(target) => target,
             Err(answer) => return Ok(answer),
         };
-        let known = inner.state.tonight(TONIGHT).await?.iter().any(|one| one.url == target.url());
+        let known = inner.state.tonight().await?.iter().any(|one| one.url == target.url());
         if known {
             return Ok(Answer::Known);
         }
@@ -205,23 +205,33 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn wishes(&self) -> Result<Vec<Wished>, Error> {
-        let keep = self.0.settings.load().wishes.keep;
-        let told = |one: Tonight| Wished {
-            id: one.id,
-            url: one.url,
-            made: one.made.to_rfc3339(),
-            until: one.made.plus(keep).to_rfc3339(),
-            state: String::from(match one.fate.as_deref() {
-                Some("done") => "here",
-                Some("gone") => "gone",
-                Some("failed") => "failed",
-                Some("skipped") => "left_out",
-                _ => "waiting",
-            }),
-            why: one.why,
-            bytes: one.bytes,
+        let (state, keep) = (&self.0.state, self.0.settings.load().wishes.keep);
+        let wishes = state.tonight().await?;
+        let run = state.run(TONIGHT).await?;
+        let trouble: HashMap<String, String> = match &run {
+            Some(run) => state.trouble(TONIGHT, run.run, TROUBLE).await?.into_iter().collect(),
+            None => HashMap::new(),
         };
-        Ok(self.0.state.tonight(TONIGHT).await?.into_iter().map(told).collect())
+        // A run through these very pages tells of each of them.
+        let digest = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == TONIGHT).map(|held| held.pack.digest.to_string());
+        let through = run.is_some_and(|run| run.finished.is_some() && Some(run.digest) == digest);
+        let mut all = Vec::with_capacity(wishes.len());
+        for Tonight { id, url, made } in wishes {
+            let bytes = match Target::parse(&url) {
+                Ok(target) => self.0.web.stored(&target).await,
+                Err(_) => None,
+            };
+            let why = trouble.get(&url).filter(|_| bytes.is_none()).cloned();
+            let state = match (bytes, &why) {
+                (Some(_), _) => "here",
+                (None, Some(_)) => "failed",
+                (None, None) if through => "gone",
+                (None, None) => "waiting",
+            };
+            let (made, until) = (made.to_rfc3339(), made.plus(keep).to_rfc3339());
+            all.push(Wished { id, url, made, until, state: state.into(), why, bytes });
+        }
+        Ok(all)
     }
 
     /// Takes a page off the list; in the next window it is let go. Whether it was there.
@@ -245,29 +255,18 @@ impl<W: Web> Night<W> {
         if state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await? > 0 {
             self.shelve().await?;
         }
-        if state.run(TONIGHT).await?.is_some() && state.tonight(TONIGHT).await?.is_empty() {
-            loop {
-                let old = state.outdated(TONIGHT, i64::MAX, BATCH).await?;
-                for url in &old {
-                    if let Ok(target) = Target::parse(url)
-                        && let Err(error) = self.0.web.unpin(TONIGHT, &target).await
-                    {
-                        tracing::debug!(%error, "a page that was wished for could not be let go");
-                    }
-                    state.forget_wish(TONIGHT, i64::MAX, url).await?;
-                }
-                if old.is_empty() {
-                    break;
-                }
+        if state.run(TONIGHT).await?.is_some() && state.tonight().await?.is_empty() {
+            match self.0.web.release(TONIGHT).await {
+                Ok(()) => state.forget_frontier(TONIGHT).await?,
+                Err(error) => tracing::warn!(%error, "what was wished for once could not be let go, will try again"),
             }
-            state.forget_frontier(TONIGHT).await?;
         }
         Ok(())
     }
 
     /// Puts the pack of wishes on the shelf as it now is.
     async fn shelve(&self) -> Result<(), Error> {
-        let wishes = self.0.state.tonight(TONIGHT).await?;
+        let wishes = self.0.state.tonight().await?;
         let settings = self.0.settings.load_full();
         put(&mut self.0.board.lock().shelf, &wishes, &settings);
         self.0.wake.notify_one();

@@ -11,6 +11,7 @@ use crate::link::Class;
 use crate::prefetch::gate::{Gate, Turn};
 use crate::prefetch::web::{Reach, Reply, Web, What, failed};
 use crate::prefetch::{Error, Night};
+use crate::store::Entry;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, StatusCode};
@@ -182,6 +183,7 @@ impl Reach {
             return None;
         }
         let variants = self.store.find(&key).await.ok()?;
-        variants.first().map(|entry| entry.length)
+        let whole = |entry: &&Arc<Entry>| entry.object.is_some() && (entry.meta.status.is_success() || entry.meta.status.is_redirection());
+        variants.iter().find(whole).map(|entry| entry.length)
     }
 }

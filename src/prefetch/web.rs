@@ -93,6 +93,10 @@ pub trait Web: Send + Sync + 'static {
     fn rest(&self, wait: Duration) -> impl Future<Output = ()> + Send;
     /// Jitter in 0..=1.
     fn share(&self) -> f64;
+    /// Lets everything of a pack go.
+    fn release(&self, _: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
     /// Length of what is stored of an address and may be shown to everybody.
     fn stored(&self, _: &Target) -> impl Future<Output = Option<u64>> + Send {
         async { None }
@@ -183,6 +187,10 @@ impl Web for Reach {
 
     fn share(&self) -> f64 {
         rand::random()
+    }
+
+    async fn release(&self, pack: &str) -> Result<(), StoreError> {
+        self.store.unpin(pack, None).await.map(drop)
     }
 
     async fn stored(&self, target: &Target) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Pages that somebody wished for, what many devices missed, and when the class's things were renewed last. Never who.
 //!
-//! How a wish fared is told by the frontier's rows of the pack that wishes make; what may be wished is `prefetch`'s business.
+//! How a wish fared is told by the run of the pack that wishes make; what may be wished is `prefetch`'s business.
 
 use crate::base::clock::Time;
 use crate::state::{Error, State};
@@ -19,12 +19,6 @@ pub struct Tonight {
     pub url: String,
     /// When somebody wished.
     pub made: Time,
-    /// How the frontier says it fared: `open`, `done`, `gone`, `failed`, `skipped`; `None` before the first run.
-    pub fate: Option<String>,
-    /// Why it failed or was left out.
-    pub why: Option<String>,
-    /// Length of the page itself.
-    pub bytes: Option<u64>,
 }
 
 /// What at least so many devices missed on one day.
@@ -54,16 +48,13 @@ impl State {
         Ok(query.bind(url).bind(now.micros()).execute(self.pool()).await?.rows_affected() > 0)
     }
 
-    /// All wishes, the newest first, as the run of `pack` left them.
+    /// All wishes, the newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn tonight(&self, pack: &str) -> Result<Vec<Tonight>, Error> {
-        let rows = sqlx::query(
-            "SELECT t.id, t.url, t.made, w.state, w.why, w.bytes FROM tonight t LEFT JOIN wish w ON w.pack = ? AND w.url = t.url
-             ORDER BY t.made DESC, t.id DESC",
-        );
-        Ok(rows.bind(pack).fetch_all(self.pool()).await?.iter().map(read).collect())
+    pub async fn tonight(&self) -> Result<Vec<Tonight>, Error> {
+        let rows = sqlx::query("SELECT id, url, made FROM tonight ORDER BY made DESC, id DESC");
+        Ok(rows.fetch_all(self.pool()).await?.iter().map(read).collect())
     }
 
     /// How many wishes were made since.
@@ -160,14 +151,7 @@ impl State {
 }
 
 fn read(row: &SqliteRow) -> Tonight {
-    Tonight {
-        id: row.get("id"),
-        url: row.get("url"),
-        made: Time::from_micros(row.get("made")),
-        fate: row.get("state"),
-        why: row.get("why"),
-        bytes: row.get::<Option<i64>, _>("bytes").map(natural),
-    }
+    Tonight { id: row.get("id"), url: row.get("url"), made: Time::from_micros(row.get("made")) }
 }
 
 fn natural(number: i64) -> u64 {
@@ -177,26 +161,21 @@ fn natural(number: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::frontier::{Cost, Fate, Wish};
 
     const NOW: Time = Time::from_secs(1_800_000_000);
 
     #[tokio::test]
-    async fn wishes_come_fare_and_go() {
+    async fn wishes_come_and_go() {
         let state = State::open(None).await.expect("opens");
         assert!(state.add_tonight("http://a/1", NOW).await.expect("adds"));
         assert!(!state.add_tonight("http://a/1", NOW).await.expect("adds"), "once is enough");
         assert!(state.add_tonight("http://a/2", Time::from_secs(NOW.secs() + 60)).await.expect("adds"));
         assert_eq!(state.tonight_since(Time::from_secs(NOW.secs() + 1)).await.expect("counts"), 1);
-        let run = state.begin_run("tonight", "d", NOW, &[Wish::new("http://a/1", "page", 0)]).await.expect("begins").run;
-        let fate = Fate::Done { bytes: 7, at: NOW };
-        state.end_wish("tonight", run, "http://a/1", &fate, &[], Cost::default()).await.expect("ends");
-        let all = state.tonight("tonight").await.expect("reads");
+        let all = state.tonight().await.expect("reads");
         assert_eq!(all.iter().map(|one| one.url.as_str()).collect::<Vec<_>>(), ["http://a/2", "http://a/1"]);
-        assert_eq!((all[0].fate.as_deref(), all[1].fate.as_deref(), all[1].bytes), (None, Some("done"), Some(7)));
         assert!(state.remove_tonight(all[0].id).await.expect("removes") && !state.remove_tonight(all[0].id).await.expect("removes"));
         assert_eq!(state.forget_tonight(Time::from_secs(NOW.secs() + 1)).await.expect("forgets"), 1);
-        assert!(state.tonight("tonight").await.expect("reads").is_empty());
+        assert!(state.tonight().await.expect("reads").is_empty());
     }
 
     #[tokio::test]
