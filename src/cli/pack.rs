@@ -80,7 +80,7 @@ pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit,
         PackCommand::Plan { ids } => plan(context, ids).await,
         PackCommand::Fetch { id } => fetch(context, &id).await,
         PackCommand::List => list(context).await,
-        PackCommand::Record(args) => record::run(context, args).await,
+        PackCommand::Record(args) => record::run(context, &args).await,
     }
 }
 

@@ -4,7 +4,7 @@
 //! address is taken down in words only at the moment when the fifth device asks for it; so nothing below five is ever shown or written.
 //!
 //! # Why not a sketch
-//! A sketch that counts devices (HyperLogLog, or count-min over pairs) errs upwards now and then, and once is too often for a promise.
+//! A sketch that counts devices (`HyperLogLog`, or count-min over pairs) errs upwards now and then, and once is too often for a promise.
 //! So a slot holds four devices by name, and slots are few: the oldest that only one device asked for make way.
 
 use crate::base::target::Target;

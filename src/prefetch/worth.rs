@@ -127,17 +127,16 @@ impl<W: Web> Night<W> {
         let day = self.day_number(now);
         let new_day = kept.day.is_some_and(|kept| kept != day);
         let brought = inner.tally.ledger.take();
-        let due = now_all || new_day || kept.marked.is_none_or(|marked| marked.plus(MARKS) <= now);
-        if brought.is_empty() && !due {
+        // While the night brings things, marks are taken as often: what was used before must not count for what came after.
+        let due = now_all || new_day || !brought.is_empty() || kept.marked.is_none_or(|marked| marked.plus(MARKS) <= now);
+        if !due {
             return Ok(());
         }
         // What is marked now was used by yesterday's end: the keeper looks every minute.
-        let marks = if due { inner.web.uses() } else { Vec::new() };
+        let marks = inner.web.uses();
         inner.state.bring(week_of(day), &brought).await?;
         inner.state.mark_used(kept.day.unwrap_or(day), &marks).await?;
-        if due {
-            kept.marked = Some(now);
-        }
+        kept.marked = Some(now);
         if new_day {
             inner.web.turn_uses();
             inner.state.forget_uses(day).await?;

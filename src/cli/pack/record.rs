@@ -42,7 +42,7 @@ pub(in crate::cli) struct Args {
 ///
 /// # Errors
 /// What the node says.
-pub(in crate::cli) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(in crate::cli) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let local = Local::connect(context).await?;
     let seconds = args.time.0.as_secs();
     let order = json!({ "name": args.name, "seconds": seconds, "device": args.device, "title": args.title, "licence": args.licence });
