@@ -22,6 +22,7 @@ use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
 use crate::link;
+use crate::prefetch::wish;
 use crate::store;
 use crate::upstream;
 use ipnet::IpNet;
@@ -55,6 +56,8 @@ pub struct Config {
     pub night: Night,
     /// `[manners]`.
     pub manners: Manners,
+    /// Ready-made.
+    pub wishes: wish::Settings,
     /// `[web]`.
     pub web: Web,
     /// `[intercept]`.

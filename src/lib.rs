@@ -52,6 +52,8 @@
 //! | why | the reason for an outcome; one word for header, log and counter |
 //! | pack | a reviewed text file that names learning content to fetch and keep |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
+//! | proposal | what at least five devices missed on one day, for a person to approve |
+//! | recording | one device browses a lesson once, and what it needed becomes a pack |
 //! | window | when the night's work may run |
 //! | calendar | days without school, on which other windows hold |
 //! | cap | most bytes that a night (noon to noon) or a month may bring |

@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 17] = [
+const AT_ONCE: [&str; 21] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -18,6 +18,10 @@ const AT_ONCE: [&str; 17] = [
     "night.transfers",
     "manners.rate",
     "manners.connections",
+    "wishes.keep",
+    "wishes.per_day",
+    "wishes.per_client",
+    "wishes.size",
     "intercept.enabled",
     "intercept.hosts",
     "intercept.distrust",

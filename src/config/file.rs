@@ -31,6 +31,8 @@ pub struct File {
     pub night: Night,
     /// How considerately.
     pub manners: Manners,
+    /// "Fetch tonight".
+    pub wishes: Wishes,
     /// Portal and pages.
     pub web: Web,
     /// Which https hosts are opened for enrolled devices.
@@ -333,6 +335,27 @@ impl Default for Manners {
     fn default() -> Manners {
         // One page a second: good manners.
         Manners { rate: 1.0, connections: 2, contact: String::new() }
+    }
+}
+
+/// `[wishes]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wishes {
+    /// How long a page that was wished for stays.
+    pub keep: Wait,
+    /// Most wishes of a day; 0: none.
+    pub per_day: i64,
+    /// Most of one device.
+    pub per_client: i64,
+    /// Most bytes of a wish, on an average.
+    pub size: Bytes,
+}
+
+impl Default for Wishes {
+    fn default() -> Wishes {
+        // Two weeks: a topic. 50 pages of 50 MiB are 2.5 GB, an hour and a half of 4 Mbit/s.
+        Wishes { keep: Wait(Duration::from_hours(14 * 24)), per_day: 50, per_client: 5, size: Bytes::mib(50) }
     }
 }
 

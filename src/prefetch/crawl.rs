@@ -13,6 +13,7 @@ use crate::prefetch::gate::{Gate, Manners, Turn};
 use crate::prefetch::robots::{Book, Verdict};
 use crate::prefetch::web::{Ask, Reply, Web, What};
 use crate::prefetch::window::Windows;
+use crate::prefetch::worth::Ledger;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Cost, Count, Fate, Run, Wish};
 use crate::state::{Error, State};
@@ -79,6 +80,8 @@ pub struct Tally {
     pub unchanged: AtomicU64,
     /// Things given up.
     pub failed: AtomicU64,
+    /// Bytes over the line by pack and address, until they are written down.
+    pub ledger: Ledger,
 }
 
 /// Why a crawl ended.
@@ -282,6 +285,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.gate.leave(target.host());
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
+        self.tally.ledger.bring(&self.pack.id, &target, transferred);
         let what = match (verdict, reply) {
             (Verdict::Unknown(wait), _) => {
                 if wait.blame {

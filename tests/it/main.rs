@@ -71,6 +71,9 @@ mod api;
 /// When the night works: windows, caps, pauses, a metered line.
 mod calendar;
 
+/// Wishes, recordings, proposals, renewals.
+mod wishes;
+
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 

@@ -296,7 +296,7 @@ impl Desk<'_> {
             }
             return None;
         };
-        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes"]);
+        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes", "requisites"]);
         let mut hosts = Vec::new();
         for (value, text) in self.texts(table, "scope.", "hosts") {
             let Some(host) = self.host(value, &text, "scope.hosts") else { continue };
@@ -312,7 +312,17 @@ impl Desk<'_> {
         let prefixes = self.prefixes(table);
         let depth = u8::try_from(self.whole(table, "scope.", "depth", 0, 0..=DEEPEST)).unwrap_or(0);
         let max_bytes = self.size(table);
-        Some(Scope { hosts, prefixes, depth, max_bytes })
+        let any_requisites = self.any_requisites(table);
+        Some(Scope { hosts, prefixes, depth, max_bytes, any_requisites })
+    }
+
+    fn any_requisites(&mut self, table: &DeTable<'_>) -> bool {
+        match (self.text(table, "scope.", "requisites").as_deref(), table.get("requisites")) {
+            (Some("any"), _) => return true,
+            (Some(word), Some(value)) if word != "scope" => self.wrong(value, "scope.requisites", "choose \"scope\" or \"any\""),
+            _ => {}
+        }
+        false
     }
 
     fn prefixes(&mut self, table: &DeTable<'_>) -> Vec<String> {
