@@ -352,7 +352,12 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         refused: config.intercept.refused.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
-        manners: prefetch::Manners { rate: config.manners.rate, connections: config.manners.connections, own },
+        manners: prefetch::Manners {
+            rate: config.manners.rate,
+            connections: config.manners.connections,
+            errors: config.manners.errors,
+            own,
+        },
         contact: config.manners.contact.clone(),
         wishes: config.wishes.clone(),
         ..prefetch::Settings::default()

@@ -62,6 +62,7 @@ pub use crate::store::Way;
 pub use errand::{Errand, FetchError, Fetched};
 pub use expiring::Expiring;
 pub use explain::{Explain, StoredView};
+pub use fill::MAX_PAGE;
 pub use fill::Toll;
 pub use tally::Tally;
 pub use trouble::Trouble;

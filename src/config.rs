@@ -149,6 +149,8 @@ pub struct Manners {
     pub rate: f64,
     /// Connections a host.
     pub connections: usize,
+    /// Errors of a host in a day after which it is left alone until the next.
+    pub errors: u32,
     /// For the User-Agent; may be empty.
     pub contact: String,
 }

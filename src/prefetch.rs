@@ -63,6 +63,12 @@ pub mod record;
 /// What the class uses, asked about before school.
 mod renew;
 
+/// The frontier as a crawl works on it.
+pub mod queues;
+
+/// How often what is here is asked about.
+mod rhythm;
+
 /// robots.txt of every origin.
 pub mod robots;
 
@@ -288,12 +294,12 @@ impl<W: Web> Night<W> {
         Night(Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             clock,
+            book: robots::Book::default(),
             state,
             web,
             link,
             rules: Box::new(rules),
             board: Mutex::default(),
-            book: robots::Book::default(),
             turn: Semaphore::new(1),
             wake: Notify::new(),
             halt: Halt::default(),

@@ -26,4 +26,10 @@ pub mod rewrite;
 /// Who may fetch what by robots.txt (RFC 9309).
 pub mod robots;
 
+/// One address for one page.
+pub mod canonical;
+
+/// Addresses that never end.
+pub mod trap;
+
 pub use rule::{Known, Sites};

@@ -95,6 +95,8 @@ const PURE: &[&str] = &[
     "src/prefetch/permit.rs",
     "src/prefetch/schedule.rs",
     "src/prefetch/missed.rs",
+    "src/prefetch/gate.rs",
+    "src/prefetch/rhythm.rs",
     "src/report/schema.rs",
     "src/admin/api/role.rs",
     "src/admin/api/limit.rs",

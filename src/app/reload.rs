@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 21] = [
+const AT_ONCE: [&str; 22] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -18,6 +18,7 @@ const AT_ONCE: [&str; 21] = [
     "night.transfers",
     "manners.rate",
     "manners.connections",
+    "manners.errors",
     "wishes.keep",
     "wishes.per_day",
     "wishes.per_client",

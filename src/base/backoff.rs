@@ -1,6 +1,7 @@
 //! Waits between tries: doubling, capped, with full jitter from a given random share (AWS architecture blog, "Exponential
 //! backoff and jitter", 2015).
 
+use crate::base::clock::Time;
 use std::time::Duration;
 
 /// How long to wait between tries.
@@ -20,6 +21,17 @@ impl Backoff {
     }
 }
 
+/// What `Retry-After` asks for (RFC 9110 section 10.2.3): seconds, or a date, counted from the answer's own `Date`; a date alone says
+/// nothing, for clocks differ.
+pub fn retry_after(text: &str, date: Option<Time>) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number holds ask for very long.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    Time::parse_http(text).zip(date).map(|(until, date)| until.since(date))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +43,24 @@ mod tests {
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
         assert_eq!(backoff.wait(u32::MAX, 0.5).as_secs(), 1800);
         assert_eq!(backoff.wait(3, f64::NAN.max(0.0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let now = Time::parse_http("Wed, 25 Nov 2026 17:00:00 GMT").expect("a date");
+        let table = [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Wed, 25 Nov 2026 17:05:00 GMT", Some(300)),
+            ("Wed, 25 Nov 2026 16:05:00 GMT", Some(0)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ];
+        for (text, wanted) in table {
+            assert_eq!(retry_after(text, Some(now)), wanted.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(retry_after("Wed, 25 Nov 2026 17:05:00 GMT", None), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What the node fetches for itself: the night's work, refreshes. Without cookies, at a pace, joined by whoever asks meanwhile.
 
+use crate::base::backoff::retry_after;
+use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::fill::{Order, Toll};
 use crate::cache::flight::{FlightKey, Outcome, Stage};
@@ -8,7 +10,7 @@ use crate::cache::{Asked, Cache, Found, Inner, partial};
 use crate::link::{Class, pace::Pace};
 use crate::policy::{self, Decision, Failure, Why};
 use crate::store::{Entry, Source, Way};
-use http::header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, COOKIE, DATE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +37,8 @@ pub struct Errand {
     pub max_bytes: Option<u64>,
     /// Ask the origin even when the stored answer is fresh.
     pub force: bool,
+    /// Take the stored answer, fresh or not, without asking; what is not stored is fetched.
+    pub keep: bool,
 }
 
 /// What came of an errand.
@@ -99,6 +103,9 @@ impl Cache {
         let _over = order.cancel.clone().drop_guard();
         let (found, _) = inner.find(&asked.ask()).await;
         let found = found.filter(|found| !place.account || found.entry.meta.source != Source::Client);
+        if let Some(found) = found.as_ref().filter(|found| errand.keep && found.entry.object.is_some()) {
+            return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, Why::Stale, 0));
+        }
         if let Some(found) = &found
             && found.entry.object.is_some()
             && !errand.force
@@ -193,6 +200,6 @@ impl Fetched {
     fn read_fields(&mut self, target: &Target, headers: &HeaderMap) {
         let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         self.location = text(LOCATION).filter(|_| self.status.is_redirection()).and_then(|reference| target.join(reference));
-        self.retry_after = text(RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        self.retry_after = text(RETRY_AFTER).and_then(|wait| retry_after(wait, text(DATE).and_then(Time::parse_http)));
     }
 }

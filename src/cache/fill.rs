@@ -53,6 +53,10 @@ pub(crate) struct Order {
     pub(crate) cancel: CancellationToken,
 }
 
+/// Longest HTML page that the node takes for itself: the largest honest ones (a standard on one page) have 15 MB; two gigabytes of
+/// HTML are a mistake or a trap. Files have the limits of those who want them.
+pub const MAX_PAGE: u64 = 32 << 20;
+
 impl Order {
     /// Bytes of a body came over the line. What goes on for a device after the errand is over is that device's.
     pub(crate) fn came(&self, bytes: u64) {
@@ -60,6 +64,12 @@ impl Order {
         if !self.cancel.is_cancelled() {
             self.toll.pay(bytes);
         }
+    }
+
+    /// Longest body of this media type.
+    fn most(&self, kind: Option<&str>) -> Option<u64> {
+        let page = self.class == Class::Background && kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+        if page { Some(self.max_bytes.unwrap_or(u64::MAX).min(MAX_PAGE)) } else { self.max_bytes }
     }
 
     /// Resolves when the fetch is to end early: its errand is over and no device waits.
@@ -160,7 +170,9 @@ impl Inner {
             _ => sent,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let Ok(mut draft) = self.store.begin_for(order.source, length, kind) else {
+        // What is too long is refused for that, when it comes in, and not because the store has no room for it.
+        let expected = length.filter(|length| order.most(kind).is_none_or(|most| *length <= most));
+        let Ok(mut draft) = self.store.begin_for(order.source, expected, kind) else {
             return Judged::Apart(response, policy::Why::StoreFull);
         };
         draft.asked_in(since);
@@ -323,7 +335,7 @@ impl Intake<'_> {
     }
 
     fn check_length(&self, length: u64) -> Result<(), Broken> {
-        match self.order.max_bytes {
+        match self.order.most(self.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())) {
             Some(most) if length > most && !self.urgent.load(Ordering::Relaxed) => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@ use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
 use crate::policy::{self, Decision, Failure, Line, Part, Why};
+use crate::site::canonical;
 use crate::store::{Entry, Source, Way};
 use crate::upstream;
 use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
@@ -69,6 +70,12 @@ impl Inner {
             return self.pass(asked, request, order, Why::Bypass).await;
         }
         let (found, known) = self.find(&asked.ask()).await;
+        if found.is_none()
+            && !known
+            && let Some((plain, found, said)) = self.find_without_marks(asked).await
+        {
+            return self.from_store(&plain, request, order, found, said).await;
+        }
         let decision = self.decide(&asked.ask(), found.as_ref());
         match (decision, found) {
             (Decision::Serve { age, ttl, why, refresh_behind }, Some(found)) => {
@@ -93,6 +100,19 @@ impl Inner {
             (Decision::Serve { .. } | Decision::Revalidate { .. }, None) => {
                 self.ask_origin(asked, request, order, None, Why::UriMiss).await
             }
+        }
+    }
+
+    /// What a pack keeps of the same address without a campaign's marks or a session number (`site::canonical`, # Why). Only what can be
+    /// served as it is: what must be asked is asked as the client wrote it.
+    async fn find_without_marks(&self, asked: &Arc<Asked>) -> Option<(Arc<Asked>, Found, Said)> {
+        let target = canonical::canonical(&asked.target)?;
+        let place = self.place(&target, false);
+        let plain = Arc::new(Asked { target, place, ..(**asked).clone() });
+        let found = self.find(&plain.ask()).await.0.filter(|found| found.entry.pinned)?;
+        match self.decide(&plain.ask(), Some(&found)) {
+            Decision::Serve { age, ttl, why, refresh_behind: false } => Some((plain, found, Said::hit(why, age, ttl))),
+            _ => None,
         }
     }
 

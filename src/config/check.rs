@@ -221,6 +221,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     let manners = Manners {
         rate: file.manners.rate,
         connections: c.number("manners.connections", file.manners.connections, 1..=64),
+        errors: u32::try_from(c.number("manners.errors", file.manners.errors, 1..=1000)).unwrap_or(u32::MAX),
         contact: file.manners.contact.clone(),
     };
     let wishes = wish::Settings {

@@ -327,14 +327,16 @@ pub struct Manners {
     pub rate: f64,
     /// Connections a host.
     pub connections: i64,
+    /// Errors of a host in a day after which it is left alone until the next.
+    pub errors: i64,
     /// Where a site's owner can complain, part of the User-Agent.
     pub contact: String,
 }
 
 impl Default for Manners {
     fn default() -> Manners {
-        // One page a second: good manners.
-        Manners { rate: 1.0, connections: 2, contact: String::new() }
+        // One page a second: good manners. Five errors: a host that fails is left to its owner for the day.
+        Manners { rate: 1.0, connections: 2, errors: 5, contact: String::new() }
     }
 }
 

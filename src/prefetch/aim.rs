@@ -1,9 +1,12 @@
 //! What a wish is wanted as: a page, one of its requisites, or a list that names others.
 
+use crate::base::digest::Digest;
 use crate::base::target::Target;
+use crate::site::canonical;
 use crate::site::discover::{self, Kind, Need};
 use crate::site::pack::{Pack, Seed, SeedKind};
-use crate::state::frontier::Wish;
+use crate::site::trap::{self, Bound};
+use crate::state::frontier::{Alike, Wish};
 
 /// What a wish is wanted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,11 +23,6 @@ pub enum Aim {
 
 /// Deepest chain of requisites (a style that imports a style that …).
 const NEST: u8 = 8;
-/// Longest address that a page may name; longer ones carry state.
-const LONGEST: usize = 2048;
-/// A path with the same segment so many times is a trap: a relative link that grows.
-const SAME: usize = 4;
-
 impl Aim {
     /// The word in the frontier.
     pub fn as_str(self) -> &'static str {
@@ -96,14 +94,24 @@ pub fn seeds(pack: &Pack) -> Vec<Wish> {
     pack.seeds.iter().filter_map(wish).collect()
 }
 
+/// What a fetched body names.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// As far as the pack's scope goes.
+    pub wishes: Vec<Wish>,
+    /// What people should know of what was left out.
+    pub note: Option<String>,
+}
+
 /// What a fetched body names, as far as the pack's scope goes. Pure.
-pub fn found(pack: &Pack, wish: &Wish, base: &Target, content_type: Option<&str>, body: &[u8]) -> Vec<Wish> {
+pub fn found(pack: &Pack, wish: &Wish, base: &Target, content_type: Option<&str>, body: &[u8]) -> Named {
     let page = Aim::Content(Kind::Page).as_str();
-    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !is_trap(target);
-    match Aim::parse(&wish.kind) {
+    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !trap::is_hopeless(target);
+    let wishes = match Aim::parse(&wish.kind) {
         Aim::Sitemap => {
             let map = discover::sitemap::read(base, body);
-            let pages = map.pages.into_iter().filter(|(target, _)| fits(target, true));
+            let pages = map.pages.into_iter().map(|(target, changed)| (canonical::or_same(target), changed));
+            let pages = pages.filter(|(target, _)| fits(target, true));
             let pages = pages.map(|(target, changed)| Wish { changed, ..Wish::new(target.url(), page, 0) });
             // An index of indexes goes no deeper than NEST.
             let maps = map.sitemaps.into_iter().filter(|target| wish.depth < NEST && fits(target, false));
@@ -111,28 +119,63 @@ pub fn found(pack: &Pack, wish: &Wish, base: &Target, content_type: Option<&str>
             pages.chain(maps).collect()
         }
         Aim::List => {
-            let targets = discover::list::read(base, body).into_iter().filter(|target| fits(target, true));
+            let targets = discover::list::read(base, body).into_iter().map(canonical::or_same).filter(|target| fits(target, true));
             targets.map(|target| Wish::new(target.url(), page, 0)).collect()
         }
         Aim::Robots => Vec::new(),
-        Aim::Content(kind) => {
-            let found = discover::of(kind, content_type, base, body);
-            let level = if kind == Kind::Page { 0 } else { wish.depth + 1 };
-            let need = |need: Need| Wish::new(need.target.url(), need.kind.as_str(), level);
-            let needs = found.needs.into_iter().filter(|need| level <= NEST && fits(&need.target, false)).map(need);
-            let follow = kind == Kind::Page && wish.depth < pack.scope.depth;
-            let links = found.links.into_iter().filter(|target| follow && fits(target, true));
-            needs.chain(links.map(|target| Wish::new(target.url(), page, wish.depth + 1))).collect()
-        }
-    }
+        Aim::Content(kind) => return content(pack, wish, kind, base, content_type, body),
+    };
+    Named { wishes, note: None }
 }
 
-fn is_trap(target: &Target) -> bool {
-    if target.url().len() > LONGEST {
-        return true;
+fn content(pack: &Pack, wish: &Wish, kind: Kind, base: &Target, content_type: Option<&str>, body: &[u8]) -> Named {
+    let page = Aim::Content(Kind::Page).as_str();
+    let fits = |target: &Target, as_page| pack.covers(target, as_page) && !trap::is_hopeless(target);
+    let found = discover::of(kind, content_type, base, body);
+    let note = (found.more > 0).then(|| {
+        format!("names more than {} addresses: {} were left out; a sitemap or list may name them", discover::MAX_FOUND, found.more)
+    });
+    let level = if kind == Kind::Page { 0 } else { wish.depth + 1 };
+    let need = |need: Need| {
+        let alike = trap::of_need(&need.target).into_iter().map(alike).collect();
+        Wish { alike, ..Wish::new(need.target.url(), need.kind.as_str(), level) }
+    };
+    let mut wishes: Vec<Wish> = found.needs.into_iter().filter(|need| level <= NEST && fits(&need.target, false)).map(need).collect();
+    if kind == Kind::Page {
+        // A page that says that it is a form of another is not followed further: the other one is.
+        let itself = found.canonical.map(canonical::or_same).filter(|own| is_form(base, own) && fits(own, true));
+        match itself {
+            Some(own) => wishes.push(linked(&own, page, wish.depth)),
+            None if wish.depth < pack.scope.depth => {
+                let links = found.links.into_iter().map(canonical::or_same).filter(|target| fits(target, true));
+                wishes.extend(links.map(|target| linked(&target, page, wish.depth + 1)));
+            }
+            None => {}
+        }
     }
-    let segments: Vec<&str> = target.path().split('/').filter(|segment| !segment.is_empty()).collect();
-    segments.iter().any(|one| segments.iter().filter(|other| *other == one).count() >= SAME)
+    Named { wishes, note }
+}
+
+/// Whether `base` is a form of `own`: the same path with other parameters, or with a slash more or less. Many sites call their front
+/// page the canonical address of all their pages by mistake; those are followed all the same.
+fn is_form(base: &Target, own: &Target) -> bool {
+    base != own && base.host() == own.host() && base.path().trim_end_matches('/') == own.path().trim_end_matches('/')
+}
+
+/// Where a redirect leads: its own address, byte for byte, for that is what a browser will ask.
+pub fn moved(wish: &Wish, to: &Target) -> Wish {
+    Wish { hops: wish.hops.saturating_add(1), ..linked(to, &wish.kind, wish.depth) }
+}
+
+/// A page that a link names, with the bounds of what looks like it.
+fn linked(target: &Target, kind: &str, depth: u8) -> Wish {
+    Wish { alike: trap::of_page(target, depth).into_iter().map(alike).collect(), ..Wish::new(target.url(), kind, depth) }
+}
+
+fn alike(bound: Bound) -> Alike {
+    let mut key = [0; 8];
+    key.copy_from_slice(&Digest::of(bound.pattern.as_bytes()).0[..8]);
+    Alike { key: i64::from_le_bytes(key), most: bound.most, pattern: bound.pattern }
 }
 
 #[cfg(test)]
@@ -140,13 +183,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traps_are_seen() {
-        let long = format!("http://a/{}", "x".repeat(3000));
-        for (url, trap) in [("http://a/b/b/b/c", false), ("http://a/b/c/b/c/b/c/b/c", true), (long.as_str(), true)] {
-            assert_eq!(is_trap(&Target::parse(url).expect(url)), trap, "{url}");
-        }
+    fn words_and_back() {
         for word in ["page", "style", "sitemap", "list", "robots"] {
             assert_eq!(Aim::parse(word).as_str(), word);
         }
+    }
+
+    #[test]
+    fn links_lose_their_marks_and_forms_are_not_followed() {
+        let text = "id = \"p\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n[scope]\nhosts = [\"a.kz\"]\ndepth = 2\n";
+        let pack = Pack::parse(text).expect("a pack");
+        let named = |url: &str, body: &str| {
+            let named = found(&pack, &Wish::new(url, "page", 0), &Target::parse(url).expect(url), Some("text/html"), body.as_bytes());
+            named.wishes.into_iter().map(|wish| wish.url).collect::<Vec<_>>()
+        };
+        let body = "<link rel=stylesheet href='/s.css?utm_source=x'><a href='/p?utm_source=menu'>1</a><a href='/p'>2</a>";
+        // Requisites stay as they are: a browser asks for them so.
+        assert_eq!(named("http://a.kz/", body), ["http://a.kz/s.css?utm_source=x", "http://a.kz/p", "http://a.kz/p"]);
+        let own = |href: &str| format!("<link rel=canonical href='{href}'><a href=/next>n</a>");
+        assert_eq!(named("http://a.kz/p?sort=1", &own("/p")), ["http://a.kz/p"]);
+        assert_eq!(named("http://a.kz/p", &own("/p")), ["http://a.kz/next"]);
+        assert_eq!(named("http://a.kz/p?sort=1", &own("/")), ["http://a.kz/next"], "a mistake of many sites");
+        assert_eq!(named("http://a.kz/p?sort=1", &own("http://b.kz/p")), ["http://a.kz/next"]);
     }
 }

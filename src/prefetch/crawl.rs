@@ -3,45 +3,36 @@
 //! Everything lasting is in the frontier, so the crawl may be dropped at any await and goes on where it was: that is how the
 //! window's end stops a transfer, and how a kill does. What it decides by is in the pure rooms (`aim`, `gate`, `plan`).
 
-use crate::base::backoff::Backoff;
+/// What becomes of a wish that has landed.
+mod land;
+
 use crate::base::clock::{Clock, Time};
 use crate::base::target::Target;
 use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
 use crate::prefetch::caps::{Purse, Which};
-use crate::prefetch::gate::{Gate, Manners, Turn};
+use crate::prefetch::gate::{Gate, Manners};
+use crate::prefetch::queues::{Look, Queues};
+use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
-use crate::prefetch::web::{Ask, Reply, Web, What};
+use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
 use crate::prefetch::worth::Ledger;
 use crate::site::pack::Pack;
-use crate::state::frontier::{Cost, Count, Fate, Run, Wish};
+use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
 use crate::state::{Error, State};
-use crate::store::Error as StoreError;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Tries of one wish in one run.
-const TRIES: u32 = 4;
-/// Errors of a host in a day after which it is left alone. A wish counts once, not once a try, so that
-/// one broken page does not close a whole site.
-const HOST_ERRORS: u32 = 5;
-/// A transfer that broke off is tried again this soon, and counts against nobody the first time: it was the line as likely as the
-/// host, and after a power cut the line comes up later than the node.
-const SOON: Duration = Duration::from_secs(3);
-/// Waits between the tries of one wish.
-const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
-/// The wait when a host is busy and does not say for how long; and the longest that is waited for within a run.
-const BUSY: Duration = Duration::from_mins(1);
 /// When nothing can be done for so long, the crawl ends and the scheduler comes back: other packs may go on meanwhile.
 const PATIENCE: Duration = Duration::from_mins(15);
 /// The longest sleep: window, line and stop flag are looked at as often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Wishes looked at to find one whose turn it is.
-const LOOKAHEAD: u32 = 256;
+/// Outdated wishes that are let go in one step.
+const LET_GO: u32 = 256;
 /// The rate told to people is that of the last half minute.
 const RECENT: Duration = Duration::from_secs(30);
 
@@ -114,6 +105,9 @@ struct Landed {
     verdict: Verdict,
     reply: Option<Reply>,
     transferred: u64,
+    began: Time,
+    /// What was left of the pack's bytes.
+    room: u64,
 }
 
 /// What the loop carries along.
@@ -121,8 +115,14 @@ struct Desk<'f> {
     run: Run,
     flying: FuturesUnordered<BoxFuture<'f, Landed>>,
     urls: HashSet<String>,
+    queues: Queues,
     gate: Gate,
+    /// Left alone for the day.
     stopped: HashSet<String>,
+    /// Hosts with a pause on record: forgiven when they answer.
+    paused: HashSet<String>,
+    /// Where redirects led, and from where: to see circles.
+    moved: HashMap<String, String>,
     count: Count,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
@@ -136,22 +136,62 @@ impl<W: Web> Crawl<'_, W> {
     /// # Errors
     /// The database's.
     pub async fn run(&self, until: Option<Time>, stop: &AtomicBool, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
+        let mut desk = self.sit_down().await?;
+        let end = self.work(&mut desk, until, stop, tell).await?;
+        // What is still under way ends here, sharp.
+        desk.flying.clear();
+        desk.queues.flush(self.state, self.clock.now()).await?;
+        match end {
+            End::Done(_) => self.finish(desk.run.run, tell).await,
+            end => Ok(end),
+        }
+    }
+
+    async fn sit_down<'f>(&self) -> Result<Desk<'f>, Error> {
         let now = self.clock.now();
         let run = self.open(now).await?;
-        let stopped = self.state.stopped_hosts(&self.windows.day(now), HOST_ERRORS).await?.into_iter().collect();
+        let (mut gate, mut paused) = (Gate::default(), HashSet::new());
+        let stopped: HashSet<String> = self.state.stopped_hosts(&self.windows.day(now), self.manners.errors).await?.into_iter().collect();
+        for pause in self.state.pauses().await? {
+            gate.shut(&pause.host, pause.until);
+            paused.insert(pause.host);
+        }
+        for host in &stopped {
+            if gate.is_shut(host, now) {
+                continue;
+            }
+            // Stopped by a stricter rule than the one that was in force then.
+            let until = self.windows.next_day(now);
+            self.state.pause_host(host, until, false, "it failed too often today").await?;
+            gate.shut(host, until);
+            paused.insert(host.clone());
+        }
         let count = self.state.count(&self.pack.id, run.run).await?;
-        let mut desk = Desk {
+        Ok(Desk {
+            queues: Queues::open(self.state, &self.pack.id, run.run).await?,
             run,
             flying: FuturesUnordered::new(),
             urls: HashSet::new(),
-            gate: Gate::default(),
+            gate,
             stopped,
+            paused,
+            moved: HashMap::new(),
             count,
             counted: now,
             recent: VecDeque::new(),
             looked: now,
             busy: Duration::ZERO,
-        };
+        })
+    }
+
+    /// Until there is a reason to end; `Done` when nothing is open any more.
+    async fn work<'f>(
+        &'f self,
+        desk: &mut Desk<'f>,
+        until: Option<Time>,
+        stop: &AtomicBool,
+        tell: &(dyn Fn(Progress) + Sync),
+    ) -> Result<End, Error> {
         loop {
             let now = self.clock.now();
             if !desk.flying.is_empty() {
@@ -167,23 +207,24 @@ impl<W: Web> Crawl<'_, W> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(End::Asked);
             }
+            if desk.queues.is_due(now) {
+                desk.queues.flush(self.state, now).await?;
+            }
             let mut wake = now.plus(LOOK);
             if !self.web.is_down() {
-                wake = wake.min(self.fill(&mut desk, now).await?);
-                if desk.flying.is_empty() {
-                    match self.state.next_try(&self.pack.id, desk.run.run).await? {
-                        None => return self.finish(desk.run.run, desk.run.transferred, tell).await,
-                        Some(next) if next > now.plus(PATIENCE) => return Ok(End::Waiting(next)),
-                        Some(_) => {}
-                    }
+                let next = self.fill(desk, now).await?;
+                match next {
+                    None if desk.flying.is_empty() => return Ok(End::Done(0)),
+                    Some(next) if desk.flying.is_empty() && next > now.plus(PATIENCE) => return Ok(End::Waiting(next)),
+                    next => wake = next.map_or(wake, |next| wake.min(next)),
                 }
             }
-            self.tell(&mut desk, now, tell).await?;
+            self.tell(desk, now, tell).await?;
             let wait = until.map_or(wake, |until| wake.min(until)).since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
                 Some(landed) = desk.flying.next(), if !desk.flying.is_empty() => {
-                    if let Some(end) = self.land(&mut desk, landed).await? {
+                    if let Some(end) = self.land(desk, landed).await? {
                         return Ok(end);
                     }
                 }
@@ -198,7 +239,7 @@ impl<W: Web> Crawl<'_, W> {
         match self.state.run(&self.pack.id).await? {
             Some(run) if run.finished.is_none() && run.digest == digest => Ok(run),
             Some(run) if run.failed > 0 && run.digest == digest && !self.anew && !self.is_old(&run, now) => {
-                self.state.reopen_failed(&self.pack.id, run.run).await?;
+                self.state.reopen_failed(&self.pack.id, run.run, now).await?;
                 Ok(run)
             }
             _ => self.state.begin_run(&self.pack.id, &digest, now, &aim::seeds(self.pack)).await,
@@ -209,47 +250,49 @@ impl<W: Web> Crawl<'_, W> {
         run.finished.is_none_or(|finished| finished.plus(self.pack.refresh) <= now)
     }
 
-    /// Starts what may start; gives the moment at which to look again.
-    async fn fill<'f>(&'f self, desk: &mut Desk<'f>, now: Time) -> Result<Time, Error> {
-        let mut wake = now.plus(LOOK);
-        if desk.flying.len() >= self.max_transfers.max(1) {
-            return Ok(wake);
-        }
-        for wish in self.state.next_wishes(&self.pack.id, desk.run.run, now, LOOKAHEAD).await? {
-            if desk.flying.len() >= self.max_transfers.max(1) {
-                break;
+    /// Starts what may start; gives the moment at which more may, `None` when nothing waits for one.
+    async fn fill<'f>(&'f self, desk: &mut Desk<'f>, now: Time) -> Result<Option<Time>, Error> {
+        let most = self.max_transfers.max(1);
+        loop {
+            if desk.flying.len() >= most {
+                return Ok(Some(now.plus(LOOK)));
             }
-            if desk.urls.contains(&wish.url) {
-                continue;
-            }
-            let Ok(target) = Target::parse(&wish.url) else {
-                self.end(desk, &wish.url, &Fate::Failed("no address".into()), &[], 0).await?;
-                continue;
+            let Desk { queues, gate, flying, .. } = &mut *desk;
+            let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
+            let crowded = rivals > 1 && most > 1 && flying.len() + 1 >= most;
+            let turn = |host: &str, wish: &Wish| {
+                let connections = if crowded && gate.is_slow(host) { 1 } else { self.manners.connections };
+                gate.turn(host, self.is_held(host, wish), connections, now)
             };
-            if !self.pack.covers(&target, false) {
-                self.end(desk, &wish.url, &Fate::Skipped("outside the pack's scope and classes".into()), &[], 0).await?;
-                continue;
+            match queues.take(self.state, now, turn).await? {
+                Look::Take(wish) => self.start(desk, *wish, now).await?,
+                // What has ended may have named more.
+                Look::Wait(_) if queues.is_pending() && (flying.is_empty() || queues.names_more()) => queues.flush(self.state, now).await?,
+                Look::Wait(at) => return Ok(at),
             }
-            if desk.stopped.contains(target.host()) {
-                let fate = Fate::Later { at: self.windows.next_day(now), failed: false };
-                self.end(desk, &wish.url, &fate, &[], 0).await?;
-                continue;
-            }
-            let held = Aim::parse(&wish.kind).is_page() && !self.is_free(target.host());
-            match desk.gate.turn(target.host(), held, self.manners.connections, now) {
-                Turn::Go => {}
-                Turn::Full => continue,
-                Turn::At(at) => {
-                    wake = wake.min(at);
-                    continue;
-                }
-            }
-            desk.gate.enter(target.host(), held, self.pause(&target), now);
-            desk.urls.insert(wish.url.clone());
-            let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
-            desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.started, room, now)));
         }
-        Ok(wake)
+    }
+
+    async fn start<'f>(&'f self, desk: &mut Desk<'f>, wish: Wish, now: Time) -> Result<(), Error> {
+        let Ok(target) = Target::parse(&wish.url) else {
+            self.end(desk, Ending::new(wish, Fate::Failed("no address".into())), 0);
+            return Ok(());
+        };
+        if !self.pack.covers(&target, false) {
+            self.end(desk, Ending::new(wish, Fate::Skipped("outside the pack's scope and classes".into())), 0);
+            return Ok(());
+        }
+        self.book.recall(self.state, target.origin(), now).await?;
+        desk.gate.enter(target.host(), self.is_held(target.host(), &wish), self.pause(&target), now);
+        desk.urls.insert(wish.url.clone());
+        let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
+        desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
+        Ok(())
+    }
+
+    /// Whether manners hold a wish back.
+    fn is_held(&self, host: &str, wish: &Wish) -> bool {
+        Aim::parse(&wish.kind).is_page() && !self.is_free(host)
     }
 
     /// Hosts that are not held back.
@@ -262,164 +305,57 @@ impl<W: Web> Crawl<'_, W> {
         self.book.delay(target.origin()).map_or(own, |asked| asked.max(own))
     }
 
-    async fn fetch(&self, wish: Wish, target: Target, started: Time, room: u64, now: Time) -> Landed {
-        let (verdict, cost) = self.book.ask(self.web, &target, now).await;
+    async fn fetch(&self, wish: Wish, target: Target, run: i64, started: Time, room: u64, began: Time) -> Landed {
+        let (verdict, cost) = self.book.ask(self.web, &target, began).await;
         if verdict != Verdict::Allowed {
-            return Landed { wish, target, verdict, reply: None, transferred: cost };
+            return Landed { wish, target, verdict, reply: None, transferred: cost, began, room };
         }
         let aim = Aim::parse(&wish.kind);
-        // A refresh asks the origin about pages; requisites that are still fresh are not asked about. A page whose sitemap names
-        // no change since it was fetched is not asked about either.
-        let older = wish.fetched.is_some_and(|fetched| fetched < started);
-        let unchanged = wish.changed.zip(wish.fetched).is_some_and(|(changed, fetched)| changed <= fetched);
-        let ask = Ask { target: target.clone(), aim, force: aim.is_page() && older && !unchanged, max_bytes: Some(room) };
-        let reply = self.web.fetch(ask).await;
+        let step = match rhythm::step(&wish, aim.is_page(), run, started, began) {
+            // A list is how changes become known.
+            Step::Keep if !aim.is_content() => Step::Ask,
+            // A person who asks means it: nothing is taken as it is.
+            Step::Keep if self.anew && aim.is_page() => Step::Ask,
+            Step::Keep if self.anew => Step::IfStale,
+            step => step,
+        };
+        let (force, keep) = (step == Step::Ask, step == Step::Keep);
+        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes: Some(room) }).await;
         let transferred = cost + reply.transferred;
-        Landed { wish, target, verdict, reply: Some(reply), transferred }
+        Landed { wish, target, verdict, reply: Some(reply), transferred, began, room }
     }
 
-    /// Writes down what came; `Some` when the crawl must end.
-    async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
-        let Landed { wish, target, verdict, reply, transferred } = landed;
-        let now = self.clock.now();
-        desk.gate.leave(target.host());
-        desk.urls.remove(&wish.url);
-        desk.recent.push_back((now, transferred));
-        self.tally.ledger.bring(&self.pack.id, &target, transferred);
-        let what = match (verdict, reply) {
-            (Verdict::Unknown(wait), _) => {
-                if wait.blame {
-                    self.blame(desk, target.host(), now).await?;
-                }
-                let tried = match wait.passing {
-                    true => Fate::Later { at: wait.until, failed: false },
-                    false if wish.tries + 1 >= TRIES => Fate::Failed("robots.txt cannot be had".into()),
-                    false => Fate::Later { at: wait.until, failed: true },
-                };
-                self.end(desk, &wish.url, &tried, &[], transferred).await?;
-                return Ok(None);
-            }
-            (_, Some(reply)) => reply.what,
-            (_, None) => What::Refused("robots.txt".into()),
-        };
-        let mut found = Vec::new();
-        let fate = match what {
-            What::Here { length, unchanged, content_type, body } => {
-                if let Some(end) = self.pin(&wish, &target).await {
-                    return Ok(Some(end));
-                }
-                found = aim::found(self.pack, &wish, &target, content_type.as_deref(), &body);
-                desk.count.done_bytes += length;
-                let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
-                counter.fetch_add(1, Ordering::Relaxed);
-                Fate::Done { bytes: length, at: now }
-            }
-            What::Moved { to, kept } => {
-                if kept && let Some(end) = self.pin(&wish, &target).await {
-                    return Ok(Some(end));
-                }
-                if self.pack.covers(&to, false) {
-                    found.push(Wish::new(to.url(), wish.kind.clone(), wish.depth));
-                    Fate::Done { bytes: 0, at: now }
-                } else {
-                    Fate::Skipped("moved out of the pack's hosts".into())
-                }
-            }
-            What::Gone => Fate::Gone,
-            What::Refused(why) if why == "robots.txt" => Fate::Skipped("robots.txt forbids it".into()),
-            What::Refused(why) => Fate::Failed(why),
-            What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
-            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes".into()),
-            What::Full(why) => return Ok(Some(End::Full(why))),
-            What::Busy(wait) => self.busy(desk, &wish, &target, wait, now).await?,
-            What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
-            What::Lost(_) if wish.tries == 0 => Fate::Later { at: now.plus(SOON), failed: true },
-            // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
-            What::Lost(why) => self.broken(desk, &wish, &target, why, wish.tries == 1, now).await?,
-            What::Broken(why) => self.broken(desk, &wish, &target, why, wish.tries == 0, now).await?,
-        };
-        self.end(desk, &wish.url, &fate, &found, transferred).await?;
-        if desk.count.done_bytes >= self.pack.scope.max_bytes {
-            self.state.skip_open(&self.pack.id, desk.run.run, "scope.max_bytes is reached").await?;
-        }
-        Ok(None)
-    }
-
-    async fn pin(&self, wish: &Wish, target: &Target) -> Option<End> {
-        if !Aim::parse(&wish.kind).is_content() {
-            return None;
-        }
-        let error = self.web.pin(&self.pack.id, target).await.err()?;
-        Some(End::Full(match error {
-            StoreError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                String::from("the store is so full that what came made way at once; let a pack go, or raise store.quota")
-            }
-            StoreError::Full => String::from("packs keep as much as they may; let one go, or raise store.pinned_share or store.quota"),
-            other => other.to_string(),
-        }))
-    }
-
-    /// The host asked for a pause.
-    async fn busy(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
-        let at = now.plus(wait.unwrap_or(BUSY.saturating_mul(2_u32.saturating_pow(wish.tries.min(6)))));
-        desk.gate.shut(target.host(), at);
-        if wish.tries == 0 {
-            self.blame(desk, target.host(), now).await?;
-        }
-        Ok(tried(wish, at, "the host is busy".into()))
-    }
-
-    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
-        tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
-        if counts {
-            self.blame(desk, target.host(), now).await?;
-        }
-        // At least half of the wait is kept: full jitter would sometimes ask again at once.
-        Ok(tried(wish, now.plus(AGAIN.wait(wish.tries, 0.5 + self.web.share() / 2.0)), why))
-    }
-
-    /// One error more of a host; at the limit it is left alone for the day.
-    async fn blame(&self, desk: &mut Desk<'_>, host: &str, now: Time) -> Result<(), Error> {
-        let errors = self.state.host_error(host, &self.windows.day(now)).await?;
-        if errors >= HOST_ERRORS && desk.stopped.insert(host.to_owned()) {
-            tracing::warn!(host, errors, pack = self.pack.id, "host failed too often today, left alone until tomorrow");
-        }
-        Ok(())
-    }
-
-    async fn end(&self, desk: &mut Desk<'_>, url: &str, fate: &Fate, found: &[Wish], transferred: u64) -> Result<(), Error> {
-        let cost = Cost { transferred, busy: std::mem::take(&mut desk.busy) };
+    fn end(&self, desk: &mut Desk<'_>, mut ending: Ending, transferred: u64) {
+        ending.cost.transferred = transferred;
+        ending.cost.busy = std::mem::take(&mut desk.busy);
         desk.run.transferred += transferred;
-        if matches!(fate, Fate::Failed(_)) {
+        if matches!(ending.fate, Fate::Failed(_)) {
             self.tally.failed.fetch_add(1, Ordering::Relaxed);
         }
-        self.state.end_wish(&self.pack.id, desk.run.run, url, fate, found, cost).await
+        desk.queues.end(ending, self.clock.now());
     }
 
     /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
     /// lets nothing go: a site that is broken for a night must not empty the shelf.
-    async fn finish(&self, run: i64, transferred: u64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
+    async fn finish(&self, run: i64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
         let count = self.state.count(id, run).await?;
-        let complete = failed == 0 && count.done > 0;
-        loop {
-            if !complete {
-                break;
-            }
-            let outdated = self.state.outdated(id, run, LOOKAHEAD).await?;
-            if outdated.is_empty() {
-                break;
-            }
-            for url in outdated {
-                if let Ok(target) = Target::parse(&url)
+        let mut after = 0;
+        while failed == 0 && count.done > 0 {
+            let outdated = self.state.outdated(id, run, after, LET_GO).await?;
+            let Some(last) = outdated.last() else { break };
+            after = last.id;
+            for one in &outdated {
+                if let Ok(target) = Target::parse(&one.url)
                     && let Err(error) = self.web.unpin(id, &target).await
                 {
                     return Ok(End::Full(error.to_string()));
                 }
-                self.state.forget_wish(id, run, &url).await?;
             }
+            self.state.forget_wishes(run, &outdated).await?;
         }
+        let transferred = self.state.run(id).await?.map_or(0, |run| run.transferred);
         tell(Progress::of(self.pack, &count, transferred, None, None));
         Ok(End::Done(failed))
     }
@@ -430,6 +366,7 @@ impl<W: Web> Crawl<'_, W> {
             desk.recent.pop_front();
         }
         if now.since(desk.counted) >= LOOK || desk.count.total == 0 {
+            desk.queues.flush(self.state, now).await?;
             desk.count = self.state.count(&self.pack.id, desk.run.run).await?;
             desk.counted = now;
         }
@@ -440,9 +377,4 @@ impl<W: Web> Crawl<'_, W> {
         tell(Progress::of(self.pack, &desk.count, desk.run.transferred, rate, current));
         Ok(())
     }
-}
-
-/// Again later, or given up.
-fn tried(wish: &Wish, at: Time, why: String) -> Fate {
-    if wish.tries + 1 >= TRIES { Fate::Failed(why) } else { Fate::Later { at, failed: true } }
 }

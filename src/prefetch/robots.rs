@@ -10,6 +10,9 @@ use crate::base::target::Target;
 use crate::prefetch::aim::Aim;
 use crate::prefetch::web::{Ask, Web, What};
 use crate::site::robots::Robots;
+use crate::state::frontier::RobotsFile;
+use crate::state::{Error, State};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,16 +20,20 @@ use std::time::Duration;
 
 /// How long a file holds (RFC 9309 section 2.4).
 const HOLDS: Duration = Duration::from_hours(24);
-/// How long a failure holds before the origin is asked again.
+/// How long a failure holds before the origin is asked again, and the longest that it may ask for itself.
 const RETRY: Duration = Duration::from_hours(1);
 /// How long the first failure on the way holds: a connection that broke says little, and a whole site waits for it.
 const SOON: Duration = Duration::from_secs(5);
+/// A file that cannot be had for so long counts as missing (RFC 9309 section 2.3.1.4: "a reasonable period, for example 30 days").
+const GIVEN_UP: Duration = Duration::from_hours(30 * 24);
 /// Redirects that are followed (RFC 9309 section 2.3.1.2).
 const HOPS: usize = 5;
 /// The product token in robots.txt.
 const AGENT: &str = "bulak";
-/// Most origins that are remembered; when full, those past their time are dropped, then all.
-const ORIGINS: usize = 4096;
+/// Most bytes of files that are remembered; when full, those past their time are dropped, then all. The database still has them.
+const MEMORY: usize = 16 << 20;
+/// What a short file takes all the same.
+const LEAST: usize = 1 << 10;
 
 /// What robots.txt says of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,62 +55,122 @@ pub struct Wait {
     pub blame: bool,
     /// It may pass by itself: it counts against nobody.
     pub passing: bool,
+    /// The file could not be had so often in a row.
+    pub fails: u32,
 }
 
 /// What is known of each origin.
+///
+/// Asking never touches the database: asks are polled beside what else a crawl does, and one that held the database while the crawl waits
+/// for it would wait for ever. What was kept is recalled before, what was learned is written after.
 #[derive(Debug, Default)]
 pub struct Book {
     origins: Mutex<HashMap<String, Page>>,
     /// Origins that are just being asked: one asks, the others wait for what it learns.
     asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Learned and not yet written.
+    news: Mutex<Vec<(String, RobotsFile)>>,
 }
 
 #[derive(Clone, Debug)]
 struct Page {
     until: Time,
     file: File,
+    weight: usize,
 }
 
 /// What came of asking for the file.
 #[derive(Clone, Debug)]
 enum File {
     /// It says.
-    Rules(Robots),
+    Rules(Arc<Robots>),
     /// The way to it broke, for the first time.
     Lost,
-    /// The origin fails.
-    Failed,
+    /// The origin fails: since when, and how often.
+    Failed(Time, u32),
+}
+
+/// What an origin answered.
+enum Answer {
+    Text(Bytes),
+    Missing,
+    Lost,
+    Failed(Option<Duration>),
 }
 
 impl Book {
+    /// Recalls what was kept of an origin, before anything of it is asked for.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn recall(&self, state: &State, origin: &str, now: Time) -> Result<(), Error> {
+        let known = self.origins.lock().contains_key(origin);
+        if known {
+            return Ok(());
+        }
+        if let Some(page) = state.robots(origin).await?.and_then(|file| page(&file)) {
+            self.keep(origin, page, now);
+        }
+        Ok(())
+    }
+
+    /// Writes down what was learned.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn settle(&self, state: &State) -> Result<(), Error> {
+        let news = std::mem::take(&mut *self.news.lock());
+        for (origin, file) in news {
+            state.keep_robots(&origin, &file).await?;
+        }
+        Ok(())
+    }
+
     /// Whether `target` may be fetched, asking its origin when need be. Gives the bytes that the question cost.
     pub async fn ask<W: Web>(&self, web: &W, target: &Target, now: Time) -> (Verdict, u64) {
         if let Some(page) = self.known(target, now) {
-            return (verdict(&page, target, false), 0);
+            return (verdict(&page, target, false, now), 0);
         }
         let turn = Arc::clone(self.asking.lock().entry(target.origin().to_owned()).or_default());
         let _turn = turn.lock().await;
         if let Some(page) = self.known(target, now) {
-            return (verdict(&page, target, false), 0);
+            return (verdict(&page, target, false, now), 0);
         }
-        let (mut file, cost) = fetch(web, target).await;
+        let (answer, cost) = fetch(web, target).await;
         self.asking.lock().remove(target.origin());
-        if web.is_down() && !matches!(file, File::Rules(_)) {
+        if web.is_down() && matches!(answer, Answer::Lost | Answer::Failed(_)) {
             // Nothing was learned about the origin.
-            return (Verdict::Unknown(Wait { until: now.plus(SOON), blame: false, passing: true }), cost);
+            return (Verdict::Unknown(Wait { until: now.plus(SOON), blame: false, passing: true, fails: 0 }), cost);
         }
-        let lost_before = self.origins.lock().get(target.origin()).is_some_and(|page| matches!(page.file, File::Lost));
-        if lost_before && matches!(file, File::Lost) {
-            file = File::Failed;
-        }
-        let holds = match file {
-            File::Rules(_) => HOLDS,
-            File::Lost => SOON,
-            File::Failed => RETRY,
+        let page = self.learn(target.origin(), answer, now);
+        (verdict(&page, target, true, now), cost)
+    }
+
+    /// What an answer means, after what was known before.
+    fn learn(&self, origin: &str, answer: Answer, now: Time) -> Page {
+        let before = self.origins.lock().get(origin).map(|page| page.file.clone());
+        let (since, fails) = match before {
+            Some(File::Failed(since, fails)) => (since, fails),
+            _ => (now, 0),
         };
-        let page = Page { until: now.plus(holds), file };
-        self.keep(target.origin(), page.clone(), now);
-        (verdict(&page, target, true), cost)
+        let lost_before = matches!(before, Some(File::Lost | File::Failed(..)));
+        let good = |body: Vec<u8>| RobotsFile { until: now.plus(HOLDS), since: None, fails: 0, body: Some(body) };
+        let bad = |wait| RobotsFile { until: now.plus(wait), since: Some(since), fails: fails.saturating_add(1), body: None };
+        let file = match answer {
+            Answer::Text(body) => good(body.to_vec()),
+            Answer::Missing => good(Vec::new()),
+            Answer::Lost if !lost_before => {
+                let page = Page { until: now.plus(SOON), file: File::Lost, weight: LEAST };
+                self.keep(origin, page.clone(), now);
+                return page;
+            }
+            Answer::Lost => bad(RETRY),
+            Answer::Failed(wait) => bad(wait.map_or(RETRY, |wait| wait.clamp(RETRY, HOLDS))),
+        };
+        let page = page(&file).unwrap_or(Page { until: file.until, file: File::Lost, weight: LEAST });
+        self.keep(origin, page.clone(), now);
+        self.news.lock().push((origin.to_owned(), file));
+        page
     }
 
     fn known(&self, target: &Target, now: Time) -> Option<Page> {
@@ -114,48 +181,62 @@ impl Book {
     pub fn delay(&self, origin: &str) -> Option<Duration> {
         match &self.origins.lock().get(origin)?.file {
             File::Rules(robots) => robots.delay(),
-            File::Lost | File::Failed => None,
+            File::Lost | File::Failed(..) => None,
         }
     }
 
     fn keep(&self, origin: &str, page: Page, now: Time) {
         let mut origins = self.origins.lock();
-        if origins.len() >= ORIGINS {
+        let full = |origins: &HashMap<String, Page>| origins.values().map(|page| page.weight).sum::<usize>() + page.weight > MEMORY;
+        if full(&origins) {
             origins.retain(|_, page| page.until > now);
         }
-        if origins.len() >= ORIGINS {
+        if full(&origins) {
             origins.clear();
         }
         origins.insert(origin.to_owned(), page);
     }
 }
 
+/// What was kept.
+fn page(file: &RobotsFile) -> Option<Page> {
+    if let Some(body) = &file.body {
+        // No file says nothing, and so does an empty one.
+        let (rules, weight) = (Arc::new(Robots::parse(body, AGENT)), body.len().max(LEAST));
+        return Some(Page { until: file.until, file: File::Rules(rules), weight });
+    }
+    let since = file.since?;
+    Some(Page { until: file.until, file: File::Failed(since, file.fails), weight: LEAST })
+}
+
 /// What a page says of a target; `fresh`: it was asked for just now.
-fn verdict(page: &Page, target: &Target, fresh: bool) -> Verdict {
+fn verdict(page: &Page, target: &Target, fresh: bool, now: Time) -> Verdict {
     match &page.file {
+        File::Failed(since, _) if now.since(*since) >= GIVEN_UP => Verdict::Allowed,
         File::Rules(robots) if robots.allows(target.path_and_query()) => Verdict::Allowed,
         File::Rules(_) => Verdict::Disallowed,
-        File::Lost => Verdict::Unknown(Wait { until: page.until, blame: false, passing: true }),
-        File::Failed => Verdict::Unknown(Wait { until: page.until, blame: fresh, passing: false }),
+        File::Lost => Verdict::Unknown(Wait { until: page.until, blame: false, passing: true, fails: 0 }),
+        File::Failed(_, fails) => Verdict::Unknown(Wait { until: page.until, blame: fresh, passing: false, fails: *fails }),
     }
 }
 
 /// The file of an origin, and what it cost.
-async fn fetch<W: Web>(web: &W, target: &Target) -> (File, u64) {
+async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
     let mut cost = 0;
     let mut place = target.join("/robots.txt");
     for _ in 0..=HOPS {
         let Some(target) = place.take() else { break };
-        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, max_bytes: None }).await;
+        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, keep: false, max_bytes: None }).await;
         cost += reply.transferred;
         match reply.what {
-            What::Here { body, .. } => return (File::Rules(Robots::parse(&body, AGENT)), cost),
+            What::Here { body, .. } => return (Answer::Text(body), cost),
             What::Moved { to, .. } => place = Some(to),
-            What::Gone | What::Refused(_) => return (File::Rules(Robots::allow_all()), cost),
-            What::Lost(_) => return (File::Lost, cost),
-            What::Unkept(_) | What::Busy(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (File::Failed, cost),
+            What::Gone | What::Refused(_) => return (Answer::Missing, cost),
+            What::Lost(_) => return (Answer::Lost, cost),
+            What::Busy(wait) => return (Answer::Failed(wait), cost),
+            What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (Answer::Failed(None), cost),
         }
     }
     // Too many redirects count as a missing file (RFC 9309 section 2.3.1.2).
-    (File::Rules(Robots::allow_all()), cost)
+    (Answer::Missing, cost)
 }

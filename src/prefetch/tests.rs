@@ -1,5 +1,8 @@
 //! Nights over a site in memory: time is moved by the site itself, so a whole night takes milliseconds.
 
+/// Busy, broken and endless hosts; what never changes.
+mod manners;
+
 use super::web::{Ask, Reply, What};
 use super::*;
 use crate::base::target::Target;
@@ -33,6 +36,8 @@ struct World {
     down: bool,
     /// Makes a page for every address that is not listed.
     endless: bool,
+    /// Makes a page for every address that is not listed.
+    make: Option<fn(&str) -> Page>,
     flying: usize,
     most: usize,
 }
@@ -56,6 +61,7 @@ impl Web for Memory {
                 .pages
                 .get(&url)
                 .cloned()
+                .or_else(|| world.make.filter(|_| !url.contains("robots")).map(|make| make(&url)))
                 .unwrap_or_else(|| if world.endless && !url.contains("robots") { endless() } else { Page::Status(404) })
         };
         tokio::task::yield_now().await;
@@ -64,7 +70,9 @@ impl Web for Memory {
             Page::Text(_, text) if ask.max_bytes.is_some_and(|most| u64::try_from(text.len()).expect("small") > most) => What::TooLong,
             Page::Text(kind, text) => What::Here {
                 length: u64::try_from(text.len()).expect("small"),
-                unchanged: ask.force,
+                unchanged: ask.force || ask.keep,
+                asked: !ask.keep,
+                print: None,
                 content_type: Some(kind.into()),
                 body: Bytes::from(text),
             },

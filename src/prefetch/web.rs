@@ -1,8 +1,10 @@
 //! The web as the crawl sees it: fetch one thing into the store, pin it, rest. The cache stands behind it in a node, a site in
 //! memory in tests.
 
+use crate::base::backoff::retry_after;
 use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
+use crate::base::digest::Digest;
 use crate::base::target::{Target, UrlKey};
 use crate::cache::{Cache, Errand, Expiring, FetchError, Toll, Why};
 use crate::link::{Class, Link, State as LineState, pace::Pace};
@@ -10,7 +12,7 @@ use crate::prefetch::aim::Aim;
 use crate::site::robots;
 use crate::store::{Entry, Error as StoreError, Source, Store};
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub struct Ask {
     pub aim: Aim,
     /// Ask the origin even when the stored answer is fresh.
     pub force: bool,
+    /// Take what is stored as it is, without asking; what is not here is fetched.
+    pub keep: bool,
     /// Longest body.
     pub max_bytes: Option<u64>,
 }
@@ -47,6 +51,10 @@ pub enum What {
         length: u64,
         /// No byte of a body had to come for it: confirmed, or fresh in the store.
         unchanged: bool,
+        /// The origin was asked.
+        asked: bool,
+        /// Of the content.
+        print: Option<i64>,
         /// Content-Type.
         content_type: Option<String>,
         /// The beginning of the body, where it may name other things.
@@ -148,6 +156,7 @@ impl Web for Reach {
             toll: self.toll.clone(),
             max_bytes: ask.max_bytes,
             force: ask.force,
+            keep: ask.keep,
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
@@ -155,7 +164,10 @@ impl Web for Reach {
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
-            (200..=299 | 304, Some(entry), _) => self.here(&entry, ask.aim, fetched.transferred == 0).await,
+            (200..=299 | 304, Some(entry), _) => {
+                let asked = fetched.transferred > 0 || matches!(fetched.why, Why::Revalidated | Why::UriMiss);
+                self.here(&entry, ask.aim, fetched.transferred == 0, asked).await
+            }
             // The store's matter, not the page's: the pack waits instead of failing wish by wish.
             (_, None, _) if fetched.why == Why::StoreFull => What::Full(String::from("it admits nothing more")),
             (200..=299 | 304, None, _) => What::Unkept(format!("{:?}", fetched.why)),
@@ -239,11 +251,11 @@ impl Reach {
         let what = match (status.as_u16(), text(LOCATION).and_then(|to| target.join(to))) {
             (200..=299, _) => {
                 let content_type = text(CONTENT_TYPE).map(str::to_owned);
-                What::Here { length: transferred, unchanged: false, content_type, body }
+                What::Here { length: transferred, unchanged: false, asked: true, print: None, content_type, body }
             }
             (301 | 302 | 303 | 307 | 308, Some(to)) => What::Moved { to, kept: false },
             (404 | 410, _) => What::Gone,
-            (429 | 503, _) => What::Busy(text(RETRY_AFTER).and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs)),
+            (429 | 503, _) => What::Busy(text(RETRY_AFTER).and_then(|wait| retry_after(wait, text(DATE).and_then(Time::parse_http)))),
             (500.., _) => What::Broken(format!("status {status}")),
             _ => What::Refused(format!("status {status}")),
         };
@@ -251,12 +263,13 @@ impl Reach {
     }
 
     /// The stored answer with as much of its body as discovery looks at.
-    async fn here(&self, entry: &Arc<Entry>, aim: Aim, unchanged: bool) -> What {
+    async fn here(&self, entry: &Arc<Entry>, aim: Aim, unchanged: bool, asked: bool) -> What {
+        let print = entry.object.as_ref().map(print);
         let content_type = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // A body that is kept in a coding we do not know names nothing to us.
         let want = if entry.meta.coding.is_some() { 0 } else { aim.reads(content_type.as_deref()).min(entry.length) };
         if want == 0 {
-            return What::Here { length: entry.length, unchanged, content_type, body: Bytes::new() };
+            return What::Here { length: entry.length, unchanged, asked, print, content_type, body: Bytes::new() };
         }
         let part = (want < entry.length).then_some(0..want);
         let read = match self.store.read(entry, part).await {
@@ -264,10 +277,17 @@ impl Reach {
             Err(error) => Err(error.to_string()),
         };
         match read {
-            Ok(body) => What::Here { length: entry.length, unchanged, content_type, body },
+            Ok(body) => What::Here { length: entry.length, unchanged, asked, print, content_type, body },
             Err(why) => What::Broken(why),
         }
     }
+}
+
+/// Enough of a hash to see whether content has changed.
+fn print(digest: &Digest) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.0[..8]);
+    i64::from_le_bytes(first)
 }
 
 /// All bytes of a body, at most `limit`. Frame by frame: the future of `Body::collect` is not provably `Send`.

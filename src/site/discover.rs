@@ -93,6 +93,10 @@ pub struct Found {
     pub needs: Vec<Need>,
     /// Where its links lead.
     pub links: Vec<Target>,
+    /// The address that it calls its own (`rel=canonical`).
+    pub canonical: Option<Target>,
+    /// Addresses beyond [`MAX_FOUND`] that were left out.
+    pub more: usize,
 }
 
 /// Addresses as written, before they are resolved.
@@ -100,6 +104,8 @@ pub struct Found {
 struct Raw {
     needs: Vec<(String, Kind, bool)>,
     links: Vec<String>,
+    canonical: Option<String>,
+    more: usize,
 }
 
 impl Raw {
@@ -110,17 +116,22 @@ impl Raw {
     fn need_lazy(&mut self, address: impl Into<String>, kind: Kind, lazy: bool) {
         if self.needs.len() < MAX_FOUND {
             self.needs.push((address.into(), kind, lazy));
+        } else {
+            self.more += 1;
         }
     }
 
     fn link(&mut self, address: impl Into<String>) {
         if self.links.len() < MAX_FOUND {
             self.links.push(address.into());
+        } else {
+            self.more += 1;
         }
     }
 
     /// Resolves against `base`, drops doubles, keeps the order; what is lazy goes last.
     fn resolve(self, base: &Target) -> Found {
+        let canonical = self.canonical.as_deref().and_then(|address| join(base, address));
         let mut seen = std::collections::HashSet::new();
         let mut needs = Vec::new();
         for (address, kind, lazy) in self.needs {
@@ -131,7 +142,7 @@ impl Raw {
         needs.sort_by_key(|need| need.lazy);
         let mut seen = std::collections::HashSet::new();
         let links = self.links.iter().filter_map(|address| join(base, address)).filter(|target| seen.insert(target.clone())).collect();
-        Found { needs, links }
+        Found { needs, links, canonical, more: self.more }
     }
 }
 

@@ -1,20 +1,46 @@
-//! What packs wish for, how far each run has come, and which hosts gave trouble today. Survives a kill: what a page needs is
-//! written in the same transaction as the page's own end, so nothing is forgotten and little is asked twice.
+//! What packs wish for, how far each run has come, and which hosts gave trouble. Made for a million addresses, and for boxes that
+//! lose power: what a page needs is written in the same transaction as the page's own end, so nothing is forgotten and little is
+//! asked twice.
 //!
 //! A *run* is one pass over a pack, over as many nights as it takes. This room keeps facts; what to fetch is `prefetch`'s business.
+//!
+//! # Why
+//! - A *queue* for each origin of a pack: what may go next is read host by host, so that one host that must wait hides nobody.
+//! - Ends come in batches, one transaction and one sync for many. A power cut loses the last batch: what was in it is asked again,
+//!   as it is still open; no address is lost.
+//! - Sums are kept with the run, in the same transaction: nobody counts a million rows to draw a bar.
+
+/// How wishes end, and what they name in turn.
+mod ends;
+
+/// What may go next.
+mod queue;
+
+/// Hosts that gave trouble, and their robots.txt.
+mod host;
+
+pub use ends::{Added, Ending, rank};
+pub use host::{Pause, RobotsFile};
+pub use queue::{Origin, Outdated, host};
 
 use crate::base::clock::Time;
 use crate::state::{Error, State};
+use ends::Ledger;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use std::time::Duration;
 
-/// Most wishes of one pack: four full sitemaps. What comes after is not taken up.
-pub const MAX_WISHES: i64 = 200_000;
+/// Most wishes of one pack: twenty full sitemaps, some 250 MB on disk. What comes after is not taken up, and counted.
+pub const MAX_WISHES: i64 = 1_000_000;
+
+/// Most origins of one pack: a name that makes up hosts as it goes is no library.
+pub const MAX_ORIGINS: i64 = 1_000;
 
 /// One thing to fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
+    /// Its row; 0: not written yet.
+    pub id: i64,
     /// Canonical URL.
     pub url: String,
     /// What it is (`page`, `style`, `sitemap` …).
@@ -29,12 +55,33 @@ pub struct Wish {
     pub fetched: Option<Time>,
     /// Last change by the sitemap.
     pub changed: Option<Time>,
+    /// Redirects on the way to it.
+    pub hops: u8,
+    /// Checks in a row that found nothing new.
+    pub still: u32,
+    /// Of its content when it was last here.
+    pub print: Option<i64>,
+    /// Times in a row that it was given up.
+    pub strikes: u32,
+    /// Of how many like it a run may hold only so many; for new ones.
+    pub alike: Vec<Alike>,
+}
+
+/// A pattern of addresses, of which a run takes up only so many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alike {
+    /// Of the pattern.
+    pub key: i64,
+    /// How many a run may hold.
+    pub most: u32,
+    /// For people.
+    pub pattern: String,
 }
 
 impl Wish {
     /// A new wish.
     pub fn new(url: impl Into<String>, kind: impl Into<String>, depth: u8) -> Wish {
-        Wish { url: url.into(), kind: kind.into(), depth, tries: 0, bytes: None, fetched: None, changed: None }
+        Wish { url: url.into(), kind: kind.into(), depth, ..Wish::default() }
     }
 }
 
@@ -45,7 +92,7 @@ pub enum Fate {
     Done {
         /// Length of the body.
         bytes: u64,
-        /// When.
+        /// When the origin confirmed it.
         at: Time,
     },
     /// The origin has it no more.
@@ -103,144 +150,154 @@ pub struct Count {
     pub known_bytes: u64,
 }
 
+/// What one fetch cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes over the line.
+    pub transferred: u64,
+    /// Time spent.
+    pub busy: Duration,
+}
+
+/// What a row's `state` says.
+mod is {
+    pub(super) const OPEN: i64 = 0;
+    pub(super) const LATER: i64 = 1;
+    pub(super) const DONE: i64 = 2;
+    pub(super) const GONE: i64 = 3;
+    pub(super) const FAILED: i64 = 4;
+    pub(super) const SKIPPED: i64 = 5;
+    pub(super) const LET_GO: i64 = 6;
+}
+
+/// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
+const STEP: i64 = 5_000;
+
+const RUN: &str = "SELECT run, digest, started, finished, failed, transferred, busy FROM run WHERE pack = ?";
+
 impl State {
     /// The pack's run, if there ever was one.
     pub async fn run(&self, pack: &str) -> Result<Option<Run>, Error> {
-        let row = sqlx::query("SELECT run, digest, started, finished, failed, transferred, busy FROM run WHERE pack = ?").bind(pack);
-        Ok(row.fetch_optional(self.pool()).await?.as_ref().map(read_run))
+        Ok(sqlx::query(RUN).bind(pack).fetch_optional(self.pool()).await?.as_ref().map(read_run))
     }
 
     /// Begins a new run with these wishes; those of earlier runs stay known until it finishes.
     pub async fn begin_run(&self, pack: &str, digest: &str, now: Time, seeds: &[Wish]) -> Result<Run, Error> {
-        let mut change = self.pool().begin().await?;
+        let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
             "INSERT INTO run (pack, run, digest, started) VALUES (?1, 1, ?2, ?3)
-             ON CONFLICT (pack) DO UPDATE SET run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0, busy = 0",
+             ON CONFLICT (pack) DO UPDATE SET run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0,
+                 busy = 0, total = 0, done = 0, gone = 0, skipped = 0, done_bytes = 0, known = 0, known_bytes = 0, left_out = 0",
         )
         .bind(pack)
         .bind(digest)
         .bind(now.micros())
         .execute(&mut *change)
         .await?;
-        let row = sqlx::query("SELECT run, digest, started, finished, failed, transferred, busy FROM run WHERE pack = ?").bind(pack);
-        let run = read_run(&row.fetch_one(&mut *change).await?);
-        add(&mut change, pack, run.run, seeds).await?;
+        let run = read_run(&sqlx::query(RUN).bind(pack).fetch_one(&mut *change).await?);
+        let mut ledger = Ledger::open(&mut change, pack, run.run).await?;
+        ledger.add(&mut change, seeds).await?;
+        ledger.close(&mut change, Cost::default()).await?;
         change.commit().await?;
         Ok(run)
     }
 
-    /// Open wishes that may be tried now: requisites before pages, near before far.
-    pub async fn next_wishes(&self, pack: &str, run: i64, now: Time, most: u32) -> Result<Vec<Wish>, Error> {
-        let rows = sqlx::query(
-            "SELECT url, kind, depth, tries, bytes, fetched, changed FROM wish
-             WHERE pack = ? AND state = 'open' AND run = ? AND next_try <= ?
-             ORDER BY rank, depth, url LIMIT ?",
-        )
-        .bind(pack)
-        .bind(run)
-        .bind(now.micros())
-        .bind(most)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.iter().map(read_wish).collect())
-    }
-
-    /// When the next open wish may be tried; `None` when none is open.
-    pub async fn next_try(&self, pack: &str, run: i64) -> Result<Option<Time>, Error> {
-        let row = sqlx::query("SELECT min(next_try) AS next FROM wish WHERE pack = ? AND state = 'open' AND run = ?").bind(pack).bind(run);
-        let next: Option<i64> = row.fetch_one(self.pool()).await?.get("next");
-        Ok(next.map(Time::from_micros))
-    }
-
-    /// Writes down how a wish ended and what it needs in turn, in one transaction.
-    pub async fn end_wish(&self, pack: &str, run: i64, url: &str, fate: &Fate, found: &[Wish], cost: Cost) -> Result<(), Error> {
-        let mut change = self.pool().begin().await?;
-        let wish = match fate {
-            Fate::Done { bytes, at } => {
-                sqlx::query("UPDATE wish SET state = 'done', bytes = ?3, fetched = ?4, why = NULL WHERE pack = ?1 AND url = ?2")
-                    .bind(pack)
-                    .bind(url)
-                    .bind(clip(*bytes))
-                    .bind(at.micros())
-            }
-            Fate::Gone => sqlx::query("UPDATE wish SET state = 'gone', bytes = NULL WHERE pack = ?1 AND url = ?2").bind(pack).bind(url),
-            Fate::Failed(why) => {
-                sqlx::query("UPDATE wish SET state = 'failed', why = ?3 WHERE pack = ?1 AND url = ?2").bind(pack).bind(url).bind(why)
-            }
-            Fate::Skipped(why) => {
-                sqlx::query("UPDATE wish SET state = 'skipped', why = ?3 WHERE pack = ?1 AND url = ?2").bind(pack).bind(url).bind(why)
-            }
-            Fate::Later { at, failed } => sqlx::query("UPDATE wish SET next_try = ?3, tries = tries + ?4 WHERE pack = ?1 AND url = ?2")
-                .bind(pack)
-                .bind(url)
-                .bind(at.micros())
-                .bind(i64::from(*failed)),
-        };
-        wish.execute(&mut *change).await?;
-        add(&mut change, pack, run, found).await?;
-        sqlx::query("UPDATE run SET transferred = transferred + ?, busy = busy + ? WHERE pack = ?")
-            .bind(clip(cost.transferred))
-            .bind(i64::try_from(cost.busy.as_micros()).unwrap_or(i64::MAX))
-            .bind(pack)
-            .execute(&mut *change)
-            .await?;
-        change.commit().await?;
-        Ok(())
-    }
-
-    /// Takes a finished run up again for what failed in it.
-    pub async fn reopen_failed(&self, pack: &str, run: i64) -> Result<(), Error> {
-        let mut change = self.pool().begin().await?;
-        let wish = "UPDATE wish SET state = 'open', tries = 0, next_try = 0 WHERE pack = ? AND run = ? AND state = 'failed'";
-        sqlx::query(wish).bind(pack).bind(run).execute(&mut *change).await?;
-        sqlx::query("UPDATE run SET finished = NULL, failed = 0 WHERE pack = ? AND run = ?")
-            .bind(pack)
-            .bind(run)
-            .execute(&mut *change)
-            .await?;
-        change.commit().await?;
+    /// Takes a finished run up again for what failed in it, as far as its pause is over.
+    pub async fn reopen_failed(&self, pack: &str, run: i64, now: Time) -> Result<(), Error> {
+        // First the run: what a power cut leaves undone of the rest stays failed, and is taken up the next time.
+        let query = sqlx::query("UPDATE run SET finished = NULL WHERE pack = ? AND run = ?");
+        query.bind(pack).bind(run).execute(self.pool()).await?;
+        for origin in self.origins(pack).await? {
+            self.reset(pack, run, origin.id, Reset::Failed(now)).await?;
+        }
         Ok(())
     }
 
     /// Opens those of `urls` again that were fetched in this run, and with them the run. How many.
     pub async fn reopen(&self, pack: &str, run: i64, urls: &[String]) -> Result<u64, Error> {
-        let (mut change, mut opened) = (self.pool().begin().await?, 0);
+        let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut ledger = Ledger::open(&mut change, pack, run).await?;
+        let mut opened = 0;
         for url in urls {
-            let wish = "UPDATE wish SET state = 'open', tries = 0, next_try = 0 WHERE pack = ? AND run = ? AND url = ? AND state = 'done'";
-            opened += sqlx::query(wish).bind(pack).bind(run).bind(url).execute(&mut *change).await?.rows_affected();
+            opened += u64::from(ledger.reopen(&mut change, url).await?);
         }
         if opened > 0 {
             let run = sqlx::query("UPDATE run SET finished = NULL WHERE pack = ? AND run = ?").bind(pack).bind(run);
             run.execute(&mut *change).await?;
         }
+        ledger.close(&mut change, Cost::default()).await?;
         change.commit().await?;
         Ok(opened)
     }
 
     /// Ends every open wish of a run at once (size cap reached).
     pub async fn skip_open(&self, pack: &str, run: i64, why: &str) -> Result<u64, Error> {
-        let query = sqlx::query("UPDATE wish SET state = 'skipped', why = ? WHERE pack = ? AND run = ? AND state = 'open'");
-        Ok(query.bind(why).bind(pack).bind(run).execute(self.pool()).await?.rows_affected())
+        let mut ended = 0;
+        for origin in self.origins(pack).await? {
+            ended += self.reset(pack, run, origin.id, Reset::Skip(why)).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Gives up every open wish of an origin in this run.
+    pub async fn fail_queue(&self, pack: &str, run: i64, queue: i64, why: &str) -> Result<u64, Error> {
+        self.reset(pack, run, queue, Reset::Fail(why)).await
+    }
+
+    /// Moves many rows of a queue to another state, some thousands in a transaction.
+    async fn reset(&self, pack: &str, run: i64, queue: i64, what: Reset<'_>) -> Result<u64, Error> {
+        let (from, to, why, most_try) = match what {
+            Reset::Failed(now) => ([is::FAILED, is::FAILED], is::OPEN, None, now.micros()),
+            Reset::Skip(why) => ([is::OPEN, is::LATER], is::SKIPPED, Some(why), i64::MAX),
+            Reset::Fail(why) => ([is::OPEN, is::LATER], is::FAILED, Some(why), i64::MAX),
+        };
+        // One statement for each state, with the state written out: only so does SQLite use the small indexes.
+        let pick = |state: i64| {
+            let index = match state {
+                is::OPEN => "state = 0",
+                is::LATER => "state = 1",
+                _ => "why IS NOT NULL AND state = 4",
+            };
+            format!("SELECT id FROM wish WHERE queue = ?1 AND run = ?2 AND {index} AND next_try <= ?3 LIMIT {STEP}")
+        };
+        let mut all = 0;
+        for (at, state) in from.into_iter().enumerate() {
+            if at > 0 && from[0] == state {
+                break;
+            }
+            loop {
+                let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+                let mut ledger = Ledger::open(&mut change, pack, run).await?;
+                let sums = format!(
+                    "SELECT count(*) AS many, count(bytes) AS known, coalesce(sum(bytes), 0) AS bytes FROM wish WHERE id IN ({})",
+                    pick(state)
+                );
+                let row = sqlx::query(sqlx::AssertSqlSafe(sums)).bind(queue).bind(run).bind(most_try).fetch_one(&mut *change).await?;
+                let many: i64 = row.get("many");
+                if many == 0 {
+                    break;
+                }
+                let sql = format!("UPDATE wish SET state = ?4, why = ?5, tries = 0, next_try = 0 WHERE id IN ({})", pick(state));
+                let update = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(queue).bind(run).bind(most_try).bind(to).bind(why);
+                update.execute(&mut *change).await?;
+                ledger.moved(state, to, many, row.get("known"), row.get("bytes"));
+                ledger.close(&mut change, Cost::default()).await?;
+                change.commit().await?;
+                all += natural(many);
+            }
+        }
+        Ok(all)
     }
 
     /// How far a run is.
     pub async fn count(&self, pack: &str, run: i64) -> Result<Count, Error> {
-        let row = sqlx::query(
-            "SELECT count(*) AS total, coalesce(sum(state <> 'open'), 0) AS ended, coalesce(sum(state = 'done'), 0) AS done,
-                    coalesce(sum(state = 'failed'), 0) AS failed, coalesce(sum(state = 'skipped'), 0) AS skipped,
-                    coalesce(sum(CASE WHEN state = 'done' THEN bytes END), 0) AS done_bytes,
-                    coalesce(sum(state = 'open' AND bytes IS NOT NULL), 0) AS known,
-                    coalesce(sum(CASE WHEN state = 'open' THEN bytes END), 0) AS known_bytes
-             FROM wish WHERE pack = ? AND run = ?",
-        )
-        .bind(pack)
-        .bind(run)
-        .fetch_one(self.pool())
-        .await?;
+        let query =
+            sqlx::query("SELECT total, done, gone, failed, skipped, done_bytes, known, known_bytes FROM run WHERE pack = ? AND run = ?");
+        let Some(row) = query.bind(pack).bind(run).fetch_optional(self.pool()).await? else { return Ok(Count::default()) };
         let of = |name: &str| natural(row.get(name));
         Ok(Count {
             total: of("total"),
-            ended: of("ended"),
+            ended: of("done") + of("gone") + of("failed") + of("skipped"),
             done: of("done"),
             failed: of("failed"),
             skipped: of("skipped"),
@@ -250,45 +307,11 @@ impl State {
         })
     }
 
-    /// What went wrong in a run: address and reason, at most `most`.
-    pub async fn trouble(&self, pack: &str, run: i64, most: u32) -> Result<Vec<(String, String)>, Error> {
-        let rows = sqlx::query(
-            "SELECT url, coalesce(why, '') AS why FROM wish WHERE pack = ? AND run = ? AND state IN ('failed', 'skipped') ORDER BY state, url LIMIT ?",
-        )
-        .bind(pack)
-        .bind(run)
-        .bind(most)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.iter().map(|row| (row.get("url"), row.get("why"))).collect())
-    }
-
     /// Marks the run as through.
     pub async fn finish_run(&self, pack: &str, run: i64, now: Time) -> Result<u64, Error> {
-        let failed = self.count(pack, run).await?.failed;
-        let query = sqlx::query("UPDATE run SET finished = ?, failed = ? WHERE pack = ? AND run = ?");
-        query.bind(now.micros()).bind(clip(failed)).bind(pack).bind(run).execute(self.pool()).await?;
-        Ok(failed)
-    }
-
-    /// What the pack no longer wants: known from earlier runs but not named in this one, or gone at the origin. At most `most`.
-    pub async fn outdated(&self, pack: &str, run: i64, most: u32) -> Result<Vec<String>, Error> {
-        let query = sqlx::query("SELECT url FROM wish WHERE pack = ?1 AND (run < ?2 OR (state = 'gone' AND next_try >= 0)) LIMIT ?3");
-        let rows = query.bind(pack).bind(run).bind(most).fetch_all(self.pool()).await?;
-        Ok(rows.iter().map(|row| row.get("url")).collect())
-    }
-
-    /// Forgets one wish of an earlier run; one that is gone in this run stays counted but is no longer outdated.
-    pub async fn forget_wish(&self, pack: &str, run: i64, url: &str) -> Result<(), Error> {
-        let mut change = self.pool().begin().await?;
-        sqlx::query("DELETE FROM wish WHERE pack = ? AND url = ? AND run < ?").bind(pack).bind(url).bind(run).execute(&mut *change).await?;
-        sqlx::query("UPDATE wish SET next_try = -1 WHERE pack = ? AND url = ? AND state = 'gone'")
-            .bind(pack)
-            .bind(url)
-            .execute(&mut *change)
-            .await?;
-        change.commit().await?;
-        Ok(())
+        let query = sqlx::query("UPDATE run SET finished = ? WHERE pack = ? AND run = ?");
+        query.bind(now.micros()).bind(pack).bind(run).execute(self.pool()).await?;
+        Ok(self.count(pack, run).await?.failed)
     }
 
     /// Packs that have wishes or runs.
@@ -299,85 +322,29 @@ impl State {
 
     /// Forgets all of a pack.
     pub async fn forget_frontier(&self, pack: &str) -> Result<(), Error> {
-        let mut change = self.pool().begin().await?;
-        sqlx::query("DELETE FROM wish WHERE pack = ?").bind(pack).execute(&mut *change).await?;
-        sqlx::query("DELETE FROM run WHERE pack = ?").bind(pack).execute(&mut *change).await?;
+        let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        for sql in [
+            "DELETE FROM wish WHERE queue IN (SELECT id FROM queue WHERE pack = ?)",
+            "DELETE FROM queue WHERE pack = ?",
+            "DELETE FROM alike WHERE pack = ?",
+            "DELETE FROM run WHERE pack = ?",
+        ] {
+            sqlx::query(sql).bind(pack).execute(&mut *change).await?;
+        }
         change.commit().await?;
         Ok(())
     }
-
-    /// One more error of a host on this day; how many that makes. Older days are forgotten.
-    pub async fn host_error(&self, host: &str, day: &str) -> Result<u32, Error> {
-        let mut change = self.pool().begin().await?;
-        sqlx::query("DELETE FROM host_error WHERE day < ?").bind(day).execute(&mut *change).await?;
-        sqlx::query(
-            "INSERT INTO host_error (host, day, errors) VALUES (?, ?, 1) ON CONFLICT (host, day) DO UPDATE SET errors = errors + 1",
-        )
-        .bind(host)
-        .bind(day)
-        .execute(&mut *change)
-        .await?;
-        let row = sqlx::query("SELECT errors FROM host_error WHERE host = ? AND day = ?").bind(host).bind(day);
-        let errors: i64 = row.fetch_one(&mut *change).await?.get("errors");
-        change.commit().await?;
-        Ok(u32::try_from(errors).unwrap_or(u32::MAX))
-    }
-
-    /// Hosts with at least `errors` errors on this day.
-    pub async fn stopped_hosts(&self, day: &str, errors: u32) -> Result<Vec<String>, Error> {
-        let query = sqlx::query("SELECT host FROM host_error WHERE day = ? AND errors >= ?").bind(day).bind(errors);
-        Ok(query.fetch_all(self.pool()).await?.iter().map(|row| row.get("host")).collect())
-    }
 }
 
-/// What one fetch cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Bytes over the line.
-    pub transferred: u64,
-    /// Time spent.
-    pub busy: Duration,
-}
-
-/// Adds wishes to a run: a new one is opened, one of an earlier run is opened again, a shorter way to a page opens it again.
-async fn add(change: &mut SqliteConnection, pack: &str, run: i64, wishes: &[Wish]) -> Result<(), Error> {
-    if wishes.is_empty() {
-        return Ok(());
-    }
-    let row =
-        sqlx::query("SELECT count(*) AS held FROM wish WHERE pack = ? AND run = ?").bind(pack).bind(run).fetch_one(&mut *change).await?;
-    let mut room = MAX_WISHES - row.get::<i64, _>("held");
-    for wish in wishes {
-        if room <= 0 {
-            break;
-        }
-        let done = sqlx::query(
-            "INSERT INTO wish (pack, url, kind, depth, run, state, changed, rank) VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7)
-             ON CONFLICT (pack, url) DO UPDATE SET
-                 run = ?5, state = 'open', tries = 0, next_try = 0, depth = ?4, kind = ?3, rank = ?7, why = NULL, changed = coalesce(?6, changed)
-             WHERE run < ?5 OR (kind = 'page' AND ?3 = 'page' AND depth > ?4)",
-        )
-        .bind(pack)
-        .bind(&wish.url)
-        .bind(&wish.kind)
-        .bind(i64::from(wish.depth))
-        .bind(run)
-        .bind(wish.changed.map(Time::micros))
-        .bind(rank(&wish.kind))
-        .execute(&mut *change)
-        .await?;
-        room -= i64::try_from(done.rows_affected()).unwrap_or(1);
-    }
-    Ok(())
-}
-
-/// What goes first: what pages need, then sound and film, then further pages.
-fn rank(kind: &str) -> i64 {
-    match kind {
-        "page" => 2,
-        "media" => 1,
-        _ => 0,
-    }
+/// A change of many rows at once.
+#[derive(Clone, Copy)]
+enum Reset<'a> {
+    /// What failed, and whose pause is over by then, is opened.
+    Failed(Time),
+    /// What is open is left out.
+    Skip(&'a str),
+    /// What is open is given up.
+    Fail(&'a str),
 }
 
 fn read_run(row: &SqliteRow) -> Run {
@@ -392,16 +359,10 @@ fn read_run(row: &SqliteRow) -> Run {
     }
 }
 
-fn read_wish(row: &SqliteRow) -> Wish {
-    Wish {
-        url: row.get("url"),
-        kind: row.get("kind"),
-        depth: u8::try_from(row.get::<i64, _>("depth")).unwrap_or(u8::MAX),
-        tries: u32::try_from(row.get::<i64, _>("tries")).unwrap_or(u32::MAX),
-        bytes: row.get::<Option<i64>, _>("bytes").map(natural),
-        fetched: row.get::<Option<i64>, _>("fetched").map(Time::from_micros),
-        changed: row.get::<Option<i64>, _>("changed").map(Time::from_micros),
-    }
+/// Origin, and path with query, of a canonical URL.
+fn split(url: &str) -> Option<(&str, &str)> {
+    let after = url.find("://")? + 3;
+    Some(url.split_at(after + url[after..].find('/')?))
 }
 
 /// SQLite counts in i64.
@@ -414,60 +375,4 @@ fn natural(number: i64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Time = Time::from_secs(1_800_000_000);
-
-    async fn end(state: &State, run: i64, url: &str, fate: Fate, found: &[Wish]) {
-        state.end_wish("p", run, url, &fate, found, Cost { transferred: 10, busy: Duration::from_secs(1) }).await.expect("writes");
-    }
-
-    #[tokio::test]
-    async fn a_run_from_seed_to_outdated() {
-        let state = State::open(None).await.expect("opens");
-        let seeds = [Wish::new("http://a/", "page", 0), Wish::new("http://a/old", "page", 0)];
-        let run = state.begin_run("p", "d1", NOW, &seeds).await.expect("begins").run;
-        let needs = [Wish::new("http://a/x.css", "style", 0), Wish::new("http://a/2", "page", 1)];
-        end(&state, run, "http://a/", Fate::Done { bytes: 100, at: NOW }, &needs).await;
-        let urls: Vec<String> = state.next_wishes("p", run, NOW, 10).await.expect("reads").into_iter().map(|wish| wish.url).collect();
-        assert_eq!(urls, ["http://a/x.css", "http://a/old", "http://a/2"]);
-        end(&state, run, "http://a/x.css", Fate::Later { at: NOW.plus(Duration::from_secs(30)), failed: true }, &[]).await;
-        assert_eq!(state.next_wishes("p", run, NOW, 10).await.expect("reads").len(), 2);
-        for url in ["http://a/x.css", "http://a/old"] {
-            end(&state, run, url, Fate::Done { bytes: 50, at: NOW }, &[]).await;
-        }
-        end(&state, run, "http://a/2", Fate::Failed("500".into()), &[]).await;
-        let count = state.count("p", run).await.expect("counts");
-        assert_eq!((count.total, count.ended, count.done, count.failed, count.done_bytes), (4, 4, 3, 1, 200));
-        assert_eq!(state.next_try("p", run).await.expect("reads"), None);
-        assert_eq!(state.finish_run("p", run, NOW).await.expect("finishes"), 1);
-        assert_eq!(state.trouble("p", run, 5).await.expect("reads"), [("http://a/2".to_owned(), "500".to_owned())]);
-
-        state.reopen_failed("p", run).await.expect("opens again");
-        assert_eq!(state.next_wishes("p", run, NOW, 9).await.expect("reads").len(), 1);
-        assert_eq!(state.run("p").await.expect("reads").and_then(|run| run.finished), None);
-
-        let run = state.begin_run("p", "d2", NOW, &seeds[..1]).await.expect("begins").run;
-        end(&state, run, "http://a/", Fate::Gone, &needs).await;
-        let known = state.count("p", run).await.expect("counts");
-        assert_eq!((known.total, known.known, known.known_bytes), (3, 1, 50));
-        let outdated = state.outdated("p", run, 10).await.expect("reads");
-        assert_eq!(outdated, ["http://a/", "http://a/old"]);
-        for url in &outdated {
-            state.forget_wish("p", run, url).await.expect("forgets");
-        }
-        assert!(state.outdated("p", run, 10).await.expect("reads").is_empty());
-    }
-
-    #[tokio::test]
-    async fn hosts_are_counted_by_day() {
-        let state = State::open(None).await.expect("opens");
-        for wanted in 1..=3 {
-            assert_eq!(state.host_error("a.kz", "2026-11-25").await.expect("counts"), wanted);
-        }
-        assert_eq!(state.stopped_hosts("2026-11-25", 3).await.expect("reads"), ["a.kz"]);
-        assert_eq!(state.host_error("a.kz", "2026-11-26").await.expect("counts"), 1);
-        assert!(state.stopped_hosts("2026-11-25", 1).await.expect("reads").is_empty());
-    }
-}
+mod tests;

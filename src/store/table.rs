@@ -101,7 +101,12 @@ impl Table {
         let url = line.url();
         match line.kind {
             Kind::Blob => self.set_blob(line, place),
-            Kind::Meta => self.set_answer(line, place),
+            Kind::Meta => {
+                self.set_answer(line, place);
+                if line.link != 0 {
+                    self.parts.remove(&line.entry());
+                }
+            }
             Kind::Part => self.add_part(line, place),
             Kind::Tomb if line.entry() == [0; 16] => {
                 for key in self.keys(&url) {
@@ -124,6 +129,7 @@ impl Table {
         }
     }
 
+    /// Without a word on the parts that an answer with a whole body replaces.
     fn set_answer(&mut self, line: &Line, place: Place) {
         let key = Key::of(&line.url(), &line.entry());
         let body = if line.link == 0 { 0 } else { self.bodies.reserve(line.link) };
@@ -132,9 +138,6 @@ impl Table {
         self.bodies.link(body);
         if let Some(old) = old {
             self.bodies.unlink(old.body);
-        }
-        if line.link != 0 {
-            self.parts.remove(&line.entry());
         }
     }
 

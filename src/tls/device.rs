@@ -8,6 +8,7 @@
 use crate::base::clock::Time;
 use crate::tls::authority::Fingerprint;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
@@ -273,15 +274,42 @@ impl Devices {
         }
     }
 
-    /// The one that was not seen for longest goes.
+    /// Of the hardware or network that has the most places, the one that was not seen for longest goes: whoever enrols under
+    /// thousands of addresses pushes out himself.
     fn make_room(&mut self, address: IpAddr) {
         if self.by.len() < DEVICES || self.by.contains_key(&address) {
             return;
         }
-        let oldest = self.by.iter().min_by_key(|(_, device)| device.seen).map(|(address, _)| *address);
-        if let Some(oldest) = oldest {
-            self.by.remove(&oldest);
-            self.changed.insert(oldest);
+        let mut places: HashMap<Neighbourhood<'_>, usize> = HashMap::new();
+        for (address, device) in &self.by {
+            *places.entry(Neighbourhood::of(*address, device)).or_default() += 1;
+        }
+        let crowded = |(address, device): (&IpAddr, &Device)| places.get(&Neighbourhood::of(*address, device)).copied().unwrap_or(1);
+        let first = self.by.iter().min_by_key(|(address, device)| (Reverse(crowded((address, device))), device.seen));
+        if let Some(first) = first.map(|(address, _)| *address) {
+            self.by.remove(&first);
+            self.changed.insert(first);
+        }
+    }
+}
+
+/// What one device alone can have many addresses of.
+#[derive(PartialEq, Eq, Hash)]
+enum Neighbourhood<'a> {
+    /// One piece of hardware.
+    Hardware(&'a str),
+    /// A /64: whoever is in it takes as many addresses as it likes (RFC 7721 section 2).
+    Prefix(u128),
+    /// One address.
+    Address(IpAddr),
+}
+
+impl Neighbourhood<'_> {
+    fn of(address: IpAddr, device: &Device) -> Neighbourhood<'_> {
+        match (&device.mac, address) {
+            (Some(mac), _) => Neighbourhood::Hardware(mac),
+            (None, IpAddr::V6(v6)) => Neighbourhood::Prefix(v6.to_bits() >> 64),
+            (None, IpAddr::V4(_)) => Neighbourhood::Address(address),
         }
     }
 }
@@ -319,6 +347,23 @@ mod tests {
 
     fn one() -> Fingerprint {
         Fingerprint::of(b"one")
+    }
+
+    #[test]
+    fn whoever_enrols_under_thousands_of_addresses_pushes_out_himself() {
+        let mut devices = Devices::new(DAY);
+        let class: Vec<Who> = (1..=30).map(|last| who(last, Some(&format!("02:00:00:00:00:{last:02x}")))).collect();
+        for device in &class {
+            devices.prove(*device, one(), START);
+        }
+        let flood = |n: u32, mac| Who { address: IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a01_0000 + n)), mac };
+        let by_hardware = (0..4200).map(|n| flood(n, Mac::parse("02:00:00:00:ff:ff")));
+        let by_prefix = (0..200).map(|n| Who { address: IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]), mac: None });
+        for (at, stranger) in by_hardware.chain(by_prefix).enumerate() {
+            devices.prove(stranger, one(), START.plus(Duration::from_secs(at as u64)));
+        }
+        assert_eq!(devices.by.len(), DEVICES);
+        assert!(class.iter().all(|device| devices.proven(*device, START) == Some(one())));
     }
 
     #[test]

@@ -70,6 +70,8 @@ mod api;
 
 /// When the night works: windows, caps, pauses, a metered line.
 mod calendar;
+/// A night among bad hosts.
+mod crawl;
 
 /// Wishes, recordings, proposals, renewals.
 mod wishes;

@@ -127,6 +127,9 @@ impl Page {
         if of("media").is_some_and(|media| media.trim().eq_ignore_ascii_case("print")) {
             return;
         }
+        if is("canonical") {
+            self.raw.canonical = of("href");
+        }
         let kind = if is("stylesheet") {
             Kind::Style
         } else if is("modulepreload") {

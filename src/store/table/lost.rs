@@ -95,9 +95,17 @@ impl Table {
         if !self.is_whole(line) {
             return false;
         }
-        self.apply(line, segment);
-        if line.kind == Kind::Meta
-            && lost.answers.get(&key) == Some(&true)
+        if line.kind != Kind::Meta {
+            self.apply(line, segment);
+            return true;
+        }
+        let place = Place { segment, at: line.at };
+        if place.pack() != 0 {
+            // The parts that are here came after it, if it replaced any: the snapshot had them.
+            self.changes += 1;
+            self.set_answer(line, place);
+        }
+        if lost.answers.get(&key) == Some(&true)
             && let Some(answer) = self.answers.get(key)
         {
             self.answers.set(key, Answer { used: true, ..answer });

@@ -6,7 +6,10 @@ use super::kit::{get, key, meta, put, text};
 use super::oracle::{URLS, When};
 use super::world::{Broken, World, open};
 use crate::store::Error;
+use crate::store::disk::Disk;
 use crate::store::disk::record::{Arrived, Image, Recorder, roll};
+use crate::store::record::{Header, Kind, Line, fingerprint};
+use crate::store::recover::{known_identity, scan, segments};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,10 +88,37 @@ async fn workload(seed: u64, images: u64, broken: Broken) -> Result<(), String> 
         let done = world.examine(&sweep.image(arrived, cut), moment, cut).await;
         done.map_err(|error| {
             let moments = format!("cut at {moment} of {}, {arrived:?}, image {cut}", sweep.len());
-            format!("workload {seed}, {moments}: {error}\nbefore it: {}", world.story(moment))
+            let [holds, whole] = [arrived, Arrived::Everything].map(|arrived| holds(&sweep.image(arrived, cut), &error));
+            format!(
+                "workload {seed}, {moments}: {error}\nbefore it: {}\non the disk:\n{holds}\nif all had arrived:\n{whole}",
+                world.story(moment)
+            )
         })?;
     }
     Ok(())
+}
+
+/// What an image holds of the URL that a complaint is about, for whoever looks for its cause.
+fn holds(image: &Image, complaint: &str) -> String {
+    let mut told = Vec::new();
+    let Some((url, _)) = URLS.iter().find(|(url, _)| complaint.contains(&format!(" {url}:"))) else { return String::new() };
+    let disk = Recorder::of(image);
+    let uuid = known_identity(&disk, Path::new("/store")).unwrap_or_default();
+    for found in segments(&disk, Path::new("/store/seg")).unwrap_or_default() {
+        told.push(format!("{} {:?} sealed: {}, {} bytes", found.number, found.lane, found.sealed, found.length));
+        let Ok(file) = disk.open(&found.path, false) else { continue };
+        let each = |line: Line, _: &Header, holds: bool, _: &[u8]| {
+            if line.url() == key(url) || matches!(line.kind, Kind::Tomb | Kind::Blob) {
+                let (entry, body) = (fingerprint(&line.entry()), fingerprint(&line.key));
+                let Line { kind, at, seq, link, .. } = line;
+                told.push(format!("  {kind:?} at {at} seq {seq} body {body:x} entry {entry:x} link {link:x} holds: {holds}"));
+            }
+        };
+        if let Err(error) = scan(&*file, found.length, &uuid, each) {
+            told.push(error.to_string());
+        }
+    }
+    told.join("\n")
 }
 
 async fn share(which: u64) {

@@ -59,13 +59,15 @@ pub(crate) enum What {
 pub(crate) struct History<T> {
     told: Vec<(usize, T)>,
     promised: Vec<(usize, usize)>,
+    /// States that were gone already, evicted, when their URL was pinned.
+    loose: BTreeSet<usize>,
     /// States before the step that is being taken.
     before: usize,
 }
 
 impl<T: Clone> History<T> {
     fn new(first: T) -> History<T> {
-        History { told: vec![(0, first)], promised: vec![(0, 0)], before: 1 }
+        History { told: vec![(0, first)], promised: vec![(0, 0)], loose: BTreeSet::new(), before: 1 }
     }
 
     /// The store begins to make it so.
@@ -83,9 +85,27 @@ impl<T: Clone> History<T> {
         &self.told.last().expect("the first").1
     }
 
+    /// The number of the newest state that had been promised.
+    fn promised(&self, moment: usize) -> usize {
+        self.promised.iter().rev().find(|(when, _)| *when <= moment).map_or(0, |(_, state)| *state)
+    }
+
+    /// The newest state is gone, and not by anything that was told.
+    fn loosen(&mut self) {
+        self.loose.insert(self.told.len() - 1);
+    }
+
+    /// Whether that was so with what is to be found.
+    fn is_loose(&self, when: When) -> bool {
+        match when {
+            When::Now | When::Cut(usize::MAX) => self.loose.contains(&(self.told.len() - 1)),
+            When::Cut(moment) => self.loose.contains(&self.promised(moment)),
+        }
+    }
+
     /// The promised state and all newer ones that had been begun.
     fn allowed(&self, moment: usize) -> Vec<T> {
-        let from = self.promised.iter().rev().find(|(when, _)| *when <= moment).map_or(0, |(_, state)| *state);
+        let from = self.promised(moment);
         let begun = self.told[from + 1..].iter().take_while(|(when, _)| *when < moment);
         std::iter::once(&self.told[from]).chain(begun).map(|(_, state)| state.clone()).collect()
     }
@@ -108,8 +128,6 @@ pub(crate) struct Oracle {
     pub(crate) bodies: BTreeMap<u32, Bytes>,
     /// Whether what is not pinned may be gone.
     pub(crate) evicts: bool,
-    /// Those that were gone already when their URL was pinned.
-    loose: BTreeSet<Name>,
 }
 
 /// What was found in a store.
@@ -128,7 +146,6 @@ impl Oracle {
             pins: pins.map(|pin| (pin, History::new(false))).collect(),
             bodies: BTreeMap::new(),
             evicts,
-            loose: BTreeSet::new(),
         }
     }
 
@@ -150,6 +167,7 @@ impl Oracle {
             if self.evicts && what == What::Nothing {
                 // What was evicted may come back, but what was refused was never there.
                 history.told.truncate(history.before.max(1));
+                history.loose.retain(|state| *state < history.told.len());
             } else if *history.last() != what {
                 history.tell(moment, what);
             }
@@ -164,7 +182,6 @@ impl Oracle {
 
     /// A version is about to be put under a name.
     pub(crate) fn tell(&mut self, name: Name, moment: usize, what: What) {
-        self.loose.remove(&name);
         self.names.get_mut(&name).expect("a name").tell(moment, what);
     }
 
@@ -172,7 +189,7 @@ impl Oracle {
     pub(crate) async fn loosen(&mut self, store: &Store, url: usize) -> Result<(), String> {
         for name in self.names_of(url) {
             if self.evicts && self.look(store, name).await? == What::Nothing {
-                self.loose.insert(name);
+                self.names.get_mut(&name).expect("a name").loosen();
             }
         }
         Ok(())
@@ -209,7 +226,7 @@ impl Oracle {
                 When::Now => vec![history.last().clone()],
                 When::Cut(moment) => history.allowed(moment),
             };
-            let gone = self.evicts && found == What::Nothing && (self.loose.contains(name) || !self.must_stay(name.0, when));
+            let gone = self.evicts && found == What::Nothing && (history.is_loose(when) || !self.must_stay(name.0, when));
             if !gone && !fits(&found, &allowed, self.evicts) {
                 return Err(format!("{name:?} {}: found {found:?}, promised or newer {allowed:?}", URLS[name.0].0));
             }

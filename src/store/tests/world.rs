@@ -314,7 +314,7 @@ impl World {
     async fn renew(&mut self, name: Name) -> Result<(), String> {
         let What::Whole(old, object) = *self.oracle.names[&name].last() else { return Ok(()) };
         // In a full store it would stay in memory, and be promised to nobody.
-        if !self.store().stat().admitting {
+        if self.store().0.gate.admit(self.store().0.log.bytes(), 0).is_err() {
             return Ok(());
         }
         let version = self.version(self.oracle.bodies[&old].clone());

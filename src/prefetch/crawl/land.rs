@@ -1,0 +1,235 @@
+//! What becomes of a wish that has landed: kept, tried again, given up; and what its host has to hear.
+
+use super::{Crawl, Desk, End, Landed};
+use crate::base::backoff::Backoff;
+use crate::base::clock::Time;
+use crate::base::target::Target;
+use crate::prefetch::aim::{self, Aim, Named};
+use crate::prefetch::robots::{Verdict, Wait};
+use crate::prefetch::web::{Web, What};
+use crate::state::Error;
+use crate::state::frontier::{Ending, Fate, Wish};
+use crate::store::Error as StoreError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Tries of one wish in one run; and of one that was given up in the runs before.
+const TRIES: u32 = 4;
+/// Runs in a row that gave a wish up, after which it is tried once in each.
+const HOPELESS: u32 = 2;
+/// A transfer that broke off is tried again this soon, and counts against nobody the first time: it was the line as likely as the
+/// host, and after a power cut the line comes up later than the node.
+const SOON: Duration = Duration::from_secs(3);
+/// Waits between the tries of one wish.
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) };
+/// Redirects that one address may take.
+const HOPS: u8 = 10;
+/// Redirects that are remembered to see circles.
+const TRAIL: usize = 10_000;
+/// Days in a row on which a host failed, after which a run gives up what is left of it, so that the rest of the pack has its next run.
+const DAYS: u32 = 3;
+/// Times in a row that a robots.txt could not be had, after which a run gives up its origin.
+const ROBOTS: u32 = 4;
+
+impl<W: Web> Crawl<'_, W> {
+    /// Takes down what came; `Some` when the crawl must end.
+    pub(super) async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
+        let Landed { wish, target, verdict, reply, transferred, began, room } = landed;
+        let now = self.clock.now();
+        self.book.settle(self.state).await?;
+        desk.gate.leave(target.host());
+        desk.gate.took(target.host(), now.since(began));
+        desk.urls.remove(&wish.url);
+        desk.recent.push_back((now, transferred));
+        self.tally.ledger.bring(&self.pack.id, &target, transferred);
+        let what = match (verdict, reply) {
+            (Verdict::Unknown(wait), _) => {
+                let fate = self.no_robots(desk, &wish, &target, wait, now).await?;
+                self.end(desk, Ending::new(wish, fate), transferred);
+                return Ok(None);
+            }
+            (_, Some(reply)) => reply.what,
+            (_, None) => {
+                self.end(desk, Ending::new(wish, Fate::Skipped("robots.txt forbids it".into())), transferred);
+                return Ok(None);
+            }
+        };
+        if matches!(what, What::Here { .. } | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong) {
+            desk.gate.answered(target.host());
+            if desk.paused.remove(target.host()) {
+                self.state.forgive_host(target.host()).await?;
+            }
+        }
+        let ending = match what {
+            What::Here { .. } => {
+                if let Some(end) = self.pin(&wish, &target).await {
+                    return Ok(Some(end));
+                }
+                self.here(desk, wish, &target, what, now)
+            }
+            What::Moved { to, kept } => {
+                if kept && let Some(end) = self.pin(&wish, &target).await {
+                    return Ok(Some(end));
+                }
+                self.moved(desk, wish, &to, now)
+            }
+            What::Full(why) => return Ok(Some(End::Full(why))),
+            what => {
+                let fate = self.fate(desk, &wish, &target, what, room, now).await?;
+                Ending::new(wish, fate)
+            }
+        };
+        self.end(desk, ending, transferred);
+        if desk.count.done_bytes >= self.pack.scope.max_bytes {
+            desk.queues.flush(self.state, now).await?;
+            self.state.skip_open(&self.pack.id, desk.run.run, "scope.max_bytes is reached").await?;
+            desk.queues.reread();
+        }
+        Ok(None)
+    }
+
+    /// It is in the store: what it names in turn, and what its coming says about how often it changes.
+    fn here(&self, desk: &mut Desk<'_>, wish: Wish, target: &Target, what: What, now: Time) -> Ending {
+        let What::Here { length, unchanged, asked, print, content_type, body } = what else {
+            return Ending::new(wish, Fate::Gone);
+        };
+        let Named { wishes: found, note } = aim::found(self.pack, &wish, target, content_type.as_deref(), &body);
+        desk.count.done_bytes += length;
+        let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let print = print.or(wish.print);
+        let same = unchanged || (print.is_some() && print == wish.print);
+        let still = match (asked, same && wish.fetched.is_some()) {
+            (false, _) => wish.still,
+            (true, true) => wish.still.saturating_add(1),
+            (true, false) => 0,
+        };
+        // What was not asked about was last confirmed when it was.
+        let at = wish.fetched.filter(|_| !asked).unwrap_or(now);
+        Ending { found, note, print, still, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
+    }
+
+    /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.
+    fn moved(&self, desk: &mut Desk<'_>, wish: Wish, to: &Target, now: Time) -> Ending {
+        if let Some(why) = circle(desk, &wish, to) {
+            return Ending::new(wish, Fate::Failed(why.into()));
+        }
+        if !self.pack.covers(to, false) {
+            return Ending::new(wish, Fate::Skipped("moved out of the pack's hosts".into()));
+        }
+        let found = vec![aim::moved(&wish, to)];
+        Ending { found, ..Ending::new(wish, Fate::Done { bytes: 0, at: now }) }
+    }
+
+    async fn fate(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
+        Ok(match what {
+            What::Refused(why) => Fate::Failed(why),
+            What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
+            What::TooLong if room > crate::cache::MAX_PAGE && Aim::parse(&wish.kind).is_page() => {
+                Fate::Skipped("longer than a page may be, or than what is left of scope.max_bytes".into())
+            }
+            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes".into()),
+            What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
+            What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            What::Lost(_) if wish.tries == 0 && wish.strikes < HOPELESS => Fate::Later { at: now.plus(SOON), failed: true },
+            // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
+            What::Lost(why) => self.broken(desk, wish, target, why, wish.tries == 1, now).await?,
+            What::Broken(why) => self.broken(desk, wish, target, why, wish.tries == 0, now).await?,
+            What::Gone | What::Here { .. } | What::Moved { .. } | What::Full(_) => Fate::Gone,
+        })
+    }
+
+    async fn pin(&self, wish: &Wish, target: &Target) -> Option<End> {
+        if !Aim::parse(&wish.kind).is_content() {
+            return None;
+        }
+        let error = self.web.pin(&self.pack.id, target).await.err()?;
+        Some(End::Full(match error {
+            StoreError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                String::from("the store is so full that what came made way at once; let a pack go, or raise store.quota")
+            }
+            StoreError::Full => String::from("packs keep as much as they may; let one go, or raise store.pinned_share or store.quota"),
+            other => other.to_string(),
+        }))
+    }
+
+    /// The origin's robots.txt cannot be had, so nothing of it may be fetched: its whole queue waits, not wish by wish.
+    async fn no_robots(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Wait, now: Time) -> Result<Fate, Error> {
+        if wait.blame {
+            self.blame(desk, target.host(), "its robots.txt cannot be had", now).await?;
+        }
+        if !wait.passing && wait.fails >= ROBOTS {
+            let why = "robots.txt cannot be had, so nothing here may be fetched";
+            desk.queues.give_up(self.state, wish, why, now).await?;
+            return Ok(Fate::Failed(why.into()));
+        }
+        desk.queues.hold(self.state, wish, wait.until).await?;
+        Ok(Fate::Later { at: now, failed: false })
+    }
+
+    /// The host asked for a pause. Whether the one address is the trouble or the whole host shows by what it answers else.
+    async fn busy(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
+        let refusal = desk.gate.refused(target.host(), wait, now);
+        self.state.pause_host(target.host(), refusal.until, false, "it is too busy and asked for a pause").await?;
+        desk.paused.insert(target.host().to_owned());
+        if refusal.counts {
+            self.blame(desk, target.host(), "it was too busy all day", now).await?;
+        }
+        if refusal.first { Ok(tried(wish, now, "the host is busy".into())) } else { Ok(Fate::Later { at: now, failed: false }) }
+    }
+
+    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
+        tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
+        if counts {
+            self.blame(desk, target.host(), "it failed too often today", now).await?;
+        }
+        // At least half of the wait is kept: full jitter would sometimes ask again at once.
+        Ok(tried(wish, now.plus(AGAIN.wait(wish.tries, 0.5 + self.web.share() / 2.0)), why))
+    }
+
+    /// One error more of a host; at the limit it is left alone for the day, and after some such days given up in this run.
+    async fn blame(&self, desk: &mut Desk<'_>, host: &str, why: &str, now: Time) -> Result<(), Error> {
+        let errors = self.state.host_error(host, &self.windows.day(now)).await?;
+        if errors < self.manners.errors || !desk.stopped.insert(host.to_owned()) {
+            return Ok(());
+        }
+        let until = self.windows.next_day(now);
+        desk.gate.shut(host, until);
+        desk.paused.insert(host.to_owned());
+        let days = self.state.pause_host(host, until, true, why).await?;
+        tracing::warn!(host, errors, days, pack = self.pack.id, "host failed too often today, left alone until tomorrow");
+        if days >= DAYS {
+            let why = format!("the host has failed for {days} days; it is tried again in later nights");
+            desk.queues.give_up_host(self.state, host, &why, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a redirect is not followed further.
+fn circle(desk: &mut Desk<'_>, wish: &Wish, to: &Target) -> Option<&'static str> {
+    if to.url() == wish.url {
+        return Some("it redirects to itself; it may want a cookie");
+    }
+    if wish.hops >= HOPS {
+        return Some("it redirects too many times");
+    }
+    let mut from = Some(&wish.url);
+    for _ in 0..=HOPS {
+        from = from.and_then(|url| desk.moved.get(url));
+        if from.is_some_and(|url| url == to.url()) {
+            return Some("it redirects in a circle");
+        }
+    }
+    if desk.moved.len() >= TRAIL {
+        desk.moved.clear();
+    }
+    desk.moved.insert(to.url().to_owned(), wish.url.clone());
+    None
+}
+
+/// Again later, or given up.
+fn tried(wish: &Wish, at: Time, why: String) -> Fate {
+    let tries = if wish.strikes >= HOPELESS { 1 } else { TRIES };
+    if wish.tries + 1 >= tries { Fate::Failed(why) } else { Fate::Later { at, failed: true } }
+}
