@@ -89,7 +89,11 @@ impl<W: Web> Night<W> {
         let (mut gate, mut flying, mut brought) = (Gate::default(), FuturesUnordered::new(), 0_u64);
         while !due.is_empty() || !flying.is_empty() {
             let now = inner.clock.now();
-            if now >= end || !inner.board.lock().queue.is_empty() {
+            let gives_way = {
+                let board = inner.board.lock();
+                board.ready(now).is_some() || board.is_paused(now)
+            };
+            if now >= end || gives_way {
                 return false;
             }
             let mut wake = now.plus(LOOK);
@@ -156,8 +160,10 @@ impl Reach {
             source,
             class: Class::Background,
             pace: Some(Arc::clone(&self.pace)),
+            toll: self.toll.clone(),
             max_bytes: Some(BYTES),
             force: true,
+            keep: false,
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
@@ -168,6 +174,8 @@ impl Reach {
             (_, Some(entry)) => What::Here {
                 length: entry.length,
                 unchanged: fetched.status == StatusCode::NOT_MODIFIED,
+                asked: true,
+                print: None,
                 content_type: None,
                 body: bytes::Bytes::new(),
             },
