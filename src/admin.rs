@@ -1,5 +1,5 @@
-//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics), and the API: there to whoever shows a
-//! bearer token, on the local socket to whoever may open it.
+//! What the node shows: on the web port to everybody, read-only (portal, PAC, health, metrics) but for the class's wishes and the
+//! start of a recording (`tonight`), and the API: there to whoever shows a bearer token, on the local socket to whoever may open it.
 //!
 //! "From the machine itself" means the socket, never an address, since our own proxy could dial loopback for a stranger. Other parts
 //! bring their routes as `extra`.
@@ -40,6 +40,9 @@ mod web;
 /// Those for devices.
 mod devices;
 
+/// Those that take a form from the class.
+mod tonight;
+
 /// What a visitor tells of himself.
 mod told;
 
@@ -48,6 +51,7 @@ pub use host::Names;
 pub use local::local_router;
 pub use ready::Ready;
 pub use token::Tokens;
+pub use tonight::tonight_routes;
 pub use web::web_router;
 
 use crate::base::clock::{Clock, Time};

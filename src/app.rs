@@ -24,6 +24,9 @@ mod reload;
 /// Under which names devices reach the node, and how they come to trust it.
 mod devices;
 
+/// Who looks on at the proxy.
+mod onlooker;
+
 use crate::admin::{self, Names, Parts, Ready, Tokens, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
@@ -202,8 +205,13 @@ impl Node {
             shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter, &reach, &trust),
         };
-        let routes = prefetch::api::routes(night.clone()).merge(report::api::routes(reporter, link.clone(), state.clone()));
-        let pages = admin::web_router(parts.clone(), admin::api::guarded(&parts, routes.clone()));
+        let routes = prefetch::api::routes(night.clone()).merge(prefetch::api::wishes::routes(night.clone())).merge(report::api::routes(
+            reporter,
+            link.clone(),
+            state.clone(),
+        ));
+        let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
+        let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 
         let local = local_lane(pages.clone());
@@ -224,6 +232,7 @@ impl Node {
         for listener in web {
             listen::serve_tcp(&life, listener, pages.clone());
         }
+        proxy.watched_by(onlooker::onlooker(&night));
         proxy.serve()?;
         devices::announce(&life, &reach, &doors.web);
         let no_mirror = mirrors.missing.clone();
@@ -284,6 +293,10 @@ impl Node {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if !self.life.end(GRACE).await {
             tracing::warn!(grace = ?GRACE, "some requests were cut off");
+        }
+        // What was used since the last hour.
+        if let Err(error) = self.night.keep_books(true).await {
+            tracing::warn!(%error, "what was used lately is not written down");
         }
         self.store.close().await?;
         self.state.close().await;
@@ -350,6 +363,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
             own,
         },
         contact: config.manners.contact.clone(),
+        wishes: config.wishes.clone(),
         ..prefetch::Settings::default()
     })
 }

@@ -48,6 +48,12 @@ mod errand;
 /// What must be read and may not be stored.
 mod plain;
 
+/// What will have to be asked about.
+mod expiring;
+
+/// What devices have used today.
+mod uses;
+
 /// What would happen to a request, in words.
 mod explain;
 
@@ -57,10 +63,11 @@ pub mod tally;
 /// Why the cache has no answer.
 pub mod trouble;
 
-pub use crate::policy::Why;
+pub use crate::policy::{Why, is_secret};
 pub use crate::store::Way;
 pub use archive::Lies;
 pub use errand::{Errand, FetchError, Fetched};
+pub use expiring::Expiring;
 pub use explain::{Explain, StoredView};
 pub use fill::MAX_PAGE;
 pub use fill::Toll;
@@ -86,6 +93,7 @@ use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
 use tally::Counters;
+use uses::Uses;
 
 /// `[cache]`.
 #[derive(Clone, Debug)]
@@ -133,6 +141,7 @@ pub(crate) struct Inner {
     sites: ArcSwap<Sites>,
     archives: ArcSwap<archive::Archives>,
     counters: Counters,
+    uses: Uses,
 }
 
 impl Cache {
@@ -153,6 +162,7 @@ impl Cache {
             sites: ArcSwap::default(),
             archives: ArcSwap::default(),
             counters: Counters::new(metrics),
+            uses: Uses::default(),
         }))
     }
 
@@ -181,13 +191,15 @@ impl Cache {
             return Err(query);
         }
         let began = inner.clock.steady();
-        let Some(variants) = inner.store.peek(&query.target.key()) else { return Err(query) };
+        let key = query.target.key();
+        let Some(variants) = inner.store.peek(&key) else { return Err(query) };
         let place = inner.place(&query.target, false);
         let ask = Ask { method, target: &query.target, headers: query.request.headers(), place };
         let Some(found) = inner.fitting(&ask, &variants) else { return Err(query) };
         let Decision::Serve { age, ttl, why, refresh_behind: false } = inner.decide(&ask, Some(&found)) else { return Err(query) };
         match inner.hit_now(&ask, &found.entry, &found.prepared, Said::hit(why, age, ttl)) {
             Some(mut response) => {
+                inner.uses.mark_once(&found.prepared.marked, &key);
                 inner.counters.count(why, query.way, inner.clock.steady() - began, &mut response);
                 Ok(response)
             }
@@ -195,11 +207,16 @@ impl Cache {
         }
     }
 
-    /// Answers a device. Never fails: what cannot be had becomes an error answer with `Proxy-Status` and a [`Trouble`].
-    /// May be dropped at any await; a fetch that was begun goes on for the store.
+    /// Answers a device. Never fails: what cannot be had becomes an error answer with `Proxy-Status` and a [`Trouble`]. Its [`Why`] is
+    /// among its extensions. May be dropped at any await; a fetch that was begun goes on for the store.
     pub async fn answer(&self, query: Query) -> Response<Body> {
         let (began, way) = (self.0.clock.steady(), query.way);
+        let key = (*query.request.method() == Method::GET).then(|| query.target.key());
         let (mut response, why) = self.0.serve(query).await;
+        if let Some(key) = key.filter(|_| why.cache_label() != "bypass" && response.status().as_u16() < 400) {
+            self.0.uses.mark(&key);
+        }
+        response.extensions_mut().insert(why);
         self.0.counters.count(why, way, self.0.clock.steady() - began, &mut response);
         response
     }

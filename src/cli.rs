@@ -24,6 +24,9 @@ mod pack;
 /// `bulak night`.
 mod night;
 
+/// `bulak wish`.
+mod wish;
+
 /// `bulak status`.
 mod status;
 
@@ -111,6 +114,9 @@ enum Command {
     /// The night: what it is doing, pause, resume
     #[command(subcommand)]
     Night(night::NightCommand),
+    /// Pages wished for tonight, and what many devices missed
+    #[command(subcommand)]
+    Wish(wish::WishCommand),
     /// How the node is doing, on one screen
     Status(status::Args),
     /// What would happen to an address: lane, stored or not, fresh until when, which rule decided
@@ -210,6 +216,7 @@ impl Invocation {
             Command::Serve(args) => serve::run(&context, args).await,
             Command::Pack(command) => pack::run(&context, command).await,
             Command::Night(command) => night::run(&context, command).await,
+            Command::Wish(command) => wish::run(&context, command).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Why(args) => why::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,

@@ -22,6 +22,7 @@ use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
 use crate::link::{self, pace};
+use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
 use crate::store;
 use crate::upstream;
@@ -58,6 +59,8 @@ pub struct Config {
     pub manners: Manners,
     /// Ready-made.
     pub media: Policy,
+    /// `[wishes]`.
+    pub wishes: wish::Settings,
     /// `[web]`.
     pub web: Web,
     /// `[intercept]`.

@@ -54,6 +54,8 @@
 //! | foreground, background | what a person waits for; what gives way to it |
 //! | raise | background becomes foreground: somebody came to wait for it |
 //! | wish | one thing to fetch; *errand* is a wish on its way |
+//! | proposal | what at least five devices missed on one day, for a person to approve |
+//! | recording | one device browses a lesson once, and what it needed becomes a pack |
 //! | window | when the night's work may run |
 //! | calendar | days without school, on which other windows hold |
 //! | cap | most bytes that a night (noon to noon) or a month may bring |

@@ -132,6 +132,11 @@ pub struct Place {
     pub intercepted: bool,
 }
 
+/// Whether an address (path and query, or the whole) holds a key, or leads by a link that nobody guesses to something of somebody.
+pub fn is_secret(address: &str) -> bool {
+    secret::address(address) != secret::Address::Plain
+}
+
 /// A request as the policy sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {

@@ -30,6 +30,9 @@ pub mod check;
 /// What is kept, what is opened, who sees it.
 pub mod privacy;
 
+/// What came of a wish; where a recording begins.
+pub mod tonight;
+
 /// Ready files for many devices.
 pub mod fleet;
 

@@ -15,6 +15,9 @@ pub mod calendar;
 /// How many bytes the night may still bring.
 pub mod caps;
 
+/// What the class asks for.
+pub mod class;
+
 /// One pass over one pack.
 pub mod crawl;
 
@@ -51,6 +54,15 @@ pub mod plan;
 /// How far a pack is.
 pub mod progress;
 
+/// What many devices missed.
+pub mod proposal;
+
+/// A lesson, recorded by browsing it once.
+pub mod record;
+
+/// What the class uses, asked about before school.
+mod renew;
+
 /// The frontier as a crawl works on it.
 pub mod queues;
 
@@ -84,8 +96,15 @@ mod view;
 /// When the work may run.
 pub mod window;
 
+/// "Fetch tonight": what may be wished for.
+pub mod wish;
+
+/// Used against wasted.
+pub mod worth;
+
 pub use calendar::{Calendar, Holiday};
 pub use caps::{Caps, Purse};
+pub use class::{Refusal, Seen, Wished};
 pub use event::{Event, Events};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};
@@ -94,12 +113,14 @@ pub use progress::{Listed, Progress};
 pub use settings::Settings;
 pub use view::Status;
 pub use window::{Window, Windows};
+pub use worth::Worth;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::{Cache, Toll};
 use crate::life::{Jobs, Life};
 use crate::link::Link;
+use crate::prefetch::class::Class;
 use crate::prefetch::crawl::{Crawl, End, Tally};
 use crate::prefetch::gauges::Gauges;
 use crate::prefetch::halt::Halt;
@@ -175,6 +196,7 @@ struct Inner<W> {
     tally: Tally,
     events: Events,
     jobs: Jobs,
+    class: Class,
 }
 
 /// What is shown.
@@ -241,6 +263,8 @@ impl Night {
                 tokio::time::sleep(SHOW).await;
             }
         });
+        let bookkeeper = night.clone();
+        life.spawn_until_stop(async move { bookkeeper.bookkeeper().await });
         Ok(night)
     }
 
@@ -291,6 +315,7 @@ impl<W: Web> Night<W> {
             tally: Tally::default(),
             events,
             jobs,
+            class: Class::new(metrics),
         }))
     }
 
@@ -324,15 +349,20 @@ impl<W: Web> Night<W> {
     async fn read_packs(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
-        let folders = Arc::clone(&settings);
+        let (folders, own) = (Arc::clone(&settings), Arc::clone(&settings));
         let shelf = tokio::task::spawn_blocking(move || packs::load(&folders)).await.unwrap_or_default();
-        let shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
+        let mut shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
+        class::put(&mut shelf, &self.0.state.tonight().await?, &own);
         for refused in &shelf.refused {
             tracing::warn!(file = refused.file, why = refused.why.join("; "), "pack refused");
         }
-        let rules: Vec<_> = shelf.held.iter().map(|held| Arc::clone(&held.pack)).collect();
+        // A wish is no review: it opens, mirrors and permits nothing.
+        let reviewed = shelf.held.iter().filter(|held| held.pack.id != wish::TONIGHT);
+        let rules: Vec<_> = reviewed.map(|held| Arc::clone(&held.pack)).collect();
         self.0.web.shelve(packs::archives(&shelf));
-        (self.0.rules)(Arc::new(Sites::with_refused(&rules, &refused)));
+        let sites = Arc::new(Sites::with_refused(&rules, &refused));
+        self.0.class.sites.store(Arc::clone(&sites));
+        (self.0.rules)(sites);
         let mut runs = BTreeMap::new();
         let mut progress = BTreeMap::new();
         for held in &shelf.held {

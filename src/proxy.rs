@@ -47,6 +47,9 @@ mod upgrade;
 /// Requests that the proxy itself answers.
 mod here;
 
+/// Who looks on.
+pub mod watch;
+
 /// Last headers; pages in plain words.
 mod respond;
 
@@ -69,6 +72,7 @@ use crate::proxy::secure::Secure;
 use crate::proxy::sni::Named;
 use crate::proxy::talk::{Plain, Serve, Serving};
 use crate::proxy::tunnel::{Lasting, Way, relay};
+use crate::proxy::watch::Watch;
 use crate::upstream::Upstream;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use ipnet::IpNet;
@@ -77,7 +81,7 @@ use prometheus::{IntCounter, IntCounterVec};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -239,6 +243,8 @@ pub(crate) struct Inner {
     bytes_down: IntCounter,
     addresses: Vec<SocketAddr>,
     sockets: Mutex<Sockets>,
+    /// Who looks on, if anybody.
+    watch: OnceLock<Arc<dyn Watch>>,
 }
 
 impl Proxy {
@@ -297,7 +303,13 @@ impl Proxy {
             bytes_down: bytes.with_label_values(&["down"]),
             addresses,
             sockets: Mutex::new(sockets),
+            watch: OnceLock::new(),
         }))
+    }
+
+    /// Lets somebody look on; the first one stays.
+    pub fn watched_by(&self, watch: Arc<dyn Watch>) {
+        self.0.watch.get_or_init(|| watch);
     }
 
     /// Where it listens, with the ports that the system chose for port 0.
@@ -352,7 +364,7 @@ impl Inner {
                 }
                 Serving::Later((self.local)(request, peer.arrival()))
             }
-            Lane::Cache(target) => self.cached(target, request, turn, way),
+            Lane::Cache(target) => self.cached(target, request, peer.from, turn, way),
             Lane::Pass(target) => {
                 let mut request = prepare(request, &target);
                 self.add_via(&mut request);
@@ -370,17 +382,22 @@ impl Inner {
     }
 
     /// The way of most requests: from memory at once, or with an await.
-    fn cached(self: &Arc<Self>, target: Target, request: Request<Body>, turn: Option<&Turn>, way: cache::Way) -> Serving {
+    fn cached(self: &Arc<Self>, target: Target, request: Request<Body>, client: IpAddr, turn: Option<&Turn>, way: cache::Way) -> Serving {
         let mut request = prepare(request, &target);
         strip_hop_by_hop(request.headers_mut());
         if self.link.state() == State::Down {
             self.upstream.wanted(&target);
         }
+        let recorded = self.glance(&request, &target, client, false);
         let query = Query { target, request, way };
         let mut query = match self.cache.answer_now(query) {
-            Ok(response) => return Serving::Now(self.signature.finish(response, true)),
+            Ok(response) => {
+                recorded.and_then(|glance| glance.end(&response, true, String::new));
+                return Serving::Now(self.signature.finish(response, true));
+            }
             Err(query) => query,
         };
+        let glance = recorded.or_else(|| self.glance(&query.request, &query.target, client, true));
         // What only an origin will see is added only now.
         if let Some(turn) = turn.filter(|_| query.request.version() == Version::HTTP_11) {
             query.request.extensions_mut().insert(turn.interim(Some(self.signature.via.clone())));
@@ -389,7 +406,8 @@ impl Inner {
         let inner = Arc::clone(self);
         Serving::Later(Box::pin(async move {
             let response = inner.cache.answer(query).await;
-            inner.signature.finish(response, false)
+            let offer = glance.and_then(|glance| glance.end(&response, false, || inner.wish_door(way)));
+            inner.signature.finish_with(response, false, offer.as_ref())
         }))
     }
 

@@ -23,6 +23,12 @@ pub mod outbox;
 /// Bearer tokens of the API.
 pub mod token;
 
+/// What was used, and what of the night's work.
+pub mod used;
+
+/// Wishes, and what many missed.
+pub mod wish;
+
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;

@@ -87,6 +87,8 @@ const PURE: &[&str] = &[
     "src/proxy/classify.rs",
     "src/proxy/mirror/place.rs",
     "src/prefetch/wish.rs",
+    "src/prefetch/proposal.rs",
+    "src/prefetch/record.rs",
     "src/prefetch/plan.rs",
     "src/prefetch/window.rs",
     "src/prefetch/aim.rs",

@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 25] = [
+const AT_ONCE: [&str; 29] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -26,6 +26,10 @@ const AT_ONCE: [&str; 25] = [
     "media.languages",
     "media.enclosures",
     "manners.errors",
+    "wishes.keep",
+    "wishes.per_day",
+    "wishes.per_client",
+    "wishes.size",
     "intercept.enabled",
     "intercept.hosts",
     "intercept.distrust",

@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// Where a ZIM file lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,7 +256,7 @@ impl Inner {
         kept.length = body.length();
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         fields.insert(CONTENT_LENGTH, HeaderValue::from(body.length()));
-        let prepared = Prepared { kept, ready: fields };
+        let prepared = Prepared { kept, ready: fields, marked: AtomicU32::new(0) };
         if let Some(early) = self.unmodified(ask, &prepared, said(), None) {
             return Ok(early);
         }

@@ -8,6 +8,7 @@ use crate::store::{Entry, Meta};
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// The derived view of an entry.
 pub(crate) struct Prepared {
@@ -15,6 +16,8 @@ pub(crate) struct Prepared {
     pub(crate) kept: Kept,
     /// What a client gets: no `Age`, the coding undone, the entity tag weakened when it was.
     pub(crate) ready: HeaderMap,
+    /// The day on which its use was marked last.
+    pub(crate) marked: AtomicU32,
 }
 
 /// The view of `entry`, made at its first use.
@@ -42,7 +45,7 @@ fn view(meta: &Meta, length: Option<u64>, pinned: bool, rules: &Rules) -> Prepar
     kept.whole = true;
     kept.pinned = pinned;
     kept.length = length.unwrap_or(0);
-    Prepared { kept, ready: ready(meta, length) }
+    Prepared { kept, ready: ready(meta, length), marked: AtomicU32::new(0) }
 }
 
 /// The fields a client gets for this meta; `length` of the identity body when it is known.

@@ -5,11 +5,14 @@
 /// `bulak pack fetch`.
 mod fetch;
 
+/// `bulak pack record`.
+mod record;
+
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::packs::{Replaced, signature_of};
-use crate::prefetch::{Listed, Plan, Progress, Refused};
+use crate::prefetch::{Listed, Plan, Progress, Refused, Worth};
 use crate::site::pack::{MAX_BYTES, Pack, sign};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -54,8 +57,10 @@ pub(super) enum PackCommand {
         /// The pack
         id: String,
     },
-    /// The packs of the node
+    /// The packs of the node, and what of their bytes was used
     List,
+    /// Browse a lesson once through the proxy: everything public that it needed becomes a pack
+    Record(record::Args),
 }
 
 /// Carries the command out.
@@ -70,6 +75,7 @@ pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit,
         PackCommand::Plan { ids } => plan(context, ids).await,
         PackCommand::Fetch { id } => fetch::run(context, &id).await,
         PackCommand::List => list(context).await,
+        PackCommand::Record(args) => record::run(context, &args).await,
     }
 }
 
@@ -220,12 +226,14 @@ async fn listed(local: &Local) -> Result<(Value, Vec<Listed>, Vec<Refused>), Fai
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let (document, packs, refused) = listed(&Local::connect(context).await?).await?;
     context.show(&document, || {
-        let mut table = crate::cli::table::table(&["id", "version", "title", "state", "done", "here", "last run"]);
+        let mut table = crate::cli::table::table(&["id", "version", "title", "state", "done", "here", "last run", "brought", "used"]);
         for pack in &packs {
             let Progress { state, done, total, bytes_done, .. } = &pack.progress;
             let last = pack.last_run.as_deref().and_then(|stamp| stamp.get(..10)).unwrap_or("never");
             let title = pack.title.any().to_owned();
-            table.add_row([&pack.id, &pack.version, &title, state, &format!("{done}/{total}"), &Bytes(*bytes_done).human(), last]);
+            let (brought, used) = worth(&pack.worth);
+            let (whole, here) = (format!("{done}/{total}"), Bytes(*bytes_done).human());
+            table.add_row([&pack.id, &pack.version, &title, state, &whole, &here, last, &brought, &used]);
         }
         let bad = refused.iter().fold(String::new(), |text, one| text + &format!("\nrefused {}:\n  {}", one.file, one.why.join("\n  ")));
         let notes = packs.iter().flat_map(|pack| pack.notes.iter().map(|note| (pack.id.as_str(), note.as_str())));
@@ -234,9 +242,32 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         let notes = replaced.iter().fold(notes, |text, one| {
             text + &format!("\n{}: replaced by {} on {}", one.id, one.by, one.since.get(..10).unwrap_or_default())
         });
-        if packs.is_empty() { format!("no packs; put one into packs.d{notes}{bad}") } else { format!("{table}{notes}{bad}") }
+        if packs.is_empty() {
+            format!("no packs; put one into packs.d{notes}{bad}")
+        } else {
+            format!("{table}{}{notes}{bad}", wasted(&document["worth"]))
+        }
     })?;
     Ok(if refused.is_empty() { Exit::Done } else { Exit::Attention })
+}
+
+/// Bytes over the line in four weeks, and the share that a device has used since.
+fn worth(worth: &Worth) -> (String, String) {
+    let share = |used: u64, of: u64| (used.saturating_mul(100) + of / 2).checked_div(of);
+    let used = share(worth.used_bytes, worth.brought_bytes).map_or_else(String::new, |percent| format!("{percent} %"));
+    (Bytes(worth.brought_bytes).human(), used)
+}
+
+/// The sum under the table; packs that are no more are in it.
+fn wasted(document: &Value) -> String {
+    let Ok(sum) = read::<Worth>(document) else { return String::new() };
+    let human = |bytes| Bytes(bytes).human();
+    format!(
+        "\nin four weeks the night brought {}: {} used, {} not used so far",
+        human(sum.brought_bytes),
+        human(sum.used_bytes),
+        human(sum.unused_bytes)
+    )
 }
 
 async fn plan(context: &Context, mut ids: Vec<String>) -> Result<Exit, Failure> {

@@ -13,7 +13,7 @@ use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link::{self, pace};
 use crate::policy::{Kind, Offline, Rules};
-use crate::prefetch::{Holiday, Window};
+use crate::prefetch::{Holiday, Window, wish};
 use crate::site::discover::media::Policy;
 use crate::store;
 use crate::upstream;
@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// All bodies are not read more often than this: it would wear out the disk's day.
 const SCRUB_LEAST: Duration = Duration::from_hours(24);
+/// A page that was wished for is kept for this long at least, and at most: as long as a pack may go without a refresh.
+const KEEP: RangeInclusive<Duration> = Duration::from_hours(24)..=Duration::from_hours(400 * 24);
 /// Letters of a school's name: the longest official ones of the region have some 120.
 const TITLE_LONGEST: usize = 160;
 /// Below 5 ms a queue is jitter, above 500 ms nobody is spared.
@@ -230,6 +232,15 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         contact: file.manners.contact.clone(),
     };
     let media = media(c, &file.media);
+    let wishes = wish::Settings {
+        keep: file.wishes.keep.0,
+        per_day: c.number("wishes.per_day", file.wishes.per_day, 0..=1000),
+        per_client: c.number("wishes.per_client", file.wishes.per_client, 1..=1000),
+        size: file.wishes.size.0,
+    };
+    if !KEEP.contains(&wishes.keep) {
+        c.wrong("wishes.keep", &file.wishes.keep.to_string(), "is no time to keep a page", "write a day to 400 days, such as \"14 days\"");
+    }
     let web = Web {
         listen: web_listen,
         names: c.each("web.names", &file.web.names, "write a host name or address without port", |text| {
@@ -256,6 +267,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
             night,
             manners,
             media,
+            wishes,
             web,
             intercept,
             mirror,

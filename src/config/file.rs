@@ -33,6 +33,8 @@ pub struct File {
     pub manners: Manners,
     /// Which form of a film.
     pub media: Media,
+    /// "Fetch tonight".
+    pub wishes: Wishes,
     /// Portal and pages.
     pub web: Web,
     /// Which https hosts are opened for enrolled devices.
@@ -368,6 +370,27 @@ impl Default for Media {
         // 480 lines of a filmed blackboard need 1 Mbit/s: half an hour is 270 MB.
         let languages = ["kk", "ru", "en"].map(String::from).into();
         Media { bitrate: "1.2 Mbit/s".into(), height: 480, languages, enclosures: true }
+    }
+}
+
+/// `[wishes]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wishes {
+    /// How long a page that was wished for stays.
+    pub keep: Wait,
+    /// Most wishes of a day; 0: none.
+    pub per_day: i64,
+    /// Most of one device.
+    pub per_client: i64,
+    /// Most bytes of a wish, on an average.
+    pub size: Bytes,
+}
+
+impl Default for Wishes {
+    fn default() -> Wishes {
+        // Two weeks: a topic. 50 pages of 50 MiB are 2.5 GB, an hour and a half of 4 Mbit/s.
+        Wishes { keep: Wait(Duration::from_hours(14 * 24)), per_day: 50, per_client: 5, size: Bytes::mib(50) }
     }
 }
 

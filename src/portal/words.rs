@@ -57,6 +57,9 @@ words! {
         fleet_wpad fleet_wpad_how fleet_wpad_care fleet_download
         // privacy
         kept_title opened_title opened_off opened_on opened_rest who opt_out
+        // wishes, and a lesson that is being recorded
+        wish_title wish_added wish_known wish_refused wish_full wish_off wish_again wish_who
+        record_title record_how record_waits record_start record_on record_none
         ;
     lists:
         windows_steps chromeos_steps android_steps ios_steps macos_steps linux_steps

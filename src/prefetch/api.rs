@@ -3,11 +3,14 @@
 //! JSON in snake_case, errors as `application/problem+json` (RFC 9457) with an id of our own. Who may call is the business of
 //! whoever merges these routes; every one of them is described by [`document`].
 
+/// Those for what the class asks for.
+pub mod wishes;
+
 use crate::base::problem::Problem;
 use crate::life::job::View;
 use crate::prefetch::packs::Replaced;
 use crate::prefetch::web::Web;
-use crate::prefetch::{Error, Listed, Night, Plan, Progress, Refused};
+use crate::prefetch::{Error, Listed, Night, Plan, Progress, Refused, Worth};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -41,6 +44,7 @@ struct Document;
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(night::Document::openapi());
+    document.merge(wishes::Document::openapi());
     document
 }
 
@@ -54,6 +58,9 @@ pub struct Packs {
     /// Packs whose place others have taken.
     #[serde(default)]
     pub replaced: Vec<Replaced>,
+    /// What the night brought in four weeks, used against wasted.
+    #[serde(default)]
+    pub worth: Worth,
 }
 
 /// One pack.
@@ -79,9 +86,11 @@ pub struct Trouble {
 
 /// All packs with how far they are.
 #[utoipa::path(get, path = "/api/v1/packs", tag = "packs", responses((status = 200, description = "the packs", body = Packs)))]
-async fn list<W: Web>(State(night): State<Night<W>>) -> Json<Packs> {
+async fn list<W: Web>(State(night): State<Night<W>>) -> Result<Json<Packs>, Problem> {
+    // Whoever looks at what was used wants to know it as it is now.
+    night.keep_books(true).await.map_err(|error| error.problem())?;
     let status = night.status();
-    Json(Packs { packs: status.packs, refused: status.refused, replaced: status.replaced })
+    Ok(Json(Packs { packs: status.packs, refused: status.refused, replaced: status.replaced, worth: status.worth }))
 }
 
 /// One pack, how far it is, and what could not be fetched.

@@ -18,6 +18,7 @@ use crate::prefetch::robots::{Book, Verdict};
 use crate::prefetch::share::Shares;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
+use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
@@ -74,6 +75,8 @@ pub struct Tally {
     pub unchanged: AtomicU64,
     /// Things given up.
     pub failed: AtomicU64,
+    /// Bytes over the line by pack and address, until they are written down.
+    pub ledger: Ledger,
 }
 
 /// Why a crawl ended.

@@ -92,13 +92,13 @@ pub enum Event {
     /// Somebody wishes something to be fetched.
     #[serde(rename = "wish.added")]
     WishAdded {
-        /// The wish's id.
+        /// The page.
         wish: String,
     },
     /// A wish was approved, refused, fulfilled or given up.
     #[serde(rename = "wish.changed")]
     WishChanged {
-        /// The wish's id.
+        /// The page.
         wish: String,
         /// How it stands.
         state: String,

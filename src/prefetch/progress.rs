@@ -3,6 +3,7 @@
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::prefetch::packs::{Held, Origin};
+use crate::prefetch::worth::Worth;
 use crate::site::pack::{Pack, SeedKind, Status, Title};
 use crate::state::frontier::{Count, Run};
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,9 @@ pub struct Listed {
     pub last_run: Option<String>,
     /// How far it is.
     pub progress: Progress,
+    /// What it brought in four weeks, used against wasted.
+    #[serde(default)]
+    pub worth: Worth,
 }
 
 impl Listed {
@@ -140,6 +144,7 @@ impl Listed {
             notes: held.notes.clone(),
             last_run: run.and_then(|run| run.finished).map(Time::to_rfc3339),
             progress,
+            worth: Worth::default(),
         }
     }
 }

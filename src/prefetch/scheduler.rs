@@ -66,6 +66,10 @@ impl<W: Web> Night<W> {
                 return Ok(Tick::Idle(rest.ends().filter(|_| !queued).unwrap_or(wake)));
             }
         };
+        self.tend_wishes(now).await?;
+        if self.renew_before_school(now, until).await? {
+            return Ok(Tick::Idle(now));
+        }
         let candidates = self.candidates(now).await?;
         let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();

@@ -4,6 +4,7 @@ use crate::base::unit::BitRate;
 use crate::prefetch::caps::Caps;
 use crate::prefetch::gate::Manners;
 use crate::prefetch::window::Windows;
+use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub manners: Manners,
     /// Who answers for this node, for the User-Agent: a URL or an address; empty: nobody named.
     pub contact: String,
+    /// `[wishes]`.
+    pub wishes: wish::Settings,
 }
 
 impl Default for Settings {
@@ -57,6 +60,7 @@ impl Default for Settings {
             max_transfers: 2,
             manners: Manners::default(),
             contact: String::new(),
+            wishes: wish::Settings::default(),
         }
     }
 }

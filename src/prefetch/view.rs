@@ -10,6 +10,7 @@ use crate::prefetch::permit::{Permit, Rest};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
 use crate::prefetch::web::Web;
+use crate::prefetch::worth::Worth;
 use crate::prefetch::{Error, Night, aim};
 use crate::site::pack::SeedKind;
 use crate::state::frontier::{Count, Run};
@@ -77,6 +78,9 @@ pub struct Status {
     pub failed: u64,
     /// Things still to fetch in the runs under way.
     pub waiting: u64,
+    /// What the night brought in four weeks, used against wasted; packs that are no more included.
+    #[serde(default)]
+    pub worth: Worth,
 }
 
 /// What was brought, and may be.
@@ -142,7 +146,7 @@ impl<W: Web> Night<W> {
                 progress.state = String::from("queued");
                 progress.reason.clone_from(&told);
             }
-            Listed::of(held, board.runs.get(id), progress)
+            Listed { worth: self.worth(Some(id)), ..Listed::of(held, board.runs.get(id), progress) }
         };
         board.shelf.held.iter().map(listed).collect()
     }
@@ -285,6 +289,7 @@ impl<W: Web> Night<W> {
             unchanged: self.0.tally.unchanged.load(Ordering::Relaxed),
             failed: self.0.tally.failed.load(Ordering::Relaxed),
             waiting,
+            worth: self.worth(None),
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::base::backoff::retry_after;
 use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
-use crate::base::target::Target;
-use crate::cache::{Cache, Errand, FetchError, Lies, Toll, Why};
+use crate::base::target::{Target, UrlKey};
+use crate::cache::{Cache, Errand, Expiring, FetchError, Lies, Toll, Why};
 use crate::link::{Class, Link, State as LineState};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
@@ -105,6 +105,28 @@ pub trait Web: Send + Sync + 'static {
     fn rest(&self, wait: Duration) -> impl Future<Output = ()> + Send;
     /// Jitter in 0..=1.
     fn share(&self) -> f64;
+    /// Lets everything of a pack go.
+    fn release(&self, _: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
+    /// Length of what is stored of an address and may be shown to everybody.
+    fn stored(&self, _: &Target) -> impl Future<Output = Option<u64>> + Send {
+        async { None }
+    }
+    /// Addresses that devices have used since this was asked last.
+    fn uses(&self) -> Vec<UrlKey> {
+        Vec::new()
+    }
+    /// A new day: what was used yesterday counts again.
+    fn turn_uses(&self) {}
+    /// What is stored under this key, if it must be asked about by then and can be.
+    fn expiring(&self, _: &UrlKey, _: Time) -> impl Future<Output = Option<Expiring>> + Send {
+        async { None }
+    }
+    /// Asks about it: one conditional request.
+    fn renew(&self, _: Expiring) -> impl Future<Output = Reply> + Send {
+        async { Reply { transferred: 0, what: What::Gone } }
+    }
 }
 
 /// The real one.
@@ -190,6 +212,30 @@ impl Web for Reach {
     fn share(&self) -> f64 {
         rand::random()
     }
+
+    async fn release(&self, pack: &str) -> Result<(), StoreError> {
+        self.store.unpin(pack, None).await.map(drop)
+    }
+
+    async fn stored(&self, target: &Target) -> Option<u64> {
+        self.length(target).await
+    }
+
+    fn uses(&self) -> Vec<UrlKey> {
+        self.cache.take_uses()
+    }
+
+    fn turn_uses(&self) {
+        self.cache.turn_uses();
+    }
+
+    async fn expiring(&self, key: &UrlKey, by: Time) -> Option<Expiring> {
+        self.cache.expiring(key, by).await
+    }
+
+    async fn renew(&self, expiring: Expiring) -> Reply {
+        self.ask_again(expiring).await
+    }
 }
 
 impl Reach {
@@ -267,7 +313,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     Ok(bytes.freeze())
 }
 
-fn failed(error: &FetchError) -> What {
+pub(super) fn failed(error: &FetchError) -> What {
     match error {
         // Asking again would not move it.
         FetchError::Upstream(upstream) if upstream.proxy_status() == "destination_ip_prohibited" => {

@@ -121,6 +121,7 @@ impl Wish {
     async fn splice(self, client: OnUpgrade, why: Splice) -> Response<Body> {
         let inner = Arc::clone(self.inner());
         inner.interception.spliced(why);
+        inner.glance_at_tunnel(self.peer.from, &self.host);
         let origin = match inner.upstream.connect(&self.host, self.port).await {
             Ok(origin) => origin,
             Err(error) => return inner.failed(&error),
@@ -171,6 +172,7 @@ impl Wish {
     async fn splice_after<S: AsyncRead + AsyncWrite + Unpin>(self, client: Replay<S>, why: Splice) {
         let inner = self.inner();
         inner.interception.spliced(why);
+        inner.glance_at_tunnel(self.peer.from, &self.host);
         inner.until_stop(pass_on(inner, client, &self.host, self.port)).await;
     }
 }

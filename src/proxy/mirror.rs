@@ -22,8 +22,9 @@ use crate::proxy::classify::Refusal;
 use crate::proxy::listen::{self, Greet, Guest, Peer};
 use crate::proxy::opened::{HANDSHAKE, speak};
 use crate::proxy::outlook::Outlook;
-use crate::proxy::respond::unmirrored;
+use crate::proxy::respond::{Offer, unmirrored};
 use crate::proxy::talk::{Plain, Serve, Serving};
+use crate::proxy::watch::straight;
 use crate::proxy::{Inner, Proxy, bind_all, prepare};
 use crate::site::rewrite::{Form, Kind, Map, Place as Where, Rewriter, field};
 use crate::tls::given;
@@ -246,7 +247,7 @@ impl Serve for Mirror {
             Place::No(refusal) => inner.refuse(refusal),
             Place::Page(form, target) => {
                 let map = if form == Form::Path { by_path } else { self.map(form, peer.to.port()) };
-                if reads { self.read(map, target, request) } else { Serving::Now(preflight(&map, request.headers())) }
+                if reads { self.read(map, target, request, peer) } else { Serving::Now(preflight(&map, request.headers())) }
             }
             // A script that lies in no host's folder could rule over all of them.
             Place::Start | Place::Astray(_) if worker => inner.refuse(Refusal::Worker),
@@ -278,7 +279,7 @@ impl Mirror {
     }
 
     /// Asks the cache as a stranger would.
-    fn read(&self, map: Arc<Map>, target: Target, request: Request<Body>) -> Serving {
+    fn read(&self, map: Arc<Map>, target: Target, request: Request<Body>, peer: Peer) -> Serving {
         let inner = &self.0.proxy;
         // What a request to read brings along means nothing here.
         let mut request = prepare(request.map(|_| Body::Empty), &target);
@@ -295,12 +296,18 @@ impl Mirror {
         }
         let reading = Reading { map, target: target.clone(), head: *request.method() == Method::HEAD, changed };
         let whole = request.headers().contains_key(RANGE).then(|| request.headers().clone());
+        let recorded = inner.glance(&request, &target, peer.from, false);
         let query = Query { target, request, way: cache::Way::Mirror };
         let query = if whole.is_some() { Err(query) } else { inner.cache.answer_now(query) };
         let mut query = match query {
-            Ok(response) => return Serving::Now(reading.finish(inner, response, true)),
+            Ok(response) => {
+                recorded.and_then(|glance| glance.end(&response, true, String::new));
+                return Serving::Now(reading.finish(inner, response, true, None));
+            }
             Err(query) => query,
         };
+        let glance = recorded.or_else(|| inner.glance(&query.request, &query.target, peer.from, true));
+        let web = self.0.settings.doors.web_for(Some(peer.to));
         inner.add_via(&mut query.request);
         let inner = Arc::clone(inner);
         Serving::Later(Box::pin(async move {
@@ -316,7 +323,9 @@ impl Mirror {
                 inner.add_via(&mut request);
                 response = inner.cache.answer(Query { target: reading.target.clone(), request, way: cache::Way::Mirror }).await;
             }
-            reading.finish(&inner, response, false)
+            let door = || web.map_or_else(|| inner.wish_door(cache::Way::Mirror), straight);
+            let offer = glance.and_then(|glance| glance.end(&response, false, door));
+            reading.finish(&inner, response, false, offer.as_ref())
         }))
     }
 }
@@ -332,10 +341,10 @@ struct Reading {
 
 impl Reading {
     /// The mirror's answer from the cache's.
-    fn finish(self, inner: &Inner, response: Response<Body>, fresh: bool) -> Response<Body> {
+    fn finish(self, inner: &Inner, response: Response<Body>, fresh: bool, offer: Option<&Offer>) -> Response<Body> {
         // Pages of our own are as they should be.
         let trouble = response.extensions().get::<Trouble>().is_some();
-        let mut response = inner.signature.finish(response, fresh);
+        let mut response = inner.signature.finish_with(response, fresh, offer);
         let kind = kind(&response).filter(|_| !trouble && response.status() != StatusCode::NOT_MODIFIED && !is_part(&response));
         let changed = kind.is_some() || (self.changed && response.status() == StatusCode::NOT_MODIFIED);
         field::answer(&self.map, &self.target, response.headers_mut(), changed);

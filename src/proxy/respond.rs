@@ -39,9 +39,14 @@ impl Signature {
     }
 
     /// Makes an answer of the cache ready for the client. `fresh`: straight from the store, whose entries are clean already.
-    pub(crate) fn finish(&self, mut response: Response<Body>, fresh: bool) -> Response<Body> {
+    pub(crate) fn finish(&self, response: Response<Body>, fresh: bool) -> Response<Body> {
+        self.finish_with(response, fresh, None)
+    }
+
+    /// The same; a page that is missing gets the form by which it can be wished for.
+    pub(crate) fn finish_with(&self, mut response: Response<Body>, fresh: bool, offer: Option<&Offer>) -> Response<Body> {
         if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
-            response = render(response, &trouble);
+            response = render(response, &trouble, offer);
         }
         let version = response.version();
         let headers = response.headers_mut();
@@ -130,8 +135,34 @@ fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
     }
 }
 
+/// What makes a form for a page that is missing.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// Where it is sent.
+    pub(crate) door: String,
+    /// The page.
+    pub(crate) url: String,
+    /// What proves that it is ours.
+    pub(crate) token: String,
+}
+
+impl Offer {
+    /// Works without script, in three languages on one button: the page that it stands on has no other way to know the reader's.
+    fn form(&self) -> String {
+        format!(
+            "<form method=\"post\" action=\"{}\" accept-charset=\"utf-8\"><input type=\"hidden\" name=\"url\" value=\"{}\">\
+             <input type=\"hidden\" name=\"token\" value=\"{}\"><p><button style=\"font:inherit;padding:.6em 1em\">\
+             <span lang=\"kk\">Түнде жүктеп қою</span> · <span lang=\"ru\">Скачать ночью</span> · \
+             <span lang=\"en\">Fetch tonight</span></button></p></form>\n",
+            escape(&self.door),
+            escape_all(&self.url),
+            escape(&self.token)
+        )
+    }
+}
+
 /// The cache set status and fields; the page is ours.
-fn render(response: Response<Body>, trouble: &Trouble) -> Response<Body> {
+fn render(response: Response<Body>, trouble: &Trouble, offer: Option<&Offer>) -> Response<Body> {
     let status = response.status();
     let say = match status.as_u16() {
         _ if trouble.offline => &OFFLINE,
@@ -144,7 +175,13 @@ fn render(response: Response<Body>, trouble: &Trouble) -> Response<Body> {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HTML);
-    Response::from_parts(parts, Body::full(html(status.as_u16(), say, &trouble.detail)))
+    let mut page = html(status.as_u16(), say, &trouble.detail);
+    if let Some(offer) = offer {
+        // Holds a proof of the day: nobody's copy.
+        parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        page = page.replacen("<p class=d>", &(offer.form() + "<p class=d>"), 1);
+    }
+    Response::from_parts(parts, Body::full(page))
 }
 
 /// The body of the page for what is not mirrored, with a way on: what there is here is told by the portal.
@@ -165,10 +202,14 @@ fn html(status: u16, say: &Say, detail: &str) -> String {
     )
 }
 
+/// No longer than a screen: the text may hold what an origin sent.
 fn escape(text: &str) -> String {
+    escape_all(&text.chars().take(400).collect::<String>())
+}
+
+fn escape_all(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    // No longer than a screen: the text may hold what an origin sent.
-    for letter in text.chars().take(400) {
+    for letter in text.chars() {
         match letter {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
@@ -354,6 +395,16 @@ mod tests {
         let page = super::tests::text(Response::new(unmirrored("http://10.0.0.1/\"<"))).await;
         assert!(page.contains("<p><a href=\"http://10.0.0.1/&quot;&lt;\">Bulak</a></p>\n<p class=d>404 · mirror.unlisted</p>"), "{page}");
         assert!(text.contains("line.offline") && text.contains("a &amp; b"), "{text}");
+
+        assert!(!text.contains("<form"), "nothing to wish for");
+
+        let mut response = Response::new(Body::Empty);
+        response.extensions_mut().insert(Trouble { detail: "x".into(), offline: true });
+        let offer = Offer { door: "http://bulak.internal/tonight".into(), url: "http://a.kz/\"<x&y".into(), token: "00ff".into() };
+        let text = super::tests::text(me.finish_with(response, false, Some(&offer))).await;
+        assert!(text.contains("action=\"http://bulak.internal/tonight\"") && text.contains("value=\"00ff\""), "{text}");
+        assert!(text.contains("value=\"http://a.kz/&quot;&lt;x&amp;y\"") && !text.contains("<script"), "{text}");
+        assert!(text.contains("Түнде жүктеп қою") && text.contains("Скачать ночью") && text.contains("Fetch tonight"));
 
         let mut response = Response::new(Body::Empty);
         response.headers_mut().insert(header::VIA, HeaderValue::from_static("1.1 other"));

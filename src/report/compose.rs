@@ -143,6 +143,10 @@ pub struct Night {
     pub waiting: u64,
     /// Bytes over the line since the node's start.
     pub bytes: u64,
+    /// Bytes over the line in four weeks.
+    pub brought_bytes: u64,
+    /// Of these, for what a device has used since.
+    pub used_bytes: u64,
 }
 
 /// The node itself.
@@ -326,7 +330,7 @@ pub(crate) mod tests {
             tally: Tally { by_way: by_way.collect(), collapsed: 4, upstream_bytes: 5 },
             state: link::State::Up,
             stat: Stat { objects: 1, index: "http://secret.example.kz/".into(), ..Stat::default() },
-            night: Night { done: 1, failed: 3, waiting: 4, bytes: 5 },
+            night: Night { done: 1, failed: 3, waiting: 4, bytes: 5, brought_bytes: 7, used_bytes: 6 },
         }
     }
 

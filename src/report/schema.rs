@@ -104,6 +104,8 @@ pub const FIELDS: &[Field] = &[
     field("payload.night.failed", Holds::Count, "", "wishes that could not be fetched"),
     field("payload.night.waiting", Holds::Count, "", "wishes still open"),
     field("payload.night.bytes", Holds::Count, "B", "what the night took from the line since the node's start"),
+    field("payload.night.brought_bytes", Holds::Count, "B", "what the night took from the line in four weeks"),
+    field("payload.night.used_bytes", Holds::Count, "B", "of these, what a device has used since; the rest was fetched in vain"),
     field("payload.health.version", Holds::Version, "", "which program runs"),
     field("payload.health.uptime_seconds", Holds::Count, "s", "restarts"),
     field("payload.health.outbox_records", Holds::Count, "", "reports that wait"),

@@ -52,7 +52,9 @@ impl World for Node {
 
 /// How far the packs are, all together; which packs they are stays here.
 fn night(status: &prefetch::Status) -> compose::Night {
-    let mut sum = compose::Night { bytes: status.bytes, ..compose::Night::default() };
+    let worth = &status.worth;
+    let (brought_bytes, used_bytes) = (worth.brought_bytes, worth.used_bytes);
+    let mut sum = compose::Night { bytes: status.bytes, brought_bytes, used_bytes, ..compose::Night::default() };
     for progress in status.packs.iter().map(|listed| &listed.progress) {
         sum.done = sum.done.saturating_add(progress.done);
         sum.failed = sum.failed.saturating_add(progress.errors);
@@ -78,7 +80,9 @@ mod tests {
         };
         let listed = |value| serde_json::from_value(value);
         let packs = [pack(3, 9, 1), pack(4, 4, 0)].into_iter().map(listed).collect::<Result<_, _>>();
-        let status = prefetch::Status { bytes: 4_096, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
-        assert_eq!(night(&status), compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096 });
+        let worth = prefetch::Worth { brought_bytes: 50, used_bytes: 30, ..prefetch::Worth::default() };
+        let status = prefetch::Status { bytes: 4_096, worth, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
+        let wanted = compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096, brought_bytes: 50, used_bytes: 30 };
+        assert_eq!(night(&status), wanted);
     }
 }

@@ -182,6 +182,8 @@ pub struct Scope {
     pub max_bytes: u64,
     /// Most bytes of single hosts, exact or `*.name`.
     pub sites: Vec<(String, u64)>,
+    /// What pages need may come from any host that is neither personal nor has accounts; pages only from `hosts`.
+    pub any_requisites: bool,
 }
 
 impl Scope {
@@ -300,6 +302,18 @@ max_bytes = "2 GiB"
         assert!(covers("https://upload.wikimedia.org/a.png", false));
         assert!(!covers("https://wikimedia.org/a.png", false));
         assert!(!covers("https://login.wikimedia.org/a.png", false));
+    }
+
+    #[test]
+    fn what_pages_need_may_come_from_any_open_host() {
+        let pack = Pack::parse(&GOOD.replace("depth = 1", "depth = 0\nrequisites = \"any\"")).expect("a good pack");
+        let covers = |url: &str, page| pack.covers(&Target::parse(url).expect(url), page);
+        assert!(covers("https://cdn.example.com/x.js", false) && !covers("https://cdn.example.com/x.html", true));
+        for closed in ["https://login.example.com/x.js", "https://static.kundelik.kz/x.js", "https://kaspi.kz/x.png"] {
+            assert!(!covers(closed, false), "{closed}");
+        }
+        let complaints = Pack::parse(&GOOD.replace("depth = 1", "requisites = \"all\"")).expect_err("no such word");
+        assert_eq!(complaints[0].key, "scope.requisites");
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn needed(route: &Route) -> &'static str {
     match (route.method.as_str(), section) {
         (_, "tokens") => "admin",
         ("GET", _) => "read",
-        (_, "packs" | "jobs" | "wishes" | "night") => "operate",
+        (_, "packs" | "jobs" | "wishes" | "proposals" | "record" | "night") => "operate",
         _ => "admin",
     }
 }

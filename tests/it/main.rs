@@ -71,10 +71,10 @@ mod privacy;
 /// Packs and reports.
 mod night;
 
-/// The night gives way to whoever waits.
-mod gives_way;
 /// Films in pieces.
 mod film;
+/// The night gives way to whoever waits.
+mod gives_way;
 
 /// ZIM files.
 mod library;
@@ -87,6 +87,9 @@ mod calendar;
 
 /// A night among bad hosts.
 mod crawl;
+
+/// Wishes, recordings, proposals, renewals.
+mod wishes;
 
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;

@@ -206,9 +206,16 @@ pub(crate) fn get_direct(to: SocketAddr, host: &str, path: &str) -> Answer {
 
 /// One request over a unix socket.
 pub(crate) fn local(socket: &Path, method: &str, path: &str) -> Answer {
+    local_with(socket, method, path, "")
+}
+
+/// The same with a body of JSON.
+pub(crate) fn local_with(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-    let ask = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}");
+    let ask = format!("{head}\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(ask.as_bytes()).expect("sends");
     read(&mut BufReader::new(stream), method == "HEAD")
 }

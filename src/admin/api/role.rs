@@ -24,7 +24,7 @@ pub enum Role {
 pub const ROLES: [Role; 3] = [Role::Read, Role::Operate, Role::Admin];
 
 /// What operators run.
-const OPERATED: [&str; 4] = ["packs", "jobs", "wishes", "night"];
+const OPERATED: [&str; 6] = ["packs", "jobs", "wishes", "proposals", "record", "night"];
 
 /// What only admins may even look at.
 const CLOSED: [&str; 2] = ["tokens", "users"];

@@ -119,6 +119,21 @@ pub(super) const EN: Words = Words {
     who: "Who sees what",
     opt_out: "How to stay out",
 
+    wish_title: "Fetch tonight",
+    wish_added: "Added: the page will be fetched in the night, and opens here tomorrow even without the Internet.",
+    wish_known: "This page is on the list already.",
+    wish_refused: "Only open pages can be asked for: personal pages, and sites with a sign-in, are never fetched.",
+    wish_full: "Enough was asked for today. Try again tomorrow.",
+    wish_off: "This school does not take such wishes.",
+    wish_again: "This form has expired. Open the page again and press the button once more.",
+    wish_who: "Who asked is not written down.",
+    record_title: "Record a lesson",
+    record_how: "Go through the lesson once on this device: the open pages and files that it needs become a pack. Personal pages, and sites with a sign-in, do not.",
+    record_waits: "The recording waits for the device that it begins on.",
+    record_start: "Record from this device",
+    record_on: "This device is being recorded.",
+    record_none: "No lesson is being recorded now.",
+
     windows_steps: &[
         "Open Settings, then Network & Internet, then Proxy.",
         "Beside “Use setup script” press Set up.",

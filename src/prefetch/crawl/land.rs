@@ -41,6 +41,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.gate.took(target.host(), now.since(began));
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
+        self.tally.ledger.bring(&self.pack.id, &target, transferred);
         let what = match (verdict, reply) {
             (Verdict::Unknown(wait), _) => {
                 let fate = self.no_robots(desk, &wish, &target, wait, now).await?;

@@ -49,7 +49,7 @@ impl Pack {
 
     fn fetches(&self, target: &Target, page: bool) -> bool {
         let host = target.host();
-        let named = self.scope.has_host(host) && (!page || self.scope.has_page(target));
+        let named = (self.scope.has_host(host) && (!page || self.scope.has_page(target))) || (self.scope.any_requisites && !page);
         if !named || refuse::is_personal(host) || self.shuns(host) {
             return false;
         }

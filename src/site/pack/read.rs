@@ -373,14 +373,21 @@ impl Desk<'_> {
     fn scope(&mut self, tree: &DeTable<'_>, classes: &[Class], shelf: bool) -> Option<Scope> {
         let Some(table) = self.table(tree, "scope") else {
             if shelf && !tree.contains_key("scope") {
-                return Some(Scope { hosts: Vec::new(), prefixes: Vec::new(), depth: 0, max_bytes: SIZE, sites: Vec::new() });
+                return Some(Scope {
+                    hosts: Vec::new(),
+                    prefixes: Vec::new(),
+                    depth: 0,
+                    max_bytes: SIZE,
+                    sites: Vec::new(),
+                    any_requisites: false,
+                });
             }
             if !tree.contains_key("scope") {
                 self.missing("scope", "add [scope] with hosts = [\"…\"]");
             }
             return None;
         };
-        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes", "sites"]);
+        self.known(table, "scope.", &["hosts", "prefixes", "depth", "max_bytes", "sites", "requisites"]);
         let mut hosts = Vec::new();
         for (value, text) in self.texts(table, "scope.", "hosts") {
             let Some(host) = self.host(value, &text, "scope.hosts") else { continue };
@@ -397,7 +404,8 @@ impl Desk<'_> {
         let depth = u8::try_from(self.whole(table, "scope.", "depth", 0, 0..=DEEPEST)).unwrap_or(0);
         let max_bytes = table.get("max_bytes").map_or(SIZE, |value| self.size(value, "scope.max_bytes"));
         let sites = self.sites(table);
-        Some(Scope { hosts, prefixes, depth, max_bytes, sites })
+        let any_requisites = self.any_requisites(table);
+        Some(Scope { hosts, prefixes, depth, max_bytes, sites, any_requisites })
     }
 
     /// `[scope.sites]`: a host, and the most that may come from it.
@@ -417,6 +425,15 @@ impl Desk<'_> {
         // An exact name says more than one for all below.
         sites.sort_by_key(|(name, _)| name.starts_with("*."));
         sites
+    }
+
+    fn any_requisites(&mut self, table: &DeTable<'_>) -> bool {
+        match (self.text(table, "scope.", "requisites").as_deref(), table.get("requisites")) {
+            (Some("any"), _) => return true,
+            (Some(word), Some(value)) if word != "scope" => self.wrong(value, "scope.requisites", "choose \"scope\" or \"any\""),
+            _ => {}
+        }
+        false
     }
 
     fn prefixes(&mut self, table: &DeTable<'_>) -> Vec<String> {
