@@ -74,6 +74,7 @@ impl Aim {
         match self {
             Aim::Robots => crate::site::robots::MAX_BYTES,
             Aim::Sitemap | Aim::List => discover::sitemap::MAX_BYTES,
+            Aim::Content(Kind::Manifest) => discover::MAX_TEXT,
             Aim::Content(_) if picture || opaque.iter().any(|kind| mime.starts_with(kind)) => 0,
             Aim::Content(_) if mime.contains("html") || mime.contains("svg") => discover::MAX_HTML,
             Aim::Content(Kind::Image | Kind::Font | Kind::Media) => 0,

@@ -315,6 +315,8 @@ impl<W: Web> Crawl<'_, W> {
             What::Full(why) => return Ok(Some(End::Full(why))),
             What::Busy(wait) => self.busy(desk, &wish, &target, wait, now).await?,
             What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            // Piece by piece it gets through, whatever the line does.
+            What::Partly(_) => Fate::Later { at: now.plus(SOON), failed: false },
             What::Lost(_) if wish.tries == 0 => Fate::Later { at: now.plus(SOON), failed: true },
             // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
             What::Lost(why) => self.broken(desk, &wish, &target, why, wish.tries == 1, now).await?,

@@ -152,7 +152,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (File, u64) {
             What::Here { body, .. } => return (File::Rules(Robots::parse(&body, AGENT)), cost),
             What::Moved { to, .. } => place = Some(to),
             What::Gone | What::Refused(_) => return (File::Rules(Robots::allow_all()), cost),
-            What::Lost(_) => return (File::Lost, cost),
+            What::Lost(_) | What::Partly(_) => return (File::Lost, cost),
             What::Unkept(_) | What::Busy(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (File::Failed, cost),
         }
     }

@@ -13,6 +13,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOC
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// One thing to fetch.
@@ -70,6 +71,8 @@ pub enum What {
     Broken(String),
     /// The way to it failed, or the transfer broke off: the line's fault as likely as the host's.
     Lost(String),
+    /// The transfer broke off, and what it brought is kept: the next try goes on there.
+    Partly(String),
     /// Our own store takes nothing.
     Full(String),
     /// Longer than allowed.
@@ -114,6 +117,7 @@ impl Web for Reach {
         if ask.aim == Aim::Robots {
             return self.robots(&ask.target).await;
         }
+        let moved = Arc::<AtomicU64>::default();
         let errand = Errand {
             target: ask.target,
             headers: self.headers(ask.aim),
@@ -122,10 +126,11 @@ impl Web for Reach {
             pace: Some(Arc::clone(&self.pace)),
             max_bytes: ask.max_bytes,
             force: ask.force,
+            moved: Arc::clone(&moved),
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
-            Err(error) => return Reply { transferred: 0, what: failed(&error) },
+            Err(error) => return Reply { transferred: moved.load(Ordering::Relaxed), what: failed(&error) },
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
@@ -219,6 +224,10 @@ impl Reach {
     }
 }
 
+/// What a broken transfer must have left behind to count as a step and not as a failed try: less is a host that ends every
+/// transfer at once.
+const PROGRESS: u64 = 256 << 10;
+
 /// All bytes of a body, at most `limit`. Frame by frame: the future of `Body::collect` is not provably `Send`.
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     let mut bytes = BytesMut::new();
@@ -236,7 +245,8 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 fn failed(error: &FetchError) -> What {
     match error {
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
-        FetchError::Upstream(_) | FetchError::Broken(_) => What::Lost(error.to_string()),
+        FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
+        FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
