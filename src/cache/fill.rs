@@ -314,8 +314,9 @@ impl Intake<'_> {
             return;
         }
         self.piece.extend_from_slice(bytes);
-        if self.piece.len() as u64 >= PIECE {
-            self.save_rest().await;
+        while self.piece.len() >= PIECE && self.keeps_parts {
+            let piece = self.piece.split_to(PIECE).freeze();
+            self.save_or_say(piece).await;
         }
     }
 
@@ -330,12 +331,17 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Keeps what came since the last piece. A store that takes nothing ends no download: only resuming is lost.
+    /// Keeps what came since the last piece.
     async fn save_rest(&mut self) {
         let rest = self.piece.split().freeze();
-        if !rest.is_empty()
-            && let Err(error) = self.save(rest).await
-        {
+        if !rest.is_empty() {
+            self.save_or_say(rest).await;
+        }
+    }
+
+    /// Keeps a piece. A store that takes nothing ends no download: only resuming is lost.
+    async fn save_or_say(&mut self, piece: Bytes) {
+        if let Err(error) = self.save(piece).await {
             tracing::warn!(%error, "could not keep a part of a body; it cannot be resumed");
             self.keeps_parts = false;
         }

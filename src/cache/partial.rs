@@ -358,8 +358,8 @@ impl Inner {
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;
-            if piece.len() as u64 >= PIECE {
-                kept = self.keep_part(head, kept, piece.split().freeze()).await;
+            while piece.len() >= PIECE {
+                kept = self.keep_part(head, kept, piece.split_to(PIECE).freeze()).await;
             }
         };
         kept = self.keep_part(head, kept, piece.freeze()).await;

@@ -19,16 +19,18 @@ use std::time::Duration;
 
 /// What of a body is made durable at once: a power cut costs one piece, 7 s of a line of 5 Mbit/s. Smaller ones would cost more
 /// records and more syncs of the card for little: it is synced at least every 4 MiB in any case.
-pub(crate) const PIECE: u64 = 4 << 20;
+pub(crate) const PIECE: usize = 4 << 20;
 
 /// The night keeps what came of any body above this when its transfer breaks off: 4 s of a line of 0.5 Mbit/s. Below it a new record
 /// with two syncs costs more than the bytes.
 const WORTH: u64 = 256 << 10;
+/// How far ahead of a fetch a request may be and still wait for it.
+const AHEAD: u64 = PIECE as u64;
 
 /// Above which length what came of a body is kept when the rest does not come. For devices only large bodies, which are many at once
 /// in a class, each with a piece in memory.
 pub(crate) fn worth(class: Class) -> u64 {
-    if class == Class::Interactive { PIECE } else { WORTH }
+    if class == Class::Interactive { PIECE as u64 } else { WORTH }
 }
 
 /// Whether an origin says that it will not go on in the middle.
@@ -65,7 +67,7 @@ struct Route {
 fn route(kept: &[Range<u64>], carried: &Range<u64>, come: u64, wanted: &Range<u64>) -> Option<Route> {
     let turn = wanted.start.max(carried.start);
     let stored = wanted.start..turn;
-    let near = turn <= carried.start.saturating_add(come).saturating_add(PIECE);
+    let near = turn <= carried.start.saturating_add(come).saturating_add(AHEAD);
     let here = stored.is_empty() || stream::gaps(kept, &stored).is_empty();
     (wanted.end <= carried.end && turn < wanted.end && near && here).then_some(Route { stored, followed: turn..wanted.end })
 }
@@ -107,7 +109,8 @@ impl Inner {
             Part::Many(_) | Part::Unsatisfiable => return None,
         };
         let strong = strong_validator(&live.meta.headers);
-        let same = |found: &&Found| found.entry.length == total && strong.is_some() && strong_validator(&found.entry.meta.headers) == strong;
+        let same =
+            |found: &&Found| found.entry.length == total && strong.is_some() && strong_validator(&found.entry.meta.headers) == strong;
         let found = found.filter(same);
         let carried = live.part.clone().unwrap_or(0..total);
         let route = route(found.map_or(&[], |found| &found.entry.have), &carried, live.tail.come(), &wanted)?;
@@ -133,7 +136,7 @@ impl Inner {
 fn is_near_start(headers: &HeaderMap) -> bool {
     let Some(range) = headers.get(RANGE) else { return true };
     let first = range.to_str().ok().and_then(|text| text.strip_prefix("bytes=")?.split('-').next()?.parse::<u64>().ok());
-    first.is_some_and(|first| first < PIECE) && !headers.contains_key(IF_RANGE)
+    first.is_some_and(|first| first < AHEAD) && !headers.contains_key(IF_RANGE)
 }
 
 #[cfg(test)]

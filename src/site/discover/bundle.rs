@@ -185,21 +185,45 @@ mod tests {
             ),
             // The same, at whatever place the script is.
             (main, r#"(()=>{r.u=function(e){return"static/js/"+e+"."+{3:"ab"}[e]+".js"};r.p=t+"../"})()"#, &["/app/static/js/3.ab.js"]),
-            ("http://a.kz/r/ruffle.js", r#"n.u=e=>"core."+{159:"be6f",340:"2ad5"}[e]+".js",n.p=e"#, &["/r/core.be6f.js", "/r/core.2ad5.js"]),
+            (
+                "http://a.kz/r/ruffle.js",
+                r#"n.u=e=>"core."+{159:"be6f",340:"2ad5"}[e]+".js",n.p=e"#,
+                &["/r/core.be6f.js", "/r/core.2ad5.js"],
+            ),
             // A few chunks with other names.
             (main, r#"r.u=e=>5===e?"five.js":(7===e?"map":e)+"."+{7:"x",8:"y"}[e]+".js";r.p="/""#, &["/five.js", "/map.x.js", "/8.y.js"]),
             // next.js puts a table into parentheses of its own.
-            (main, r#"r.u=e=>"static/"+(({1:"one"})[e]||e)+"-"+({1:"h1",2:"h2"})[e]+".js";r.p="/_n/""#, &["/_n/static/one-h1.js", "/_n/static/2-h2.js"]),
+            (
+                main,
+                r#"r.u=e=>"static/"+(({1:"one"})[e]||e)+"-"+({1:"h1",2:"h2"})[e]+".js";r.p="/_n/""#,
+                &["/_n/static/one-h1.js", "/_n/static/2-h2.js"],
+            ),
             // No table: what is asked for by number.
             (main, r#"r.u=e=>e+".js";r.p="/c/";r.e(17).then(r.bind(r,4));r.e("vendor")"#, &["/c/17.js", "/c/vendor.js"]),
             // webpack 4, and files.
-            (main, r#"function s(e){return c.p+"js/"+({}[e]||e)+"."+{2:"z"}[e]+".js"}c.p="/q/";e.exports=n.p+"media/a.1.svg""#, &["/q/js/2.z.js", "/q/media/a.1.svg"]),
+            (
+                main,
+                r#"function s(e){return c.p+"js/"+({}[e]||e)+"."+{2:"z"}[e]+".js"}c.p="/q/";e.exports=n.p+"media/a.1.svg""#,
+                &["/q/js/2.z.js", "/q/media/a.1.svg"],
+            ),
             // vite.
-            (vite, r#"const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/a-1.js","assets/b-2.css"])))=>i.map(i=>d[i]);"#, &["/app/assets/a-1.js", "/app/assets/b-2.css"]),
+            (
+                vite,
+                r#"const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/a-1.js","assets/b-2.css"])))=>i.map(i=>d[i]);"#,
+                &["/app/assets/a-1.js", "/app/assets/b-2.css"],
+            ),
             (vite, r#"__vite__mapDeps=(i,m,d=(m.f||(m.f=["./a-1.js","other/c.js"])))"#, &["/app/assets/a-1.js", "/other/c.js"]),
-            (vite, r#"new URL("w.wasm",import.meta.url),new URL('/x.png?a', import.meta.url), new URL("n", import.meta.url), new URL("o.js", b)"#, &["/app/assets/w.wasm", "/x.png?a"]),
+            (
+                vite,
+                r#"new URL("w.wasm",import.meta.url),new URL('/x.png?a', import.meta.url), new URL("n", import.meta.url), new URL("o.js", b)"#,
+                &["/app/assets/w.wasm", "/x.png?a"],
+            ),
             // rooted names with a hash, and such as are none.
-            (vite, r#"a="/assets/logo-BkYt7d2h.svg",b="/logo.svg",c="/a-b.js",d="/assets/x-abcdefghij.png",e="//h/x-12ab34cd.js",f="/t ${1}-12ab34cd.js""#, &["/assets/logo-BkYt7d2h.svg"]),
+            (
+                vite,
+                r#"a="/assets/logo-BkYt7d2h.svg",b="/logo.svg",c="/a-b.js",d="/assets/x-abcdefghij.png",e="//h/x-12ab34cd.js",f="/t ${1}-12ab34cd.js""#,
+                &["/assets/logo-BkYt7d2h.svg"],
+            ),
             // What only looks alike.
             (main, r#"a.u=b;a.u=function(x){return x.y};a.u="x";a.e(b);m.f=["x.js"];n.p+"no ending";n.p+1;r.u=e=>{for(;;);}"#, &[]),
         ];

@@ -50,7 +50,8 @@ mod tests {
             ("{", &[]),
         ];
         for (text, wanted) in table {
-            let found: Vec<_> = read(&base, text.as_bytes()).needs.into_iter().map(|need| (need.target.path().to_owned(), need.kind)).collect();
+            let found: Vec<_> =
+                read(&base, text.as_bytes()).needs.into_iter().map(|need| (need.target.path().to_owned(), need.kind)).collect();
             let wanted: Vec<_> = wanted.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect();
             assert_eq!(found, wanted, "{text}");
         }

@@ -86,7 +86,10 @@ impl<'a> Lexer<'a> {
         self.value_before = match token {
             Token::Word(word) => {
                 self.condition_next = matches!(word, "if" | "while" | "for" | "with");
-                !matches!(word, "return" | "typeof" | "case" | "in" | "of" | "delete" | "void" | "throw" | "new" | "else" | "do" | "await" | "yield")
+                !matches!(
+                    word,
+                    "return" | "typeof" | "case" | "in" | "of" | "delete" | "void" | "throw" | "new" | "else" | "do" | "await" | "yield"
+                )
             }
             Token::Text(_) => true,
             // In a hole an expression begins.

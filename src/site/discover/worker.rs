@@ -147,8 +147,14 @@ mod tests {
                 &["/app/workbox-5ffe50d4.js", "/app/index.html", "/app/assets/a-1.js"],
             ),
             // As it stands where `self.__WB_MANIFEST` was, with names in quotes and the revision first.
-            (r#"const m = [{"revision":"9","url":"/b.css"},{'revision':null,'url':'/c.123.png',integrity:'x'}]||[];precache(m)"#, &["/b.css", "/c.123.png"]),
-            (r#"self.addEventListener("install",e=>{e.waitUntil(caches.open("v1").then(c=>c.addAll(["./","/s.css",'i.svg'])))})"#, &["/app/", "/s.css", "/app/i.svg"]),
+            (
+                r#"const m = [{"revision":"9","url":"/b.css"},{'revision':null,'url':'/c.123.png',integrity:'x'}]||[];precache(m)"#,
+                &["/b.css", "/c.123.png"],
+            ),
+            (
+                r#"self.addEventListener("install",e=>{e.waitUntil(caches.open("v1").then(c=>c.addAll(["./","/s.css",'i.svg'])))})"#,
+                &["/app/", "/s.css", "/app/i.svg"],
+            ),
             (r#"const FILES = ["/x.js","/y.js"]; const other = ["/no.js"]; cache.addAll(FILES)"#, &["/x.js", "/y.js"]),
             (r#"importScripts("./w1.js", '/w2.js'); importScripts(name)"#, &["/app/w1.js", "/w2.js"]),
             // Nothing is registered from a file by an address of an unknown page.

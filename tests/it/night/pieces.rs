@@ -162,7 +162,8 @@ fn a_kill_in_the_middle_of_a_film_costs_what_was_no_piece_yet() {
     node.restart();
     kit::until("the film is there", 60, || is_done(&node));
     assert_eq!(asked(&origin), [(String::new(), String::new()), (format!("bytes={}-{}", 40 * MIB, 100 * MIB - 1), "\"v1\"".to_owned())]);
-    assert!(studio.sent() <= 101 * MIB + 5, "{} bytes were sent", studio.sent());
+    // The dead connection takes one write more.
+    assert!(studio.sent() <= 101 * MIB + (128 << 10), "{} bytes were sent", studio.sent());
     assert!(is_stored(&node, &origin, &studio.body()));
 }
 

@@ -80,7 +80,8 @@ impl<'a> Sum<'a> {
                 tell(name);
             }
         }
-        let tables = || self.terms.iter().filter_map(|term| if let Term::Table(table, loose) = term { Some((table, *loose)) } else { None });
+        let tables =
+            || self.terms.iter().filter_map(|term| if let Term::Table(table, loose) = term { Some((table, *loose)) } else { None });
         let needs_id = self.terms.iter().any(|term| !matches!(term, Term::Text(_)));
         if !needs_id {
             return self.name("").iter().for_each(|name| tell(name));
