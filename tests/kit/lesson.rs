@@ -49,7 +49,7 @@ impl Lesson {
         let mut pages = Vec::new();
         for (name, every) in [("tutorial", 1), ("howto", 1), ("library", LIBRARY), ("_static", 1), ("_images", 1)] {
             let files = copy(&kit::python_docs().join(name), &docs.join(name), every);
-            pages.extend(files.into_iter().filter(|file| file.ends_with(".html")).map(|file| format!("/{name}/{file}")));
+            pages.extend(files.into_iter().filter(|file| kit::ends_in(file, "html")).map(|file| format!("/{name}/{file}")));
         }
         pages.sort();
         app(&folder.path().join("app"));
@@ -121,7 +121,7 @@ impl Lesson {
     /// Modules of the app.
     pub(crate) fn modules(&self) -> Vec<String> {
         let folder = self.folder.path().join("app/chunks/mermaid.esm.min");
-        let mut names: Vec<String> = nginx::names(&folder).into_iter().filter(|name| name.ends_with(".mjs")).collect();
+        let mut names: Vec<String> = nginx::names(&folder).into_iter().filter(|name| kit::ends_in(name, "mjs")).collect();
         names.sort();
         names.into_iter().map(|name| format!("http://app.school.test/chunks/mermaid.esm.min/{name}")).collect()
     }
@@ -133,8 +133,8 @@ fn copy(from: &Path, to: &Path, every: usize) -> Vec<String> {
     let mut copied = nginx::names(from);
     let mut count = 0;
     copied.retain(|name| {
-        count += usize::from(name.ends_with(".html"));
-        !name.ends_with(".html") || count % every == 0
+        count += usize::from(kit::ends_in(name, "html"));
+        !kit::ends_in(name, "html") || count % every == 0
     });
     for name in &copied {
         fs::copy(from.join(name), to.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -96,6 +96,11 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Whether a file's name has this ending.
+pub(crate) fn ends_in(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == ending)
+}
+
 /// Where `scripts/test` puts the npm packages that serve as content.
 pub(crate) fn packages() -> PathBuf {
     std::env::var_os("BULAK_TEST_CONTENT").map_or_else(|| root().join("target/test-content"), PathBuf::from).join("node_modules")

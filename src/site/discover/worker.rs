@@ -55,7 +55,7 @@ pub(super) fn scan(text: &str, within: Within, raw: &mut Raw) {
             ([_, _, Token::Word("define")], Token::Mark(b'(')) if text.contains("importScripts") => {
                 texts(lexer.clone(), |name| {
                     if name.starts_with('.') {
-                        raw.need(if name.ends_with(".js") { name.to_owned() } else { format!("{name}.js") }, Kind::Script);
+                        raw.need(if kind_of(name) == Kind::Script { name.to_owned() } else { format!("{name}.js") }, Kind::Script);
                     }
                 });
             }

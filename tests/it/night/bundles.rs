@@ -68,7 +68,7 @@ fn esbuild_s_modules() {
     let folder = app.folder.join("chunks/mermaid.esm.min");
     let files = fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("a file").file_name().into_string().expect("a name"));
     let modules: BTreeSet<String> =
-        files.filter(|name| name.ends_with(".mjs")).map(|name| format!("/chunks/mermaid.esm.min/{name}")).collect();
+        files.filter(|name| kit::ends_in(name, "mjs")).map(|name| format!("/chunks/mermaid.esm.min/{name}")).collect();
     let lacking: Vec<&String> = modules.iter().filter(|path| !walk.here.contains_key(*path)).collect();
     assert!(modules.len() > 50 && lacking.is_empty(), "{lacking:?} of {}", modules.len());
     assert!(walk.missing.is_empty(), "{:?}", walk.missing);
@@ -86,7 +86,7 @@ fn webpack_s_chunks_and_the_files_that_they_load() {
     for entry in fs::read_dir(&package).expect("a folder") {
         let entry = entry.expect("a file");
         let name = entry.file_name().into_string().expect("a name");
-        if name.ends_with(".js") || name.ends_with(".wasm") {
+        if kit::ends_in(&name, "js") || kit::ends_in(&name, "wasm") {
             fs::copy(entry.path(), folder.path().join("r").join(&name)).expect("copies");
             files.insert(format!("/r/{name}"));
         }

@@ -43,6 +43,8 @@ fn node(line: &Line) -> Node {
         .host("docs.school.test", line.addr)
         .host("app.school.test", line.addr)
         .set("night.windows", "[\"mon-sun 00:00-24:00\"]")
+        // Longer than a second, after which a connection is tried once more: a short cut is no failure.
+        .set("upstream.connect_timeout", "\"3 s\"")
         .set("link.check", &format!("[\"{}\"]", line.addr));
     let folder = tempfile::tempdir().expect("a folder");
     kit::pack::publish(setup, folder.path(), "lesson", PACK).start_in(folder)
@@ -94,8 +96,12 @@ fn is_complete(node: &Node, line: &Line, lesson: &Lesson, wanted: &BTreeSet<Stri
     assert!(wrong.is_empty(), "{} of {} are not here: {:#?}", wrong.len(), wanted.len(), &wrong[..wrong.len().min(20)]);
 }
 
+/// Asks for something until the node has understood: an idle one looks every 15 s.
 fn is_down(node: &Node) {
-    kit::until("the node says that the line is down", 30, || node.metric("bulak_link_up", "") == Some(0.0));
+    kit::until("the node says that the line is down", 60, || {
+        node.get("http://docs.school.test/unknown");
+        node.metric("bulak_link_up", "") == Some(0.0)
+    });
 }
 
 fn sent(served: &[Served]) -> u64 {
