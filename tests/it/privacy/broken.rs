@@ -1,7 +1,7 @@
 //! The search finds what it is there to find: the same walk through a small cache over the library's own rules, whole at first,
 //! and then with one condition switched off at a time. A check that cannot fail would be no check.
 
-use super::walk::{self, Dice, PACK, Step};
+use super::walk::{self, Dice, PACK, Step, Way};
 use crate::kit::diary::{Pupil, says};
 use crate::kit::http::{self, Answer};
 use crate::kit::origin::Ask as Asked;
@@ -109,13 +109,13 @@ impl Small {
     }
 
     fn ask(&mut self, step: &Step, line: Line) -> Answer {
-        let scheme = if step.secure { "https" } else { "http" };
+        let scheme = if step.way == Way::Secure { "https" } else { "http" };
         let target = Target::parse(&format!("{scheme}://{}{}", step.host, step.path)).expect("a target");
         let method: Method = step.method.parse().expect("a method");
         let asked = fields(step.fields.iter().filter_map(|line| line.split_once(": ")));
         let known = self.sites.look(&target);
         let account = known.account && self.blind != Blind::Account;
-        let place = Place { account, class: known.class, own: false, intercepted: step.secure };
+        let place = Place { account, class: known.class, own: false, intercepted: step.way == Way::Secure };
         let mut seen = self.seen(&asked);
         let mut place = place;
         let mut sent = asked.clone();
@@ -210,8 +210,8 @@ fn wander(seed: u64, count: usize, blind: Blind) -> (Vec<String>, Vec<String>, u
     for at in 0..count {
         // A fifth of the day the line is down.
         let line = if at % 500 >= 400 { Line::Down } else { Line::Up };
-        let secure = dice.below(3) == 0;
-        let step = walk::step(&mut dice, &pupils, secure, |_| true);
+        let way = if dice.below(3) == 0 { Way::Secure } else { Way::Plain };
+        let step = walk::step(&mut dice, &pupils, way, |_| true);
         let answer = small.ask(&step, line);
         told.extend(walk::leaks(&pupils, &step, &answer));
         small.now = small.now.plus(Duration::from_secs(1));

@@ -1,8 +1,9 @@
-//! The ways by which a pupil's device reaches a diary through a node: in the plain, and by CONNECT with TLS of its own.
+//! The ways by which a pupil's device reaches a diary through a node: in the plain, by CONNECT with TLS of its own, and
+//! under the school's own names.
 //!
 //! Each pupil has an address and a user agent of his own, so that both can be searched for afterwards.
 
-use super::walk::Step;
+use super::walk::{Step, Way};
 use crate::kit::class::OWN;
 use crate::kit::http::{self, Answer, PATIENCE};
 use rustls::pki_types::pem::PemObject;
@@ -24,12 +25,13 @@ pub(crate) fn address(pupil: usize) -> Ipv4Addr {
 /// The way through one node.
 pub(crate) struct Lanes {
     proxy: SocketAddr,
+    mirror: SocketAddr,
     tls: Arc<rustls::ClientConfig>,
 }
 
 impl Lanes {
-    /// Through this proxy; https is believed when one of these roots (PEM files) signed it.
-    pub(crate) fn through(proxy: SocketAddr, roots: &[PathBuf]) -> Lanes {
+    /// Through this proxy and this mirror; https is believed when one of these roots (PEM files) signed it.
+    pub(crate) fn through(proxy: SocketAddr, mirror: SocketAddr, roots: &[PathBuf]) -> Lanes {
         let mut store = rustls::RootCertStore::empty();
         for file in roots {
             for root in CertificateDer::pem_file_iter(file).expect("a file") {
@@ -40,13 +42,13 @@ impl Lanes {
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let mut tls = tls.with_root_certificates(store).with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Lanes { proxy, tls: Arc::new(tls) }
+        Lanes { proxy, mirror, tls: Arc::new(tls) }
     }
 
     /// Proves that a pupil's device trusts the school's CA.
     pub(crate) fn enrol(&self, pupil: usize) -> Answer {
         let (method, fields) = ("GET", Vec::new());
-        self.ask(&Step { pupil, host: OWN, secure: true, method, path: "/enrolled".into(), fields, own: false })
+        self.ask(&Step { pupil, host: OWN, way: Way::Secure, method, path: "/enrolled".into(), fields, own: false })
     }
 
     /// Takes a step. Status 0: there was no answer, or nobody to believe.
@@ -54,10 +56,18 @@ impl Lanes {
         let from = socket2::SockAddr::from(SocketAddr::from((address(step.pupil), 0)));
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&from).expect("an address of loopback");
-        socket.connect_timeout(&self.proxy.into(), PATIENCE).expect("connects");
+        let door = if step.way == Way::Mirror { self.mirror } else { self.proxy };
+        socket.connect_timeout(&door.into(), PATIENCE).expect("connects");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         let stream = TcpStream::from(socket);
-        if step.secure { self.secure(step, stream) } else { exchange(stream, step, &format!("http://{}{}", step.host, step.path)) }
+        match step.way {
+            Way::Secure => self.secure(step, stream),
+            Way::Plain => exchange(stream, step, step.host, &format!("http://{}{}", step.host, step.path)),
+            Way::Mirror => {
+                let name = format!("{}.m.school-test.internal:{}", step.host.replace('.', "-"), self.mirror.port());
+                exchange(stream, step, &name, &step.path)
+            }
+        }
     }
 
     fn secure(&self, step: &Step, mut stream: TcpStream) -> Answer {
@@ -69,12 +79,12 @@ impl Lanes {
         }
         let name = ServerName::try_from(step.host.to_owned()).expect("a name");
         let session = rustls::ClientConnection::new(Arc::clone(&self.tls), name).expect("a session");
-        exchange(rustls::StreamOwned::new(session, stream), step, &step.path)
+        exchange(rustls::StreamOwned::new(session, stream), step, step.host, &step.path)
     }
 }
 
-fn exchange(mut stream: impl Read + Write, step: &Step, target: &str) -> Answer {
-    let mut text = format!("{} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {AGENT}{}\r\n", step.method, step.host, step.pupil);
+fn exchange(mut stream: impl Read + Write, step: &Step, host: &str, target: &str) -> Answer {
+    let mut text = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}{}\r\n", step.method, step.pupil);
     for field in &step.fields {
         write!(text, "{field}\r\n").expect("a string grows");
     }

@@ -51,6 +51,17 @@ host = "lessons.school.test"
 path = "/static/**"
 "#;
 
+/// The ways to a diary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In the plain, through the proxy.
+    Plain,
+    /// By CONNECT, with TLS of the device's own.
+    Secure,
+    /// Under the school's own names, as a pupil's own phone would, with whatever the browser has for that name.
+    Mirror,
+}
+
 /// One request of one pupil.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
@@ -58,8 +69,8 @@ pub(crate) struct Step {
     pub(crate) pupil: usize,
     /// Host.
     pub(crate) host: &'static str,
-    /// By https.
-    pub(crate) secure: bool,
+    /// By which way.
+    pub(crate) way: Way,
     /// Method.
     pub(crate) method: &'static str,
     /// Path and query.
@@ -98,12 +109,12 @@ impl Dice {
 }
 
 /// The next step; `fits` says which places are visited.
-pub(crate) fn step(dice: &mut Dice, pupils: &[Pupil], secure: bool, fits: impl Fn(&Place) -> bool) -> Step {
+pub(crate) fn step(dice: &mut Dice, pupils: &[Pupil], way: Way, fits: impl Fn(&Place) -> bool) -> Step {
     let (host, account) = *dice.pick(&HOSTS);
     let places: Vec<&Place> = PLACES.iter().filter(|place| (account || !place.mistaken) && fits(place)).collect();
     let place = **dice.pick(&places);
     let pupil = dice.below(pupils.len());
-    let mut step = Step { pupil, host, secure, method: "GET", path: String::new(), fields: Vec::new(), own: false };
+    let mut step = Step { pupil, host, way, method: "GET", path: String::new(), fields: Vec::new(), own: false };
     fill(dice, &pupils[pupil], &place, &mut step);
     step
 }
@@ -154,7 +165,8 @@ fn fill(dice: &mut Dice, who: &Pupil, place: &Place, step: &mut Step) {
         }
         _ => {}
     }
-    step.own = whole && place.own && (place.by != By::Cookie || signed_in);
+    // A mirror asks for nobody: there is nothing of one's own there, but behind a link that one knows.
+    step.own = whole && place.own && (place.by != By::Cookie || signed_in) && step.way != Way::Mirror;
 }
 
 /// Who else's token lies in this answer, and where.
