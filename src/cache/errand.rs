@@ -150,7 +150,7 @@ impl Inner {
             Stage::Broken(why, None) => Err(self.broken(asked, partly.as_ref(), &why).await),
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
             // What was kept does not fit what is there now and is forgotten: it starts anew, once.
-            Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(|lead| lead.is_empty()) => {
+            Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
                 Box::pin(self.run(asked, order, None, alone)).await
             }
             // Another's answer, for him alone: what we want must be asked for anew.

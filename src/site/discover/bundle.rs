@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_a_script_names_is_bounded() {
-        let table: String = (0..20_000).map(|id| format!("{id}:\"h{id}\",")).collect();
+        let table = (0..20_000).map(|id| format!("{id}:\"h{id}\",")).collect::<Vec<_>>().concat();
         let code = format!("r.u=e=>e+\".\"+{{{table}}}[e]+\".js\"");
         assert_eq!(found("http://a.kz/m.js", &code).len(), MAX_FOUND - 1);
         found("http://a.kz/m.js", &format!("r.u=e=>{}", "(".repeat(100_000)));

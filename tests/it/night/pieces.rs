@@ -140,8 +140,9 @@ fn is_done(node: &Node) -> bool {
     node.local("GET", "/api/v1/packs")["packs"][0]["progress"]["state"] == "done"
 }
 
+/// MiB that the store has written, drafts included.
 fn kept(node: &Node) -> f64 {
-    node.metric("bulak_store_written_bytes_total", "").unwrap_or_default()
+    node.metric("bulak_store_written_bytes_total", "").unwrap_or_default() / 1_048_576.0
 }
 
 /// The film out of the store, with nothing more asked of its origin.
@@ -156,7 +157,7 @@ fn a_kill_in_the_middle_of_a_film_costs_what_was_no_piece_yet() {
     let (studio, origin) = Studio::start(100 * MIB, Habit::Good, 41 * MIB + 5);
     let mut node = night(&origin, "");
     // The drafts and the pieces of what came are written by then.
-    kit::until("ten pieces are kept", 60, || studio.sent() == 41 * MIB + 5 && kept(&node) >= (79 * MIB) as f64);
+    kit::until("ten pieces are kept", 60, || studio.sent() == 41 * MIB + 5 && kept(&node) >= 79.0);
     node.kill();
     studio.open(usize::MAX);
     node.restart();
@@ -206,7 +207,7 @@ fn a_film_that_has_changed_or_an_origin_without_ranges_begins_anew() {
 fn pupils_get_what_is_here_and_raise_the_rest() {
     let (studio, origin) = Studio::start(40 * MIB, Habit::Good, 9 * MIB);
     let mut node = night(&origin, "");
-    kit::until("two pieces are kept", 60, || studio.sent() == 9 * MIB && kept(&node) >= (15 * MIB) as f64);
+    kit::until("two pieces are kept", 60, || studio.sent() == 9 * MIB && kept(&node) >= 15.0);
     // A part that is here, in a piece and behind the last one; the origin is not asked again.
     let part = node.fetch("GET", URL, &["Range: bytes=1000000-1999999"]);
     assert!(part.status == 206 && part.body == studio.body()[1_000_000..2_000_000], "{} {}", part.status, part.cache_status());

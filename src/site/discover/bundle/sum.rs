@@ -48,10 +48,10 @@ impl<'a> Sum<'a> {
     /// A function of one id, from behind `=`: `e => sum`, `function (e) { return sum }`.
     pub(super) fn of_function(lexer: Lexer<'a>) -> Option<Sum<'a>> {
         let mut reader = Reader { lexer, next: None };
-        if reader.take(Token::Word("function")) {
-            if let Some(Token::Word(_)) = reader.peek() {
-                reader.step();
-            }
+        if reader.take(Token::Word("function"))
+            && let Some(Token::Word(_)) = reader.peek()
+        {
+            reader.step();
         }
         if reader.take(Token::Mark(b'(')) {
             reader.name()?;
@@ -89,13 +89,12 @@ impl<'a> Sum<'a> {
         let excepted: HashSet<&String> = self.exceptions.iter().map(|(id, _)| id).collect();
         // A table that gives every chunk its hash knows all ids; one of mere names only some.
         let tell = |id: &String| self.name(id).iter().for_each(|name| tell(name));
-        match tables().find(|(_, loose)| !loose) {
-            Some((table, _)) => table.ids.iter().filter(|id| !excepted.contains(id)).for_each(tell),
-            None => {
-                let named = tables().flat_map(|(table, _)| &table.ids);
-                let ids: BTreeSet<&String> = named.chain(asked).filter(|id| !excepted.contains(id)).collect();
-                ids.into_iter().for_each(tell);
-            }
+        if let Some((table, _)) = tables().find(|(_, loose)| !loose) {
+            table.ids.iter().filter(|id| !excepted.contains(id)).for_each(tell);
+        } else {
+            let named = tables().flat_map(|(table, _)| &table.ids);
+            let ids: BTreeSet<&String> = named.chain(asked).filter(|id| !excepted.contains(id)).collect();
+            ids.into_iter().for_each(tell);
         }
     }
 
