@@ -4,16 +4,17 @@ use crate::base::backoff::retry_after;
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::fill::{Order, Toll};
-use crate::cache::flight::{FlightKey, Outcome, Stage};
+use crate::cache::flight::{Flight, FlightKey, Outcome, Pilot, Stage};
 use crate::cache::voyage::{Given, Voyage, bare, outgoing};
-use crate::cache::{Asked, Cache, Found, Inner, partial};
+use crate::cache::{Asked, Cache, Found, Inner, pieces, stream};
 use crate::link::Class;
 use crate::policy::{self, Decision, Failure, Why};
-use crate::store::{Entry, Source, Way};
+use crate::store::{Entry, Error as StoreError, Source, Way};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, DATE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ pub struct Errand {
     pub force: bool,
     /// Take the stored answer, fresh or not, without asking; what is not stored is fetched.
     pub keep: bool,
+    /// Counts body bytes as they come over the line for this, also when it fails or is dropped.
+    pub moved: Arc<AtomicU64>,
 }
 
 /// What came of an errand.
@@ -65,9 +68,17 @@ pub enum FetchError {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
-    /// The body broke off; what came is kept for resuming where validators allow.
+    /// The body broke off, and nothing of it could be kept.
     #[error("the body broke off: {0}")]
     Broken(String),
+    /// The body broke off after so many bytes that are kept: the next errand goes on behind them.
+    #[error("the body broke off: {why}")]
+    Partly {
+        /// Why.
+        why: String,
+        /// Bytes that were not here before.
+        kept: u64,
+    },
     /// Longer than allowed.
     #[error("longer than {0} bytes")]
     TooLong(u64),
@@ -93,7 +104,7 @@ impl Cache {
             class: errand.class,
             toll: errand.toll.clone(),
             max_bytes: errand.max_bytes,
-            moved: Arc::default(),
+            moved: Arc::clone(&errand.moved),
             cancel: CancellationToken::new(),
         };
         // Whoever drops this errand (the window ends at seven sharp) ends its fetch.
@@ -121,21 +132,20 @@ impl Inner {
 
     async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>, alone: bool) -> Result<Fetched, FetchError> {
         let moved = Arc::clone(&order.moved);
-        let rest = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| found.entry.length);
-        let key = match rest {
-            Some(length) => partial::whole_key(asked.target.key(), length),
-            None => FlightKey { url: asked.target.key(), range: None, personal: false },
-        };
-        let (flight, pilot) = if alone {
-            let (flight, pilot) = self.board.alone(key, false);
-            (flight, Some(pilot))
-        } else {
-            self.board.join(key, false)
-        };
-        let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order.clone(), found.clone(), rest.is_some()));
+        let partly = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| Arc::clone(&found.entry));
+        if let Some(entry) = partly.as_ref().filter(|entry| stream::gaps(&entry.have, &(0..entry.length)).is_empty()) {
+            // Every piece is here; only making one body of them was cut short, or found no room.
+            let entry = self.store.put_part(entry.meta.clone(), entry.length, 0, Bytes::new()).await?;
+            return Ok(Fetched::of(&asked.target, Some(entry), StatusCode::OK, Why::Partial, 0));
+        }
+        let (flight, pilot) = self.flight_for(asked, partly.as_ref().map(|entry| entry.length), alone);
+        let own = pilot.is_some();
+        let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order.clone(), found.clone(), partly.is_some()));
         let end = flight.end().await;
         let transferred = moved.load(Ordering::Relaxed);
         match end {
+            // The store takes no more of it: what is here of it stays.
+            Stage::Stored(entry, _) if entry.object.is_none() => Err(StoreError::Full.into()),
             Stage::Stored(entry, outcome) => {
                 let (status, why) = match outcome {
                     Outcome::Confirmed => (StatusCode::NOT_MODIFIED, Why::Revalidated),
@@ -144,17 +154,51 @@ impl Inner {
                 Ok(Fetched::of(&asked.target, Some(entry), status, why, transferred))
             }
             Stage::Broken(_, Some(most)) => Err(FetchError::TooLong(most)),
-            Stage::Broken(why, None) => Err(FetchError::Broken(why.to_string())),
+            Stage::Broken(why, None) => Err(self.broken(asked, partly.as_ref(), &why).await),
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
+            // What was kept does not fit what is there now and is forgotten: it starts anew, once.
+            Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
+                Box::pin(self.run(asked, order, None, alone)).await
+            }
             // Another's answer, for him alone: what we want must be asked for anew.
             Stage::Failed(..) | Stage::Apart if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(..) | Stage::Apart | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
         }
     }
 
+    /// The flight that brings what an errand wants: a fetch of the whole that is under way, or its own, of the whole or of the rest
+    /// of a body of this `length`.
+    fn flight_for(&self, asked: &Asked, length: Option<u64>, alone: bool) -> (Arc<Flight>, Option<Pilot>) {
+        let whole = FlightKey { url: asked.target.key(), range: None, personal: false };
+        let rest = length.map(|length| FlightKey { range: Some(0..length), ..whole.clone() });
+        let under_way = self.board.find(&whole).filter(|_| rest.is_some() && !alone);
+        let key = rest.unwrap_or(whole);
+        match under_way {
+            Some(flight) => (flight, None),
+            None if alone => {
+                let (flight, pilot) = self.board.alone(key, false);
+                (flight, Some(pilot))
+            }
+            None => self.board.join(key, false),
+        }
+    }
+
+    /// What a transfer that broke off has left behind.
+    async fn broken(&self, asked: &Asked, before: Option<&Arc<Entry>>, why: &str) -> FetchError {
+        let kept = |entry: &Entry| entry.have.iter().map(|range| range.end - range.start).sum::<u64>();
+        let (now, _) = self.find(&asked.ask()).await;
+        let now = now.filter(|now| now.entry.object.is_none()).map(|now| now.entry);
+        let same = |entry: &&Arc<Entry>| now.as_ref().is_some_and(|now| pieces::is_same(now, entry));
+        let (now, before) = (now.as_deref().map_or(0, kept), before.filter(same).map_or(0, |entry| kept(entry)));
+        match now.saturating_sub(before) {
+            0 => FetchError::Broken(why.to_owned()),
+            kept => FetchError::Partly { why: why.to_owned(), kept },
+        }
+    }
+
     fn set_off(
         self: &Arc<Inner>,
-        pilot: crate::cache::flight::Pilot,
+        pilot: Pilot,
         asked: &Arc<Asked>,
         order: Order,
         found: Option<Found>,
@@ -177,8 +221,11 @@ impl Inner {
 
 /// An answer that could not be stored still tells its status, and where or when to go instead.
 fn given(asked: &Asked, lead: Option<oneshot::Receiver<Given>>, transferred: u64) -> Result<Fetched, FetchError> {
-    let Some(Given::Answer((response, why))) = lead.and_then(|mut lead| lead.try_recv().ok()) else {
-        return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into()));
+    let (response, why) = match lead.and_then(|mut lead| lead.try_recv().ok()) {
+        Some(Given::Answer(given)) => given,
+        // Only the rest of it came, and there is no room for that.
+        Some(Given::OwnCoding) => return Err(StoreError::Full.into()),
+        None => return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into())),
     };
     let mut fetched = Fetched::of(&asked.target, None, response.status(), why, transferred);
     fetched.read_fields(&asked.target, response.headers());

@@ -8,6 +8,7 @@ use crate::base::clock::Time;
 use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
 use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
+use crate::cache::pieces::{self, PIECE, strong_validator};
 use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
 use crate::link::Class;
@@ -16,17 +17,12 @@ use crate::policy::{self, Admit, Ask};
 use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Way};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
-
-/// A large body with a strong validator is kept in pieces of this size while it arrives, so that a power cut costs one piece
-/// (protocols: segment large files).
-pub(crate) const PIECE: u64 = 4 << 20;
 
 /// What of a body is fetched although nobody reads it any more: a page, a picture, a short clip.
 const FINISH: u64 = 16 << 20;
@@ -353,9 +349,11 @@ impl Intake<'_> {
 
     /// Whether a fetch that breaks off can go on later: large, length known, and the same bytes can be asked for again.
     fn resumable(&self) -> bool {
-        self.total.is_some_and(|total| total > PIECE)
-            && self.meta.status == StatusCode::OK
+        let plain = self.meta.status == StatusCode::OK && self.meta.coding.is_none();
+        plain
+            && self.total.is_some_and(|total| total > pieces::worth(self.order.class))
             && strong_validator(&self.meta.headers).is_some()
+            && !pieces::refuses_ranges(&self.meta.headers)
     }
 
     async fn keep(&mut self, bytes: &Bytes) {
@@ -363,8 +361,9 @@ impl Intake<'_> {
             return;
         }
         self.piece.extend_from_slice(bytes);
-        if self.piece.len() as u64 >= PIECE {
-            self.save_rest().await;
+        while self.piece.len() >= PIECE && self.keeps_parts {
+            let piece = self.piece.split_to(PIECE).freeze();
+            self.save_or_say(piece).await;
         }
     }
 
@@ -379,12 +378,17 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Keeps what came since the last piece. A store that takes nothing ends no download: only resuming is lost.
+    /// Keeps what came since the last piece.
     async fn save_rest(&mut self) {
         let rest = self.piece.split().freeze();
-        if !rest.is_empty()
-            && let Err(error) = self.save(rest).await
-        {
+        if !rest.is_empty() {
+            self.save_or_say(rest).await;
+        }
+    }
+
+    /// Keeps a piece. A store that takes nothing ends no download: only resuming is lost.
+    async fn save_or_say(&mut self, piece: Bytes) {
+        if let Err(error) = self.save(piece).await {
             tracing::warn!(%error, "could not keep a part of a body; it cannot be resumed");
             self.keeps_parts = false;
         }
@@ -404,21 +408,10 @@ fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<Box<str>> {
     headers.get(name)?.to_str().ok().map(Into::into)
 }
 
-/// What `If-Range` may carry: a strong entity tag, or a date at least one second older than the answer's own
-/// (RFC 9110 sections 8.8.2.2 and 13.1.5; we ask for a minute, as protocols demand).
-pub(crate) fn strong_validator(headers: &HeaderMap) -> Option<http::HeaderValue> {
-    if let Some(tag) = headers.get(ETAG) {
-        return tag.as_bytes().starts_with(b"\"").then(|| tag.clone());
-    }
-    let time = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).and_then(Time::parse_http);
-    let modified = time(LAST_MODIFIED)?;
-    (time(DATE)?.since(modified) >= Duration::from_mins(1)).then(|| headers[LAST_MODIFIED].clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn an_errand_that_is_over_ends_its_fetch_unless_a_device_waits() {
@@ -427,18 +420,5 @@ mod tests {
         order.cancel.cancel();
         order.stopped(&nobody).await;
         assert!(tokio::time::timeout(Duration::from_mins(1), order.stopped(&device)).await.is_err(), "whoever has joined gets the rest");
-    }
-
-    #[test]
-    fn only_what_names_the_same_bytes_again_counts_as_strong() {
-        let fields = |rows: &[(http::HeaderName, &'static str)]| {
-            rows.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect::<HeaderMap>()
-        };
-        let date = (DATE, "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(strong_validator(&fields(&[(ETAG, "\"a\"")])).expect("strong"), "\"a\"");
-        assert_eq!(strong_validator(&fields(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, "Sun, 06 Nov 1994 08:00:00 GMT"), date.clone()])), None);
-        assert!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:48:37 GMT"), date.clone()])).is_some());
-        assert_eq!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:00 GMT"), date])), None);
-        assert_eq!(strong_validator(&fields(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:00:00 GMT")])), None);
     }
 }

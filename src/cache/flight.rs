@@ -166,7 +166,7 @@ impl Board {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&key) {
             if urgent {
-                flight.urgent.raise();
+                flight.raise();
             }
             return (Arc::clone(flight), None);
         }
@@ -175,6 +175,11 @@ impl Board {
         let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone() });
         flights.insert(key.clone(), Arc::clone(&flight));
         (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true), began: self.now() }))
+    }
+
+    /// The flight of `key`, when it is under way.
+    pub(crate) fn find(&self, key: &FlightKey) -> Option<Arc<Flight>> {
+        self.flights.lock().get(key).map(Arc::clone)
     }
 
     /// A flight that nobody else finds: for requests whose answer may be theirs alone.
@@ -217,6 +222,16 @@ impl Board {
 }
 
 impl Flight {
+    /// A person waits for it from now on.
+    pub(crate) fn raise(&self) {
+        self.urgent.raise();
+    }
+
+    /// How far it is.
+    pub(crate) fn now(&self) -> Stage {
+        self.stage.borrow().clone()
+    }
+
     /// The first stage after `Asking`; `None` when the flight ended without a word. May be dropped at any await.
     pub(crate) async fn head(&self) -> Option<Stage> {
         let mut stage = self.stage.clone();

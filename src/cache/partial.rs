@@ -5,11 +5,11 @@
 
 use crate::base::body::Body;
 use crate::base::clock::Time;
-use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
-use crate::cache::fill::{Broken, Judged, Order, PIECE, strong_validator};
-use crate::cache::flight::{FlightKey, Live, Outcome, Pilot, Readers, Stage};
+use crate::cache::fill::{Broken, Judged, Order};
+use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
+use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::Answered;
 use crate::cache::voyage::{Given, bare, outgoing, readable};
@@ -100,7 +100,11 @@ impl Inner {
         };
         let said = Said { why, age: None, ttl: None, forwarded: Some(StatusCode::PARTIAL_CONTENT), stored: true, collapsed };
         match flight.head().await {
-            Some(Stage::Live(live)) if self.suits(asked, &live, collapsed) => (self.live_as(asked, &live, said), why),
+            Some(Stage::Live(live)) if collapsed => match self.beside(asked, found.as_ref(), &live, why).await {
+                Some(answered) => answered,
+                None => alone().await,
+            },
+            Some(Stage::Live(live)) if self.suits(asked, &live, false) => (self.live_as(asked, &live, said), why),
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => answered,
                 None if collapsed => alone().await,
@@ -126,7 +130,8 @@ impl Inner {
         given
     }
 
-    /// For an errand: fetches what is missing of an entry, as a flight that devices can join.
+    /// For an errand: fetches what is missing of an entry, from the first gap to the end, as a flight that devices can come along
+    /// with: they have the beginning out of the store.
     pub(crate) fn launch_rest(
         self: &Arc<Inner>,
         pilot: Pilot,
@@ -134,8 +139,8 @@ impl Inner {
         found: Found,
         order: Order,
     ) -> Option<oneshot::Receiver<Given>> {
-        let wanted = 0..found.entry.length;
-        let (request, _) = rest_request(bare(asked), &found, &wanted)?;
+        let (request, gap) = rest_request(bare(asked), &found, &(0..found.entry.length))?;
+        let wanted = gap.start..found.entry.length;
         Some(self.launch_parts(pilot, Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request }))
     }
 
@@ -150,6 +155,9 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
         if let Some(head) = self.part_head(&asked, &order, &response, &first, (requested, since)) {
+            if let Some(most) = order.max_bytes.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
+                return pilot.publish(Broken::TooLong(most).stage());
+            }
             if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
                 return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
             }
@@ -348,8 +356,8 @@ impl Inner {
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;
-            if piece.len() as u64 >= PIECE {
-                kept = self.keep_part(head, kept, piece.split().freeze()).await;
+            while piece.len() >= PIECE {
+                kept = self.keep_part(head, kept, piece.split_to(PIECE).freeze()).await;
             }
         };
         kept = self.keep_part(head, kept, piece.freeze()).await;
@@ -440,11 +448,6 @@ fn read_content_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
 
 fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-/// Kept for the floor above: which URL a flight of parts is about.
-pub(crate) fn whole_key(url: UrlKey, length: u64) -> FlightKey {
-    FlightKey { url, range: Some(0..length), personal: false }
 }
 
 #[cfg(test)]

@@ -149,6 +149,9 @@ impl Inner {
     /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.
     async fn from_store(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, found: Found, said: Said) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
+                return answered;
+            }
             return self.complete(asked, request, order, found, wanted, Why::Partial).await;
         }
         match self.hit(&asked.ask(), &found.entry, &found.prepared, said).await {
@@ -173,10 +176,18 @@ impl Inner {
             match &found {
                 Some((found, _)) if found.entry.object.is_none() => {
                     if let Some(wanted) = partial::missing(&asked.ask(), found) {
+                        if let Some(answered) = self.come_along(asked, Some(found), why).await {
+                            return answered;
+                        }
                         return self.complete(asked, request, order, found.clone(), wanted, why).await;
                     }
                 }
-                None if asked.headers.contains_key(RANGE) => return self.fetch_range(asked, request, order, why).await,
+                None if asked.headers.contains_key(RANGE) => {
+                    if let Some(answered) = self.come_along(asked, None, why).await {
+                        return answered;
+                    }
+                    return self.fetch_range(asked, request, order, why).await;
+                }
                 _ => {}
             }
         }

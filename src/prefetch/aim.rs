@@ -93,6 +93,7 @@ impl Aim {
             Aim::Feed => feed::MAX_BYTES,
             Aim::Hls | Aim::Dash => hls::MAX_BYTES,
             Aim::Content(_) if is_hls(&mime) || is_dash(&mime) => hls::MAX_BYTES,
+            Aim::Content(Kind::Manifest) => discover::MAX_TEXT,
             Aim::Content(_) if picture || opaque.iter().any(|kind| mime.starts_with(kind)) => 0,
             Aim::Content(_) if mime.contains("html") || mime.contains("svg") => discover::MAX_HTML,
             Aim::Content(Kind::Image | Kind::Font | Kind::Media) => 0,

@@ -160,6 +160,7 @@ impl Reach {
             source,
             class: Class::Background,
             toll: self.toll.clone(),
+            moved: Arc::default(),
             max_bytes: Some(BYTES),
             force: true,
             keep: false,

@@ -232,7 +232,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
             What::Here { body, .. } => return (Answer::Text(body), cost),
             What::Moved { to, .. } => place = Some(to),
             What::Gone | What::Refused(_) => return (Answer::Missing, cost),
-            What::Lost(_) => return (Answer::Lost, cost),
+            What::Lost(_) | What::Partly(_) => return (Answer::Lost, cost),
             What::Busy(wait) => return (Answer::Failed(wait), cost),
             What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (Answer::Failed(None), cost),
         }

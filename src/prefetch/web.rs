@@ -16,6 +16,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValu
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// One thing to fetch.
@@ -79,6 +80,8 @@ pub enum What {
     Broken(String),
     /// The way to it failed, or the transfer broke off: the line's fault as likely as the host's.
     Lost(String),
+    /// The transfer broke off, and what it brought is kept: the next try goes on there.
+    Partly(String),
     /// Our own store takes nothing.
     Full(String),
     /// Longer than allowed.
@@ -149,6 +152,7 @@ impl Web for Reach {
         if ask.aim == Aim::Robots {
             return self.robots(&ask.target).await;
         }
+        let moved = Arc::<AtomicU64>::default();
         let errand = Errand {
             target: ask.target,
             headers: self.headers(ask.aim),
@@ -158,10 +162,11 @@ impl Web for Reach {
             max_bytes: ask.max_bytes,
             force: ask.force,
             keep: ask.keep,
+            moved: Arc::clone(&moved),
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
-            Err(error) => return Reply { transferred: 0, what: failed(&error) },
+            Err(error) => return Reply { transferred: moved.load(Ordering::Relaxed), what: failed(&error) },
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
@@ -298,6 +303,9 @@ fn print(digest: &Digest) -> i64 {
     first.copy_from_slice(&digest.0[..8]);
     i64::from_le_bytes(first)
 }
+/// What a broken transfer must have left behind to count as a step and not as a failed try: less is a host that ends every
+/// transfer at once.
+const PROGRESS: u64 = 256 << 10;
 
 /// All bytes of a body, at most `limit`. Frame by frame: the future of `Body::collect` is not provably `Send`.
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
@@ -320,7 +328,8 @@ pub(super) fn failed(error: &FetchError) -> What {
             What::Refused(format!("{error}; where it is a server of the school's own, name it in proxy.allow_private_targets"))
         }
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
-        FetchError::Upstream(_) | FetchError::Broken(_) => What::Lost(error.to_string()),
+        FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
+        FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,

@@ -12,6 +12,18 @@ pub mod css;
 /// JavaScript modules.
 pub mod module;
 
+/// What bundlers write instead of imports.
+mod bundle;
+
+/// What service workers keep.
+mod worker;
+
+/// Web app manifests.
+mod manifest;
+
+/// JavaScript's tokens.
+mod token;
+
 /// Sitemaps.
 pub mod sitemap;
 
@@ -64,7 +76,9 @@ pub enum Kind {
     Font,
     /// Sound, film, subtitles.
     Media,
-    /// Anything else: manifests, preloads of unknown kind.
+    /// A web app manifest, whatever media type a server gives it.
+    Manifest,
+    /// Anything else: preloads of unknown kind.
     Other,
 }
 
@@ -79,14 +93,15 @@ impl Kind {
             Kind::Image => "image",
             Kind::Font => "font",
             Kind::Media => "media",
+            Kind::Manifest => "manifest",
             Kind::Other => "other",
         }
     }
 
     /// Back from the word.
     pub fn parse(word: &str) -> Option<Kind> {
-        use Kind::{Font, Frame, Image, Media, Other, Page, Script, Style};
-        [Page, Frame, Style, Script, Image, Font, Media, Other].into_iter().find(|kind| kind.as_str() == word)
+        use Kind::{Font, Frame, Image, Manifest, Media, Other, Page, Script, Style};
+        [Page, Frame, Style, Script, Image, Font, Media, Manifest, Other].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -178,28 +193,47 @@ pub fn of(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -
     match mime.as_str() {
         "text/html" | "application/xhtml+xml" | "image/svg+xml" => html::read(base, bytes),
         "text/css" => css::read(base, bytes),
-        mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => module::read(base, bytes),
-        "application/manifest+json" => manifest(base, bytes),
+        mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => script(base, bytes),
+        "application/manifest+json" => manifest::read(base, bytes),
+        // Few servers know the ending.
+        "application/json" | "application/octet-stream" | "text/plain" if kind == Kind::Manifest => manifest::read(base, bytes),
         "" => match kind {
             Kind::Page | Kind::Frame => html::read(base, bytes),
             Kind::Style => css::read(base, bytes),
-            Kind::Script => module::read(base, bytes),
+            Kind::Script => script(base, bytes),
+            Kind::Manifest => manifest::read(base, bytes),
             _ => Found::default(),
         },
         _ => Found::default(),
     }
 }
 
-/// Icons of a web manifest.
-fn manifest(base: &Target, bytes: &[u8]) -> Found {
+/// What a script of its own file needs.
+fn script(base: &Target, bytes: &[u8]) -> Found {
+    let limit = usize::try_from(MAX_TEXT).unwrap_or(usize::MAX).min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[..limit]);
     let mut raw = Raw::default();
-    let tree: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
-    for icon in tree.get("icons").and_then(|icons| icons.as_array()).into_iter().flatten() {
-        if let Some(address) = icon.get("src").and_then(|src| src.as_str()) {
-            raw.need(address, Kind::Image);
-        }
-    }
+    module::scan(&text, &mut raw);
+    bundle::scan(base, &text, &mut raw);
+    worker::scan(&text, worker::Within::File, &mut raw);
     raw.resolve(base)
+}
+
+/// What an address is, by how it ends.
+fn kind_of(address: &str) -> Kind {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).as_deref() {
+        Some("css") => Kind::Style,
+        Some("js" | "mjs" | "cjs") => Kind::Script,
+        Some("png" | "jpg" | "jpeg" | "gif" | "webp" | "avif" | "svg" | "ico" | "bmp") => Kind::Image,
+        Some("woff2" | "woff" | "ttf" | "otf" | "eot") => Kind::Font,
+        Some("mp4" | "webm" | "ogv" | "ogg" | "oga" | "mp3" | "m4a" | "wav" | "vtt") => Kind::Media,
+        Some("webmanifest") => Kind::Manifest,
+        Some("html" | "htm" | "xhtml") => Kind::Frame,
+        None if name.is_empty() => Kind::Frame,
+        _ => Kind::Other,
+    }
 }
 
 /// For the fuzzing corpus: any bytes through every reader, no panic.
@@ -227,7 +261,10 @@ mod tests {
         assert_eq!(count(Kind::Page, Some("text/html; charset=utf-8"), "<img src=a.png>"), 1);
         assert_eq!(count(Kind::Style, None, "a{background:url(x.png)}"), 1);
         assert_eq!(count(Kind::Script, Some("application/javascript"), "import './x.js'"), 1);
-        assert_eq!(count(Kind::Other, Some("application/manifest+json"), r#"{"icons":[{"src":"i.png"}]}"#), 1);
+        for mime in [None, Some("application/manifest+json"), Some("application/octet-stream"), Some("application/json; charset=utf-8")] {
+            assert_eq!(count(Kind::Manifest, mime, r#"{"icons":[{"src":"i.png"}]}"#), 1, "{mime:?}");
+        }
+        assert_eq!(count(Kind::Other, Some("application/json"), r#"{"icons":[{"src":"i.png"}]}"#), 0);
         assert_eq!(count(Kind::Image, Some("image/png"), "<img src=a.png>"), 0);
     }
 

@@ -59,6 +59,12 @@ struct State {
     end: End,
 }
 
+impl State {
+    fn written(&self) -> u64 {
+        self.file.as_ref().map_or(0, |(_, length)| *length) + (self.flushing.len() + self.fresh.len()) as u64
+    }
+}
+
 enum End {
     Open,
     Done,
@@ -327,8 +333,12 @@ impl Tail {
     /// Whether everything has been written: the end was declared, or `total` bytes are there.
     pub fn is_complete(&self, total: Option<u64>) -> bool {
         let state = self.0.state.lock();
-        let written = state.file.as_ref().map_or(0, |(_, length)| *length) + (state.flushing.len() + state.fresh.len()) as u64;
-        !matches!(state.end, End::Open) || total.is_some_and(|total| written >= total)
+        !matches!(state.end, End::Open) || total.is_some_and(|total| state.written() >= total)
+    }
+
+    /// Bytes that have come so far.
+    pub fn come(&self) -> u64 {
+        self.0.state.lock().written()
     }
 
     /// The next piece (at most 256 KiB) at `offset`, waiting for the writer when it must; `None` at the end of a finished body.

@@ -4,6 +4,15 @@ use crate::kit;
 use crate::kit::node::{Hub, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
 
+/// What real bundles need.
+mod bundles;
+
+/// Real content over a bad line, night after night.
+mod content;
+
+/// Large bodies in pieces.
+mod pieces;
+
 /// A site of ten pages with a list of them and a style sheet that only its pages name.
 fn site() -> Origin {
     Origin::start(|ask: &Ask| {

@@ -28,6 +28,9 @@ pub(crate) mod dns;
 /// Debian's nginx with real content under names of their own.
 pub(crate) mod nginx;
 
+/// A lesson of real content, served by nginx.
+pub(crate) mod lesson;
+
 /// Certificates of the tests' own.
 pub(crate) mod tls;
 
@@ -99,9 +102,19 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Whether a file's name has this ending.
+pub(crate) fn ends_in(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == ending)
+}
+
 /// Where `scripts/test` puts the npm packages that serve as content.
 pub(crate) fn packages() -> PathBuf {
     std::env::var_os("BULAK_TEST_CONTENT").map_or_else(|| root().join("target/test-content"), PathBuf::from).join("node_modules")
+}
+
+/// Where `scripts/test` unpacks the npm packages that are apps as bundlers leave them.
+pub(crate) fn apps() -> PathBuf {
+    std::env::var_os("BULAK_TEST_CONTENT").map_or_else(|| root().join("target/test-content"), PathBuf::from).join("apps")
 }
 
 /// The HTML of Debian's python3-doc, installed or unpacked by `scripts/test`.

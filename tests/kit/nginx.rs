@@ -31,7 +31,7 @@ impl Nginx {
         assets(&folder.path().join("assets"));
         fs::create_dir(folder.path().join("big")).expect("a folder");
         fs::write(folder.path().join("big/big.bin"), kit::noise(7, BIG)).expect("a file");
-        let (child, addr) = launch(folder.path());
+        let (child, addr) = launch(folder.path(), configuration);
         Nginx { addr, folder, _child: child }
     }
 
@@ -93,7 +93,7 @@ impl Drop for Nginx {
 }
 
 /// The plain files of a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
@@ -140,7 +140,7 @@ fn assets(root: &Path) {
 }
 
 /// Starts nginx on a port that was free a moment ago; tries again when somebody was faster.
-fn launch(folder: &Path) -> (Running, SocketAddr) {
+pub(crate) fn launch(folder: &Path, configuration: impl Fn(&Path, u16) -> String) -> (Running, SocketAddr) {
     for _ in 0..5 {
         let port = kit::free_port();
         let config = folder.join("nginx.conf");

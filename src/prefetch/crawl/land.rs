@@ -54,7 +54,10 @@ impl<W: Web> Crawl<'_, W> {
                 return Ok(None);
             }
         };
-        if matches!(what, What::Here { .. } | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong) {
+        if matches!(
+            what,
+            What::Here { .. } | What::Partly(_) | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong
+        ) {
             desk.gate.answered(target.host());
             // Not what was under way when the host asked for a pause.
             if !desk.gate.is_shut(target.host(), now) && desk.paused.remove(target.host()) {
@@ -139,6 +142,8 @@ impl<W: Web> Crawl<'_, W> {
             What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
             What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            // Piece by piece it gets through, whatever the line does.
+            What::Partly(_) => Fate::Later { at: now.plus(SOON), failed: false },
             What::Lost(_) if wish.tries == 0 && wish.strikes < HOPELESS => Fate::Later { at: now.plus(SOON), failed: true },
             // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
             What::Lost(why) => self.broken(desk, wish, target, why, wish.tries == 1, now).await?,

@@ -1,7 +1,7 @@
 //! HTML pages (and SVG images, which the same reader understands), streaming over lol_html with bounded memory.
 
 use crate::base::target::Target;
-use crate::site::discover::{Found, Kind, MAX_HTML, Raw, css, module, srcset};
+use crate::site::discover::{Found, Kind, MAX_HTML, Raw, bundle, css, kind_of, module, srcset, worker};
 use lol_html::html_content::Element;
 use lol_html::{DocumentContentHandlers, HtmlRewriter, MemorySettings, Settings, element, text};
 use std::cell::RefCell;
@@ -11,10 +11,13 @@ const MEMORY: usize = 8 << 20;
 /// Most bytes of one inline script or style that are kept.
 const MAX_INLINE: usize = 512 << 10;
 
+/// Most folders of import maps that are remembered.
+const MAX_FOLDERS: usize = 200;
+
 /// What a page needs and where it leads.
 pub fn read(base: &Target, bytes: &[u8]) -> Found {
     let limit = usize::try_from(MAX_HTML).unwrap_or(usize::MAX).min(bytes.len());
-    let page = RefCell::new(Page::default());
+    let page = RefCell::new(Page::new(base));
     let settings = Settings::new()
         .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
         .with_strict(false)
@@ -55,15 +58,21 @@ enum Inline {
     Style,
 }
 
-#[derive(Default)]
-struct Page {
+struct Page<'a> {
+    at: &'a Target,
     base: Option<String>,
     raw: Raw,
     inline: Option<Inline>,
     text: String,
+    /// The import map's folders: what a bare name begins with, and where that leads.
+    folders: Vec<(String, String)>,
 }
 
-impl Page {
+impl<'a> Page<'a> {
+    fn new(at: &'a Target) -> Page<'a> {
+        Page { at, base: None, raw: Raw::default(), inline: None, text: String::new(), folders: Vec::new() }
+    }
+
     fn inline(&mut self, chunk: &str) {
         if self.inline.is_some() && self.text.len() + chunk.len() <= MAX_INLINE {
             self.text.push_str(chunk);
@@ -74,11 +83,24 @@ impl Page {
     fn close(&mut self) {
         let text = std::mem::take(&mut self.text);
         match self.inline.take() {
-            Some(Inline::Module) => module::scan(&text, &mut self.raw),
+            Some(Inline::Module) => self.code(&text),
             Some(Inline::Map) => self.import_map(&text),
             Some(Inline::Style) => css::scan(&text, &mut self.raw),
             None => {}
         }
+    }
+
+    fn code(&mut self, text: &str) {
+        module::scan(text, &mut self.raw);
+        bundle::scan(self.at, text, &mut self.raw);
+        worker::scan(text, worker::Within::Page, &mut self.raw);
+        let Page { folders, raw, .. } = self;
+        module::bare(text, |name| {
+            let fits = folders.iter().filter(|(folder, _)| name.starts_with(folder.as_str()));
+            if let Some((folder, to)) = fits.max_by_key(|(folder, _)| folder.len()) {
+                raw.need(format!("{to}{}", &name[folder.len()..]), Kind::Script);
+            }
+        });
     }
 
     fn open(&mut self, element: &Element<'_, '_>) {
@@ -134,17 +156,24 @@ impl Page {
             Kind::Style
         } else if is("modulepreload") {
             Kind::Script
-        } else if is("icon") || is("apple-touch-icon") {
+        } else if is("icon") || is("apple-touch-icon") || is("mask-icon") {
             Kind::Image
         } else if is("manifest") {
-            Kind::Other
-        } else if is("preload") {
+            Kind::Manifest
+        } else if is("prefetch") && of("as").is_none() {
+            // The next page is no part of this one; a bundle's chunk, named by its ending, is.
+            match of("href").as_deref().map(kind_of) {
+                Some(kind @ (Kind::Script | Kind::Style | Kind::Font)) => kind,
+                _ => return,
+            }
+        } else if is("preload") || is("prefetch") {
             match of("as").unwrap_or_default().to_ascii_lowercase().as_str() {
                 "style" => Kind::Style,
                 "script" => Kind::Script,
                 "image" => Kind::Image,
                 "font" => Kind::Font,
                 "video" | "audio" | "track" => Kind::Media,
+                "document" if is("prefetch") => return,
                 _ => Kind::Other,
             }
         } else {
@@ -177,14 +206,17 @@ impl Page {
         }
     }
 
-    /// Import maps name modules; those that end in a slash are folders.
+    /// Import maps name modules; those that end in a slash are folders, and inline modules tell what of them they need.
     fn import_map(&mut self, text: &str) {
         let tree: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         let scopes = tree.get("scopes").and_then(|scopes| scopes.as_object()).into_iter().flat_map(|scopes| scopes.values());
         for map in tree.get("imports").into_iter().chain(scopes) {
-            for address in map.as_object().into_iter().flat_map(|map| map.values()).filter_map(|value| value.as_str()) {
-                if !address.ends_with('/') {
+            let rows = map.as_object().into_iter().flatten();
+            for (name, address) in rows.filter_map(|(name, value)| Some((name, value.as_str()?))) {
+                if !name.ends_with('/') {
                     self.raw.need(address, Kind::Script);
+                } else if address.ends_with('/') && self.folders.len() < MAX_FOLDERS {
+                    self.folders.push((name.clone(), address.to_owned()));
                 }
             }
         }
@@ -250,7 +282,7 @@ mod tests {
             ("<link rel=stylesheet href=a.css><link rel='alternate' href=feed>", &[("/d/a.css", Kind::Style)]),
             (
                 "<link rel=\"shortcut icon\" href=/i.ico><link rel=manifest href=m.json>",
-                &[("/i.ico", Kind::Image), ("/d/m.json", Kind::Other)],
+                &[("/i.ico", Kind::Image), ("/d/m.json", Kind::Manifest)],
             ),
             ("<link rel=stylesheet media=print href=a.css>", &[]),
             ("<link rel=preload as=font href=f.woff2 crossorigin>", &[("/d/f.woff2", Kind::Font)]),
@@ -258,6 +290,17 @@ mod tests {
             ("<script src='a.js?x=1&amp;y=2'></script>", &[("/d/a.js?x=1&y=2", Kind::Script)]),
             ("<script type=module>import { x } from './m.js'</script>", &[("/d/m.js", Kind::Script)]),
             ("<script type=importmap>{\"imports\":{\"vue\":\"/vue.js\",\"x/\":\"/x/\"}}</script>", &[("/vue.js", Kind::Script)]),
+            (
+                "<script type=importmap>{\"imports\":{\"three\":\"/t.js\",\"three/\":\"/t/\"},\"scopes\":{\"/d/\":{\"x\":\"./x.js\"}}}</script>\
+                 <script type=module>import a from 'three/addons/b.js'; import 'other/c.js'</script>",
+                &[("/t.js", Kind::Script), ("/d/x.js", Kind::Script), ("/t/addons/b.js", Kind::Script)],
+            ),
+            ("<script>navigator.serviceWorker.register('sw.js')</script>", &[("/d/sw.js", Kind::Script)]),
+            ("<script>r.u=e=>\"js/\"+{1:\"a\"}[e]+\".js\";r.p=\"/x/\"</script>", &[("/x/js/a.js", Kind::Script)]),
+            (
+                "<link rel=prefetch href=c.1.js><link rel=prefetch href=next.html><link rel=prefetch as=style href=s.css><link rel=prefetch as=document href=n>",
+                &[("/d/c.1.js", Kind::Script), ("/d/s.css", Kind::Style)],
+            ),
             ("<script type='application/ld+json' src=x></script>", &[]),
             ("<img srcset='a.png 300w, b.png 1300w' src=c.png>", &[("/d/b.png", Kind::Image)]),
             ("<img loading=lazy src=late.png><img src=soon.png>", &[("/d/soon.png", Kind::Image), ("/d/late.png", Kind::Image)]),
