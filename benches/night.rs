@@ -9,7 +9,8 @@
 //! - `BULAK_BIN`: another build; `BULAK_LINE_CONGESTION`: what senders use instead of CUBIC (`bbr`). `-- --json` prints JSON.
 //!
 //! Rates are what TCP carried (of 1500 bytes 1448), share is that of the line's rate. Every row has a line, an nginx and a node of its
-//! own, and the same seed. The night is given 60 s to settle, the others 15 s.
+//! own, and the same seed. The night is given 60 s to settle, the others 10 s. With loss, chance makes single fetches long: such a line
+//! gives its class half as much time again, and only a `long` run judges it.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -64,6 +65,8 @@ struct Table {
 }
 
 fn main() {
+    // Before other programs, with all that it starts: on a busy machine it would measure them.
+    let _allowed = rustix::process::setpriority_process(None, -10);
     let mode = std::env::var("BULAK_NIGHT").unwrap_or_default();
     let seconds = |settle, alone, class| Times {
         settle: Duration::from_secs(settle),
@@ -73,7 +76,7 @@ fn main() {
     let times = match mode.as_str() {
         "short" => seconds(20, 10, 15),
         "long" => seconds(60, 60, 180),
-        _ => seconds(60, 15, 36),
+        _ => seconds(60, 15, 30),
     };
     let chosen = std::env::var("BULAK_NIGHT_LINES").ok();
     let mut lines: Vec<Line> = chosen
@@ -88,7 +91,7 @@ fn main() {
     let who = std::env::var("BULAK_NIGHT_WORK").unwrap_or_else(|_| String::from("night free wget"));
     let json = std::env::args().any(|word| word == "--json");
     let folder = Folder::make();
-    let connections = transfers();
+    let connections = connections();
     if !json {
         println!("{}", machine());
     }
@@ -108,6 +111,8 @@ fn main() {
 
 /// All rows of one line.
 fn night(folder: &Path, line: &Line, times: Times, connections: usize, who: &str) -> Table {
+    let class = if line.loss > 0.0 { times.class * 3 / 2 } else { times.class };
+    let times = Times { class, ..times };
     let whole = times.settle + times.alone + times.class + Duration::from_secs(30);
     let content = Content::make(folder, line, line.down.bytes_per_second() * whole.as_secs());
     let mut table = Table { line: line.to_string(), emulated: "", rows: Vec::new() };
@@ -129,11 +134,12 @@ fn chosen_settings() -> Vec<(String, String)> {
     pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
 }
 
-/// How many transfers the night has at a time: so many wgets run beside it.
-fn transfers() -> usize {
+/// How many connections the night has to one host: so many wgets run beside it.
+fn connections() -> usize {
     let text = include_str!("../config/school.toml");
     let config: toml::Table = toml::from_str(text).expect("the shipped configuration");
-    config["night"]["transfers"].as_integer().and_then(|number| usize::try_from(number).ok()).expect("a number")
+    let number = |section: &str, key: &str| config[section][key].as_integer().and_then(|number| usize::try_from(number).ok());
+    number("night", "transfers").expect("a number").min(number("manners", "connections").expect("a number"))
 }
 
 fn print(line: &Line, table: &Table) {

@@ -5,6 +5,7 @@
 
 use super::pipe::{Fate, Pipe};
 use super::profile::Line;
+use super::space;
 use bulak::base::clock::Clock;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -49,6 +50,7 @@ impl Way {
 impl Relay {
     /// Lays a line; outages count from now.
     pub(crate) fn lay(line: &Line) -> Relay {
+        space::leave_nothing();
         let clock = Clock::system();
         Relay(Arc::new(Shared {
             laid: clock.steady(),

@@ -44,7 +44,7 @@ impl Space {
     /// # Errors
     /// Without root, without `ip`, without namespaces.
     pub(crate) fn make(stem: &str, side: &str, addr: Ipv4Addr) -> io::Result<Space> {
-        WATCH.call_once(watch);
+        leave_nothing();
         let name = format!("{stem}-{side}");
         ip(&["netns", "add", &name], "")?;
         STANDING.lock().expect("no thread panics holding it").push(name.clone());
@@ -154,7 +154,11 @@ fn started(id: u32) -> Option<u64> {
     text.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// On Ctrl-C and SIGTERM: removes what stands, then ends.
+/// From now on Ctrl-C and SIGTERM end our children, remove what stands, and then end us.
+pub(crate) fn leave_nothing() {
+    WATCH.call_once(watch);
+}
+
 fn watch() {
     std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
@@ -168,11 +172,21 @@ fn watch() {
             io::Result::Ok(())
         });
         if asked.is_ok() {
+            end_children();
             let standing = STANDING.lock().map(|names| names.clone()).unwrap_or_default();
             standing.iter().for_each(|name| remove(name));
             std::process::exit(130);
         }
     });
+}
+
+fn end_children() {
+    for thread in fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok) {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|id| id.parse::<i32>().ok()).filter_map(Pid::from_raw) {
+            let _ended = kill_process(child, Signal::KILL); // it may just have ended by itself
+        }
+    }
 }
 
 fn ip(words: &[&str], input: &str) -> io::Result<()> {

@@ -83,7 +83,7 @@ pub(crate) fn play(place: &Place, work: Work, times: Times, connections: usize, 
         let (settle, measured) = match work {
             Work::Night => (times.settle, times.alone),
             // Neither grows slowly: what they take, they take at once.
-            _ => (times.settle / 4, times.alone),
+            _ => (times.settle / 6, times.alone),
         };
         std::thread::sleep(settle);
         let (from, before) = (clock.steady(), place.carried());
