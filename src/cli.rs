@@ -213,7 +213,7 @@ impl Invocation {
     pub async fn run(self) -> Exit {
         let Invocation { context, command } = self;
         let result = match command {
-            Command::Serve(args) => serve::run(&context, args).await,
+            Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Pack(command) => pack::run(&context, command).await,
             Command::Night(command) => night::run(&context, command).await,
             Command::Wish(command) => wish::run(&context, command).await,

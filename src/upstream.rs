@@ -304,17 +304,16 @@ impl Upstream {
     /// See [`Error`]; with [`Error::Tls`] and [`Error::TlsCertificate`] somebody was there and is not to be trusted.
     pub async fn verify(&self, target: &Target) -> Result<Verified, Error> {
         let key = self.key(target, &Outgoing::new(Request::new(Body::Empty)), Class::Interactive);
-        let h2 = match self.0.pool.at_hand(&key.text) {
-            Some(h2) => h2,
-            None => {
-                let _busy = self.0.link.foreground().begin();
-                match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
-                    Ready::Many(..) => true,
-                    Ready::One(one, slot) => {
-                        // How long the origin keeps it will be known by its first answer only.
-                        Pool::put(one, slot, Some(UNTRIED));
-                        false
-                    }
+        let h2 = if let Some(h2) = self.0.pool.at_hand(&key.text) {
+            h2
+        } else {
+            let _busy = self.0.link.foreground().begin();
+            match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
+                Ready::Many(..) => true,
+                Ready::One(one, slot) => {
+                    // How long the origin keeps it will be known by its first answer only.
+                    Pool::put(one, slot, Some(UNTRIED));
+                    false
                 }
             }
         };

@@ -174,7 +174,9 @@ fn watch() {
         if asked.is_ok() {
             end_children();
             let standing = STANDING.lock().map(|names| names.clone()).unwrap_or_default();
-            standing.iter().for_each(|name| remove(name));
+            for name in &*standing {
+                remove(name);
+            }
             std::process::exit(130);
         }
     });

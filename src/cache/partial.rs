@@ -126,7 +126,7 @@ impl Inner {
     fn launch_parts(self: &Arc<Inner>, pilot: Pilot, stitch: Stitch) -> oneshot::Receiver<Given> {
         let (lead, given) = oneshot::channel();
         let inner = Arc::clone(self);
-        self.life.spawn(async move { inner.stitch(&pilot, lead, stitch).await });
+        self.life.spawn(async move { Box::pin(inner.stitch(&pilot, lead, stitch)).await });
         given
     }
 

@@ -238,7 +238,7 @@ mod tests {
             assert!(foreground.shut().is_some());
         }
         drop((one, other));
-        advance(LINGER - MOMENT).await;
+        advance(LINGER.saturating_sub(MOMENT)).await;
         assert!(foreground.shut().is_some());
         advance(MOMENT).await;
         assert_eq!(foreground.shut(), None);

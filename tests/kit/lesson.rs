@@ -10,6 +10,7 @@ use crate::kit::program::Running;
 use bulak::base::clock::Clock;
 use bulak::base::digest::Digest;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ impl Lesson {
         pages.sort();
         app(&folder.path().join("app"));
         fs::write(folder.path().join("app/film.mp4"), kit::noise(11, FILM)).expect("a file");
-        let (child, addr) = nginx::launch(folder.path(), |folder, port| configuration(folder, port));
+        let (child, addr) = nginx::launch(folder.path(), configuration);
         let lesson = Lesson { addr, pages, folder, _child: child };
         lesson.map();
         lesson
@@ -68,7 +69,7 @@ impl Lesson {
             let secs = changed.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
             let secs = i64::try_from(secs).expect("a time");
             let when = bulak::base::clock::Time::from_secs(secs).to_rfc3339();
-            text.push_str(&format!("<url><loc>http://docs.school.test{page}</loc><lastmod>{when}</lastmod></url>\n"));
+            writeln!(text, "<url><loc>http://docs.school.test{page}</loc><lastmod>{when}</lastmod></url>").expect("a string grows");
         }
         text.push_str("</urlset>\n");
         fs::write(self.file("docs", "/sitemap.xml"), text).expect("a file");
