@@ -197,10 +197,13 @@ async fn three_and_a_half_bytes_are_written_for_one_that_is_stored_and_none_for_
     store.sync().await.unwrap();
     // Room may still be made in the background: not while this is counted.
     let _still = store.0.rewriting.lock();
-    let (changes, url) = (disk.0.changes.load(Ordering::Relaxed), url(last - 1));
-    for _ in 0..10 {
-        assert!(get(&store, &url).await.is_some());
+    let changes = disk.0.changes.load(Ordering::Relaxed);
+    let mut hits = 0;
+    // Some of the newest may have been evicted already, if making room came late.
+    for n in (10..last).rev().take(20) {
+        hits += u32::from(get(&store, &url(n)).await.is_some());
     }
+    assert!(hits >= 10, "{hits} hits");
     assert_eq!(disk.0.changes.load(Ordering::Relaxed), changes);
 }
 
