@@ -49,7 +49,7 @@ impl Content {
                 made += length as u64;
             }
         }
-        let list: String = names.iter().map(|name| format!("http://night.school.test/{name}\n")).collect();
+        let list: String = names.iter().flat_map(|name| ["http://night.school.test/", name, "\n"]).collect();
         fs::write(night.join("list.txt"), list).expect("a file");
         Content { folder, names }
     }
@@ -74,28 +74,25 @@ enum Road {
 impl<'c> Place<'c> {
     /// Lays the line and starts nginx behind it; a relay where there is no root.
     pub(crate) fn build(below: &Path, line: &Line, content: &'c Content) -> Place<'c> {
-        match Cable::lay(line) {
-            Ok(cable) => {
-                let (night, class) = ((cable.far.addr, NIGHT_PORT).into(), (cable.far.addr, CLASS_PORT).into());
-                let nginx = serve(cable.far.command(program::need("nginx")), content, night, class);
-                kit::until("nginx listens", 20, || cable.far.enter(|| TcpStream::connect(night)).is_ok());
-                Place { content, folder: below.to_owned(), road: Road::Cable(cable), night, class, _nginx: nginx }
-            }
-            Err(_) => {
-                let (night, class) = (kit::loopback(kit::free_port()), kit::loopback(kit::free_port()));
-                let nginx = serve(Command::new(program::need("nginx")), content, night, class);
-                kit::until("nginx listens", 20, || TcpStream::connect(night).is_ok());
-                let relay = Relay::lay(line);
-                let (night, class) = (relay.way(night).expect("a port"), relay.way(class).expect("a port"));
-                let (near, lesson) = (night.addr, class.addr);
-                Place {
-                    content,
-                    folder: below.to_owned(),
-                    road: Road::Relay { _relay: relay, night },
-                    night: near,
-                    class: lesson,
-                    _nginx: nginx,
-                }
+        if let Ok(cable) = Cable::lay(line) {
+            let (night, class) = ((cable.far.addr, NIGHT_PORT).into(), (cable.far.addr, CLASS_PORT).into());
+            let nginx = serve(cable.far.command(program::need("nginx")), content, night, class);
+            kit::until("nginx listens", 20, || cable.far.enter(|| TcpStream::connect(night)).is_ok());
+            Place { content, folder: below.to_owned(), road: Road::Cable(cable), night, class, _nginx: nginx }
+        } else {
+            let (night, class) = (kit::loopback(kit::free_port()), kit::loopback(kit::free_port()));
+            let nginx = serve(Command::new(program::need("nginx")), content, night, class);
+            kit::until("nginx listens", 20, || TcpStream::connect(night).is_ok());
+            let relay = Relay::lay(line);
+            let (night, class) = (relay.way(night).expect("a port"), relay.way(class).expect("a port"));
+            let (near, lesson) = (night.addr, class.addr);
+            Place {
+                content,
+                folder: below.to_owned(),
+                road: Road::Relay { _relay: relay, night },
+                night: near,
+                class: lesson,
+                _nginx: nginx,
             }
         }
     }
