@@ -27,7 +27,7 @@ pub(in crate::cli) struct Args {
     /// How long
     #[arg(long = "for", value_name = "TIME", default_value = "10 min")]
     time: Wait,
-    /// The recording device; none: the next one that opens http://bulak.internal/record and says so
+    /// The recording device; none: the next one that opens bulak.internal/record and says so
     #[arg(long, value_name = "ADDRESS")]
     device: Option<IpAddr>,
     /// What people read
