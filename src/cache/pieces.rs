@@ -1,7 +1,7 @@
 //! Large bodies in pieces: which are worth keeping while they arrive, and how a request gets on one that is under way.
 //!
 //! A large body is fetched by one request, or by one `Range: bytes=N-` with `If-Range` where some of it is here already, and every
-//! [`PIECE`] of it is durable on its own: a power cut costs a piece, not a film. Whoever asks meanwhile gets what is here out of the
+//! `PIECE` of it is durable on its own: a power cut costs a piece, not a film. Whoever asks meanwhile gets what is here out of the
 //! store and the rest out of that fetch, which from then on is nobody's background.
 
 use crate::base::clock::Time;

@@ -4,7 +4,7 @@
 //!
 //! # Why after reading and not before
 //! Nobody knows in advance how much a read brings. What was read is a small piece, see [`Pace::piece`], and goes into the debt that the
-//! next one waits for. Everything else stays in the kernel, where the receive window ([`Seat::window`]) bounds it.
+//! next one waits for. Everything else stays in the kernel, where the receive window (`Seat::window`) bounds it.
 
 use crate::base::unit::BitRate;
 use crate::link::delay::Delay;

@@ -1,7 +1,7 @@
 //! The routes of the API for packs: `/api/v1/packs`, `/api/v1/packs/{id}`, `…/plan`, `…/fetch`.
 //!
 //! JSON in snake_case, errors as `application/problem+json` (RFC 9457) with an id of our own. Who may call is the business of
-//! whoever merges these routes; every one of them is described by [`document`].
+//! whoever merges these routes; every one of them is described by `document`.
 
 /// Those for what the class asks for.
 pub mod wishes;

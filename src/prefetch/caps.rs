@@ -1,6 +1,6 @@
 //! The purse: how many bytes the night may still bring. Whoever fetches ahead of people spends from it as the bytes arrive.
 //!
-//! Bodies count, as they come over the line. The sums are kept in memory and written down after every [`SAVE_AFTER`] bytes, so a
+//! Bodies count, as they come over the line. The sums are kept in memory and written down after every `SAVE_AFTER` bytes, so a
 //! power cut forgets less than a piece of a large body, and no frame of one waits for a disk.
 
 use crate::base::clock::{Clock, Time};

@@ -8,7 +8,7 @@
 //! **A master playlist is served with only the forms that are here.** It names up to ten; the night fetches one. A player chooses by
 //! its own measure, which on a school's Wi-Fi is the best: with the line up, thirty tablets would then pull a form that nobody
 //! fetched over the thin line, and with the line down each asks in vain, waits, and tries the next (hls.js about ten seconds for each,
-//! Safari gives up). A player that sees one form plays it at once. So [`reduce`] takes out what no pack keeps. Nothing else
+//! Safari gives up). A player that sees one form plays it at once. So `reduce` takes out what no pack keeps. Nothing else
 //! changes; where nothing of a title is kept, or its answer says `no-transform`, it stays as it was sent.
 //!
 //! **A reader of our own** rather than a crate: lines must be taken out while all others stay byte for byte, also tags that are
