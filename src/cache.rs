@@ -57,6 +57,9 @@ mod expiring;
 /// What devices have used today.
 mod uses;
 
+/// What a device got, for whoever looks on.
+mod seen;
+
 /// What would happen to a request, in words.
 mod explain;
 
@@ -72,8 +75,8 @@ pub use archive::Lies;
 pub use errand::{Errand, FetchError, Fetched};
 pub use expiring::Expiring;
 pub use explain::{Explain, StoredView};
-pub use fill::MAX_PAGE;
-pub use fill::Toll;
+pub use fill::{MAX_PAGE, Toll};
+pub use seen::Seen;
 pub use tally::Tally;
 pub use trouble::Trouble;
 

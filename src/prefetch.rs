@@ -104,7 +104,7 @@ pub mod worth;
 
 pub use calendar::{Calendar, Holiday};
 pub use caps::{Caps, Purse};
-pub use class::{Refusal, Seen, Wished};
+pub use class::{Refusal, Wished};
 pub use event::{Event, Events};
 pub use gate::Manners;
 pub use packs::{Origin, Refused};

@@ -1,7 +1,8 @@
 //! Hands what the proxy sees to the night: what many miss, and a lesson that is being recorded.
 
-use crate::prefetch::{self, Night};
-use crate::proxy::watch::{Seen, Watch};
+use crate::cache::Seen;
+use crate::prefetch::Night;
+use crate::proxy::watch::Watch;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,8 +19,7 @@ impl Watch for Onlooker {
     }
 
     fn saw(&self, seen: &Seen<'_>) {
-        let Seen { client, target, page, reads, why, status, missing } = *seen;
-        self.0.saw(&prefetch::Seen { client, target, page, reads, why, status, missing });
+        self.0.saw(seen);
     }
 
     fn sealed(&self, client: IpAddr, host: &str) {

@@ -256,7 +256,7 @@ impl Inner {
         kept.length = body.length();
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         fields.insert(CONTENT_LENGTH, HeaderValue::from(body.length()));
-        let prepared = Prepared { kept, ready: fields, marked: AtomicU32::new(0) };
+        let prepared = Prepared { kept, ready: fields, list: None, marked: AtomicU32::new(0) };
         if let Some(early) = self.unmodified(ask, &prepared, said(), None) {
             return Ok(early);
         }

@@ -8,11 +8,11 @@ use crate::base::body::Body;
 use crate::cache::Inner;
 use crate::cache::hit::Said;
 use crate::cache::prepared::Prepared;
-use crate::policy::{Ask, Kind};
+use crate::policy::{Ask, Kept, Kind, Rules};
 use crate::site::discover::{dash, hls};
 use crate::store::{Entry, Error};
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
 
 /// Checksums of the origin's bytes.
@@ -25,39 +25,28 @@ const SUMS: [HeaderName; 4] = [
 
 /// What kind of list a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum List {
+pub(crate) enum List {
     Hls,
     Dash,
 }
 
+/// Whether the answer with these fields is a list that may have to be shortened: by its media type, or its name where that says nothing.
+pub(crate) fn list(rules: &Rules, url: &str, fields: &HeaderMap, kept: &Kept) -> Option<List> {
+    let mime = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
+    let mime = mime.unwrap_or_default().trim().to_ascii_lowercase();
+    let path = url.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let list = if mime.ends_with("mpegurl") || path.ends_with(".m3u8") {
+        List::Hls
+    } else if mime == "application/dash+xml" || path.ends_with(".mpd") {
+        List::Dash
+    } else {
+        return None;
+    };
+    let plain = kept.status == StatusCode::OK && kept.length <= hls::MAX_BYTES && !fields.contains_key(CONTENT_ENCODING);
+    (rules.kind == Kind::School && plain && !kept.is_untouchable()).then_some(list)
+}
+
 impl Inner {
-    /// Whether this answer may have to be shortened.
-    pub(crate) fn is_list_of_forms(&self, ask: &Ask<'_>, prepared: &Prepared) -> bool {
-        self.list(ask, prepared).is_some()
-    }
-
-    fn list(&self, ask: &Ask<'_>, prepared: &Prepared) -> Option<List> {
-        let fields = &prepared.ready;
-        let mime = fields
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default()
-            .trim();
-        let path = ask.target.path();
-        let ends = |end: &str| path.len() >= end.len() && path.as_bytes()[path.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes());
-        let list = if mime.len() >= 7 && mime.as_bytes()[mime.len() - 7..].eq_ignore_ascii_case(b"mpegurl") || ends(".m3u8") {
-            List::Hls
-        } else if mime.eq_ignore_ascii_case("application/dash+xml") || ends(".mpd") {
-            List::Dash
-        } else {
-            return None;
-        };
-        let kept = &prepared.kept;
-        let plain = kept.status == StatusCode::OK && kept.length <= hls::MAX_BYTES && !fields.contains_key(CONTENT_ENCODING);
-        (self.rules.kind == Kind::School && plain && !kept.is_untouchable()).then_some(list)
-    }
-
     /// The list with only the forms that packs keep; `None` where it is as it should be.
     ///
     /// # Errors
@@ -69,7 +58,7 @@ impl Inner {
         prepared: &Prepared,
         said: Said,
     ) -> Result<Option<Response<Body>>, Error> {
-        let Some(list) = self.list(ask, prepared) else { return Ok(None) };
+        let Some(list) = prepared.list else { return Ok(None) };
         let limit = usize::try_from(hls::MAX_BYTES).unwrap_or(usize::MAX);
         let bytes = self.store.read(entry, None).await?.collect(limit).await.map_err(|error| Error::Unusable(error.to_string()))?;
         let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(None) };

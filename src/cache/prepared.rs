@@ -2,6 +2,7 @@
 //!
 //! It sits on the entry's seat and lives as long as the entry is in memory, so that a hit parses nothing.
 
+use crate::cache::film;
 use crate::cache::flight::Live;
 use crate::policy::{Kept, Rules, header};
 use crate::store::{Entry, Meta};
@@ -16,6 +17,8 @@ pub(crate) struct Prepared {
     pub(crate) kept: Kept,
     /// What a client gets: no `Age`, the coding undone, the entity tag weakened when it was.
     pub(crate) ready: HeaderMap,
+    /// A list of a film's forms, which is shortened before it leaves.
+    pub(crate) list: Option<film::List>,
     /// The day on which its use was marked last.
     pub(crate) marked: AtomicU32,
 }
@@ -45,7 +48,9 @@ fn view(meta: &Meta, length: Option<u64>, pinned: bool, rules: &Rules) -> Prepar
     kept.whole = true;
     kept.pinned = pinned;
     kept.length = length.unwrap_or(0);
-    Prepared { kept, ready: ready(meta, length), marked: AtomicU32::new(0) }
+    let ready = ready(meta, length);
+    let list = film::list(rules, &meta.url, &ready, &kept);
+    Prepared { kept, ready, list, marked: AtomicU32::new(0) }
 }
 
 /// The fields a client gets for this meta; `length` of the identity body when it is known.

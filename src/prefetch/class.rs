@@ -4,7 +4,7 @@
 use crate::base::clock::Time;
 use crate::base::count::Metrics;
 use crate::base::target::Target;
-use crate::cache::{Why, is_secret};
+use crate::cache::{Seen, Why, is_secret};
 use crate::prefetch::packs::{Held, Origin, Shelf};
 use crate::prefetch::proposal::{self, Kind, Misses};
 use crate::prefetch::record::{Order, Session, Sight, View};
@@ -86,25 +86,6 @@ pub struct Wished {
     pub why: Option<String>,
     /// Length of the page itself.
     pub bytes: Option<u64>,
-}
-
-/// What a device asked for and how that ended, as the proxy saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// The device.
-    pub client: IpAddr,
-    /// What it asked for.
-    pub target: &'a Target,
-    /// Whether a person opens it as a page.
-    pub page: bool,
-    /// Whether it only reads (GET).
-    pub reads: bool,
-    /// What the cache says; none when it took no part.
-    pub why: Option<Why>,
-    /// What the device got.
-    pub status: StatusCode,
-    /// It got a page of ours instead, since nothing is here and nothing could be had.
-    pub missing: bool,
 }
 
 /// Why something about packs could not be done.

@@ -4,31 +4,12 @@
 use crate::base::body::Body;
 use crate::base::target::Target;
 use crate::cache::trouble::Trouble;
-use crate::cache::{Way, Why};
+use crate::cache::{Seen, Way, Why};
 use crate::proxy::Inner;
 use crate::proxy::respond::Offer;
 use http::{Method, Request, Response, StatusCode, header};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-/// What a device asked for, and how that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// The device.
-    pub client: IpAddr,
-    /// What it asked for.
-    pub target: &'a Target,
-    /// Whether a person opens it as a page.
-    pub page: bool,
-    /// Whether it only reads (GET).
-    pub reads: bool,
-    /// What the cache says; none when it took no part.
-    pub why: Option<Why>,
-    /// What the device got.
-    pub status: StatusCode,
-    /// It got a page of ours instead, since nothing is here and nothing could be had.
-    pub missing: bool,
-}
 
 /// Who looks on; handed in by `app`. Must not block.
 pub trait Watch: Send + Sync + 'static {

@@ -6,7 +6,7 @@
 
 use crate::base::target::Target;
 use crate::site::discover::bundle::sum::Sum;
-use crate::site::discover::token::{Lexer, Token};
+use crate::site::discover::token::{Lexer, Token, row};
 use crate::site::discover::{Kind, MAX_FOUND, Raw, kind_of};
 
 /// Sums of texts and tables.
@@ -54,16 +54,9 @@ fn beside_module(mut lexer: Lexer<'_>, raw: &mut Raw) {
 }
 
 /// Tells the texts of a list, from before its bracket; ends at whatever is no text.
-pub(super) fn texts<'a>(mut lexer: Lexer<'a>, mut tell: impl FnMut(&'a str)) {
-    if lexer.next() != Some(Token::Mark(b'[')) {
-        return;
-    }
-    loop {
-        match lexer.next() {
-            Some(Token::Text(text)) => tell(text),
-            Some(Token::Mark(b',')) => {}
-            _ => return,
-        }
+pub(super) fn texts<'a>(mut lexer: Lexer<'a>, tell: impl FnMut(&'a str)) {
+    if lexer.next() == Some(Token::Mark(b'[')) {
+        row(lexer, tell);
     }
 }
 

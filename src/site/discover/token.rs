@@ -19,6 +19,17 @@ pub(super) enum Token<'a> {
     Value,
 }
 
+/// Tells the texts that follow each other, from behind a parenthesis or bracket.
+pub(super) fn row<'a>(mut lexer: Lexer<'a>, mut tell: impl FnMut(&'a str)) {
+    loop {
+        match lexer.next() {
+            Some(Token::Text(text)) => tell(text),
+            Some(Token::Mark(b',')) => {}
+            _ => return,
+        }
+    }
+}
+
 /// Reads tokens one by one.
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {

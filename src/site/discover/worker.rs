@@ -5,7 +5,7 @@
 //! `self.__WB_MANIFEST`.
 
 use crate::site::discover::bundle::texts;
-use crate::site::discover::token::{Lexer, Token};
+use crate::site::discover::token::{Lexer, Token, row};
 use crate::site::discover::{Kind, MAX_FOUND, Raw, kind_of};
 use std::collections::{HashMap, HashSet};
 
@@ -76,17 +76,6 @@ pub(super) fn scan(text: &str, within: Within, raw: &mut Raw) {
     for name in wanted {
         for address in lists.get(name).into_iter().flatten() {
             raw.need(*address, kind_of(address));
-        }
-    }
-}
-
-/// Tells the texts that follow each other, from behind a parenthesis or bracket.
-fn row<'a>(mut lexer: Lexer<'a>, mut tell: impl FnMut(&'a str)) {
-    loop {
-        match lexer.next() {
-            Some(Token::Text(text)) => tell(text),
-            Some(Token::Mark(b',')) => {}
-            _ => return,
         }
     }
 }
