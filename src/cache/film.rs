@@ -42,9 +42,10 @@ pub(crate) fn list(rules: &Rules, url: &str, fields: &HeaderMap, kept: &Kept) ->
     let mime = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
     let mime = mime.unwrap_or_default().trim().to_ascii_lowercase();
     let path = url.split('?').next().unwrap_or_default().to_ascii_lowercase();
-    let list = if mime.ends_with("mpegurl") || path.ends_with(".m3u8") {
+    let ending = path.rsplit('.').next();
+    let list = if mime.ends_with("mpegurl") || ending == Some("m3u8") {
         List::Hls
-    } else if mime == "application/dash+xml" || path.ends_with(".mpd") {
+    } else if mime == "application/dash+xml" || ending == Some("mpd") {
         List::Dash
     } else {
         return None;
