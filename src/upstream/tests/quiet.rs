@@ -212,7 +212,7 @@ async fn a_transfer_that_ends_in_debt_holds_up_no_other() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = throttle::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
-    far.write_all(&[7; 20_000]).await.unwrap();
+    far.write_all(&vec![7; 20_000]).await.unwrap();
     let throttle = Throttle::new(node.link.clone());
     let mut paced = Paced::new(stream, throttle.clone());
     let mut ride = throttle.ride(Raise::default());
