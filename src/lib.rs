@@ -104,6 +104,9 @@ pub mod upstream;
 /// Joining: find, decide, act.
 pub mod cache;
 
+/// Doing: speed tests, as everybody runs them.
+pub mod meter;
+
 /// Doing: what is fetched before anyone asks.
 pub mod prefetch;
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The kernel's view of a connection.
@@ -28,6 +28,48 @@ pub struct TcpInfo {
     pub bytes_sent: Option<u64>,
     /// Of which repeats (Linux 4.19).
     pub bytes_retransmitted: Option<u64>,
+    /// Bytes that wait in our buffer and were not sent yet (Linux 4.6).
+    pub bytes_unsent: Option<u32>,
+    /// How long there was something to send (Linux 4.9).
+    pub busy: Option<Duration>,
+    /// Of which held up by the other side's window (Linux 4.9).
+    pub window_limited: Option<Duration>,
+    /// Of which held up by our own buffer (Linux 4.9).
+    pub buffer_limited: Option<Duration>,
+}
+
+/// What the congestion control BBR says of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bbr {
+    /// Its estimate of the bottleneck's bandwidth, bytes/s.
+    pub bandwidth: u64,
+    /// Shortest round trip of late.
+    pub min_rtt: Option<Duration>,
+    /// How fast it sends now, compared with the estimate, times 256.
+    pub pacing_gain: u32,
+    /// How much it lets be under way, compared with the estimate, times 256.
+    pub window_gain: u32,
+}
+
+/// A hold on a TCP socket that somebody else reads and writes, however deep it lies beneath TLS and buffers: to ask the kernel about it.
+/// The connection is not closed before every hold is gone, so it is kept no longer than the connection is used.
+#[derive(Debug)]
+pub struct Hold(OwnedFd);
+
+impl Hold {
+    /// Takes a hold.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn on(socket: impl AsFd) -> io::Result<Hold> {
+        Ok(Hold(socket.as_fd().try_clone_to_owned()?))
+    }
+}
+
+impl AsFd for Hold {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Room for more than any kernel of today fills.
@@ -39,14 +81,34 @@ const LARGEST: usize = 512;
 /// When the descriptor is no TCP socket.
 pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     let mut bytes = [0_u8; LARGEST];
+    Ok(read(ask(socket, libc::TCP_INFO, &mut bytes)?))
+}
+
+/// Asks BBR about a TCP socket; `None` when another congestion control has it.
+///
+/// # Errors
+/// When the descriptor is no TCP socket.
+pub fn bbr(socket: impl AsFd) -> io::Result<Option<Bbr>> {
+    let socket = socket.as_fd();
+    // Others answer with a layout of their own.
+    if congestion(socket)? != "bbr" {
+        return Ok(None);
+    }
+    let mut bytes = [0_u8; LARGEST];
+    Ok(read_bbr(ask(socket, libc::TCP_CC_INFO, &mut bytes)?))
+}
+
+/// What the kernel writes for one of TCP's options.
+fn ask(socket: impl AsFd, option: libc::c_int, room: &mut [u8; LARGEST]) -> io::Result<&[u8]> {
     let mut filled = libc::socklen_t::try_from(LARGEST).unwrap_or(0);
     let descriptor = socket.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed and therefore open, the buffer is writable and `filled` holds its length.
-    let answer = unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, bytes.as_mut_ptr().cast(), &raw mut filled) };
+    let answer = unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, option, room.as_mut_ptr().cast(), &raw mut filled) };
     if answer != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(read(bytes.get(..filled as usize).unwrap_or(&bytes)))
+    let room: &[u8] = room;
+    Ok(room.get(..filled as usize).unwrap_or(room))
 }
 
 /// Chooses the congestion control by name, such as `bbr`, where the kernel has it.
@@ -107,7 +169,23 @@ fn read(bytes: &[u8]) -> TcpInfo {
         bytes_received: large(128),
         bytes_sent: large(200),
         bytes_retransmitted: large(208),
+        bytes_unsent: small(144),
+        busy: large(168).map(Duration::from_micros),
+        window_limited: large(176).map(Duration::from_micros),
+        buffer_limited: large(184).map(Duration::from_micros),
     }
+}
+
+/// `struct tcp_bbr_info` (include/uapi/linux/inet_diag.h): five words, the bandwidth in two of them.
+fn read_bbr(bytes: &[u8]) -> Option<Bbr> {
+    let word = |at: usize| bytes.get(at * 4..at * 4 + 4).and_then(|part| part.try_into().ok()).map(u32::from_ne_bytes);
+    Some(Bbr {
+        bandwidth: u64::from(word(1)?) << 32 | u64::from(word(0)?),
+        // All ones until a first sample exists.
+        min_rtt: word(2).filter(|micros| *micros != u32::MAX).map(|micros| Duration::from_micros(micros.into())),
+        pacing_gain: word(3)?,
+        window_gain: word(4)?,
+    })
 }
 
 #[cfg(test)]
@@ -140,6 +218,29 @@ mod tests {
         assert!(set_congestion(&listener, "no-such-control").is_err());
         let name = congestion(&listener).unwrap();
         set_congestion(&listener, &name).unwrap();
+    }
+
+    #[test]
+    fn bbr_is_asked_where_it_is_and_others_are_not_taken_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let hold = Hold::on(&near).unwrap();
+        set_congestion(&hold, "reno").unwrap();
+        assert_eq!(bbr(&hold).unwrap(), None);
+        // A kernel without it says so; then there is nothing to read.
+        if set_congestion(&hold, "bbr").is_ok() {
+            let told = bbr(&near).unwrap().expect("BBR answers for itself");
+            assert!(told.pacing_gain > 256 && told.window_gain > 256, "it starts by sending more than it knows of: {told:?}");
+        }
+        assert!(bbr(UdpSocket::bind("127.0.0.1:0").unwrap()).is_err());
+    }
+
+    #[test]
+    fn bbr_has_five_words_or_is_not_read() {
+        let words = [7_u32, 1, u32::MAX, 739, 512].map(u32::to_ne_bytes).concat();
+        let told = Bbr { bandwidth: (1 << 32) + 7, min_rtt: None, pacing_gain: 739, window_gain: 512 };
+        assert_eq!(read_bbr(&words), Some(told));
+        assert_eq!(read_bbr(&words[..19]), None);
     }
 
     #[test]
