@@ -35,6 +35,7 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
+use crate::meter::{self, Meter};
 use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
 use crate::proxy::mirror::Mirror;
@@ -91,6 +92,7 @@ struct Node {
     state: State,
     link: Link,
     night: Night,
+    meter: Meter,
     trust: Arc<devices::Trust>,
     mirror: Mirror,
     /// Listeners of the mirror that could not be had.
@@ -171,6 +173,8 @@ impl Node {
             }
         };
 
+        let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
+
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
         let later = mirror::Later::default();
@@ -205,11 +209,10 @@ impl Node {
             shelves: shelves(&night, &later),
             others: others(&life, &night, &reporter, &reach, &trust),
         };
-        let routes = prefetch::api::routes(night.clone()).merge(prefetch::api::wishes::routes(night.clone())).merge(report::api::routes(
-            reporter,
-            link.clone(),
-            state.clone(),
-        ));
+        let routes = prefetch::api::routes(night.clone())
+            .merge(prefetch::api::wishes::routes(night.clone()))
+            .merge(report::api::routes(reporter, link.clone(), state.clone()))
+            .merge(meter::api::routes(meter.clone()));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
@@ -243,7 +246,7 @@ impl Node {
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
         let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
-        Ok(Node { life, store, state, link, night, trust, mirror, no_mirror, ready, addresses, reread, effective })
+        Ok(Node { life, store, state, link, night, meter, trust, mirror, no_mirror, ready, addresses, reread, effective })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -276,6 +279,7 @@ impl Node {
         let changes = reload::changes(&self.effective.load(), &config);
         self.link.pace().adjust(config.night.yields.clone());
         self.night.adopt(night_settings(&config)?).await?;
+        self.meter.adopt(config.meter.clone());
         self.trust.adopt(Some(&config)).await?;
         mirror::reload(&self.mirror, &self.ready, &self.no_mirror);
         self.effective.store(Arc::new(changes.effective));
@@ -366,6 +370,17 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         wishes: config.wishes.clone(),
         ..prefetch::Settings::default()
     })
+}
+
+fn meter_parts(config: &Config, clock: &Clock, life: &Life, link: &Link, upstream: &Upstream, night: &Night) -> meter::Parts {
+    meter::Parts {
+        settings: config.meter.clone(),
+        clock: clock.clone(),
+        life: life.clone(),
+        link: link.clone(),
+        upstream: upstream.clone(),
+        jobs: night.jobs(),
+    }
 }
 
 fn report_settings(config: &Config) -> report::Settings {

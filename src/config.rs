@@ -22,6 +22,7 @@ use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
 use crate::link::{self, pace};
+use crate::meter;
 use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
 use crate::store;
@@ -69,6 +70,8 @@ pub struct Config {
     pub mirror: Mirror,
     /// `[hub]`.
     pub hub: Hub,
+    /// Ready-made.
+    pub meter: meter::Settings,
     /// As it was written, with defaults for the rest.
     pub written: file::File,
     /// `section.key` to where it was set; keys at their default are missing.
@@ -347,6 +350,24 @@ mod tests {
             ("[upstream]\nhosts = { \"a.kz\" = \"b\" }\n", "upstream.hosts.\"a.kz\"", "write \"192.168.8.5\" or \"192.168.8.5:8080\""),
             ("[packs]\ntrusted_keys = [\"x\"]\n", "packs.trusted_keys[0]", "paste the second line of the publisher's .pub file"),
             ("[hub]\nurl = \"hub.kz\"\n", "hub.url", "write \"https://hub.example.kz\""),
+            (
+                "[meter]\nservers = [\"speed.kz\"]\n",
+                "meter.servers[0]",
+                "write \"wss://speed.example.kz\", and behind it \"domestic\" or \"foreign\" where that is known",
+            ),
+            (
+                "[meter]\nslots = [\"08:00-12:00\", \"12-16\"]\n",
+                "meter.slots[1]",
+                "write \"08:00-12:00\", half an hour or more within one day",
+            ),
+            ("[meter]\nslots = [\"12:00-16:00\", \"08:00-13:00\"]\n", "meter.slots", "let one end before the next begins"),
+            (
+                "[meter]\nmlab = true\n",
+                "meter.mlab",
+                "write who agreed, and when: mlab_agreed = \"A. Serikova, headmistress, 2026-11-20\"",
+            ),
+            ("[meter]\nday = \"much\"\n", "meter.day", "write it like \"20 GiB\", \"64 MiB\" or \"500 kB\""),
+            ("[meter]\ncontract_down = \"8\"\n", "meter.contract_down", "write it like \"8 Mbit/s\" or \"512 kbit/s\""),
             ("node = 1\n", "node", "write [node] on a line of its own"),
             ("[node]\ntitle = \"a\\nb\"\n", "node.title", "write the school's name in one line: \"№12 Абай мектебі\""),
             ("[node]\nzone = \"school\"\n", "node.zone", "write a name with a dot such as \"abay-12.internal\", or leave it empty"),

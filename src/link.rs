@@ -199,8 +199,8 @@ struct Mind {
     since: Time,
     /// Failures since the last success.
     suspicion: u32,
-    /// Sums at the last tick: received, sent, received by background.
-    last: (u64, u64, u64),
+    /// Sums at the last tick: received, sent, received by background, received by measurements.
+    last: (u64, u64, u64, u64),
     ticked: Option<Instant>,
 }
 
@@ -232,7 +232,7 @@ impl Link {
             tried: VecDeque::new(),
             since: now,
             suspicion: 0,
-            last: (0, 0, 0),
+            last: (0, 0, 0, 0),
             ticked: None,
         };
         let gauges = Gauges {
@@ -393,15 +393,22 @@ impl Link {
         }
     }
 
+    /// Bytes received and sent since start that were not of this class: what a measurement finds on the line beside itself.
+    pub fn beside(&self, class: Class) -> (u64, u64) {
+        let others = CLASSES.iter().filter(|other| **other != class).map(|other| self.moved(*other));
+        others.fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1))
+    }
+
+    /// Bytes received and sent since start by a class.
+    pub fn moved(&self, class: Class) -> (u64, u64) {
+        let (received, sent) = &self.0.moved[class as usize];
+        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
     /// Five-minute slices of the last 24 h that end after `since`, oldest first; the last may still be filling.
     pub fn slices(&self, since: Time) -> Vec<Slice> {
         let now = self.0.clock.now();
         self.0.mind.lock().slices.since(since, now)
-    }
-
-    fn moved(&self, class: Class) -> (u64, u64) {
-        let (received, sent) = &self.0.moved[class as usize];
-        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
     }
 
     fn connected(&self, host: &str, addr: SocketAddr, took: Duration) {
@@ -437,16 +444,17 @@ impl Link {
     fn tick(&self) {
         let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
-        let background = self.moved(Class::Background).0;
+        let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure).0);
         let mut mind = self.0.mind.lock();
         let mind = &mut *mind;
-        let second = Second { rx: sums.0 - mind.last.0, tx: sums.1 - mind.last.1, background_rx: background - mind.last.2 };
-        mind.last = (sums.0, sums.1, background);
+        let (rx, tx) = (sums.0 - mind.last.0, sums.1 - mind.last.1);
+        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx: measure - mind.last.3 };
+        mind.last = (sums.0, sums.1, background, measure);
         let passed = mind.ticked.map_or(1, |last| steady.saturating_duration_since(last).as_millis().div_ceil(1000).max(1));
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.
         let missed = if passed > 2 { u32::try_from(passed - 1).unwrap_or(u32::MAX) } else { 0 };
-        mind.estimate.second(second.rx, steady);
+        mind.estimate.second(second.unasked(), steady);
         let (usual_rtt, usual_rate) = mind.slices.usual();
         let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
         mind.judge.tick(slow, steady);

@@ -11,6 +11,9 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// Speed tests: their figures, their cost, when they are due.
+pub mod measure;
+
 /// What the night remembers.
 pub mod night;
 

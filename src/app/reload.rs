@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 29] = [
+const AT_ONCE: [&str; 38] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -34,6 +34,15 @@ const AT_ONCE: [&str; 29] = [
     "intercept.hosts",
     "intercept.distrust",
     "intercept.refused",
+    "meter.servers",
+    "meter.mlab",
+    "meter.mlab_agreed",
+    "meter.slots",
+    "meter.startup",
+    "meter.day",
+    "meter.month",
+    "meter.contract_down",
+    "meter.contract_up",
 ];
 
 /// What differs between two configurations.

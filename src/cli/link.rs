@@ -1,4 +1,7 @@
-//! `bulak link`: what the node knows of its line.
+//! `bulak link`: what the node knows of its line, and a test of it.
+
+/// `bulak link test`.
+mod test;
 
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
@@ -20,6 +23,13 @@ pub enum What {
     /// How the line is now, and the last 24 hours.
     #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
     Show,
+    /// Test it now: download and upload, until the figures have settled
+    #[command(after_help = "Examples:\n  bulak link test\n  bulak link test --dry-run")]
+    Test {
+        /// The whole ten seconds each way, and up to all that is left of the day's bytes
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 /// Asks the running node.
@@ -29,10 +39,13 @@ pub enum What {
 pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.what {
         What::Show => {
-            let told = Local::connect(context).await?.get("/api/v1/link").await?;
-            context.show(&told, || people(&told))?;
+            let local = Local::connect(context).await?;
+            let mut told = local.get("/api/v1/link").await?;
+            told["tests"] = local.get("/api/v1/link/tests").await?;
+            context.show(&told, || people(&told) + &tested(&told["tests"]))?;
             Ok(Exit::Done)
         }
+        What::Test { full } => test::run(context, full).await,
     }
 }
 
@@ -82,6 +95,43 @@ fn people(told: &Value) -> String {
     page
 }
 
+/// The tests of late, and what they may still cost.
+fn tested(tests: &Value) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "{name:<14}{value}");
+    };
+    let size = |name: &str| tests[name].as_u64().map_or_else(|| "–".to_owned(), |bytes| Bytes(bytes).human());
+    if tests["has_server"] == false {
+        line("tests", "there is no server to test with; set hub.url, or name one in meter.servers".to_owned());
+    }
+    line("tests today", format!("{} of {}", size("spent_today_bytes"), size("day_bytes")));
+    line("this month", format!("{} of {}", size("spent_month_bytes"), size("month_bytes")));
+    line("next test", tests["next"].as_str().unwrap_or("–").to_owned());
+    let contract = [("contract_down_bps", "down"), ("contract_up_bps", "up")];
+    let contract: Vec<String> =
+        contract.iter().filter_map(|(name, word)| Some(format!("{} {word}", BitRate(tests[name].as_u64()?).human()))).collect();
+    if !contract.is_empty() {
+        line("contract", contract.join(", "));
+    }
+    for kept in tests["tests"].as_array().into_iter().flatten() {
+        let start = kept["start"].as_str().and_then(|text| text.get(..16)).unwrap_or("–").replace('T', " ");
+        let test = &kept["test"];
+        let of = |way: &str| rate(test[way]["estimate_bps"].as_u64());
+        let least = test["download"]["rtt_min_ms"].as_f64().map(|millis| format!(", {millis:.0} ms")).unwrap_or_default();
+        let (end, trouble) = (test["end"].as_str().unwrap_or("–"), test["trouble"].as_str().unwrap_or("–"));
+        let end = match (end, trouble) {
+            ("ok", _) => String::new(),
+            (end, trouble) => format!(", {end} ({trouble})"),
+        };
+        let busy = if test["busy"] == true { ", in use" } else { "" };
+        let cost = Bytes(test["cost_bytes"].as_u64().unwrap_or(0)).human();
+        line(&format!("  {start} UTC"), format!(" {} down, {} up{least}, {cost}{busy}{end}", of("download"), of("upload")));
+    }
+    page
+}
+
 fn rate(bits: Option<u64>) -> String {
     bits.map_or_else(|| "–".to_owned(), |bits| BitRate(bits).human())
 }
@@ -116,5 +166,16 @@ mod tests {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
         assert!(people(&Value::Null).contains("unknown"));
+        let tests = json!({
+            "has_server": true, "spent_today_bytes": 6_600_000, "day_bytes": 50_000_000, "spent_month_bytes": 90_000_000,
+            "month_bytes": 1_500_000_000_u64, "next": "2026-11-24T09:00:00Z", "contract_down_bps": 8_000_000,
+            "tests": [{"start": "2026-11-24T05:00:00.000000Z", "test": {"end": "partial", "trouble": "budget", "busy": true,
+                       "cost_bytes": 6_600_000, "download": {"estimate_bps": 7_900_000, "rtt_min_ms": 41.2}}}],
+        });
+        let page = tested(&tests);
+        for wanted in ["6.6 MB of 50.0 MB", "90.0 MB of 1.5 GB", "09:00", "8.0 Mbit/s down", "7.9 Mbit/s down, – up, 41 ms, 6.6 MB, in use, partial (budget)"] {
+            assert!(page.contains(wanted), "{wanted} in\n{page}");
+        }
+        assert!(tested(&json!({"has_server": false})).contains("meter.servers"));
     }
 }

@@ -4,6 +4,9 @@
 /// What is said of https: zone, named hosts, mirror.
 mod https;
 
+/// What is said of speed tests.
+mod meter;
+
 use crate::base::target::{Scheme, Target, split_authority};
 use crate::base::unit::{BitRate, Bytes, Wait};
 use crate::cache;
@@ -254,6 +257,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         c.wrong("hub.every", &file.hub.every.to_string(), "would report without pause", "write at least \"1 min\"");
     }
 
+    let meter = meter::meter(c, &file.meter, &night.timezone, hub.url.as_ref());
+
     let complaints = checker.complaints;
     if complaints.is_empty() {
         Ok(Config {
@@ -272,6 +277,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
             intercept,
             mirror,
             hub,
+            meter,
             written: file,
             places,
         })

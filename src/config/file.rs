@@ -43,6 +43,8 @@ pub struct File {
     pub mirror: Mirror,
     /// Where reports go.
     pub hub: Hub,
+    /// Speed tests.
+    pub meter: Meter,
 }
 
 /// `[node]`.
@@ -457,5 +459,45 @@ pub struct Hub {
 impl Default for Hub {
     fn default() -> Hub {
         Hub { url: String::new(), school: String::new(), every: Wait(Duration::from_hours(1)) }
+    }
+}
+
+/// `[meter]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Meter {
+    /// Servers of ndt7; the hub is one too.
+    pub servers: Vec<String>,
+    /// M-Lab's public servers may be asked.
+    pub mlab: bool,
+    /// Who agreed to that, and when.
+    pub mlab_agreed: String,
+    /// Parts of the day with a test each; empty: none by itself.
+    pub slots: Vec<String>,
+    /// One more test after a start, at most once a day.
+    pub startup: bool,
+    /// Most bytes a day; empty: as the line's speed has it.
+    pub day: String,
+    /// Most bytes a month; empty: thirty days' worth.
+    pub month: String,
+    /// What the provider has promised, towards the school; empty: unknown.
+    pub contract_down: String,
+    /// And towards the world.
+    pub contract_up: String,
+}
+
+impl Default for Meter {
+    fn default() -> Meter {
+        Meter {
+            servers: Vec::new(),
+            mlab: false,
+            mlab_agreed: String::new(),
+            slots: ["08:00-12:00", "12:00-16:00", "16:00-20:00"].map(String::from).to_vec(),
+            startup: true,
+            day: String::new(),
+            month: String::new(),
+            contract_down: String::new(),
+            contract_up: String::new(),
+        }
     }
 }

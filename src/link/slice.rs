@@ -71,6 +71,15 @@ pub struct Second {
     pub tx: u64,
     /// Bytes received that nobody waited for.
     pub background_rx: u64,
+    /// Bytes received by measurements.
+    pub measure_rx: u64,
+}
+
+impl Second {
+    /// What came without a test: only that is a speed seen without one.
+    pub fn unasked(&self) -> u64 {
+        self.rx.saturating_sub(self.measure_rx)
+    }
 }
 
 impl Slices {
@@ -109,8 +118,8 @@ impl Slices {
             State::Down => open.down_seconds += 1,
             State::Unknown => open.unknown_seconds += 1,
         }
-        if second.rx >= BUSY {
-            self.busy.push(second.rx);
+        if second.unasked() >= BUSY {
+            self.busy.push(second.unasked());
         }
         let same = open.start.secs().div_euclid(SECONDS) == now.secs().div_euclid(SECONDS);
         if !same || self.busy.len() >= MOST {
@@ -205,7 +214,7 @@ mod tests {
         for step in 0..10 {
             now = now.plus(Duration::from_secs(1));
             let state = if step < 7 { State::Up } else { State::Down };
-            slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000 }, 0, now);
+            slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000, measure_rx: 0 }, 0, now);
         }
         let done = slices.since(Time::from_secs(0), now);
         assert_eq!(done.len(), 1);
@@ -217,7 +226,7 @@ mod tests {
         assert_eq!((slice.attempts, slice.failures, slice.download_p95_bps), (3, 1, Some(80_000)));
         assert!(slices.since(slice.end, now).is_empty(), "the open one has counted nothing yet");
         now = now.plus(Duration::from_secs(1));
-        slices.second(State::Up, Second { rx: 7, tx: 0, background_rx: 0 }, 0, now);
+        slices.second(State::Up, Second { rx: 7, ..Second::default() }, 0, now);
         let open = slices.since(slice.end, now);
         assert_eq!((open.len(), open[0].rx_bytes, open[0].end), (1, 7, now));
     }
@@ -242,7 +251,7 @@ mod tests {
         for count in 1..=6_i64 {
             assert_eq!(slices.usual(), (None, None));
             slices.connected(Duration::from_millis(50));
-            slices.second(State::Up, Second { rx: 80_000, tx: 0, background_rx: 0 }, 0, Time::from_secs(count * SECONDS));
+            slices.second(State::Up, Second { rx: 80_000, ..Second::default() }, 0, Time::from_secs(count * SECONDS));
         }
         assert_eq!(slices.usual(), (Some(0.05), Some(80_000)));
     }

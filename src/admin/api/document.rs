@@ -52,6 +52,7 @@ fn whole() -> Value {
         crate::admin::local::Document::openapi(),
         crate::admin::store::Document::openapi(),
         crate::report::api::document(),
+        crate::meter::api::document(),
         super::tokens::Document::openapi(),
     ] {
         document.merge(part);

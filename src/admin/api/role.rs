@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 pub enum Role {
     /// Look at everything but tokens.
     Read,
-    /// And run the night: fetch packs, end jobs, take wishes, pause and resume.
+    /// And run the night: fetch packs, end jobs, take wishes, pause and resume; test the line.
     Operate,
     /// And change the node: purge, repack, send reports, make and revoke tokens.
     Admin,
@@ -24,7 +24,7 @@ pub enum Role {
 pub const ROLES: [Role; 3] = [Role::Read, Role::Operate, Role::Admin];
 
 /// What operators run.
-const OPERATED: [&str; 6] = ["packs", "jobs", "wishes", "proposals", "record", "night"];
+const OPERATED: [&str; 7] = ["packs", "jobs", "wishes", "proposals", "record", "night", "link"];
 
 /// What only admins may even look at.
 const CLOSED: [&str; 2] = ["tokens", "users"];
@@ -89,6 +89,8 @@ mod tests {
             ("POST", "/api/v1/wishes", Role::Operate),
             ("POST", "/api/v1/night/pause", Role::Operate),
             ("GET", "/api/v1/night", Role::Read),
+            ("GET", "/api/v1/link/tests", Role::Read),
+            ("POST", "/api/v1/link/tests", Role::Operate),
             ("POST", "/api/v1/reports/send", Role::Admin),
             ("POST", "/api/v1/store/purge", Role::Admin),
             ("GET", "/api/v1/tokens", Role::Admin),

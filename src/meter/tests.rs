@@ -1,0 +1,159 @@
+//! The meter as a whole, on lines made of numbers: what is kept, what is counted, what happens to a test that nobody lets finish.
+
+use super::*;
+use crate::meter::course::tests::{Numbers, link, numbers};
+use crate::meter::ndt7::Way;
+use crate::meter::ndt7::client::Error as Refusal;
+use crate::meter::schedule::{Schedule, State as SlotState};
+use crate::upstream;
+use http::StatusCode;
+
+const MANUAL: Order = Order { trigger: Trigger::Manual, full: false, slot: None };
+
+fn settings(servers: &[&str]) -> Settings {
+    Settings {
+        servers: servers.iter().map(|text| Server::parse(text).expect("a server")).collect(),
+        hub: None,
+        mlab: None,
+        schedule: Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
+        caps: budget::Caps::default(),
+        contract: Contract::default(),
+    }
+}
+
+async fn meter(settings: Settings, carrier: Numbers, clock: &Clock, life: &Life, state: &State) -> Meter {
+    let (metrics, link) = (Metrics::default(), link(life));
+    let upstream = Upstream::new(upstream::Settings::default(), clock.clone(), link.clone(), life, &metrics).expect("no network");
+    let jobs = Jobs::new(clock.clone(), |_| ());
+    let parts = Parts { settings, clock: clock.clone(), life: life.clone(), link, upstream, jobs };
+    Meter::with(parts, Box::new(carrier), &metrics, state).await.expect("starts")
+}
+
+fn clock() -> Clock {
+    Clock::manual(Time::BUILT.plus(Duration::from_hours(30 * 24)))
+}
+
+#[tokio::test]
+async fn a_test_is_kept_paid_for_and_found_again() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let meter = meter(settings(&["wss://a.kz domestic"]), numbers(|_, _, _| 8e6), &clock, &life, &state).await;
+    let stop = CancellationToken::new();
+    let kept = meter.test(&MANUAL, &stop, &|_| ()).await.expect("runs");
+    assert_eq!((kept.number, kept.test.end, kept.test.reach), (1, End::Ok, Reach::Domestic));
+    assert_eq!(meter.after(0, 10).await.expect("reads"), [kept.clone()]);
+    assert!(meter.after(1, 10).await.expect("reads").is_empty());
+    let view = meter.view().await.expect("a view");
+    assert_eq!(view.spent_today_bytes, kept.test.cost_bytes);
+    assert_eq!(view.left_today_bytes, 50_000_000 - kept.test.cost_bytes);
+    assert_eq!(view.down_bps, kept.test.estimate(false));
+    let record = serde_json::json!({ "payload": { "test": kept.test } });
+    assert_eq!(crate::report::schema::complaints(&record), Vec::<String>::new(), "it may leave the school as it is");
+    life.stop();
+}
+
+#[tokio::test]
+async fn one_at_a_time_and_nobody_to_test_with_is_told() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let hangs = Numbers { hangs: Some(3), ..numbers(|_, _, _| 8e6) };
+    let meter = meter(settings(&["wss://a.kz"]), hangs, &clock, &life, &state).await;
+    let stop = CancellationToken::new();
+    let mut first = Box::pin(meter.test(&MANUAL, &stop, &|_| ()));
+    while meter.0.turn.try_lock().is_ok() {
+        assert!(futures_util::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(meter.test(&MANUAL, &stop, &|_| ()).await, Err(Error::Busy)));
+    drop(first);
+    meter.adopt(settings(&[]));
+    let error = meter.test(&MANUAL, &stop, &|_| ()).await.expect_err("nobody");
+    assert!(error.to_string().contains("meter.servers"), "{error}");
+    assert!(matches!(meter.plan(&MANUAL).await, Err(Error::NoServer)));
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_person_who_breaks_it_off_pays_for_what_it_took() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let hangs = Numbers { hangs: Some(5), ..numbers(|_, _, _| 8e6) };
+    let meter = meter(settings(&["wss://a.kz"]), hangs, &clock, &life, &state).await;
+    let stop = CancellationToken::new();
+    let ends = stop.clone();
+    // As soon as half a second is told, somebody has had enough.
+    let kept = meter
+        .test(&MANUAL, &stop, &|sight: &Sight| {
+            if sight.elapsed >= Duration::from_millis(500) {
+                ends.cancel();
+            }
+        })
+        .await
+        .expect("kept");
+    assert_eq!((kept.test.end, kept.test.trouble), (End::Failed, Trouble::Cancelled));
+    assert!(kept.test.cost_bytes >= 400_000, "{}", kept.test.cost_bytes);
+    assert_eq!(meter.view().await.expect("a view").spent_today_bytes, kept.test.cost_bytes);
+    life.stop();
+}
+
+#[tokio::test]
+async fn without_bytes_nothing_is_sent_and_the_test_says_so() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let none = Settings { caps: budget::Caps { day: Some(0), month: None }, ..settings(&["wss://a.kz"]) };
+    let forbidden = Numbers { refuses: |_| panic!("something was sent"), ..numbers(|_, _, _| 8e6) };
+    let meter = meter(none, forbidden, &clock, &life, &state).await;
+    let kept = meter.test(&MANUAL, &CancellationToken::new(), &|_| ()).await.expect("kept");
+    assert_eq!((kept.test.end, kept.test.trouble, kept.test.cost_bytes), (End::Passive, Trouble::Budget, 0));
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_server_that_will_not_is_passed_by() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let carrier = Numbers {
+        refuses: |target| (target.download.host_str() == Some("a.kz")).then_some(Refusal::Refused(StatusCode::NOT_FOUND)),
+        ..numbers(|way, _, _| if way == Way::Download { 8e6 } else { 2e6 })
+    };
+    let meter = meter(settings(&["wss://a.kz", "wss://b.kz foreign"]), carrier, &clock, &life, &state).await;
+    let kept = meter.test(&MANUAL, &CancellationToken::new(), &|_| ()).await.expect("kept");
+    assert_eq!((kept.test.end, kept.test.trouble, kept.test.reach), (End::Ok, Trouble::None, Reach::Foreign));
+    assert_eq!(kept.server, "wss://b.kz");
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_during_a_test_moves_nothing() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let meter = meter(settings(&["wss://a.kz"]), numbers(|_, _, _| 8e6), &clock, &life, &state).await;
+    let (jumping, begun) = (clock.clone(), clock.now());
+    let kept = meter
+        .test(&MANUAL, &CancellationToken::new(), &|sight: &Sight| {
+            if sight.elapsed == Duration::from_millis(300) {
+                jumping.jump(3_600_000_000);
+            }
+        })
+        .await
+        .expect("kept");
+    assert_eq!(kept.test.end, End::Ok);
+    assert!(kept.finish >= kept.start && kept.finish.since(kept.start) < Duration::from_secs(60));
+    assert!(kept.start.since(begun) >= Duration::from_hours(1), "dated by the clock that was set last");
+    life.stop();
+}
+
+#[tokio::test]
+async fn the_schedule_runs_a_slot_and_writes_it_down() {
+    let (life, state) = (Life::default(), State::open(None).await.expect("opens"));
+    let clock = clock();
+    let day = Schedule { slots: vec!["00:00-24:00".parse().expect("a slot")], zone: jiff::tz::TimeZone::UTC, startup: false };
+    let today = day.day(clock.now());
+    let meter = meter(Settings { schedule: day, ..settings(&["wss://a.kz"]) }, numbers(|_, _, _| 8e6), &clock, &life, &state).await;
+    let row = Row { day: today.clone(), slot: 0, at: clock.now(), tries: 0, state: SlotState::Waiting };
+    meter.0.measure.put_slot(&clerk::due(&row)).await.expect("kept");
+    let mut worker = clerk::Clerk::new(meter.clone());
+    tokio::time::pause();
+    while meter.after(0, 1).await.expect("reads").is_empty() {
+        clerk::step(&mut worker).await;
+    }
+    tokio::time::resume();
+    let rows = meter.rows(&today).await.expect("reads");
+    assert_eq!((rows[0].state, rows[0].tries), (SlotState::Done, 1));
+    assert_eq!(meter.after(0, 9).await.expect("reads")[0].test.trigger, Trigger::Daily);
+    life.stop();
+}
