@@ -43,6 +43,9 @@ mod devices;
 /// Those that take a form from the class.
 mod tonight;
 
+/// What is slow: this Wi-Fi, the line, or that site?
+mod slow;
+
 /// What a visitor tells of himself.
 mod told;
 
@@ -51,6 +54,7 @@ pub use host::Names;
 pub use local::local_router;
 pub use ready::Ready;
 pub use token::Tokens;
+pub use slow::slow_routes;
 pub use tonight::tonight_routes;
 pub use web::web_router;
 

@@ -214,6 +214,7 @@ impl Node {
             .merge(report::api::routes(reporter, link.clone(), state.clone()))
             .merge(meter::api::routes(meter.clone()));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
+        let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
         let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 

@@ -36,6 +36,9 @@ mod carrier;
 /// A test from the first byte to the figures.
 mod course;
 
+/// Which servers are tried.
+mod choice;
+
 /// Who starts tests by the schedule.
 mod clerk;
 
@@ -54,7 +57,8 @@ use crate::life::{Jobs, Life, supervise};
 use crate::link::{Class, Link};
 use crate::meter::budget::{Budget, Spent};
 use crate::meter::carrier::Carrier;
-use crate::meter::course::{Course, Found, Sight};
+use crate::meter::choice::Known;
+use crate::meter::course::{Found, Sight};
 use crate::meter::gauges::Gauges;
 use crate::meter::schedule::Row;
 use crate::meter::test::{End, Reach, Trouble};
@@ -131,6 +135,8 @@ struct Inner {
     carrier: Box<dyn Carrier>,
     /// For servers that have to be asked for.
     upstream: Upstream,
+    /// M-Lab is not asked again before this.
+    not_before: Mutex<Time>,
     measure: Measure,
     gauges: Gauges,
     /// One test at a time.
@@ -207,6 +213,7 @@ impl Meter {
             jobs,
             carrier,
             upstream,
+            not_before: Mutex::new(Time::from_secs(0)),
             measure,
             gauges: Gauges::new(metrics),
             turn: tokio::sync::Mutex::new(()),
@@ -324,7 +331,8 @@ impl Meter {
                 busy.moved();
                 tell(sight);
             };
-            let tried = self.with_servers(&settings, budget, (known, passive), &told, &found, &mut server);
+            let known = Known { down: known.0, up: known.1, passive };
+            let tried = self.try_servers(&settings, budget, known, &told, &found, &mut server);
             if stop.run_until_cancelled(tried).await.is_none() {
                 found.lock().trouble = Trouble::Cancelled;
             }
@@ -336,7 +344,7 @@ impl Meter {
         let finish = inner.clock.now();
         // By the end and the length: the clock may have been set meanwhile.
         let start = finish.minus(took);
-        let server = server.unwrap_or_else(|| settings.known().into_iter().next().unwrap_or_else(nobody));
+        let server = server.unwrap_or_else(|| settings.known().into_iter().next().unwrap_or_else(choice::mlab));
         let left = budget.left(budget.capacity).saturating_sub(found.spent);
         let test = told(order, found.clone(), passive.filter(|_| !budget.suffices()), server.reach, left);
         let mut kept =
@@ -351,57 +359,6 @@ impl Meter {
             cost = kept.test.cost_bytes, "the line was tested"
         );
         Ok(kept)
-    }
-
-    /// Tries one server after the other, as long as it is the server that is to blame.
-    async fn with_servers(
-        &self,
-        settings: &Settings,
-        budget: Budget,
-        (known, passive): ((Option<u64>, Option<u64>), Option<u64>),
-        tell: &(dyn Fn(&Sight) + Send + Sync),
-        found: &Mutex<Found>,
-        used: &mut Option<Server>,
-    ) {
-        let mut servers = settings.known();
-        let mut asked = settings.mlab.is_none();
-        let mut next = 0;
-        loop {
-            if next == servers.len() && !asked {
-                asked = true;
-                servers.extend(self.locate().await);
-            }
-            let Some(server) = servers.get(next) else { return };
-            next += 1;
-            *used = Some(server.clone());
-            let course = Course {
-                carrier: &*self.0.carrier,
-                link: &self.0.link,
-                server,
-                budget,
-                known: known.0.zip(known.1),
-                passive,
-                tell,
-                found,
-            };
-            match course.run().await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::info!(server = server.name(), %error, "a test came to nothing");
-                    let none = found.lock().download.is_none();
-                    if !(none && error.is_server() && (next < servers.len() || !asked)) {
-                        return;
-                    }
-                    found.lock().trouble = Trouble::None;
-                }
-            }
-        }
-    }
-
-    /// M-Lab's nearest servers.
-    async fn locate(&self) -> Vec<Server> {
-        let _upstream = &self.0.upstream;
-        Vec::new()
     }
 
     /// Both directions' capacity as last estimated.
@@ -488,12 +445,6 @@ fn whole((number, mut kept, raw): (i64, Kept, String)) -> Kept {
     kept.number = number;
     kept.raw = serde_json::from_str(&raw).unwrap_or(Value::Null);
     kept
-}
-
-/// Where nobody was asked.
-fn nobody() -> Server {
-    let base = url::Url::parse("wss://locate.measurementlab.net").expect("an address");
-    Server { base, reach: Reach::Unknown, several: false }
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub mod connect;
 /// Does this device use the cache, does it trust the school's CA?
 pub mod check;
 
+/// What is slow: this Wi-Fi, the line, or that site?
+pub mod slow;
+
 /// What is kept, what is opened, who sees it.
 pub mod privacy;
 

@@ -80,6 +80,7 @@ const PURE: &[&str] = &[
     "src/portal/fleet.rs",
     "src/portal/profile.rs",
     "src/portal/check.rs",
+    "src/portal/slow.rs",
     "src/portal/connect.rs",
     "src/portal/privacy.rs",
     "src/portal/words.rs",

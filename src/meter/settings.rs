@@ -41,6 +41,8 @@ pub struct Server {
     pub reach: Reach,
     /// Whether it may be asked for several streams: it is one of our own kind.
     pub several: bool,
+    /// Whole addresses, where they were given so: with a token.
+    pub exact: Option<Target>,
 }
 
 /// The path of a test of one stream.
@@ -60,11 +62,14 @@ impl Server {
             Some(_) => return None,
         };
         let plain = base.host_str().is_some() && base.username().is_empty() && base.password().is_none() && base.query().is_none();
-        (plain && words.next().is_none()).then_some(Server { base, reach, several: true })
+        (plain && words.next().is_none()).then_some(Server { base, reach, several: true, exact: None })
     }
 
     /// Where to go for a test of one stream, or of several.
     pub fn target(&self, streams: u16) -> Target {
+        if let Some(target) = &self.exact {
+            return target.clone();
+        }
         let stem = if streams > 1 { SEVERAL } else { ONE };
         let way = |way: &str| {
             let mut url = self.base.clone();
@@ -86,7 +91,7 @@ impl Server {
 impl Settings {
     /// The servers that are known without asking anybody.
     pub fn known(&self) -> Vec<Server> {
-        let hub = self.hub.iter().map(|url| Server { base: url.clone(), reach: Reach::Domestic, several: true });
+        let hub = self.hub.iter().map(|url| Server { base: url.clone(), reach: Reach::Domestic, several: true, exact: None });
         self.servers.iter().cloned().chain(hub).collect()
     }
 

@@ -28,6 +28,12 @@ const LEAST: usize = 3;
 /// A plateau this long, seconds and round trips, may end a test.
 const ENOUGH: (f64, f64) = (1.5, 3.0);
 
+/// On a line below [`FAST`] this many seconds: there they cost little, and a shaper's burst is seen to end.
+const ENOUGH_THIN: f64 = 2.0;
+
+/// bit/s.
+const FAST: f64 = 25e6;
+
 /// Half the interval, of the mean, below which a figure has settled; between the halves of the plateau there may be as much.
 const SURE: f64 = 0.03;
 
@@ -149,7 +155,8 @@ impl Plateau {
 
     /// Whether its mean can be believed for good.
     fn is_settled(&self, rtt: Option<Duration>) -> bool {
-        let long = ENOUGH.0.max(rtt.map_or(0.0, |rtt| rtt.as_secs_f64() * ENOUGH.1));
+        let long = if self.rate < FAST { ENOUGH_THIN } else { ENOUGH.0 };
+        let long = long.max(rtt.map_or(0.0, |rtt| rtt.as_secs_f64() * ENOUGH.1));
         self.length() + 1e-9 >= long && self.half() <= SURE && self.trend.abs() <= SURE
     }
 

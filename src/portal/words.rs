@@ -60,6 +60,9 @@ words! {
         // wishes, and a lesson that is being recorded
         wish_title wish_added wish_known wish_refused wish_full wish_off wish_again wish_who
         record_title record_how record_waits record_start record_on record_none
+        // what is slow?
+        slow slow_how slow_ask slow_begin slow_looking slow_show slow_wifi slow_line slow_used slow_trip slow_silent slow_mbit slow_millis
+        slow_comma slow_is_wifi slow_is_line slow_is_used slow_is_site slow_is_nothing slow_is_unknown
         ;
     lists:
         windows_steps chromeos_steps android_steps ios_steps macos_steps linux_steps
@@ -109,7 +112,7 @@ mod tests {
     use super::*;
 
     /// Texts that are one and the same in two languages, and rightly so.
-    const SAME: [&str; 2] = ["port", "linux_remove 0"];
+    const SAME: [&str; 3] = ["port", "linux_remove 0", "slow_comma"];
 
     #[test]
     fn no_text_is_missing_or_left_in_another_language() {

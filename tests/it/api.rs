@@ -80,7 +80,7 @@ fn needed(route: &Route) -> &'static str {
     match (route.method.as_str(), section) {
         (_, "tokens") => "admin",
         ("GET", _) => "read",
-        (_, "packs" | "jobs" | "wishes" | "proposals" | "record" | "night") => "operate",
+        (_, "packs" | "jobs" | "wishes" | "proposals" | "record" | "night" | "link") => "operate",
         _ => "admin",
     }
 }
@@ -143,6 +143,10 @@ fn real_answers_and_all_examples_fit_the_document() {
     let cases: Vec<Case> = vec![
         ("GET", "/api/v1/status", "/api/v1/status".into(), None, 200),
         ("GET", "/api/v1/link", "/api/v1/link".into(), None, 200),
+        ("GET", "/api/v1/link/tests", "/api/v1/link/tests".into(), None, 200),
+        ("GET", "/api/v1/link/tests/plan", "/api/v1/link/tests/plan".into(), None, 409),
+        ("POST", "/api/v1/link/tests", "/api/v1/link/tests".into(), Some(json!({ "much": 1 })), 400),
+        ("POST", "/api/v1/link/tests", "/api/v1/link/tests".into(), Some(json!({})), 409),
         ("GET", "/api/v1/reports", "/api/v1/reports".into(), None, 200),
         ("GET", "/api/v1/store", "/api/v1/store".into(), None, 200),
         ("GET", "/api/v1/night", "/api/v1/night".into(), None, 200),

@@ -100,6 +100,9 @@ mod mirror;
 /// Commands, pages and metrics.
 mod surface;
 
+/// Speed tests.
+mod meter;
+
 /// Devices: PAC, pages, self-check, certificate.
 mod devices;
 

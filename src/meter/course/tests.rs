@@ -146,20 +146,20 @@ async fn a_line_is_measured_for_little_and_the_figure_says_so() {
 async fn a_lossy_line_is_asked_with_several_streams_where_the_server_allows() {
     let life = Life::default();
     let link = link(&life);
-    // CUBIC, which takes loss for fullness: one stream gets 2 of 8 Mbit/s.
+    // CUBIC, which takes loss for fullness: one stream gets a bit more than 2 of 8 Mbit/s.
     let carrier = Numbers {
         bbr: false,
         rtt: |streams| (40, if streams > 1 { 240 } else { 43 }),
         ..numbers(|way, streams, _| {
             let line = if way == Way::Download { 7.72e6 } else { 1.54e6 };
-            (1.0e6 * f64::from(streams)).min(line)
+            (2.2e6 * f64::from(streams)).min(line)
         })
     };
     let (found, _) = play(&carrier, budget(None), &link, true).await;
     let down = found.download.expect("a figure");
     assert_eq!((down.method, down.streams), (Method::Streams, 8));
     assert!((float(down.estimate_bps.expect("one")) / 8e6 - 1.0).abs() < 0.02, "{down:?}");
-    assert!(down.ndt7_bps.expect("one") < 1_100_000, "what one stream got stands beside it");
+    assert!(down.ndt7_bps.expect("one") < 2_300_000, "what one stream got stands beside it");
     let (found, _) = play(&carrier, budget(None), &link, false).await;
     assert_eq!(found.download.expect("a figure").streams, 1, "M-Lab's servers are for one");
     // Where nothing is left for a second run, there is none.
