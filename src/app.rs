@@ -27,6 +27,9 @@ mod devices;
 /// Who looks on at the proxy.
 mod onlooker;
 
+/// Speed tests of devices.
+mod tester;
+
 use crate::admin::{self, Names, Parts, Ready, Tokens, listen};
 use crate::base::body::Body;
 use crate::base::clock::Clock;
@@ -215,6 +218,7 @@ impl Node {
             .merge(meter::api::routes(meter.clone()));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
+        let extra = extra.merge(tester::routes(&clock, &life, &metrics));
         let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use guard::{Allowed, BadAllowed};
+pub use measure::{Line, LineMeter, LineStream};
 
 /// Why there is no answer.
 mod error;
@@ -59,6 +60,9 @@ mod pool;
 
 /// Connections that give way.
 mod throttle;
+
+/// Connections to measure with.
+mod measure;
 
 /// One request on one connection.
 mod exchange;

@@ -8,10 +8,10 @@ use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,14 +35,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// its place back.
 const TAKEN: Duration = Duration::from_mins(1);
 
-/// How long open connections may take to end once the node stops; the node's own grace is 10 s.
-const GRACE: Duration = Duration::from_secs(8);
-
 /// Serves `router` on a bound TCP listener; each request carries its [`Arrival`].
 pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
     let watch = life.clone();
     life.spawn(async move {
-        let (graceful, seats) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+        let seats = Arc::new(Semaphore::new(CONNECTIONS));
         while let Some(seat) = seat(&watch, &seats).await {
             let (stream, client) = tokio::select! {
                 () = watch.stopping() => break,
@@ -56,9 +53,8 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                 tracing::debug!(%error, "no time limit for what is sent");
             }
             let arrival = stream.local_addr().ok().map(|local| Arrival { client, local, door: Door::Web });
-            serve(&watch, &graceful, stream, arrival, router.clone(), seat);
+            serve(&watch, stream, arrival, router.clone(), seat);
         }
-        finish(graceful).await;
     });
 }
 
@@ -66,7 +62,7 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
 pub fn serve_unix(life: &Life, listener: UnixListener, path: PathBuf, router: Router) {
     let watch = life.clone();
     life.spawn(async move {
-        let (graceful, seats) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+        let seats = Arc::new(Semaphore::new(CONNECTIONS));
         while let Some(seat) = seat(&watch, &seats).await {
             let stream = tokio::select! {
                 () = watch.stopping() => break,
@@ -75,13 +71,12 @@ pub fn serve_unix(life: &Life, listener: UnixListener, path: PathBuf, router: Ro
                     Err(error) => { failed(&error).await; continue }
                 },
             };
-            serve(&watch, &graceful, stream, None, router.clone(), seat);
+            serve(&watch, stream, None, router.clone(), seat);
         }
         drop(listener);
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::debug!(socket = %path.display(), %error, "socket file was already gone");
         }
-        finish(graceful).await;
     });
 }
 
@@ -115,7 +110,8 @@ async fn seat(life: &Life, seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermi
     }
 }
 
-fn serve<S>(life: &Life, graceful: &GracefulShutdown, stream: S, arrival: Option<Arrival>, router: Router, seat: OwnedSemaphorePermit)
+/// A connection ends after the answer under way once the node stops; what it was upgraded to (a speed test) sees to its own end.
+fn serve<S>(life: &Life, stream: S, arrival: Option<Arrival>, router: Router, seat: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -129,10 +125,19 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
-    let watched = graceful.watch(connection);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let watch = life.clone();
     life.spawn(async move {
-        if let Err(error) = watched.await {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = watch.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "web connection ended early");
         }
         drop(seat);
@@ -142,12 +147,6 @@ where
 async fn failed(error: &io::Error) {
     tracing::warn!(%error, "cannot accept web connections, will try again");
     tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
-async fn finish(graceful: GracefulShutdown) {
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::info!("some web connections were still open at the end");
-    }
 }
 
 #[cfg(test)]

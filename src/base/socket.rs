@@ -127,6 +127,15 @@ pub fn congestion(socket: impl AsFd) -> io::Result<String> {
     Ok(rustix::net::sockopt::tcp_congestion(socket)?)
 }
 
+/// Bounds what may wait in our buffer without having been sent (bytes): a measurement neither keeps a thin line busy after its end, nor
+/// speaks of what it sent long ago.
+///
+/// # Errors
+/// When the descriptor is no TCP socket.
+pub fn set_unsent_limit(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    socket2::SockRef::from(&socket).set_tcp_notsent_lowat(bytes)
+}
+
 /// Bounds the receive window that we offer (bytes), which bounds what a sender can have under way. Most useful before connecting.
 ///
 /// # Errors

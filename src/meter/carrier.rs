@@ -2,7 +2,7 @@
 
 use crate::base::clock::Clock;
 use crate::meter::ndt7::Way;
-use crate::meter::ndt7::client::{Continue, Error, Limits, Outcome, Progress, Target};
+use crate::meter::ndt7::client::{Continue, Error, Limits, Outcome, Progress, Target, run};
 use crate::upstream::Upstream;
 use futures_util::future::BoxFuture;
 
@@ -23,7 +23,6 @@ pub(super) struct Ndt7 {
 
 impl Carrier for Ndt7 {
     fn carry<'a>(&'a self, target: &'a Target, way: Way, limits: &'a Limits, on: Telling<'a>) -> BoxFuture<'a, Result<Outcome, Error>> {
-        let _ = (&self.upstream, &self.clock, target, way, limits, on);
-        Box::pin(std::future::ready(Err(Error::Protocol(String::from("not yet")))))
+        Box::pin(run(&self.upstream, &self.clock, target, way, limits, on))
     }
 }

@@ -8,6 +8,14 @@ use http::StatusCode;
 use std::time::Duration;
 use url::Url;
 
+pub use run::run;
+
+/// From the first packet to the outcome.
+mod run;
+
+/// The upgrade.
+mod open;
+
 /// Messages kept of each side and stream: the reference sends four a second for ten seconds, and a liar may send more.
 pub const MOST_MESSAGES: usize = 64;
 
@@ -207,10 +215,3 @@ impl Error {
         }
     }
 }
-
-// What follows (`client/run.rs`):
-//
-// pub async fn run(upstream: &Upstream, clock: &Clock, target: &Target, way: Way, limits: &Limits,
-//                  on: impl FnMut(&Progress<'_>) -> Continue) -> Result<Outcome, Error>
-//
-// It counts what it moves as `link::Class::Measure`. May be dropped at any await: the connections are closed then.

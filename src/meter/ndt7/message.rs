@@ -179,6 +179,25 @@ impl Message {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// As throughput1 writes it; `congestion` is the congestion control that paces what the server sends.
+    pub fn print_wire(&self, congestion: &str) -> String {
+        let bytes = self.app_info.and_then(|app| app.num_bytes);
+        let (sent, received) = if self.test == Some(Way::Download) { (bytes, None) } else { (None, bytes) };
+        let info = self.connection_info.as_ref();
+        let spoken = Spoken {
+            cc: congestion,
+            uuid: info.map_or("", |info| &info.uuid),
+            local_addr: info.map_or("", |info| &info.server),
+            remote_addr: info.map_or("", |info| &info.client),
+            application: Counters { bytes_sent: sent, bytes_received: received },
+            network: self.tcp_info.map(|tcp| Counters { bytes_sent: tcp.bytes_sent, bytes_received: tcp.bytes_received }).unwrap_or_default(),
+            elapsed_time: self.app_info.and_then(|app| app.elapsed_time),
+            bbr_info: self.bbr_info.as_ref(),
+            tcp_info: self.tcp_info.as_ref(),
+        };
+        serde_json::to_string(&spoken).unwrap_or_default()
+    }
+
     /// What has arrived by this message, where its sender received: by its kernel, else by its program. In which time.
     pub fn received(&self) -> Option<(u64, Duration)> {
         let kernel = self.tcp_info.and_then(|tcp| tcp.bytes_received.zip(tcp.elapsed_time));
@@ -201,6 +220,28 @@ struct Wire {
     local_addr: String,
     #[serde(deserialize_with = "text")]
     remote_addr: String,
+}
+
+/// A message in the words of throughput1.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Spoken<'a> {
+    #[serde(rename = "CC", skip_serializing_if = "str::is_empty")]
+    cc: &'a str,
+    #[serde(rename = "UUID", skip_serializing_if = "str::is_empty")]
+    uuid: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_addr: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    remote_addr: &'a str,
+    application: Counters,
+    network: Counters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elapsed_time: Option<u64>,
+    #[serde(rename = "BBRInfo", skip_serializing_if = "Option::is_none")]
+    bbr_info: Option<&'a BbrInfo>,
+    #[serde(rename = "TCPInfo", skip_serializing_if = "Option::is_none")]
+    tcp_info: Option<&'a TcpInfo>,
 }
 
 /// Bytes of messages, both ways.
@@ -315,6 +356,9 @@ mod tests {
         assert_eq!(message.app_info, Some(AppInfo { elapsed_time: Some(70), num_bytes: Some(900) }));
         assert_eq!(message.connection_info.unwrap().client, "10.0.0.2:5000");
         assert_eq!(message.tcp_info.unwrap().bytes_received, Some(1000));
+        // And spoken, all but what its words have no place for.
+        let whole = Message { test: Some(Way::Upload), ..message.clone() };
+        assert_eq!(Message::parse(&whole.print_wire("bbr")).unwrap(), message);
     }
 
     #[test]
