@@ -26,7 +26,7 @@
 //! | knowing | [`state`], [`store`], [`link`] | SQLite; objects on disk and in memory; the line |
 //! | reaching | [`tls`], [`upstream`] | who we are to devices, whom we trust; one request to an origin |
 //! | joining | [`cache`] | the only place where policy, store and upstream meet |
-//! | doing | [`prefetch`], [`portal`], [`proxy`], [`report`] | the night; pages; requests; what leaves for the region |
+//! | doing | [`meter`], [`prefetch`], [`portal`], [`proxy`], [`report`] | the night; pages; requests; what leaves for the region |
 //! | showing | [`admin`], [`hub`] | web port and local socket; the regional server |
 //! | wiring | [`config`], [`app`], [`cli`] | from a file and arguments to running parts |
 //!
@@ -66,6 +66,10 @@
 //! | pin | what a pack keeps |
 //! | flight | one fetch under way, which many requests read along with |
 //! | sample, rollup | one observation of the line; a summary over time |
+//! | test, run | the line measured on purpose, both directions; one direction with one number of streams |
+//! | slot | a part of the school's day with a test of its own, at an instant drawn once |
+//! | cross traffic | what others moved during a test: it is added, so that a busy line is not called a slow one |
+//! | plateau, estimate | the steady part of a run; from it the capacity of the line, and how sure that is |
 //! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
 //! | outbox | reports waiting to leave |
 //! | job | long work that somebody asked for: it is watched, and may be ended |

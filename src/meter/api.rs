@@ -12,7 +12,6 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -122,8 +121,7 @@ async fn begin(State(meter): State<Meter>, body: Bytes) -> Result<(StatusCode, J
     let (life, spawning) = (meter.0.life.clone(), meter.0.life.clone());
     spawning.spawn(async move {
         let ending = stop.clone();
-        let told = Mutex::new(id.clone());
-        let tell = |sight: &Sight| jobs.tell(&told.lock(), step(sight));
+        let tell = |sight: &Sight| jobs.tell(&id, step(sight));
         let test = meter.test(&order, &stop, &tell);
         tokio::pin!(test);
         let done = tokio::select! {
