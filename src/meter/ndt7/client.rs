@@ -1,7 +1,6 @@
 //! One test as a client: what is asked for, how it goes on, what came of it.
 
 use crate::base::socket::TcpInfo;
-use crate::meter::ndt7::Way;
 use crate::meter::ndt7::message::Message;
 use crate::upstream;
 use http::StatusCode;
