@@ -6,6 +6,7 @@
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::life::Life;
+use crate::meter::ndt7::server::{self, Ends, Server};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ pub enum Error {
 pub struct Hub {
     listeners: Vec<TcpListener>,
     parts: serve::Parts,
+    tests: Server,
     life: Life,
 }
 
@@ -116,7 +118,9 @@ impl Hub {
             listeners.push(TcpListener::bind(address).await.map_err(|error| Error::Listen(*address, error))?);
         }
         let since = clock.now();
-        Ok(Hub { listeners, parts: serve::Parts::new(settings, clock, metrics, keep, roll, since), life: life.clone() })
+        let who = Arc::new(|extensions: &http::Extensions| extensions.get::<Ends>().copied());
+        let tests = Server::new(server::Settings::HUB, who, clock.clone(), life, metrics);
+        Ok(Hub { listeners, parts: serve::Parts::new(settings, clock, metrics, keep, roll, since), tests, life: life.clone() })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -126,7 +130,7 @@ impl Hub {
 
     /// Serves until `life` stops; returns when the listeners are closed. Connections end within the grace of `Life::end`.
     pub async fn serve(self) {
-        let router = serve::routes(self.parts);
+        let router = serve::routes(self.parts, &self.tests);
         let limit = listen::limit();
         let loops = self.listeners.into_iter().map(|listener| listen::run(listener, router.clone(), self.life.clone(), Arc::clone(&limit)));
         futures_util::future::join_all(loops).await;

@@ -1,7 +1,8 @@
 //! Connections, within limits: so many at once, so long for a head, and a graceful end.
 
 use crate::life::Life;
-use axum::Router;
+use crate::meter::ndt7::server::Ends;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -55,7 +56,10 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, limit
 async fn serve(stream: TcpStream, router: Router, life: Life) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MOST_HEAD);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    // For whoever is tested: which ends the connection has.
+    let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, server: stream.local_addr()? }));
+    let router = ends.map_or(router.clone(), |ends| router.layer(Extension(ends)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = life.stopping() => {

@@ -8,6 +8,7 @@ use crate::hub::keep::{self, Fate, Keep};
 use crate::hub::pages;
 use crate::hub::summary::{School, region};
 use crate::hub::words::Tongue;
+use crate::meter::ndt7::server::{self, Server};
 use crate::report::batch;
 use crate::report::verdict::{NUMBER_USED, Reject, Reply};
 use axum::body::{Body, to_bytes};
@@ -87,7 +88,7 @@ impl Parts {
     }
 }
 
-pub(crate) fn routes(parts: Parts) -> Router {
+pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
     Router::new()
         .route("/api/v1/reports", post(take))
         .route("/api/v1/schools", get(schools))
@@ -97,6 +98,8 @@ pub(crate) fn routes(parts: Parts) -> Router {
         .route("/", get(region_page))
         .route("/schools/{id}", get(school_page))
         .with_state(parts)
+        .merge(tests.routes())
+        .merge(server::locate_routes())
 }
 
 async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {

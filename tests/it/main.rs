@@ -108,3 +108,6 @@ mod devices;
 
 /// Names on the LAN.
 mod local_names;
+
+/// Speed tests, both ends.
+mod ndt7;

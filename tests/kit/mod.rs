@@ -55,6 +55,9 @@ pub(crate) mod scan;
 /// Chromium, page by page.
 pub(crate) mod browser;
 
+/// An ndt7 server built from the specification.
+pub(crate) mod speed;
+
 /// Debian's squid.
 pub(crate) mod squid;
 

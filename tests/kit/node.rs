@@ -324,15 +324,22 @@ pub(crate) struct Hub {
     folder: TempDir,
     file: PathBuf,
     child: Option<Running>,
+    /// The program that it runs under, with its words.
+    wrapper: Vec<String>,
 }
 
 impl Hub {
     /// Starts a hub with this configuration text; `HERE` in it becomes the hub's folder.
     pub(crate) fn start(config: &str) -> Hub {
+        Hub::start_under(&[], config)
+    }
+
+    /// The same under another program (`nsenter …`).
+    pub(crate) fn start_under(words: &[String], config: &str) -> Hub {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("hub.toml");
         fs::write(&file, config.replace("HERE", &folder.path().display().to_string())).expect("a file");
-        let mut hub = Hub { addr: kit::loopback(0), folder, file, child: None };
+        let mut hub = Hub { addr: kit::loopback(0), folder, file, child: None, wrapper: words.to_vec() };
         hub.restart();
         hub
     }
@@ -345,8 +352,10 @@ impl Hub {
     /// Starts it, again when it was running.
     pub(crate) fn restart(&mut self) {
         self.child = None;
-        let mut command = Command::new(binary());
-        command.args(["hub", "--json", "--config"]).arg(&self.file);
+        let mut words = self.wrapper.clone();
+        words.push(binary().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["hub", "--json", "--config"]).arg(&self.file);
         let (child, ready) = launch(&mut command, &self.folder.path().join("hub.log"));
         self.child = Some(child);
         let ready = ready.and_then(|line| address(&line, "hub"));

@@ -12,6 +12,7 @@ use crate::meter::ndt7::message::{AppInfo, BbrInfo, ConnectionInfo, Message, Ori
 use crate::meter::ndt7::{Dialect, Way};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -168,22 +169,18 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !course.is_over() {
         course.fill();
-        let (pending, unflushed) = (course.out.pending(), course.out.unflushed);
+        let pending = course.out.pending();
+        let writes = !course.out.deaf && (!pending.is_empty() || course.out.unflushed);
         tokio::select! {
             read = from.read(&mut room) => match read {
                 Ok(0) | Err(_) => course.ended(),
                 Ok(count) => course.came(&room[..count])?,
             },
-            wrote = to.write(pending), if !pending.is_empty() => match wrote {
-                Ok(0) | Err(_) => course.unheard(),
+            wrote = push(&mut to, pending), if writes => match wrote {
+                Ok(0) => course.out.unflushed = false,
                 Ok(count) => course.went(count),
+                Err(_) => course.unheard(),
             },
-            flushed = to.flush(), if pending.is_empty() && unflushed => {
-                course.out.unflushed = false;
-                if flushed.is_err() {
-                    course.unheard();
-                }
-            }
             _ = tick.tick() => course.tick(),
         }
     }
@@ -193,6 +190,17 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
         let _ = tokio::time::timeout(FAREWELL, to.shutdown()).await;
     }
     Ok(course.closed.unwrap_or(Closed::Broke))
+}
+
+/// Writes some of it; with nothing to write, has the last of it go out: 0. May be dropped at any await.
+async fn push(to: &mut (impl AsyncWrite + Unpin), pending: &[u8]) -> io::Result<usize> {
+    if pending.is_empty() {
+        return to.flush().await.map(|()| 0);
+    }
+    match to.write(pending).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
 }
 
 /// Where a connection is.
@@ -368,11 +376,8 @@ impl<'a> Course<'a> {
         self.closed = Some(why);
         self.out.say(Send::Close, frame::NORMAL.to_vec());
         let now = self.clock.steady();
-        self.leave = Some(match self.plan.sends() {
-            // What is under way has to arrive, and the receiver to say so.
-            true => self.start + self.plan.end,
-            false => now + self.patience(),
-        });
+        // What is under way has to arrive, and its receiver to say so.
+        self.leave = Some(if self.plan.sends() { self.start + self.plan.end } else { now + self.patience() });
     }
 
     /// How long a receiver goes on reading after it said Close, so that what was under way is still counted as cost: two round trips.

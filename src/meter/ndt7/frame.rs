@@ -322,7 +322,8 @@ mod tests {
 
     #[test]
     fn parts_of_a_message_may_have_a_ping_between_them() {
-        let bytes = [raw(0x01, false, 2, b"ab"), raw(0x89, false, 1, b"?"), raw(0x80, false, 1, b"c"), raw(0x02, false, 3, b"123")].concat();
+        let bytes =
+            [raw(0x01, false, 2, b"ab"), raw(0x89, false, 1, b"?"), raw(0x80, false, 1, b"c"), raw(0x02, false, 3, b"123")].concat();
         let end = [raw(0x00, false, 2, b"45"), raw(0x80, false, 0, b"")].concat();
         let wanted = [Event::Ping(b"?".to_vec()), Event::Text("abc".into()), Event::Payload(5)];
         assert_eq!(read(false, &[bytes, end].concat(), 4).unwrap(), wanted);

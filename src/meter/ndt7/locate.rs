@@ -57,7 +57,7 @@ struct Document {
 }
 
 #[derive(Deserialize)]
-struct Result_ {
+struct Entry {
     #[serde(default)]
     machine: String,
     #[serde(default)]
@@ -91,7 +91,7 @@ pub fn parse(body: &[u8]) -> Result<Answer, Bad> {
 }
 
 fn result(value: Value) -> Option<Nearest> {
-    let result: Result_ = serde_json::from_value(value).ok()?;
+    let result: Entry = serde_json::from_value(value).ok()?;
     let location = result.location.unwrap_or_default();
     let of = |way: Way| ["wss", "ws"].into_iter().find_map(|scheme| address(&result.urls, scheme, way));
     let target = super::client::Target { download: of(Way::Download)?, upload: of(Way::Upload)? };
@@ -125,7 +125,8 @@ pub(super) fn document(dialect: Dialect, secure: bool, authority: &str) -> Strin
         .into_iter()
         .map(|way| (format!("{scheme}://{}", dialect.path(way)), format!("{scheme}://{authority}{}", dialect.path(way))))
         .collect();
-    json!({ "results": [{ "machine": authority, "hostname": authority, "location": { "city": "", "country": "" }, "urls": urls }] }).to_string()
+    json!({ "results": [{ "machine": authority, "hostname": authority, "location": { "city": "", "country": "" }, "urls": urls }] })
+        .to_string()
 }
 
 #[cfg(test)]

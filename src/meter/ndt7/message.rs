@@ -190,7 +190,10 @@ impl Message {
             local_addr: info.map_or("", |info| &info.server),
             remote_addr: info.map_or("", |info| &info.client),
             application: Counters { bytes_sent: sent, bytes_received: received },
-            network: self.tcp_info.map(|tcp| Counters { bytes_sent: tcp.bytes_sent, bytes_received: tcp.bytes_received }).unwrap_or_default(),
+            network: self
+                .tcp_info
+                .map(|tcp| Counters { bytes_sent: tcp.bytes_sent, bytes_received: tcp.bytes_received })
+                .unwrap_or_default(),
             elapsed_time: self.app_info.and_then(|app| app.elapsed_time),
             bbr_info: self.bbr_info.as_ref(),
             tcp_info: self.tcp_info.as_ref(),
@@ -354,7 +357,7 @@ mod tests {
             "TCPInfo":{"BytesReceived":1000,"ElapsedTime":80}}"#;
         let message = Message::parse(text).unwrap();
         assert_eq!(message.app_info, Some(AppInfo { elapsed_time: Some(70), num_bytes: Some(900) }));
-        assert_eq!(message.connection_info.unwrap().client, "10.0.0.2:5000");
+        assert_eq!(message.connection_info.clone().unwrap().client, "10.0.0.2:5000");
         assert_eq!(message.tcp_info.unwrap().bytes_received, Some(1000));
         // And spoken, all but what its words have no place for.
         let whole = Message { test: Some(Way::Upload), ..message.clone() };

@@ -103,7 +103,10 @@ impl Server {
         let mut router = Router::new();
         for dialect in [Dialect::Ndt7, Dialect::Throughput1] {
             for way in [Way::Download, Way::Upload] {
-                router = router.route(dialect.path(way), any(async move |State(server): State<Server>, request| server.test(dialect, way, request)));
+                router = router.route(
+                    dialect.path(way),
+                    any(async move |State(server): State<Server>, request: Request| server.test(dialect, way, request)),
+                );
             }
         }
         router.with_state(self.clone())
@@ -193,13 +196,7 @@ impl Server {
 }
 
 /// The connection itself where it is plain TCP, so that the kernel can be asked; else what there is.
-async fn carry(
-    upgraded: Upgraded,
-    plan: &Plan,
-    stop: &CancellationToken,
-    clock: &Clock,
-    seen: &Mutex<Seen>,
-) -> Result<Closed, Wrong> {
+async fn carry(upgraded: Upgraded, plan: &Plan, stop: &CancellationToken, clock: &Clock, seen: &Mutex<Seen>) -> Result<Closed, Wrong> {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let stream = parts.io.into_inner();
@@ -271,7 +268,8 @@ impl Asked {
             }
         }
         if dialect == Dialect::Throughput1 {
-            let id = id.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID).ok_or("mid, which joins the streams of a test, is missing")?;
+            let id =
+                id.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID).ok_or("mid, which joins the streams of a test, is missing")?;
             streams.filter(|streams| (1..=MOST_STREAMS).contains(streams)).ok_or("streams is a number from 1 to 8")?;
             // Two clients may have thought of the same id, and two directions are two tests.
             self.test = format!("{} {id} {}", self.ends.client.ip(), way.as_str());
@@ -310,7 +308,8 @@ fn full(taken: Taken) -> Response {
         Taken::Full => "as many tests run as may run at once",
         Taken::Streams => "this test has as many streams as it may have",
     };
-    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "meter.full", title, "try again in a quarter of a minute").into_response();
+    let mut response =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "meter.full", title, "try again in a quarter of a minute").into_response();
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(COME_AGAIN));
     response
 }
@@ -339,11 +338,8 @@ fn document(dialect: Dialect, headers: &HeaderMap) -> Response {
         return bad("the Host field is missing or malformed").into_response();
     }
     // Pages of others may ask: a browser's client runs in one.
-    let fields = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let fields =
+        [(header::CONTENT_TYPE, "application/json"), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::CACHE_CONTROL, "no-store")];
     (fields, locate::document(dialect, secure, authority)).into_response()
 }
 

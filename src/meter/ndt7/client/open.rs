@@ -107,9 +107,7 @@ async fn upgrade(stream: LineStream, target: &Target, dialect: Dialect) -> Resul
             exchange.await?
         }
     };
-    let parts = upgraded
-        .downcast::<TokioIo<LineStream>>()
-        .map_err(|_| Error::Protocol("the connection was not handed over".into()))?;
+    let parts = upgraded.downcast::<TokioIo<LineStream>>().map_err(|_| Error::Protocol("the connection was not handed over".into()))?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 

@@ -127,7 +127,8 @@ impl<'a> Test<'a> {
 
     fn tell(&self, clock: &Clock, on: &mut impl FnMut(&Progress<'_>) -> Continue) -> Continue {
         let Some(start) = self.start() else { return Continue::On };
-        let kernel: Vec<TcpInfo> = self.ones.iter().filter_map(|one| one.line.lock().as_ref().and_then(|(_, meter)| meter.kernel())).collect();
+        let kernel: Vec<TcpInfo> =
+            self.ones.iter().filter_map(|one| one.line.lock().as_ref().and_then(|(_, meter)| meter.kernel())).collect();
         let moved = self.moved(start);
         let sure = match self.way {
             Way::Download => Some(moved),
@@ -165,7 +166,10 @@ impl<'a> Test<'a> {
         for one in &self.ones {
             let line = one.line.lock();
             let Some((_, meter)) = line.as_ref() else { continue };
-            let (told, last) = { let seen = one.seen.lock(); (seen.told?, seen.last) };
+            let (told, last) = {
+                let seen = one.seen.lock();
+                (seen.told?, seen.last)
+            };
             if !is_believed(told, last, meter.kernel().and_then(|info| info.bytes_acked)) {
                 return None;
             }

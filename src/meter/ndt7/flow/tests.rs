@@ -53,8 +53,7 @@ async fn what_one_end_sends_the_other_counts() {
             tokio::join!(go(near, plan(Role::Client, way)), go(far, plan(Role::Server, way)));
         // Whose time is up first is chance where both look at the clock.
         assert!(matches!(client, Ok(Closed::Time | Closed::Theirs)) && matches!(server, Ok(Closed::Time | Closed::Theirs)), "{client:?}");
-        let (sent, received) =
-            if way == Way::Download { (by_server.moved, by_client.moved) } else { (by_client.moved, by_server.moved) };
+        let (sent, received) = if way == Way::Download { (by_server.moved, by_client.moved) } else { (by_client.moved, by_server.moved) };
         assert!(received > 0 && sent > 0, "{way:?}: {sent} sent, {received} received");
         let newest = by_client.server.newest().expect("the server measures").clone();
         assert_eq!((newest.origin, newest.test), (Some(Origin::Server), Some(way)));

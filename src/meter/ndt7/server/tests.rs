@@ -14,7 +14,7 @@ fn ends(client: &str) -> Ends {
 
 fn server(who: Option<&str>) -> Server {
     let ends = who.map(ends);
-    Server::new(Settings::LAN, Arc::new(move |_| ends), Clock::manual(Time::BUILT), &Life::default(), &Metrics::default())
+    Server::new(Settings::LAN, Arc::new(move |_: &Extensions| ends), Clock::manual(Time::BUILT), &Life::default(), &Metrics::default())
 }
 
 fn request(path: &str, without: &str, more: &[(&str, &str)]) -> Request {
@@ -99,8 +99,7 @@ async fn only_ones_own_network_is_tested() {
 
 #[test]
 fn what_is_asked_for_stays_within_bounds() {
-    let mut asked =
-        Asked { key: String::new(), ends: ends("10.0.0.2:1"), test: "own".into(), time: TIME, bytes: None, acked: None };
+    let mut asked = Asked { key: String::new(), ends: ends("10.0.0.2:1"), test: "own".into(), time: TIME, bytes: None, acked: None };
     asked.read("early_exit=250", Dialect::Ndt7, Way::Upload).unwrap();
     assert_eq!((asked.acked, asked.test.as_str()), (None, "own"));
     asked.read("early_exit=250&early_exit=7", Dialect::Ndt7, Way::Download).unwrap();
@@ -143,15 +142,14 @@ impl Both {
         let settings = upstream::Settings { allow_private: vec!["127.0.0.0/8".parse().unwrap()], ..upstream::Settings::default() };
         let upstream = Upstream::new(settings, clock.clone(), link.clone(), &life, &metrics).unwrap();
         let ends = ends("127.0.0.1:5000");
-        let server = Server::new(Settings::LAN, Arc::new(move |_| Some(ends)), clock.clone(), &life, &metrics);
+        let server = Server::new(Settings::LAN, Arc::new(move |_: &Extensions| Some(ends)), clock.clone(), &life, &metrics);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (router, spawner) = (server.routes(), life.clone());
         life.spawn_until_stop(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(router.clone());
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
                 spawner.spawn_until_stop(async move {
                     let _ = connection.await;
                 });
@@ -193,13 +191,14 @@ async fn our_client_and_our_server_agree() {
             assert!(kernel.rtt.is_some() && kernel.elapsed_time.is_some(), "{kernel:?}");
             let uuid = outcome.uuid().expect("an id");
             assert!(uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{uuid}");
-            let (paid, got) = if way == Way::Download { (outcome.cost.received, outcome.moved) } else { (outcome.cost.sent, outcome.moved) };
+            let (paid, got) =
+                if way == Way::Download { (outcome.cost.received, outcome.moved) } else { (outcome.cost.sent, outcome.moved) };
             assert!(paid >= got, "{way:?}: what it took ({paid}) holds what arrived ({got})");
         }
     }
     let (received, sent) = both.link.view().bytes["measure"];
     assert!(received > 16 << 20 && sent > 16 << 20, "counted as measurements: {received}, {sent}");
-    crate::meter::ndt7::server::tests::empties(&both.server).await;
+    empties(&both.server).await;
 }
 
 /// Seats are free again once the other side is gone.
@@ -214,7 +213,8 @@ async fn whoever_asked_may_end_it() {
     let both = Both::new().await;
     for way in [Way::Download, Way::Upload] {
         let mut seen = 0;
-        let outcome = client::run(&both.upstream, &both.clock, &both.target(Dialect::Ndt7), way, &Limits::default(), |progress| {
+        let (target, limits) = (both.target(Dialect::Ndt7), Limits::default());
+        let outcome = client::run(&both.upstream, &both.clock, &target, way, &limits, |progress| {
             seen += u32::from(progress.moved > 0 && progress.cost.received + progress.cost.sent >= progress.moved);
             if seen >= 2 { Continue::Stop } else { Continue::On }
         });
