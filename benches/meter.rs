@@ -229,7 +229,21 @@ fn allowed(case: &Case) -> Option<f64> {
 fn head() -> String {
     format!(
         "{:<28}{:<6}{:>8}{:>8}{:>8}{:>10}{:>18}{:>8}  {:<9}{:>6}{:>8}{:>8}{:>8}{:>9}{:>9}",
-        "line", "way", "true", "plain", "ndt7", "estimate", "interval", "off", "method", "s", "RTT", "least", "loaded", "cost MB", "wire MB"
+        "line",
+        "way",
+        "true",
+        "plain",
+        "ndt7",
+        "estimate",
+        "interval",
+        "off",
+        "method",
+        "s",
+        "RTT",
+        "least",
+        "loaded",
+        "cost MB",
+        "wire MB"
     )
 }
 
@@ -237,7 +251,13 @@ fn text(row: &Row, bad: bool, cost: &Cost) -> String {
     let mbit = |bits: Option<u64>| bits.map_or_else(|| String::from("–"), |bits| format!("{:.2}", float(bits) / 1e6));
     let millis = |millis: Option<f64>| millis.map_or_else(|| String::from("–"), |millis| format!("{millis:.0}"));
     let off = row.off.map_or_else(|| String::from("–"), |off| format!("{:+.1} %", off * 100.0));
-    let mark = if bad && row.allowed.is_some() { "!" } else if row.allowed.is_none() { "–" } else { "" };
+    let mark = if bad && row.allowed.is_some() {
+        "!"
+    } else if row.allowed.is_none() {
+        "–"
+    } else {
+        ""
+    };
     let method = row.method.map_or("none", |method| match method {
         Method::Ndt7 => "ndt7",
         Method::Streams => "streams",

@@ -53,8 +53,8 @@ pub use ca::{Reread, ca_routes};
 pub use host::Names;
 pub use local::local_router;
 pub use ready::Ready;
-pub use token::Tokens;
 pub use slow::slow_routes;
+pub use token::Tokens;
 pub use tonight::tonight_routes;
 pub use web::web_router;
 

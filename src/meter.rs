@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! schedule (when) ─┐
-//! a person ────────┴-> Meter::test -> budget (how much) -> course (what is run) -> carrier (ndt7) 
+//! a person ────────┴-> Meter::test -> budget (how much) -> course (what is run) -> carrier (ndt7)
 //!                                                            settle (enough?)  ->  estimate (which figure) -> state::measure
 //! ```
 //!

@@ -173,7 +173,13 @@ mod tests {
                        "cost_bytes": 6_600_000, "download": {"estimate_bps": 7_900_000, "rtt_min_ms": 41.2}}}],
         });
         let page = tested(&tests);
-        for wanted in ["6.6 MB of 50.0 MB", "90.0 MB of 1.5 GB", "09:00", "8.0 Mbit/s down", "7.9 Mbit/s down, – up, 41 ms, 6.6 MB, in use, partial (budget)"] {
+        for wanted in [
+            "6.6 MB of 50.0 MB",
+            "90.0 MB of 1.5 GB",
+            "09:00",
+            "8.0 Mbit/s down",
+            "7.9 Mbit/s down, – up, 41 ms, 6.6 MB, in use, partial (budget)",
+        ] {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
         assert!(tested(&json!({"has_server": false})).contains("meter.servers"));

@@ -23,10 +23,7 @@ pub const WHAT: &str = "link.test";
 
 /// The routes. Who may call them is the business of whoever mounts them.
 pub fn routes(meter: Meter) -> Router {
-    Router::new()
-        .route("/api/v1/link/tests", get(show).post(begin))
-        .route("/api/v1/link/tests/plan", get(plan))
-        .with_state(meter)
+    Router::new().route("/api/v1/link/tests", get(show).post(begin)).route("/api/v1/link/tests/plan", get(plan)).with_state(meter)
 }
 
 #[derive(OpenApi)]

@@ -31,8 +31,6 @@ pub(super) struct Sight {
     pub(super) way: Way,
     pub(super) streams: u16,
     pub(super) elapsed: Duration,
-    /// Payload of this run so far.
-    pub(super) moved: u64,
     /// bit/s of late.
     pub(super) rate: u64,
     /// What the test has taken from the line so far.
@@ -89,7 +87,11 @@ impl Course<'_> {
             let mut found = self.found.lock();
             match figures {
                 Ok(figures) => {
-                    if way == Way::Download { found.download = Some(figures) } else { found.upload = Some(figures) }
+                    if way == Way::Download {
+                        found.download = Some(figures)
+                    } else {
+                        found.upload = Some(figures)
+                    }
                 }
                 Err(error) => {
                     found.trouble = trouble(&error);
@@ -178,8 +180,7 @@ impl Course<'_> {
         let limit = self.limit(way, Some(mean));
         self.found.lock().spent = spent;
         let rate = watch.recent(progress);
-        let (elapsed, moved) = (progress.elapsed, progress.moved);
-        (self.tell)(&Sight { way, streams, elapsed, moved, rate, spent, allowance: self.budget.allowance(Some(mean)) });
+        (self.tell)(&Sight { way, streams, elapsed: progress.elapsed, rate, spent, allowance: self.budget.allowance(Some(mean)) });
         watch.stop = if !self.budget.full && watch.series.say(watch.rtt_min) == Say::Settled {
             Some(Stop::Settled)
         } else if spent >= limit {
@@ -274,11 +275,7 @@ fn sender(way: Way, outcome: &Outcome) -> Sender {
                 return Sender { congestion, ..Sender::default() };
             };
             let held = tcp.rwnd_limited.zip(tcp.snd_buf_limited).map(|(window, buffer)| window.saturating_add(buffer));
-            Sender {
-                congestion,
-                retransmitted: share(tcp.bytes_retrans, tcp.bytes_sent),
-                held: share(held, tcp.busy_time),
-            }
+            Sender { congestion, retransmitted: share(tcp.bytes_retrans, tcp.bytes_sent), held: share(held, tcp.busy_time) }
         }
         Way::Upload => {
             let congestion = match stream.congestion.as_deref() {
@@ -289,11 +286,7 @@ fn sender(way: Way, outcome: &Outcome) -> Sender {
             let Some(tcp) = stream.kernel else { return Sender { congestion, ..Sender::default() } };
             let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
             let held = tcp.window_limited.zip(tcp.buffer_limited).map(|(window, buffer)| micros(window.saturating_add(buffer)));
-            Sender {
-                congestion,
-                retransmitted: share(tcp.bytes_retransmitted, tcp.bytes_sent),
-                held: share(held, tcp.busy.map(micros)),
-            }
+            Sender { congestion, retransmitted: share(tcp.bytes_retransmitted, tcp.bytes_sent), held: share(held, tcp.busy.map(micros)) }
         }
     }
 }

@@ -16,7 +16,8 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(metrics: &Metrics) -> Gauges {
         Gauges {
-            down: metrics.gauge_f64("bulak_link_test_download_bytes_per_second", "Capacity towards the school by the last test; 0: none yet."),
+            down: metrics
+                .gauge_f64("bulak_link_test_download_bytes_per_second", "Capacity towards the school by the last test; 0: none yet."),
             up: metrics.gauge_f64("bulak_link_test_upload_bytes_per_second", "Capacity towards the world by the last test; 0: none yet."),
             last: metrics.gauge_f64("bulak_link_last_test_timestamp_seconds", "When the last test with a figure was; 0: none yet."),
             tests: metrics.counters("bulak_link_tests_total", "Tests by how they ended.", &["end"]),

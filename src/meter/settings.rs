@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(target.download.as_str(), "wss://speed.example.kz/a/ndt/v7/download");
         assert_eq!(server.target(8).upload.as_str(), "wss://speed.example.kz/a/throughput/v1/upload");
         assert_eq!(Server::parse("ws://10.0.0.1:8090").expect("a server").name(), "ws://10.0.0.1:8090");
-        for text in ["", "speed.example.kz", "ftp://a.kz", "wss://a.kz near", "wss://a.kz foreign 1", "wss://me:you@a.kz", "wss://a.kz/?token=1"] {
+        for text in
+            ["", "speed.example.kz", "ftp://a.kz", "wss://a.kz near", "wss://a.kz foreign 1", "wss://me:you@a.kz", "wss://a.kz/?token=1"]
+        {
             assert_eq!(Server::parse(text), None, "{text}");
         }
     }

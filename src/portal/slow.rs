@@ -176,8 +176,13 @@ mod tests {
     #[test]
     fn a_cause_hides_its_consequences() {
         let site = |took_ms| Some(Site { host: "a.kz".into(), took_ms });
-        let good =
-            Finding { wifi_bps: Some(60_000_000), line_bps: Some(8_000_000), used_bps: Some(1_000_000), rtt_ms: Some(60.0), ..Finding::default() };
+        let good = Finding {
+            wifi_bps: Some(60_000_000),
+            line_bps: Some(8_000_000),
+            used_bps: Some(1_000_000),
+            rtt_ms: Some(60.0),
+            ..Finding::default()
+        };
         let table = [
             ("nothing known", Finding::default(), Slow::Unknown),
             ("all well", good.clone(), Slow::Nothing),

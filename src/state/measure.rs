@@ -139,13 +139,12 @@ impl Measure {
     /// The database's.
     pub async fn spent(&self, day: &str) -> Result<(u64, u64), Error> {
         let month = day.get(..7).unwrap_or(day);
-        let (today, all): (Option<i64>, Option<i64>) = sqlx::query_as(
-            "SELECT sum(CASE WHEN day = ?1 THEN bytes END), sum(bytes) FROM meter_spent WHERE substr(day, 1, 7) = ?2",
-        )
-        .bind(day)
-        .bind(month)
-        .fetch_one(&self.0)
-        .await?;
+        let (today, all): (Option<i64>, Option<i64>) =
+            sqlx::query_as("SELECT sum(CASE WHEN day = ?1 THEN bytes END), sum(bytes) FROM meter_spent WHERE substr(day, 1, 7) = ?2")
+                .bind(day)
+                .bind(month)
+                .fetch_one(&self.0)
+                .await?;
         let natural = |sum: Option<i64>| u64::try_from(sum.unwrap_or(0)).unwrap_or(0);
         Ok((natural(today), natural(all)))
     }

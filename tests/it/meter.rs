@@ -1,7 +1,7 @@
 //! Speed tests of a node, with another node as the server: what a person sees, what is counted, what becomes of a test that is broken off.
 
-use crate::kit::node::{Node, Setup};
 use crate::kit;
+use crate::kit::node::{Node, Setup};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::process::{Command, Stdio};

@@ -51,11 +51,8 @@ impl Carrier for Numbers {
             };
             let bbr_info = self.bbr.then(BbrInfo::default);
             let message = Message { tcp_info: Some(tcp), bbr_info, ..Message::default() };
-            let kernel = Kernel {
-                rtt: Some(Duration::from_millis(loaded)),
-                min_rtt: Some(Duration::from_millis(least)),
-                ..Kernel::default()
-            };
+            let kernel =
+                Kernel { rtt: Some(Duration::from_millis(loaded)), min_rtt: Some(Duration::from_millis(least)), ..Kernel::default() };
             let (mut elapsed, mut bytes, mut ended, mut looks) = (Duration::ZERO, 0.0, Ended::Full, 0);
             while elapsed < limits.time {
                 elapsed += STEP;
@@ -173,7 +170,9 @@ async fn a_lossy_line_is_asked_with_several_streams_where_the_server_allows() {
 async fn the_budget_ends_a_test_and_is_not_exceeded() {
     let life = Life::default();
     let link = link(&life);
-    for (mbit, day, trouble) in [(20.0, 3_000_000, Trouble::Budget), (20.0, 30_000_000, Trouble::None), (150.0, 90_000_000, Trouble::Budget)] {
+    for (mbit, day, trouble) in
+        [(20.0, 3_000_000, Trouble::Budget), (20.0, 30_000_000, Trouble::None), (150.0, 90_000_000, Trouble::Budget)]
+    {
         let rate: fn(Way, u16, f64) -> f64 = match mbit {
             20.0 => |_, _, at| grows(20e6, at),
             _ => |_, _, at| grows(150e6, at),
@@ -279,9 +278,9 @@ fn messages_are_kept_without_addresses() {
     };
     let first = Message { connection_info: Some(info), ..Message::default() };
     let last = Message { tcp_info: Some(TcpInfo { min_rtt: Some(4), ..TcpInfo::default() }), ..Message::default() };
-    let stream = Stream { arrived: None, server: vec![first, last], client: Vec::new(), kernel: None, congestion: None, ended: Ended::Full };
-    let outcome =
-        Outcome { moved: 0, took: STEP, told: true, cost: Cost::default(), ended: Ended::Full, streams: vec![stream] };
+    let stream =
+        Stream { arrived: None, server: vec![first, last], client: Vec::new(), kernel: None, congestion: None, ended: Ended::Full };
+    let outcome = Outcome { moved: 0, took: STEP, told: true, cost: Cost::default(), ended: Ended::Full, streams: vec![stream] };
     let text = raw(&outcome).to_string();
     assert!(text.contains("0123abcd") && text.contains("MinRTT"), "{text}");
     assert!(!text.contains("203.0.113") && !text.contains("198.51"), "{text}");
