@@ -291,17 +291,17 @@ impl Meter {
         self.test(&Order { trigger: Trigger::Manual, full, slot: None }, &CancellationToken::new(), &|_| ()).await
     }
 
-    /// What a test would be: its server, and what it may take.
+    /// What a test would be: its server, what it may take, and whether that is worth it.
     ///
     /// # Errors
     /// The database's, or when there is no server.
-    pub(crate) async fn plan(&self, order: &Order) -> Result<(String, u64), Error> {
+    pub(crate) async fn plan(&self, order: &Order) -> Result<(String, u64, bool), Error> {
         let settings = self.0.settings.load();
         let server = settings.known().first().map(Server::name).or_else(|| settings.mlab.as_ref().map(|_| String::from("M-Lab")));
         let known = self.known().await?;
         let rows = self.rows(&settings.schedule.day(self.0.clock.now())).await?;
         let budget = self.budget(&settings, &rows, order.slot, order.full, known).await?;
-        Ok((server.ok_or(Error::NoServer)?, budget.allowance(known.0)))
+        Ok((server.ok_or(Error::NoServer)?, budget.allowance(known.0), budget.suffices()))
     }
 
     /// One test; it is kept before this returns, however it ended. `stop` ends it at once.
@@ -345,7 +345,9 @@ impl Meter {
         // By the end and the length: the clock may have been set meanwhile.
         let start = finish.minus(took);
         let server = server.unwrap_or_else(|| settings.known().into_iter().next().unwrap_or_else(choice::mlab));
-        let left = budget.left(budget.capacity).saturating_sub(found.spent);
+        // A line that has shown to be faster has a larger day.
+        let shown = [&found.download, &found.upload].into_iter().flatten().filter_map(|figures| figures.estimate_bps).max();
+        let left = budget.left(budget.capacity.max(shown)).saturating_sub(found.spent);
         let test = told(order, found.clone(), passive.filter(|_| !budget.suffices()), server.reach, left);
         let mut kept =
             Kept { number: 0, start, finish, clock_ok: clock_ok && inner.clock.trusted(), server: server.name(), test, raw: Value::Null };

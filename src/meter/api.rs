@@ -82,8 +82,8 @@ async fn show(State(meter): State<Meter>) -> Result<Json<View>, Problem> {
 )]
 async fn plan(State(meter): State<Meter>, Query(wanted): Query<Wanted>) -> Result<Json<Plan>, Problem> {
     let order = order(wanted);
-    let (server, allowance_bytes) = meter.plan(&order).await.map_err(|error| problem(&error))?;
-    Ok(Json(Plan { server, allowance_bytes, worth_it: allowance_bytes > 0 }))
+    let (server, allowance_bytes, worth_it) = meter.plan(&order).await.map_err(|error| problem(&error))?;
+    Ok(Json(Plan { server, allowance_bytes, worth_it }))
 }
 
 /// Begins a test. It is a job: see `/api/v1/jobs/{id}`.
