@@ -21,6 +21,7 @@ mod meter {
     pub(crate) mod ends;
 }
 
+use bulak::meter::budget::{DAY, DAY_MOST};
 use bulak::meter::test::{Figures, Kept, Method};
 use line::{Cable, Line, gauge};
 use meter::ends::Ends;
@@ -289,17 +290,21 @@ fn text(row: &Row, bad: bool, cost: &Cost) -> String {
     )
 }
 
-/// What a default day would cost on the dearest line of each kind.
+/// What a default day would cost on the dearest line of each kind; the budget lets no day have more than its bytes.
 fn day(costs: &[Cost]) -> String {
-    let dearest = |fast: bool| {
+    let dearest = |fast: bool, most: u64| {
         costs
             .iter()
             .filter(|cost| cost.line.starts_with("150/") == fast)
             .map(|cost| cost.counted_bytes.max(cost.wire_bytes))
             .max()
-            .map_or_else(|| String::from("–"), |bytes| format!("{:.1} MB", float(bytes * TESTS) / 1e6))
+            .map_or_else(
+                || String::from("–"),
+                |bytes| format!("{:.1} MB of {:.0} MB", float((bytes * TESTS).min(most)) / 1e6, float(most) / 1e6),
+            )
     };
-    format!("A day of {TESTS} tests like the dearest of these: {} up to 20 Mbit/s, {} at 150 Mbit/s.", dearest(false), dearest(true))
+    let (slow, fast) = (dearest(false, DAY), dearest(true, DAY_MOST));
+    format!("A day of {TESTS} tests like the dearest of these: {slow} up to 20 Mbit/s, {fast} at 150 Mbit/s.")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "printed")]

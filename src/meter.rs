@@ -18,6 +18,9 @@ pub mod test;
 /// When a test knows enough.
 pub mod settle;
 
+/// What has crossed the line, in order or not.
+mod segments;
+
 /// From what runs have shown to figures.
 pub mod estimate;
 

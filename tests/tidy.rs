@@ -104,6 +104,7 @@ const PURE: &[&str] = &[
     "src/report/schema.rs",
     "src/meter/test.rs",
     "src/meter/settle.rs",
+    "src/meter/segments.rs",
     "src/meter/estimate.rs",
     "src/meter/budget.rs",
     "src/meter/schedule.rs",

@@ -28,6 +28,10 @@ pub struct TcpInfo {
     pub bytes_sent: Option<u64>,
     /// Of which repeats (Linux 4.19).
     pub bytes_retransmitted: Option<u64>,
+    /// Segments with data that came in, those out of order and repeats included (Linux 4.6).
+    pub segments_received: Option<u32>,
+    /// Segments of ours that the other side told to have, those out of order included (Linux 4.18).
+    pub segments_delivered: Option<u32>,
     /// Bytes that wait in our buffer and were not sent yet (Linux 4.6).
     pub bytes_unsent: Option<u32>,
     /// How long there was something to send (Linux 4.9).
@@ -178,6 +182,8 @@ fn read(bytes: &[u8]) -> TcpInfo {
         bytes_received: large(128),
         bytes_sent: large(200),
         bytes_retransmitted: large(208),
+        segments_received: small(152),
+        segments_delivered: small(192),
         bytes_unsent: small(144),
         busy: large(168).map(Duration::from_micros),
         window_limited: large(176).map(Duration::from_micros),

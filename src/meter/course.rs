@@ -10,6 +10,7 @@ use crate::meter::estimate::{self, Shown};
 use crate::meter::ndt7::Way;
 use crate::meter::ndt7::client::{Continue, Ended, Error, Limits, Outcome, Progress};
 use crate::meter::ndt7::message::Message;
+use crate::meter::segments::Arrived;
 use crate::meter::settings::Server;
 use crate::meter::settle::{Say, Series};
 use crate::meter::test::{Congestion, Figures, Trouble};
@@ -54,6 +55,8 @@ pub(super) struct Found {
     pub(super) cross: (u64, u64),
     /// A class used the line.
     pub(super) busy: bool,
+    /// The best mean of a run, bit/s.
+    pub(super) seen: u64,
     /// What cut it short.
     pub(super) trouble: Trouble,
 }
@@ -120,8 +123,11 @@ impl Course<'_> {
 
     /// Whether what is left is enough for another run.
     fn is_worth(&self, way: Way, first: &Shown) -> bool {
-        let seen = rate(first.moved, first.took);
-        let left = self.limit(way, Some(seen)).saturating_sub(self.found.lock().spent);
+        let (seen, spent) = {
+            let found = self.found.lock();
+            (found.seen, found.spent)
+        };
+        let left = self.limit(way, Some(seen)).saturating_sub(spent);
         float(left) * 8.0 > first.plateau.map_or(0.0, |plateau| plateau.rate) * WORTH
     }
 
@@ -171,16 +177,23 @@ impl Course<'_> {
         let beside = self.link.beside(Class::Measure);
         let beside = if way == Way::Download { beside.0 } else { beside.1 };
         let cross = beside - *watch.beside.get_or_insert(beside);
-        watch.series.push(progress.elapsed, progress.moved, cross);
+        let arrived = watch.arrived.take(way, progress);
+        watch.series.push(progress.elapsed, arrived, cross);
         watch.note(way, progress);
+        // A line that was fast towards the school has a fast line's budget towards the world, too.
         let mean = rate(progress.moved, progress.elapsed);
+        let seen = {
+            let mut found = self.found.lock();
+            found.seen = found.seen.max(mean);
+            found.seen
+        };
         // What is on its way when we hang up still comes.
         let under_way = watch.rtt.last().map_or(0, |(_, rtt)| whole(float(mean) / 8.0 * rtt.as_secs_f64()));
         let spent = before + on_the_wire(progress.cost.received.saturating_add(progress.cost.sent).saturating_add(under_way));
-        let limit = self.limit(way, Some(mean));
+        let limit = self.limit(way, Some(seen));
         self.found.lock().spent = spent;
         let rate = watch.recent(progress);
-        (self.tell)(&Sight { way, streams, elapsed: progress.elapsed, rate, spent, allowance: self.budget.allowance(Some(mean)) });
+        (self.tell)(&Sight { way, streams, elapsed: progress.elapsed, rate, spent, allowance: self.budget.allowance(Some(seen)) });
         watch.stop = if !self.budget.full && watch.series.say(watch.rtt_min) == Say::Settled {
             Some(Stop::Settled)
         } else if spent >= limit {
@@ -196,6 +209,7 @@ impl Course<'_> {
 #[derive(Default)]
 struct Watch {
     series: Series,
+    arrived: Arrived,
     /// Bytes of others when it began.
     beside: Option<u64>,
     /// The sender's round trips, with seconds since the beginning.
