@@ -55,7 +55,7 @@ pub(super) struct Found {
     pub(super) cross: (u64, u64),
     /// A class used the line.
     pub(super) busy: bool,
-    /// The best mean of a run, bit/s.
+    /// The best half second, bit/s.
     pub(super) seen: u64,
     /// What cut it short.
     pub(super) trouble: Trouble,
@@ -184,7 +184,7 @@ impl Course<'_> {
         let mean = rate(progress.moved, progress.elapsed);
         let seen = {
             let mut found = self.found.lock();
-            found.seen = found.seen.max(mean);
+            found.seen = found.seen.max(watch.series.latest());
             found.seen
         };
         // What is on its way when we hang up still comes.

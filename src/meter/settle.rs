@@ -40,6 +40,9 @@ const SURE: f64 = 0.03;
 /// The same where the bytes have run out: less sure, but a figure.
 const USEFUL: f64 = 0.15;
 
+/// What counts as of late, seconds.
+const LATEST: f64 = 0.5;
+
 /// A batch's own grain: packets come whole, timers tick. Without it a flat series would be cut anywhere.
 const GRAIN: f64 = 0.01;
 
@@ -93,6 +96,16 @@ impl Series {
                 self.points.push(Point { at: 0.0, own: 0.0, cross: 0.0 });
             }
             self.points.push(point);
+        }
+    }
+
+    /// The rate of the last half second, bit/s, others included; 0 before there is one.
+    pub fn latest(&self) -> u64 {
+        let Some(last) = self.points.last().filter(|last| last.at >= LATEST) else { return 0 };
+        let before = self.at(last.at - LATEST);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate; a cast from a float saturates")]
+        {
+            ((last.own + last.cross - before.own - before.cross) * 8.0 / LATEST) as u64
         }
     }
 

@@ -112,13 +112,14 @@ fn what_others_move_is_added() {
     let plateau = series.plateau(None).expect("a plateau");
     assert!((plateau.rate - 20.0 * MBIT).abs() < 1.0, "{plateau:?}");
     assert!(plateau.cross_share() > 0.2, "{plateau:?}");
+    assert_eq!(series.latest(), 20_000_000);
     assert_eq!(series.say(None), Say::Settled);
 }
 
 #[test]
 fn too_little_says_nothing() {
     let mut series = Series::default();
-    assert_eq!((series.plateau(None), series.say(None)), (None, Say::More));
+    assert_eq!((series.plateau(None), series.say(None), series.latest()), (None, Say::More, 0));
     series.push(Duration::from_millis(600), 600_000, 0);
     assert_eq!(series.plateau(None), None, "two batches");
     series.push(Duration::from_millis(500), 700_000, 0);
