@@ -244,6 +244,12 @@ mod tests {
         assert_eq!(bbr(&hold).unwrap(), None);
         // A kernel without it says so; then there is nothing to read.
         if set_congestion(&hold, "bbr").is_ok() {
+            // It begins to judge with the first acknowledgement.
+            let (mut far, _) = listener.accept().unwrap();
+            (&near).write_all(&[7; 1000]).unwrap();
+            far.read_exact(&mut [0; 1000]).unwrap();
+            far.write_all(&[7]).unwrap();
+            (&near).read_exact(&mut [0]).unwrap();
             let told = bbr(&near).unwrap().expect("BBR answers for itself");
             assert!(told.pacing_gain > 256 && told.window_gain > 256, "it starts by sending more than it knows of: {told:?}");
         }

@@ -5,7 +5,7 @@
 use crate::kit;
 use crate::kit::browser::Wish;
 use crate::kit::node::{Hub, Node, Setup};
-use crate::kit::origin::{Ask, Origin, Reply, ok};
+use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
 use crate::kit::program;
 use crate::kit::speed::{Manner, Speed};
 use crate::line::{Cable, Relay};
@@ -95,10 +95,13 @@ fn agree(percent: f64, what: &str, one: f64, two: f64) {
     assert!(apart <= percent, "{what}: {one} and {two} are {apart:.2} % apart");
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn count(bytes: u64) -> f64 {
+    bytes as f64
+}
+
 fn mbit(bytes: u64, took: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let bits = bytes as f64 * 8.0;
-    bits / took.as_secs_f64() / 1e6
+    count(bytes) * 8.0 / took.as_secs_f64() / 1e6
 }
 
 fn brief(seconds: u64) -> Limits {
@@ -114,8 +117,11 @@ fn our_client_and_a_server_of_the_specification_agree() {
         kit::until("the server is through", 20, || server.ends().len() == 1 + usize::from(direction == Way::Upload));
         let end = *server.ends().last().expect("one");
         assert!(outcome.told && outcome.ended == Ended::Full, "{direction:?}: {:?}", outcome.ended);
-        let theirs = if direction == Way::Download { end.acked } else { end.bytes };
-        agree(3.0, direction.as_str(), mbit(outcome.moved, outcome.took), mbit(theirs, end.took));
+        match direction {
+            // A relay acknowledges in the client's place, so what it carried is compared, not what the server saw acknowledged.
+            Way::Download => agree(1.0, "downloaded and carried", count(outcome.moved), count(way.carried())),
+            Way::Upload => agree(3.0, "uploaded, by both", mbit(outcome.moved, outcome.took), mbit(end.bytes, end.took)),
+        }
         assert_eq!(outcome.uuid(), Some("spec_1"));
         let ask = server.asks().pop().expect("one");
         assert!(ask.contains("client_name=bulak&client_version="), "{ask}");
@@ -260,10 +266,10 @@ fn the_client_of_the_registry_passes_against_node_and_hub() {
                     let fits = |event: &&Value| event["Test"] == test && event["Measurement"]["Origin"] == origin;
                     events.iter().rev().find(fits).unwrap_or_else(|| panic!("{name}: no {test} by the {origin}"))["Measurement"].clone()
                 };
-                let (client, server) = (newest("download", "client"), newest("download", "server"));
-                let by_client = share(&client["AppInfo"]["NumBytes"], &client["AppInfo"]["ElapsedTime"]);
-                let by_server = share(&server["TCPInfo"]["BytesAcked"], &server["TCPInfo"]["ElapsedTime"]);
-                agree(3.0, &format!("{name}, download"), by_client, by_server);
+                // The relay acknowledges in the client's place: what it carried is compared.
+                let by_client = newest("download", "client")["AppInfo"]["NumBytes"].as_f64().expect("a count");
+                agree(3.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
+                assert!(newest("download", "server")["TCPInfo"]["BytesAcked"].as_f64().expect("a count") >= by_client * 0.97);
                 let server = newest("upload", "server");
                 let by_kernel = share(&server["TCPInfo"]["BytesReceived"], &server["TCPInfo"]["ElapsedTime"]);
                 let by_count = share(&server["AppInfo"]["NumBytes"], &server["AppInfo"]["ElapsedTime"]);
@@ -287,17 +293,18 @@ fn the_client_of_browsers_passes_against_node_and_hub() {
             Err(_) if ask.target == "/" => {
                 ok(&["Content-Type: text/html"], b"<!DOCTYPE html><title>ndt7</title><script src=/ndt7.js></script><p>ready</p>")
             }
-            Err(error) => panic!("{}: {error}; run scripts/test, which installs it", file.display()),
+            Err(error) if kit::ends_in(&ask.target, "js") => panic!("{}: {error}; run scripts/test, which installs it", file.display()),
+            Err(_) => answer("404 Not Found", &[], b""),
         })
     });
     let mut browser = Wish::direct().start();
     let page = browser.visit_until(&format!("http://{}/", pages.addr), "ready");
     assert!(page.failed.is_empty() && page.complaints().is_empty(), "{page:?}");
     let (to_node, to_hub) = (relay.way(node.web).expect("a way"), relay.way(hub.addr).expect("a way"));
-    for (name, where_to) in [
-        ("node", format!("server: '{}'", to_node.addr)),
+    for (name, way, where_to) in [
+        ("node", &to_node, format!("server: '{}'", to_node.addr)),
         // The hub names itself as it was reached, so over the line.
-        ("hub", format!("loadbalancer: 'http://{}/v2/nearest/ndt/ndt7'", to_hub.addr)),
+        ("hub", &to_hub, format!("loadbalancer: 'http://{}/v2/nearest/ndt/ndt7'", to_hub.addr)),
     ] {
         let result = browser.run(&format!(
             "new Promise((done) => {{
@@ -313,9 +320,9 @@ fn the_client_of_browsers_passes_against_node_and_hub() {
         ));
         assert!(result["code"] == 0 && result["errors"] == json!([]), "{name}: {result}");
         let download = &result["download"];
-        let server = &download["LastServerMeasurement"]["TCPInfo"];
-        let by_client = download["LastClientMeasurement"]["MeanClientMbps"].as_f64().expect("a figure");
-        agree(3.0, &format!("{name}, download"), by_client, share(&server["BytesAcked"], &server["ElapsedTime"]) * 8.0);
+        let by_client = download["LastClientMeasurement"]["NumBytes"].as_f64().expect("a count");
+        agree(3.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
+        assert!(download["LastServerMeasurement"]["TCPInfo"]["BytesAcked"].as_f64().expect("a count") >= by_client * 0.97, "{download}");
         let server = &result["upload"]["LastServerMeasurement"];
         let by_kernel = share(&server["TCPInfo"]["BytesReceived"], &server["TCPInfo"]["ElapsedTime"]);
         agree(3.0, &format!("{name}, upload"), by_kernel, share(&server["AppInfo"]["NumBytes"], &server["AppInfo"]["ElapsedTime"]));

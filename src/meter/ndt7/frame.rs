@@ -194,14 +194,13 @@ impl Reader {
         match frame.code {
             OpCode::Control(Control::Ping) => on(Event::Ping(frame.control)),
             OpCode::Control(Control::Close) => on(Event::Close),
-            OpCode::Control(_) => {}
             OpCode::Data(_) if frame.last => {
                 if let Some((Kind::Text, _)) = self.message.take() {
                     let text = String::from_utf8(std::mem::take(&mut self.text)).map_err(|_| Fault::Text)?;
                     on(Event::Text(text));
                 }
             }
-            OpCode::Data(_) => {}
+            OpCode::Control(_) | OpCode::Data(_) => {}
         }
         Ok(())
     }
@@ -288,11 +287,11 @@ mod tests {
         match length {
             0..=125 => bytes.push(bit | u8::try_from(length).unwrap()),
             126..=65_535 => {
-                bytes.push(bit | 126);
+                bytes.push(bit | 0x7e);
                 bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
             }
             _ => {
-                bytes.push(bit | 127);
+                bytes.push(bit | 0x7f);
                 bytes.extend(length.to_be_bytes());
             }
         }
@@ -307,7 +306,7 @@ mod tests {
     fn what_is_written_is_read_however_it_is_cut() {
         for mask in [None, Some([1, 2, 3, 4])] {
             let mut bytes = Vec::new();
-            whole(Send::Payload, &[7; 70_000], mask, &mut bytes);
+            whole(Send::Payload, &vec![7; 70_000], mask, &mut bytes);
             whole(Send::Text, "{\"a\":\"қ\"}".as_bytes(), mask, &mut bytes);
             whole(Send::Pong, b"x", mask, &mut bytes);
             whole(Send::Payload, &[], mask, &mut bytes);

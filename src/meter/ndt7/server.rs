@@ -7,6 +7,7 @@ use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::base::problem::Problem;
 use crate::base::socket::{self, Hold};
+use crate::base::target::{Scheme, split_authority};
 use crate::life::Life;
 use crate::meter::ndt7::flow::{self, Closed, Plan, Role, Seen, Wrong};
 use crate::meter::ndt7::locate;
@@ -333,8 +334,7 @@ fn document(dialect: Dialect, headers: &HeaderMap) -> Response {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let secure = field("x-forwarded-proto").eq_ignore_ascii_case("https");
     let authority = field("host");
-    let probe = format!("{}://{authority}/", if secure { "https" } else { "http" });
-    if crate::base::target::Target::parse(&probe).is_err() {
+    if split_authority(authority, if secure { Scheme::Https } else { Scheme::Http }).is_err() {
         return bad("the Host field is missing or malformed").into_response();
     }
     // Pages of others may ask: a browser's client runs in one.
