@@ -105,7 +105,7 @@ impl Series {
         let before = self.at(last.at - LATEST);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate; a cast from a float saturates")]
         {
-            ((last.own + last.cross - before.own - before.cross) * 8.0 / LATEST) as u64
+            ((last.own + last.cross - before.own - before.cross) * 8.0 / LATEST).round() as u64
         }
     }
 
