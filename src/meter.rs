@@ -335,7 +335,7 @@ impl Meter {
                 tell(sight);
             };
             let known = Known { down: known.0, up: known.1, passive };
-            let tried = self.try_servers(&settings, budget, known, &told, &found, &mut server);
+            let tried = Box::pin(self.try_servers(&settings, budget, known, &told, &found, &mut server));
             if stop.run_until_cancelled(tried).await.is_none() {
                 found.lock().trouble = Trouble::Cancelled;
             }

@@ -91,9 +91,9 @@ impl Course<'_> {
             match figures {
                 Ok(figures) => {
                     if way == Way::Download {
-                        found.download = Some(figures)
+                        found.download = Some(figures);
                     } else {
-                        found.upload = Some(figures)
+                        found.upload = Some(figures);
                     }
                 }
                 Err(error) => {

@@ -166,7 +166,7 @@ impl Schedule {
         let mut wait = NAP;
         if self.startup {
             match row(STARTUP) {
-                None => return Step::Keep(self.after_start(day, life)),
+                None => return Step::Keep(after_start(day, life)),
                 Some(row) if row.state == State::Waiting => match due(row, now, row.at.plus(AFTER_START.1), life.busy) {
                     Due::In(time) => wait = wait.min(time),
                     Due::Now => return Step::Run(row.clone()),
@@ -222,15 +222,6 @@ impl Schedule {
         rows.iter().filter(|row| row.day == day && row.state == State::Waiting).map(|row| row.at).min()
     }
 
-    fn after_start(&self, day: String, life: &Now) -> Row {
-        let fresh = life.last.is_some_and(|last| life.now.since(last) < FRESH);
-        // Without a start near by there is nothing to test after: the day has turned, and the box has run on.
-        let old = life.now.since(life.boot) > AFTER_START.1;
-        let state = if fresh || old { State::Skipped } else { State::Waiting };
-        let spread = AFTER_START.1.saturating_sub(AFTER_START.0).mul_f64(life.draw.clamp(0.0, 1.0));
-        Row { day, slot: STARTUP, at: life.boot.plus(AFTER_START.0 + spread), tries: 0, state }
-    }
-
     /// An instant of a stretch, never around the full hour.
     fn instant(&self, from: Time, to: Time, draw: f64) -> Time {
         let at = from.plus(to.since(from).mul_f64(draw.clamp(0.0, 1.0)));
@@ -258,6 +249,16 @@ impl Schedule {
         };
         (at(slot.from), at(slot.to))
     }
+}
+
+/// The row of the test after a start.
+fn after_start(day: String, life: &Now) -> Row {
+    let fresh = life.last.is_some_and(|last| life.now.since(last) < FRESH);
+    // Without a start near by there is nothing to test after: the day has turned, and the box has run on.
+    let old = life.now.since(life.boot) > AFTER_START.1;
+    let state = if fresh || old { State::Skipped } else { State::Waiting };
+    let spread = AFTER_START.1.saturating_sub(AFTER_START.0).mul_f64(life.draw.clamp(0.0, 1.0));
+    Row { day, slot: STARTUP, at: life.boot.plus(AFTER_START.0 + spread), tries: 0, state }
 }
 
 enum Due {

@@ -40,7 +40,7 @@ async fn a_test_is_kept_paid_for_and_found_again() {
     let stop = CancellationToken::new();
     let kept = meter.test(&MANUAL, &stop, &|_| ()).await.expect("runs");
     assert_eq!((kept.number, kept.test.end, kept.test.reach), (1, End::Ok, Reach::Domestic));
-    assert_eq!(meter.after(0, 10).await.expect("reads"), [kept.clone()]);
+    assert_eq!(meter.after(0, 10).await.expect("reads"), std::slice::from_ref(&kept));
     assert!(meter.after(1, 10).await.expect("reads").is_empty());
     let view = meter.view().await.expect("a view");
     assert_eq!(view.spent_today_bytes, kept.test.cost_bytes);

@@ -13,6 +13,12 @@ use crate::meter::ndt7::message::{BbrInfo, TcpInfo};
 use crate::meter::test::Method;
 use futures_util::future::BoxFuture;
 
+/// bit/s of payload by direction, streams and seconds.
+type Rate = fn(Way, u16, f64) -> f64;
+
+/// What a server says instead of a test.
+type Refuses = fn(&Target) -> Option<Error>;
+
 /// A line made of numbers.
 pub(in crate::meter) struct Numbers {
     /// bit/s of payload by direction, streams and seconds.
@@ -173,7 +179,7 @@ async fn the_budget_ends_a_test_and_is_not_exceeded() {
     for (mbit, day, trouble) in
         [(20.0, 3_000_000, Trouble::Budget), (20.0, 30_000_000, Trouble::None), (150.0, 90_000_000, Trouble::Budget)]
     {
-        let rate: fn(Way, u16, f64) -> f64 = match mbit {
+        let rate: Rate = match mbit {
             20.0 => |_, _, at| grows(20e6, at),
             _ => |_, _, at| grows(150e6, at),
         };
@@ -192,7 +198,7 @@ async fn the_budget_ends_a_test_and_is_not_exceeded() {
 async fn a_day_of_tests_stays_within_its_bytes() {
     let life = Life::default();
     let link = link(&life);
-    let lines: [(fn(Way, u16, f64) -> f64, u64); 4] = [
+    let lines: [(Rate, u64); 4] = [
         (|_, _, at| grows(1e6, at), 50_000_000),
         (|_, _, at| grows(20e6, at), 50_000_000),
         (|way, _, at| grows(if way == Way::Download { 150e6 } else { 30e6 }, at), 200_000_000),
@@ -250,7 +256,7 @@ async fn what_was_found_before_a_test_is_broken_off_stays() {
 
 #[tokio::test]
 async fn troubles_in_the_reports_words() {
-    let table: [(fn(&Target) -> Option<Error>, Trouble); 6] = [
+    let table: [(Refuses, Trouble); 6] = [
         (|_| Some(Error::Refused(StatusCode::SERVICE_UNAVAILABLE)), Trouble::BusyServer),
         (|_| Some(Error::Refused(StatusCode::NOT_FOUND)), Trouble::Refused),
         (|_| Some(Error::Protocol("no".into())), Trouble::Protocol),
