@@ -89,6 +89,15 @@ fn a_library_on_a_disk_is_read_like_a_site() {
     let setup = Setup::new().set("mirror.listen", "[\"127.0.0.1:0\"]");
     let node = publish(setup, folder.path(), &file.display().to_string(), "").start_in(folder);
     is_readable(&node, &html);
+    // A new edition at the same place is seen, written over in place, too.
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[8] ^= 0xff;
+    let before = node.get("http://python.zim/tutorial/index.html");
+    fs::write(&file, &bytes).expect("writes");
+    let after = node.get("http://python.zim/tutorial/index.html");
+    assert!(after.status == 200 && after.body == before.body && after.field("etag") != before.field("etag"), "{after:?}");
+    fs::write(&file, b"gone").expect("writes");
+    assert_eq!(node.get("http://python.zim/tutorial/index.html").status, 502);
 }
 
 #[test]
