@@ -15,7 +15,7 @@ use crate::site::zim::{self, Cluster, Entry as Page, Header, What};
 use crate::store;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -109,31 +109,49 @@ impl Cache {
         let archives: Archives = files.into_iter().map(archive).collect();
         self.0.archives.store(Arc::new(archives));
     }
+
+    /// Whether this host is a ZIM file on this node. Cheap.
+    pub fn is_library(&self, host: &str) -> bool {
+        self.0.archive(host).is_some()
+    }
 }
 
 impl Inner {
-    /// The file that stands for this host.
-    pub(crate) fn archive(&self, ask: &Ask<'_>) -> Option<Arc<Archive>> {
-        let reads = matches!(*ask.method, Method::GET | Method::HEAD);
-        self.archives.load().get(ask.target.host()).filter(|_| reads).cloned()
+    /// The file that stands for this host, as anybody may write its name.
+    pub(crate) fn archive(&self, host: &str) -> Option<Arc<Archive>> {
+        let archives = self.archives.load();
+        if archives.is_empty() {
+            return None;
+        }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if is_lower { archives.get(name).cloned() } else { archives.get(&name.to_ascii_lowercase()).cloned() }
     }
 
     /// A page of a file.
     pub(crate) async fn read_archive(&self, ask: &Ask<'_>, archive: &Archive) -> Answered {
-        let found = match self.open(archive).await {
-            Ok(open) => self.page(ask, &open).await,
-            Err(error) => Err(error),
-        };
-        match found {
+        if !matches!(*ask.method, Method::GET | Method::HEAD) {
+            let detail = format!("{} is a library on this node: it can only be read", ask.target.host());
+            let mut answered = self.error(StatusCode::METHOD_NOT_ALLOWED, "http_request_denied", &detail, false, Why::Library);
+            answered.0.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answered;
+        }
+        match self.find_in(ask, archive).await {
             Ok(response) => (response, Why::Fresh),
             Err(error) => {
                 let (status, kind) = match error.kind() {
                     io::ErrorKind::NotFound => (StatusCode::NOT_FOUND, "http_request_error"),
                     _ => (StatusCode::BAD_GATEWAY, "proxy_internal_error"),
                 };
-                self.error(status, kind, &format!("{}: {error}", ask.target.host()), false, Why::UriMiss)
+                self.error(status, kind, &format!("{}: {error}", ask.target.host()), false, Why::Library)
             }
         }
+    }
+
+    /// The page, or why there is none.
+    pub(crate) async fn find_in(&self, ask: &Ask<'_>, archive: &Archive) -> io::Result<Response<Body>> {
+        let open = self.open(archive).await?;
+        self.page(ask, &open).await
     }
 
     async fn open(&self, archive: &Archive) -> io::Result<Arc<Open>> {

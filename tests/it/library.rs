@@ -1,9 +1,10 @@
 //! Libraries: a ZIM file made by Debian's zim-tools from python3-doc is read under a name of its own, from a disk and from the store.
 
-use crate::kit::http::get_direct;
+use crate::kit::http::{Connection, get_direct};
 use crate::kit::line::Line;
 use crate::kit::nginx::Nginx;
 use crate::kit::node::{Node, Setup};
+use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::{self, pack, program};
 use crate::offline::quick;
 use std::fs;
@@ -98,6 +99,56 @@ fn a_library_on_a_disk_is_read_like_a_site() {
     assert!(after.status == 200 && after.body == before.body && after.field("etag") != before.field("etag"), "{after:?}");
     fs::write(&file, b"gone").expect("writes");
     assert_eq!(node.get("http://python.zim/tutorial/index.html").status, 502);
+}
+
+#[test]
+fn a_library_is_never_asked_for_over_the_line() {
+    // Whoever answers for every name, as some lines do.
+    let stranger = Origin::start(|_| Reply::Bytes(ok(&["Content-Type: text/html", "Cache-Control: max-age=86400"], b"<p>buy this name")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, file) = make(folder.path());
+    let setup = Setup::new()
+        .host("python.zim", stranger.addr)
+        .secure_host("python.zim", stranger.addr)
+        .set("night.windows", "[\"mon-sun 00:00-24:00\"]");
+    let seed = "[[seed]]\nurl = \"http://python.zim/tutorial/index.html\"\n[scope]\nhosts = [\"python.zim\"]\n";
+    let node = publish(setup, folder.path(), &file.display().to_string(), seed).start_in(folder);
+    let page = "http://python.zim/tutorial/index.html";
+    let ask = |method: &str, url: &str, fields: &[&str]| node.fetch(method, url, fields);
+    assert!(ask("GET", page, &[]).is_hit() && ask("HEAD", page, &[]).is_hit());
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let told = ask(method, page, &["Content-Length: 0"]);
+        assert_eq!((told.status, told.field("allow").as_str()), (405, "GET, HEAD"), "{method}: {told:?}");
+        assert!(told.field("proxy-status").contains("python.zim is a library on this node") && !told.cache_status().contains("fwd="));
+        assert!(told.text().contains("mirror.read_only"), "{}", told.text());
+    }
+    let missing = ask("GET", "http://python.zim/no", &["Accept: text/html"]);
+    assert!(missing.status == 404 && missing.text().contains("mirror.unlisted") && !missing.text().contains("<form"), "{}", missing.text());
+    let upgraded = ask("GET", page, &["Connection: Upgrade", "Upgrade: websocket"]);
+    assert!(upgraded.status == 200 && upgraded.is_hit(), "{upgraded:?}");
+    let mut tunnel = Connection::open(node.proxy);
+    tunnel.send(b"CONNECT python.zim:443 HTTP/1.1\r\nHost: python.zim:443\r\n\r\n").expect("sends");
+    let tunnel = tunnel.read(false);
+    assert!(tunnel.status == 403 && tunnel.text().contains("proxy.library"), "{tunnel:?}");
+    let why = |url: &str| node.local("GET", &format!("/api/v1/why?url={}", url.replace(':', "%3A").replace('/', "%2F")));
+    for (url, lane, decision, rule) in [
+        (page, "library", "serve", "library (a ZIM file) on this node"),
+        ("http://python.zim/no", "library", "refuse", "no such page in this file"),
+        ("https://python.zim/", "refused", "refuse", "library on this node"),
+    ] {
+        let told = why(url);
+        let said = told["rule"].as_str().unwrap_or_default();
+        assert_eq!((&told["lane"], &told["decision"], &told["why"]), (&lane.into(), &decision.into(), &"library".into()), "{told}");
+        assert!(said.contains(rule), "{told}");
+    }
+    // Nor by the night.
+    let mut told = node.local("GET", "/api/v1/packs/python");
+    kit::until("the night has told of it", 90, || {
+        told = node.local("GET", "/api/v1/packs/python");
+        told["trouble"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    assert!(told["trouble"].to_string().contains("python.zim is a library on this node"), "{told}");
+    assert_eq!(stranger.count(), 0, "{:?}", stranger.asks());
 }
 
 #[test]
