@@ -355,7 +355,7 @@ impl Inner {
         let end = place(8).filter(|end| *end > start).unwrap_or(open.header.end);
         let byte = self.read(&open.source, start..start.saturating_add(1)).await?;
         let first = *byte.first().ok_or_else(odd)?;
-        let how = Cluster::parse(first).ok_or_else(|| damaged("it is packed with LZMA; take a newer edition"))?;
+        let how = Cluster::parse(first).ok_or_else(|| damaged("it is packed in a way that is not known here"))?;
         let start = start + 1;
         if how.is_packed {
             let turn = Arc::clone(&open.unpacks).lock_owned().await;

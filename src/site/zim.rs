@@ -5,8 +5,10 @@
 //!
 //! A reader of our own: a page costs some twenty look-ups at known places, read from a file or from the store alike. The crate for it
 //! (`zim` 0.5) maps the whole file into memory, so a damaged disk would be a signal, not an error, and what lies in the store has no
-//! file to map. Clusters packed with LZMA (before 2021) are not read: they would bring another C library for files that have newer
-//! editions.
+//! file to map.
+
+/// Clusters of older files.
+mod xz;
 
 use std::ops::Range;
 
@@ -143,10 +145,14 @@ fn path_at(bytes: &[u8]) -> Option<usize> {
     })
 }
 
+/// How clusters are packed, in the lower half of their first byte; zstd since 2021.
+const LZMA2: u8 = 4;
+const ZSTD: u8 = 5;
+
 /// How a cluster is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// As zstd, or not at all.
+    /// As LZMA2 or zstd, or not at all.
     pub is_packed: bool,
     /// Offsets have eight bytes instead of four.
     is_wide: bool,
@@ -157,7 +163,7 @@ impl Cluster {
     pub fn parse(byte: u8) -> Option<Cluster> {
         let is_packed = match byte & 0x0f {
             0 | 1 => false,
-            5 => true,
+            LZMA2 | ZSTD => true,
             _ => return None,
         };
         Some(Cluster { is_packed, is_wide: byte & 0x10 != 0 })
@@ -186,9 +192,12 @@ impl Cluster {
 /// When it is damaged.
 pub fn unpack(packed: &[u8], first: u8) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
-    let mut plain = vec![first];
-    let limit = u64::try_from(MAX_CLUSTER).unwrap_or(u64::MAX);
-    zstd::Decoder::new(packed)?.single_frame().take(limit).read_to_end(&mut plain)?;
+    let (mut plain, most) = (vec![first], u32::try_from(MAX_CLUSTER).unwrap_or(u32::MAX));
+    if first & 0x0f == LZMA2 {
+        xz::unpack(packed, &mut plain, most)?;
+    } else {
+        zstd::Decoder::new(packed)?.single_frame().take(u64::from(most)).read_to_end(&mut plain)?;
+    }
     Ok(plain)
 }
 
@@ -362,7 +371,8 @@ mod tests {
         // There is no third one, and no blob begins within the offsets.
         assert_eq!(plain.blob(&body, &body[8..16], 2), None);
         assert_eq!(plain.blob(&body, &[3, 0, 0, 0, 9, 0, 0, 0], 0), None);
-        assert_eq!(Cluster::parse(4), None, "LZMA");
+        assert!(Cluster::parse(4).expect("LZMA2").is_packed);
+        assert_eq!((Cluster::parse(2), Cluster::parse(3)), (None, None), "gzip and bzip2 were never written");
         let packed = zstd::encode_all(&body[..], 3).expect("packs");
         assert_eq!(unpack(&packed, 5).expect("unpacks"), [&[5], &body[..]].concat());
         let bomb = zstd::encode_all(&vec![0; MAX_CLUSTER + 5][..], 3).expect("packs");

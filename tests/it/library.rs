@@ -177,3 +177,52 @@ fn a_file_that_is_no_library_is_told_and_hurts_nobody() {
     let page = node.get("http://odd.zim/index.html");
     assert!(page.status == 502 && page.field("proxy-status").contains("no ZIM file"), "{page:?}");
 }
+
+/// A file of one page, of before 2021: its cluster is packed as LZMA2, and its name spaces are in its addresses.
+fn older() -> Vec<u8> {
+    // By `xz -9e --check=crc32`: two offsets, and forty letters.
+    let cluster = [
+        4, 253, 55, 122, 88, 90, 0, 0, 1, 105, 34, 222, 54, 2, 0, 33, 1, 28, 0, 0, 0, 16, 207, 88, 204, 224, 0, 47, 0, 12, 93, 0, 4, 0, 52,
+        255, 4, 234, 190, 130, 155, 210, 32, 0, 0, 196, 247, 129, 110, 0, 1, 36, 48, 33, 100, 183, 247, 144, 66, 153, 13, 1, 0, 0, 0, 0, 1,
+        89, 90,
+    ];
+    let (types, entry) = (*b"text/html\0\0", *b"\0\0\0A\0\0\0\0\0\0\0\0\0\0\0\0one.html\0One\0");
+    let entries = 80 + types.len() as u64;
+    let clusters = entries + 8;
+    let at_entry = clusters + 8;
+    let at_cluster = at_entry + entry.len() as u64;
+    let end = at_cluster + cluster.len() as u64;
+    let mut file = Vec::new();
+    file.extend(0x044d_495a_u32.to_le_bytes());
+    file.extend([5, 0, 0, 0]);
+    file.extend([7; 16]);
+    for count in [1_u32, 1] {
+        file.extend(count.to_le_bytes());
+    }
+    for place in [entries, entries, clusters, 80] {
+        file.extend(place.to_le_bytes());
+    }
+    file.extend(0_u32.to_le_bytes());
+    file.extend(u32::MAX.to_le_bytes());
+    file.extend(end.to_le_bytes());
+    file.extend(types);
+    file.extend(at_entry.to_le_bytes());
+    file.extend(at_cluster.to_le_bytes());
+    file.extend(entry);
+    file.extend(cluster);
+    file
+}
+
+#[test]
+fn a_library_of_older_packing_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("older_2015-06.zim");
+    fs::write(&file, older()).expect("a file");
+    let node = publish(Setup::new(), folder.path(), &file.display().to_string(), "").start_in(folder);
+    let begin = node.get("http://older.zim/");
+    assert_eq!((begin.status, begin.field("location").as_str()), (302, "/A/one.html"), "{begin:?}");
+    let page = node.get("http://older.zim/A/one.html");
+    assert_eq!((page.status, page.text()), (200, "a".repeat(40)), "{page:?}");
+    let missing = node.get("http://older.zim/A/two.html");
+    assert_eq!(missing.status, 404, "{missing:?}");
+}
