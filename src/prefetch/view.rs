@@ -282,7 +282,7 @@ impl<W: Web> Night<W> {
             running: board.running.clone(),
             queued,
             packs,
-            refused: board.shelf.refused.clone(),
+            refused: board.shelf.refused.iter().map(Refused::shown).collect(),
             replaced: board.shelf.replaced.clone(),
             bytes: self.0.transferred.get(),
             fetched: self.0.tally.fetched.load(Ordering::Relaxed),
