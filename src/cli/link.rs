@@ -5,12 +5,15 @@ mod test;
 
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
+use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::fmt::Write;
 
 /// The line: how it is now and how it was.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -42,7 +45,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             let local = Local::connect(context).await?;
             let mut told = local.get("/api/v1/link").await?;
             told["tests"] = local.get("/api/v1/link/tests").await?;
-            context.show(&told, || people(&told) + &tested(&told["tests"]))?;
+            let zone = context.zone();
+            context.show(&told, || people(&told, &zone) + &tested(&told["tests"], &zone))?;
             Ok(Exit::Done)
         }
         What::Test { full } => test::run(context, full).await,
@@ -50,15 +54,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 }
 
 /// The document as a page of text.
-fn people(told: &Value) -> String {
+fn people(told: &Value, zone: &TimeZone) -> String {
     let now = &told["now"];
     let mut page = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "{name:<14}{value}");
+        let _ = writeln!(page, "{name:<20}{value}");
     };
     line("line", now["state"].as_str().unwrap_or("unknown").to_owned());
-    line("since", now["since"].as_str().unwrap_or("–").to_owned());
+    line("since", now["since"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp)));
     line("speed seen", now["download"].as_str().map_or_else(|| rate(now["download"].as_u64()), str::to_owned));
     line("connect", milliseconds(now["rtt_seconds"].as_f64()));
     line("first byte", milliseconds(now["first_byte_seconds"].as_f64()));
@@ -82,7 +86,7 @@ fn people(told: &Value) -> String {
     line("received", Bytes(day["rx_bytes"].as_u64().unwrap_or(0)).human());
     line("failed", format!("{} of {} connections", day["failures"].as_u64().unwrap_or(0), day["attempts"].as_u64().unwrap_or(0)));
     for hour in told["recent"]["hours"].as_array().into_iter().flatten() {
-        let start = hour["start"].as_str().and_then(|text| text.get(11..16)).unwrap_or("–");
+        let start = hour["start"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp));
         let down = hour["down_seconds"].as_u64().unwrap_or(0);
         let told = format!(
             "{} received, {}, down {}",
@@ -90,17 +94,17 @@ fn people(told: &Value) -> String {
             rate(hour["download_p95_bps"].as_u64()),
             span(down)
         );
-        line(&format!("  {start} UTC"), told);
+        line(&format!("  {start}"), told);
     }
     page
 }
 
 /// The tests of late, and what they may still cost.
-fn tested(tests: &Value) -> String {
+fn tested(tests: &Value, zone: &TimeZone) -> String {
     let mut page = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "{name:<14}{value}");
+        let _ = writeln!(page, "{name:<20}{value}");
     };
     let size = |name: &str| tests[name].as_u64().map_or_else(|| "–".to_owned(), |bytes| Bytes(bytes).human());
     if tests["has_server"] == false {
@@ -108,7 +112,7 @@ fn tested(tests: &Value) -> String {
     }
     line("tests today", format!("{} of {}", size("spent_today_bytes"), size("day_bytes")));
     line("this month", format!("{} of {}", size("spent_month_bytes"), size("month_bytes")));
-    line("next test", tests["next"].as_str().unwrap_or("–").to_owned());
+    line("next test", tests["next"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp)));
     let contract = [("contract_down_bps", "down"), ("contract_up_bps", "up")];
     let contract: Vec<String> =
         contract.iter().filter_map(|(name, word)| Some(format!("{} {word}", BitRate(tests[name].as_u64()?).human()))).collect();
@@ -116,7 +120,7 @@ fn tested(tests: &Value) -> String {
         line("contract", contract.join(", "));
     }
     for kept in tests["tests"].as_array().into_iter().flatten() {
-        let start = kept["start"].as_str().and_then(|text| text.get(..16)).unwrap_or("–").replace('T', " ");
+        let start = kept["start"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp));
         let test = &kept["test"];
         let of = |way: &str| rate(test[way]["estimate_bps"].as_u64());
         let least = test["download"]["rtt_min_ms"].as_f64().map(|millis| format!(", {millis:.0} ms")).unwrap_or_default();
@@ -127,7 +131,7 @@ fn tested(tests: &Value) -> String {
         };
         let busy = if test["busy"] == true { ", in use" } else { "" };
         let cost = Bytes(test["cost_bytes"].as_u64().unwrap_or(0)).human();
-        line(&format!("  {start} UTC"), format!(" {} down, {} up{least}, {cost}{busy}{end}", of("download"), of("upload")));
+        line(&format!("  {start}"), format!("{} down, {} up{least}, {cost}{busy}{end}", of("download"), of("upload")));
     }
     page
 }
@@ -160,28 +164,39 @@ mod tests {
             "recent": {"day": {"up_seconds": 7200, "off_seconds": 300, "rx_bytes": 5_000_000, "attempts": 9, "failures": 1},
                        "hours": [{"start": "2026-11-24T05:00:00.000000Z", "rx_bytes": 1_000_000, "down_seconds": 60, "download_p95_bps": 8_000_000}]},
         });
-        let page = people(&told);
-        for wanted in ["slow", "610 ms", "4 Mbit/s", "up 2.0 h, box off 5 min", "5.0 MB", "1 of 9", "05:00 UTC", "8.0 Mbit/s", "down 60 s"]
-        {
+        let almaty = TimeZone::get("Asia/Almaty").expect("a zone");
+        let page = people(&told, &almaty);
+        for wanted in [
+            "slow",
+            "610 ms",
+            "4 Mbit/s",
+            "up 2.0 h, box off 5 min",
+            "5.0 MB",
+            "1 of 9",
+            "24.11.2026 10:00  1.0 MB",
+            "24.11.2026 05:00\n",
+            "8.0 Mbit/s",
+            "down 60 s",
+        ] {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
-        assert!(people(&Value::Null).contains("unknown"));
+        assert!(people(&Value::Null, &almaty).contains("unknown"));
         let tests = json!({
             "has_server": true, "spent_today_bytes": 6_600_000, "day_bytes": 50_000_000, "spent_month_bytes": 90_000_000,
             "month_bytes": 1_500_000_000_u64, "next": "2026-11-24T09:00:00Z", "contract_down_bps": 8_000_000,
             "tests": [{"start": "2026-11-24T05:00:00.000000Z", "test": {"end": "partial", "trouble": "budget", "busy": true,
                        "cost_bytes": 6_600_000, "download": {"estimate_bps": 7_900_000, "rtt_min_ms": 41.2}}}],
         });
-        let page = tested(&tests);
+        let page = tested(&tests, &almaty);
         for wanted in [
             "6.6 MB of 50.0 MB",
             "90.0 MB of 1.5 GB",
-            "09:00",
+            "24.11.2026 14:00",
             "8.0 Mbit/s down",
             "7.9 Mbit/s down, – up, 41 ms, 6.6 MB, in use, partial (budget)",
         ] {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
-        assert!(tested(&json!({"has_server": false})).contains("meter.servers"));
+        assert!(tested(&json!({"has_server": false}), &almaty).contains("meter.servers"));
     }
 }

@@ -46,7 +46,7 @@ fn a_person_tests_the_line_and_sees_what_it_is_and_what_it_cost() {
 
     let shown = node.command(&["link", "show"]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    for wanted in ["tests today", "of 60.0 MB", "8.0 Mbit/s down", "UTC"] {
+    for wanted in ["tests today", "of 60.0 MB", "8.0 Mbit/s down", " up"] {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }
     let people = node.command(&["link", "test"]);
