@@ -266,6 +266,7 @@ fn text(row: &Row, bad: bool, cost: &Cost) -> String {
         Method::Passive => "passive",
     });
     let streams = row.streams.filter(|streams| *streams > 1).map(|streams| format!(" {streams}")).unwrap_or_default();
+    let how = format!("{method}{streams}");
     let interval = format!("{} to {}", mbit(row.low_bps), mbit(row.high_bps));
     let megabytes = |bytes: u64| if row.way == "down" { format!("{:.2}", float(bytes) / 1e6) } else { String::new() };
     format!(
@@ -279,7 +280,7 @@ fn text(row: &Row, bad: bool, cost: &Cost) -> String {
         interval,
         off,
         mark,
-        format!("{method}{streams}"),
+        how,
         row.took_ms.map_or_else(|| String::from("–"), |took| format!("{:.1}", took / 1e3)),
         millis(Some(row.true_rtt_ms)),
         millis(row.rtt_min_ms),
