@@ -24,7 +24,7 @@ mod meter {
 use bulak::meter::budget::{DAY, DAY_MOST};
 use bulak::meter::test::{Figures, Kept, Method};
 use line::{Cable, Line, gauge};
-use meter::ends::Ends;
+use meter::ends::{Ends, School};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -127,7 +127,7 @@ fn cases(mode: &str) -> Result<Vec<Case>, String> {
     }
     let lines = match mode {
         "smoke" => vec![of("8/1.6 Mbit/s, 40 ms")?, of("8/1.6 Mbit/s, 40 ms, 1 %")?],
-        "short" => Line::classroom().into_iter().filter(|line| in_short(line)).collect(),
+        "short" => Line::classroom().into_iter().filter(in_short).collect(),
         _ => Line::classroom(),
     };
     let plain = mode != "short";
@@ -142,13 +142,13 @@ fn cases(mode: &str) -> Result<Vec<Case>, String> {
 
 /// A third of them: every rate, each round trip and each loss somewhere.
 fn in_short(line: &Line) -> bool {
-    let (mbit, rtt, loss) = (line.down.0 / 1_000_000, line.rtt.as_millis(), line.loss);
-    match (mbit, rtt) {
-        (1 | 8 | 150, 40) => loss != 0.01,
-        (4 | 20, 40) => loss == 0.0 || (mbit == 20 && loss == 0.01),
-        (8, 250) => loss != 0.03,
-        (20, 250) => loss != 0.01,
-        (4, 600) | (20, 600) => loss == 0.0,
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0, 1 or 3")]
+    let percent = (line.loss * 100.0).round() as u32;
+    match (line.down.0 / 1_000_000, line.rtt.as_millis()) {
+        (1 | 8 | 150, 40) | (20, 250) => percent != 1,
+        (4, 40 | 600) | (20, 600) => percent == 0,
+        (20, 40) => percent < 3,
+        (8, 250) => percent != 3,
         _ => false,
     }
 }
@@ -167,11 +167,11 @@ fn measure(case: &Case) -> Result<(Vec<Row>, Cost), String> {
     };
     let ends = Ends::start(&cable).map_err(|error| broke(&error))?;
     let class = case.class.then(|| ends.class(&cable, CLASS)).transpose().map_err(|error| broke(&error))?;
-    let before = (cable.down().bytes + cable.up().bytes, class.as_ref().map_or(0, |class| class.moved()));
+    let before = (cable.down().bytes + cable.up().bytes, class.as_ref().map_or(0, School::moved));
     let kept = ends.test().map_err(|error| broke(&error))?;
     // What was on its way when the test ended still comes.
     std::thread::sleep(Duration::from_secs(1) + case.line.rtt * 2);
-    let after = (cable.down().bytes + cable.up().bytes, class.as_ref().map_or(0, |class| class.moved()));
+    let after = (cable.down().bytes + cable.up().bytes, class.as_ref().map_or(0, School::moved));
     drop(class);
     let wire = (after.0 - before.0).saturating_sub(after.1 - before.1);
     let cost = Cost { line: case.line.to_string(), counted_bytes: kept.test.cost_bytes, wire_bytes: wire };
