@@ -78,6 +78,9 @@ pub mod schedule;
 /// What single hosts may hold of a pack.
 pub mod share;
 
+/// What the night brought, told in the morning.
+pub mod summary;
+
 /// From one pack to the one that takes its place.
 mod switch;
 
@@ -111,6 +114,7 @@ pub use packs::{Origin, Refused};
 pub use plan::Plan;
 pub use progress::{Listed, Progress};
 pub use settings::Settings;
+pub use summary::{Brief, Summary};
 pub use view::Status;
 pub use window::{Window, Windows};
 pub use worth::Worth;
@@ -161,6 +165,12 @@ pub enum Error {
     /// The text is no moment to come.
     #[error("{0:?} is no time to come")]
     Moment(String),
+    /// The text is no date.
+    #[error("{0:?} is no date of a night")]
+    Date(String),
+    /// Nothing is known of this night.
+    #[error("there is no summary of the night of {0}")]
+    Untold(String),
     /// The database said no.
     #[error(transparent)]
     State(#[from] crate::state::Error),
@@ -210,6 +220,9 @@ struct Board {
     /// Whether the last window was missed, and the end of the window that this was asked of.
     missed: Option<Missed>,
     looked_back: Option<Time>,
+    /// The last night that was told; the number of the night whose windows are known to be over.
+    last_night: Option<Brief>,
+    told_night: Option<i64>,
     running: Option<String>,
     /// Open jobs by pack.
     jobs: BTreeMap<String, String>,
@@ -253,6 +266,7 @@ impl Night {
         let night =
             Night::over(settings, clock, purse.clone(), metrics, state.clone(), web, Some(link), move |sites| cache.set_sites(sites));
         night.reload().await?;
+        night.open_nights(life).await?;
         purse.keep(life, &state);
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
@@ -494,6 +508,7 @@ impl<W: Web> Night<W> {
 
     async fn ended(&self, id: &str, end: &End) -> Result<(), Error> {
         self.settle(id, end).await?;
+        self.note_end(id, end).await?;
         let run = self.0.state.run(id).await?;
         let (state, reason) = match end {
             End::Done(0) => ("done", None),

@@ -1,4 +1,7 @@
-//! `bulak night`: what the night is doing; a pause, and its end.
+//! `bulak night`: what the night is doing; what the last one brought; a pause, and its end.
+
+/// What a night brought.
+mod summary;
 
 use crate::cli::local::Local;
 use crate::cli::table::{bytes, pairs, text};
@@ -11,6 +14,9 @@ use serde_json::{Value, json};
 pub(super) enum NightCommand {
     /// What it is doing: windows, caps, queue, pause
     Show,
+    /// What it brought: whether everything is ready for the class, then figures, then what did not come and what to do
+    #[command(after_help = "Examples:\n  bulak night summary\n  bulak night summary --night 2026-11-25\n  bulak night summary --list")]
+    Summary(summary::Args),
     /// Leave the line alone: what is under way stops at once and goes on later
     #[command(after_help = "Examples:\n  bulak night pause\n  bulak night pause 14:00\n  bulak night pause \"2 h\"")]
     Pause {
@@ -27,13 +33,17 @@ pub(super) enum NightCommand {
 /// Exit 1 when the time is none, 4 when the node does not answer.
 pub(super) async fn run(context: &Context, command: NightCommand) -> Result<Exit, Failure> {
     let local = Local::connect(context).await?;
+    let command = match command {
+        NightCommand::Summary(args) => return summary::run(context, &local, &args).await,
+        other => other,
+    };
     let document = match &command {
         NightCommand::Pause { until } if !context.dry_run => local.post("/api/v1/night/pause", &json!({ "until": until })).await?,
         NightCommand::Resume if !context.dry_run => local.post("/api/v1/night/resume", &json!({})).await?,
         _ => local.get("/api/v1/night").await?,
     };
     context.show(&document, || match command {
-        NightCommand::Show => people(&document),
+        NightCommand::Show | NightCommand::Summary(_) => people(&document),
         NightCommand::Pause { .. } => format!("night: {}\nnext: bulak night resume", text(&document["sentence"])),
         NightCommand::Resume => format!("night: {}\nnext: bulak night show", text(&document["sentence"])),
     })?;

@@ -16,12 +16,14 @@ use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
 use crate::prefetch::share::Shares;
+use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
+use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -349,11 +351,23 @@ impl<W: Web> Crawl<'_, W> {
     fn end(&self, desk: &mut Desk<'_>, mut ending: Ending, transferred: u64) {
         ending.cost.transferred = transferred;
         ending.cost.busy = std::mem::take(&mut desk.busy);
+        ending.night = self.counts_in();
+        ending.word = ending.word.or_else(|| reason::word(&ending.fate));
         desk.run.transferred += transferred;
         if matches!(ending.fate, Fate::Failed(_)) {
             self.tally.failed.fetch_add(1, Ordering::Relaxed);
         }
         desk.queues.end(ending, self.clock.now());
+    }
+
+    /// In which night something counts now; a wrong clock knows none.
+    fn counts_in(&self) -> Option<i64> {
+        self.clock.trusted().then(|| number(&self.windows.night(self.clock.now())))?
+    }
+
+    /// As what many wishes count that end at once.
+    fn counted(&self, word: &'static str) -> Option<Counted> {
+        self.counts_in().map(|night| Counted { night, word })
     }
 
     /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing

@@ -7,6 +7,7 @@
 use crate::base::clock::Time;
 use crate::life::job;
 use crate::prefetch::Progress;
+use crate::prefetch::summary::Brief;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -78,6 +79,12 @@ pub enum Event {
         /// When the next one opens.
         opens: Option<String>,
     },
+    /// A night is over, or everything is done: its summary is complete. Told once a night.
+    #[serde(rename = "night.summary")]
+    Summary {
+        /// The night in short.
+        brief: Brief,
+    },
     /// The night was paused.
     #[serde(rename = "night.paused")]
     Paused {
@@ -136,6 +143,7 @@ impl Event {
             Event::RunEnded { .. } => "run.ended",
             Event::WindowOpened { .. } => "window.opened",
             Event::WindowClosed { .. } => "window.closed",
+            Event::Summary { .. } => "night.summary",
             Event::Paused { .. } => "night.paused",
             Event::Resumed {} => "night.resumed",
             Event::WishAdded { .. } => "wish.added",
@@ -303,6 +311,7 @@ mod tests {
             Event::RunEnded { pack: "a".into(), job: "j".into(), state: "done".into(), reason: None },
             Event::WindowOpened { closes: "x".into() },
             Event::WindowClosed { opens: None },
+            Event::Summary { brief: Brief { night: "2026-11-25".into(), ..Brief::default() } },
             Event::Paused { reason: None, until: None },
             Event::Resumed {},
             wish(1),

@@ -45,6 +45,7 @@ impl<W: Web> Night<W> {
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
         self.reopen_lost().await?;
         self.look_back(now).await?;
+        self.tend_nights(now).await?;
         let (ahead, asked) = self.permits(now);
         let mut wake = now.plus(LOOK);
         if asked.is_none() {
@@ -73,6 +74,7 @@ impl<W: Web> Night<W> {
         let candidates = self.candidates(now).await?;
         let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();
+            self.rest_of_night(now, until, next).await?;
             return Ok(Tick::Idle(next.unwrap_or(wake).max(now.plus(Duration::from_secs(1)))));
         };
         // The ends as the clock will see them, also where `now` is a test's.

@@ -16,6 +16,9 @@ mod kinds;
 /// Windows, caps, turns, pauses.
 mod rest;
 
+/// What is told in the morning.
+mod summary;
+
 /// What a URL of the site answers.
 #[derive(Clone)]
 enum Page {

@@ -6,9 +6,11 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
+use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Web, What};
 use crate::state::Error;
 use crate::state::frontier::{Ending, Fate, Wish};
+use crate::state::summary::{CHANGED, NEW, SAME, Told};
 use crate::store::Error as StoreError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -91,7 +93,9 @@ impl<W: Web> Crawl<'_, W> {
         self.end(desk, ending, transferred);
         if desk.count.done_bytes >= self.pack.scope.max_bytes {
             desk.queues.flush(self.state, now).await?;
-            self.state.skip_open(&self.pack.id, desk.run.run, "scope.max_bytes is reached").await?;
+            let why = "scope.max_bytes is reached";
+            let told = Told { why, counted: self.counted(reason::skipped(why)) };
+            self.state.skip_open(&self.pack.id, desk.run.run, told).await?;
             desk.queues.reread();
         }
         Ok(None)
@@ -103,6 +107,7 @@ impl<W: Web> Crawl<'_, W> {
             return Ending::new(wish, Fate::Gone);
         };
         let Named { wishes: found, note } = aim::found(self.pack, self.media, &wish, target, content_type.as_deref(), &body);
+        let word = Some(came(&wish, print, unchanged));
         desk.count.done_bytes += length;
         desk.shares.add(self.pack, target.host(), length);
         let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
@@ -116,7 +121,7 @@ impl<W: Web> Crawl<'_, W> {
         };
         // What was not asked about was last confirmed when it was.
         let at = wish.fetched.filter(|_| !asked).unwrap_or(now);
-        Ending { found, note, still, print, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
+        Ending { found, note, still, print, word, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
     }
 
     /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.
@@ -173,7 +178,8 @@ impl<W: Web> Crawl<'_, W> {
         }
         if !wait.passing && wait.fails >= ROBOTS {
             let why = "robots.txt cannot be had, so nothing here may be fetched";
-            desk.queues.give_up(self.state, wish, why, now).await?;
+            let told = Told { why, counted: self.counted(reason::failed(why)) };
+            desk.queues.give_up(self.state, wish, told, now).await?;
             return Ok(Fate::Failed(why.into()));
         }
         desk.queues.hold(self.state, wish, wait.until).await?;
@@ -213,9 +219,27 @@ impl<W: Web> Crawl<'_, W> {
         tracing::warn!(host, errors, days, pack = self.pack.id, "host failed too often today, left alone until tomorrow");
         if days >= DAYS {
             let why = format!("the host has failed for {days} days; it is tried again in later nights");
-            desk.queues.give_up_host(self.state, host, &why, now).await?;
+            let told = Told { why: &why, counted: self.counted(reason::failed(&why)) };
+            desk.queues.give_up_host(self.state, host, told, now).await?;
         }
         Ok(())
+    }
+}
+
+/// As what it counts that something is here. By its content and not by what came over the line: a pupil may have fetched it before, or
+/// the power went between its coming and its end.
+fn came(wish: &Wish, print: Option<i64>, unchanged: bool) -> &'static str {
+    match (wish.fetched, print, wish.print) {
+        (None, ..) => NEW,
+        (_, Some(now), Some(before)) => {
+            if now == before {
+                SAME
+            } else {
+                CHANGED
+            }
+        }
+        _ if unchanged => SAME,
+        _ => CHANGED,
     }
 }
 
