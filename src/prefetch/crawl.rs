@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// Outdated wishes that are let go in one step.
 const LET_GO: u32 = 256;
+/// How often it is written down for how long something was under way: so much a power cut may forget.
+const MINUTE: Duration = Duration::from_mins(1);
 /// The rate told to people is that of the last half minute.
 const RECENT: Duration = Duration::from_secs(30);
 
@@ -135,6 +137,8 @@ struct Desk<'f> {
     recent: VecDeque<(Time, u64)>,
     looked: Time,
     busy: Duration,
+    /// The same for the night's summary, also of what is never finished; until it is written down.
+    active: Duration,
 }
 
 impl<W: Web> Crawl<'_, W> {
@@ -148,6 +152,7 @@ impl<W: Web> Crawl<'_, W> {
         // What is still under way ends here, sharp.
         desk.flying.clear();
         desk.queues.flush(self.state, self.clock.now()).await?;
+        self.pay(&mut desk).await?;
         match end {
             End::Done(_) => self.finish(desk.run.run, tell).await,
             end => {
@@ -199,6 +204,7 @@ impl<W: Web> Crawl<'_, W> {
             recent: VecDeque::new(),
             looked: now,
             busy: Duration::ZERO,
+            active: Duration::ZERO,
         })
     }
 
@@ -214,6 +220,7 @@ impl<W: Web> Crawl<'_, W> {
             let now = self.clock.now();
             if !desk.flying.is_empty() {
                 desk.busy += now.since(desk.looked);
+                desk.active += now.since(desk.looked);
             }
             desk.looked = now;
             if until.is_some_and(|until| now >= until) {
@@ -365,6 +372,15 @@ impl<W: Web> Crawl<'_, W> {
         self.clock.trusted().then(|| number(&self.windows.night(self.clock.now())))?
     }
 
+    /// Writes down for how long something was under way.
+    async fn pay(&self, desk: &mut Desk<'_>) -> Result<(), Error> {
+        let active = std::mem::take(&mut desk.active);
+        match self.counts_in().filter(|_| !active.is_zero()) {
+            Some(night) => self.state.pay_night(night, &self.pack.id, active).await,
+            None => Ok(()),
+        }
+    }
+
     /// As what many wishes count that end at once.
     fn counted(&self, word: &'static str) -> Option<Counted> {
         self.counts_in().map(|night| Counted { night, word })
@@ -407,6 +423,9 @@ impl<W: Web> Crawl<'_, W> {
             desk.queues.flush(self.state, now).await?;
             desk.count = self.state.count(&self.pack.id, desk.run.run).await?;
             desk.counted = now;
+        }
+        if desk.active >= MINUTE {
+            self.pay(desk).await?;
         }
         let bytes: u64 = desk.recent.iter().map(|(_, bytes)| bytes).sum();
         let span = desk.recent.front().map(|(at, _)| now.since(*at).as_secs().max(1));

@@ -39,7 +39,9 @@ impl<W: Web> Night<W> {
         let windows = self.0.settings.load().windows.clone();
         let tonight = number(&windows.night(now)).unwrap_or_default();
         let wanted = match night {
-            Some(text) => number(text).filter(|_| windows.noons(text).is_some()).ok_or_else(|| Error::Date(text.chars().take(40).collect()))?,
+            Some(text) => {
+                number(text).filter(|_| windows.noons(text).is_some()).ok_or_else(|| Error::Date(text.chars().take(40).collect()))?
+            }
             None => tonight,
         };
         if wanted == tonight {
@@ -242,6 +244,7 @@ impl<W: Web> Night<W> {
             windows: &windows,
             complete,
             figures,
+            rest: self.nothing_begun(now),
             packs: self.known().await?,
             line_bytes: brought,
             line_down,
@@ -252,7 +255,13 @@ impl<W: Web> Night<W> {
         }))
     }
 
-    /// The packs in force, as their runs stand. What has nothing on its list is no pack to wait for.
+    /// Why nothing is begun in this night, whatever its windows say.
+    fn nothing_begun(&self, now: Time) -> Option<&'static str> {
+        let cap = self.0.purse.reached(now).map(|which| reason::ended(&End::Cap(which)));
+        self.0.settings.load().metered.then_some("metered").or(cap)
+    }
+
+    /// The packs in force, as their runs stand.
     async fn known(&self) -> Result<Vec<Known>, Error> {
         let held = self.0.board.lock().shelf.held.clone();
         let mut known = Vec::with_capacity(held.len());

@@ -108,7 +108,7 @@ pub fn name(night: i64) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     words: BTreeMap<(i64, String), Sum>,
-    costs: BTreeMap<i64, (i64, i64)>,
+    costs: BTreeMap<i64, i64>,
 }
 
 #[derive(Debug, Default)]
@@ -144,10 +144,10 @@ impl Sums {
         }
     }
 
-    /// A fetch cost this.
-    pub(super) fn pay(&mut self, night: i64, line: i64, busy: i64) {
+    /// A fetch took so many bytes of the line.
+    pub(super) fn pay(&mut self, night: i64, line: i64) {
         let cost = self.costs.entry(night).or_default();
-        *cost = (cost.0.saturating_add(line), cost.1.saturating_add(busy));
+        *cost = cost.saturating_add(line);
     }
 
     /// Into the database; the transaction is the caller's to commit.
@@ -166,10 +166,9 @@ impl Sums {
             .execute(&mut *change)
             .await?;
         }
-        for (night, (line, busy)) in self.costs.into_iter().filter(|(_, cost)| *cost != (0, 0)) {
-            let sql = "INSERT INTO night_pack (night, pack, line, busy) VALUES (?1, ?2, ?3, ?4)
-                       ON CONFLICT DO UPDATE SET line = line + ?3, busy = busy + ?4";
-            sqlx::query(sql).bind(night).bind(pack).bind(line).bind(busy).execute(&mut *change).await?;
+        for (night, line) in self.costs.into_iter().filter(|(_, line)| *line != 0) {
+            let sql = "INSERT INTO night_pack (night, pack, line) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET line = line + ?3";
+            sqlx::query(sql).bind(night).bind(pack).bind(line).execute(&mut *change).await?;
         }
         Ok(())
     }
@@ -181,6 +180,17 @@ pub fn is_here(word: &str) -> bool {
 }
 
 impl State {
+    /// Something of a pack was under way for so long.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn pay_night(&self, night: i64, pack: &str, busy: Duration) -> Result<(), Error> {
+        let sql = "INSERT INTO night_pack (night, pack, busy) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET busy = busy + ?3";
+        let busy = i64::try_from(busy.as_micros()).unwrap_or(i64::MAX);
+        sqlx::query(sql).bind(night).bind(pack).bind(busy).execute(self.pool()).await?;
+        Ok(())
+    }
+
     /// How work on a pack ended last in a night.
     ///
     /// # Errors
@@ -201,7 +211,8 @@ impl State {
         let before: Option<String> = before.map(|row| row.get("value"));
         if let (Some(night), Some(before)) = (night, before) {
             let column = if before == UP { "cuts" } else { "starts" };
-            let sql = format!("INSERT INTO night_summary (night, {column}) VALUES (?, 1) ON CONFLICT DO UPDATE SET {column} = {column} + 1");
+            let sql =
+                format!("INSERT INTO night_summary (night, {column}) VALUES (?, 1) ON CONFLICT DO UPDATE SET {column} = {column} + 1");
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(night).execute(&mut *change).await?;
         }
         set_ran(&mut change, UP).await?;
@@ -238,12 +249,8 @@ impl State {
         }
         let came = sqlx::query("SELECT pack, word, many, bytes, host FROM night_came WHERE night = ? AND many > 0 ORDER BY pack, word");
         for row in came.bind(night).fetch_all(self.pool()).await? {
-            let one = Came {
-                word: row.get("word"),
-                many: natural(row.get("many")),
-                bytes: natural(row.get("bytes")),
-                host: row.get("host"),
-            };
+            let one =
+                Came { word: row.get("word"), many: natural(row.get("many")), bytes: natural(row.get("bytes")), host: row.get("host") };
             figures.packs.entry(row.get("pack")).or_default().came.push(one);
         }
         Ok(figures)
@@ -386,6 +393,8 @@ mod tests {
         end(&state, run, "http://a.kz/2", Fate::Failed("no".into()), 20_261_125, Some("failed.server")).await;
         let count = |word: &str, many, bytes| (word.to_owned(), many, bytes);
         assert_eq!(came(&state, 20_261_125).await, [count("failed.server", 1, 0), count(NEW, 1, 100)]);
+        state.pay_night(20_261_125, "p", Duration::from_secs(2)).await.expect("writes");
+        state.pay_night(20_261_125, "p", Duration::from_secs(1)).await.expect("writes");
         let figures = state.night_figures(20_261_125).await.expect("reads");
         let pack = &figures.packs["p"];
         assert_eq!((pack.line, pack.busy, pack.came[0].host.as_deref()), (30, Duration::from_secs(3), Some("a.kz")));

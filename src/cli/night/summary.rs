@@ -97,7 +97,8 @@ fn people(summary: &Summary) -> String {
 }
 
 fn packs(each: &[Pack]) -> String {
-    let mut table = table(&["pack", "state", "new", "changed", "unchanged", "failed", "gone", "refused", "too large", "over the line", "min"]);
+    let mut table =
+        table(&["pack", "state", "new", "changed", "unchanged", "failed", "gone", "refused", "too large", "over the line", "min"]);
     for pack in each {
         let counts = &pack.counts;
         let state = match pack.state {

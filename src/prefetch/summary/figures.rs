@@ -84,7 +84,7 @@ pub struct Left {
     pub things: u64,
     /// Their bytes, reckoned.
     pub bytes: u64,
-    /// Why: `window`, `turn`, `cap_night`, `cap_month`, `store_full`, `host_waits`, `paused`, `cancelled`, `made_way`, `power`, `no_turn`.
+    /// Why: `metered`, `window`, `turn`, `cap_night`, `cap_month`, `store_full`, `host_waits`, `paused`, `cancelled`, `made_way`, `power`, `no_turn`.
     pub reason: String,
     /// The same for people.
     pub told: String,
@@ -213,6 +213,8 @@ pub struct Given<'g> {
     pub complete: bool,
     /// What was counted.
     pub figures: &'g Figures,
+    /// Why nothing was begun at all, if so: `metered`, `cap_night`, `cap_month`.
+    pub rest: Option<&'static str>,
     /// The packs in force.
     pub packs: Vec<Known>,
     /// Bytes over the line of the whole night, with what was begun and never came to an end.
@@ -242,7 +244,7 @@ pub fn compose(given: Given<'_>) -> Summary {
         .into_iter()
         .map(|known| {
             let night = figures.packs.get(&known.id).unwrap_or(&nothing);
-            pack(known, night, cut)
+            pack(known, night, given.rest, cut)
         })
         .collect();
     let (through, packs) = (each.iter().filter(|pack| pack.is_through()).count(), each.len());
@@ -326,7 +328,7 @@ impl Pack {
     }
 }
 
-fn pack(known: Known, night: &PackNight, cut: bool) -> Pack {
+fn pack(known: Known, night: &PackNight, rest: Option<&str>, cut: bool) -> Pack {
     let state = match (known.run, known.missing) {
         (None, _) => State::NotBegun,
         (Some(false), _) => State::GoesOn,
@@ -334,7 +336,7 @@ fn pack(known: Known, night: &PackNight, cut: bool) -> Pack {
         (Some(true), _) => State::Incomplete,
     };
     let left = matches!(state, State::GoesOn | State::NotBegun).then(|| {
-        let (reason, told, remedy) = reason::left(night.ended.as_deref(), cut);
+        let (reason, told, remedy) = reason::left(night.ended.as_deref().or(rest), cut);
         Left { things: known.open, bytes: known.open_bytes, reason: reason.into(), told: told.into(), remedy: remedy.into() }
     });
     let groups = night.came.iter().filter_map(|came| {
@@ -425,6 +427,7 @@ mod tests {
             windows,
             complete,
             figures,
+            rest: None,
             packs,
             line_bytes: 0,
             line_down: Duration::from_secs(61),
@@ -449,13 +452,13 @@ mod tests {
             (vec![&whole, &whole], true, &nightly, "Ready: all 2 packs complete"),
             (vec![&whole, &whole, &whole, &open], true, &nightly, "Ready: 3 of 4 packs complete, 1 goes on tonight"),
             (vec![&whole, &faulty], true, &nightly, "Ready: all 2 packs complete, but for 3 things that could not be fetched"),
+            (vec![&whole, &open, &fresh], true, &weekly, "Ready: 1 of 3 packs complete, 2 go on when the window opens 28.11.2026 22:00"),
             (
-                vec![&whole, &open, &fresh],
+                vec![&open, &fresh],
                 true,
-                &weekly,
-                "Ready: 1 of 3 packs complete, 2 go on when the window opens 28.11.2026 22:00",
+                &none,
+                "Not ready: 0 of 2 packs complete, 2 go on when a window opens, and none is to come (night.windows)",
             ),
-            (vec![&open, &fresh], true, &none, "Not ready: 0 of 2 packs complete, 2 go on when a window opens, and none is to come (night.windows)"),
             (vec![&whole, &open], false, &nightly, "So far: 1 of 2 packs complete, 1 goes on now"),
         ];
         for (packs, complete, windows, wanted) in table {

@@ -142,6 +142,7 @@ pub fn left(ended: Option<&str>, cut: bool) -> (&'static str, &'static str, &'st
         Some("cap_month") => ("cap_month", "night.month_cap was reached", "raise night.month_cap, or wait for the next month"),
         Some("store_full") => ("store_full", "the store takes nothing more", "let a pack go, or raise store.quota or store.pinned_share"),
         Some("host_waits") => ("host_waits", "its hosts asked to wait, or failed too often", AGAIN),
+        Some("metered") => ("metered", "every byte costs money here (night.metered)", "bulak pack fetch, for what must be here"),
         Some("paused") => ("paused", "a person paused the night", "bulak night resume"),
         Some("cancelled") => ("cancelled", "a person ended it", goes_on),
         Some("made_way") => ("made_way", "another pack went first", goes_on),
@@ -212,5 +213,6 @@ mod tests {
             assert_eq!(left(Some(ended(&end)), false).0, wanted, "{end:?}");
         }
         assert_eq!((left(None, true).0, left(None, false).0), ("power", "no_turn"));
+        assert_eq!(left(Some("metered"), false).0, "metered");
     }
 }

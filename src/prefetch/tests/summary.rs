@@ -126,7 +126,6 @@ async fn a_power_cut_takes_nothing_that_is_on_disk_and_is_counted() {
     pages.push(("http://a.kz/19.png".into(), Page::Hangs));
     let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
     let mut stage = Stage::new(PACK, &pages).await;
-    let mut watcher = stage.night.feed().watch(None).expect("a seat");
     stage.night.begin_night().await.expect("writes");
     // The power goes in the middle of it.
     let done = async || {
@@ -146,7 +145,7 @@ async fn a_power_cut_takes_nothing_that_is_on_disk_and_is_counted() {
     }
     let kept = done().await;
     stage.night = Stage::open(&stage.settings, &stage.clock, &state, &stage.world).await;
-    watcher = stage.night.feed().watch(None).expect("a seat");
+    let mut watcher = stage.night.feed().watch(None).expect("a seat");
     stage.night.begin_night().await.expect("writes");
     let summary = stage.told(None).await;
     assert_eq!((summary.each[0].counts.new, summary.brief.power_cuts), (kept, 1));
@@ -168,7 +167,8 @@ async fn a_power_cut_takes_nothing_that_is_on_disk_and_is_counted() {
 
 #[tokio::test]
 async fn wishes_that_came_are_told() {
-    let stage = Stage::new(PACK, &[("http://w.kz/", html("<img src=1.png>")), ("http://w.kz/1.png", Page::Text("image/png", "1".into()))]).await;
+    let stage =
+        Stage::new(PACK, &[("http://w.kz/", html("<img src=1.png>")), ("http://w.kz/1.png", Page::Text("image/png", "1".into()))]).await;
     for url in ["http://w.kz/", "http://w.kz/none"] {
         stage.night.wish(url, None).await.expect("adds");
     }

@@ -64,7 +64,7 @@ impl State {
             cost.transferred = cost.transferred.saturating_add(end.cost.transferred);
             cost.busy = cost.busy.saturating_add(end.cost.busy);
             if let Some(night) = end.night {
-                ledger.nights.pay(night, clip(end.cost.transferred), i64::try_from(end.cost.busy.as_micros()).unwrap_or(i64::MAX));
+                ledger.nights.pay(night, clip(end.cost.transferred));
             }
         }
         let added = ledger.close(&mut change, cost).await?;

@@ -63,9 +63,7 @@ fn sites() -> (Origin, Arc<Doors>) {
             Reply::Bytes(ok(&["Content-Type: application/octet-stream", "Cache-Control: no-cache", etag], &kit::noise(seed, 600 << 10)))
         };
         match (host.as_str(), ask.target.as_str()) {
-            ("bad.school.test", "/robots.txt") => {
-                Reply::Bytes(ok(&["Content-Type: text/plain"], b"User-agent: *\nDisallow: /private/\n"))
-            }
+            ("bad.school.test", "/robots.txt") => Reply::Bytes(ok(&["Content-Type: text/plain"], b"User-agent: *\nDisallow: /private/\n")),
             (_, "/robots.txt") => Reply::Bytes(answer("404 Not Found", &[], b"")),
             ("good.school.test", "/list.txt") => list(&["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8"]),
             ("good.school.test", "/6") => {
@@ -218,7 +216,9 @@ fn in_the_morning_the_night_is_told_exactly() {
     // For people: the same, the first line first.
     let text = said(&node, &["night", "summary"], 3);
     assert_eq!(text.lines().next(), Some(sentence), "{text}");
-    for wanted in ["(5xx) (bad.school.test)", "robots.txt forbids it (bad.school.test)", "asked to wait", "the window closed", "1 power cut"] {
+    for wanted in
+        ["(5xx) (bad.school.test)", "robots.txt forbids it (bad.school.test)", "asked to wait", "the window closed", "1 power cut"]
+    {
         assert!(text.contains(wanted), "{wanted} is not in\n{text}");
     }
     assert!(said(&node, &["night", "summary", "--list"], 0).contains("3 of 5"));
@@ -242,7 +242,10 @@ fn in_the_morning_the_night_is_told_exactly() {
         done
     });
     let second = summary(&node);
-    assert_eq!(second["sentence"], "Ready: 4 of 5 packs complete, but for 1 thing that could not be fetched, 1 goes on tonight", "{second}");
+    assert_eq!(
+        second["sentence"], "Ready: 4 of 5 packs complete, but for 1 thing that could not be fetched, 1 goes on tonight",
+        "{second}"
+    );
     assert_eq!(counts(of(&second, "good")), [0, 0, 9, 0, 0, 0, 0], "{second}");
     assert_eq!(counts(of(&second, "film"))[0], 1, "{second}");
     assert_eq!((second["before"]["night"].as_str(), &second["before"]["counts"]["new"]), (Some(dates[0].as_str()), &json!(16)));
