@@ -194,6 +194,8 @@ struct Inner<W> {
     rules: Box<dyn Fn(Arc<Sites>) + Send + Sync>,
     board: Mutex<Board>,
     book: robots::Book,
+    /// Packs and wishes are put on the shelf one after the other: each reads first, and must not put back what it read before.
+    reading: tokio::sync::Mutex<()>,
     /// One crawl at a time: the line is thin.
     turn: Semaphore,
     wake: Notify,
@@ -224,6 +226,8 @@ struct Board {
     last_night: Option<Brief>,
     told_night: Option<i64>,
     running: Option<String>,
+    /// Whether what the class uses is being asked about.
+    renewing: bool,
     /// Open jobs by pack.
     jobs: BTreeMap<String, String>,
     /// Packs whose run a person ended: the schedule leaves them alone until then.
@@ -265,6 +269,7 @@ impl Night {
         let web = Reach { cache: cache.clone(), store, link: link.clone(), toll, agent };
         let night =
             Night::over(settings, clock, purse.clone(), metrics, state.clone(), web, Some(link), move |sites| cache.set_sites(sites));
+        night.recall().await?;
         night.reload().await?;
         night.open_nights(life).await?;
         purse.keep(life, &state);
@@ -320,6 +325,7 @@ impl<W: Web> Night<W> {
             link,
             rules: Box::new(rules),
             board: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
             turn: Semaphore::new(1),
             wake: Notify::new(),
             halt: Halt::default(),
@@ -352,7 +358,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
-        self.recall().await?;
+        let _reading = self.0.reading.lock().await;
         self.read_packs().await?;
         if self.switch_over().await? {
             self.read_packs().await?;
@@ -360,11 +366,19 @@ impl<W: Web> Night<W> {
         Ok(())
     }
 
+    /// Called by whoever holds `reading`.
     async fn read_packs(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
         let (folders, own) = (Arc::clone(&settings), Arc::clone(&settings));
-        let shelf = tokio::task::spawn_blocking(move || packs::load(&folders)).await.unwrap_or_default();
+        let shelf = match tokio::task::spawn_blocking(move || packs::load(&folders)).await {
+            Ok(shelf) => shelf,
+            // An empty shelf would say that every pack was taken away.
+            Err(error) => {
+                tracing::error!(%error, "the packs could not be read: those that were in force stay");
+                return Ok(());
+            }
+        };
         let mut shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
         class::put(&mut shelf, &self.0.state.tonight().await?, &own);
         for refused in &shelf.refused {
@@ -389,7 +403,7 @@ impl<W: Web> Night<W> {
             }
         }
         let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
-        self.tell(Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) });
+        let read = Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) };
         {
             let mut board = self.0.board.lock();
             let digests = |shelf: &Shelf| shelf.held.iter().map(|held| held.pack.digest).collect::<Vec<_>>();
@@ -401,6 +415,7 @@ impl<W: Web> Night<W> {
             board.runs = runs;
             board.progress = progress;
         }
+        self.tell(read);
         self.told();
         Ok(())
     }
@@ -409,7 +424,8 @@ impl<W: Web> Night<W> {
     ///
     /// # Errors
     /// When there is no such pack, and the database's.
-    pub async fn run_now(&self, id: &str, progress: impl Fn(Progress) + Sync) -> Result<End, Error> {
+    #[cfg(test)]
+    async fn run_now(&self, id: &str, progress: impl Fn(Progress) + Sync) -> Result<End, Error> {
         self.make_way(&self.0.board.lock());
         self.work(id, None, &progress).await
     }
@@ -428,6 +444,9 @@ impl<W: Web> Night<W> {
             };
             // A person may have been quicker than this step: from here on the call would be heard.
             let now = inner.clock.now();
+            if board.left.get(id).is_some_and(|until| now < *until) {
+                return Ok(End::Cancelled);
+            }
             if board.is_paused(now) {
                 return Ok(End::Paused);
             }
@@ -458,9 +477,9 @@ impl<W: Web> Night<W> {
             anew: stint.is_none(),
             media: &settings.media,
             tally: &inner.tally,
+            transferred: &inner.transferred,
             purse: &inner.purse,
         };
-        let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
         let told = Mutex::new(None);
         let is_time = || {
             let (mut last, now) = (told.lock(), inner.clock.steady());
@@ -475,65 +494,56 @@ impl<W: Web> Night<W> {
             if is_time() {
                 self.tell(Event::RunProgress { job: job.clone(), progress: progress.clone() });
             }
-            let mut before = counted.lock();
-            // A new run counts from zero.
-            inner.transferred.inc_by(progress.transferred.checked_sub(*before).unwrap_or(progress.transferred));
-            *before = progress.transferred;
             inner.board.lock().progress.insert(id.to_owned(), progress.clone());
             tell(progress);
         };
         let until = stint.map(|stint| stint.turn.min(stint.window));
-        let end = tokio::select! {
-            biased;
-            end = crawl.run(until, inner.halt.flag(), &show) => end,
-            end = inner.halt.due(&inner.clock, &inner.purse, until) => Ok(end),
-        };
+        let due = inner.halt.due(&inner.clock, &inner.purse, until);
+        let end = crawl.run(until, inner.halt.flag(), due, &show).await;
         if let Err(error) = inner.purse.save(&inner.state).await {
             tracing::warn!(%error, "what the night has brought could not be written down, will try again");
         }
-        if stint.is_some() {
-            inner.state.add_night_turn(&night, id, inner.clock.steady().saturating_duration_since(begun)).await?;
+        if stint.is_some()
+            && let Err(error) = inner.state.add_night_turn(&night, id, inner.clock.steady().saturating_duration_since(begun)).await
+        {
+            tracing::warn!(%error, "how long the pack had its turn could not be written down: it may have more of this night than others");
         }
-        if let Err(error) = &end {
+        // Whatever fails here, the job ends.
+        let ended = match end {
+            Ok(End::Asked) => self.ended(id, inner.halt.why().unwrap_or(End::Asked)).await,
+            Ok(End::Window) if stint.is_some_and(|stint| inner.clock.now() < stint.window) => self.ended(id, End::Turn).await,
+            Ok(end) => self.ended(id, end).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = &ended {
             self.broke(id, error);
         }
-        let end = match end? {
-            End::Asked => inner.halt.why().unwrap_or(End::Asked),
-            End::Window if stint.is_some_and(|stint| inner.clock.now() < stint.window) => End::Turn,
-            end => end,
-        };
-        self.ended(id, &end).await?;
-        Ok(end)
+        ended
     }
 
-    async fn ended(&self, id: &str, end: &End) -> Result<(), Error> {
-        self.settle(id, end).await?;
-        self.note_end(id, end).await?;
+    async fn ended(&self, id: &str, end: End) -> Result<End, Error> {
+        self.settle(id, &end).await?;
+        self.note_end(id, &end).await?;
         let run = self.0.state.run(id).await?;
-        let (state, reason) = match end {
+        let (state, reason) = match &end {
             End::Done(0) => ("done", None),
             End::Done(failed) => ("done", Some(format!("{failed} could not be fetched"))),
             End::Window => ("paused", Some(String::from("the window has closed"))),
             End::Turn => ("paused", Some(String::from("its turn is over, others have theirs"))),
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
             End::Cancelled => ("paused", Some(String::from("a person ended it"))),
-            End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
+            End::Paused | End::Cap(_) => ("paused", Some(self.why_not(&end))),
             End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");
         let (job, waits) = {
             let mut board = self.0.board.lock();
-            if let End::Full(why) = end {
+            if let End::Full(why) = &end {
                 board.trouble = Some(why.clone());
             }
             if let Some(progress) = board.progress.get_mut(id) {
-                progress.state = state.into();
-                progress.reason.clone_from(&reason);
-                progress.current = None;
-                progress.current_host = None;
-                progress.rate_bytes_per_second = None;
-                progress.eta_s = None;
+                progress.rest(state, reason.clone());
             }
             if let Some(run) = run {
                 board.runs.insert(id.to_owned(), run);
@@ -544,12 +554,18 @@ impl<W: Web> Night<W> {
             (job, waits)
         };
         if let Some(job) = job {
-            self.is_through(id, job, waits, end, state, reason);
+            self.is_through(id, job, waits, &end, state, reason);
         }
-        if *end == End::Done(0) && self.switch_over().await? {
-            self.read_packs().await?;
+        if id == wish::TONIGHT {
+            self.tell_wishes().await?;
         }
-        Ok(())
+        if end == End::Done(0) {
+            let _reading = self.0.reading.lock().await;
+            if self.switch_over().await? {
+                self.read_packs().await?;
+            }
+        }
+        Ok(end)
     }
 }
 

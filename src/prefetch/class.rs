@@ -48,6 +48,8 @@ pub(super) struct Class {
     counts: Mutex<Counts>,
     misses: Mutex<Misses>,
     session: Mutex<Option<Session>>,
+    /// How wishes stood when it was told last.
+    told: Mutex<HashMap<String, String>>,
     /// Whether a recording runs: asked for every request.
     recording: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl Class {
             counts: Mutex::new(Counts::new(0, rand::random())),
             misses: Mutex::new(Misses::new(0, rand::random())),
             session: Mutex::default(),
+            told: Mutex::default(),
             recording: AtomicBool::new(false),
         }
     }
@@ -222,11 +225,23 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn unwish(&self, id: i64) -> Result<bool, Error> {
-        let there = self.0.state.remove_tonight(id).await?;
-        if there {
-            self.shelve().await?;
+        let Some(wish) = self.0.state.remove_tonight(id).await? else { return Ok(false) };
+        self.tell(Event::WishChanged { wish, state: String::from("taken_back") });
+        self.shelve().await?;
+        Ok(true)
+    }
+
+    /// Tells how wishes stand that are no longer as they were told last.
+    pub(super) async fn tell_wishes(&self) -> Result<(), Error> {
+        let now: HashMap<String, String> =
+            self.wishes().await?.into_iter().filter(|one| one.state != "waiting").map(|one| (one.url, one.state)).collect();
+        let before = std::mem::replace(&mut *self.0.class.told.lock(), now.clone());
+        for (wish, state) in now {
+            if before.get(&wish) != Some(&state) {
+                self.tell(Event::WishChanged { wish, state });
+            }
         }
-        Ok(there)
+        Ok(())
     }
 
     /// Lets go what has been kept for long enough, and everything once nothing is wished for any more.
@@ -235,11 +250,15 @@ impl<W: Web> Night<W> {
     /// The database's.
     pub(super) async fn tend_wishes(&self, now: Time) -> Result<(), Error> {
         let state = &self.0.state;
-        if state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await? > 0 {
+        let old = state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await?;
+        if !old.is_empty() {
+            for wish in old {
+                self.tell(Event::WishChanged { wish, state: String::from("let_go") });
+            }
             self.shelve().await?;
         }
         if state.run(TONIGHT).await?.is_some() && state.tonight().await?.is_empty() {
-            match self.0.web.release(TONIGHT).await {
+            match self.0.web.let_go(TONIGHT).await {
                 Ok(()) => state.forget_frontier(TONIGHT).await?,
                 Err(error) => tracing::warn!(%error, "what was wished for once could not be let go, will try again"),
             }
@@ -249,6 +268,7 @@ impl<W: Web> Night<W> {
 
     /// Puts the pack of wishes on the shelf as it now is.
     async fn shelve(&self) -> Result<(), Error> {
+        let _reading = self.0.reading.lock().await;
         let wishes = self.0.state.tonight().await?;
         let settings = self.0.settings.load_full();
         put(&mut self.0.board.lock().shelf, &wishes, &settings);
@@ -266,7 +286,10 @@ impl<W: Web> Night<W> {
             let day = self.day_number(self.0.clock.now());
             let mut misses = self.0.class.misses.lock();
             if !misses.is_of(day) {
+                let found = misses.take();
                 *misses = Misses::new(day, rand::random());
+                // What was proposed yesterday and is not written down yet.
+                misses.put_back(found);
             }
             misses.miss(seen.client, seen.target);
         }
@@ -303,6 +326,10 @@ impl<W: Web> Night<W> {
         let now = self.0.clock.now();
         if let Some(session) = &mut *self.0.class.session.lock() {
             session.saw(client, sight, now);
+            if !session.is_on(now) {
+                // Its time is over: nobody has to look any more.
+                self.0.class.recording.store(false, Ordering::Relaxed);
+            }
         }
     }
 
@@ -420,8 +447,12 @@ impl<W: Web> Night<W> {
         }
         let now = self.0.clock.now();
         let windows = self.0.settings.load().windows.clone();
-        for one in found {
-            self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await?;
+        for (at, one) in found.iter().enumerate() {
+            let written = self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await;
+            if let Err(error) = written {
+                self.0.class.misses.lock().put_back(found[at..].to_vec());
+                return Err(error.into());
+            }
         }
         self.0.state.forget_proposals(&windows.day(now.minus(PROPOSED_FOR))).await?;
         Ok(())
@@ -447,7 +478,12 @@ impl<W: Web> Night<W> {
         let now = self.0.clock.now();
         let text = proposal::text(kind, &found.url, &self.0.settings.load().windows.day(now));
         let (name, text) = text.ok_or(Refusal::Now("the rules no longer allow this", "dismiss it"))?;
-        let file = self.write_own(&name, text).await?;
+        let held = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == name).map(|held| held.file.clone());
+        let file = match held {
+            // Approved before, and the database failed then.
+            Some(file) => file,
+            None => self.write_own(&name, text).await?,
+        };
         self.0.state.decide_proposal(id, "approved").await?;
         self.reload().await?;
         Ok((name, file))
@@ -493,6 +529,10 @@ fn is_miss(seen: &Seen<'_>) -> bool {
 fn create(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     if file.exists() {
+        // Written before, and what was to follow did not.
+        if std::fs::read(file)? == text.as_bytes() {
+            return Ok(());
+        }
         return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists));
     }
     let draft = file.with_extension("new");

@@ -115,6 +115,11 @@ impl Misses {
         std::mem::take(&mut self.found)
     }
 
+    /// What was taken could not be written down.
+    pub fn put_back(&mut self, found: Vec<Proposal>) {
+        self.found.extend(found);
+    }
+
     fn name(&self, text: &str) -> u64 {
         let hash = blake3::keyed_hash(&self.key, text.as_bytes());
         hash.as_bytes()[..8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))

@@ -5,7 +5,8 @@ mod manners;
 
 use super::web::{Ask, Reply, What};
 use super::*;
-use crate::base::target::Target;
+use crate::base::target::{Target, UrlKey};
+use crate::cache::Expiring;
 use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -40,6 +41,8 @@ struct World {
     pins: HashSet<String>,
     lost: Vec<String>,
     let_go: Vec<String>,
+    /// What the class uses and must be asked about.
+    stale: Vec<&'static str>,
     /// The store fails once.
     full: bool,
     down: bool,
@@ -140,6 +143,17 @@ impl Web for Memory {
     fn share(&self) -> f64 {
         0.5
     }
+
+    async fn expiring(&self, key: &UrlKey, _: Time) -> Option<Expiring> {
+        let stale = self.world.lock().stale.clone();
+        let target = stale.iter().map(|url| Target::parse(url).expect("valid")).find(|target| target.key() == *key)?;
+        Some(Expiring { target, headers: http::HeaderMap::new(), source: crate::store::Source::Pack })
+    }
+
+    async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
+        let ask = Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most) };
+        self.fetch(ask).await
+    }
 }
 
 /// A node's night over a site.
@@ -188,6 +202,7 @@ impl Stage {
         let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
         let web = Memory { world: Arc::clone(world), clock: clock.clone(), purse: purse.clone() };
         let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
+        night.recall().await.expect("reads");
         night.reload().await.expect("reads");
         night
     }

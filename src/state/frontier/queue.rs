@@ -71,7 +71,8 @@ impl State {
     }
 
     /// The same over all origins of a pack, one after the other.
-    pub async fn next_wishes(&self, pack: &str, run: i64, now: Time, most: u32) -> Result<Vec<Wish>, Error> {
+    #[cfg(test)]
+    pub(crate) async fn next_wishes(&self, pack: &str, run: i64, now: Time, most: u32) -> Result<Vec<Wish>, Error> {
         let mut wishes = Vec::new();
         for origin in self.origins(pack).await? {
             wishes.extend(self.next_of(&origin, run, now, most).await?.0);
