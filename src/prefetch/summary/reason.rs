@@ -42,7 +42,7 @@ const fn reason(word: &'static str, told: &'static str, remedy: &'static str) ->
 }
 
 /// Every reason.
-pub const REASONS: [Reason; 15] = [
+pub static REASONS: [Reason; 15] = [
     reason("failed.server", "the host answered with an error of its own (5xx)", AGAIN),
     reason("failed.busy", "the host was too busy (429, 503)", AGAIN),
     reason("failed.refused", "the host refuses it (4xx)", "open the page in a browser; if it needs a sign-in, take it out of the pack"),
