@@ -226,15 +226,26 @@ impl<W: Web> Night<W> {
     /// The database's.
     pub async fn unwish(&self, id: i64) -> Result<bool, Error> {
         let Some(wish) = self.0.state.remove_tonight(id).await? else { return Ok(false) };
-        self.tell(Event::WishChanged { wish, state: String::from("taken_back") });
+        self.tell_wish(wish, "taken_back");
         self.shelve().await?;
         Ok(true)
     }
 
+    /// A wish is no more; somebody may have the same tomorrow.
+    fn tell_wish(&self, wish: String, state: &str) {
+        self.0.class.told.lock().remove(&wish);
+        self.tell(Event::WishChanged { wish, state: state.to_owned() });
+    }
+
+    /// Takes down how wishes stand, at the start: only what changes from then on is told.
+    pub(super) async fn know_wishes(&self) -> Result<(), Error> {
+        *self.0.class.told.lock() = self.standing().await?;
+        Ok(())
+    }
+
     /// Tells how wishes stand that are no longer as they were told last.
     pub(super) async fn tell_wishes(&self) -> Result<(), Error> {
-        let now: HashMap<String, String> =
-            self.wishes().await?.into_iter().filter(|one| one.state != "waiting").map(|one| (one.url, one.state)).collect();
+        let now = self.standing().await?;
         let before = std::mem::replace(&mut *self.0.class.told.lock(), now.clone());
         for (wish, state) in now {
             if before.get(&wish) != Some(&state) {
@@ -242,6 +253,12 @@ impl<W: Web> Night<W> {
             }
         }
         Ok(())
+    }
+
+    /// How wishes stand that wait no more.
+    async fn standing(&self) -> Result<HashMap<String, String>, Error> {
+        let wishes = self.wishes().await?.into_iter();
+        Ok(wishes.filter(|one| one.state != "waiting").map(|one| (one.url, one.state)).collect())
     }
 
     /// Lets go what has been kept for long enough, and everything once nothing is wished for any more.
@@ -253,7 +270,7 @@ impl<W: Web> Night<W> {
         let old = state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await?;
         if !old.is_empty() {
             for wish in old {
-                self.tell(Event::WishChanged { wish, state: String::from("let_go") });
+                self.tell_wish(wish, "let_go");
             }
             self.shelve().await?;
         }
@@ -286,10 +303,7 @@ impl<W: Web> Night<W> {
             let day = self.day_number(self.0.clock.now());
             let mut misses = self.0.class.misses.lock();
             if !misses.is_of(day) {
-                let found = misses.take();
-                *misses = Misses::new(day, rand::random());
-                // What was proposed yesterday and is not written down yet.
-                misses.put_back(found);
+                *misses = misses.next(day, rand::random());
             }
             misses.miss(seen.client, seen.target);
         }
@@ -441,18 +455,16 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub(super) async fn write_proposals(&self) -> Result<(), Error> {
-        let found = self.0.class.misses.lock().take();
-        if found.is_empty() {
+        let (now, misses) = (self.0.clock.now(), &self.0.class.misses);
+        let windows = self.0.settings.load().windows.clone();
+        // In memory until it is on disk, also where whoever asked goes away meanwhile.
+        let first = || misses.lock().first();
+        if first().is_none() {
             return Ok(());
         }
-        let now = self.0.clock.now();
-        let windows = self.0.settings.load().windows.clone();
-        for (at, one) in found.iter().enumerate() {
-            let written = self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await;
-            if let Err(error) = written {
-                self.0.class.misses.lock().put_back(found[at..].to_vec());
-                return Err(error.into());
-            }
+        while let Some(one) = first() {
+            self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await?;
+            misses.lock().written(&one);
         }
         self.0.state.forget_proposals(&windows.day(now.minus(PROPOSED_FOR))).await?;
         Ok(())

@@ -296,7 +296,7 @@ impl<W: Web> Crawl<'_, W> {
             let mut wake = now.plus(LOOK);
             if !self.web.is_down() {
                 let next = self.fill(desk, flights, now).await?;
-                // Nothing under way means that nothing is left, unless it was dropped meanwhile.
+                // That nothing is under way means that nothing is left, unless it was dropped meanwhile.
                 if let Some(end) = flights.ended() {
                     return Ok(end);
                 }
@@ -342,7 +342,8 @@ impl<W: Web> Crawl<'_, W> {
     async fn fill<'f>(&'f self, desk: &mut Desk, flights: &Flights<'f>, now: Time) -> Result<Option<Time>, Error> {
         let most = self.max_transfers.max(1);
         loop {
-            if flights.len() >= most {
+            // After the end nothing begins, so nothing would ever fill it.
+            if flights.len() >= most || flights.ended().is_some() {
                 return Ok(Some(now.plus(LOOK)));
             }
             let Desk { queues, gate, .. } = &mut *desk;

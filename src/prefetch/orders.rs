@@ -10,16 +10,6 @@ use crate::prefetch::{Board, Error, Night};
 use crate::state::night::{Asked, Pause};
 
 impl<W: Web> Night<W> {
-    /// As [`Night::ask`]; how far the pack is.
-    ///
-    /// # Errors
-    /// When there is no such pack, and the database's.
-    #[cfg(test)]
-    pub(super) async fn start(&self, id: &str) -> Result<crate::prefetch::Progress, Error> {
-        self.ask(id).await?;
-        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
-    }
-
     /// Puts a pack last into the queue of what people asked for: the scheduler fetches it whatever the windows say, also after a
     /// power cut, until it is through. Its job, old or new.
     ///

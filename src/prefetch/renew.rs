@@ -58,6 +58,12 @@ struct Today {
 }
 
 impl Renewals {
+    pub(super) fn new(metrics: &Metrics) -> Renewals {
+        let all = metrics.counters("bulak_renewed_total", "What the class uses, asked about before school.", &["outcome"]);
+        let of = |word: &str| all.with_label_values(&[word]);
+        Renewals { unchanged: of("unchanged"), changed: of("changed"), failed: of("failed"), today: Mutex::default() }
+    }
+
     /// Turns to a day; what may still be asked about on it.
     fn turn(&self, day: &str) -> usize {
         let mut today = self.today.lock();
@@ -67,6 +73,7 @@ impl Renewals {
         MOST.saturating_sub(today.asked.len())
     }
 
+    /// Whether it was asked about today.
     fn is_asked(&self, key: &UrlKey) -> bool {
         self.today.lock().asked.contains(key)
     }
@@ -76,16 +83,11 @@ impl Renewals {
         BYTES.saturating_sub(self.today.lock().bytes)
     }
 
+    /// It was asked about, and so many bytes came.
     fn took(&self, key: UrlKey, bytes: u64) {
         let mut today = self.today.lock();
         today.asked.insert(key);
         today.bytes = today.bytes.saturating_add(bytes);
-    }
-
-    pub(super) fn new(metrics: &Metrics) -> Renewals {
-        let all = metrics.counters("bulak_renewed_total", "What the class uses, asked about before school.", &["outcome"]);
-        let of = |word: &str| all.with_label_values(&[word]);
-        Renewals { unchanged: of("unchanged"), changed: of("changed"), failed: of("failed"), today: Mutex::default() }
     }
 }
 
@@ -260,5 +262,22 @@ impl Reach {
         let variants = self.store.find(&key).await.ok()?;
         let whole = |entry: &&Arc<Entry>| entry.object.is_some() && (entry.meta.status.is_success() || entry.meta.status.is_redirection());
         variants.iter().find(whole).map(|entry| entry.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_a_day_however_often_it_is_interrupted() {
+        let renewals = Renewals::new(&Metrics::default());
+        let key = Target::parse("http://a.kz/").expect("valid").key();
+        assert_eq!(renewals.turn("2026-11-26"), MOST);
+        renewals.took(key, BYTES - 1);
+        assert_eq!((renewals.turn("2026-11-26"), renewals.is_asked(&key), renewals.room()), (MOST - 1, true, 1));
+        renewals.took(key, BYTES);
+        assert_eq!(renewals.room(), 0);
+        assert_eq!((renewals.turn("2026-11-27"), renewals.is_asked(&key), renewals.room()), (MOST, false, BYTES));
     }
 }

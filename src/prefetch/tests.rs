@@ -185,6 +185,19 @@ depth = 1
 max_bytes = "1 MiB"
 "#;
 
+impl Night<Memory> {
+    /// Asks for a pack; how far it is.
+    async fn start(&self, id: &str) -> Result<Progress, Error> {
+        self.ask(id).await?;
+        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+    }
+
+    /// Fetches a pack as if a person had asked and its turn had come.
+    async fn run_now(&self, id: &str) -> Result<End, Error> {
+        self.work(id, None).await
+    }
+}
+
 impl Stage {
     async fn new(pack: &str, pages: &[(&str, Page)]) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
@@ -204,6 +217,7 @@ impl Stage {
         let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
         night.recall().await.expect("reads");
         night.reload().await.expect("reads");
+        night.know_wishes().await.expect("reads");
         night
     }
 
@@ -501,15 +515,15 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     assert!(matches!(stage.night.start("nobody").await, Err(Error::Unknown(_))));
     assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
-    let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
     std::fs::write(stage.folder.path().join("demo.toml"), changed).expect("writes");
     stage.night.reload().await.expect("reads");
-    assert_eq!(
-        stage.night.run_now("demo", |progress| seen.lock().push((progress.done, progress.total))).await.expect("works"),
-        End::Done(0)
-    );
-    assert_eq!(seen.lock().last(), Some(&(6, 6)));
+    let mut told = stage.night.feed().watch(None).expect("a seat");
+    assert_eq!(stage.night.run_now("demo").await.expect("works"), End::Done(0));
+    let told = told.next().await.expect("in time");
+    assert!(told.iter().any(|one| matches!(one.event, Event::RunProgress { .. })), "{told:?}");
+    let progress = stage.night.progress("demo").expect("known");
+    assert_eq!((progress.done, progress.total), (6, 6));
 }
 
 #[tokio::test]

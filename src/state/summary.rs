@@ -95,7 +95,7 @@ pub fn number(night: &str) -> Option<i64> {
     let digits = |part: &str, length| (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit())).then_some(());
     let mut parts = night.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    (digits(year, 4)?, digits(month, 2)?, digits(day, 2)?);
+    digits(year, 4).and(digits(month, 2)).and(digits(day, 2))?;
     parts.next().is_none().then(|| format!("{year}{month}{day}").parse().ok())?
 }
 

@@ -9,7 +9,7 @@ use crate::prefetch::{Brief, Summary};
 
 /// Which night, and how much of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The date of its evening, as 2026-11-25; nothing: the night that goes on, else the last one
     #[arg(long, value_name = "DATE", conflicts_with = "list")]
     night: Option<String>,
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_good_night_is_short() {
-        let good = json!({ "night": "2026-11-25", "complete": true, "ready": true, "sentence": "Ready: the pack is complete", "packs": 1,
+        let good = json!({ "night": "2026-11-25", "complete": true, "ready": true, "sentence": "Ready: the pack is complete", "packs": 1, "counts": { "busy_s": 5 },
             "each": [ { "id": "a", "title": {}, "state": "complete", "counts": { "unchanged": 9, "busy_s": 5 }, "missing": 0, "groups": [] } ] });
         let (text, attention) = told(good);
         assert_eq!((text.lines().count(), attention), (4, false), "{text}");

@@ -518,8 +518,8 @@ mod tests {
         // Whose turn never came was not there when the power went, or it was: either way it goes on.
         assert_eq!(summary.each[1].left.as_ref().map(|left| left.reason.as_str()), Some("power"));
         assert_eq!((summary.brief.left, summary.brief.power_cuts, summary.restarts, summary.line_down_s), (40, 1, 2, 61));
-        assert_eq!(summary.opened.as_deref(), Some("2026-11-25T17:00:00Z"));
-        assert_eq!(summary.closed.as_deref(), Some("2026-11-26T02:00:00Z"));
+        assert_eq!(summary.opened, Some(Time::from_secs(1_795_626_000).to_rfc3339()));
+        assert_eq!(summary.closed, Some(Time::from_secs(1_795_658_400).to_rfc3339()));
         let text = serde_json::to_string(&summary).expect("JSON");
         assert_eq!(serde_json::from_str::<Summary>(&text).expect("reads back"), summary);
         // What a newer program says more is left aside, what an older one did not say is nothing.

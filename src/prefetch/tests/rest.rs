@@ -1,6 +1,7 @@
 //! When the night does not work, or not on this pack: caps, pauses, a metered line, a wrong clock, the turns of others.
 
 use super::*;
+use crate::cache::Seen;
 use crate::prefetch::caps::Which;
 use crate::state::history::Ran;
 
@@ -98,7 +99,7 @@ async fn a_pause_stops_what_is_under_way_and_survives_a_power_cut() {
     assert!(status.sentence.starts_with("paused by a person until \"bulak night resume\""), "{}", status.sentence);
     assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     stage.idle().await;
-    assert_eq!(stage.night.run_now("demo", drop).await.expect("works"), End::Paused);
+    assert_eq!(stage.night.run_now("demo").await.expect("works"), End::Paused);
     assert_eq!(stage.asked().len(), before);
     stage.set("http://a.kz/s.css", Page::Text("text/css", "a{}".into()));
     stage.night.resume().await.expect("resumed");
@@ -392,4 +393,42 @@ async fn what_the_class_uses_is_asked_about_within_caps_and_pauses() {
         stage.night.pause(None).await.expect("paused");
     });
     assert_eq!(stage.state.renewed().await.expect("reads"), None, "it goes on when the pause is over");
+}
+
+#[tokio::test]
+async fn who_ends_a_run_in_the_moment_before_it_begins_is_heard() {
+    let stage = Stage::new(PACK, &site()).await;
+    // By day, when the schedule leaves nothing alone because nothing is due.
+    stage.clock.advance(Duration::from_hours(14));
+    let job = stage.night.ask("demo").await.expect("known").id;
+    // A step has chosen the pack, and waits for the one before it to end.
+    let turn = stage.night.0.turn.acquire().await.expect("open");
+    let (end, ()) = tokio::join!(stage.night.run_now("demo"), async {
+        stage.night.jobs().cancel(&job).await;
+        drop(turn);
+    });
+    assert_eq!(end.expect("works"), End::Cancelled);
+    assert!(stage.asked().is_empty());
+    assert_eq!(stage.night.jobs().look(&job).expect("kept").state, crate::life::job::State::Cancelled);
+    // Who asks anew means it.
+    stage.night.ask("demo").await.expect("known");
+    assert_eq!(stage.end().await, End::Done(0));
+}
+
+#[tokio::test]
+async fn an_approval_that_a_power_cut_forgot_is_repeated() {
+    let stage = Stage::new(PACK, &[]).await;
+    let target = Target::parse("http://m.kz/lesson").expect("valid");
+    for device in 1..=5 {
+        let client = std::net::IpAddr::from([10, 0, 0, device]);
+        let status = http::StatusCode::GATEWAY_TIMEOUT;
+        stage.night.saw(&Seen { client, target: &target, page: true, reads: true, why: None, status, missing: true });
+    }
+    let id = stage.night.proposals().await.expect("reads")[0].id.clone();
+    let written = stage.night.approve(&id).await.expect("written");
+    sqlx::query("UPDATE proposal SET state = 'open'").execute(stage.state.pool()).await.expect("writes");
+    stage.clock.advance(Duration::from_hours(24));
+    assert_eq!(stage.night.approve(&id).await.expect("once more"), written);
+    assert!(stage.night.packs().iter().any(|listed| listed.id == written.0));
+    assert!(stage.night.proposals().await.expect("reads").is_empty());
 }
