@@ -143,7 +143,7 @@ fn in_the_morning_the_night_is_told_exactly() {
     let at = |days: i64, hours: i64, minutes: i64| Time::from_secs((day + days) * 86_400 + (hours * 60 + minutes) * 60);
     let dates = [0, 1].map(|days| at(days, 12, 0).to_rfc3339()[..10].to_owned());
     wall.jump(at(0, 17, 30));
-    let mut setup = wall.setup(Setup::new(), &preload).set("packs.unsigned", "true").set("night.transfers", "1");
+    let mut setup = wall.setup(Setup::new(), &preload).set("night.transfers", "1");
     // The node's own packs need no signature.
     let own = folder.path().join("state/packs.d");
     fs::create_dir_all(&own).expect("a folder");
