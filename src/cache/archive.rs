@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// Where a ZIM file lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,7 +256,8 @@ impl Inner {
         kept.length = body.length();
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         fields.insert(CONTENT_LENGTH, HeaderValue::from(body.length()));
-        let prepared = Prepared { kept, ready: fields, list: None, marked: AtomicU32::new(0) };
+        let is_formless = AtomicBool::new(true);
+        let prepared = Prepared { kept, ready: fields, list: None, is_formless, marked: AtomicU32::new(0) };
         if let Some(early) = self.unmodified(ask, &prepared, said(), None) {
             return Ok(early);
         }

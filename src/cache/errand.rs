@@ -117,7 +117,7 @@ impl Cache {
         if let Some(found) = &found
             && found.entry.object.is_some()
             && !errand.force
-            && let Decision::Serve { why, .. } = inner.decision(&asked, found)
+            && let Decision::Serve { why, .. } = inner.decide(&asked.ask(), Some(found))
         {
             return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, why, 0));
         }
@@ -126,10 +126,6 @@ impl Cache {
 }
 
 impl Inner {
-    fn decision(&self, asked: &Asked, found: &Found) -> Decision {
-        policy::decide(&self.rules, &asked.ask(), Some(&found.prepared.kept), self.line(), self.clock.now())
-    }
-
     async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>, alone: bool) -> Result<Fetched, FetchError> {
         let moved = Arc::clone(&order.moved);
         let partly = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| Arc::clone(&found.entry));

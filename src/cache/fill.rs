@@ -63,7 +63,7 @@ impl Order {
     }
 
     /// Longest body of this media type.
-    fn most(&self, kind: Option<&str>) -> Option<u64> {
+    pub(crate) fn most(&self, kind: Option<&str>) -> Option<u64> {
         let page = self.class == Class::Background && kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
         if page { Some(self.max_bytes.unwrap_or(u64::MAX).min(MAX_PAGE)) } else { self.max_bytes }
     }

@@ -40,7 +40,7 @@ impl Inner {
     /// The answer when it takes no disk and no await: the whole body in memory, no banner to add, no range that is not here.
     pub(crate) fn hit_now(&self, ask: &Ask<'_>, entry: &Entry, prepared: &Prepared, said: Said) -> Option<Response<Body>> {
         let bytes = entry.body.as_ref()?;
-        if self.wants_banner(ask, prepared, said.why) || prepared.list.is_some() {
+        if self.wants_banner(ask, prepared, said.why) || prepared.forms().is_some() {
             return None;
         }
         let formed = match self.known_form(ask, entry, prepared, said.why) {

@@ -19,7 +19,7 @@ use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Epoch, Meta};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,7 +155,8 @@ impl Inner {
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
         if let Some(head) = self.part_head(&asked, &order, &response, &first, (requested, since)) {
-            if let Some(most) = order.max_bytes.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
+            let most = order.most(response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
+            if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
                 return pilot.publish(Broken::TooLong(most).stage());
             }
             if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {

@@ -84,7 +84,10 @@ impl Inner {
         let flight = self.board.find(&whole).or_else(|| rest.and_then(|rest| self.board.find(&rest)))?;
         let stage = match flight.now() {
             // It has asked as this request would: its answer is nearer. Who wants the middle of something unknown asks for himself.
-            Stage::Asking if is_near_start(&asked.headers) => flight.head().await?,
+            Stage::Asking if is_near_start(&asked.headers) => {
+                flight.raise();
+                self.first_word(&flight, found.is_some()).await?
+            }
             stage => stage,
         };
         let Stage::Live(live) = stage else { return None };

@@ -9,7 +9,7 @@ use crate::store::{Entry, Meta};
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The derived view of an entry.
 pub(crate) struct Prepared {
@@ -17,10 +17,19 @@ pub(crate) struct Prepared {
     pub(crate) kept: Kept,
     /// What a client gets: no `Age`, the coding undone, the entity tag weakened when it was.
     pub(crate) ready: HeaderMap,
-    /// A list of a film's forms, which is shortened before it leaves.
+    /// May be a list of a film's forms, which is shortened before it leaves.
     pub(crate) list: Option<film::List>,
+    /// Its body was read and names no forms.
+    pub(crate) is_formless: AtomicBool,
     /// The day on which its use was marked last.
     pub(crate) marked: AtomicU32,
+}
+
+impl Prepared {
+    /// What kind of list of a film's forms it may be, by all that is known.
+    pub(crate) fn forms(&self) -> Option<film::List> {
+        self.list.filter(|_| !self.is_formless.load(Ordering::Relaxed))
+    }
 }
 
 /// The view of `entry`, made at its first use.
@@ -50,7 +59,7 @@ fn view(meta: &Meta, length: Option<u64>, pinned: bool, rules: &Rules) -> Prepar
     kept.length = length.unwrap_or(0);
     let ready = ready(meta, length);
     let list = film::list(rules, &meta.url, &ready, &kept);
-    Prepared { kept, ready, list, marked: AtomicU32::new(0) }
+    Prepared { kept, ready, list, is_formless: AtomicBool::new(false), marked: AtomicU32::new(0) }
 }
 
 /// The fields a client gets for this meta; `length` of the identity body when it is known.

@@ -75,9 +75,9 @@ impl Inner {
         let (found, known) = self.find(&asked.ask()).await;
         if found.is_none()
             && !known
-            && let Some((plain, found, said)) = self.find_without_marks(asked).await
+            && let Some(answered) = self.serve_without_marks(asked).await
         {
-            return self.from_store(&plain, request, order, found, said).await;
+            return answered;
         }
         let decision = self.decide(&asked.ask(), found.as_ref());
         match (decision, found) {
@@ -108,14 +108,21 @@ impl Inner {
 
     /// What a pack keeps of the same address without a campaign's marks or a session number (`site::canonical`, # Why). Only what can be
     /// served as it is: what must be asked is asked as the client wrote it.
-    async fn find_without_marks(&self, asked: &Arc<Asked>) -> Option<(Arc<Asked>, Found, Said)> {
+    async fn serve_without_marks(&self, asked: &Asked) -> Option<Answered> {
         let target = canonical::canonical(&asked.target)?;
         let place = self.place(&target, false);
-        let plain = Arc::new(Asked { target, place, ..(**asked).clone() });
-        let found = self.find(&plain.ask()).await.0.filter(|found| found.entry.pinned)?;
-        match self.decide(&plain.ask(), Some(&found)) {
-            Decision::Serve { age, ttl, why, refresh_behind: false } => Some((plain, found, Said::hit(why, age, ttl))),
-            _ => None,
+        let plain = Asked { target, place, ..asked.clone() };
+        let found = self.find(&plain.ask()).await.0.filter(|found| found.entry.pinned && found.entry.object.is_some())?;
+        let Decision::Serve { age, ttl, why, refresh_behind: false } = self.decide(&plain.ask(), Some(&found)) else { return None };
+        match self.hit(&plain.ask(), &found.entry, &found.prepared, Said::hit(why, age, ttl)).await {
+            Ok(response) => {
+                self.uses.mark(&plain.target.key());
+                Some((response, why))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a stored answer could not be read, asking the origin");
+                None
+            }
         }
     }
 
@@ -305,7 +312,7 @@ impl Inner {
     }
 
     /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
-    async fn first_word(&self, flight: &Flight, stored: bool) -> Option<Stage> {
+    pub(crate) async fn first_word(&self, flight: &Flight, stored: bool) -> Option<Stage> {
         if !stored {
             return flight.head().await;
         }

@@ -10,7 +10,7 @@ use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
-use crate::cache::flight::{FlightKey, Outcome, Pilot, Stage};
+use crate::cache::flight::{Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, stream};
 use crate::link::foreground::Raise;
@@ -198,13 +198,13 @@ impl Inner {
 
     /// Refreshes a stale answer behind the one that was just served (RFC 5861 section 3).
     pub(crate) fn refresh_behind(self: &Arc<Inner>, asked: &Arc<Asked>, found: &Found, order: &Order) {
-        let (_, pilot) = self.board.join(FlightKey { url: asked.target.key(), range: None, personal: false }, false);
-        let Some(pilot) = pilot else { return };
-        let source = if asked.place.account { found.entry.meta.source } else { order.source };
-        let conditions = policy::freshen::conditions(&found.prepared.kept);
         // The node asks in its own name: what comes back is for everybody.
         let guarded = policy::is_guarded(&self.rules, asked.place);
         let asked = Arc::new(if guarded { asked.as_get().without_cookie() } else { asked.as_get() });
+        let (_, pilot) = self.board.join(self.flight_key(&asked, None), false);
+        let Some(pilot) = pilot else { return };
+        let source = if asked.place.account { found.entry.meta.source } else { order.source };
+        let conditions = policy::freshen::conditions(&found.prepared.kept);
         let request = outgoing(bare(&asked), Some(&conditions), false, false);
         drop(self.launch(
             pilot,

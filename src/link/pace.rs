@@ -252,6 +252,11 @@ impl Pace {
         self.tick();
     }
 
+    /// Transfers under way.
+    pub(crate) fn seats(&self) -> usize {
+        self.mind.lock().seats.len()
+    }
+
     /// As if a probe had found the line so long.
     pub(crate) fn suppose(&self, rtt: Duration) {
         self.look_at(Some(([192, 0, 2, 1], 80).into()));
@@ -367,6 +372,14 @@ impl Mind {
         };
         Some(shut.map_or(ready, |until| until.min(ready)).min(now + NAP))
     }
+
+    /// Lets `bytes` pass that nobody waits for any more.
+    fn spend(&mut self, bytes: u64, now: Instant) {
+        for bucket in [&mut self.flow, &mut self.cap] {
+            bucket.settle(now);
+            bucket.spend(bytes);
+        }
+    }
 }
 
 /// The place of one transfer; dropping it ends it.
@@ -384,9 +397,15 @@ impl Seat {
         self.pace.came(bytes);
     }
 
-    /// Waits until what has come is paid for. May be dropped at any await.
-    pub async fn pay(&self, bytes: u64) {
-        self.pace.pay(bytes).await;
+    /// Waits until what has come is paid for. May be dropped at any await, and does not hold the seat.
+    pub fn pay(&self, bytes: u64) -> impl Future<Output = ()> + Send + use<> {
+        let pace = Arc::clone(&self.pace);
+        async move { pace.pay(bytes).await }
+    }
+
+    /// Leaves what has come to be paid for by whoever takes next.
+    pub fn owe(&self, bytes: u64) {
+        self.pace.mind.lock().spend(bytes, now());
     }
 
     /// The receive window that this transfer's connection is to offer, bytes, and the tick that it was reckoned at; `None`: as the

@@ -69,7 +69,10 @@ impl Glance {
         let why = if hit { Some(Why::Fresh) } else { response.extensions().get::<Why>().copied() };
         let Glance { client, page, reads, .. } = *self;
         self.watch.saw(&Seen { client, target: &self.target, page, reads, why, status: response.status(), missing });
-        let token = self.watch.offer(self.target.url()).filter(|_| missing && page && reads)?;
+        if !(missing && page && reads) {
+            return None;
+        }
+        let token = self.watch.offer(self.target.url())?;
         Some(Offer { door: door(), url: self.target.url().to_owned(), token })
     }
 }

@@ -29,7 +29,8 @@ pub enum Holds {
 /// One field of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Where: names joined by dots; `{way}` and `{cache}` stand for the words of [`WAYS`] and [`OUTCOMES`].
+    /// Where: names joined by dots; `{way}`, `{cache}`, `{direction}` and `{reach}` stand for the words of [`WAYS`], [`OUTCOMES`],
+    /// [`DIRECTIONS`] and [`REACHES`].
     pub path: &'static str,
     /// What it may hold.
     pub holds: Holds,
@@ -45,6 +46,33 @@ pub const WAYS: &[&str] = &["http", "mirror", "intercept"];
 /// The outcomes that are told apart.
 pub const OUTCOMES: &[&str] = &["hit", "stale", "offline", "revalidated", "miss", "bypass", "tunnel"];
 
+/// What a speed test measures.
+pub const DIRECTIONS: &[&str] = &["download", "upload"];
+
+/// Where servers are: in the country, elsewhere, or it is not known.
+pub const REACHES: &[&str] = &["domestic", "foreign", "unknown"];
+
+/// What a record may be.
+pub const KINDS: &[&str] = &["hour", "speedtest", "ping", "event"];
+
+/// Why a test ran.
+pub const TRIGGERS: &[&str] = &["daily", "startup", "manual"];
+
+/// How a test ended: whole, cut short with a figure, without a figure, or nothing was sent because the budget was used up.
+pub const ENDS: &[&str] = &["ok", "partial", "failed", "passive"];
+
+/// Why a test has no figure, or a partial one.
+pub const TROUBLES: &[&str] = &["none", "line", "name", "refused", "busy_server", "protocol", "stalled", "clock", "budget", "cancelled"];
+
+/// How an estimate of capacity came about: one stream as ndt7 has it, several, BBR's own bandwidth, or what real fetches have shown.
+pub const METHODS: &[&str] = &["ndt7", "streams", "bbr", "passive"];
+
+/// Whose congestion control sent.
+pub const CONGESTIONS: &[&str] = &["cubic", "bbr", "other"];
+
+/// What a person would be told about: each is another trouble, and only the first is the line's own.
+pub const EVENTS: &[&str] = &["line_down", "names_down", "origin_down", "box_off", "clock_wrong", "interface_lost"];
+
 const STATES: &[&str] = &["unknown", "up", "slow", "down"];
 
 const fn field(path: &'static str, holds: Holds, unit: &'static str, purpose: &'static str) -> Field {
@@ -59,7 +87,7 @@ pub const FIELDS: &[Field] = &[
     field("boot_id", Holds::Id, "", "tells restarts apart"),
     field("epoch", Holds::Count, "", "tells lives of a restored box apart"),
     field("seq", Holds::Count, "", "shows that no record is missing"),
-    field("kind", Holds::Word(&["hour"]), "", "what the payload is"),
+    field("kind", Holds::Word(KINDS), "", "what the payload is"),
     field("start", Holds::Moment, "", "from when"),
     field("end", Holds::Moment, "", "until when"),
     field("clock_ok", Holds::Flag, "", "whether the times can be believed"),
@@ -80,6 +108,49 @@ pub const FIELDS: &[Field] = &[
     field("payload.line.download_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
     field("payload.line.attempts", Holds::Count, "", "how much the figures rest on"),
     field("payload.line.failures", Holds::Count, "", "quality of the line"),
+    field("payload.line.upload_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
+    field("payload.line.loaded_rtt_median_ms", Holds::Number, "ms", "what a lesson feels while the line is in use"),
+    field("payload.line.retransmitted_ratio", Holds::Number, "", "quality of the line: sent again, of what was sent"),
+    field("payload.line.name_median_ms", Holds::Number, "ms", "what a person waits for: a name looked up"),
+    field("payload.line.tls_median_ms", Holds::Number, "ms", "what a person waits for: a secure connection"),
+    field("payload.line.reach.{reach}.attempts", Holds::Count, "", "how much the figures rest on"),
+    field("payload.line.reach.{reach}.rtt_median_ms", Holds::Number, "ms", "the line at home and abroad"),
+    field("payload.line.reach.{reach}.download_p95_bps", Holds::Count, "bit/s", "the line at home and abroad"),
+    field("payload.test.id", Holds::Id, "", "finds the same test in the server's log"),
+    field("payload.test.trigger", Holds::Word(TRIGGERS), "", "why it ran"),
+    field("payload.test.end", Holds::Word(ENDS), "", "how it ended"),
+    field("payload.test.trouble", Holds::Word(TROUBLES), "", "why there is no figure"),
+    field("payload.test.reach", Holds::Word(REACHES), "", "where its server is"),
+    field("payload.test.busy", Holds::Flag, "", "a class used the line meanwhile"),
+    field("payload.test.cross_rx_bytes", Holds::Count, "B", "what others moved meanwhile"),
+    field("payload.test.cross_tx_bytes", Holds::Count, "B", "what others moved meanwhile"),
+    field("payload.test.cost_bytes", Holds::Count, "B", "what the test took from the line"),
+    field("payload.test.left_today_bytes", Holds::Count, "B", "what tests may still take"),
+    field("payload.test.{direction}.ndt7_bps", Holds::Count, "bit/s", "one stream, comparable with everybody's"),
+    field("payload.test.{direction}.estimate_bps", Holds::Count, "bit/s", "capacity of the line"),
+    field("payload.test.{direction}.low_bps", Holds::Count, "bit/s", "how sure that is"),
+    field("payload.test.{direction}.high_bps", Holds::Count, "bit/s", "how sure that is"),
+    field("payload.test.{direction}.method", Holds::Word(METHODS), "", "how the estimate came about"),
+    field("payload.test.{direction}.congestion", Holds::Word(CONGESTIONS), "", "who sent"),
+    field("payload.test.{direction}.streams", Holds::Count, "", "connections at once"),
+    field("payload.test.{direction}.early", Holds::Flag, "", "ended early because the figure had settled"),
+    field("payload.test.{direction}.took_ms", Holds::Number, "ms", "length of the test"),
+    field("payload.test.{direction}.moved_bytes", Holds::Count, "B", "what the figure rests on"),
+    field("payload.test.{direction}.rtt_min_ms", Holds::Number, "ms", "latency"),
+    field("payload.test.{direction}.rtt_loaded_ms", Holds::Number, "ms", "latency while the line is full"),
+    field("payload.test.{direction}.retransmitted_ratio", Holds::Number, "", "quality of the line"),
+    field("payload.ping.reach", Holds::Word(REACHES), "", "where its server is"),
+    field("payload.ping.sent", Holds::Count, "", "how much the figures rest on"),
+    field("payload.ping.received", Holds::Count, "", "loss"),
+    field("payload.ping.late", Holds::Count, "", "answers that came after their time"),
+    field("payload.ping.doubled", Holds::Count, "", "answers that came twice"),
+    field("payload.ping.rtt_min_ms", Holds::Number, "ms", "latency"),
+    field("payload.ping.rtt_median_ms", Holds::Number, "ms", "latency"),
+    field("payload.ping.rtt_p95_ms", Holds::Number, "ms", "latency"),
+    field("payload.ping.jitter_ms", Holds::Number, "ms", "quality of the line: RFC 3550 section 6.4.1"),
+    field("payload.event.what", Holds::Word(EVENTS), "", "what happened"),
+    field("payload.event.seconds", Holds::Count, "s", "how long"),
+    field("payload.event.open", Holds::Flag, "", "it is not over"),
     field("payload.cache.by_way.{way}.{cache}.requests", Holds::Count, "", "use of the cache in this record's time"),
     field("payload.cache.by_way.{way}.{cache}.bytes", Holds::Count, "B", "use of the cache in this record's time"),
     field("payload.cache.collapsed", Holds::Count, "", "requests that shared another's fetch"),
@@ -149,6 +220,8 @@ fn matches(pattern: &str, path: &str) -> bool {
         steps.next().is_some_and(|step| match wanted {
             "{way}" => WAYS.contains(&step),
             "{cache}" => OUTCOMES.contains(&step),
+            "{direction}" => DIRECTIONS.contains(&step),
+            "{reach}" => REACHES.contains(&step),
             _ => step == wanted,
         })
     });
@@ -227,7 +300,8 @@ mod tests {
         ];
         for field in FIELDS {
             for text in hostile {
-                let path = field.path.replace("{way}", "http").replace("{cache}", "hit");
+                let path = [("{way}", "http"), ("{cache}", "hit"), ("{direction}", "upload"), ("{reach}", "foreign")];
+                let path = path.into_iter().fold(field.path.to_owned(), |path, (from, to)| path.replace(from, to));
                 let record = path.rsplit('.').fold(json!(text), |inner, name| json!({ name: inner }));
                 assert!(!complaints(&record).is_empty(), "{} takes {text}", field.path);
                 // Nor has a name.

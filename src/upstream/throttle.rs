@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -49,6 +49,17 @@ struct Riding {
     on: Option<(Arc<Seat>, Raise)>,
     /// While a device waits for it.
     busy: Option<Busy>,
+    /// What was read and is not paid for.
+    debt: Option<Debt>,
+}
+
+/// Bytes that the next read waits for. It may hold the one turn that all takers share, so it ends with its transfer and not when
+/// somebody next looks at the connection: an idle one is looked at by nobody.
+struct Debt {
+    bytes: u64,
+    paid: Wait,
+    /// Who waits for it, and has to look at the connection itself instead.
+    waker: Waker,
 }
 
 impl Throttle {
@@ -60,7 +71,7 @@ impl Throttle {
     pub(super) fn ride(self: &Arc<Throttle>, raise: Raise) -> Ride {
         let seat = Arc::new(self.link.pace().seat());
         let mut riding = self.riding.lock();
-        *riding = Riding { number: riding.number + 1, on: Some((seat, raise)), busy: None };
+        *riding = Riding { number: riding.number + 1, on: Some((seat, raise)), busy: None, debt: None };
         Ride { throttle: Arc::clone(self), number: riding.number, reads: self.reads.load(Ordering::Relaxed) }
     }
 
@@ -77,6 +88,37 @@ impl Throttle {
         if riding.on.is_some() && riding.busy.is_none() {
             riding.busy = Some(self.link.foreground().begin());
         }
+    }
+
+    /// Transfer `number` has read something.
+    fn owes(&self, number: u64, seat: &Seat, bytes: u64, waker: &Waker) {
+        seat.came(bytes);
+        let mut riding = self.riding.lock();
+        if riding.number == number && riding.on.is_some() {
+            riding.debt = Some(Debt { bytes, paid: Box::pin(seat.pay(bytes)), waker: waker.clone() });
+        } else {
+            seat.owe(bytes);
+        }
+    }
+
+    /// Whether what was read is still to be paid for; if so, whoever asks is woken when that is over.
+    fn is_in_debt(&self, cx: &mut Context<'_>) -> bool {
+        let mut riding = self.riding.lock();
+        let Some(debt) = &mut riding.debt else { return false };
+        let owes = debt.paid.as_mut().poll(cx).is_pending();
+        if owes {
+            debt.waker.clone_from(cx.waker());
+        } else {
+            riding.debt = None;
+        }
+        self.holds.store(owes, Ordering::Relaxed);
+        owes
+    }
+
+    fn forgive(&self) {
+        let mut riding = self.riding.lock();
+        self.holds.store(false, Ordering::Relaxed);
+        riding.debt = None;
     }
 }
 
@@ -99,9 +141,21 @@ impl Drop for Ride {
     fn drop(&mut self) {
         let over = {
             let mut riding = self.throttle.riding.lock();
-            if riding.number == self.number { (riding.on.take(), riding.busy.take()) } else { (None, None) }
+            if riding.number != self.number {
+                return;
+            }
+            self.throttle.holds.store(false, Ordering::Relaxed);
+            let number = riding.number;
+            std::mem::replace(&mut *riding, Riding { number, ..Riding::default() })
         };
-        drop(over);
+        if let Some(Debt { bytes, paid, waker }) = over.debt {
+            drop(paid);
+            // What the next ones wait for, whoever they are.
+            if let Some((seat, _)) = &over.on {
+                seat.owe(bytes);
+            }
+            waker.wake();
+        }
     }
 }
 
@@ -113,10 +167,8 @@ pub(super) struct Paced {
     throttle: Arc<Throttle>,
     /// The transfer that is known.
     number: u64,
-    seat: Option<Arc<Seat>>,
+    rides: bool,
     raised: Option<Wait>,
-    /// Until what was read is paid for.
-    debt: Option<Wait>,
     /// A device waits: nothing is held back.
     free: bool,
     /// When the window was set, and whether it is ours.
@@ -126,39 +178,42 @@ pub(super) struct Paced {
 
 impl Paced {
     pub(super) fn new(stream: TcpStream, throttle: Arc<Throttle>) -> Paced {
-        Paced { stream, throttle, number: 0, seat: None, raised: None, debt: None, free: false, beat: None, clamped: false }
+        Paced { stream, throttle, number: 0, rides: false, raised: None, free: false, beat: None, clamped: false }
     }
 
-    /// Whether a transfer has begun or ended since the last look.
-    fn look(&mut self) {
+    /// The seat of the transfer that is on now, which is never kept: it ends with its transfer. Takes notice when one has begun or ended
+    /// since the last look.
+    fn look(&mut self) -> Option<Arc<Seat>> {
         let riding = self.throttle.riding.lock();
         let on = riding.on.as_ref();
-        if riding.number == self.number && on.is_some() == self.seat.is_some() {
-            return;
+        let seat = on.map(|(seat, _)| Arc::clone(seat));
+        if riding.number == self.number && seat.is_some() == self.rides {
+            return seat;
         }
         self.number = riding.number;
-        self.seat = on.map(|(seat, _)| Arc::clone(seat));
+        self.rides = seat.is_some();
         self.raised = on.map(|(_, raise)| Box::pin(raise.clone().into_raised()) as Wait);
         drop(riding);
-        if self.seat.is_some() && std::mem::take(&mut self.free) {
+        if self.rides && std::mem::take(&mut self.free) {
             self.beat = None;
             told(mark(&self.stream, LOWER_EFFORT));
         }
+        seat
     }
 
     /// A device waits from now on.
     fn let_off(&mut self) {
         self.free = true;
-        (self.raised, self.debt) = (None, None);
-        self.throttle.holds.store(false, Ordering::Relaxed);
+        self.raised = None;
+        self.throttle.forgive();
         self.throttle.counts();
         told(mark(&self.stream, ORDINARY));
         self.bound(None);
     }
 
     /// Offers the window that the rate needs. Once a tick: the kernel widens it by itself while it sizes its buffer.
-    fn clamp(&mut self) {
-        let Some((beat, window)) = self.seat.as_ref().map(|seat| seat.window()) else { return };
+    fn clamp(&mut self, seat: &Seat) {
+        let (beat, window) = seat.window();
         if self.beat != Some(beat) {
             self.beat = Some(beat);
             self.bound(window);
@@ -184,31 +239,25 @@ impl Paced {
 impl AsyncRead for Paced {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.look();
+        let seat = this.look();
         if this.raised.as_mut().is_some_and(|raised| raised.as_mut().poll(cx).is_ready()) {
             this.let_off();
         }
-        let Some(seat) = this.seat.clone().filter(|_| !this.free) else {
+        let Some(seat) = seat.filter(|_| !this.free) else {
             ready!(this.poll_some(cx, buf))?;
             this.throttle.moved();
             return Poll::Ready(Ok(()));
         };
-        if let Some(debt) = &mut this.debt {
-            if debt.as_mut().poll(cx).is_pending() {
-                this.throttle.holds.store(true, Ordering::Relaxed);
-                return Poll::Pending;
-            }
-            this.debt = None;
-            this.throttle.holds.store(false, Ordering::Relaxed);
+        if this.throttle.is_in_debt(cx) {
+            return Poll::Pending;
         }
-        this.clamp();
+        this.clamp(&seat);
         let most = this.throttle.link.pace().piece().min(buf.remaining());
         let mut piece = ReadBuf::new(buf.initialize_unfilled_to(most));
         let read = ready!(this.poll_some(cx, &mut piece))?;
         buf.advance(read);
         if read > 0 {
-            seat.came(read as u64);
-            this.debt = Some(Box::pin(async move { seat.pay(read as u64).await }));
+            this.throttle.owes(this.number, &seat, read as u64, cx.waker());
         }
         Poll::Ready(Ok(()))
     }

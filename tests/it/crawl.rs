@@ -236,6 +236,8 @@ fn the_class_finds_a_page_under_a_link_with_marks() {
         assert_eq!((answer.status, answer.text()), (200, String::from("<p>/lesson</p>")), "{link}");
     }
     assert_eq!(fine.count(), before, "all out of the store");
+    let packs = node.local("GET", "/api/v1/packs");
+    assert!(packs["packs"][0]["worth"]["used_bytes"].as_u64() > Some(0), "a page that is found so counts as used: {packs}");
     // Anything else is another address, asked as it is written.
     node.get("http://fine.school.test/lesson?id=1&utm_source=x");
     assert_eq!(asked(&fine, "/lesson?id=1&utm_source=x"), 1);

@@ -5,7 +5,7 @@
 
 use crate::kit::loopback;
 use bulak::base::clock::Clock;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How much of a slowed line's bytes may be passed on at once: about one radio frame.
 const BURST: usize = 16 << 10;
+
+/// What the queue of a slowed line holds: whatever lies there when power fails was passed in vain, and loopback would hold megabytes.
+const QUEUE: usize = 64 << 10;
 
 /// A running line.
 pub(crate) struct Line {
@@ -142,7 +145,7 @@ fn carry(shared: &Arc<Shared>, near: &TcpStream) {
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let copies = || Some((near.try_clone().ok()?, far.try_clone().ok()?, near.try_clone().ok()?, far.try_clone().ok()?));
     let Some((near_kept, far_kept, near_up, far_up)) = copies() else { return };
-    if near.set_nonblocking(false).is_err() {
+    if near.set_nonblocking(false).is_err() || shared.rate > 0 && SockRef::from(near).set_send_buffer_size(QUEUE).is_err() {
         return;
     }
     {

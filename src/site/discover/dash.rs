@@ -5,7 +5,7 @@
 //! is fetched whole. A manifest is served with only the forms that are here, for the reason told in `hls`.
 
 use crate::base::target::Target;
-use crate::site::discover::media::{Form, Policy, Title, choose};
+use crate::site::discover::media::{Form, MAX_ADDRESS, MAX_FORMS, Policy, Title, choose};
 use crate::site::discover::xml::Element;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -16,6 +16,8 @@ pub const MAX_BYTES: u64 = 4 << 20;
 const MAX_PIECES: usize = 50_000;
 /// Most bits per second of sound that is taken where there is a choice: speech needs 64 kbit/s.
 const SOUND: u64 = 160_000;
+const TOO_MANY: &str = "the film has more than 50,000 pieces";
+const TOO_LONG: &str = "its addresses are longer than 4096 bytes";
 
 /// What a manifest needs next.
 pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
@@ -30,12 +32,16 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
         return Title::Refused("the film is protected (ContentProtection); its key may not be kept");
     }
     let (mut seen, mut pieces) = (HashSet::new(), Vec::new());
-    for period in periods(base, &root) {
+    let periods = match periods(base, &root) {
+        Ok(periods) => periods,
+        Err(why) => return Title::Refused(why),
+    };
+    for period in periods {
         if period.element.attribute("href").is_some() {
             return Title::Refused("parts of the manifest lie elsewhere (xlink)");
         }
         for form in period.chosen(policy) {
-            match form.pieces(&period, MAX_PIECES - pieces.len()) {
+            match form.pieces(&period, Reach::All(MAX_PIECES.saturating_sub(pieces.len()))) {
                 Ok(more) => pieces.extend(more.into_iter().filter(|target| seen.insert(target.clone()))),
                 Err(why) => return Title::Refused(why),
             }
@@ -49,10 +55,13 @@ pub fn reduce(base: &Target, text: &str, keep: impl Fn(&Target) -> bool) -> Opti
     let root = Element::parse(text).filter(|root| root.name == "MPD")?;
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut kept = 0;
-    for period in periods(base, &root) {
+    for period in periods(base, &root).ok()? {
         for set in &period.sets {
-            let here: Vec<bool> =
-                set.forms.iter().map(|form| form.pieces(&period, 1).is_ok_and(|first| first.first().is_some_and(&keep))).collect();
+            let here: Vec<bool> = set
+                .forms
+                .iter()
+                .map(|form| form.pieces(&period, Reach::First).is_ok_and(|first| first.first().is_some_and(&keep)))
+                .collect();
             let count = here.iter().filter(|here| **here).count();
             kept += count;
             if count == 0 {
@@ -106,33 +115,78 @@ struct Shape<'e> {
     levels: [&'e Element; 3],
 }
 
-fn periods<'e>(base: &Target, root: &'e Element) -> Vec<Period<'e>> {
-    let base = below(base, root);
+/// How many addresses are asked for.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    /// The first one, that tells a form.
+    First,
+    /// All of them, and no more than so many.
+    All(usize),
+}
+
+/// Addresses as they are found.
+struct Gathered {
+    reach: Reach,
+    named: usize,
+    found: Vec<Target>,
+}
+
+impl Gathered {
+    fn new(reach: Reach) -> Gathered {
+        Gathered { reach, named: 0, found: Vec::new() }
+    }
+
+    /// Takes one more; what leads nowhere counts, too, so that a short text cannot name it without end. Whether that is enough.
+    fn add(&mut self, target: Option<Target>) -> Result<bool, &'static str> {
+        if matches!(self.reach, Reach::All(most) if self.named >= most) {
+            return Err(TOO_MANY);
+        }
+        self.named += 1;
+        if target.as_ref().is_some_and(|target| target.url().len() > MAX_ADDRESS) {
+            return Err(TOO_LONG);
+        }
+        self.found.extend(target);
+        Ok(match self.reach {
+            Reach::First => !self.found.is_empty() || self.named > 1,
+            Reach::All(_) => false,
+        })
+    }
+}
+
+fn periods<'e>(base: &Target, root: &'e Element) -> Result<Vec<Period<'e>>, &'static str> {
+    let base = below(base, root)?;
     let all: Vec<&Element> = root.all("Period").collect();
     let whole = root.attribute("mediaPresentationDuration").and_then(duration);
     let start = |period: &Element| period.attribute("start").and_then(duration);
+    // Each form keeps where its addresses begin: as many as can be told apart, and no more.
+    let forms = all.iter().flat_map(|period| period.all("AdaptationSet")).flat_map(|set| set.all("Representation")).count();
+    if forms > MAX_FORMS {
+        return Err("the film has more than 500 forms");
+    }
     let of = |(at, element): (usize, &&'e Element)| {
         let element = *element;
         let next = all.get(at + 1).and_then(|next| start(next)).or(whole.filter(|_| at + 1 == all.len()));
         let begins = start(element).or((at == 0).then_some(0.0));
         let seconds = element.attribute("duration").and_then(duration).or(next.zip(begins).map(|(end, begin)| end - begin));
-        let base = below(&base, element);
-        let sets = element.all("AdaptationSet").map(|set| Set::of(&base, element, set)).collect();
-        Period { element, seconds, sets }
+        let base = below(&base, element)?;
+        let sets = element.all("AdaptationSet").map(|set| Set::of(&base, element, set)).collect::<Result<_, _>>()?;
+        Ok(Period { element, seconds, sets })
     };
     all.iter().enumerate().map(of).collect()
 }
 
 /// Resolved against the first `BaseURL`: others are spare hosts.
-fn below(base: &Target, element: &Element) -> Target {
-    element.first("BaseURL").and_then(|address| base.join(address.text())).unwrap_or_else(|| base.clone())
+fn below(base: &Target, element: &Element) -> Result<Target, &'static str> {
+    let address = element.first("BaseURL").and_then(|address| base.join(address.text()));
+    let target = address.unwrap_or_else(|| base.clone());
+    if target.url().len() > MAX_ADDRESS { Err(TOO_LONG) } else { Ok(target) }
 }
 
 impl<'e> Set<'e> {
-    fn of(base: &Target, period: &'e Element, set: &'e Element) -> Set<'e> {
-        let base = below(base, set);
-        let shape = |element: &'e Element| Shape { element, base: below(&base, element), levels: [element, set, period] };
-        let forms: Vec<Shape<'e>> = set.all("Representation").map(shape).collect();
+    fn of(base: &Target, period: &'e Element, set: &'e Element) -> Result<Set<'e>, &'static str> {
+        let base = below(base, set)?;
+        let shape = |element: &'e Element| below(&base, element).map(|base| Shape { element, base, levels: [element, set, period] });
+        let forms: Vec<Shape<'e>> = set.all("Representation").map(shape).collect::<Result<_, _>>()?;
         let first = forms.first().map(|form| form.element);
         let told = [set.attribute("contentType"), set.attribute("mimeType"), first.and_then(|form| form.attribute("mimeType"))];
         let codecs = set.attribute("codecs").or(first.and_then(|form| form.attribute("codecs"))).unwrap_or_default();
@@ -145,7 +199,7 @@ impl<'e> Set<'e> {
             kind if kind.starts_with("application") && (codecs.starts_with("stpp") || codecs.starts_with("wvtt")) => Kind::Text,
             _ => Kind::Other,
         };
-        Set { element: set, kind, forms }
+        Ok(Set { element: set, kind, forms })
     }
 
     fn language(&self) -> &str {
@@ -161,9 +215,9 @@ impl<'e> Period<'e> {
     /// One picture, the default sound, the wanted subtitles.
     fn chosen<'p>(&'p self, policy: &Policy) -> Vec<&'p Shape<'e>> {
         let of = |kind| self.sets.iter().filter(move |set| set.kind == kind && !set.forms.is_empty());
-        let main = |kind| of(kind).any(|set| set.has_role("main"));
+        let has_main = of(Kind::Picture).any(|set| set.has_role("main"));
         let pictures: Vec<&Shape<'e>> =
-            of(Kind::Picture).filter(|set| !main(Kind::Picture) || set.has_role("main")).flat_map(|set| &set.forms).collect();
+            of(Kind::Picture).filter(|set| !has_main || set.has_role("main")).flat_map(|set| &set.forms).collect();
         let forms: Vec<Form> = pictures.iter().map(|shape| shape.form()).collect();
         let mut chosen: Vec<&Shape<'e>> = choose(&forms, policy).map(|at| pictures[at]).into_iter().collect();
         let sound = of(Kind::Sound)
@@ -200,40 +254,48 @@ impl Shape<'_> {
         self.levels.iter().filter_map(move |level| level.first(name))
     }
 
-    /// Its first `most` addresses.
-    fn pieces(&self, period: &Period<'_>, most: usize) -> Result<Vec<Target>, &'static str> {
+    /// Its addresses.
+    fn pieces(&self, period: &Period<'_>, reach: Reach) -> Result<Vec<Target>, &'static str> {
         if self.told("SegmentTemplate").next().is_some() {
-            return self.by_template(period, most);
+            return self.by_template(period, reach);
         }
         let start = |list: &Element| list.first("Initialization").and_then(|start| start.attribute("sourceURL")).map(str::to_owned);
         if let Some(list) = self.told("SegmentList").next() {
             let begin = self.told("SegmentList").find_map(start);
             // A piece without an address of its own is a range of the file.
             let media = list.all("SegmentURL").map(|piece| piece.attribute("media").unwrap_or_default().to_owned());
-            return Ok(self.joined(begin.into_iter().chain(media), most));
+            return self.joined(begin.into_iter().chain(media), reach);
         }
         let begin = self.told("SegmentBase").find_map(start);
-        Ok(self.joined(begin.into_iter().chain(std::iter::once(String::new())), most))
+        self.joined(begin.into_iter().chain(std::iter::once(String::new())), reach)
     }
 
-    fn joined(&self, addresses: impl Iterator<Item = String>, most: usize) -> Vec<Target> {
-        let join = |address: String| if address.is_empty() { Some(self.base.clone()) } else { self.base.join(&address) };
-        addresses.take(most).filter_map(join).collect()
+    fn joined(&self, addresses: impl Iterator<Item = String>, reach: Reach) -> Result<Vec<Target>, &'static str> {
+        let (mut gathered, mut last) = (Gathered::new(reach), None);
+        for address in addresses {
+            // Ranges of one file, one after the other, are one piece.
+            if last.as_ref() == Some(&address) {
+                continue;
+            }
+            if gathered.add(if address.is_empty() { Some(self.base.clone()) } else { self.base.join(&address) })? {
+                break;
+            }
+            last = Some(address);
+        }
+        Ok(gathered.found)
     }
 
-    fn by_template(&self, period: &Period<'_>, most: usize) -> Result<Vec<Target>, &'static str> {
+    fn by_template(&self, period: &Period<'_>, reach: Reach) -> Result<Vec<Target>, &'static str> {
         let of = |name: &'static str| self.told("SegmentTemplate").find_map(move |template| template.attribute(name));
         let number = |name: &'static str| of(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let mut found = Vec::new();
-        let mut add = |template: &str, number: u64, time: u64| -> Result<(), &'static str> {
-            let address = self.fill(template, number, time).ok_or("its addresses are written in a way that is not known here")?;
-            found.extend(self.base.join(&address));
-            Ok(())
-        };
-        if let Some(template) = of("initialization") {
-            add(template, 0, 0)?;
+        let mut gathered = Gathered::new(reach);
+        let mut add = |template: &str, number: u64, time: u64| gathered.add(self.base.join(&self.fill(template, number, time)?));
+        if let Some(template) = of("initialization")
+            && add(template, 0, 0)?
+        {
+            return Ok(gathered.found);
         }
-        let Some(media) = of("media") else { return Ok(found) };
+        let Some(media) = of("media") else { return Ok(gathered.found) };
         let scale = number("timescale").filter(|scale| *scale > 0).unwrap_or(1);
         let first = number("startNumber").unwrap_or(1);
         let mut at = first;
@@ -252,36 +314,51 @@ impl Shape<'_> {
                     None => return Err("its time-line is damaged"),
                 };
                 for _ in 0..times {
-                    if at - first >= most as u64 {
-                        return if most > 1 { Err("the film has more than 50,000 pieces") } else { Ok(found) };
+                    if add(media, at, time)? {
+                        return Ok(gathered.found);
                     }
-                    add(media, at, time)?;
-                    at += 1;
+                    at = at.saturating_add(1);
                     time = time.saturating_add(length);
                 }
             }
-            return Ok(found);
+            return Ok(gathered.found);
         }
         let length = number("duration").filter(|length| *length > 0);
         let count = match (number("endNumber"), length, period.seconds) {
-            (Some(last), ..) => (last + 1).saturating_sub(first),
+            (Some(last), ..) => last.saturating_add(1).saturating_sub(first),
             (None, Some(length), Some(seconds)) => ticks(seconds, scale).div_ceil(length),
             (None, None, _) => 1,
             (None, Some(_), None) => return Err("its length is not told"),
         };
-        if count > most as u64 && most > 1 {
-            return Err("the film has more than 50,000 pieces");
+        for step in 0..count {
+            if add(media, first.saturating_add(step), step.saturating_mul(length.unwrap_or(0)))? {
+                break;
+            }
         }
-        for step in 0..count.min(most as u64) {
-            add(media, first.saturating_add(step), step.saturating_mul(length.unwrap_or(0)))?;
-        }
-        Ok(found)
+        Ok(gathered.found)
     }
 
-    /// An address from a template; `None`: an identifier that is not known.
-    fn fill(&self, template: &str, number: u64, time: u64) -> Option<String> {
-        let (mut out, mut parts) = (String::new(), template.split('$'));
-        out.push_str(parts.next()?);
+    /// An address from a template. An identifier may stand in it as often as a text is long: it ends at the longest address.
+    fn fill(&self, template: &str, number: u64, time: u64) -> Result<String, &'static str> {
+        let mut out = String::new();
+        let whole = self.fill_parts(template, number, time, |part| {
+            let fits = out.len() + part.len() <= MAX_ADDRESS;
+            out.push_str(if fits { part } else { "" });
+            fits
+        });
+        match whole {
+            Some(true) => Ok(out),
+            Some(false) => Err(TOO_LONG),
+            None => Err("its addresses are written in a way that is not known here"),
+        }
+    }
+
+    /// Gives the parts of a filled template, and whether all were taken; `None`: an identifier that is not known.
+    fn fill_parts(&self, template: &str, number: u64, time: u64, mut take: impl FnMut(&str) -> bool) -> Option<bool> {
+        let mut parts = template.split('$');
+        if !take(parts.next()?) {
+            return Some(false);
+        }
         while let Some(name) = parts.next() {
             // What follows the closing dollar.
             let rest = parts.next()?;
@@ -290,17 +367,19 @@ impl Shape<'_> {
                 None => (name, 1),
             };
             let padded = |number: u64| format!("{number:0width$}");
-            match word {
-                "" => out.push('$'),
-                "RepresentationID" => out.push_str(self.element.attribute("id")?),
-                "Bandwidth" => out.push_str(&padded(self.element.number("bandwidth")?)),
-                "Number" => out.push_str(&padded(number)),
-                "Time" => out.push_str(&padded(time)),
+            let taken = match word {
+                "" => take("$"),
+                "RepresentationID" => take(self.element.attribute("id")?),
+                "Bandwidth" => take(&padded(self.element.number("bandwidth")?)),
+                "Number" => take(&padded(number)),
+                "Time" => take(&padded(time)),
                 _ => return None,
+            };
+            if !taken || !take(rest) {
+                return Some(false);
             }
-            out.push_str(rest);
         }
-        Some(out)
+        Some(true)
     }
 }
 
@@ -400,6 +479,7 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_refused_in_words() {
         let endless = FILM.replace("duration=\"4000\"", "duration=\"1\"").replace("PT9.5S", "P300D");
+        let exactly = |last: usize| FILM.replace("<SegmentTemplate", &format!("<SegmentTemplate startNumber=\"1\" endNumber=\"{last}\""));
         let table = [
             (FILM.replace("static", "dynamic"), "broadcast"),
             (FILM.replace("<SegmentTemplate", "<ContentProtection schemeIdUri=\"urn:x\"/><SegmentTemplate"), "protected"),
@@ -407,6 +487,13 @@ mod tests {
             (FILM.replace("mediaPresentationDuration", "x"), "length is not told"),
             (FILM.replace("<Period>", "<Period xlink:href=\"http://b/\">"), "elsewhere"),
             (endless, "50,000"),
+            // The start of a film is a piece, too; a film is never cut.
+            (exactly(50_000), "50,000"),
+            (FILM.replace(" duration=\"4000\"", " endNumber=\"18446744073709551615\""), "50,000"),
+            (FILM.replace("id=\"mid\"", &format!("id=\"{}\"", "a".repeat(5000))), "longer than 4096"),
+            (FILM.replace("$Number%03d$", &"$RepresentationID$".repeat(2000)), "longer than 4096"),
+            (FILM.replace("en.mp4", &"e".repeat(5000)), "longer than 4096"),
+            (FILM.replace("<Representation id=\"low\"", &"<Representation id=\"x\"/>".repeat(500)), "500 forms"),
             ("<MPD></MPD>".into(), "no pieces"),
             ("<html></html>".into(), "no DASH manifest"),
             (FILM[..300].into(), "damaged"),
@@ -415,6 +502,26 @@ mod tests {
             let title = read(&base(), text.as_bytes(), &Policy::default());
             assert!(matches!(title, Title::Refused(why) if why.contains(word)), "{word}: {title:?}");
         }
+    }
+
+    #[test]
+    fn the_last_number_there_is() {
+        let of = |template: &str| {
+            format!(
+                "<MPD><Period><AdaptationSet mimeType=\"video/mp4\"><Representation id=\"v\">{template}</Representation></AdaptationSet></Period></MPD>"
+            )
+        };
+        let max = u64::MAX;
+        let line = format!(
+            "<SegmentTemplate media=\"$Number$\" startNumber=\"{max}\"><SegmentTimeline><S t=\"{max}\" d=\"{max}\" r=\"1\"/></SegmentTimeline></SegmentTemplate>"
+        );
+        assert_eq!(pieces(&of(&line)), [max.to_string()]);
+        let end = format!("<SegmentTemplate media=\"$Number$\" startNumber=\"{}\" endNumber=\"{}\"/>", max - 2, max - 1);
+        assert_eq!(pieces(&of(&end)), [(max - 2).to_string(), (max - 1).to_string()]);
+        // What leads nowhere is not followed for ever.
+        let nowhere = "<SegmentTemplate media=\"http://[\"><SegmentTimeline><S d=\"1\" r=\"9000000000000000000\"/></SegmentTimeline></SegmentTemplate>";
+        assert!(matches!(read(&base(), of(nowhere).as_bytes(), &Policy::default()), Title::Refused(why) if why.contains("50,000")));
+        assert_eq!(reduce(&base(), &of(nowhere), |_| true), None);
     }
 
     #[test]

@@ -15,13 +15,15 @@
 //! newer than any crate, and that is most of the work of reading them.
 
 use crate::base::target::Target;
-use crate::site::discover::media::{Form, Policy, Title, choose};
+use crate::site::discover::media::{Form, MAX_ADDRESS, MAX_FORMS, Policy, Title, choose};
 use std::collections::HashSet;
 
 /// Most of a playlist that is read: a film of 12 hours in pieces of 2 s has 21,600 pairs of lines, about 2 MB.
 pub const MAX_BYTES: u64 = 4 << 20;
 /// Most pieces of one playlist.
 pub const MAX_PIECES: usize = 50_000;
+/// Most lines of one playlist: its pieces with four tags each. Empty ones would else cost a hundred times their length.
+const MAX_LINES: usize = 5 * MAX_PIECES;
 
 /// What a playlist needs next.
 pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
@@ -30,7 +32,13 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
     if !text.starts_with("#EXTM3U") {
         return Title::Refused("it is no playlist: it does not begin with #EXTM3U");
     }
-    let lines: Vec<Line<'_>> = lines(text).collect();
+    let lines: Vec<Line<'_>> = lines(text).take(MAX_LINES + 1).collect();
+    if lines.len() > MAX_LINES {
+        return Title::Refused("the playlist has more than 250,000 lines");
+    }
+    if base.url().len() > MAX_ADDRESS {
+        return Title::Refused("its addresses are longer than 4096 bytes");
+    }
     if text.contains("{$") {
         return Title::Refused("its addresses are made of variables (EXT-X-DEFINE), which are not filled in here");
     }
@@ -43,40 +51,35 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
 
 /// The master playlist with only what `keep` says; `None`: it is none, nothing of it is kept, or all of it is.
 pub fn reduce(base: &Target, text: &str, keep: impl Fn(&Target) -> bool) -> Option<String> {
-    let lines: Vec<Line<'_>> = lines(text).collect();
-    if !text.trim_start_matches('\u{feff}').starts_with("#EXTM3U") {
+    if !text.trim_start_matches('\u{feff}').starts_with("#EXTM3U") || base.url().len() > MAX_ADDRESS {
+        return None;
+    }
+    let lines: Vec<Line<'_>> = lines(text).take(MAX_LINES + 1).collect();
+    if lines.len() > MAX_LINES {
         return None;
     }
     let is_kept = |address: &str| base.join(address).is_some_and(|target| keep(&target));
     let entries = entries(&lines);
-    let kept: Vec<&Entry<'_>> = entries.iter().filter(|entry| is_kept(entry.address)).collect();
+    let (kept, gone): (Vec<&Entry<'_>>, Vec<&Entry<'_>>) = entries.iter().partition(|entry| is_kept(entry.address));
     if kept.is_empty() {
         return None;
     }
-    let mut out: HashSet<usize> = HashSet::new();
-    for entry in entries.iter().filter(|entry| !is_kept(entry.address)) {
-        out.extend([entry.line, entry.uri]);
-    }
+    let mut out: HashSet<usize> = gone.iter().flat_map(|entry| [entry.line, entry.uri]).collect();
+    let kept: HashSet<usize> = kept.iter().map(|entry| entry.line).collect();
     // Groups that a kept form names, and which of them still have a member.
-    let mut empty: Vec<(&str, &str)> = Vec::new();
+    let mut empty: HashSet<(&str, &str)> = HashSet::new();
     for (attribute, kind) in GROUPS {
-        let mut names: Vec<&str> = kept.iter().filter_map(|entry| lines[entry.line].attribute(attribute)).collect();
-        names.dedup();
+        let mut unmet: HashSet<&str> = kept.iter().filter_map(|line| lines[*line].attribute(attribute)).collect();
+        let names = unmet.clone();
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.is_rendition(kind)) {
-            let wanted = line.attribute("GROUP-ID").is_some_and(|group| names.contains(&group));
+            let group = line.attribute("GROUP-ID").filter(|group| names.contains(group));
             // Without an address it is within the form itself.
-            let here = line.attribute("URI").is_none_or(is_kept);
-            if !wanted || !here {
-                out.insert(at);
+            match group.filter(|_| line.attribute("URI").is_none_or(is_kept)) {
+                Some(group) => _ = unmet.remove(group),
+                None => _ = out.insert(at),
             }
         }
-        let has_member = |name: &str| {
-            lines
-                .iter()
-                .enumerate()
-                .any(|(at, line)| !out.contains(&at) && line.is_rendition(kind) && line.attribute("GROUP-ID") == Some(name))
-        };
-        empty.extend(names.into_iter().filter(|name| !has_member(name)).map(|name| (attribute, name)));
+        empty.extend(unmet.into_iter().map(|name| (attribute, name)));
     }
     for (at, line) in lines.iter().enumerate() {
         let spare = match line.tag {
@@ -94,7 +97,7 @@ pub fn reduce(base: &Target, text: &str, keep: impl Fn(&Target) -> bool) -> Opti
     }
     let mut reduced = String::with_capacity(text.len());
     for (at, line) in lines.iter().enumerate().filter(|(at, _)| !out.contains(at)) {
-        let bare = kept.iter().any(|entry| entry.line == at).then(|| without(line, &empty)).flatten();
+        let bare = kept.contains(&at).then(|| without(line, &empty)).flatten();
         reduced.push_str(bare.as_deref().unwrap_or(line.text));
         reduced.push_str(line.end);
     }
@@ -183,7 +186,8 @@ fn entries<'t>(lines: &[Line<'t>]) -> Vec<Entry<'t>> {
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.tag == "#EXT-X-STREAM-INF") {
         // Comments may stand between.
         let uri = lines.iter().enumerate().skip(at + 1).find_map(|(at, line)| line.address().map(|address| (at, address)));
-        let Some((uri, address)) = uri else { continue };
+        // Nor is there one behind a later tag.
+        let Some((uri, address)) = uri else { break };
         let number = |name| line.attribute(name).and_then(|text| text.parse().ok());
         let height = line.attribute("RESOLUTION").and_then(|size| size.split_once(['x', 'X'])?.1.parse().ok());
         let form = Form {
@@ -199,9 +203,6 @@ fn entries<'t>(lines: &[Line<'t>]) -> Vec<Entry<'t>> {
     }
     found
 }
-
-/// Most forms of one film: real ones have at most thirty.
-const MAX_FORMS: usize = 500;
 
 fn master(base: &Target, entries: &[Entry<'_>], lines: &[Line<'_>], policy: &Policy) -> Title {
     let forms: Vec<Form> = entries.iter().map(|entry| entry.form.clone()).collect();
@@ -259,7 +260,7 @@ fn pieces(base: &Target, lines: &[Line<'_>]) -> Title {
 }
 
 /// A form's line without the attributes that name empty groups.
-fn without(line: &Line<'_>, empty: &[(&str, &str)]) -> Option<String> {
+fn without(line: &Line<'_>, empty: &HashSet<(&str, &str)>) -> Option<String> {
     let gone = |key: &str, value: &str| empty.contains(&(key, value));
     if !attributes(line.rest).any(|(key, value, _)| gone(key, value)) {
         return None;
@@ -338,6 +339,7 @@ mod tests {
             ("#EXTM3U\n#EXT-X-ENDLIST\n".into(), "no pieces"),
             ("<html>".into(), "no playlist"),
             (whole("#EXT-X-DEFINE:NAME=\"p\",VALUE=\"x\"\n#EXTINF:6,\n{$p}/a.ts\n"), "variables"),
+            (whole(&"\n".repeat(300_000)), "250,000 lines"),
             (whole(&"#EXTINF:2,\na\n".repeat(3)).replace("#EXT-X-ENDLIST", ""), "not ended"),
         ];
         for (text, word) in table {
@@ -347,6 +349,15 @@ mod tests {
         // A playlist that never ends is read as far as the limit, and is a broadcast then.
         let endless = (0..60_000).fold(String::from("#EXTM3U\n"), |text, piece| text + &format!("#EXTINF:6,\n{piece}.ts\n"));
         assert!(matches!(read(&base(), endless.as_bytes(), &Policy::default()), Title::Refused(why) if why.contains("50,000")));
+    }
+
+    #[test]
+    fn forms_without_an_address_are_looked_for_once() {
+        // The square of so many lines would be hours.
+        let text = format!("#EXTM3U\n{}", "#EXT-X-STREAM-INF:\n".repeat(200_000));
+        assert!(matches!(read(&base(), text.as_bytes(), &Policy::default()), Title::Refused(_)));
+        assert_eq!(reduce(&base(), &text, |_| true), None);
+        assert_eq!(reduce(&base(), &format!("#EXTM3U\n#EXT-X-STREAM-INF:\na\n{}", "\n".repeat(300_000)), |_| false), None);
     }
 
     #[test]
@@ -376,6 +387,15 @@ mod tests {
         assert_eq!(reduce(&base(), MASTER, |_| false), None);
         assert_eq!(reduce(&base(), "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n", |_| true), None);
         assert_eq!(reduce(&base(), "#EXTM3U\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n", |_| true), None);
+        // A group stays named as long as one of its members is here, wherever forms and members stand.
+        let mixed = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\n1\n#EXT-X-STREAM-INF:BANDWIDTH=2,AUDIO=\"b\"\n2\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=3,AUDIO=\"a\"\n3\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",URI=\"4\"\n\
+            #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",URI=\"5\"\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"b\",URI=\"6\"\n";
+        assert_eq!(
+            reduce(&base(), mixed, |target| !target.url().ends_with(['5', '6'])).expect("less"),
+            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\n1\n#EXT-X-STREAM-INF:BANDWIDTH=2\n2\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=3,AUDIO=\"a\"\n3\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",URI=\"4\"\n"
+        );
         fuzz(MASTER.as_bytes());
         fuzz(b"#EXTM3U\n#EXT-X-STREAM-INF:A=\"\n\xff\n#EXT-X-MEDIA:=,=\"=,");
     }

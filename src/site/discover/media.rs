@@ -39,6 +39,11 @@ impl Policy {
     }
 }
 
+/// Longest address that is taken out of a list, bytes. Real ones, tokens and all, have at most 2,000, and a list may name 50,000.
+pub(super) const MAX_ADDRESS: usize = 4096;
+/// Most forms of one film: real ones have at most thirty.
+pub(super) const MAX_FORMS: usize = 500;
+
 /// What a title needs next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Title {

@@ -205,6 +205,40 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     assert!(window_clamp(&watched).unwrap() > usual);
 }
 
+#[tokio::test]
+async fn a_transfer_that_ends_in_debt_holds_up_no_other() {
+    let node = node(settings());
+    let _somebody = node.link.foreground().begin();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = throttle::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    far.write_all(&vec![7; 20_000]).await.unwrap();
+    let throttle = Throttle::new(node.link.clone());
+    let mut paced = Paced::new(stream, throttle.clone());
+    let mut ride = throttle.ride(Raise::default());
+    let one = async {
+        let mut all = Vec::new();
+        paced.read_to_end(&mut all).await.unwrap();
+        all.len()
+    };
+    let other = async {
+        // At the floor; asked twice, so that what was read before does not count.
+        while !(ride.stirred() && ride.stirred()) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(node.link.pace().seats(), 1);
+        drop(ride);
+        assert_eq!(node.link.pace().seats(), 0, "an idle connection is no transfer");
+        // The first one's connection stays idle.
+        for _ in 0..3 {
+            node.link.pace().take(100).await;
+        }
+        drop(far);
+    };
+    let (read, ()) = tokio::time::timeout(LONG, async { tokio::join!(one, other) }).await.unwrap();
+    assert_eq!(read, 20_000, "and is read on as if nothing were owed");
+}
+
 /// Another handle of the same socket.
 fn dup(stream: &TcpStream) -> std::os::fd::OwnedFd {
     std::os::fd::AsFd::as_fd(stream).try_clone_to_owned().unwrap()
