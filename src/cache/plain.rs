@@ -3,11 +3,12 @@
 
 use crate::base::body::Body;
 use crate::base::target::Target;
-use crate::cache::{Cache, FetchError, coding};
+use crate::cache::{Cache, FetchError, Toll, coding};
 use crate::link::Class;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -15,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Cache {
-    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login. May
-    /// be dropped at any await.
+    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login.
+    /// `toll` hears of every byte of it as it comes over the line. May be dropped at any await.
     ///
     /// # Errors
     /// [`FetchError::Upstream`] and [`FetchError::Broken`].
@@ -25,6 +26,7 @@ impl Cache {
         target: &Target,
         mut headers: HeaderMap,
         class: Class,
+        toll: Toll,
         max_bytes: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), FetchError> {
         headers.remove(COOKIE);
@@ -34,6 +36,10 @@ impl Cache {
         *request.headers_mut() = headers;
         let sent = self.0.upstream.send(target, request, class).await?;
         let (head, body) = sent.response.into_parts();
+        let body = Body::stream(body.map_frame(move |frame| {
+            toll.pay(frame.data_ref().map_or(0, |data| data.len() as u64));
+            frame
+        }));
         let read = tokio::time::timeout(PATIENCE, beginning(&head.headers, body, max_bytes)).await;
         let body = read.map_err(|_| FetchError::Broken(format!("it took longer than {PATIENCE:?}")))?;
         let body = body.map_err(|error| FetchError::Broken(error.to_string()))?;
