@@ -314,12 +314,6 @@ impl State {
         Ok(self.count(pack, run).await?.failed)
     }
 
-    /// Packs that have wishes or runs.
-    pub async fn frontier_packs(&self) -> Result<Vec<String>, Error> {
-        let rows = sqlx::query("SELECT pack FROM run ORDER BY pack").fetch_all(self.pool()).await?;
-        Ok(rows.iter().map(|row| row.get("pack")).collect())
-    }
-
     /// Forgets all of a pack.
     pub async fn forget_frontier(&self, pack: &str) -> Result<(), Error> {
         let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
