@@ -266,7 +266,7 @@ impl<W: Web> Night<W> {
             let day = self.day_number(self.0.clock.now());
             let mut misses = self.0.class.misses.lock();
             if !misses.is_of(day) {
-                *misses = Misses::new(day, rand::random());
+                *misses = misses.next(day, rand::random());
             }
             misses.miss(seen.client, seen.target);
         }
@@ -414,14 +414,16 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub(super) async fn write_proposals(&self) -> Result<(), Error> {
-        let found = self.0.class.misses.lock().take();
-        if found.is_empty() {
+        let (now, misses) = (self.0.clock.now(), &self.0.class.misses);
+        let windows = self.0.settings.load().windows.clone();
+        // In memory until it is on disk, also where whoever asked goes away meanwhile.
+        let first = || misses.lock().first();
+        if first().is_none() {
             return Ok(());
         }
-        let now = self.0.clock.now();
-        let windows = self.0.settings.load().windows.clone();
-        for one in found {
+        while let Some(one) = first() {
             self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await?;
+            misses.lock().written(&one);
         }
         self.0.state.forget_proposals(&windows.day(now.minus(PROPOSED_FOR))).await?;
         Ok(())
@@ -447,7 +449,12 @@ impl<W: Web> Night<W> {
         let now = self.0.clock.now();
         let text = proposal::text(kind, &found.url, &self.0.settings.load().windows.day(now));
         let (name, text) = text.ok_or(Refusal::Now("the rules no longer allow this", "dismiss it"))?;
-        let file = self.write_own(&name, text).await?;
+        let held = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == name).map(|held| held.file.clone());
+        let file = match held {
+            // Approved before, and the database failed then.
+            Some(file) => file,
+            None => self.write_own(&name, text).await?,
+        };
         self.0.state.decide_proposal(id, "approved").await?;
         self.reload().await?;
         Ok((name, file))
@@ -493,6 +500,10 @@ fn is_miss(seen: &Seen<'_>) -> bool {
 fn create(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     if file.exists() {
+        // Written before, and what was to follow did not.
+        if std::fs::read(file)? == text.as_bytes() {
+            return Ok(());
+        }
         return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists));
     }
     let draft = file.with_extension("new");
