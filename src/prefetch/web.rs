@@ -108,10 +108,6 @@ pub trait Web: Send + Sync + 'static {
     fn rest(&self, wait: Duration) -> impl Future<Output = ()> + Send;
     /// Jitter in 0..=1.
     fn share(&self) -> f64;
-    /// Lets everything of a pack go.
-    fn release(&self, _: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
-        async { Ok(()) }
-    }
     /// Length of what is stored of an address and may be shown to everybody.
     fn stored(&self, _: &Target) -> impl Future<Output = Option<u64>> + Send {
         async { None }
@@ -126,8 +122,8 @@ pub trait Web: Send + Sync + 'static {
     fn expiring(&self, _: &UrlKey, _: Time) -> impl Future<Output = Option<Expiring>> + Send {
         async { None }
     }
-    /// Asks about it: one conditional request.
-    fn renew(&self, _: Expiring) -> impl Future<Output = Reply> + Send {
+    /// Asks about it: one conditional request, whose answer may bring so many bytes at most.
+    fn renew(&self, _: Expiring, _: u64) -> impl Future<Output = Reply> + Send {
         async { Reply { transferred: 0, what: What::Gone } }
     }
 }
@@ -218,10 +214,6 @@ impl Web for Reach {
         rand::random()
     }
 
-    async fn release(&self, pack: &str) -> Result<(), StoreError> {
-        self.store.unpin(pack, None).await.map(drop)
-    }
-
     async fn stored(&self, target: &Target) -> Option<u64> {
         self.length(target).await
     }
@@ -238,8 +230,8 @@ impl Web for Reach {
         self.cache.expiring(key, by).await
     }
 
-    async fn renew(&self, expiring: Expiring) -> Reply {
-        self.ask_again(expiring).await
+    async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
+        self.ask_again(expiring, most).await
     }
 }
 

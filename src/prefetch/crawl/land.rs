@@ -13,6 +13,8 @@ use crate::store::Error as StoreError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Why a host is left alone that asked for it.
+pub(in crate::prefetch) const BUSY: &str = "it is too busy and asked for a pause";
 /// Tries of one wish in one run; and of one that was given up in the runs before.
 const TRIES: u32 = 4;
 /// Runs in a row that gave a wish up, after which it is tried once in each.
@@ -33,7 +35,7 @@ const ROBOTS: u32 = 4;
 
 impl<W: Web> Crawl<'_, W> {
     /// Takes down what came; `Some` when the crawl must end.
-    pub(super) async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
+    pub(super) async fn land(&self, desk: &mut Desk, landed: Landed) -> Result<Option<End>, Error> {
         let Landed { wish, target, verdict, reply, transferred, began, room } = landed;
         let now = self.clock.now();
         self.book.settle(self.state).await?;
@@ -42,6 +44,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
         self.tally.ledger.bring(&self.pack.id, &target, transferred);
+        self.transferred.inc_by(transferred);
         let what = match (verdict, reply) {
             (Verdict::Unknown(wait), _) => {
                 let fate = self.no_robots(desk, &wish, &target, wait, now).await?;
@@ -65,16 +68,15 @@ impl<W: Web> Crawl<'_, W> {
             }
         }
         let ending = match what {
-            What::Here { ref content_type, ref body, .. }
-                if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), body) =>
-            {
-                Ending::new(wish, Fate::Skipped(why))
-            }
-            What::Here { .. } => {
-                if let Some(end) = self.pin(&wish, &target).await {
+            What::Here { ref content_type, ref body, .. } => {
+                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), body);
+                if let Some(why) = named.objection {
+                    Ending::new(wish, Fate::Skipped(why))
+                } else if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
+                } else {
+                    self.here(desk, wish, &target, what, named, now)
                 }
-                self.here(desk, wish, &target, what, now)
             }
             What::Moved { to, kept } => {
                 if kept && let Some(end) = self.pin(&wish, &target).await {
@@ -98,17 +100,17 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// It is in the store: what it names in turn, and what its coming says about how often it changes.
-    fn here(&self, desk: &mut Desk<'_>, wish: Wish, target: &Target, what: What, now: Time) -> Ending {
-        let What::Here { length, unchanged, asked, print, content_type, body } = what else {
+    fn here(&self, desk: &mut Desk, wish: Wish, target: &Target, what: What, named: Named, now: Time) -> Ending {
+        let What::Here { length, unchanged, asked, print, .. } = what else {
             return Ending::new(wish, Fate::Gone);
         };
-        let Named { wishes: found, note } = aim::found(self.pack, self.media, &wish, target, content_type.as_deref(), &body);
+        let Named { wishes: found, note, .. } = named;
         desk.count.done_bytes += length;
         desk.shares.add(self.pack, target.host(), length);
         let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
         counter.fetch_add(1, Ordering::Relaxed);
-        let print = print.or(wish.print);
         let same = unchanged || (print.is_some() && print == wish.print);
+        let print = print.or(wish.print);
         let still = match (asked, same && wish.fetched.is_some()) {
             (false, _) => wish.still,
             (true, true) => wish.still.saturating_add(1),
@@ -120,7 +122,7 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.
-    fn moved(&self, desk: &mut Desk<'_>, wish: Wish, to: &Target, now: Time) -> Ending {
+    fn moved(&self, desk: &mut Desk, wish: Wish, to: &Target, now: Time) -> Ending {
         if let Some(why) = circle(desk, &wish, to) {
             return Ending::new(wish, Fate::Failed(why.into()));
         }
@@ -131,7 +133,7 @@ impl<W: Web> Crawl<'_, W> {
         Ending { found, ..Ending::new(wish, Fate::Done { bytes: 0, at: now }) }
     }
 
-    async fn fate(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
+    async fn fate(&self, desk: &mut Desk, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
         Ok(match what {
             What::Refused(why) => Fate::Failed(why),
             What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
@@ -167,7 +169,7 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// The origin's robots.txt cannot be had, so nothing of it may be fetched: its whole queue waits, not wish by wish.
-    async fn no_robots(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Wait, now: Time) -> Result<Fate, Error> {
+    async fn no_robots(&self, desk: &mut Desk, wish: &Wish, target: &Target, wait: Wait, now: Time) -> Result<Fate, Error> {
         if wait.blame {
             self.blame(desk, target.host(), "its robots.txt cannot be had", now).await?;
         }
@@ -181,9 +183,9 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// The host asked for a pause. Whether the one address is the trouble or the whole host shows by what it answers else.
-    async fn busy(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
+    async fn busy(&self, desk: &mut Desk, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
         let refusal = desk.gate.refused(target.host(), wait, now);
-        self.state.pause_host(target.host(), refusal.until, false, "it is too busy and asked for a pause").await?;
+        self.state.pause_host(target.host(), refusal.until, false, BUSY).await?;
         desk.paused.insert(target.host().to_owned());
         if refusal.counts {
             self.blame(desk, target.host(), "it was too busy all day", now).await?;
@@ -191,7 +193,7 @@ impl<W: Web> Crawl<'_, W> {
         if refusal.first { Ok(tried(wish, now, "the host is busy".into())) } else { Ok(Fate::Later { at: now, failed: false }) }
     }
 
-    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
+    async fn broken(&self, desk: &mut Desk, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
         tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
         if counts {
             self.blame(desk, target.host(), "it failed too often today", now).await?;
@@ -201,7 +203,7 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// One error more of a host; at the limit it is left alone for the day, and after some such days given up in this run.
-    async fn blame(&self, desk: &mut Desk<'_>, host: &str, why: &str, now: Time) -> Result<(), Error> {
+    async fn blame(&self, desk: &mut Desk, host: &str, why: &str, now: Time) -> Result<(), Error> {
         let errors = self.state.host_error(host, &self.windows.day(now)).await?;
         if errors < self.manners.errors || !desk.stopped.insert(host.to_owned()) {
             return Ok(());
@@ -220,7 +222,7 @@ impl<W: Web> Crawl<'_, W> {
 }
 
 /// Why a redirect is not followed further.
-fn circle(desk: &mut Desk<'_>, wish: &Wish, to: &Target) -> Option<&'static str> {
+fn circle(desk: &mut Desk, wish: &Wish, to: &Target) -> Option<&'static str> {
     if to.url() == wish.url {
         return Some("it redirects to itself; it may want a cookie");
     }
