@@ -215,6 +215,8 @@ struct Board {
     /// Whether the last window was missed, and the end of the window that this was asked of.
     missed: Option<Missed>,
     looked_back: Option<Time>,
+    /// When the schedule may first try again what is left of the runs under way: no host can be asked before.
+    next_try: Option<Time>,
     running: Option<String>,
     /// Whether what the class uses is being asked about.
     renewing: bool,
