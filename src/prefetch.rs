@@ -228,6 +228,8 @@ struct Board {
     /// The last night that was told; the number of the night whose windows are known to be over.
     last_night: Option<Brief>,
     told_night: Option<i64>,
+    /// When the schedule may first try again what is left of the runs under way: no host can be asked before.
+    next_try: Option<Time>,
     running: Option<String>,
     /// Whether what the class uses is being asked about.
     renewing: bool,

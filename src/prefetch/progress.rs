@@ -2,7 +2,7 @@
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
-use crate::prefetch::packs::{Held, Origin};
+use crate::prefetch::packs::{Held, Origin, name};
 use crate::prefetch::worth::Worth;
 use crate::site::pack::{Pack, SeedKind, Status, Title};
 use crate::state::frontier::{Count, Run};
@@ -81,7 +81,7 @@ impl Progress {
 
     /// Nothing is fetched of it any more, and why.
     pub(super) fn rest(&mut self, state: &str, reason: Option<String>) {
-        self.state = state.to_owned();
+        state.clone_into(&mut self.state);
         self.reason = reason;
         self.current = None;
         self.current_host = None;
@@ -119,7 +119,7 @@ pub struct Listed {
     pub priority: i64,
     /// Whose word it is.
     pub origin: Origin,
-    /// Where it lies.
+    /// The name of its file.
     pub file: String,
     /// Seeds of a kind that this version does not fetch.
     pub seeds_not_fetched: u64,
@@ -149,7 +149,7 @@ impl Listed {
             grades: pack.grades.clone(),
             priority: pack.priority,
             origin: held.origin.clone(),
-            file: held.file.display().to_string(),
+            file: name(&held.file),
             seeds_not_fetched: not_fetched(pack),
             notes: held.notes.clone(),
             last_run: run.and_then(|run| run.finished).map(Time::to_rfc3339),

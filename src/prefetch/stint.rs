@@ -143,7 +143,7 @@ impl<W: Web> Night<W> {
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
             End::Cancelled => ("paused", Some(String::from("a person ended it"))),
             End::Paused | End::Cap(_) => ("paused", Some(self.why_not(&end))),
-            End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
+            End::Waiting(until) => ("paused", Some(format!("no host can be asked before {}", self.0.settings.load().windows.read(*until)))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");

@@ -77,7 +77,7 @@ impl<W: Web> Crawl<'_, W> {
                 } else if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
                 } else {
-                    self.here(desk, wish, &target, what, named, now)
+                    self.here(desk, wish, &target, &what, named, now)
                 }
             }
             What::Moved { to, kept } => {
@@ -104,8 +104,8 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// It is in the store: what it names in turn, and what its coming says about how often it changes.
-    fn here(&self, desk: &mut Desk, wish: Wish, target: &Target, what: What, named: Named, now: Time) -> Ending {
-        let What::Here { length, unchanged, asked, print, .. } = what else {
+    fn here(&self, desk: &mut Desk, wish: Wish, target: &Target, what: &What, named: Named, now: Time) -> Ending {
+        let What::Here { length, unchanged, asked, print, .. } = *what else {
             return Ending::new(wish, Fate::Gone);
         };
         let Named { wishes: found, note, .. } = named;
