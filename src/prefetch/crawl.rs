@@ -186,43 +186,6 @@ impl Doors {
     }
 }
 
-/// The hosts, as what is on record says of them.
-pub(super) struct Doors {
-    /// Shut where a pause holds.
-    pub(super) gate: Gate,
-    /// Left alone for the day.
-    stopped: HashSet<String>,
-    /// Those with a pause on record.
-    paused: HashSet<String>,
-}
-
-impl Doors {
-    /// As they are now.
-    pub(super) async fn open(state: &State, manners: &Manners, windows: &Windows, now: Time) -> Result<Doors, Error> {
-        let (mut gate, mut paused) = (Gate::default(), HashSet::new());
-        let stopped: HashSet<String> = state.stopped_hosts(&windows.day(now), manners.errors).await?.into_iter().collect();
-        for pause in state.pauses().await? {
-            if pause.until <= now && pause.days == 0 {
-                state.forgive_host(&pause.host).await?;
-                continue;
-            }
-            gate.shut(&pause.host, pause.until);
-            paused.insert(pause.host);
-        }
-        for host in &stopped {
-            if gate.is_shut(host, now) {
-                continue;
-            }
-            // Stopped by a stricter rule than the one that was in force then.
-            let until = windows.next_day(now);
-            state.pause_host(host, until, false, "it failed too often today").await?;
-            gate.shut(host, until);
-            paused.insert(host.clone());
-        }
-        Ok(Doors { gate, stopped, paused })
-    }
-}
-
 impl<W: Web> Crawl<'_, W> {
     /// Works until the pack is through, `until` has come, `stop` is set, or `due` resolves. Whatever is under way then is dropped,
     /// for `due` at once, whatever the disk is doing; what has ended is written down.

@@ -381,7 +381,9 @@ pub(crate) mod tests {
         let text = String::from_utf8(bytes).expect("UTF-8");
         assert!(!text.contains("secret") && !text.contains("10.0.0.7"), "{text}");
         let value: Value = serde_json::from_str(&text).expect("JSON");
-        for field in schema::FIELDS {
+        // Tests, pings and events are records of their own.
+        let others = ["payload.test.", "payload.ping.", "payload.event."];
+        for field in schema::FIELDS.iter().filter(|field| !others.iter().any(|other| field.path.starts_with(other))) {
             let pointer = format!("/{}", field.path.replace("{way}", "mirror").replace("{cache}", "offline").replace('.', "/"));
             assert!(value.pointer(&pointer).is_some(), "{} is on the list and never sent", field.path);
         }

@@ -64,7 +64,7 @@ fn sites() -> (Origin, Arc<Doors>) {
         };
         match (host.as_str(), ask.target.as_str()) {
             ("bad.school.test", "/robots.txt") => Reply::Bytes(ok(&["Content-Type: text/plain"], b"User-agent: *\nDisallow: /private/\n")),
-            (_, "/robots.txt") => Reply::Bytes(answer("404 Not Found", &[], b"")),
+            (_, "/robots.txt") | ("bad.school.test", "/404") => Reply::Bytes(answer("404 Not Found", &[], b"")),
             ("good.school.test", "/list.txt") => list(&["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8"]),
             ("good.school.test", "/6") => {
                 let doors = Arc::clone(&own);
@@ -74,10 +74,8 @@ fn sites() -> (Origin, Arc<Doors>) {
                     let _sent = stream.write_all(&body); // whoever was killed meanwhile is gone
                 }))
             }
-            ("good.school.test", path) => page(path),
             ("bad.school.test", "/list.txt") => list(&["/fine", "/500", "/404", "/private/x"]),
             ("bad.school.test", "/500") => Reply::Bytes(answer("500 Internal Server Error", &[], b"")),
-            ("bad.school.test", "/404") => Reply::Bytes(answer("404 Not Found", &[], b"")),
             ("busy.school.test", "/list.txt") => list(&["/1", "/2"]),
             ("busy.school.test", "/2") => Reply::Bytes(answer("429 Too Many Requests", &["Retry-After: 36000"], b"")),
             ("large.school.test", "/list.txt") => list(&["/a", "/b", "/c"]),
