@@ -206,6 +206,10 @@ impl Node {
             mirrored: mirror::mirrored(&later),
             foresee: mirror::outlook(&later),
             shelves: shelves(&night, &later),
+            morning: {
+                let night = night.clone();
+                Arc::new(move || night.morning())
+            },
             others: others(&life, &night, &reporter, &reach, &trust),
         };
         let routes = prefetch::api::routes(night.clone()).merge(prefetch::api::wishes::routes(night.clone())).merge(report::api::routes(

@@ -99,6 +99,7 @@ const PURE: &[&str] = &[
     "src/prefetch/schedule.rs",
     "src/prefetch/missed.rs",
     "src/prefetch/gate.rs",
+    "src/prefetch/summary/",
     "src/prefetch/rhythm.rs",
     "src/report/schema.rs",
     "src/meter/ndt7/message.rs",
