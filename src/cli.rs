@@ -57,6 +57,7 @@ pub mod hub;
 pub use failure::{Exit, Failure};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use jiff::tz::TimeZone;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -283,6 +284,24 @@ impl Context {
         Ok(())
     }
 
+    /// The school's time zone, in which people read moments; the machine's where the configuration cannot be read.
+    pub fn zone(&self) -> TimeZone {
+        let config = crate::config::load(self.config.as_deref(), std::env::vars()).ok();
+        let zone = config.and_then(|config| TimeZone::get(&config.night.timezone).ok());
+        zone.unwrap_or_else(TimeZone::system)
+    }
+
+    /// Whether this is a trial (`--dry-run`); then what would be done has been said.
+    ///
+    /// # Errors
+    /// As [`Context::show`].
+    pub fn would(&self, what: &str) -> Result<bool, Failure> {
+        if self.dry_run {
+            self.show(&serde_json::json!({ "would": what }), || format!("would {what}"))?;
+        }
+        Ok(self.dry_run)
+    }
+
     /// Sets up the log: `levels` as configured, unless `--verbose` or `--quiet` say otherwise. JSON lines with `--json`.
     ///
     /// # Errors
@@ -317,6 +336,27 @@ mod tests {
     #[test]
     fn the_commands_are_well_formed() {
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_command_has_two_examples() {
+        fn walk(command: &clap::Command, path: &str, seen: &mut u32) {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = examples.lines().filter_map(|line| line.strip_prefix("  bulak")).collect();
+            assert!(lines.len() >= 2, "{path} has {} examples", lines.len());
+            for line in lines.into_iter().filter(|line| !line.contains('"') && !line.contains('>')) {
+                let words = line.split_whitespace();
+                let parsed = Line::try_parse_from(std::iter::once("bulak").chain(words));
+                assert!(parsed.is_ok(), "{path}: bulak{line}: {:?}", parsed.err());
+            }
+            *seen += 1;
+            for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+                walk(inner, &format!("{path} {}", inner.get_name()), seen);
+            }
+        }
+        let mut seen = 0;
+        walk(&Line::command(), "bulak", &mut seen);
+        assert!(seen > 40, "{seen} commands");
     }
 
     #[test]

@@ -210,6 +210,8 @@ struct Board {
     /// Whether the last window was missed, and the end of the window that this was asked of.
     missed: Option<Missed>,
     looked_back: Option<Time>,
+    /// When the schedule may first try again what is left of the runs under way: no host can be asked before.
+    next_try: Option<Time>,
     running: Option<String>,
     /// Open jobs by pack.
     jobs: BTreeMap<String, String>,
@@ -503,7 +505,7 @@ impl<W: Web> Night<W> {
             End::Asked => ("paused", Some(String::from("another pack goes first"))),
             End::Cancelled => ("paused", Some(String::from("a person ended it"))),
             End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
-            End::Waiting(until) => ("paused", Some(format!("a host asked to wait until {}", until.to_rfc3339()))),
+            End::Waiting(until) => ("paused", Some(format!("no host can be asked before {}", self.0.settings.load().windows.read(*until)))),
             End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
         };
         tracing::info!(pack = id, state, reason, "fetching ended");

@@ -356,6 +356,9 @@ impl Inner {
             return self.refuse(Refusal::Loop);
         }
         match lane {
+            Lane::Tunnel { host, .. } if self.cache.is_library(&host) => self.refuse(Refusal::Library),
+            // No other protocol is spoken there: as where a server ignores the wish to switch.
+            Lane::Pass(target) if self.cache.is_library(target.host()) => self.cached(target, request, peer.from, turn, way),
             Lane::Refuse(refusal) => self.refuse(refusal),
             Lane::Here => Serving::Now(self.signature.bypassed(here::answer(&request, self.signature.name()))),
             Lane::Local => {
@@ -385,9 +388,7 @@ impl Inner {
     fn cached(self: &Arc<Self>, target: Target, request: Request<Body>, client: IpAddr, turn: Option<&Turn>, way: cache::Way) -> Serving {
         let mut request = prepare(request, &target);
         strip_hop_by_hop(request.headers_mut());
-        if self.link.state() == State::Down {
-            self.upstream.wanted(&target);
-        }
+        self.miss_line(&target);
         let recorded = self.glance(&request, &target, client, false);
         let query = Query { target, request, way };
         let mut query = match self.cache.answer_now(query) {
@@ -409,6 +410,13 @@ impl Inner {
             let offer = glance.and_then(|glance| glance.end(&response, false, || inner.wish_door(way)));
             inner.signature.finish_with(response, false, offer.as_ref())
         }))
+    }
+
+    /// While the line is down, what a device asks for is a good place to try it at.
+    fn miss_line(&self, target: &Target) {
+        if self.link.state() == State::Down && !self.cache.is_library(target.host()) {
+            self.upstream.wanted(target);
+        }
     }
 
     fn add_via(&self, request: &mut Request<Body>) {

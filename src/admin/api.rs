@@ -29,13 +29,9 @@ mod tokens;
 use crate::admin::Parts;
 use crate::base::problem::Problem;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get};
 use http::StatusCode;
-
-/// Bytes of a request's body: orders are a few words.
-const BODY_LIMIT: usize = 64 << 10;
 
 /// The routes that socket and web port share, with those of other parts (`extra`).
 fn shared(parts: &Parts, extra: Router) -> Router {
@@ -55,13 +51,12 @@ pub(super) fn open(parts: &Parts, extra: Router) -> Router {
     shared(parts, extra).layer(from_fn(guard::as_problems))
 }
 
-/// The API as the web port has it: nothing below `/api/v1/` is answered without a token that may.
+/// The API as the web port has it: nothing below `/api/v1/` is answered but to private addresses, with a token that may.
 pub fn guarded(parts: &Parts, extra: Router) -> Router {
     shared(parts, extra)
         .route("/api/v1/{*rest}", any(async || unknown()))
         .layer(from_fn(guard::as_problems))
-        .layer(from_fn_with_state(parts.tokens.clone(), guard::guard))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(guard::Gate::new(parts.tokens.clone()), guard::guard))
 }
 
 /// There is no such route.

@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn refused_packs_and_obstacles_are_notices() {
-        let others = json!({ "night": { "refused": [{ "file": "/p/a.toml", "why": ["no signature", "sign it"] }] } });
+        let others = json!({ "night": { "refused": [{ "file": "a.toml", "why": ["no signature", "sign it"] }] } });
         let told = notices(&["no CA".to_owned()], others.as_object().expect("an object"));
-        assert_eq!(told, ["no CA", "pack /p/a.toml is refused: no signature; sign it"]);
+        assert_eq!(told, ["no CA", "pack a.toml is refused: no signature; sign it"]);
         assert!(notices(&[], &Map::new()).is_empty());
     }
 }

@@ -124,7 +124,7 @@ impl Tokens {
             }
         }
         let refused = metrics.counters("bulak_api_refused_total", "Requests to the API that were refused.", &["reason"]);
-        for reason in ["no_token", "bad_token", "expired", "role", "too_many"] {
+        for reason in ["client", "no_token", "bad_token", "expired", "role", "too_many"] {
             refused.with_label_values(&[reason]);
         }
         Ok(Tokens(Arc::new(Inner {

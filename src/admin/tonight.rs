@@ -11,7 +11,7 @@ use crate::base::target::Target;
 use crate::portal::tonight::{Outcome, Record, Tonight};
 use crate::portal::{Arrival, Frame};
 use crate::prefetch::Night;
-use axum::extract::{Form, State};
+use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -21,10 +21,14 @@ use serde::Deserialize;
 /// What a form about the recording is about.
 const RECORD: &str = "record";
 
+/// The word for a form that was not ours.
+const NOT_OURS: &str = "not_ours";
+
 /// The routes, for the web port.
 pub fn tonight_routes(parts: Parts, night: Night) -> Router {
     Router::new()
         .route("/tonight", post(wish).get(async || Redirect::to("/")))
+        .route("/tonight/{outcome}", get(again))
         .route("/record", get(start).post(claim))
         .with_state((parts, night))
 }
@@ -56,16 +60,44 @@ async fn wish(
         && is_sent_by_a_person(&headers, |origin| {
             is_own(&parts, origin, arrival) || about.as_ref().is_some_and(|target| target.origin() == origin)
         });
-    let frame = Frame::new(told.language, "/tonight", &parts.reach.title);
     let (status, outcome) = if ours {
         let answer = night.wish(&form.url, arrival.map(|arrival| arrival.client.ip())).await.map_err(|error| unable(&error))?;
         (if answer.is_good() { StatusCode::OK } else { StatusCode::FORBIDDEN }, Outcome::Judged(answer))
     } else {
         (StatusCode::FORBIDDEN, Outcome::NotOurs)
     };
-    let mut page = told.page(Tonight { frame, outcome }.render().map_err(failed)?);
+    let mut page = shown(&parts, &told, outcome)?;
     *page.status_mut() = status;
     Ok(page)
+}
+
+/// The same sentence in another language: a form's answer has no address that a link could lead back to.
+async fn again(State((parts, _)): Shared, told: Told, Path(word): Path<String>) -> Result<Response, Problem> {
+    match named(&word) {
+        Some(outcome) => shown(&parts, &told, outcome),
+        None => Ok(Redirect::to("/").into_response()),
+    }
+}
+
+fn shown(parts: &Parts, told: &Told, outcome: Outcome) -> Result<Response, Problem> {
+    let path = format!("/tonight/{}", word(outcome));
+    let frame = Frame::new(told.language, &path, &parts.reach.title);
+    Ok(told.page(Tonight { frame, outcome }.render().map_err(failed)?))
+}
+
+/// What came of a form, in a word for its address.
+fn word(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Judged(answer) => serde_json::to_value(answer).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default(),
+        Outcome::NotOurs => NOT_OURS.to_owned(),
+    }
+}
+
+fn named(word: &str) -> Option<Outcome> {
+    if word == NOT_OURS {
+        return Some(Outcome::NotOurs);
+    }
+    serde_json::from_value(word.into()).ok().map(Outcome::Judged)
 }
 
 async fn start(State((parts, night)): Shared, arrival: Option<Extension<Arrival>>, told: Told) -> Result<Response, Problem> {
@@ -118,6 +150,19 @@ fn unable(error: &crate::prefetch::Error) -> Problem {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn what_came_of_a_form_has_an_address() {
+        use crate::prefetch::wish::Answer;
+        for (outcome, wanted) in [
+            (Outcome::Judged(Answer::Added), "added"),
+            (Outcome::Judged(Answer::ClientFull), "client_full"),
+            (Outcome::NotOurs, "not_ours"),
+        ] {
+            assert_eq!((word(outcome).as_str(), named(wanted)), (wanted, Some(outcome)));
+        }
+        assert_eq!(named("<b>"), None);
+    }
 
     #[test]
     fn forms_come_from_people_on_allowed_pages() {

@@ -1,5 +1,5 @@
 //! Routes of the web port: portal, health, metrics; those for devices are in `devices`. Everybody on the LAN may read them; nothing here
-//! changes anything. The API comes as `extra`, with its own guard.
+//! changes anything. The API and the class's forms come as `extra`, each with its own guard.
 
 use crate::admin::host::Names;
 use crate::admin::told::{Told, failed};
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of a request's body: nothing here takes one; parts with forms (`extra`) set their own.
+/// Bytes of a request's body, those of `extra` too: orders and forms are a few words.
 const BODY_LIMIT: usize = 64 << 10;
 
 /// Longest wait for the head of an answer of ours; all are made from memory. What follows (live events) may last.

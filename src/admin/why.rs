@@ -87,6 +87,7 @@ fn refused(refusal: Refusal) -> &'static str {
         Refusal::Own => "a name of ours, but no https is served there: there is no CA, or it is another port than 443",
         Refusal::Port => "a port that the proxy does not reach (proxy.connect_ports)",
         Refusal::Target => "an address that cannot be asked for",
+        Refusal::Library => "a library on this node: it is read by http://, and never asked for over the line",
         _ => "not done by the proxy",
     }
 }

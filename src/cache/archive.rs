@@ -15,13 +15,13 @@ use crate::site::zim::{self, Cluster, Entry as Page, Header, What};
 use crate::store;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -41,8 +41,10 @@ pub(crate) type Archives = HashMap<String, Arc<Archive>>;
 /// One ZIM file.
 pub(crate) struct Archive {
     lies: Lies,
-    /// `None` before it is first asked for; what lies in the store may become another.
+    /// `None` before it is first asked for; what lies there may become another.
     open: Mutex<Option<Arc<Open>>>,
+    /// The node's, for all its archives.
+    shelf: Arc<Mutex<Shelf>>,
 }
 
 /// A file whose header was read.
@@ -50,18 +52,42 @@ struct Open {
     source: Source,
     header: Header,
     types: Vec<String>,
-    /// The clusters that were unpacked last.
-    clusters: Mutex<VecDeque<(u32, Bytes)>>,
+    /// Its number on the shelf: a new edition is another.
+    number: u64,
+    shelf: Arc<Mutex<Shelf>>,
+    /// Held while a cluster is unpacked, so that a class that opens a page unpacks it once.
+    unpacks: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The clusters that were unpacked last, of all archives.
+#[derive(Default)]
+struct Shelf {
+    next: u64,
+    /// By archive and cluster, the last used first.
+    kept: VecDeque<((u64, u32), Bytes)>,
+    bytes: usize,
+}
+
+/// Which file was opened. One that is written over in place keeps its number, and old pointers would lead into new bytes. It is the time
+/// of its last change that tells: that of the last writing is what a copy was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    place: (u64, u64),
+    changed: (i64, i64),
+    length: u64,
 }
 
 #[derive(Clone)]
 enum Source {
-    File(Arc<std::fs::File>, u64),
+    File(Arc<std::fs::File>, Mark),
     Stored(Arc<store::Entry>),
 }
 
-/// Unpacked clusters that are kept: a page and its pictures lie in two or three, of about 2 MiB.
-const CLUSTERS: usize = 4;
+/// Bytes of unpacked clusters that are kept: a page and its pictures lie in two or three, of about 2 MiB. The last one is kept however
+/// large it is.
+const SHELF: usize = 32 << 20;
+/// And how many at most.
+const CLUSTERS: usize = 64;
 /// Redirects that are followed within a file.
 const HOPS: usize = 8;
 /// Bytes of one read of a body.
@@ -75,53 +101,80 @@ impl Cache {
     /// Takes over which ZIM files there are, by host. Those that stay where they were stay open.
     pub fn set_archives(&self, files: Vec<(String, Lies)>) {
         let known = self.0.archives.load();
+        let shelf = known.values().next().map(|archive| Arc::clone(&archive.shelf)).unwrap_or_default();
         let archive = |(host, lies): (String, Lies)| {
             let same = known.get(&host).filter(|archive| archive.lies == lies).cloned();
-            (host, same.unwrap_or_else(|| Arc::new(Archive { lies, open: Mutex::default() })))
+            (host, same.unwrap_or_else(|| Arc::new(Archive { lies, open: Mutex::default(), shelf: Arc::clone(&shelf) })))
         };
         let archives: Archives = files.into_iter().map(archive).collect();
         self.0.archives.store(Arc::new(archives));
     }
+
+    /// Whether this host is a ZIM file on this node. Cheap.
+    pub fn is_library(&self, host: &str) -> bool {
+        self.0.archive(host).is_some()
+    }
 }
 
 impl Inner {
-    /// The file that stands for this host.
-    pub(crate) fn archive(&self, ask: &Ask<'_>) -> Option<Arc<Archive>> {
-        let reads = matches!(*ask.method, Method::GET | Method::HEAD);
-        self.archives.load().get(ask.target.host()).filter(|_| reads).cloned()
+    /// The file that stands for this host, as anybody may write its name.
+    pub(crate) fn archive(&self, host: &str) -> Option<Arc<Archive>> {
+        let archives = self.archives.load();
+        if archives.is_empty() {
+            return None;
+        }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if is_lower { archives.get(name).cloned() } else { archives.get(&name.to_ascii_lowercase()).cloned() }
     }
 
     /// A page of a file.
     pub(crate) async fn read_archive(&self, ask: &Ask<'_>, archive: &Archive) -> Answered {
-        let found = match self.open(archive).await {
-            Ok(open) => self.page(ask, &open).await,
-            Err(error) => Err(error),
-        };
-        match found {
+        if !matches!(*ask.method, Method::GET | Method::HEAD) {
+            let detail = format!("{} is a library on this node: it can only be read", ask.target.host());
+            let mut answered = self.error(StatusCode::METHOD_NOT_ALLOWED, "http_request_denied", &detail, false, Why::Library);
+            answered.0.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answered;
+        }
+        match self.find_in(ask, archive).await {
             Ok(response) => (response, Why::Fresh),
             Err(error) => {
                 let (status, kind) = match error.kind() {
                     io::ErrorKind::NotFound => (StatusCode::NOT_FOUND, "http_request_error"),
                     _ => (StatusCode::BAD_GATEWAY, "proxy_internal_error"),
                 };
-                self.error(status, kind, &format!("{}: {error}", ask.target.host()), false, Why::UriMiss)
+                self.error(status, kind, &format!("{}: {error}", ask.target.host()), false, Why::Library)
             }
         }
+    }
+
+    /// The page, or why there is none.
+    pub(crate) async fn find_in(&self, ask: &Ask<'_>, archive: &Archive) -> io::Result<Response<Body>> {
+        let open = self.open(archive).await?;
+        self.page(ask, &open).await
     }
 
     async fn open(&self, archive: &Archive) -> io::Result<Arc<Open>> {
         let opened = archive.open.lock().clone();
         let source = match (&archive.lies, opened) {
-            (Lies::File(_), Some(open)) => return Ok(open),
-            (Lies::File(path), None) => {
+            (Lies::File(path), opened) => {
                 let path = path.clone();
+                let known = opened.as_ref().and_then(|open| open.source.mark());
                 let opens = move || {
-                    let file = std::fs::File::open(&path)
-                        .map_err(|error| io::Error::other(format!("{} cannot be read ({error})", path.display())))?;
-                    let length = file.metadata()?.len();
-                    Ok::<_, io::Error>(Source::File(Arc::new(file), length))
+                    let odd = |error| io::Error::other(format!("{} cannot be read ({error})", path.display()));
+                    if known.is_some() && known == std::fs::metadata(&path).ok().map(|found| Mark::of(&found)) {
+                        return Ok(None);
+                    }
+                    let file = std::fs::File::open(&path).map_err(odd)?;
+                    let mark = Mark::of(&file.metadata()?);
+                    Ok::<_, io::Error>(Some(Source::File(Arc::new(file), mark)))
                 };
-                tokio::task::spawn_blocking(opens).await.map_err(io::Error::other)??
+                match (tokio::task::spawn_blocking(opens).await.map_err(io::Error::other)??, opened) {
+                    (None, Some(open)) => return Ok(open),
+                    (Some(source), _) => source,
+                    // Nothing is known of what was not open.
+                    (None, None) => return Err(damaged("it was not opened")),
+                }
             }
             (Lies::Stored(key), opened) => {
                 let variants = self.store.find(key).await.map_err(io::Error::other)?;
@@ -134,18 +187,24 @@ impl Inner {
                 }
             }
         };
-        let open = Arc::new(self.read_head(source).await?);
-        *archive.open.lock() = Some(Arc::clone(&open));
+        let open = self.read_head(source, &archive.shelf).await?;
+        let mut known = archive.open.lock();
+        // A class comes at once: all of it is to wait for the same clusters.
+        if let Some(same) = known.as_ref().filter(|known| known.source.is(&open.source)) {
+            return Ok(Arc::clone(same));
+        }
+        let open = Arc::new(open);
+        *known = Some(Arc::clone(&open));
         Ok(open)
     }
 
-    async fn read_head(&self, source: Source) -> io::Result<Open> {
+    async fn read_head(&self, source: Source, shelf: &Arc<Mutex<Shelf>>) -> io::Result<Open> {
         let length = source.length();
         let odd = || damaged("it is no ZIM file, or of a kind that is not known here");
         let bytes = self.read(&source, 0..zim::HEADER.min(length)).await?;
         let header = Header::parse(&bytes, length).ok_or_else(odd)?;
         let types = zim::types(&self.read(&source, header.types..(header.types + zim::MAX_TYPES).min(length)).await?);
-        Ok(Open { source, header, types, clusters: Mutex::default() })
+        Ok(Open { source, header, types, number: shelf.lock().number(), shelf: Arc::clone(shelf), unpacks: Arc::default() })
     }
 
     /// Bytes of the file.
@@ -171,6 +230,10 @@ impl Inner {
     }
 
     async fn entry(&self, open: &Open, number: u32) -> io::Result<Page> {
+        Page::parse(&self.entry_bytes(open, number).await?).ok_or_else(|| damaged("an entry is damaged"))
+    }
+
+    async fn entry_bytes(&self, open: &Open, number: u32) -> io::Result<Bytes> {
         if number >= open.header.entries {
             return Err(damaged("an entry points nowhere"));
         }
@@ -178,18 +241,20 @@ impl Inner {
         let place = self.read(&open.source, at..at + 8).await?;
         let place = u64::from_le_bytes(place[..].try_into().map_err(io::Error::other)?);
         let end = place.saturating_add(zim::MAX_ENTRY).min(open.source.length());
-        let bytes = self.read(&open.source, place..end).await?;
-        Page::parse(&bytes).ok_or_else(|| damaged("an entry is damaged"))
+        self.read(&open.source, place..end).await
     }
 
-    /// By name space and path; the list is sorted by both.
+    /// By name space and path; the list is sorted by both. An entry that is damaged otherwise hides none of its neighbours.
     async fn find_page(&self, open: &Open, space: u8, path: &[u8]) -> io::Result<Option<(u32, Page)>> {
         let (mut low, mut high) = (0, open.header.entries);
         while low < high {
             let middle = low + (high - low) / 2;
-            let page = self.entry(open, middle).await?;
-            match page.key().cmp(&(space, path)) {
-                std::cmp::Ordering::Equal => return Ok(Some((middle, page))),
+            let bytes = self.entry_bytes(open, middle).await?;
+            match zim::key(&bytes).ok_or_else(|| damaged("an entry is damaged"))?.cmp(&(space, path)) {
+                std::cmp::Ordering::Equal => {
+                    let page = Page::parse(&bytes).ok_or_else(|| damaged("the entry is damaged"))?;
+                    return Ok(Some((middle, page)));
+                }
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
@@ -205,7 +270,8 @@ impl Inner {
         }
         // Some libraries have the question mark in the path.
         let mut found = None;
-        for path in [ask.target.path_and_query(), ask.target.path()] {
+        let (whole, path) = (ask.target.path_and_query(), ask.target.path());
+        for path in std::iter::once(whole).chain(Some(path).filter(|path| *path != whole)) {
             let Some((space, path)) = zim::place(&open.header, path) else { continue };
             found = self.find_page(open, space, &path).await?;
             if found.is_some() {
@@ -288,21 +354,32 @@ impl Inner {
         let start = place(0).ok_or_else(odd)?;
         let end = place(8).filter(|end| *end > start).unwrap_or(open.header.end);
         let byte = self.read(&open.source, start..start.saturating_add(1)).await?;
-        let how =
-            byte.first().and_then(|byte| Cluster::parse(*byte)).ok_or_else(|| damaged("it is packed with LZMA; take a newer edition"))?;
+        let first = *byte.first().ok_or_else(odd)?;
+        let how = Cluster::parse(first).ok_or_else(|| damaged("it is packed in a way that is not known here"))?;
         let start = start + 1;
         if how.is_packed {
+            let turn = Arc::clone(&open.unpacks).lock_owned().await;
+            // Somebody else may have done so meanwhile.
+            if let Some(plain) = open.kept(cluster) {
+                return unpacked(&plain, blob).ok_or_else(odd);
+            }
             let packed = self.read(&open.source, start..end.min(start.saturating_add(MAX_PACKED)).max(start)).await?;
-            let plain = tokio::task::spawn_blocking(move || zim::unpack(&packed)).await.map_err(io::Error::other)??;
-            // The first byte again, so that a kept cluster tells how its offsets are written.
-            let plain = Bytes::from([&byte[..], &plain[..]].concat());
-            open.keep(cluster, plain.clone());
+            let (shelf, which) = (Arc::clone(&open.shelf), (open.number, cluster));
+            // Ends as it began, whoever leaves meanwhile: devices that come and go would else have many clusters unpacked at a time.
+            let unpack = move || {
+                let _turn = turn;
+                // The first byte again, so that a kept cluster tells how its offsets are written.
+                let plain = Bytes::from(zim::unpack(&packed, first)?);
+                shelf.lock().put(which, plain.clone());
+                Ok::<_, io::Error>(plain)
+            };
+            let plain = tokio::task::spawn_blocking(unpack).await.map_err(io::Error::other)??;
             return unpacked(&plain, blob).ok_or_else(odd);
         }
         let wanted = how.offsets(blob);
-        let first = self.read(&open.source, start..(start + 8).min(open.source.length())).await?;
+        let front = self.read(&open.source, start..(start + 8).min(open.source.length())).await?;
         let offsets = self.read(&open.source, start + wanted.start..start + wanted.end).await?;
-        let range = how.blob(&first, &offsets, blob).ok_or_else(odd)?;
+        let range = how.blob(&front, &offsets, blob).ok_or_else(odd)?;
         let within = start.saturating_add(range.start)..start.saturating_add(range.end);
         if within.end > open.source.length() { Err(odd()) } else { Ok(Blob::File(within)) }
     }
@@ -367,27 +444,66 @@ fn unpacked(plain: &Bytes, blob: u32) -> Option<Blob> {
     let offsets = how.offsets(blob);
     let range = how.blob(&inner, inner.get(size(offsets.start)?..size(offsets.end)?)?, blob)?;
     let range = size(range.start)?..size(range.end)?;
-    (range.end <= inner.len()).then(|| Blob::Plain(inner.slice(range)))
+    let found = inner.get(range.clone())?;
+    // A page that a slow device reads must not keep its whole cluster in memory: dozens of them would be what the shelf's budget is to prevent.
+    let is_small = found.len() < inner.len() / 4;
+    Some(Blob::Plain(if is_small { Bytes::copy_from_slice(found) } else { inner.slice(range) }))
 }
 
 impl Open {
     fn kept(&self, cluster: u32) -> Option<Bytes> {
-        self.clusters.lock().iter().find(|(number, _)| *number == cluster).map(|(_, plain)| plain.clone())
+        self.shelf.lock().take((self.number, cluster))
+    }
+}
+
+impl Shelf {
+    /// A new archive's.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
-    fn keep(&self, cluster: u32, plain: Bytes) {
-        let mut clusters = self.clusters.lock();
-        clusters.push_front((cluster, plain));
-        clusters.truncate(CLUSTERS);
+    fn take(&mut self, which: (u64, u32)) -> Option<Bytes> {
+        let at = self.kept.iter().position(|(kept, _)| *kept == which)?;
+        let used = self.kept.remove(at)?;
+        let plain = used.1.clone();
+        self.kept.push_front(used);
+        Some(plain)
+    }
+
+    fn put(&mut self, which: (u64, u32), plain: Bytes) {
+        self.bytes += plain.len();
+        self.kept.push_front((which, plain));
+        while self.kept.len() > CLUSTERS || self.bytes > SHELF && self.kept.len() > 1 {
+            let Some((_, gone)) = self.kept.pop_back() else { break };
+            self.bytes -= gone.len();
+        }
+    }
+}
+
+impl Mark {
+    fn of(found: &std::fs::Metadata) -> Mark {
+        Mark { place: (found.dev(), found.ino()), changed: (found.ctime(), found.ctime_nsec()), length: found.len() }
     }
 }
 
 impl Source {
     fn length(&self) -> u64 {
         match self {
-            Source::File(_, length) => *length,
+            Source::File(_, mark) => mark.length,
             Source::Stored(entry) => entry.length,
         }
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        match self {
+            Source::File(_, mark) => Some(*mark),
+            Source::Stored(_) => None,
+        }
+    }
+
+    fn is(&self, other: &Source) -> bool {
+        (self.mark(), self.object()) == (other.mark(), other.object())
     }
 
     fn object(&self) -> Option<crate::base::digest::Digest> {
@@ -405,4 +521,30 @@ fn said() -> Said {
 
 fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shelf_holds_what_was_used_last_in_one_budget() {
+        let mut shelf = Shelf::default();
+        let (one, other) = (shelf.number(), shelf.number());
+        let plain = |mib: usize| Bytes::from(vec![0; mib << 20]);
+        shelf.put((one, 1), plain(10));
+        shelf.put((other, 1), plain(10));
+        shelf.put((other, 2), plain(10));
+        assert!(shelf.take((one, 1)).is_some());
+        shelf.put((other, 3), plain(10));
+        assert_eq!((shelf.take((other, 1)), shelf.bytes), (None, 30 << 20), "what was not used for longest leaves");
+        assert!(shelf.take((one, 1)).is_some() && shelf.take((other, 2)).is_some());
+        // One that is larger than all is kept alone.
+        shelf.put((one, 2), plain(40));
+        assert_eq!((shelf.kept.len(), shelf.bytes), (1, 40 << 20));
+        for cluster in 0..100 {
+            shelf.put((one, cluster), Bytes::from_static(b"x"));
+        }
+        assert_eq!((shelf.kept.len(), shelf.bytes), (CLUSTERS, CLUSTERS));
+    }
 }

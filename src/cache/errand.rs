@@ -82,6 +82,9 @@ pub enum FetchError {
     /// Longer than allowed.
     #[error("longer than {0} bytes")]
     TooLong(u64),
+    /// The host is a ZIM file on this node.
+    #[error("{0} is a library on this node: its pages are read from its file, there is nothing to fetch")]
+    Library(String),
 }
 
 impl Cache {
@@ -92,6 +95,7 @@ impl Cache {
     /// See [`FetchError`].
     pub async fn fetch(&self, errand: Errand) -> Result<Fetched, FetchError> {
         let inner = &self.0;
+        self.may_fetch(&errand.target)?;
         let place = inner.place(&errand.target, true);
         let mut headers = errand.headers.clone();
         // The node has no login anywhere, whatever an errand was made from.
@@ -122,6 +126,11 @@ impl Cache {
             return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, why, 0));
         }
         inner.run(&asked, order, found, false).await
+    }
+
+    /// Libraries of this node are no origins: their names lead nowhere, or to whoever answers for every name.
+    pub(crate) fn may_fetch(&self, target: &Target) -> Result<(), FetchError> {
+        if self.is_library(target.host()) { Err(FetchError::Library(target.host().to_owned())) } else { Ok(()) }
     }
 }
 

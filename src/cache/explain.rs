@@ -2,7 +2,7 @@
 
 use crate::base::target::Target;
 use crate::cache::{Asked, Cache};
-use crate::policy::{Decision, Why};
+use crate::policy::{Ask, Decision, Why};
 use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct Explain {
     pub lane: String,
     /// Stored variants, newest first.
     pub stored: Vec<StoredView>,
-    /// serve, revalidate, fetch, pass or refuse.
+    /// serve, revalidate, fetch, pass or refuse; a library that has no such page, or cannot be read, refuses.
     pub decision: String,
     /// The outcome's word, as `Cache-Status` would say it.
     pub why: String,
@@ -78,6 +78,21 @@ impl Cache {
                 }
             })
             .collect();
+        if let Some(archive) = inner.archive(target.host()) {
+            let (decision, rule) = match inner.find_in(&Ask { method: &Method::HEAD, ..ask }, &archive).await {
+                Ok(_) => ("serve", Why::Library.rule().to_owned()),
+                Err(error) => ("refuse", format!("{}; {error}", Why::Library.rule())),
+            };
+            return Explain {
+                url: target.url().into(),
+                lane: "library".into(),
+                decision: decision.into(),
+                why: Why::Library.word().into(),
+                rule,
+                line: format!("{:?}", inner.link.state()).to_lowercase(),
+                ..Explain::default()
+            };
+        }
         let found = inner.fitting(&ask, &variants);
         let decision = inner.decide(&ask, found.as_ref());
         let (word, why) = name(&decision);

@@ -5,21 +5,26 @@ use crate::base::body::Body;
 use crate::base::target::Target;
 use crate::cache::{Cache, FetchError, coding};
 use crate::link::Class;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// For the whole body: 512 KiB at 64 kbit/s take 66 s.
+/// For a body of which hardly anything comes.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Bytes that lengthen it by a second: what each of eight transfers gets that share the least of the night, 16 kbit/s. Were the whole body
+/// to come within a time of its own, a long file would fail there night for night, and its host with it.
+const SECOND: usize = 256;
 
 impl Cache {
     /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login. May
     /// be dropped at any await.
     ///
     /// # Errors
-    /// [`FetchError::Upstream`] and [`FetchError::Broken`].
+    /// [`FetchError::Upstream`], [`FetchError::Broken`] and [`FetchError::Library`].
     pub async fn upstream_get(
         &self,
         target: &Target,
@@ -27,6 +32,7 @@ impl Cache {
         class: Class,
         max_bytes: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), FetchError> {
+        self.may_fetch(target)?;
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -34,18 +40,16 @@ impl Cache {
         *request.headers_mut() = headers;
         let sent = self.0.upstream.send(target, request, class).await?;
         let (head, body) = sent.response.into_parts();
-        let read = tokio::time::timeout(PATIENCE, beginning(&head.headers, body, max_bytes)).await;
-        let body = read.map_err(|_| FetchError::Broken(format!("it took longer than {PATIENCE:?}")))?;
-        let body = body.map_err(|error| FetchError::Broken(error.to_string()))?;
+        let body = beginning(&head.headers, body, max_bytes).await.map_err(|error| FetchError::Broken(error.to_string()))?;
         Ok((head.status, head.headers, body))
     }
 }
 
 /// The first bytes of a body. A few servers answer in a coding whatever is asked.
-async fn beginning(headers: &HeaderMap, body: Body, most: usize) -> std::io::Result<Bytes> {
+async fn beginning(headers: &HeaderMap, body: Body, most: usize) -> io::Result<Bytes> {
     let plain = coding::reader(body);
     match coding::coded(headers, false) {
-        coding::Coded::Undo(coding) => match coding::undo(plain, coding).await? {
+        coding::Coded::Undo(coding) => match tokio::time::timeout(PATIENCE, coding::undo(plain, coding)).await.map_err(|_| slow())?? {
             Ok(decoded) => upto(decoded, most).await,
             Err(plain) => upto(plain, most).await,
         },
@@ -53,8 +57,47 @@ async fn beginning(headers: &HeaderMap, body: Body, most: usize) -> std::io::Res
     }
 }
 
-async fn upto(reader: impl AsyncRead + Unpin, most: usize) -> std::io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    reader.take(most as u64).read_to_end(&mut bytes).await?;
-    Ok(bytes.into())
+/// Reads on while it gets on, however slowly the line goes.
+async fn upto(reader: impl AsyncRead + Unpin, most: usize) -> io::Result<Bytes> {
+    let (mut reader, mut bytes) = (reader.take(most as u64), BytesMut::new());
+    let mut patience = pin!(tokio::time::sleep(PATIENCE));
+    let began = patience.deadline();
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = reader.read_buf(&mut bytes) => read?,
+            () = &mut patience => return Err(slow()),
+        };
+        if read == 0 {
+            return Ok(bytes.freeze());
+        }
+        patience.as_mut().reset(began + Duration::from_secs((bytes.len() / SECOND) as u64));
+    }
+}
+
+fn slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "hardly anything of it came within two minutes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_slowly_comes_whole_and_what_trickles_is_given_up() {
+        for (a_second, whole) in [(300, true), (2000, true), (100, false), (0, false)] {
+            let (mut far, near) = tokio::io::duplex(4096);
+            let sends = async move {
+                for _ in 0..1000 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if far.write_all(&vec![b'#'; a_second]).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (read, ()) = tokio::join!(upto(near, 250_000), sends);
+            assert_eq!(read.ok().map(|bytes| bytes.len()), whole.then_some(250_000), "{a_second} bytes a second");
+        }
+    }
 }

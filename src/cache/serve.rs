@@ -39,7 +39,7 @@ impl Inner {
         let Query { target, request, way } = query;
         let place = self.place(&target, false);
         let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
-        if let Some(archive) = self.archive(&asked.ask()) {
+        if let Some(archive) = self.archive(asked.target.host()) {
             return Box::pin(self.read_archive(&asked.ask(), &archive)).await;
         }
         if policy::goes_bare(&self.rules, &asked.ask()) && request.body().is_end_stream() {

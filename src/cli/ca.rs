@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 /// What to do with the school's CA.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  bulak ca create\n  bulak ca show")]
 pub(super) enum CaCommand {
     /// Make a CA for the school's zone and the hosts of intercept.hosts; records the consent first
     #[command(after_help = "Examples:\n  bulak ca create\n  bulak ca create --consent-by \"A. Seitova\" --role head --yes")]
@@ -37,13 +38,16 @@ pub(super) enum CaCommand {
         consent: consent::Given,
     },
     /// Record the consent anew for the CA that is there
+    #[command(after_help = "Examples:\n  bulak ca consent\n  bulak ca consent --consent-by \"A. Seitova\" --role head --yes")]
     Consent {
         #[command(flatten)]
         consent: consent::Given,
     },
     /// Fingerprint, names, expiry, consent and files; exit 3 when something needs attention
+    #[command(after_help = "Examples:\n  bulak ca show\n  bulak ca show --json")]
     Show,
     /// Destroy the key of the CA before the one in force, once its devices have moved over
+    #[command(after_help = "Examples:\n  bulak ca retire\n  bulak ca retire --all --dry-run")]
     Retire {
         #[command(flatten)]
         which: Chosen,

@@ -18,17 +18,20 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Tell every mistake at once, with line and remedy
+    #[command(after_help = "Examples:\n  bulak config check\n  bulak config check school.toml --json")]
     Check {
         /// The file [default: --config, else the usual place]
         file: Option<PathBuf>,
     },
     /// Every key, its value and who set it: default, file or environment
+    #[command(after_help = "Examples:\n  bulak config show --changed\n  bulak config show --json")]
     Show {
         /// Only keys that differ from their default
         #[arg(long)]
         changed: bool,
     },
     /// Print the default configuration with a comment for each key
+    #[command(after_help = "Examples:\n  bulak config default\n  bulak config default > school.toml")]
     Default,
 }
 

@@ -100,6 +100,7 @@ impl Failure {
         let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let id = text("id");
         let exit = match status {
+            400 => Exit::Misuse,
             401 | 403 => Exit::NotAllowed,
             502..=504 => Exit::NoAnswer,
             _ => Exit::Failed,
@@ -185,6 +186,9 @@ mod tests {
     fn an_answer_of_the_node_keeps_its_id() {
         let failure = Failure::from_document(403, &json!({"id": "admin.not_allowed", "title": "no", "remedy": "ask"}));
         assert_eq!((failure.id.as_str(), failure.exit), ("admin.not_allowed", Exit::NotAllowed));
+        for (status, exit) in [(400, Exit::Misuse), (404, Exit::Failed), (409, Exit::Failed), (422, Exit::Failed), (503, Exit::NoAnswer)] {
+            assert_eq!(Failure::from_document(status, &Value::Null).exit, exit, "{status}");
+        }
         assert_eq!(Failure::from_document(500, &Value::Null).message, "the node answered with status 500");
     }
 }

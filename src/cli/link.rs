@@ -2,12 +2,15 @@
 
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
+use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::fmt::Write;
 
 /// The line: how it is now and how it was.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -30,22 +33,22 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.what {
         What::Show => {
             let told = Local::connect(context).await?.get("/api/v1/link").await?;
-            context.show(&told, || people(&told))?;
+            context.show(&told, || people(&told, &context.zone()))?;
             Ok(Exit::Done)
         }
     }
 }
 
 /// The document as a page of text.
-fn people(told: &Value) -> String {
+fn people(told: &Value, zone: &TimeZone) -> String {
     let now = &told["now"];
     let mut page = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "{name:<14}{value}");
+        let _ = writeln!(page, "{name:<20}{value}");
     };
     line("line", now["state"].as_str().unwrap_or("unknown").to_owned());
-    line("since", now["since"].as_str().unwrap_or("–").to_owned());
+    line("since", now["since"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp)));
     line("speed seen", now["download"].as_str().map_or_else(|| rate(now["download"].as_u64()), str::to_owned));
     line("connect", milliseconds(now["rtt_seconds"].as_f64()));
     line("first byte", milliseconds(now["first_byte_seconds"].as_f64()));
@@ -69,7 +72,7 @@ fn people(told: &Value) -> String {
     line("received", Bytes(day["rx_bytes"].as_u64().unwrap_or(0)).human());
     line("failed", format!("{} of {} connections", day["failures"].as_u64().unwrap_or(0), day["attempts"].as_u64().unwrap_or(0)));
     for hour in told["recent"]["hours"].as_array().into_iter().flatten() {
-        let start = hour["start"].as_str().and_then(|text| text.get(11..16)).unwrap_or("–");
+        let start = hour["start"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp));
         let down = hour["down_seconds"].as_u64().unwrap_or(0);
         let told = format!(
             "{} received, {}, down {}",
@@ -77,7 +80,7 @@ fn people(told: &Value) -> String {
             rate(hour["download_p95_bps"].as_u64()),
             span(down)
         );
-        line(&format!("  {start} UTC"), told);
+        line(&format!("  {start}"), told);
     }
     page
 }
@@ -110,11 +113,22 @@ mod tests {
             "recent": {"day": {"up_seconds": 7200, "off_seconds": 300, "rx_bytes": 5_000_000, "attempts": 9, "failures": 1},
                        "hours": [{"start": "2026-11-24T05:00:00.000000Z", "rx_bytes": 1_000_000, "down_seconds": 60, "download_p95_bps": 8_000_000}]},
         });
-        let page = people(&told);
-        for wanted in ["slow", "610 ms", "4 Mbit/s", "up 2.0 h, box off 5 min", "5.0 MB", "1 of 9", "05:00 UTC", "8.0 Mbit/s", "down 60 s"]
-        {
+        let almaty = TimeZone::get("Asia/Almaty").expect("a zone");
+        let page = people(&told, &almaty);
+        for wanted in [
+            "slow",
+            "610 ms",
+            "4 Mbit/s",
+            "up 2.0 h, box off 5 min",
+            "5.0 MB",
+            "1 of 9",
+            "24.11.2026 10:00  1.0 MB",
+            "24.11.2026 05:00\n",
+            "8.0 Mbit/s",
+            "down 60 s",
+        ] {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
-        assert!(people(&Value::Null).contains("unknown"));
+        assert!(people(&Value::Null, &almaty).contains("unknown"));
     }
 }

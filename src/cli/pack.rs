@@ -1,6 +1,6 @@
-//! `bulak pack`: make keys, sign, check, plan, fetch, list.
+//! `bulak pack`: make keys, sign, check, plan, fetch, list, record.
 //!
-//! Keys, signatures and checks need no node; plan, fetch and list ask the running one through its socket.
+//! Keys, signatures and checks need no node; plan, fetch, list and record ask the running one through its socket.
 
 /// `bulak pack fetch`.
 mod fetch;
@@ -10,6 +10,7 @@ mod record;
 
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
+use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::packs::{Replaced, signature_of};
 use crate::prefetch::{Listed, Plan, Progress, Refused, Worth};
@@ -22,14 +23,17 @@ use std::path::{Path, PathBuf};
 
 /// What to do with packs.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  bulak pack list\n  bulak pack fetch kk-wiki")]
 pub(super) enum PackCommand {
     /// Make a key pair for signing packs: NAME.key (keep it secret) and NAME.pub
+    #[command(after_help = "Examples:\n  bulak pack keygen\n  bulak pack keygen /root/school-packs")]
     Keygen {
         /// Where to write, without ending
         #[arg(default_value = "packs")]
         name: PathBuf,
     },
     /// Sign packs: writes FILE.minisig beside each
+    #[command(after_help = "Examples:\n  bulak pack sign kk-wiki.toml\n  bulak pack sign --key /root/school-packs.key *.toml")]
     Sign {
         /// The secret key that "pack keygen" made
         #[arg(long, short, default_value = "packs.key")]
@@ -39,6 +43,7 @@ pub(super) enum PackCommand {
         files: Vec<PathBuf>,
     },
     /// Check packs: every mistake at once, and the signature
+    #[command(after_help = "Examples:\n  bulak pack check kk-wiki.toml\n  bulak pack check --trust packs.pub *.toml")]
     Check {
         /// Public key (or file) whose signature is asked for, beside the configuration's; may be given several times
         #[arg(long, short)]
@@ -48,16 +53,19 @@ pub(super) enum PackCommand {
         files: Vec<PathBuf>,
     },
     /// What fetching will take: bytes, hours, and whether it fits the window
+    #[command(after_help = "Examples:\n  bulak pack plan\n  bulak pack plan kk-wiki --json")]
     Plan {
         /// The packs; none: all
         ids: Vec<String>,
     },
     /// Fetch a pack now, whatever the windows say, and show how far it is
+    #[command(after_help = "Examples:\n  bulak pack fetch kk-wiki\n  bulak pack fetch kk-wiki --dry-run")]
     Fetch {
         /// The pack
         id: String,
     },
     /// The packs of the node, and what of their bytes was used
+    #[command(after_help = "Examples:\n  bulak pack list\n  bulak pack list --json")]
     List,
     /// Browse a lesson once through the proxy: everything public that it needed becomes a pack
     Record(record::Args),
@@ -226,22 +234,23 @@ async fn listed(local: &Local) -> Result<(Value, Vec<Listed>, Vec<Refused>), Fai
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let (document, packs, refused) = listed(&Local::connect(context).await?).await?;
     context.show(&document, || {
+        let zone = context.zone();
         let mut table = crate::cli::table::table(&["id", "version", "title", "state", "done", "here", "last run", "brought", "used"]);
         for pack in &packs {
             let Progress { state, done, total, bytes_done, .. } = &pack.progress;
-            let last = pack.last_run.as_deref().and_then(|stamp| stamp.get(..10)).unwrap_or("never");
+            let last = pack.last_run.as_deref().map_or_else(|| String::from("never"), |stamp| moment(&zone, stamp));
             let title = pack.title.any().to_owned();
             let (brought, used) = worth(&pack.worth);
             let (whole, here) = (format!("{done}/{total}"), Bytes(*bytes_done).human());
-            table.add_row([&pack.id, &pack.version, &title, state, &whole, &here, last, &brought, &used]);
+            table.add_row([&pack.id, &pack.version, &title, state, &whole, &here, &last, &brought, &used]);
         }
         let bad = refused.iter().fold(String::new(), |text, one| text + &format!("\nrefused {}:\n  {}", one.file, one.why.join("\n  ")));
         let notes = packs.iter().flat_map(|pack| pack.notes.iter().map(|note| (pack.id.as_str(), note.as_str())));
         let notes = notes.fold(String::new(), |text, (id, note)| text + &format!("\n{id}: {note}"));
         let replaced: Vec<Replaced> = read(&document["replaced"]).unwrap_or_default();
-        let notes = replaced.iter().fold(notes, |text, one| {
-            text + &format!("\n{}: replaced by {} on {}", one.id, one.by, one.since.get(..10).unwrap_or_default())
-        });
+        let notes = replaced
+            .iter()
+            .fold(notes, |text, one| text + &format!("\n{}: replaced by {} on {}", one.id, one.by, moment(&zone, &one.since)));
         if packs.is_empty() {
             format!("no packs; put one into packs.d{notes}{bad}")
         } else {

@@ -1,8 +1,9 @@
 //! `bulak status`: how the node is doing, on one screen, health last. What is not known is written "unknown".
 
 use crate::cli::local::Local;
-use crate::cli::table::{bytes, count, pairs, text};
+use crate::cli::table::{bytes, count, moment, pairs, text};
 use crate::cli::{Context, Exit, Failure};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 /// `bulak status`.
@@ -13,7 +14,7 @@ pub(crate) struct Args {}
 pub(crate) async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
     let document = Local::connect(context).await?.get("/api/v1/status").await?;
     let needs = attention(&document);
-    context.show(&document, || people(&document, &needs))?;
+    context.show(&document, || people(&document, &needs, &context.zone()))?;
     Ok(if needs.is_empty() { Exit::Done } else { Exit::Attention })
 }
 
@@ -45,7 +46,8 @@ fn attention(document: &Value) -> Vec<String> {
     needs
 }
 
-fn people(document: &Value, needs: &[String]) -> String {
+fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
+    let at = |value: &Value| moment(zone, &text(value));
     let (store, link, cache) = (&document["store"], &document["link"], &document["cache"]);
     let milliseconds = |value: &Value| value.as_f64().map_or_else(|| "unknown".to_owned(), |seconds| format!("{:.0} ms", seconds * 1000.0));
     let listens = |value: &Value| {
@@ -54,7 +56,7 @@ fn people(document: &Value, needs: &[String]) -> String {
     };
     let mut rows = vec![
         ("node", format!("{} (bulak {})", text(&document["name"]), text(&document["version"]))),
-        ("since", format!("{}, up {}", text(&document["started"]), uptime(&document["uptime_seconds"]))),
+        ("since", format!("{}, up {}", at(&document["started"]), uptime(&document["uptime_seconds"]))),
         ("proxy", listens(&document["proxy"])),
         ("web", listens(&document["web"])),
     ];
@@ -65,7 +67,7 @@ fn people(document: &Value, needs: &[String]) -> String {
         }
     }
     rows.extend([
-        ("line", format!("{} since {}", text(&link["state"]), text(&link["since"]))),
+        ("line", format!("{} since {}", text(&link["state"]), at(&link["since"]))),
         ("  download", text(&link["download"])),
         ("  round trip", milliseconds(&link["rtt_seconds"])),
         ("  first byte", milliseconds(&link["first_byte_seconds"])),
@@ -124,21 +126,21 @@ mod tests {
     fn health_comes_last_and_names_what_needs_attention() {
         let well = json!({"ready": true, "reasons": [], "store": {"writable": true, "admitting": true, "damaged": 0}, "link": {"state": "up"}, "clock_ok": true});
         assert!(attention(&well).is_empty());
-        assert!(people(&well, &[]).ends_with("health: nothing needs attention"));
+        assert!(people(&well, &[], &TimeZone::UTC).ends_with("health: nothing needs attention"));
         let ill = json!({"reasons": ["store is starting"], "store": {"writable": true, "admitting": false, "damaged": 2}, "link": {"state": "down"}, "clock_ok": false});
         let needs = attention(&ill);
         assert_eq!(needs.len(), 5, "{needs:?}");
-        assert!(people(&ill, &needs).ends_with("next: bulak doctor"));
+        assert!(people(&ill, &needs, &TimeZone::UTC).ends_with("next: bulak doctor"));
         let noticed = json!({"notices": ["pack a.toml is refused: no signature"]});
         assert_eq!(attention(&noticed), ["pack a.toml is refused: no signature"]);
     }
 
     #[test]
     fn one_screen_and_unknown_written_so() {
-        let text = people(&json!({"uptime_seconds": 90_000}), &[]);
+        let text = people(&json!({"uptime_seconds": 90_000}), &[], &TimeZone::UTC);
         assert!(text.lines().count() <= 24);
         assert!(!text.contains("mirror") && !text.contains("443"), "{text}");
-        let more = people(&json!({"mirror": ["127.0.0.1:8082"], "tls": ["127.0.0.1:3129"], "sni": ["127.0.0.1:443"]}), &[]);
+        let more = people(&json!({"mirror": ["127.0.0.1:8082"], "tls": ["127.0.0.1:3129"], "sni": ["127.0.0.1:443"]}), &[], &TimeZone::UTC);
         for listener in ["127.0.0.1:8082", "127.0.0.1:3129", "127.0.0.1:443"] {
             assert!(more.contains(listener), "{more}");
         }

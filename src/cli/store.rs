@@ -198,10 +198,16 @@ async fn here<T>(context: &Context, left: &str, work: impl AsyncFnOnce(&mut Tell
 
 /// Whether the person says yes to what cannot be undone. Off a terminal nobody can be asked, and silence is no yes.
 pub(in crate::cli) fn agreed(context: &Context, question: &str) -> Result<(), Failure> {
-    if !context.yes && !context.dry_run && !std::io::stdin().is_terminal() {
-        return Err(Failure::new("cli.unasked", "this cannot be undone, and nobody can be asked here", "add --yes").exit(Exit::Misuse));
-    }
+    can_ask(context)?;
     wished(context, question)
+}
+
+/// Whether there will be an answer to a question: somebody at a terminal, or `--yes`.
+pub(in crate::cli) fn can_ask(context: &Context) -> Result<(), Failure> {
+    if context.yes || context.dry_run || std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    Err(Failure::new("cli.unasked", "this cannot be undone, and nobody can be asked here", "add --yes").exit(Exit::Misuse))
 }
 
 /// Whether the person says yes, or nobody need be asked: what is ordered off a terminal is wished.

@@ -2,6 +2,9 @@
 
 use crate::base::unit::Bytes;
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 /// A table with these headings.
@@ -33,6 +36,17 @@ pub fn text(value: &Value) -> String {
     value.as_str().filter(|text| !text.is_empty()).map_or_else(unknown, str::to_owned)
 }
 
+/// A moment (RFC 3339) or a day (`2026-11-26`) from a document, as people at the school read it: `26.11.2026 07:00`; as it is where it
+/// is neither.
+pub fn moment(zone: &TimeZone, stamp: &str) -> String {
+    if let Ok(moment) = stamp.parse::<Timestamp>() {
+        return moment.to_zoned(zone.clone()).strftime("%d.%m.%Y %H:%M").to_string();
+    }
+    // A moment of another form would be read as its day.
+    let day = Some(stamp).filter(|stamp| stamp.len() == 10).and_then(|stamp| stamp.parse::<Date>().ok());
+    day.map_or_else(|| stamp.to_owned(), |day| day.strftime("%d.%m.%Y").to_string())
+}
+
 fn unknown() -> String {
     "unknown".to_owned()
 }
@@ -41,6 +55,20 @@ fn unknown() -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn moments_are_the_schools() {
+        let almaty = TimeZone::get("Asia/Almaty").expect("a zone");
+        for (stamp, wanted) in [
+            ("2026-11-26T23:29:57.794929Z", "27.11.2026 04:29"),
+            ("2026-11-26T02:00:00Z", "26.11.2026 07:00"),
+            ("2026-12-01", "01.12.2026"),
+            ("unknown", "unknown"),
+            ("", ""),
+        ] {
+            assert_eq!(moment(&almaty, stamp), wanted);
+        }
+    }
 
     #[test]
     fn what_is_unknown_is_written_so() {

@@ -10,6 +10,7 @@ use clap::Subcommand;
 
 /// Whom to admit.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  bulak user token list\n  bulak user token add \"report script\" --role read")]
 pub(super) enum UserCommand {
     /// Bearer tokens of the API: make, list, revoke
     #[command(subcommand)]

@@ -45,7 +45,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether it will not change any more.
+    /// Whether nobody works on it any more; only what is paused may go on ([`Jobs::again`]).
     pub fn is_over(self) -> bool {
         !matches!(self, State::Queued | State::Running)
     }
@@ -141,7 +141,7 @@ struct Inner {
     jobs: Mutex<List>,
 }
 
-/// In the order in which they were asked for.
+/// In the order in which they were asked for, or taken up again.
 #[derive(Default)]
 struct List(VecDeque<Job>);
 
@@ -181,6 +181,25 @@ impl Jobs {
         self.0.jobs.lock().add(view.clone(), self.0.clock.steady(), cancel);
         (self.0.told)(&view);
         view.id
+    }
+
+    /// Takes up the last paused job of this kind and subject: it waits for its turn again, instead of one more with the same work. `None`
+    /// when there is none, or it has been forgotten.
+    pub fn again(&self, what: &str, subject: &str) -> Option<String> {
+        let is_it = |view: &View| view.state == State::Paused && view.what == what && view.subject.as_deref() == Some(subject);
+        let view = {
+            let mut jobs = self.0.jobs.lock();
+            let at = jobs.0.iter().rposition(|job| is_it(&job.view))?;
+            let mut job = jobs.0.remove(at)?;
+            (job.view.state, job.view.ended) = (State::Queued, None);
+            job.began = (self.0.clock.steady(), job.view.done);
+            let view = job.view.clone();
+            // Among the open ones it is the newest again.
+            jobs.0.push_back(job);
+            view
+        };
+        (self.0.told)(&view);
+        Some(view.id)
     }
 
     /// The same for work of which there may be one at a time: what `what` shares up to its dot.
@@ -289,7 +308,7 @@ impl Jobs {
         self.0.jobs.lock().0.iter().find(|job| job.view.id == id).map(|job| job.view.clone())
     }
 
-    /// All of them, the newest first.
+    /// All of them, the last that was asked for or taken up again first.
     pub fn list(&self) -> Vec<View> {
         self.0.jobs.lock().0.iter().rev().map(|job| job.view.clone()).collect()
     }
@@ -385,6 +404,34 @@ mod tests {
         assert_eq!(jobs.alone("store.import", "bytes", idle()).expect_err("one at a time").id, first);
         jobs.end(&first, Outcome::Cancelled);
         jobs.alone("store.import", "bytes", idle()).expect("alone again");
+    }
+
+    #[test]
+    fn what_is_paused_is_taken_up_again_and_what_is_over_is_not() {
+        let (jobs, _, seen) = jobs();
+        let pause = |id: &str| {
+            jobs.run(id);
+            jobs.end(id, Outcome::Paused("its turn is over".into()));
+        };
+        let id = jobs.queue("pack.fetch", Some("a"), "bytes", idle());
+        let other = jobs.queue("pack.fetch", Some("b"), "bytes", idle());
+        assert_eq!(jobs.again("pack.fetch", "a"), None, "not paused");
+        pause(&id);
+        pause(&other);
+        let started = jobs.look(&id).expect("known").started;
+        for _ in 0..3 * KEPT {
+            assert_eq!(jobs.again("pack.fetch", "a").as_deref(), Some(id.as_str()));
+            let view = jobs.look(&id).expect("known");
+            assert_eq!((view.state, view.ended, &view.started), (State::Queued, None, &started));
+            pause(&id);
+        }
+        let ids: Vec<String> = jobs.list().into_iter().map(|view| view.id).collect();
+        assert_eq!(ids, [id.clone(), other], "one for each, the last that was at work first");
+        assert!(seen.lock().ends_with(&[State::Queued, State::Running, State::Paused]), "each change is told");
+        assert_eq!((jobs.again("store.repack", "a"), jobs.again("pack.fetch", "c")), (None, None));
+        jobs.again("pack.fetch", "a").expect("again");
+        jobs.end(&id, Outcome::Done(Value::Null));
+        assert_eq!(jobs.again("pack.fetch", "a"), None, "through");
     }
 
     #[test]

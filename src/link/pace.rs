@@ -331,6 +331,7 @@ impl Pace {
         mind.beat += 1;
         mind.share_out();
         mind.delay.tick(open, now);
+        tracing::trace!(open, seats = mind.seats.len(), window = mind.delay.window(), delay = ?mind.delay.sight(), "tick");
         let next = mind.delay.next_tick(now);
         drop(mind);
         self.changed.notify_waiters();

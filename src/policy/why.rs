@@ -57,6 +57,8 @@ pub enum Why {
     SecretAddress,
     /// Status or freshness information does not allow storing.
     Unstorable,
+    /// The host is a library on this node: nothing is asked for over the line.
+    Library,
     /// The store admits nothing.
     StoreFull,
 }
@@ -71,7 +73,7 @@ struct Row {
 
 impl Why {
     /// All outcomes, for tables and tests.
-    pub const ALL: [Why; 27] = [
+    pub const ALL: [Why; 28] = [
         Why::Fresh,
         Why::StaleWhileRevalidate,
         Why::StaleIfError,
@@ -98,6 +100,7 @@ impl Why {
         Why::Personal,
         Why::SecretAddress,
         Why::Unstorable,
+        Why::Library,
         Why::StoreFull,
     ];
 
@@ -164,6 +167,9 @@ impl Why {
             Why::Personal => row("personal", MISS, "bypass", "the answer hands out or clears what proves a login: policy school"),
             Why::SecretAddress => row("secret-address", MISS, "bypass", "the address is itself a key: policy school"),
             Why::Unstorable => row("unstorable", MISS, "bypass", "neither status nor fields allow storing: RFC 9111 section 3"),
+            Why::Library => {
+                row("library", None, "bypass", "the host is a library (a ZIM file) on this node: never asked for over the line")
+            }
             Why::StoreFull => row("store-full", MISS, "miss", "the store admits nothing now: store.quota"),
         }
     }

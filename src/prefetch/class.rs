@@ -91,9 +91,12 @@ pub struct Wished {
 /// Why something about packs could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Nothing of this name.
+    /// Nothing of this name, and what would help.
     #[error("there is no {0}")]
-    Unknown(&'static str),
+    Unknown(&'static str, &'static str),
+    /// The order makes no sense, and how to write it.
+    #[error("{0}")]
+    Order(&'static str, &'static str),
     /// It cannot be done now, and what would help.
     #[error("{0}")]
     Now(&'static str, &'static str),
@@ -108,6 +111,13 @@ pub enum Refusal {
     /// The night's own.
     #[error(transparent)]
     Night(#[from] Error),
+}
+
+impl Refusal {
+    /// Nobody recorded anything.
+    pub const NO_RECORDING: Refusal = Refusal::Unknown("recording", "begin one: bulak pack record NAME");
+    /// None of this id is open.
+    pub const NO_PROPOSAL: Refusal = Refusal::Unknown("such proposal", "\"bulak wish proposals\" shows which there are");
 }
 
 impl From<crate::state::Error> for Refusal {
@@ -315,19 +325,19 @@ impl<W: Web> Night<W> {
     /// Begins a recording; one at a time.
     ///
     /// # Errors
-    /// When one runs, or the order makes no pack.
+    /// When one runs or waits to be kept or forgotten, or the order makes no pack.
     pub fn begin_recording(&self, mut order: Order) -> Result<(), Refusal> {
         let now = self.0.clock.now();
         if self.0.settings.load().own.is_none() {
             return Err(Refusal::Now("this node keeps no packs of its own", "run it with a folder for its state"));
         }
         if order.seconds == 0 || order.seconds > RECORDING.as_secs() {
-            return Err(Refusal::Now("a recording takes a second to two hours", "give --for a time such as \"10min\""));
+            return Err(Refusal::Order("a recording takes a second to two hours", "give --for a time such as \"10min\""));
         }
         let long =
             |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > WORDS || text.chars().any(char::is_control));
         if long(&order.title) || long(&order.licence) {
-            return Err(Refusal::Now("title and licence are lines of at most 200 letters", "shorten them"));
+            return Err(Refusal::Order("title and licence are lines of at most 200 letters", "shorten them"));
         }
         order.device = order.device.map(|device| device.to_canonical());
         let trial = format!(
@@ -335,7 +345,7 @@ impl<W: Web> Night<W> {
             wish::quote(&order.name)
         );
         if Pack::parse(&trial).is_err() || order.name == TONIGHT {
-            return Err(Refusal::Now("this is no name for a pack", "use small letters, digits and dashes, such as \"fractions-5\""));
+            return Err(Refusal::Order("this is no name for a pack", "use small letters, digits and dashes, such as \"fractions-5\""));
         }
         if self.0.board.lock().shelf.held.iter().any(|held| held.pack.id == order.name) {
             return Err(Refusal::Now("there is a pack of this name", "choose another"));
@@ -343,6 +353,11 @@ impl<W: Web> Night<W> {
         let mut session = self.0.class.session.lock();
         if session.as_ref().is_some_and(|session| session.is_on(now)) {
             return Err(Refusal::Now("a lesson is being recorded already", "wait until it is over"));
+        }
+        // It is somebody's lesson.
+        if session.as_ref().is_some_and(|session| !session.is_empty()) {
+            let remedy = "\"bulak pack record --keep\" makes it a pack, \"bulak pack record --forget\" lets it go";
+            return Err(Refusal::Now("a finished recording waits to be kept or forgotten", remedy));
         }
         *session = Some(Session::new(order, now));
         self.0.class.recording.store(true, Ordering::Relaxed);
@@ -400,7 +415,7 @@ impl<W: Web> Night<W> {
     /// When there is nothing to keep, or it cannot be written.
     pub async fn keep_recording(&self) -> Result<PathBuf, Refusal> {
         self.end_recording();
-        let view = self.recording().await.ok_or(Refusal::Unknown("recording"))?;
+        let view = self.recording().await.ok_or(Refusal::NO_RECORDING)?;
         let text =
             view.text.ok_or(Refusal::Now("nothing public was seen", "open the lesson on the recording device, through the proxy"))?;
         let file = self.write_own(&view.name, text).await?;
@@ -442,7 +457,7 @@ impl<W: Web> Night<W> {
     /// When there is none, or it cannot be written.
     pub async fn approve(&self, id: &str) -> Result<(String, PathBuf), Refusal> {
         let open = self.proposals().await?;
-        let found = open.into_iter().find(|one| one.id == id).ok_or(Refusal::Unknown("such proposal"))?;
+        let found = open.into_iter().find(|one| one.id == id).ok_or(Refusal::NO_PROPOSAL)?;
         let kind = if found.kind == Kind::Folder.as_str() { Kind::Folder } else { Kind::Page };
         let now = self.0.clock.now();
         let text = proposal::text(kind, &found.url, &self.0.settings.load().windows.day(now));

@@ -45,7 +45,7 @@ impl<W: Web> Night<W> {
         self.0.events.tell(self.0.clock.now(), event);
     }
 
-    /// The open job of a pack, else a new one.
+    /// The open job of a pack, else the one that paused, else a new one: turns and waits make no more of them.
     pub(super) fn job(&self, board: &mut Board, pack: &str) -> String {
         if let Some(job) = board.jobs.get(pack) {
             return job.clone();
@@ -59,7 +59,7 @@ impl<W: Web> Night<W> {
                 }
             })
         });
-        let job = self.0.jobs.queue(WHAT, Some(pack), "bytes", cancel);
+        let job = self.0.jobs.again(WHAT, pack).unwrap_or_else(|| self.0.jobs.queue(WHAT, Some(pack), "bytes", cancel));
         board.jobs.insert(pack.to_owned(), job.clone());
         job
     }

@@ -51,7 +51,7 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = RefusedPack)]
 pub struct Refused {
-    /// Where it lies.
+    /// Where it lies; told to others, its name alone.
     pub file: String,
     /// All reasons.
     pub why: Vec<String>,
@@ -107,7 +107,7 @@ impl Shelf {
         match read(file, is_own, settings) {
             Ok((held, text)) => match self.held.iter().find(|other| other.pack.id == held.pack.id) {
                 Some(other) => {
-                    let why = format!("the id \"{}\" is taken by {}; give one of them another id", held.pack.id, other.file.display());
+                    let why = format!("the id \"{}\" is taken by {}; give one of them another id", held.pack.id, name(&other.file));
                     self.refuse(file, vec![why]);
                 }
                 None if self.held.len() >= MANY => self.refuse(file, vec![format!("more than {MANY} packs; take some away")]),
@@ -123,6 +123,19 @@ impl Shelf {
     fn refuse(&mut self, file: &Path, why: Vec<String>) {
         self.refused.push(Refused { file: file.display().to_string(), why });
     }
+}
+
+impl Refused {
+    /// As others may see it: the folders of a machine are nobody's business who asks from afar.
+    #[must_use]
+    pub fn shown(&self) -> Refused {
+        Refused { file: name(Path::new(&self.file)), why: self.why.clone() }
+    }
+}
+
+/// A file's name without its folders.
+pub fn name(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// The `.toml` files of a folder by name, or the file itself.

@@ -2,7 +2,7 @@
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
-use crate::prefetch::packs::{Held, Origin};
+use crate::prefetch::packs::{Held, Origin, name};
 use crate::prefetch::worth::Worth;
 use crate::site::pack::{Pack, SeedKind, Status, Title};
 use crate::state::frontier::{Count, Run};
@@ -109,7 +109,7 @@ pub struct Listed {
     pub priority: i64,
     /// Whose word it is.
     pub origin: Origin,
-    /// Where it lies.
+    /// The name of its file.
     pub file: String,
     /// Seeds of a kind that this version does not fetch.
     pub seeds_not_fetched: u64,
@@ -139,7 +139,7 @@ impl Listed {
             grades: pack.grades.clone(),
             priority: pack.priority,
             origin: held.origin.clone(),
-            file: held.file.display().to_string(),
+            file: name(&held.file),
             seeds_not_fetched: not_fetched(pack),
             notes: held.notes.clone(),
             last_run: run.and_then(|run| run.finished).map(Time::to_rfc3339),

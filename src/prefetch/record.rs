@@ -155,6 +155,11 @@ impl Session {
         }
     }
 
+    /// Whether nothing public has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// Every public address so far.
     pub fn targets(&self) -> Vec<Target> {
         self.pieces.keys().filter_map(|url| Target::parse(url).ok()).collect()

@@ -71,6 +71,7 @@ impl<W: Web> Night<W> {
             return Ok(Tick::Idle(now));
         }
         let candidates = self.candidates(now).await?;
+        self.0.board.lock().next_try = candidates.iter().filter_map(|one| one.next_try).min();
         let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();
             return Ok(Tick::Idle(next.unwrap_or(wake).max(now.plus(Duration::from_secs(1)))));

@@ -512,6 +512,7 @@ async fn the_api_lists_plans_and_starts() {
     let (status, list) = ask("GET", "/api/v1/packs").await;
     assert_eq!((status, &list["packs"][0]["id"], &list["packs"][0]["progress"]["state"]), (200, &"demo".into(), &"idle".into()));
     assert!(list["refused"][0]["why"].as_array().is_some_and(|why| why.len() > 2));
+    assert_eq!((&list["refused"][0]["file"], &list["packs"][0]["file"]), (&"bad.toml".into(), &"demo.toml".into()), "no folders");
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
     assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;

@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = NightStatus)]
 pub struct Status {
-    /// `idle` (nothing due), `waiting` (for a time or a clock), `running` or `paused` (by a person, line down, store full).
+    /// `idle` (nothing due), `waiting` (for a time, a clock or a host), `running` or `paused` (by a person, line down, store full).
     pub state: String,
     /// The same and what matters of it, in one line.
     #[serde(default)]
@@ -229,7 +229,7 @@ impl<W: Web> Night<W> {
         let windows = &settings.windows;
         let open = windows.open_at(now);
         let packs = self.packs();
-        let waiting = packs.iter().map(|pack| pack.progress.total - pack.progress.done.min(pack.progress.total)).sum();
+        let waiting: u64 = packs.iter().map(|pack| pack.progress.total - pack.progress.done.min(pack.progress.total)).sum();
         let down = self.0.web.is_down();
         let (view, (ahead, asked)) = (self.0.purse.view(now), self.permits(now));
         let rest = match ahead {
@@ -245,13 +245,19 @@ impl<W: Web> Night<W> {
             board.asked().map(|asked| asked.pack.clone()).filter(|pack| board.running.as_ref() != Some(pack)).collect();
         // What a person asked for goes on where the schedule may not.
         let resting = if queued.is_empty() { rest } else { asked };
+        // No host can be asked before: with something asked for, the first of it that may be tried counts.
+        let next_try = if queued.is_empty() { board.next_try } else { board.asked().map(|asked| asked.not_before).min() };
+        let later = next_try.filter(|at| *at > now).map(|at| {
+            let things = if waiting == 1 { String::from("1 thing waits") } else { format!("{waiting} things wait") };
+            format!("{things}; next try {}", windows.soon(at, now))
+        });
         let (state, reason) = match (&board.running, trouble, resting) {
             _ if paused.is_some() => ("paused", rest.map(told)),
             (_, Some(trouble), _) => ("paused", Some(trouble)),
             (Some(_), None, _) => ("running", None),
             (None, None, Some(rest)) => ("waiting", Some(told(rest))),
-            (None, None, None) if queued.is_empty() => ("idle", None),
-            (None, None, None) => ("waiting", None),
+            (None, None, None) if queued.is_empty() && later.is_none() => ("idle", None),
+            (None, None, None) => ("waiting", later),
         };
         let doing = match (&board.running, &reason) {
             (_, Some(reason)) => reason.clone(),
@@ -282,7 +288,7 @@ impl<W: Web> Night<W> {
             running: board.running.clone(),
             queued,
             packs,
-            refused: board.shelf.refused.clone(),
+            refused: board.shelf.refused.iter().map(Refused::shown).collect(),
             replaced: board.shelf.replaced.clone(),
             bytes: self.0.transferred.get(),
             fetched: self.0.tally.fetched.load(Ordering::Relaxed),

@@ -333,6 +333,7 @@ pub(super) fn failed(error: &FetchError) -> What {
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
         FetchError::Store(error) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
+        FetchError::Library(_) => What::Refused(error.to_string()),
     }
 }
 

@@ -196,6 +196,12 @@ impl Windows {
         self.wall(time).map_or_else(unknown, |wall| wall.strftime("%d.%m.%Y %H:%M").to_string())
     }
 
+    /// The same for what is near: `at 07:00` when that is today at the school.
+    pub fn soon(&self, time: Time, now: Time) -> String {
+        let hour = self.wall(time).filter(|_| self.day(time) == self.day(now));
+        hour.map_or_else(|| self.read(time), |wall| wall.strftime("at %H:%M").to_string())
+    }
+
     /// A moment that a person names: `14:00` (the next one at the school), `2026-12-31 14:00`, `2 h`, or RFC 3339. Never before `now`.
     pub fn named(&self, text: &str, now: Time) -> Option<Time> {
         let text = text.trim();
@@ -451,6 +457,9 @@ mod tests {
             assert_eq!((zone.month(now).as_str(), zone.next_month(now)), (month, at(first)), "{now:?}");
         }
         assert_eq!(almaty.read(at("2026-11-26T02:00:00Z")), "26.11.2026 07:00");
+        let now = at("2026-11-26T01:00:00Z");
+        assert_eq!(almaty.soon(at("2026-11-26T02:00:00Z"), now), "at 07:00");
+        assert_eq!(almaty.soon(at("2026-11-26T20:00:00Z"), now), "27.11.2026 01:00", "the school's next day");
     }
 
     #[test]

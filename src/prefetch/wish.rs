@@ -75,7 +75,7 @@ impl Answer {
     /// What to tell and what to do, for commands.
     pub fn told(self) -> (&'static str, &'static str) {
         match self {
-            Answer::Added => ("it will be fetched in the next window", "see \"bulak wish list\""),
+            Answer::Added => ("it will be fetched as soon as a window is open", "see \"bulak wish list\""),
             Answer::Known => ("it is on the list already", "see \"bulak wish list\""),
             Answer::Off => ("nobody may wish for pages here", "set wishes.per_day above 0"),
             Answer::NoAddress => ("this is no address of a page", "write it whole, with http:// or https://"),

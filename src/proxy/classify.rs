@@ -94,6 +94,8 @@ pub enum Refusal {
     ReadOnly,
     /// A service worker above the pages of its own host.
     Worker,
+    /// A tunnel to a library on this node, which is read by plain HTTP alone.
+    Library,
 }
 
 impl Refusal {
@@ -112,6 +114,7 @@ impl Refusal {
             Refusal::Unmirrored => "unmirrored",
             Refusal::ReadOnly => "read_only",
             Refusal::Worker => "worker",
+            Refusal::Library => "library",
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::base::body::Body;
 use crate::base::target::{Scheme, Target};
 use crate::base::wire::Turn;
 use crate::cache::{self, Query, Trouble};
-use crate::link::State;
 use crate::policy::header::{is_loop, strip_hop_by_hop};
 use crate::portal::Doors;
 use crate::proxy::classify::Refusal;
@@ -291,9 +290,7 @@ impl Mirror {
         if headers.get(RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
             headers.remove(RANGE);
         }
-        if inner.link.state() == State::Down {
-            inner.upstream.wanted(&target);
-        }
+        inner.miss_line(&target);
         let reading = Reading { map, target: target.clone(), head: *request.method() == Method::HEAD, changed };
         let whole = request.headers().contains_key(RANGE).then(|| request.headers().clone());
         let recorded = inner.glance(&request, &target, peer.from, false);

@@ -53,6 +53,7 @@ impl Mirror {
             Lane::Cache(target) | Lane::Pass(target) => {
                 inner.upstream.prohibited(target.host(), target.port()).map_or(Outlook::Cache, Outlook::Prohibited)
             }
+            Lane::Tunnel { host, .. } if inner.cache.is_library(&host) => Outlook::Refused(Refusal::Library),
             Lane::Tunnel { host, port } => match inner.upstream.prohibited(&host, port) {
                 Some(address) => Outlook::Prohibited(address),
                 None => self.opened(&host, port),

@@ -90,6 +90,7 @@ impl Signature {
             Refusal::Unmirrored => (404, "http_request_denied", &UNMIRRORED),
             Refusal::ReadOnly => (405, "http_request_denied", &READ_ONLY),
             Refusal::Worker => (403, "http_request_denied", &READ_ONLY),
+            Refusal::Library => (403, "http_request_denied", &LIBRARY),
         };
         self.page(status, error, say, "")
     }
@@ -167,6 +168,9 @@ fn render(response: Response<Body>, trouble: &Trouble, offer: Option<&Offer>) ->
     let say = match status.as_u16() {
         _ if trouble.offline => &OFFLINE,
         403 => &PROHIBITED,
+        // Of libraries on this node alone.
+        404 => &UNMIRRORED,
+        405 => &READ_ONLY,
         416 => &RANGE,
         504 => &SLOW,
         400..=499 => &MALFORMED,
@@ -288,6 +292,12 @@ const READ_ONLY: Say = Say {
     kk: "Мектеп көшірмесін тек оқуға болады.",
     ru: "Школьную копию можно только читать.",
     en: "The school's copy is for reading only.",
+};
+const LIBRARY: Say = Say {
+    id: "proxy.library",
+    kk: "Бұл кітапхана мектеп серверінде тұр: оны http:// арқылы ашыңыз.",
+    ru: "Эта библиотека лежит на школьном сервере: откройте её через http://.",
+    en: "This library lies on the school's server: open it by http://.",
 };
 const PROHIBITED: Say = Say {
     id: "proxy.target_prohibited",

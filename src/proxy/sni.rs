@@ -30,6 +30,7 @@ impl Greet for Named {
             None => Err("no_name"),
             Some(name) if is_literal(name) => Err("no_name"),
             Some(name) if inner.house.owns(name) => Err("own"),
+            Some(name) if inner.cache.is_library(name) => Err("library"),
             Some(_) if !inner.house.connect_ports.contains(&HTTPS) => Err("port"),
             Some(name) => inner.flights.begin(guest.bytes()).map(|flight| (name, flight)).ok_or("loop"),
         };

@@ -65,8 +65,10 @@ impl Inner {
 impl Glance {
     /// Tells how it ended. A page that is missing and may be wished for gets the form for it, to be sent to `door`.
     pub(crate) fn end(&self, response: &Response<Body>, hit: bool, door: impl FnOnce() -> String) -> Option<Offer> {
-        let missing = response.extensions().get::<Trouble>().is_some_and(|_| is_out_of_reach(response.status()));
         let why = if hit { Some(Why::Fresh) } else { response.extensions().get::<Why>().copied() };
+        let missing = response.extensions().get::<Trouble>().is_some_and(|_| is_out_of_reach(response.status()));
+        // No night brings a page of a library that cannot be read.
+        let missing = missing && why != Some(Why::Library);
         let Glance { client, page, reads, .. } = *self;
         self.watch.saw(&Seen { client, target: &self.target, page, reads, why, status: response.status(), missing });
         if !(missing && page && reads) {

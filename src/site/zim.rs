@@ -5,8 +5,10 @@
 //!
 //! A reader of our own: a page costs some twenty look-ups at known places, read from a file or from the store alike. The crate for it
 //! (`zim` 0.5) maps the whole file into memory, so a damaged disk would be a signal, not an error, and what lies in the store has no
-//! file to map. Clusters packed with LZMA (before 2021) are not read: they would bring another C library for files that have newer
-//! editions.
+//! file to map.
+
+/// Clusters of older files.
+mod xz;
 
 use std::ops::Range;
 
@@ -20,6 +22,9 @@ pub const MAX_ENTRY: u64 = 4200;
 pub const MAX_CLUSTER: usize = 64 << 20;
 /// Says that an entry is a redirect.
 const REDIRECT: u16 = 0xffff;
+/// Kinds without a body, of files older than anybody's.
+const LINK: u16 = 0xfffe;
+const DELETED: u16 = 0xfffd;
 
 /// What stands at the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +94,8 @@ pub fn types(bytes: &[u8]) -> Vec<String> {
 pub struct Entry {
     /// Its name space.
     pub space: u8,
-    /// Its path.
-    pub path: String,
+    /// Its path, in whatever bytes.
+    pub path: Vec<u8>,
     /// What it is.
     pub what: What,
 }
@@ -114,28 +119,40 @@ pub enum What {
 impl Entry {
     /// From the bytes at its place.
     pub fn parse(bytes: &[u8]) -> Option<Entry> {
-        let kind = u16_at(bytes, 0)?;
-        let (what, start) = match kind {
-            REDIRECT => (What::Redirect(u32_at(bytes, 8)?), 12),
-            // Kinds without a body, of files older than anybody's.
-            0xfffd | 0xfffe => return None,
-            kind => (What::Blob { kind, cluster: u32_at(bytes, 8)?, blob: u32_at(bytes, 12)? }, 16),
+        let what = match u16_at(bytes, 0)? {
+            REDIRECT => What::Redirect(u32_at(bytes, 8)?),
+            LINK | DELETED => return None,
+            kind => What::Blob { kind, cluster: u32_at(bytes, 8)?, blob: u32_at(bytes, 12)? },
         };
-        let path = bytes.get(start..)?;
-        let path = &path[..path.iter().position(|byte| *byte == 0)?];
-        Some(Entry { space: *bytes.get(3)?, path: std::str::from_utf8(path).ok()?.to_owned(), what })
-    }
-
-    /// What the list of entries is sorted by.
-    pub fn key(&self) -> (u8, &[u8]) {
-        (self.space, self.path.as_bytes())
+        let (space, path) = key(bytes)?;
+        bytes.get(path_at(bytes)? + path.len())?;
+        Some(Entry { space, path: path.to_vec(), what })
     }
 }
+
+/// What the list of entries is sorted by, from the bytes at an entry's place: name space and path. Told even of an entry that is no
+/// entry otherwise, so that its neighbours are found.
+pub fn key(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let path = bytes.get(path_at(bytes)?..)?;
+    Some((*bytes.get(3)?, path.split(|byte| *byte == 0).next()?))
+}
+
+fn path_at(bytes: &[u8]) -> Option<usize> {
+    Some(match u16_at(bytes, 0)? {
+        REDIRECT => 12,
+        LINK | DELETED => 8,
+        _ => 16,
+    })
+}
+
+/// How clusters are packed, in the lower half of their first byte; zstd since 2021.
+const LZMA2: u8 = 4;
+const ZSTD: u8 = 5;
 
 /// How a cluster is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// As zstd, or not at all.
+    /// As LZMA2 or zstd, or not at all.
     pub is_packed: bool,
     /// Offsets have eight bytes instead of four.
     is_wide: bool,
@@ -146,7 +163,7 @@ impl Cluster {
     pub fn parse(byte: u8) -> Option<Cluster> {
         let is_packed = match byte & 0x0f {
             0 | 1 => false,
-            5 => true,
+            LZMA2 | ZSTD => true,
             _ => return None,
         };
         Some(Cluster { is_packed, is_wide: byte & 0x10 != 0 })
@@ -169,15 +186,18 @@ impl Cluster {
     }
 }
 
-/// Unpacks a cluster, at most [`MAX_CLUSTER`] bytes of it.
+/// Unpacks a cluster, at most [`MAX_CLUSTER`] bytes of it, behind its `first` byte.
 ///
 /// # Errors
 /// When it is damaged.
-pub fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+pub fn unpack(packed: &[u8], first: u8) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
-    let mut plain = Vec::new();
-    let limit = u64::try_from(MAX_CLUSTER).unwrap_or(u64::MAX);
-    zstd::Decoder::new(packed)?.single_frame().take(limit).read_to_end(&mut plain)?;
+    let (mut plain, most) = (vec![first], u32::try_from(MAX_CLUSTER).unwrap_or(u32::MAX));
+    if first & 0x0f == LZMA2 {
+        xz::unpack(packed, &mut plain, most)?;
+    } else {
+        zstd::Decoder::new(packed)?.single_frame().take(u64::from(most)).read_to_end(&mut plain)?;
+    }
     Ok(plain)
 }
 
@@ -193,19 +213,22 @@ pub fn place(header: &Header, path: &str) -> Option<(u8, Vec<u8>)> {
     }
 }
 
-/// The address of an entry on its file's host.
+/// The address of an entry on its file's host. A path may begin with a slash, and two of them would lead to another host.
 pub fn address(header: &Header, entry: &Entry) -> String {
     let mut address = String::from("/");
-    if !header.is_new {
-        address.push(char::from(entry.space));
-        address.push('/');
-    }
-    for byte in entry.path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+    let mut push = |byte: u8, plain: &[u8]| {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
             address.push(char::from(byte));
         } else {
             address.extend(percent(byte));
         }
+    };
+    if !header.is_new {
+        push(entry.space, b"-");
+        push(b'/', b"/");
+    }
+    for (at, byte) in entry.path.iter().enumerate() {
+        push(*byte, if at == 0 { b"-._~!$&'()*+,;=:@" } else { b"-._~!$&'()*+,;=:@/" });
     }
     address
 }
@@ -268,7 +291,7 @@ pub fn fuzz(bytes: &[u8]) {
         let part = usize::try_from(offsets.start).ok().zip(usize::try_from(offsets.end).ok()).and_then(|(start, end)| rest.get(start..end));
         std::hint::black_box(part.and_then(|part| cluster.blob(rest, part, 0)));
         if cluster.is_packed {
-            std::hint::black_box(unpack(rest).is_ok());
+            std::hint::black_box(unpack(rest, bytes[0]).is_ok());
         }
     }
     std::hint::black_box(host(&String::from_utf8_lossy(bytes)));
@@ -312,13 +335,31 @@ mod tests {
         assert_eq!(entry.what, What::Blob { kind: 3, cluster: 7, blob: 9 });
         let (new, old) = (Header::parse(&header(true), 300).expect("good"), Header::parse(&header(false), 300).expect("good"));
         assert_eq!(address(&new, &entry), "/%D0%90%D0%B1%D0%B0%D0%B9%3Fx/1.html");
-        assert_eq!(place(&new, &address(&new, &entry)), Some((b'C', entry.path.clone().into_bytes())));
+        assert_eq!(place(&new, &address(&new, &entry)), Some((b'C', entry.path.clone())));
         assert_eq!(place(&old, "/I/a%20b.png"), Some((b'I', b"a b.png".to_vec())));
         assert_eq!(place(&old, "/Almaty"), Some((b'A', b"Almaty".to_vec())));
         let mut moved = vec![0xff, 0xff, 0, b'C', 0, 0, 0, 0, 5, 0, 0, 0];
         moved.extend_from_slice(b"old\0\0");
         assert_eq!(Entry::parse(&moved).expect("an entry").what, What::Redirect(5));
-        assert_eq!(Entry::parse(&moved[..14]), None);
+        assert_eq!((Entry::parse(&moved[..14]), key(&moved[..14])), (None, Some((b'C', &b"ol"[..]))));
+        let gone = [0xfd, 0xff, 0, b'C', 0, 0, 0, 0, b'x', 0xff, 0];
+        assert_eq!((Entry::parse(&gone), key(&gone)), (None, Some((b'C', &b"x\xff"[..]))));
+    }
+
+    #[test]
+    fn no_entry_leads_to_another_host() {
+        let (new, old) = (Header::parse(&header(true), 300).expect("good"), Header::parse(&header(false), 300).expect("good"));
+        let of = |space, path: &[u8]| Entry { space, path: path.to_vec(), what: What::Redirect(0) };
+        for (header, entry, wanted) in [
+            (&new, of(b'C', b"/evil.kz/x"), "/%2Fevil.kz/x"),
+            (&new, of(b'C', b"\\evil.kz"), "/%5Cevil.kz"),
+            (&new, of(b'C', b"a//b\xff"), "/a//b%FF"),
+            (&old, of(b'A', b"/evil.kz"), "/A/%2Fevil.kz"),
+            (&old, of(b'/', b"evil.kz"), "/%2F/evil.kz"),
+        ] {
+            assert_eq!(address(header, &entry), wanted);
+        }
+        assert_eq!(place(&new, "/%2Fevil.kz/x"), Some((b'C', b"/evil.kz/x".to_vec())));
     }
 
     #[test]
@@ -330,12 +371,13 @@ mod tests {
         // There is no third one, and no blob begins within the offsets.
         assert_eq!(plain.blob(&body, &body[8..16], 2), None);
         assert_eq!(plain.blob(&body, &[3, 0, 0, 0, 9, 0, 0, 0], 0), None);
-        assert_eq!(Cluster::parse(4), None, "LZMA");
+        assert!(Cluster::parse(4).expect("LZMA2").is_packed);
+        assert_eq!((Cluster::parse(2), Cluster::parse(3)), (None, None), "gzip and bzip2 were never written");
         let packed = zstd::encode_all(&body[..], 3).expect("packs");
-        assert_eq!(unpack(&packed).expect("unpacks"), body);
+        assert_eq!(unpack(&packed, 5).expect("unpacks"), [&[5], &body[..]].concat());
         let bomb = zstd::encode_all(&vec![0; MAX_CLUSTER + 5][..], 3).expect("packs");
-        assert_eq!(unpack(&bomb).expect("unpacks").len(), MAX_CLUSTER);
-        assert!(unpack(&packed[..8]).is_err());
+        assert_eq!(unpack(&bomb, 5).expect("unpacks").len(), 1 + MAX_CLUSTER);
+        assert!(unpack(&packed[..8], 5).is_err());
         for end in 0..body.len() {
             fuzz(&body[..end]);
         }

@@ -166,8 +166,32 @@ fn real_answers_and_all_examples_fit_the_document() {
         ("GET", "/api/v1/night", "/api/v1/night".into(), None, 200),
         ("POST", "/api/v1/packs/{id}/fetch", "/api/v1/packs/pages/fetch".into(), None, 202),
         ("POST", "/api/v1/night/resume", "/api/v1/night/resume".into(), None, 200),
+        ("GET", "/api/v1/wishes", "/api/v1/wishes".into(), None, 200),
+        ("POST", "/api/v1/wishes", "/api/v1/wishes".into(), Some(json!({ "url": "http://w.school.test/1" })), 200),
+        ("POST", "/api/v1/wishes", "/api/v1/wishes".into(), Some(json!({ "url": "no address" })), 400),
+        ("POST", "/api/v1/wishes", "/api/v1/wishes".into(), Some(json!({ "page": 1 })), 400),
+        ("POST", "/api/v1/wishes", "/api/v1/wishes".into(), Some(json!({ "url": "http://192.168.8.1/" })), 422),
+        ("POST", "/api/v1/wishes", "/api/v1/wishes".into(), Some(json!({ "url": "x".repeat(65_530) })), 413),
+        ("GET", "/api/v1/wishes", "/api/v1/wishes".into(), None, 200),
+        ("DELETE", "/api/v1/wishes/{id}", "/api/v1/wishes/1".into(), None, 204),
+        ("DELETE", "/api/v1/wishes/{id}", "/api/v1/wishes/1".into(), None, 404),
+        ("DELETE", "/api/v1/wishes/{id}", "/api/v1/wishes/first".into(), None, 400),
+        ("GET", "/api/v1/proposals", "/api/v1/proposals".into(), None, 200),
+        ("POST", "/api/v1/proposals/{id}/approve", "/api/v1/proposals/none/approve".into(), None, 404),
+        ("DELETE", "/api/v1/proposals/{id}", "/api/v1/proposals/none".into(), None, 404),
+        ("GET", "/api/v1/record", "/api/v1/record".into(), None, 404),
+        ("POST", "/api/v1/record/end", "/api/v1/record/end".into(), None, 404),
+        ("POST", "/api/v1/record/keep", "/api/v1/record/keep".into(), None, 404),
+        ("POST", "/api/v1/record", "/api/v1/record".into(), Some(json!({ "name": "No Name", "seconds": 60 })), 400),
+        ("POST", "/api/v1/record", "/api/v1/record".into(), Some(json!({ "name": "lesson", "seconds": 60 })), 201),
+        ("POST", "/api/v1/record", "/api/v1/record".into(), Some(json!({ "name": "lesson", "seconds": 60 })), 409),
+        ("GET", "/api/v1/record", "/api/v1/record".into(), None, 200),
+        ("POST", "/api/v1/record/end", "/api/v1/record/end".into(), None, 200),
+        ("POST", "/api/v1/record/keep", "/api/v1/record/keep".into(), None, 409),
+        ("DELETE", "/api/v1/record", "/api/v1/record".into(), None, 204),
         ("POST", "/api/v1/store/purge", "/api/v1/store/purge".into(), Some(json!({ "host": "a.kz", "dry_run": true })), 200),
         ("POST", "/api/v1/store/purge", "/api/v1/store/purge".into(), Some(json!({})), 400),
+        ("POST", "/api/v1/store/purge", "/api/v1/store/purge".into(), Some(json!({ "host": 5 })), 422),
         ("POST", "/api/v1/store/repack", "/api/v1/store/repack".into(), Some(json!({ "dry_run": true })), 202),
     ];
     for (method, path, place, body, wanted) in cases {
@@ -175,11 +199,27 @@ fn real_answers_and_all_examples_fit_the_document() {
         // What is ended may be over before it is looked at.
         let wanted = if wanted == 202 && answer.status == 200 && method == "DELETE" { 200 } else { wanted };
         assert_eq!(answer.status, wanted, "{method} {place}: {}", answer.text());
+        assert_eq!(answer.field("cache-control"), "no-store");
+        if wanted == 204 {
+            assert!(text["paths"][path][method.to_ascii_lowercase()]["responses"]["204"].is_object() && answer.body.is_empty(), "{place}");
+            continue;
+        }
         let schema = schema::of_answer(&text, method, path, wanted, &answer.field("content-type"));
         let schema = schema.unwrap_or_else(|| panic!("{method} {path} {wanted}: {} is not in the document", answer.field("content-type")));
         let faults = schema::faults(&text, schema, &document(&answer));
         assert!(faults.is_empty(), "{method} {place}: {faults:#?}");
-        assert_eq!(answer.field("cache-control"), "no-store");
+    }
+    // A body that is not said to be JSON, wherever one is taken.
+    for path in ["/api/v1/wishes", "/api/v1/record", "/api/v1/tokens", "/api/v1/store/purge", "/api/v1/store/repack"] {
+        let asked = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}",
+            node.web,
+            bearer(&admin)
+        );
+        let answer = kit::http::exchange(node.web, asked.as_bytes());
+        let schema = schema::of_answer(&text, "POST", path, 415, &answer.field("content-type")).expect("described");
+        assert_eq!((answer.status, schema::faults(&text, schema, &document(&answer))), (415, Vec::new()), "{path}");
+        assert!(document(&answer)["remedy"].as_str().is_some_and(|told| told.contains("Content-Type: application/json")), "{path}");
     }
     for (role, wanted) in [("", 401), ("read", 403)] {
         let token = if role.is_empty() { String::new() } else { token(&node, "reader", role) };

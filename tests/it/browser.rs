@@ -222,7 +222,8 @@ fn a_scan_of_the_tls_listeners_is_clean() {
         setup.set("mirror.certificate", &file(&pair.certificate)).set("mirror.key", &file(&pair.key))
     });
     std::thread::scope(|scope| {
-        let scans = [(OWN, door), (name, mirror)].map(|(name, addr)| scope.spawn(move || (name, scan::scan(name, addr))));
+        let scan = |name, addr| scan::scan("a_scan_of_the_tls_listeners_is_clean", name, addr);
+        let scans = [(OWN, door), (name, mirror)].map(|(name, addr)| scope.spawn(move || (name, scan(name, addr))));
         for scan in scans {
             let (name, findings) = scan.join().expect("a scan");
             assert_eq!(findings.unwrap_or_default(), [], "{name}");

@@ -4,6 +4,7 @@
 use crate::kit;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok, promise};
+use crate::kit::program;
 use bulak::base::clock::Clock;
 use std::fs;
 use std::io::Write;
@@ -99,11 +100,7 @@ fn said(node: &Node, words: &[&str]) -> String {
 
 #[test]
 fn at_seven_sharp_the_last_byte_has_come() {
-    let libraries = fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
-    let Some(preload) = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists()) else {
-        eprintln!("SKIPPED: libfaketime is not installed");
-        return;
-    };
+    let preload = program::faketime();
     let (origin, sent) = site(&["/slow".to_owned()]);
     // 06:59:30 in Almaty when the node starts; its clock goes on from there.
     let node = start(&origin, |setup| {
@@ -197,9 +194,14 @@ fn what_a_person_orders_survives_kill_9() {
     assert!(origin.count() > asked);
     let shown = said(&node, &["night", "show"]);
     assert!(shown.contains("waiting for the window") && shown.contains("this month"), "{shown}");
-    let refused = node.command(&["night", "pause", "someday", "--json"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stdout).contains("night.bad_time"));
+    for words in [&["night", "pause", "someday", "--json"][..], &["night", "pause", "someday", "--json", "--dry-run"]] {
+        let refused = node.command(words);
+        assert_eq!(refused.status.code(), Some(2), "{words:?}");
+        assert!(String::from_utf8_lossy(&refused.stdout).contains("night.bad_time"));
+    }
+    let trial = said(&node, &["night", "pause", "--dry-run"]) + &said(&node, &["night", "pause", "2999-12-31 14:00", "--dry-run"]);
+    assert!(trial.contains("would pause the night until 31.12.2999 14:00"), "{trial}");
+    assert_ne!(night(&node)["state"], "paused", "a trial pauses nothing");
 }
 
 #[test]

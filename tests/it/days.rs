@@ -132,11 +132,11 @@ fn a_full_store_serves_on_and_keeps_below_its_quota() {
     assert_eq!(answer.status, 200);
 }
 
-/// A tmpfs of its own at a folder; unmounted when dropped, which must be after the node and before the folder. `None` where mounting is not permitted.
+/// A tmpfs of its own at a folder; unmounted when dropped, which must be after the node and before the folder. `None` where mounting is not permitted, which is told as a skipped `test`.
 struct Mount(std::path::PathBuf);
 
 impl Mount {
-    fn new(at: &Path, options: &str) -> Option<Mount> {
+    fn new(test: &str, at: &Path, options: &str) -> Option<Mount> {
         fs::create_dir_all(at).expect("a folder");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
@@ -144,7 +144,8 @@ impl Mount {
         if output.status.success() {
             return Some(Mount(at.to_owned()));
         }
-        eprintln!("SKIPPED: mounting is not permitted here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        let why = String::from_utf8_lossy(&output.stderr);
+        program::skipped(test, &format!("mounting is not permitted here: {}", why.trim()));
         None
     }
 
@@ -171,7 +172,8 @@ impl Drop for Mount {
 #[test]
 fn a_disk_that_fills_up_takes_nothing_from_the_class() {
     let disk = tempfile::tempdir().expect("a folder");
-    let Some(mount) = Mount::new(&disk.path().join("store"), "size=24m") else { return };
+    let test = "a_disk_that_fills_up_takes_nothing_from_the_class";
+    let Some(mount) = Mount::new(test, &disk.path().join("store"), "size=24m") else { return };
     let origin = library();
     let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"").set("store.path", &mount.path());
     let mut node = setup.host("l.school.test", origin.addr).start();
@@ -192,7 +194,8 @@ fn a_disk_that_fills_up_takes_nothing_from_the_class() {
 #[test]
 fn a_disk_that_turns_read_only_still_serves() {
     let disk = tempfile::tempdir().expect("a folder");
-    let Some(mount) = Mount::new(&disk.path().join("store"), "size=64m") else { return };
+    let test = "a_disk_that_turns_read_only_still_serves";
+    let Some(mount) = Mount::new(test, &disk.path().join("store"), "size=64m") else { return };
     let origin = library();
     let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.path", &mount.path());
     let mut node = setup.host("l.school.test", origin.addr).start();
@@ -209,11 +212,7 @@ fn a_disk_that_turns_read_only_still_serves() {
 #[test]
 fn a_clock_at_1970_expires_nothing() {
     // Preloaded rather than run through its wrapper, which would outlive a kill.
-    let libraries = fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
-    let Some(preload) = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists()) else {
-        eprintln!("SKIPPED: libfaketime is not installed");
-        return;
-    };
+    let preload = program::faketime();
     let origin = library();
     let folder = tempfile::tempdir().expect("a folder");
     let mut node = Setup::new().host("l.school.test", origin.addr).start_in(folder);

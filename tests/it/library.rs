@@ -1,9 +1,10 @@
 //! Libraries: a ZIM file made by Debian's zim-tools from python3-doc is read under a name of its own, from a disk and from the store.
 
-use crate::kit::http::get_direct;
+use crate::kit::http::{Connection, get_direct};
 use crate::kit::line::Line;
 use crate::kit::nginx::Nginx;
 use crate::kit::node::{Node, Setup};
+use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::{self, pack, program};
 use crate::offline::quick;
 use std::fs;
@@ -89,6 +90,65 @@ fn a_library_on_a_disk_is_read_like_a_site() {
     let setup = Setup::new().set("mirror.listen", "[\"127.0.0.1:0\"]");
     let node = publish(setup, folder.path(), &file.display().to_string(), "").start_in(folder);
     is_readable(&node, &html);
+    // A new edition at the same place is seen, written over in place, too.
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[8] ^= 0xff;
+    let before = node.get("http://python.zim/tutorial/index.html");
+    fs::write(&file, &bytes).expect("writes");
+    let after = node.get("http://python.zim/tutorial/index.html");
+    assert!(after.status == 200 && after.body == before.body && after.field("etag") != before.field("etag"), "{after:?}");
+    fs::write(&file, b"gone").expect("writes");
+    assert_eq!(node.get("http://python.zim/tutorial/index.html").status, 502);
+}
+
+#[test]
+fn a_library_is_never_asked_for_over_the_line() {
+    // Whoever answers for every name, as some lines do.
+    let stranger = Origin::start(|_| Reply::Bytes(ok(&["Content-Type: text/html", "Cache-Control: max-age=86400"], b"<p>buy this name")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, file) = make(folder.path());
+    let setup = Setup::new()
+        .host("python.zim", stranger.addr)
+        .secure_host("python.zim", stranger.addr)
+        .set("night.windows", "[\"mon-sun 00:00-24:00\"]");
+    let seed = "[[seed]]\nurl = \"http://python.zim/tutorial/index.html\"\n[scope]\nhosts = [\"python.zim\"]\n";
+    let node = publish(setup, folder.path(), &file.display().to_string(), seed).start_in(folder);
+    let page = "http://python.zim/tutorial/index.html";
+    let ask = |method: &str, url: &str, fields: &[&str]| node.fetch(method, url, fields);
+    assert!(ask("GET", page, &[]).is_hit() && ask("HEAD", page, &[]).is_hit());
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let told = ask(method, page, &["Content-Length: 0"]);
+        assert_eq!((told.status, told.field("allow").as_str()), (405, "GET, HEAD"), "{method}: {told:?}");
+        assert!(told.field("proxy-status").contains("python.zim is a library on this node") && !told.cache_status().contains("fwd="));
+        assert!(told.text().contains("mirror.read_only"), "{}", told.text());
+    }
+    let missing = ask("GET", "http://python.zim/no", &["Accept: text/html"]);
+    assert!(missing.status == 404 && missing.text().contains("mirror.unlisted") && !missing.text().contains("<form"), "{}", missing.text());
+    let upgraded = ask("GET", page, &["Connection: Upgrade", "Upgrade: websocket"]);
+    assert!(upgraded.status == 200 && upgraded.is_hit(), "{upgraded:?}");
+    let mut tunnel = Connection::open(node.proxy);
+    tunnel.send(b"CONNECT python.zim:443 HTTP/1.1\r\nHost: python.zim:443\r\n\r\n").expect("sends");
+    let tunnel = tunnel.read(false);
+    assert!(tunnel.status == 403 && tunnel.text().contains("proxy.library"), "{tunnel:?}");
+    let why = |url: &str| node.local("GET", &format!("/api/v1/why?url={}", url.replace(':', "%3A").replace('/', "%2F")));
+    for (url, lane, decision, rule) in [
+        (page, "library", "serve", "library (a ZIM file) on this node"),
+        ("http://python.zim/no", "library", "refuse", "no such page in this file"),
+        ("https://python.zim/", "refused", "refuse", "library on this node"),
+    ] {
+        let told = why(url);
+        let said = told["rule"].as_str().unwrap_or_default();
+        assert_eq!((&told["lane"], &told["decision"], &told["why"]), (&lane.into(), &decision.into(), &"library".into()), "{told}");
+        assert!(said.contains(rule), "{told}");
+    }
+    // Nor by the night.
+    let mut told = node.local("GET", "/api/v1/packs/python");
+    kit::until("the night has told of it", 90, || {
+        told = node.local("GET", "/api/v1/packs/python");
+        told["trouble"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    assert!(told["trouble"].to_string().contains("python.zim is a library on this node"), "{told}");
+    assert_eq!(stranger.count(), 0, "{:?}", stranger.asks());
 }
 
 #[test]
@@ -116,4 +176,53 @@ fn a_file_that_is_no_library_is_told_and_hurts_nobody() {
     let node = publish(Setup::new(), folder.path(), &file.display().to_string(), "").start_in(folder);
     let page = node.get("http://odd.zim/index.html");
     assert!(page.status == 502 && page.field("proxy-status").contains("no ZIM file"), "{page:?}");
+}
+
+/// A file of one page, of before 2021: its cluster is packed as LZMA2, and its name spaces are in its addresses.
+fn older() -> Vec<u8> {
+    // By `xz -9e --check=crc32`: two offsets, and forty letters.
+    let cluster = [
+        4, 253, 55, 122, 88, 90, 0, 0, 1, 105, 34, 222, 54, 2, 0, 33, 1, 28, 0, 0, 0, 16, 207, 88, 204, 224, 0, 47, 0, 12, 93, 0, 4, 0, 52,
+        255, 4, 234, 190, 130, 155, 210, 32, 0, 0, 196, 247, 129, 110, 0, 1, 36, 48, 33, 100, 183, 247, 144, 66, 153, 13, 1, 0, 0, 0, 0, 1,
+        89, 90,
+    ];
+    let (types, entry) = (*b"text/html\0\0", *b"\0\0\0A\0\0\0\0\0\0\0\0\0\0\0\0one.html\0One\0");
+    let entries = 80 + types.len() as u64;
+    let clusters = entries + 8;
+    let at_entry = clusters + 8;
+    let at_cluster = at_entry + entry.len() as u64;
+    let end = at_cluster + cluster.len() as u64;
+    let mut file = Vec::new();
+    file.extend(0x044d_495a_u32.to_le_bytes());
+    file.extend([5, 0, 0, 0]);
+    file.extend([7; 16]);
+    for count in [1_u32, 1] {
+        file.extend(count.to_le_bytes());
+    }
+    for place in [entries, entries, clusters, 80] {
+        file.extend(place.to_le_bytes());
+    }
+    file.extend(0_u32.to_le_bytes());
+    file.extend(u32::MAX.to_le_bytes());
+    file.extend(end.to_le_bytes());
+    file.extend(types);
+    file.extend(at_entry.to_le_bytes());
+    file.extend(at_cluster.to_le_bytes());
+    file.extend(entry);
+    file.extend(cluster);
+    file
+}
+
+#[test]
+fn a_library_of_older_packing_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("older_2015-06.zim");
+    fs::write(&file, older()).expect("a file");
+    let node = publish(Setup::new(), folder.path(), &file.display().to_string(), "").start_in(folder);
+    let begin = node.get("http://older.zim/");
+    assert_eq!((begin.status, begin.field("location").as_str()), (302, "/A/one.html"), "{begin:?}");
+    let page = node.get("http://older.zim/A/one.html");
+    assert_eq!((page.status, page.text()), (200, "a".repeat(40)), "{page:?}");
+    let missing = node.get("http://older.zim/A/two.html");
+    assert_eq!(missing.status, 404, "{missing:?}");
 }

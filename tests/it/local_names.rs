@@ -127,8 +127,8 @@ fn announced(node: &Node) -> serde_json::Value {
 #[test]
 fn names_are_announced_on_the_lan_and_taken_back() {
     let Some(rooms) = Rooms::open() else {
-        eprintln!("SKIPPED: network namespaces are not to be had (root, ip netns)");
-        return;
+        let why = "network namespaces are not to be had (root, ip netns)";
+        return program::skipped("names_are_announced_on_the_lan_and_taken_back", why);
     };
     let mut first = rooms.node(0);
     for name in ["abay-12.local", "bulak.local"] {

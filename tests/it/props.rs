@@ -70,7 +70,7 @@ fn origins_tell_what_they_were_asked() {
 fn a_scan_finds_what_is_old() {
     let origins = Secure::start();
     // As nginx comes: with CBC ciphers.
-    let Some(findings) = scan::scan(&full("ec-h1"), origins.addr("ec-h1")) else { return };
+    let Some(findings) = scan::scan("a_scan_finds_what_is_old", &full("ec-h1"), origins.addr("ec-h1")) else { return };
     assert!(findings.iter().any(|finding| finding.check == "LUCKY13"), "{findings:?}");
 }
 

@@ -7,6 +7,7 @@ use crate::kit::http::{self, Answer, Connection};
 use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
+use crate::kit::program;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// How a browser asks for a page.
@@ -126,6 +127,12 @@ fn a_page_wished_for_is_fetched_in_the_window_and_opens_with_the_line_cut() {
     assert!(!node.get("http://s.school.test/picture").text().contains("<form"), "no form where no person opens a page");
     let told = wish(node.proxy, &missing, "http://s.school.test");
     assert!(told.status == 200 && told.text().contains("Тізімге қосылды"), "{} {}", told.status, told.text());
+    for (language, word) in [("kk", "Тізімге қосылды"), ("ru", "Добавлено"), ("en", "will be fetched")] {
+        let link = format!("/tonight/added?lang={language}");
+        assert!(told.text().contains(&format!("href=\"{link}\"")), "{}", told.text());
+        let page = node.fetch("GET", &format!("http://bulak.internal{link}"), &[PAGE]);
+        assert!(page.status == 200 && page.text().contains(word), "{language}: {} {}", page.status, page.text());
+    }
     let url = "http://s.school.test/lesson?part=1&x=2".to_owned();
     assert_eq!(wishes(&node), [(url.clone(), "waiting".into())]);
     mend(&node, &line);
@@ -257,8 +264,18 @@ fn a_lesson_is_recorded_from_one_device_alone() {
     get(&two, "http://c.school.test/app.js", &[]);
     get(&two, "http://c.school.test/app.js", &[]);
 
-    let command = node.command(&["pack", "record", "fractions-5", "--for", "3h"]);
-    assert!(!command.status.success(), "longer than two hours: {}", said(&command));
+    for (words, code, why) in [
+        (&["pack", "record", "fractions-5", "--for", "3h", "--yes"][..], 2, "longer than two hours"),
+        (&["pack", "record", "Bad Name", "--yes"], 2, "no name"),
+        (&["pack", "record", "fractions-5"], 2, "nobody can be asked at its end"),
+        (&["pack", "record", "fractions-5", "--dry-run"], 0, "a trial"),
+        (&["pack", "record", "--keep"], 1, "there is none"),
+    ] {
+        let command = node.command(words);
+        assert_eq!(command.status.code(), Some(code), "{why}: {}", said(&command));
+        let there = http::local(&node.folder.path().join("state/bulak.sock"), "GET", "/api/v1/record");
+        assert_eq!(there.status, 404, "{why}: nothing has begun");
+    }
     let begin = |name: &str| {
         http::local_with(
             &node.folder.path().join("state/bulak.sock"),
@@ -267,7 +284,7 @@ fn a_lesson_is_recorded_from_one_device_alone() {
             &format!("{{\"name\": \"{name}\", \"seconds\": 600}}"),
         )
     };
-    assert_eq!(begin("Not A Name").status, 409);
+    assert_eq!(begin("Not A Name").status, 400);
     assert_eq!(begin("fractions-5").status, 201);
     assert_eq!(begin("another").status, 409, "one at a time");
     get(&one, "http://s.school.test/too-early", &[PAGE]);
@@ -305,8 +322,15 @@ fn a_lesson_is_recorded_from_one_device_alone() {
     for never in ["somebody-else", "too-early", "mine", "4711", "/cookie", "/with", "/answer"] {
         assert!(!text.contains(never), "{never}: {text}");
     }
-    let kept = http::local(&node.folder.path().join("state/bulak.sock"), "POST", "/api/v1/record/keep");
-    assert_eq!(kept.status, 201, "{}", kept.text());
+    let another = begin("another");
+    assert!(
+        another.status == 409 && another.text().contains("waits to be kept or forgotten"),
+        "somebody's lesson waits: {}",
+        another.text()
+    );
+    assert!(said(&node.command(&["pack", "record", "--keep", "--dry-run"])).contains("would make the recording"));
+    let kept = node.command(&["pack", "record", "--keep"]);
+    assert_eq!(kept.status.code(), Some(0), "{}", said(&kept));
     let pack = std::fs::read_to_string(node.folder.path().join("state/packs.d/fractions-5.toml")).expect("the pack");
     for url in ["http://s.school.test/lesson", "http://c.school.test/style.css", "http://c.school.test/app.js"] {
         assert!(pack.contains(&format!("url = \"{url}\"")), "{pack}");
@@ -358,12 +382,7 @@ fn five_devices_propose_what_four_do_not() {
 
 #[test]
 fn what_the_class_uses_on_two_days_is_asked_about_before_school() {
-    // Preloaded rather than run through its wrapper, which would outlive a kill.
-    let libraries = std::fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
-    let Some(preload) = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists()) else {
-        eprintln!("SKIPPED: libfaketime is not installed");
-        return;
-    };
+    let preload = program::faketime();
     let origin = site();
     let line = Line::to(origin.addr);
     let at = |setup: Setup, moment: &str| {

@@ -32,6 +32,22 @@ pub(crate) fn need(name: &str) -> PathBuf {
     find(name).unwrap_or_else(|| panic!("{name} is missing; run scripts/test, which installs it"))
 }
 
+/// The library that makes a date up, which `scripts/test` installs. Preloaded rather than run through its wrapper, which would outlive a
+/// kill.
+pub(crate) fn faketime() -> PathBuf {
+    let libraries = std::fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
+    let found = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.exists());
+    found.unwrap_or_else(|| panic!("libfaketime is missing; run scripts/test, which installs it"))
+}
+
+/// A test that this machine does not allow: told here, and at the end of `scripts/test`.
+pub(crate) fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED: {test}: {why}");
+    let folder = crate::kit::root().join("target/skipped");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join(test), format!("{why}\n")).expect("a file");
+}
+
 /// Starts a program with both outputs in a file.
 pub(crate) fn start(command: &mut Command, log: &Path) -> Running {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");

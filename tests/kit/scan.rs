@@ -21,13 +21,13 @@ pub(crate) struct Finding {
     pub(crate) says: String,
 }
 
-/// All findings about the listener at `addr`, asked for by `name`; `None` when the program is missing, which is told.
+/// All findings about the listener at `addr`, asked for by `name`; `None` when the program is missing, which `test` is told for.
 ///
 /// # Panics
 /// When the scan does not come to its end.
-pub(crate) fn scan(name: &str, addr: SocketAddr) -> Option<Vec<Finding>> {
+pub(crate) fn scan(test: &str, name: &str, addr: SocketAddr) -> Option<Vec<Finding>> {
     let Some(testssl) = program::find("testssl").or_else(|| program::find("testssl.sh")) else {
-        eprintln!("skipped: testssl.sh is missing; scripts/test installs it where it can");
+        program::skipped(test, "testssl.sh is missing; scripts/test installs it where it can");
         return None;
     };
     let folder = tempfile::tempdir().expect("a folder");

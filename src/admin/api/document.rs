@@ -11,6 +11,30 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 
+/// Where a refusal that is no route's own can come.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// Everywhere.
+    Always,
+    /// Where a body is taken.
+    Body,
+    /// Where a body is taken, or the path holds a name.
+    Words,
+}
+
+/// What any route may answer, said once.
+const EVERYWHERE: [(&str, &str, Holds); 9] = [
+    ("400", "the request cannot be read", Holds::Words),
+    ("401", "no token that counts", Holds::Always),
+    ("403", "the token's role is too low, or the client's address is no private one", Holds::Always),
+    ("413", "the body is too long", Holds::Body),
+    ("415", "the body has no Content-Type: application/json", Holds::Body),
+    ("422", "the body is JSON of another form", Holds::Body),
+    ("429", "too many requests without a token that counts", Holds::Always),
+    ("500", "the node could not answer; its log says why", Holds::Always),
+    ("503", "the node is not ready, or took too long", Holds::Always),
+];
+
 static DOCUMENT: LazyLock<Value> = LazyLock::new(whole);
 
 #[derive(OpenApi)]
@@ -73,15 +97,21 @@ fn whole() -> Value {
             operation["operationId"] = json!(name(&method, path));
             operation["x-role"] = json!(role);
             operation["security"] = json!([{ "bearer": [role] }]);
-            for (status, what) in [
-                ("401", "no token that counts"),
-                ("403", "the token's role is too low"),
-                ("429", "too many requests without a token that counts"),
-            ] {
-                operation["responses"][status] = json!({
-                    "description": what,
-                    "content": { CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
-                });
+            let takes = operation["requestBody"].is_object();
+            let named = path.contains('{');
+            for (status, what, holds) in EVERYWHERE {
+                let answers = match holds {
+                    Holds::Always => true,
+                    Holds::Body => takes,
+                    Holds::Words => takes || named,
+                };
+                // What a route says of itself is more exact.
+                if answers && operation["responses"][status].is_null() {
+                    operation["responses"][status] = json!({
+                        "description": what,
+                        "content": { CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+                    });
+                }
             }
             errors_as_problems(&mut operation["responses"]);
         }

@@ -1,16 +1,22 @@
-//! The door of the API on the web port: a bearer token (RFC 6750), the role that method and path need, and errors as documents.
+//! The door of the API on the web port: who may ask at all, a bearer token (RFC 6750), the role that method and path need, and errors as
+//! documents.
 //!
+//! Tokens come over plain HTTP, so nobody from outside may send one: the port may be public by mistake, and so may `proxy.clients`.
 //! Nothing of a request is logged here: not its token, its path or who sent it.
 
 use crate::admin::api::role::needed;
 use crate::admin::token::{Tokens, Worth};
 use crate::base::problem::{CONTENT_TYPE, Problem};
 use crate::portal::Arrival;
+use crate::proxy;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Letters of a refusal of the framework's that are told on.
@@ -20,17 +26,46 @@ const WORDS: usize = 300;
 #[derive(Clone, Debug)]
 pub(super) struct Shown(pub(super) String);
 
-/// Asks for a token that may.
-pub(super) async fn guard(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
+/// Whom the API answers.
+#[derive(Clone)]
+pub(super) struct Gate {
+    tokens: Tokens,
+    near: Arc<[IpNet]>,
+}
+
+impl Gate {
+    /// For these tokens, from the same house: loopback, private, link-local, unique local and CGNAT.
+    pub(super) fn new(tokens: Tokens) -> Gate {
+        let house = proxy::Settings::default().clients;
+        // IPv4's link-local addresses are given by nobody and lead nowhere beyond the cable.
+        let link_local = IpNet::new(IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16).ok();
+        Gate { tokens, near: house.into_iter().chain(link_local).collect() }
+    }
+
+    fn is_near(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.near.iter().any(|net| net.contains(&client))
+    }
+}
+
+/// Asks for a token that may, of whoever is near.
+pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Arrival>().map(|arrival| arrival.client.ip());
+    let tokens = &gate.tokens;
+    if !client.is_some_and(|client| gate.is_near(client)) {
+        tokens.refused("client");
+        let title = "the API answers private addresses alone";
+        let remedy = "ask from inside the school, or on the machine itself by the bulak command";
+        return Problem::new(StatusCode::FORBIDDEN, "api.foreign_client", title, remedy).into_response();
+    }
     let worth = match bearer(request.headers()) {
         Some(shown) => tokens.judge(shown),
-        None => return failed(&tokens, client, "no_token"),
+        None => return failed(tokens, client, "no_token"),
     };
     let (id, role) = match worth {
         Worth::Good { id, role } => (id, role),
-        Worth::Expired => return failed(&tokens, client, "expired"),
-        Worth::Unknown => return failed(&tokens, client, "bad_token"),
+        Worth::Expired => return failed(tokens, client, "expired"),
+        Worth::Unknown => return failed(tokens, client, "bad_token"),
     };
     let needed = needed(request.method(), request.uri().path());
     if role < needed {
@@ -52,7 +87,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| shown.trim())
 }
 
-fn failed(tokens: &Tokens, client: Option<std::net::IpAddr>, reason: &'static str) -> Response {
+fn failed(tokens: &Tokens, client: Option<IpAddr>, reason: &'static str) -> Response {
     if let Err(wait) = tokens.failed(client, reason) {
         return too_many(wait);
     }
@@ -104,11 +139,16 @@ pub(super) async fn as_problems(request: Request, next: Next) -> Response {
         StatusCode::METHOD_NOT_ALLOWED => ("api.method", "this address does not take that method"),
         StatusCode::NOT_FOUND => ("api.unknown", "there is no such address"),
         StatusCode::PAYLOAD_TOO_LARGE => ("api.too_long", "the request's body is too long"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("api.no_json", "the request's body is not said to be JSON"),
         _ if status.is_server_error() => ("api.failed", "the request could not be answered"),
         _ => ("api.misuse", "the request cannot be understood"),
     };
     let title = if words.is_empty() { usual.to_owned() } else { format!("{usual}: {words}") };
-    let mut problem = Problem::new(status, id, title, "see /api/v1/openapi.json").into_response();
+    let remedy = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "send it with Content-Type: application/json",
+        _ => "see /api/v1/openapi.json",
+    };
+    let mut problem = Problem::new(status, id, title, remedy).into_response();
     for (name, value) in head.headers.iter().filter(|(name, _)| **name != header::CONTENT_TYPE && **name != header::CONTENT_LENGTH) {
         problem.headers_mut().append(name, value.clone());
     }
@@ -150,7 +190,7 @@ mod tests {
                 .route("/api/v1/tokens", get(async || "secret"))
                 .route("/api/v1/{*rest}", any(async || crate::admin::api::unknown()))
                 .layer(from_fn(as_problems))
-                .layer(from_fn_with_state(tokens.clone(), guard));
+                .layer(from_fn_with_state(Gate::new(tokens.clone()), guard));
             Stage { tokens, clock, router }
         }
 
@@ -159,12 +199,16 @@ mod tests {
         }
 
         async fn ask(&self, method: &str, path: &str, fields: &[&str], last: u8) -> (u16, HeaderMap, Value) {
+            self.ask_from(IpAddr::from([192, 168, 8, last]), method, path, fields).await
+        }
+
+        async fn ask_from(&self, client: IpAddr, method: &str, path: &str, fields: &[&str]) -> (u16, HeaderMap, Value) {
             let mut request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
             for field in fields {
                 request = request.header(header::AUTHORIZATION, *field);
             }
             let arrival = Arrival {
-                client: std::net::SocketAddr::from(([192, 168, 8, last], 5000)),
+                client: std::net::SocketAddr::from((client, 5000)),
                 local: "192.168.8.1:80".parse().expect("valid"),
                 door: Door::Web,
             };
@@ -206,6 +250,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_from_outside_is_asked_for_a_token() {
+        let stage = Stage::new().await;
+        let good = format!("Bearer {}", stage.token(Role::Read).await);
+        let table = [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("::ffff:192.168.8.20", true),
+            ("169.254.7.7", true),
+            ("100.64.0.1", true),
+            ("::1", true),
+            ("fe80::1", true),
+            ("fd00::1", true),
+            ("203.0.113.7", false),
+            ("8.8.8.8", false),
+            ("172.32.0.1", false),
+            ("100.128.0.1", false),
+            ("::ffff:8.8.8.8", false),
+            ("2001:db8::1", false),
+        ];
+        for (client, near) in table {
+            let client: IpAddr = client.parse().expect("an address");
+            let (status, headers, body) = stage.ask_from(client, "GET", "/api/v1/status", &[&good]).await;
+            assert_eq!((status, body["id"].as_str()), if near { (200, None) } else { (403, Some("api.foreign_client")) }, "{client}");
+            let (status, _, _) = stage.ask_from(client, "GET", "/api/v1/status", &[]).await;
+            assert_eq!(status, if near { 401 } else { 403 }, "{client}");
+            assert!(!headers.contains_key(header::WWW_AUTHENTICATE), "{client} is not asked to show one");
+        }
+    }
+
+    #[tokio::test]
     async fn who_fails_too_often_waits_and_who_has_a_token_does_not() {
         let stage = Stage::new().await;
         let good = format!("Bearer {}", stage.token(Role::Read).await);
@@ -229,9 +304,14 @@ mod tests {
         assert!(headers.contains_key(header::ALLOW));
         let router = Router::new().route("/x", post(async |Json(value): Json<Vec<String>>| Json(value))).layer(from_fn(as_problems));
         let request = Request::post("/x").header(header::CONTENT_TYPE, "application/json").body(Body::from("[1]")).expect("a request");
-        let answer = router.oneshot(request).await.expect("an answer");
+        let answer = router.clone().oneshot(request).await.expect("an answer");
         assert_eq!((answer.status().as_u16(), &answer.headers()[header::CONTENT_TYPE]), (422, &HeaderValue::from_static(CONTENT_TYPE)));
         let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.expect("a body")).expect("JSON");
         assert!(body["title"].as_str().is_some_and(|title| title.contains("expected a string")), "{body}");
+        let bare = Request::post("/x").body(Body::from("[]")).expect("a request");
+        let answer = router.oneshot(bare).await.expect("an answer");
+        let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.expect("a body")).expect("JSON");
+        assert_eq!((&body["status"], &body["id"]), (&415.into(), &"api.no_json".into()));
+        assert!(body["remedy"].as_str().is_some_and(|remedy| remedy.contains("Content-Type: application/json")), "{body}");
     }
 }

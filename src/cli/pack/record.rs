@@ -3,7 +3,7 @@
 
 use crate::base::unit::Wait;
 use crate::cli::local::{Local, read};
-use crate::cli::store::agreed;
+use crate::cli::store::{agreed, can_ask};
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::record::View;
 use serde_json::{Value, json};
@@ -19,11 +19,12 @@ const LINE: u32 = 10;
 /// `bulak pack record`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bulak pack record fractions-5 --title \"Бөлшектер\"\n  bulak pack record fractions-5 --device 192.168.8.20 --for 20min"
+    after_help = "Examples:\n  bulak pack record fractions-5 --title \"Бөлшектер\"\n  bulak pack record fractions-5 --device 192.168.8.20 --for 20min\n  bulak pack record --keep"
 )]
 pub(in crate::cli) struct Args {
     /// The pack's id: small letters, digits and dashes
-    name: String,
+    #[arg(required_unless_present_any = ["keep", "forget"], conflicts_with_all = ["keep", "forget"])]
+    name: Option<String>,
     /// How long
     #[arg(long = "for", value_name = "TIME", default_value = "10 min")]
     time: Wait,
@@ -36,6 +37,12 @@ pub(in crate::cli) struct Args {
     /// Under which licence the content may be copied
     #[arg(long)]
     licence: Option<String>,
+    /// Make a pack of the recording that was left waiting
+    #[arg(long, conflicts_with = "forget")]
+    keep: bool,
+    /// Let go of it
+    #[arg(long)]
+    forget: bool,
 }
 
 /// Records, shows, asks, keeps.
@@ -44,8 +51,14 @@ pub(in crate::cli) struct Args {
 /// What the node says.
 pub(in crate::cli) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let local = Local::connect(context).await?;
+    let Some(name) = &args.name else { return finish(context, &local, args.keep).await };
     let seconds = args.time.0.as_secs();
-    let order = json!({ "name": args.name, "seconds": seconds, "device": args.device, "title": args.title, "licence": args.licence });
+    if context.would(&format!("record a lesson for {seconds} s and ask whether to make it the pack \"{name}\""))? {
+        return Ok(Exit::Done);
+    }
+    // Before anybody browses: a lesson that nobody can be asked about would be lost at its end.
+    can_ask(context)?;
+    let order = json!({ "name": name, "seconds": seconds, "device": args.device, "title": args.title, "licence": args.licence });
     local.post("/api/v1/record", &order).await?;
     if context.progress() {
         match args.device {
@@ -71,21 +84,43 @@ pub(in crate::cli) async fn run(context: &Context, args: &Args) -> Result<Exit, 
     } else {
         agreed(context, &format!("make these {} pages and {} pieces the pack \"{}\"?", view.pages, view.pieces, view.name))
     };
-    if context.dry_run || asked.is_err() {
+    if asked.is_err() {
         local.delete("/api/v1/record").await?;
         asked?;
-        context.show(&document, || String::from("nothing is kept: a trial"))?;
+    }
+    keep(context, &local, document, &view.name).await
+}
+
+/// What becomes of a recording whose command is gone.
+async fn finish(context: &Context, local: &Local, kept: bool) -> Result<Exit, Failure> {
+    let document = local.get("/api/v1/record").await?;
+    let view: View = read(&document)?;
+    let what = if kept { "make the recording" } else { "let go of the recording" };
+    if context.would(&format!(
+        "{what} \"{}\" ({} pages, {} pieces){}",
+        view.name,
+        view.pages,
+        view.pieces,
+        if kept { " a pack" } else { "" }
+    ))? {
         return Ok(Exit::Done);
     }
+    if kept {
+        return keep(context, local, document, &view.name).await;
+    }
+    agreed(context, &format!("let go of the recording \"{}\" ({} pages, {} pieces)?", view.name, view.pages, view.pieces))?;
+    local.delete("/api/v1/record").await?;
+    context.show(&json!({ "forgotten": view.name }), || format!("nothing is left of the recording \"{}\"", view.name))?;
+    Ok(Exit::Done)
+}
+
+async fn keep(context: &Context, local: &Local, document: Value, name: &str) -> Result<Exit, Failure> {
     let kept = local.post("/api/v1/record/keep", &json!({})).await?;
     let mut told = document;
     told["file"] = kept["file"].clone();
     context.show(&told, || {
-        format!(
-            "wrote {}; it is fetched in the next window\nnext: bulak pack plan {}",
-            told["file"].as_str().unwrap_or_default(),
-            view.name
-        )
+        let file = told["file"].as_str().unwrap_or_default();
+        format!("wrote {file}; it is fetched as soon as a window is open\nnext: bulak pack plan {name}")
     })?;
     Ok(Exit::Done)
 }

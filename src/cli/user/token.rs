@@ -8,6 +8,7 @@ use crate::base::count::Metrics;
 use crate::base::problem::Problem;
 use crate::base::unit::Wait;
 use crate::cli::local::{Local, read};
+use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
 use crate::config;
 use crate::life::Life;
@@ -28,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(5);
 )]
 pub(in crate::cli) enum TokenCommand {
     /// Make a token; it is shown this once
+    #[command(
+        after_help = "Examples:\n  bulak user token add \"report script\" --role read --expires \"90 days\"\n  bulak user token add \"night shift\" --role operate --json"
+    )]
     Add {
         /// What to call it: who or what will use it
         name: String,
@@ -39,8 +43,10 @@ pub(in crate::cli) enum TokenCommand {
         expires: Option<Expiry>,
     },
     /// The tokens, without what makes them count
+    #[command(after_help = "Examples:\n  bulak user token list\n  bulak user token list --json")]
     List,
     /// End a token; what it began ends too
+    #[command(after_help = "Examples:\n  bulak user token revoke \"report script\"\n  bulak user token revoke bulak_5f3a90c1")]
     Revoke {
         /// Its name, or how it begins (bulak_ and eight digits)
         which: String,
@@ -72,9 +78,8 @@ async fn add(context: &Context, reach: &Reach, name: &str, role: Role, expires: 
         Expiry::After(wait) => Clock::system().now().plus(wait).to_rfc3339(),
         Expiry::At(stamp) => stamp.to_string(),
     });
-    if context.dry_run {
-        let would = json!({ "would_make": { "name": name, "role": role, "expires": expires } });
-        context.show(&would, || format!("would make the token \"{name}\" with the role {role}"))?;
+    let until = expires.as_deref().map_or_else(|| String::from("for ever"), |moment| format!("until {moment}"));
+    if context.would(&format!("make the token \"{name}\" with the role {role}, {until}"))? {
         return Ok(Exit::Done);
     }
     let made: Made = match reach {
@@ -101,7 +106,8 @@ async fn list(context: &Context, reach: &Reach) -> Result<Exit, Failure> {
     };
     context.show(&json!({ "tokens": listed }), || {
         let mut table = crate::cli::table::table(&["token", "name", "role", "made", "expires", "last used"]);
-        let day = |moment: Option<&str>, none: &str| moment.and_then(|moment| moment.get(..10)).unwrap_or(none).to_owned();
+        let zone = context.zone();
+        let day = |stamp: Option<&str>, none: &str| stamp.map_or_else(|| none.to_owned(), |stamp| moment(&zone, stamp));
         for token in &listed {
             let expires = if token.expired { String::from("has expired") } else { day(token.expires.as_deref(), "never") };
             let cells = [day(Some(&token.created), ""), expires, day(token.used.as_deref(), "never")];
@@ -113,8 +119,7 @@ async fn list(context: &Context, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 async fn revoke(context: &Context, reach: &Reach, which: &str) -> Result<Exit, Failure> {
-    if context.dry_run {
-        context.show(&json!({ "would_revoke": which }), || format!("would revoke the token \"{which}\""))?;
+    if context.would(&format!("revoke the token \"{which}\""))? {
         return Ok(Exit::Done);
     }
     let gone: Listed = match reach {

@@ -99,7 +99,7 @@ async fn wishes<W: Web>(State(night): State<Night<W>>) -> Result<Json<Wishes>, P
     night.wishes().await.map(|wishes| Json(Wishes { wishes })).map_err(|error| error.problem())
 }
 
-/// Wishes for a page: it is fetched in the next window.
+/// Wishes for a page: it is fetched as soon as a window is open.
 #[utoipa::path(
     post,
     path = "/api/v1/wishes",
@@ -107,19 +107,19 @@ async fn wishes<W: Web>(State(night): State<Night<W>>) -> Result<Json<Wishes>, P
     request_body = Wish,
     responses(
         (status = 200, description = "it is on the list", body = WishAnswer),
-        (status = 400, description = "no wish", body = Problem),
+        (status = 400, description = "no wish, or no address of a page", body = Problem),
         (status = 422, description = "it will not be fetched, and why", body = Problem)
     )
 )]
 async fn wish<W: Web>(State(night): State<Night<W>>, body: Result<Json<Wish>, JsonRejection>) -> Result<Json<WishAnswer>, Problem> {
-    let Ok(Json(Wish { url })) = body else { return Err(unread("{\"url\": \"http://…\"}")) };
+    let Json(Wish { url }) = body.map_err(|why| unread(&why, "{\"url\": \"http://…\"}"))?;
     // Whoever may use the API is no pupil at a form: he is not counted.
     let answer = night.wish(&url, None).await.map_err(|error| error.problem())?;
     let (told, remedy) = answer.told();
-    if answer.is_good() {
-        Ok(Json(WishAnswer { answer, told: told.to_owned() }))
-    } else {
-        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wish.refused", told, remedy))
+    match answer {
+        _ if answer.is_good() => Ok(Json(WishAnswer { answer, told: told.to_owned() })),
+        Answer::NoAddress => Err(Problem::new(StatusCode::BAD_REQUEST, "wish.no_address", told, remedy)),
+        _ => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wish.refused", told, remedy)),
     }
 }
 
@@ -155,7 +155,11 @@ async fn proposals<W: Web>(State(night): State<Night<W>>) -> Result<Json<Proposa
     path = "/api/v1/proposals/{id}/approve",
     tag = "wishes",
     params(("id" = String, Path, description = "the proposal's id")),
-    responses((status = 201, description = "the pack", body = Written), (status = 404, description = "no such proposal", body = Problem))
+    responses(
+        (status = 201, description = "the pack", body = Written),
+        (status = 404, description = "no such proposal", body = Problem),
+        (status = 409, description = "the rules no longer allow it", body = Problem)
+    )
 )]
 async fn approve<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Result<(StatusCode, Json<Written>), Problem> {
     let (pack, file) = night.approve(&id).await.map_err(|error| error.problem())?;
@@ -174,7 +178,7 @@ async fn dismiss<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) 
     if night.dismiss(&id).await.map_err(|error| error.problem())? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    Err(Refusal::Unknown("such proposal").problem())
+    Err(Refusal::NO_PROPOSAL.problem())
 }
 
 /// How far the recording is.
@@ -185,10 +189,11 @@ async fn dismiss<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) 
     responses((status = 200, description = "the recording", body = View), (status = 404, description = "there is none", body = Problem))
 )]
 async fn recording<W: Web>(State(night): State<Night<W>>) -> Result<Json<View>, Problem> {
-    night.recording().await.map(Json).ok_or_else(|| Refusal::Unknown("recording").problem())
+    night.recording().await.map(Json).ok_or_else(|| Refusal::NO_RECORDING.problem())
 }
 
-/// Begins to record a lesson: what one device browses, as far as it is public, becomes a pack.
+/// Begins to record a lesson: what one device browses, as far as it is public, becomes a pack. Not while a finished one waits to be kept
+/// or forgotten: it is somebody's lesson.
 #[utoipa::path(
     post,
     path = "/api/v1/record",
@@ -197,14 +202,14 @@ async fn recording<W: Web>(State(night): State<Night<W>>) -> Result<Json<View>, 
     responses(
         (status = 201, description = "the recording", body = View),
         (status = 400, description = "no order", body = Problem),
-        (status = 409, description = "not now", body = Problem)
+        (status = 409, description = "one runs, or waits to be kept or forgotten", body = Problem)
     )
 )]
 async fn record<W: Web>(
     State(night): State<Night<W>>,
     body: Result<Json<Order>, JsonRejection>,
 ) -> Result<(StatusCode, Json<View>), Problem> {
-    let Ok(Json(order)) = body else { return Err(unread("{\"name\": \"fractions-5\", \"seconds\": 600}")) };
+    let Json(order) = body.map_err(|why| unread(&why, "{\"name\": \"fractions-5\", \"seconds\": 600}"))?;
     night.begin_recording(order).map_err(|error| error.problem())?;
     Ok((StatusCode::CREATED, recording(State(night)).await?))
 }
@@ -244,16 +249,25 @@ async fn forget<W: Web>(State(night): State<Night<W>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn unread(form: &str) -> Problem {
-    let remedy = format!("send JSON such as {form}");
-    Problem::new(StatusCode::BAD_REQUEST, "api.bad_body", "the request's body cannot be read", remedy)
+/// A body that is no order of this form; its length and its kind are told as such.
+fn unread(why: &JsonRejection, form: &str) -> Problem {
+    let (status, id, title) = match why.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            let remedy = "send it with Content-Type: application/json";
+            return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "api.no_json", "the request's body is not said to be JSON", remedy);
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "api.too_long", "the request's body is too long"),
+        _ => (StatusCode::BAD_REQUEST, "api.bad_body", "the request's body cannot be read"),
+    };
+    Problem::new(status, id, title, format!("send JSON such as {form}"))
 }
 
 impl Refusal {
     /// The same as a document of the API.
     fn problem(&self) -> Problem {
         match self {
-            Refusal::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, "api.none", self.to_string(), "begin one, or look at the list"),
+            Refusal::Unknown(_, remedy) => Problem::new(StatusCode::NOT_FOUND, "api.none", self.to_string(), *remedy),
+            Refusal::Order(_, remedy) => Problem::new(StatusCode::BAD_REQUEST, "record.bad_order", self.to_string(), *remedy),
             Refusal::Now(_, remedy) => Problem::new(StatusCode::CONFLICT, "pack.not_now", self.to_string(), *remedy),
             Refusal::Write { .. } => {
                 let remedy = "make the folder writable for the node, or take the file of that name away";

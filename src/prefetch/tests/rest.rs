@@ -132,6 +132,9 @@ async fn what_people_asked_for_survives_a_power_cut_until_it_is_through() {
     stage.set("http://a.kz/s.css", Page::Busy(3_600));
     assert!(matches!(stage.end().await, End::Waiting(_)));
     // A host asked to wait: it keeps its place, and nobody is asked before.
+    let status = stage.night.status();
+    assert_eq!((status.state.as_str(), status.rest.as_deref()), ("waiting", Some("window")));
+    assert!(status.sentence.contains("2 things wait; next try at "), "{}", status.sentence);
     let stage = stage.cut().await;
     stage.set("http://a.kz/s.css", Page::Text("text/css", "a{}".into()));
     assert_eq!(stage.night.progress("demo").expect("known").state, "paused");
@@ -139,6 +142,34 @@ async fn what_people_asked_for_survives_a_power_cut_until_it_is_through() {
     stage.clock.advance(Duration::from_hours(1));
     assert_eq!(stage.end().await, End::Done(0));
     assert!(stage.cut().await.night.status().queued.is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_host_is_told_with_its_next_try() {
+    let stage = Stage::new(PACK, &[("http://a.kz/d/", Page::Busy(3_600))]).await;
+    let End::Waiting(until) = stage.end().await else { panic!("a host that is busy for an hour") };
+    stage.idle().await;
+    let windows = stage.settings.windows.clone();
+    let status = stage.night.status();
+    assert_eq!((status.state.as_str(), status.waiting, status.rest), ("waiting", 1, None), "the window is open");
+    let next = format!("1 thing waits; next try {}", windows.soon(until, stage.clock.now()));
+    assert!(status.sentence.starts_with(&next) && status.reason == Some(next), "{}", status.sentence);
+    let told = format!("no host can be asked before {}", windows.read(until));
+    assert_eq!(stage.night.progress("demo").expect("known").reason, Some(told), "in the school's time");
+}
+
+#[tokio::test]
+async fn a_run_that_waits_again_and_again_stays_one_job() {
+    let stage = Stage::new(PACK, &[("http://a.kz/d/", Page::Busy(3_600))]).await;
+    for _ in 0..2 {
+        let End::Waiting(until) = stage.end().await else { panic!("a host that is busy for an hour") };
+        assert_eq!(stage.night.jobs().list()[0].state, crate::life::job::State::Paused);
+        stage.clock.advance(until.since(stage.clock.now()));
+    }
+    stage.set("http://a.kz/d/", html("<p>a lesson"));
+    assert_eq!(stage.end().await, End::Done(0));
+    let jobs = stage.night.jobs().list();
+    assert_eq!((jobs.len(), jobs[0].state), (1, crate::life::job::State::Done), "{jobs:?}");
 }
 
 #[tokio::test]
