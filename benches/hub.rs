@@ -5,6 +5,7 @@
 //! `--only sqlite|postgres`. PostgreSQL is Debian's, started here in a folder of its own, with its own safety settings (fsync on).
 
 #[path = "../tests/kit/postgres.rs"]
+#[expect(dead_code, reason = "tests start it with other settings")]
 mod cluster;
 
 use bulak::base::clock::{Clock, Time};

@@ -11,8 +11,10 @@ use crate::life::{Life, supervise};
 use calendar::Calendar;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What is taken and what is not.
 pub mod accept;
@@ -173,9 +175,10 @@ impl Hub {
             listeners.push(TcpListener::bind(address).await.map_err(|error| Error::Listen(*address, error))?);
         }
         let people = people::People::new(keep.clone(), clock.clone(), settings.viewers);
-        supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), metrics));
+        let woken = Arc::new(Notify::new());
+        supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), (life, &woken), metrics));
         let since = clock.now();
-        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since));
+        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken));
         Ok(Hub { listeners, parts, life: life.clone() })
     }
 
@@ -197,7 +200,7 @@ impl Hub {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn open(place: &Place) -> Result<std::sync::Arc<dyn keep::Keep>, Error> {
+pub async fn open(place: &Place) -> Result<Arc<dyn keep::Keep>, Error> {
     if let Place::File(file) = place
         && let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
     {

@@ -19,7 +19,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Uploads and enrolments of nodes.
 mod reports;
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     book: Book,
     people: People,
     since: Time,
+    /// Tells whoever makes days that something has come.
+    woken: Arc<Notify>,
     /// Room for bodies, taken before the first byte is read.
     room: Semaphore,
     hands: Semaphore,
@@ -62,6 +64,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    #[expect(clippy::too_many_arguments, reason = "it sums up every part")]
     pub(crate) fn new(
         settings: Settings,
         clock: Clock,
@@ -70,6 +73,7 @@ impl Inner {
         book: Book,
         people: People,
         since: Time,
+        woken: Arc<Notify>,
     ) -> Inner {
         let records = metrics.counters("bulak_hub_records_total", "Records that came, by what became of them.", &["fate"]);
         Inner {
@@ -80,6 +84,7 @@ impl Inner {
             book,
             people,
             since,
+            woken,
             room: Semaphore::new(reports::MOST_PIECES as usize),
             hands: Semaphore::new(reports::MOST_AT_ONCE),
             stored: records.with_label_values(&["stored"]),

@@ -78,7 +78,7 @@ mod tests {
         let text = |form| String::from_utf8(csv(form, &almaty, &columns, &rows).expect("writes")).expect("UTF-8");
         assert_eq!(
             text(Form::Excel),
-            "\u{feff}school;day;rtt;started;busy;none\r\n\"№ 7; \"\"Абай\"\"\";24.11.2026;41,5;24.11.2026 10:00;1;\r\n'=SUM(A1);01.01.1970;7;01.01.1970 05:00;0;\r\n"
+            "\u{feff}school;day;rtt;started;busy;none\r\n\"№ 7; \"\"Абай\"\"\";24.11.2026;41,5;24.11.2026 10:00;1;\r\n'=SUM(A1);01.01.1970;7;01.01.1970 06:00;0;\r\n"
         );
         assert_eq!(
             text(Form::Plain),

@@ -11,15 +11,19 @@ use crate::hub::day::roll;
 use crate::hub::enrol::Book;
 use crate::hub::figures::Day;
 use crate::hub::keep::{Cutoffs, Keep, Stale};
-use crate::life::{Next, Worker};
+use crate::life::{Life, Next, Worker};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Days of one step: some hundred reads, under a second.
 const MOST_DAYS: u32 = 200;
 
-/// Between rounds: a page is never older than that.
+/// Between rounds when nothing comes.
 const ROUND: Duration = Duration::from_secs(30);
+
+/// After something has come: what comes with it is made in the same step, and a page is hardly older than that.
+const GATHER: Duration = Duration::from_secs(1);
 
 /// Between looks for what is too old.
 const PRUNE: Duration = Duration::from_mins(10);
@@ -33,6 +37,9 @@ pub(crate) struct Tend {
     keep: Arc<dyn Keep>,
     book: Book,
     clock: Clock,
+    life: Life,
+    /// Something has come.
+    woken: Arc<Notify>,
     keep_records: Duration,
     keep_hours: Duration,
     pruned: Option<std::time::Instant>,
@@ -41,12 +48,21 @@ pub(crate) struct Tend {
 }
 
 impl Tend {
-    pub(crate) fn new(settings: &Settings, keep: Arc<dyn Keep>, book: Book, clock: Clock, metrics: &Metrics) -> Tend {
+    pub(crate) fn new(
+        settings: &Settings,
+        keep: Arc<dyn Keep>,
+        book: Book,
+        clock: Clock,
+        (life, woken): (&Life, &Arc<Notify>),
+        metrics: &Metrics,
+    ) -> Tend {
         Tend {
             calendar: settings.calendar.clone(),
             keep,
             book,
             clock,
+            life: life.clone(),
+            woken: Arc::clone(woken),
             keep_records: settings.keep_records,
             keep_hours: settings.keep_hours,
             pruned: None,
@@ -83,7 +99,11 @@ impl Worker for Tend {
         }
         self.book.refresh().await?;
         self.twins.set(i64::try_from(self.keep.twins().await?.len()).unwrap_or(i64::MAX));
-        Ok(Next::Wait(ROUND))
+        Ok(tokio::select! {
+            () = self.woken.notified() => Next::Wait(GATHER),
+            () = tokio::time::sleep(ROUND) => Next::Busy,
+            () = self.life.stopping() => Next::Done,
+        })
     }
 }
 

@@ -11,21 +11,24 @@ use std::process::{Child, Command, Stdio};
 
 /// A server of its own. Ends when it is dropped.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     server: Child,
 }
 
 impl Cluster {
     /// Makes and starts one; `None` when `BULAK_NO_POSTGRES` is set, as the fast tests set it.
-    pub fn start() -> Option<Cluster> {
+    pub(crate) fn start() -> Option<Cluster> {
         Cluster::with(&["-c", "fsync=off"])
     }
 
     /// The same with settings of the server's (`-c name=value`).
-    pub fn with(settings: &[&str]) -> Option<Cluster> {
+    pub(crate) fn with(settings: &[&str]) -> Option<Cluster> {
         if std::env::var_os("BULAK_NO_POSTGRES").is_some() {
-            eprintln!("skipped on PostgreSQL: BULAK_NO_POSTGRES is set");
+            eprintln!("SKIPPED on PostgreSQL: BULAK_NO_POSTGRES is set");
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/skipped");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(folder.join("on PostgreSQL"), "BULAK_NO_POSTGRES is set\n").expect("a file");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -59,12 +62,12 @@ impl Cluster {
     }
 
     /// Where a database of this server is.
-    pub fn url(&self, user: &str, database: &str) -> String {
+    pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@localhost/{database}?host={}", self.folder.path().display())
     }
 
     /// The address of its first database.
-    pub fn first(&self) -> String {
+    pub(crate) fn first(&self) -> String {
         self.url("hub", "postgres")
     }
 }

@@ -21,6 +21,9 @@ use std::path::Path;
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Order {
     /// Make a code by which one node may enrol for a school; it is shown this once and counts for two weeks
+    #[command(
+        after_help = "Examples:\n  bulak hub code aksukent-7 --name \"№ 7, Ақсукент\" --contract \"20 Mbit/s\"\n  bulak hub code aksukent-7 --replace"
+    )]
     Code {
         /// The school's id on pages and in addresses: letters, digits, '-', '_' and spaces
         school: String,
@@ -38,10 +41,15 @@ pub(super) enum Order {
         replace: bool,
     },
     /// The codes, without what makes them count
+    #[command(after_help = "Examples:\n  bulak hub codes\n  bulak hub codes --json")]
     Codes,
     /// The nodes that may report, and those that may no more
+    #[command(after_help = "Examples:\n  bulak hub nodes\n  bulak hub nodes --json")]
     Nodes,
     /// End a node's right to report, at once; what it has reported stays
+    #[command(
+        after_help = "Examples:\n  bulak hub revoke 5f3a90c15f3a90c15f3a90c15f3a90c1\n  bulak hub revoke 5f3a90c15f3a90c15f3a90c15f3a90c1 --dry-run"
+    )]
     Revoke {
         /// The node's id
         node: String,
@@ -50,6 +58,7 @@ pub(super) enum Order {
     #[command(subcommand)]
     Token(TokenOrder),
     /// On a node: enrol at the hub of [hub] url by a code
+    #[command(after_help = "Examples:\n  bulak hub join 7KQ2MPX4\n  bulak hub join 7KQ2MPX4 --json")]
     Join {
         /// The code that the district gave
         code: String,
@@ -58,8 +67,12 @@ pub(super) enum Order {
 
 /// What to do with tokens.
 #[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "Examples:\n  bulak hub token add Grafana --role viewer\n  bulak hub token list")]
 pub(super) enum TokenOrder {
     /// Make a token; it is shown this once
+    #[command(
+        after_help = "Examples:\n  bulak hub token add Grafana --role viewer\n  bulak hub token add engineer --role admin --expires \"90 days\""
+    )]
     Add {
         /// What to call it: who or what will use it
         name: String,
@@ -71,8 +84,10 @@ pub(super) enum TokenOrder {
         expires: Option<String>,
     },
     /// The tokens, without what makes them count
+    #[command(after_help = "Examples:\n  bulak hub token list\n  bulak hub token list --json")]
     List,
     /// End a token
+    #[command(after_help = "Examples:\n  bulak hub token revoke Grafana\n  bulak hub token revoke hub_5f3a90c1")]
     Revoke {
         /// Its name, or how it begins (hub_ and eight digits)
         which: String,

@@ -3,7 +3,7 @@
 //!
 //! # Why
 //! Two thirds of what a school costs are records as they were signed, and most of their bytes are names of fields. One at a time zstd
-//! alone spares a third of a ping; with the names known beforehand it spares four fifths.
+//! alone spares a fifth of a ping; with the names known beforehand it spares three fifths, and nine tenths of an hour.
 
 use crate::report::sign::SIGNATURE;
 use std::sync::LazyLock;
@@ -76,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_takes_a_third_and_the_dictionary_stays() {
+    fn a_ping_takes_two_fifths_and_the_dictionary_stays() {
         let ping = br#"{"v":1,"school":"aksukent-7","node":"93c0fe7c3f6c4a0d8d6f2c61aa5e10b2","boot_id":"7d3f1f0e-63c8-49a1-8f6b-27a1c55b0a10","epoch":1795400000,"seq":4711,"kind":"ping","start":"2026-12-01T08:15:07.004000Z","end":"2026-12-01T08:15:09.104000Z","clock_ok":true,"payload":{"ping":{"reach":"domestic","sent":20,"received":19,"late":1,"doubled":0,"rtt_min_ms":38.25,"rtt_median_ms":47.125,"rtt_p95_ms":99.5,"jitter_ms":5.75}}}"#;
         let sealed = [&[7; SIGNATURE], ping.as_slice()].concat();
         let (_, packed) = Packer::new().pack(&sealed);
-        assert!(3 * (packed.len() - SIGNATURE) < ping.len(), "{} of {}", packed.len() - SIGNATURE, ping.len());
+        assert!(5 * (packed.len() - SIGNATURE) < 2 * ping.len(), "{} of {}", packed.len() - SIGNATURE, ping.len());
         // Rows that were written with it cannot be read with another: add a new number instead.
-        assert_eq!(blake3::hash(NAMES).to_hex().as_str(), "HASH");
+        assert_eq!(crate::report::batch::digest(NAMES), "sha-256=:8q3AtKm9dmH8sFm4TkFNkrYf9I++qw/BvROgZAiEHVk=:");
     }
 }

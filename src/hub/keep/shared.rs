@@ -173,19 +173,25 @@ macro_rules! shared {
                 now: Time,
             ) -> Result<Enrolment, Error> {
                 let mut work = self.begin().await?;
-                let used: Option<(String, bool, i64)> = sqlx::query_as(
-                    "UPDATE code SET used = COALESCE(used, $1), node = $2
-                     WHERE hash = $3 AND (node = $2 OR (used IS NULL AND expires > $1)) RETURNING school, replaces, used",
+                let first: Option<(String, bool)> = sqlx::query_as(
+                    "UPDATE code SET used = $1, node = $2 WHERE hash = $3 AND used IS NULL AND expires > $1 RETURNING school, replaces",
                 )
                 .bind(now.micros())
                 .bind(node)
                 .bind(code.0.as_slice())
                 .fetch_optional(&mut *work)
                 .await?;
-                let Some((school, replaces, used)) = used else { return Ok(Enrolment::NoCode) };
+                let again = first.is_none();
+                let of_this_node: Option<(String, bool)> = match first {
+                    Some(first) => Some(first),
+                    None => {
+                        let used = sqlx::query_as("SELECT school, replaces FROM code WHERE hash = $1 AND node = $2");
+                        used.bind(code.0.as_slice()).bind(node).fetch_optional(&mut *work).await?
+                    }
+                };
+                let Some((school, replaces)) = of_this_node else { return Ok(Enrolment::NoCode) };
                 let row: Option<NodeRow> =
                     sqlx::query_as("SELECT * FROM node WHERE id = $1").bind(node).fetch_optional(&mut *work).await?;
-                let again = used != now.micros();
                 match row {
                     // An answer that was lost; but a code that was used up brings no revoked node back.
                     Some(row) if again && row.revoked.is_some() => return Ok(Enrolment::NoCode),

@@ -47,7 +47,7 @@ fn at(seconds: i64) -> Time {
 
 /// A record of node `n` of school `s`: number, kind, from and until in seconds before or after now, payload.
 fn fresh(epoch: i64, (seq, kind, from, until): (i64, &str, i64, i64), payload: &Value) -> Fresh {
-    let record = json!({ "kind": kind, "payload": payload, "n": [epoch, seq] });
+    let record = json!({ "kind": kind, "payload": payload, "n": [epoch, seq, from, until] });
     let sealed = [&[0; 64], record.to_string().as_bytes()].concat();
     let (start, end) = (at(from), at(until));
     let frame = Frame { node: "n", school: "s", epoch, seq, start, end, clock_ok: true };
@@ -292,7 +292,7 @@ async fn a_reader_reads_the_views_alone() {
         "INSERT INTO v_outage (school) VALUES ('x')",
     ] {
         let refused = sqlx::query(deed).execute(&reader).await.expect_err(deed);
-        assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{deed}: {refused}");
+        assert_eq!(refused.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("42501"), "{deed}: {refused}");
     }
 }
 

@@ -123,6 +123,7 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
             "two boxes use this node's key: its card was copied; enrol one of them anew"
         );
     }
+    inner.woken.notify_one();
     let count = |wanted: Fate| taken.fates.iter().filter(|fate| **fate == wanted).count() as u64;
     inner.stored.inc_by(count(Fate::Stored));
     inner.known.inc_by(count(Fate::Known));
