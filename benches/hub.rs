@@ -236,9 +236,9 @@ fn weigh(weights: &[keep::Weight], options: &Options) {
         let per_day = each * a_day as f64;
         let (kept, note) = if days == 0 { (per_day * 365.0, "a year, for ever") } else { (per_day * f64::from(days), "at any time") };
         if days == 0 {
-            growth += kept
+            growth += kept;
         } else {
-            stock += kept
+            stock += kept;
         }
         println!(
             "    {table:<7} {each:>6.0} a row, {:>6.0} kB a school {note}{}",

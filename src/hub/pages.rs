@@ -130,6 +130,8 @@ mod tests {
             heard_seconds_ago: None,
             records: 0,
             nodes: vec![evil.into()],
+            former: vec![],
+            shown: None,
             twin: true,
             by_way: BTreeMap::new(),
             glance: None,

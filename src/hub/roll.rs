@@ -37,6 +37,8 @@ pub struct About {
     pub contract_bps: Option<i64>,
     /// Its nodes.
     pub nodes: Vec<String>,
+    /// Nodes that may report no more: what they told stays the school's.
+    pub former: Vec<String>,
 }
 
 impl Roll {
@@ -54,18 +56,22 @@ impl Roll {
                 name: node.name.clone(),
                 provider: node.provider.clone(),
                 contract_bps: node.contract.and_then(|rate| i64::try_from(rate.0).ok()),
-                nodes: Vec::new(),
+                ..About::default()
             };
             about.fill(told);
         }
         for row in schools {
-            let told = About { name: row.name.clone(), provider: row.provider.clone(), contract_bps: row.contract_bps, nodes: Vec::new() };
+            let told = About { name: row.name.clone(), provider: row.provider.clone(), contract_bps: row.contract_bps, ..About::default() };
             roll.schools.entry(row.id.clone()).or_default().fill(told);
         }
         for row in rows {
             if row.revoked.is_some() {
                 roll.nodes.remove(&row.id);
                 roll.revoked.insert(row.id.clone());
+                // A school that nobody lists any more is gone with its last node.
+                if let Some(about) = roll.schools.get_mut(&row.school) {
+                    about.former.push(row.id.clone());
+                }
             } else if let Some(key) = sign::public(&row.key) {
                 // The file's word about a node comes first: it is what a person wrote.
                 roll.nodes.entry(row.id.clone()).or_insert_with(|| Known { key, school: row.school.clone() });
@@ -145,7 +151,7 @@ mod tests {
         assert_eq!(roll.node(&three.node()).expect("known").school, "b");
         let about = &roll.schools()["a"];
         assert_eq!((about.name.as_str(), about.provider.as_str(), about.contract_bps), ("A", "P", Some(8_000_000)));
-        assert_eq!(about.nodes, [one.node()]);
+        assert_eq!((about.nodes.as_slice(), about.former.as_slice()), ([one.node()].as_slice(), [two.node()].as_slice()));
         assert!(Roll::new(&[Enrolled { key: "x".into(), ..Enrolled::default() }], &[], &[]).is_err());
     }
 }

@@ -110,10 +110,10 @@ impl Parts {
 
     /// The newest hour of these schools, as it was signed.
     async fn tell(&self, schools: &mut [School]) -> Result<(), keep::Error> {
-        let nodes: Vec<String> = schools.iter().filter_map(|school| school.nodes.first().cloned()).collect();
+        let nodes: Vec<String> = schools.iter().filter_map(|school| school.shown.clone()).collect();
         let mut told: std::collections::HashMap<String, String> = self.0.keep.told(&nodes).await?.into_iter().collect();
         for school in schools {
-            let record = school.nodes.first().and_then(|node| told.remove(node));
+            let record = school.shown.as_ref().and_then(|node| told.remove(node));
             school.last = record.and_then(|record| serde_json::from_str(&record).ok());
         }
         Ok(())

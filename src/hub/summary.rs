@@ -108,6 +108,12 @@ pub struct School {
     pub records: i64,
     /// Node ids, the one that was heard last first.
     pub nodes: Vec<String>,
+    /// Nodes that may report no more; what they told is the school's.
+    pub former: Vec<String>,
+    /// The node whose newest hour is shown.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub shown: Option<String>,
     /// Two boxes use the key of one of them: a card was copied.
     pub twin: bool,
     /// Bytes from the cache and in all since the node's start, by way.
@@ -168,7 +174,9 @@ fn school(
 ) -> School {
     let mut nodes: Vec<&String> = about.nodes.iter().collect();
     nodes.sort_by_key(|node| std::cmp::Reverse(news.get(node.as_str()).map(|latest| latest.heard)));
-    let newest = nodes.first().and_then(|node| news.get(node.as_str()));
+    // A box that was replaced speaks for its school until the new one does.
+    let before = about.former.iter().filter_map(|node| news.get(node.as_str())).max_by_key(|latest| latest.heard);
+    let newest = nodes.first().and_then(|node| news.get(node.as_str())).or(before);
     let glance = newest.and_then(|latest| latest.glance.clone());
     let heard = newest.map(|latest| latest.heard);
     let down = glance.as_ref().is_some_and(|glance| glance.state == "down");
@@ -180,9 +188,11 @@ fn school(
         standing: standing(settings, heard, down, now, since),
         heard: heard.map(Time::to_rfc3339),
         heard_seconds_ago: heard.map(|heard| age(now, heard).as_secs()),
-        records: nodes.iter().filter_map(|node| news.get(node.as_str())).map(|latest| latest.records).sum(),
+        records: about.nodes.iter().chain(&about.former).filter_map(|node| news.get(node.as_str())).map(|latest| latest.records).sum(),
         twin: nodes.iter().any(|node| twins.contains(node.as_str())),
         nodes: nodes.into_iter().cloned().collect(),
+        former: about.former.clone(),
+        shown: newest.map(|latest| latest.node.clone()),
         by_way: glance.as_ref().map(by_way).unwrap_or_default(),
         glance,
         last: None,

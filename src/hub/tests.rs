@@ -357,6 +357,14 @@ async fn a_node_enrols_by_a_code_and_is_revoked_at_once() {
         StatusCode::OK
     );
     assert_eq!(stage.upload(&[hour(2)]).await.1["id"], "hub.revoked");
+    let one = async |id: &str| serde_json::from_str::<Value>(&stage.get(&format!("/api/v1/schools/{id}")).await.1).expect("JSON");
+    let told = one("aksu-8").await;
+    assert_eq!(
+        (&told["school"]["standing"], &told["school"]["former"]),
+        (&json!("live"), &json!([key.node()])),
+        "the new box has not spoken yet"
+    );
+    assert_eq!(told["records"].as_array().map(Vec::len), Some(1));
     assert_eq!(stage.upload(&[Stage::record(&fresh, 1, &Value::Null)]).await.0, StatusCode::OK);
     // Another program revokes, and it counts at once; a node of the hub's file goes the same way.
     book.revoke(&fresh.node()).await.expect("revoked");

@@ -193,7 +193,7 @@ pub(super) async fn one(parts: &Parts, id: &str) -> Result<Option<School>, keep:
 /// Its newest hours.
 pub(super) async fn recent(parts: &Parts, school: &School) -> Result<Vec<Value>, keep::Error> {
     let mut records = Vec::new();
-    for node in &school.nodes {
+    for node in school.nodes.iter().chain(&school.former) {
         records.extend(parts.0.keep.recent(node, MOST_RECORDS).await?);
     }
     let mut records: Vec<Value> = records.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
