@@ -380,6 +380,7 @@ fn report_settings(config: &Config) -> report::Settings {
     report::Settings {
         hub_url: config.hub.url.clone(),
         school: config.hub.school.clone(),
+        code: config.hub.code.clone(),
         key_file: Some(config.node.state.join("node.key")),
         every: config.hub.every,
         ..report::Settings::default()
