@@ -84,6 +84,9 @@ pub type Mirrored = Arc<dyn Fn(&Target, Option<SocketAddr>) -> Option<String> + 
 /// What becomes of a device's request for an address; `None` while the node starts.
 pub type Foresee = Arc<dyn Fn(&Target) -> Option<Outlook> + Send + Sync>;
 
+/// Packs that the last night left complete, and all; called for each portal page, must not block.
+pub type Morning = Arc<dyn Fn() -> Option<(u64, u64)> + Send + Sync>;
+
 /// Gives the status of parts that this module need not know (`night`, `report`, …), as members of `/api/v1/status`.
 pub type Others = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
@@ -134,6 +137,8 @@ pub struct Parts {
     pub foresee: Foresee,
     /// The portal's shelves.
     pub shelves: Shelves,
+    /// How the last night left them.
+    pub morning: Morning,
     /// Further members of the status.
     pub others: Others,
 }

@@ -210,6 +210,10 @@ impl Node {
             mirrored: mirror::mirrored(&later),
             foresee: mirror::outlook(&later),
             shelves: shelves(&night, &later),
+            morning: {
+                let night = night.clone();
+                Arc::new(move || night.morning())
+            },
             others: others(&life, &night, &reporter, &reach, &trust),
         };
         let routes = prefetch::api::routes(night.clone())
@@ -392,6 +396,7 @@ fn report_settings(config: &Config) -> report::Settings {
     report::Settings {
         hub_url: config.hub.url.clone(),
         school: config.hub.school.clone(),
+        code: config.hub.code.clone(),
         key_file: Some(config.node.state.join("node.key")),
         every: config.hub.every,
         ..report::Settings::default()

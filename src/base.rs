@@ -27,6 +27,9 @@ pub mod count;
 /// The error document of every API.
 pub mod problem;
 
+/// How often somebody may fail.
+pub mod limit;
+
 /// How an address may be written down.
 pub mod redact;
 

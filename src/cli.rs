@@ -136,7 +136,7 @@ enum Command {
     /// Who may use the node's API: tokens
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Run the regional server
+    /// The regional server: run it, codes, nodes, tokens; join it
     Hub(hub::Args),
     /// Completions for a shell
     #[command(hide = true)]
@@ -226,10 +226,7 @@ impl Invocation {
             Command::Config(args) => config::run(&context, args),
             Command::Ca(command) => ca::run(&context, command).await,
             Command::User(command) => user::run(&context, command).await,
-            Command::Hub(args) => match context.log("info") {
-                Ok(()) => hub::run(&context, args).await,
-                Err(failure) => Err(failure),
-            },
+            Command::Hub(args) => Box::pin(hub::run(&context, args)).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Line::command(), "bulak", &mut std::io::stdout());
                 Ok(Exit::Done)

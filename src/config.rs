@@ -201,6 +201,8 @@ pub struct Hub {
     pub url: Option<Target>,
     /// The school's national id; may be empty.
     pub school: String,
+    /// The code by which the node enrols; may be empty.
+    pub code: String,
     /// How often a report is made.
     pub every: Duration,
 }

@@ -1,23 +1,51 @@
 //! The regional server: takes reports, keeps each once, shows a region on one page and each school on another.
 //!
 //! It never learns who browsed what: what may be in a report is `report::schema`'s list, and the hub refuses anything else.
-//! Read in this order: `accept` (what is taken, pure), `keep` (where it goes), `summary` (who needs a call, pure), `serve`.
+//! Read in this order: `accept` (what is taken, pure), `facts` (what of it goes into columns, pure), `keep` (where it goes), `day` and
+//! `tend` (what is made of it), `summary` (who needs a call, pure), `serve`; who may do what is in `roll`, `enrol` and `people`.
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
-use crate::life::Life;
+use crate::base::unit::BitRate;
+use crate::life::{Life, supervise};
 use crate::meter::ndt7::server::{self, Ends, Server};
+use calendar::Calendar;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What is taken and what is not.
 pub mod accept;
 
+/// Days as the region counts them.
+pub mod calendar;
+
+/// What is kept in columns.
+pub mod figures;
+
+/// A record -> what of it goes into columns.
+pub mod facts;
+
 /// The hub's database.
 pub mod keep;
+
+/// Hours, pings, tests and outages -> a day.
+pub mod day;
+
+/// Rollups and what is too old.
+mod tend;
+
+/// Who may report.
+pub mod roll;
+
+/// How a node gets onto the roll.
+pub mod enrol;
+
+/// Who may look and who may change.
+pub mod people;
 
 /// The hub's file.
 pub mod settings;
@@ -28,8 +56,14 @@ pub mod summary;
 /// Connections, within limits.
 mod listen;
 
+/// Charts as SVG.
+mod chart;
+
 /// Pages for people.
 mod pages;
+
+/// Tables for spreadsheets.
+mod table;
 
 /// Paths and answers.
 mod serve;
@@ -37,25 +71,42 @@ mod serve;
 /// Short words in three languages.
 mod words;
 
-use keep::{Keep, Sqlite};
+use keep::Place;
 
 /// `hub.toml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where reports and pages are served.
     pub listen: Vec<SocketAddr>,
-    /// The SQLite file; `None`: in memory (tests).
-    pub database: Option<PathBuf>,
+    /// Where reports are kept.
+    pub database: Place,
     /// A school is late when nothing came for this long: two reports and half an hour of jitter.
     pub late_after: Duration,
     /// A school is silent when nothing came for this long.
     pub silent_after: Duration,
-    /// Who may report.
+    /// Whose days they are.
+    pub calendar: Calendar,
+    /// Who may look at pages and figures.
+    pub viewers: Viewers,
+    /// How long records are kept as they were signed.
+    pub keep_records: Duration,
+    /// How long hours are kept.
+    pub keep_hours: Duration,
+    /// Who may report, beside those that enrol by a code.
     pub nodes: Vec<Enrolled>,
 }
 
+/// Who may look at pages and figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Viewers {
+    /// Whoever reaches the hub.
+    Anyone,
+    /// Who shows a token.
+    Tokens,
+}
+
 /// One node that may report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enrolled {
     /// Its public key, 64 hex digits (`bulak status` shows it).
     pub key: String,
@@ -63,15 +114,26 @@ pub struct Enrolled {
     pub school: String,
     /// The school's name for people; empty: its id.
     pub name: String,
+    /// Who provides the school's line; empty: not known.
+    pub provider: String,
+    /// What the line's contract says.
+    pub contract: Option<BitRate>,
 }
+
+/// The zone of all Kazakhstan since 2024.
+const ZONE: &str = "Asia/Almaty";
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 8090))],
-            database: Some(PathBuf::from("/var/lib/bulak-hub/hub.sqlite")),
+            database: Place::File(PathBuf::from("/var/lib/bulak-hub/hub.sqlite")),
             late_after: Duration::from_mins(150),
             silent_after: Duration::from_hours(24),
+            calendar: Calendar::of(ZONE).unwrap_or_default(),
+            viewers: Viewers::Anyone,
+            keep_records: Duration::from_hours(60 * 24),
+            keep_hours: Duration::from_hours(400 * 24),
             nodes: Vec::new(),
         }
     }
@@ -103,24 +165,25 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Opens the database and binds the listeners.
+    /// Opens the database, binds the listeners and starts what looks after the kept.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn bind(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Hub, Error> {
-        if let Some(folder) = settings.database.as_ref().and_then(|file| file.parent()).filter(|folder| !folder.as_os_str().is_empty()) {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| Error::Folder(folder.to_owned(), error))?;
-        }
-        let keep: Arc<dyn Keep> = Arc::new(Sqlite::open(settings.database.as_deref()).await?);
-        let roll = accept::Roll::new(&settings.nodes).map_err(Error::Key)?;
+        let keep = open(&settings.database).await?;
+        let roll = enrol::Book::open(settings.nodes.clone(), keep.clone(), clock.clone()).await?;
         let mut listeners = Vec::new();
         for address in &settings.listen {
             listeners.push(TcpListener::bind(address).await.map_err(|error| Error::Listen(*address, error))?);
         }
+        let people = people::People::new(keep.clone(), clock.clone(), settings.viewers);
+        let woken = Arc::new(Notify::new());
+        supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), (life, &woken), metrics));
         let since = clock.now();
         let who = Arc::new(|extensions: &http::Extensions| extensions.get::<Ends>().copied());
         let tests = Server::new(server::Settings::HUB, who, clock.clone(), life, metrics);
-        Ok(Hub { listeners, parts: serve::Parts::new(settings, clock, metrics, keep, roll, since), tests, life: life.clone() })
+        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken));
+        Ok(Hub { listeners, parts, tests, life: life.clone() })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -132,9 +195,22 @@ impl Hub {
     pub async fn serve(self) {
         let router = serve::routes(self.parts, &self.tests);
         let limit = listen::limit();
-        let loops = self.listeners.into_iter().map(|listener| listen::run(listener, router.clone(), self.life.clone(), Arc::clone(&limit)));
+        let loops = self.listeners.into_iter().map(|listener| listen::run(listener, router.clone(), self.life.clone(), limit.clone()));
         futures_util::future::join_all(loops).await;
     }
+}
+
+/// Opens the database, and makes the folder of its file.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn open(place: &Place) -> Result<Arc<dyn keep::Keep>, Error> {
+    if let Place::File(file) = place
+        && let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
+    {
+        tokio::fs::create_dir_all(folder).await.map_err(|error| Error::Folder(folder.to_owned(), error))?;
+    }
+    Ok(keep::open(place).await?)
 }
 
 /// How old something is, for summaries: never negative.

@@ -75,6 +75,7 @@
 //! | job | long work that somebody asked for: it is watched, and may be ended |
 //! | token, role | what a script shows to use the API; what it may do there |
 //! | event | something that happened in the night, told while it happens |
+//! | summary | what a night (noon to noon) brought and what not, told in the morning |
 
 #![deny(unsafe_code)]
 

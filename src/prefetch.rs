@@ -78,11 +78,17 @@ pub mod schedule;
 /// What single hosts may hold of a pack.
 pub mod share;
 
+/// What the night brought, told in the morning.
+pub mod summary;
+
 /// From one pack to the one that takes its place.
 mod switch;
 
 /// What is worked on now.
 mod scheduler;
+
+/// One stretch of work on one pack.
+mod stint;
 
 /// The web as the crawl sees it.
 pub mod web;
@@ -111,6 +117,7 @@ pub use packs::{Origin, Refused};
 pub use plan::Plan;
 pub use progress::{Listed, Progress};
 pub use settings::Settings;
+pub use summary::{Brief, Summary};
 pub use view::Status;
 pub use window::{Window, Windows};
 pub use worth::Worth;
@@ -121,7 +128,7 @@ use crate::cache::{Cache, Toll};
 use crate::life::{Jobs, Life};
 use crate::link::Link;
 use crate::prefetch::class::Class;
-use crate::prefetch::crawl::{Crawl, End, Tally};
+use crate::prefetch::crawl::{End, Tally};
 use crate::prefetch::gauges::Gauges;
 use crate::prefetch::halt::Halt;
 use crate::prefetch::missed::Missed;
@@ -161,6 +168,12 @@ pub enum Error {
     /// The text is no moment to come.
     #[error("{0:?} is no time to come")]
     Moment(String),
+    /// The text is no date.
+    #[error("{0:?} is no date of a night")]
+    Date(String),
+    /// Nothing is known of this night.
+    #[error("there is no summary of the night of {0}")]
+    Untold(String),
     /// The database said no.
     #[error(transparent)]
     State(#[from] crate::state::Error),
@@ -184,6 +197,8 @@ struct Inner<W> {
     rules: Box<dyn Fn(Arc<Sites>) + Send + Sync>,
     board: Mutex<Board>,
     book: robots::Book,
+    /// Held by whoever reads packs or wishes and puts them on the board, and by a run's end: nobody puts back what he read before.
+    reading: tokio::sync::Mutex<()>,
     /// One crawl at a time: the line is thin.
     turn: Semaphore,
     wake: Notify,
@@ -210,9 +225,14 @@ struct Board {
     /// Whether the last window was missed, and the end of the window that this was asked of.
     missed: Option<Missed>,
     looked_back: Option<Time>,
+    /// The last night that was told; the number of the night whose windows are known to be over.
+    last_night: Option<Brief>,
+    told_night: Option<i64>,
     /// When the schedule may first try again what is left of the runs under way: no host can be asked before.
     next_try: Option<Time>,
     running: Option<String>,
+    /// Whether what the class uses is being asked about.
+    renewing: bool,
     /// Open jobs by pack.
     jobs: BTreeMap<String, String>,
     /// Packs whose run a person ended: the schedule leaves them alone until then.
@@ -254,7 +274,10 @@ impl Night {
         let web = Reach { cache: cache.clone(), store, link: link.clone(), toll, agent };
         let night =
             Night::over(settings, clock, purse.clone(), metrics, state.clone(), web, Some(link), move |sites| cache.set_sites(sites));
+        night.recall().await?;
         night.reload().await?;
+        night.know_wishes().await?;
+        night.open_nights(life).await?;
         purse.keep(life, &state);
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
@@ -308,6 +331,7 @@ impl<W: Web> Night<W> {
             link,
             rules: Box::new(rules),
             board: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
             turn: Semaphore::new(1),
             wake: Notify::new(),
             halt: Halt::default(),
@@ -340,7 +364,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<(), Error> {
-        self.recall().await?;
+        let _reading = self.0.reading.lock().await;
         self.read_packs().await?;
         if self.switch_over().await? {
             self.read_packs().await?;
@@ -348,11 +372,19 @@ impl<W: Web> Night<W> {
         Ok(())
     }
 
+    /// Called by whoever holds `reading`.
     async fn read_packs(&self) -> Result<(), Error> {
         let settings = self.0.settings.load_full();
         let refused = settings.refused.clone();
         let (folders, own) = (Arc::clone(&settings), Arc::clone(&settings));
-        let shelf = tokio::task::spawn_blocking(move || packs::load(&folders)).await.unwrap_or_default();
+        let shelf = match tokio::task::spawn_blocking(move || packs::load(&folders)).await {
+            Ok(shelf) => shelf,
+            // An empty shelf would say that every pack was taken away.
+            Err(error) => {
+                tracing::error!(%error, "the packs could not be read: those that were in force stay");
+                return Ok(());
+            }
+        };
         let mut shelf = packs::settle::settle(&self.0.state, &settings, shelf, self.0.clock.now()).await?;
         class::put(&mut shelf, &self.0.state.tonight().await?, &own);
         for refused in &shelf.refused {
@@ -377,7 +409,7 @@ impl<W: Web> Night<W> {
             }
         }
         let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
-        self.tell(Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) });
+        let read = Event::PacksRead { packs: count(shelf.held.len()), refused: count(shelf.refused.len()) };
         {
             let mut board = self.0.board.lock();
             let digests = |shelf: &Shelf| shelf.held.iter().map(|held| held.pack.digest).collect::<Vec<_>>();
@@ -389,172 +421,9 @@ impl<W: Web> Night<W> {
             board.runs = runs;
             board.progress = progress;
         }
+        self.tell(read);
         self.told();
         Ok(())
-    }
-
-    /// Fetches a pack now, whatever the windows say: a person asked. A pause and the caps hold all the same. `progress` is called about once a second.
-    ///
-    /// # Errors
-    /// When there is no such pack, and the database's.
-    pub async fn run_now(&self, id: &str, progress: impl Fn(Progress) + Sync) -> Result<End, Error> {
-        self.make_way(&self.0.board.lock());
-        self.work(id, None, &progress).await
-    }
-
-    async fn work(&self, id: &str, stint: Option<Stint>, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
-        let inner = &*self.0;
-        let _turn = inner.turn.acquire().await.expect("the semaphore is never closed");
-        inner.halt.clear();
-        let (pack, job) = {
-            let mut board = inner.board.lock();
-            let held = board.shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-            let Some(pack) = held else {
-                let job = board.jobs.remove(id);
-                drop(board);
-                return Err(self.is_gone(id, job));
-            };
-            // A person may have been quicker than this step: from here on the call would be heard.
-            let now = inner.clock.now();
-            if board.is_paused(now) {
-                return Ok(End::Paused);
-            }
-            if stint.is_some() && board.ready(now).is_some() {
-                return Ok(End::Asked);
-            }
-            board.running = Some(id.to_owned());
-            board.scheduled = stint.is_some();
-            board.trouble = None;
-            (pack, self.job(&mut board, id))
-        };
-        // Whatever ends this, also being dropped, takes the pack off the board.
-        let _running = Running(inner);
-        tracing::info!(pack = id, "fetching");
-        self.began(id, &job, stint.is_none());
-        inner.gauges.show(&self.status());
-        let settings = inner.settings.load_full();
-        let (begun, night) = (inner.clock.steady(), settings.windows.night(inner.clock.now()));
-        let crawl = Crawl {
-            web: &inner.web,
-            state: &inner.state,
-            clock: &inner.clock,
-            pack: &pack,
-            book: &inner.book,
-            manners: &settings.manners,
-            windows: &settings.windows,
-            max_transfers: settings.max_transfers,
-            anew: stint.is_none(),
-            media: &settings.media,
-            tally: &inner.tally,
-            purse: &inner.purse,
-        };
-        let counted = Mutex::new(inner.board.lock().progress.get(id).map_or(0, |known| known.transferred));
-        let told = Mutex::new(None);
-        let is_time = || {
-            let (mut last, now) = (told.lock(), inner.clock.steady());
-            let due = last.is_none_or(|last| now.saturating_duration_since(last) >= job::OFTEN);
-            if due {
-                *last = Some(now);
-            }
-            due
-        };
-        let show = |progress: Progress| {
-            self.goes_on(&job, &progress);
-            if is_time() {
-                self.tell(Event::RunProgress { job: job.clone(), progress: progress.clone() });
-            }
-            let mut before = counted.lock();
-            // A new run counts from zero.
-            inner.transferred.inc_by(progress.transferred.checked_sub(*before).unwrap_or(progress.transferred));
-            *before = progress.transferred;
-            inner.board.lock().progress.insert(id.to_owned(), progress.clone());
-            tell(progress);
-        };
-        let until = stint.map(|stint| stint.turn.min(stint.window));
-        let end = tokio::select! {
-            biased;
-            end = crawl.run(until, inner.halt.flag(), &show) => end,
-            end = inner.halt.due(&inner.clock, &inner.purse, until) => Ok(end),
-        };
-        if let Err(error) = inner.purse.save(&inner.state).await {
-            tracing::warn!(%error, "what the night has brought could not be written down, will try again");
-        }
-        if stint.is_some() {
-            inner.state.add_night_turn(&night, id, inner.clock.steady().saturating_duration_since(begun)).await?;
-        }
-        if let Err(error) = &end {
-            self.broke(id, error);
-        }
-        let end = match end? {
-            End::Asked => inner.halt.why().unwrap_or(End::Asked),
-            End::Window if stint.is_some_and(|stint| inner.clock.now() < stint.window) => End::Turn,
-            end => end,
-        };
-        self.ended(id, &end).await?;
-        Ok(end)
-    }
-
-    async fn ended(&self, id: &str, end: &End) -> Result<(), Error> {
-        self.settle(id, end).await?;
-        let run = self.0.state.run(id).await?;
-        let (state, reason) = match end {
-            End::Done(0) => ("done", None),
-            End::Done(failed) => ("done", Some(format!("{failed} could not be fetched"))),
-            End::Window => ("paused", Some(String::from("the window has closed"))),
-            End::Turn => ("paused", Some(String::from("its turn is over, others have theirs"))),
-            End::Asked => ("paused", Some(String::from("another pack goes first"))),
-            End::Cancelled => ("paused", Some(String::from("a person ended it"))),
-            End::Paused | End::Cap(_) => ("paused", Some(self.why_not(end))),
-            End::Waiting(until) => ("paused", Some(format!("no host can be asked before {}", self.0.settings.load().windows.read(*until)))),
-            End::Full(why) => ("paused", Some(format!("the store takes nothing: {why}"))),
-        };
-        tracing::info!(pack = id, state, reason, "fetching ended");
-        let (job, waits) = {
-            let mut board = self.0.board.lock();
-            if let End::Full(why) = end {
-                board.trouble = Some(why.clone());
-            }
-            if let Some(progress) = board.progress.get_mut(id) {
-                progress.state = state.into();
-                progress.reason.clone_from(&reason);
-                progress.current = None;
-                progress.current_host = None;
-                progress.rate_bytes_per_second = None;
-                progress.eta_s = None;
-            }
-            if let Some(run) = run {
-                board.runs.insert(id.to_owned(), run);
-            }
-            // What a person asked for stays one job until it is through.
-            let waits = board.queue.iter().any(|asked| asked.pack == id);
-            let job = if waits { board.jobs.get(id).cloned() } else { board.jobs.remove(id) };
-            (job, waits)
-        };
-        if let Some(job) = job {
-            self.is_through(id, job, waits, end, state, reason);
-        }
-        if *end == End::Done(0) && self.switch_over().await? {
-            self.read_packs().await?;
-        }
-        Ok(())
-    }
-}
-
-/// How long the schedule works on a pack.
-#[derive(Clone, Copy)]
-struct Stint {
-    /// Until others have their turn.
-    turn: Time,
-    /// The window's end.
-    window: Time,
-}
-
-/// Takes the pack off the board when dropped.
-struct Running<'a, W>(&'a Inner<W>);
-
-impl<W> Drop for Running<'_, W> {
-    fn drop(&mut self) {
-        self.0.board.lock().running = None;
     }
 }
 

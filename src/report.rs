@@ -38,6 +38,9 @@ pub mod sign;
 /// Records on the wire.
 pub mod batch;
 
+/// How a node gets onto the hub's roll.
+pub mod enrol;
+
 /// What an answer of the hub means.
 pub mod verdict;
 
@@ -46,6 +49,9 @@ pub mod api;
 
 /// The line's history: slices in, hours and days out.
 pub mod line;
+
+/// Asking to be enrolled.
+mod join;
 
 /// One upload after another.
 mod send;
@@ -65,6 +71,8 @@ pub struct Settings {
     pub hub_url: Option<Target>,
     /// The school's name or number as the region knows it; empty: left out. See [`schema::is_label`].
     pub school: String,
+    /// The code by which the node enrols when the hub does not know it; empty: none.
+    pub code: String,
     /// The node's key; `None`: a new one in memory (ephemeral nodes, tests).
     pub key_file: Option<PathBuf>,
     /// How often a record is made.
@@ -78,6 +86,7 @@ impl Default for Settings {
         Settings {
             hub_url: None,
             school: String::new(),
+            code: String::new(),
             key_file: None,
             every: Duration::from_hours(1),
             retry: Backoff { first: Duration::from_secs(30), most: Duration::from_hours(1) },
@@ -268,6 +277,14 @@ impl Reporter {
         let flushed = send::flush(&self.0).await?;
         self.refresh_metrics().await?;
         Ok(flushed)
+    }
+
+    /// Enrols this node at its hub by a code that a person was given.
+    ///
+    /// # Errors
+    /// What the hub says, or why it was not reached.
+    pub async fn join(&self, code: &str) -> Result<enrol::Told, crate::base::problem::Problem> {
+        join::join(&self.0, code).await
     }
 
     /// What is going on. Empty figures when the database fails.

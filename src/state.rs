@@ -26,6 +26,9 @@ pub mod outbox;
 /// Bearer tokens of the API.
 pub mod token;
 
+/// What came of each night.
+pub mod summary;
+
 /// What was used, and what of the night's work.
 pub mod used;
 

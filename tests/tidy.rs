@@ -46,6 +46,7 @@ const PURE: &[&str] = &[
     "src/base/unit.rs",
     "src/base/backoff.rs",
     "src/base/count.rs",
+    "src/base/limit.rs",
     "src/base/redact.rs",
     "src/base/wire.rs",
     "src/base/wire/chunk.rs",
@@ -100,6 +101,7 @@ const PURE: &[&str] = &[
     "src/prefetch/schedule.rs",
     "src/prefetch/missed.rs",
     "src/prefetch/gate.rs",
+    "src/prefetch/summary/",
     "src/prefetch/rhythm.rs",
     "src/report/schema.rs",
     "src/meter/test.rs",
@@ -113,9 +115,15 @@ const PURE: &[&str] = &[
     "src/meter/ndt7/locate.rs",
     "src/meter/ndt7/seats.rs",
     "src/admin/api/role.rs",
-    "src/admin/api/limit.rs",
     "src/hub/accept.rs",
+    "src/hub/calendar.rs",
+    "src/hub/day.rs",
+    "src/hub/facts.rs",
+    "src/hub/roll.rs",
     "src/hub/summary.rs",
+    "src/hub/chart.rs",
+    "src/hub/table.rs",
+    "src/hub/words.rs",
 ];
 
 /// Names that reach for clock, disk, network or tasks. Types that hold a moment or an address are fine.

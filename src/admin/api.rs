@@ -20,9 +20,6 @@ mod jobs;
 /// The document.
 pub mod document;
 
-/// How often somebody may fail.
-pub mod limit;
-
 /// Who may do what.
 pub mod role;
 

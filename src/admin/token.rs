@@ -4,10 +4,10 @@
 //! guessed needs no slow hash. Hashes are compared in constant time. The database is the truth and a kill loses nothing; what was made
 //! in the database beside a running node counts from its next start.
 
-use crate::admin::api::limit::Failures;
 use crate::admin::api::role::Role;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::limit::Failures;
 use crate::base::problem::Problem;
 use crate::life::Life;
 use crate::prefetch::api::state_failed;

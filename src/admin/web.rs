@@ -92,6 +92,7 @@ async fn home(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>, t
         name: parts.reach.title.clone(),
         shelves: (parts.shelves)(arrival.as_ref().map(|Extension(arrival)| arrival.local)),
         line: parts.link.state(),
+        morning: (parts.morning)(),
         place: devices::place(&parts, arrival.map(|Extension(arrival)| arrival)),
         opens: !parts.reach.enrol.load().opened.is_empty(),
     };

@@ -3,11 +3,12 @@
 
 use crate::base::body::Body;
 use crate::base::target::Target;
-use crate::cache::{Cache, FetchError, coding};
+use crate::cache::{Cache, FetchError, Toll, coding};
 use crate::link::Class;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -20,8 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const SECOND: usize = 256;
 
 impl Cache {
-    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login. May
-    /// be dropped at any await.
+    /// A GET to an origin: status, fields and the first `max_bytes` bytes of the body, any coding undone. Never with a cookie or a login.
+    /// `toll` hears of every byte of it as it comes over the line. May be dropped at any await.
     ///
     /// # Errors
     /// [`FetchError::Upstream`], [`FetchError::Broken`] and [`FetchError::Library`].
@@ -30,6 +31,7 @@ impl Cache {
         target: &Target,
         mut headers: HeaderMap,
         class: Class,
+        toll: Toll,
         max_bytes: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), FetchError> {
         self.may_fetch(target)?;
@@ -40,6 +42,10 @@ impl Cache {
         *request.headers_mut() = headers;
         let sent = self.0.upstream.send(target, request, class).await?;
         let (head, body) = sent.response.into_parts();
+        let body = Body::stream(body.map_frame(move |frame| {
+            toll.pay(frame.data_ref().map_or(0, |data| data.len() as u64));
+            frame
+        }));
         let body = beginning(&head.headers, body, max_bytes).await.map_err(|error| FetchError::Broken(error.to_string()))?;
         Ok((head.status, head.headers, body))
     }

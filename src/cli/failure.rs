@@ -3,6 +3,7 @@
 //! A person reads `error: message; remedy` on stderr, a program one problem document on stdout; both carry the same id
 //! (`store.disk_full`) as the log, the page and the API.
 
+use crate::base::problem::Problem;
 use crate::cli::Context;
 use crate::config::Complaints;
 use serde_json::{Value, json};
@@ -133,6 +134,12 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::of("node.failed", &error, "see the log for what led to it")
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        Failure::from_document(problem.status, &json!(problem))
     }
 }
 

@@ -1,15 +1,18 @@
-//! `bulak hub`: the regional server in the foreground, until SIGTERM or Ctrl-C.
+//! `bulak hub`: the regional server in the foreground, until SIGTERM or Ctrl-C; and beside it codes, nodes and tokens.
 
 use crate::app::limit;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cli::{Context, Exit, Failure};
-use crate::hub::{Hub, Settings, settings};
+use crate::hub::{Hub, Settings, Viewers, settings};
 use crate::life::Life;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Codes, nodes and tokens.
+mod office;
 
 /// Uploads under way may end; a school that is cut off sends again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -17,17 +20,35 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Where the package keeps the hub's file.
 const USUAL: &str = "/etc/bulak/hub.toml";
 
-/// Runs the regional server.
+/// Runs the regional server, or says who may report to it and look at it.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(after_help = "Examples:\n  bulak hub --config hub.toml\n  bulak hub --config hub.toml --json")]
-pub struct Args {}
+#[command(after_help = "Examples:\n  bulak hub --config hub.toml\n  bulak hub --config hub.toml code aksukent-7 --name \"№ 7, Ақсукент\"")]
+pub struct Args {
+    /// What to do; nothing: run the server
+    #[command(subcommand)]
+    order: Option<office::Order>,
+}
 
 /// Serves until the process is told to stop.
 ///
 /// # Errors
 /// A wrong file, an address that is taken, a database that cannot be opened.
-pub async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
+pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    match args.order {
+        None => serve(context).await,
+        Some(office::Order::Join { code }) => office::join(context, &code).await,
+        Some(order) => office::run(context, order, read(context)?).await,
+    }
+}
+
+async fn serve(context: &Context) -> Result<Exit, Failure> {
+    context.log("info")?;
     let settings = read(context)?;
+    if settings.viewers == Viewers::Anyone {
+        tracing::info!(
+            "whoever reaches this hub may look at its schools; for tokens: hub.viewers = \"tokens\" and bulak hub token add NAME --role viewer"
+        );
+    }
     limit::raise_open_files();
     let life = Life::default();
     let hub = Hub::bind(settings, Clock::system(), &life, &Metrics::default())

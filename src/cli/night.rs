@@ -1,4 +1,7 @@
-//! `bulak night`: what the night is doing; a pause, and its end.
+//! `bulak night`: what the night is doing; what the last one brought; a pause, and its end.
+
+/// What a night brought.
+mod summary;
 
 use crate::base::clock::Clock;
 use crate::cli::local::Local;
@@ -17,6 +20,9 @@ pub(super) enum NightCommand {
     /// What it is doing: windows, caps, queue, pause
     #[command(after_help = "Examples:\n  bulak night show\n  bulak night show --json")]
     Show,
+    /// What it brought: whether everything is ready for the class, then figures, then what did not come and what to do
+    #[command(after_help = "Examples:\n  bulak night summary\n  bulak night summary --night 2026-11-25\n  bulak night summary --list")]
+    Summary(summary::Args),
     /// Leave the line alone: what is under way stops at once and goes on later
     #[command(after_help = "Examples:\n  bulak night pause\n  bulak night pause 14:00\n  bulak night pause \"2 h\"")]
     Pause {
@@ -34,11 +40,15 @@ pub(super) enum NightCommand {
 /// Exit 2 when the time is none, 4 when the node does not answer.
 pub(super) async fn run(context: &Context, command: NightCommand) -> Result<Exit, Failure> {
     let local = Local::connect(context).await?;
+    let command = match command {
+        NightCommand::Summary(args) => return summary::run(context, &local, &args).await,
+        other => other,
+    };
     let would = match &command {
         NightCommand::Pause { until: None } => Some(String::from("pause the night until \"bulak night resume\"")),
         NightCommand::Pause { until: Some(until) } if context.dry_run => Some(format!("pause the night until {}", named(context, until)?)),
         NightCommand::Resume => Some(String::from("end the pause of the night")),
-        NightCommand::Show | NightCommand::Pause { until: Some(_) } => None,
+        NightCommand::Show | NightCommand::Summary(_) | NightCommand::Pause { until: Some(_) } => None,
     };
     if let Some(would) = would
         && context.would(&would)?
@@ -46,12 +56,12 @@ pub(super) async fn run(context: &Context, command: NightCommand) -> Result<Exit
         return Ok(Exit::Done);
     }
     let document = match &command {
-        NightCommand::Show => local.get("/api/v1/night").await?,
+        NightCommand::Show | NightCommand::Summary(_) => local.get("/api/v1/night").await?,
         NightCommand::Pause { until } => local.post("/api/v1/night/pause", &json!({ "until": until })).await?,
         NightCommand::Resume => local.post("/api/v1/night/resume", &json!({})).await?,
     };
     context.show(&document, || match command {
-        NightCommand::Show => people(&document, &context.zone()),
+        NightCommand::Show | NightCommand::Summary(_) => people(&document, &context.zone()),
         NightCommand::Pause { .. } => format!("night: {}\nnext: bulak night resume", text(&document["sentence"])),
         NightCommand::Resume => format!("night: {}\nnext: bulak night show", text(&document["sentence"])),
     })?;

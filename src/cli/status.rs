@@ -72,6 +72,8 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         ("  round trip", milliseconds(&link["rtt_seconds"])),
         ("  first byte", milliseconds(&link["first_byte_seconds"])),
         ("night", text(&document["night"]["sentence"])),
+        ("last night", document["night"]["last_night"]["sentence"].as_str().unwrap_or("not told yet").to_owned()),
+        ("  fetched ahead", worth(&document["night"]["worth"])),
         ("to devices", format!("{} since start", bytes(&cache["client_bytes"]))),
         ("over the line", format!("{} since start", bytes(&cache["upstream_bytes"]))),
     ]);
@@ -105,6 +107,17 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         out.push("next: bulak doctor".to_owned());
     }
     out.join("\n")
+}
+
+/// What the night brought in four weeks, used against wasted.
+fn worth(worth: &Value) -> String {
+    match worth["brought_bytes"].as_u64() {
+        None | Some(0) => "nothing in four weeks".to_owned(),
+        Some(_) => {
+            let [brought, used, unused] = ["brought_bytes", "used_bytes", "unused_bytes"].map(|name| bytes(&worth[name]));
+            format!("{brought} in four weeks: {used} used, {unused} not used yet")
+        }
+    }
 }
 
 fn uptime(seconds: &Value) -> String {

@@ -252,7 +252,12 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
                 .then(|| text.to_ascii_lowercase())
         }),
     };
-    let hub = Hub { url: hub_url(c, &file.hub.url), school: file.hub.school.trim().to_owned(), every: file.hub.every.0 };
+    let hub = Hub {
+        url: hub_url(c, &file.hub.url),
+        school: file.hub.school.trim().to_owned(),
+        code: file.hub.code.trim().to_owned(),
+        every: file.hub.every.0,
+    };
     if hub.every < Duration::from_mins(1) {
         c.wrong("hub.every", &file.hub.every.to_string(), "would report without pause", "write at least \"1 min\"");
     }

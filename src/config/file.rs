@@ -452,13 +452,15 @@ pub struct Hub {
     pub url: String,
     /// The school's national id; empty: unknown.
     pub school: String,
+    /// The code by which the node enrols; empty: none.
+    pub code: String,
     /// How often a report is made.
     pub every: Wait,
 }
 
 impl Default for Hub {
     fn default() -> Hub {
-        Hub { url: String::new(), school: String::new(), every: Wait(Duration::from_hours(1)) }
+        Hub { url: String::new(), school: String::new(), code: String::new(), every: Wait(Duration::from_hours(1)) }
     }
 }
 

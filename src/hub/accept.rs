@@ -5,52 +5,14 @@
 
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
-use crate::hub::Enrolled;
+use crate::hub::facts::{self, Facts, Frame};
+use crate::hub::roll::{Known, Roll};
 use crate::report::batch;
 use crate::report::compose;
 use crate::report::schema;
 use crate::report::sign;
 use crate::report::verdict::Reject;
-use ed25519_dalek::VerifyingKey;
 use serde_json::Value;
-use std::collections::HashMap;
-
-/// Who may report: node id -> key and school.
-#[derive(Debug, Default)]
-pub struct Roll(HashMap<String, Known>);
-
-/// One node of the roll.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// For its signatures.
-    pub key: VerifyingKey,
-    /// Its school's id.
-    pub school: String,
-}
-
-impl Roll {
-    /// From the settings.
-    ///
-    /// # Errors
-    /// The first text that is no key.
-    pub fn new(nodes: &[Enrolled]) -> Result<Roll, String> {
-        let read = |node: &Enrolled| {
-            let key = sign::public(&node.key).ok_or_else(|| node.key.clone())?;
-            Ok((sign::node_of(&key), Known { key, school: node.school.clone() }))
-        };
-        nodes.iter().map(read).collect::<Result<_, String>>().map(Roll)
-    }
-
-    /// The school of a node.
-    pub fn school(&self, node: &str) -> Option<&str> {
-        self.0.get(node).map(|known| known.school.as_str())
-    }
-
-    /// All nodes with their schools.
-    pub fn nodes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(node, known)| (node.as_str(), known.school.as_str()))
-    }
-}
 
 /// Why an upload is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,15 +33,18 @@ pub enum Refusal {
     #[error("the upload holds no record")]
     Empty,
     /// Not on the roll.
-    #[error("this hub does not know the node {0}; add its key as [[node]] to the hub's file")]
+    #[error("this hub does not know the node {0}; give it a code (bulak hub code SCHOOL), or add its key as [[node]] to the hub's file")]
     Unknown(String),
+    /// It was on the roll.
+    #[error("the node {0} was revoked; give it a new code if it may report again")]
+    Revoked(String),
 }
 
 impl Refusal {
     /// Its status.
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::Unknown(_) => 403,
+            Refusal::Unknown(_) | Refusal::Revoked(_) => 403,
             Refusal::Bad(batch::Bad::Large | batch::Bad::Many) => 413,
             _ => 400,
         }
@@ -94,6 +59,7 @@ impl Refusal {
             Refusal::Mixed => "hub.mixed",
             Refusal::Empty => "hub.empty",
             Refusal::Unknown(_) => "hub.unknown_node",
+            Refusal::Revoked(_) => "hub.revoked",
         }
     }
 }
@@ -115,6 +81,8 @@ pub struct Fresh {
     pub digest: Digest,
     /// Signature and record.
     pub sealed: Vec<u8>,
+    /// What of it goes into columns.
+    pub facts: Facts,
 }
 
 /// An upload, judged.
@@ -150,7 +118,10 @@ pub fn judge(content_digest: Option<&str>, body: &[u8], roll: &Roll) -> Result<J
         let (Some(node), Some(epoch), Some(seq)) = (value.get("node").and_then(Value::as_str), name("epoch"), name("seq")) else {
             return Err(Refusal::Unreadable(number));
         };
-        let known = roll.0.get(node).ok_or_else(|| Refusal::Unknown(node.chars().filter(char::is_ascii_hexdigit).take(32).collect()))?;
+        let known = roll.node(node).ok_or_else(|| {
+            let plain = node.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+            if roll.is_revoked(node) { Refusal::Revoked(plain) } else { Refusal::Unknown(plain) }
+        })?;
         let judged = judged.get_or_insert_with(|| Judged {
             node: node.to_owned(),
             school: known.school.clone(),
@@ -163,7 +134,7 @@ pub fn judge(content_digest: Option<&str>, body: &[u8], roll: &Roll) -> Result<J
             return Err(Refusal::Mixed);
         }
         judged.last = judged.last.max(seq);
-        match take(seq, &value, sealed, &known.key) {
+        match take((node, epoch, seq), &value, sealed, known) {
             Ok(fresh) => judged.fresh.push(fresh),
             Err(why) => judged.reject.push(Reject { seq, why }),
         }
@@ -172,11 +143,11 @@ pub fn judge(content_digest: Option<&str>, body: &[u8], roll: &Roll) -> Result<J
 }
 
 /// One record, or why not.
-fn take(seq: i64, value: &Value, sealed: Vec<u8>, key: &VerifyingKey) -> Result<Fresh, String> {
+fn take((node, epoch, seq): (&str, i64, i64), value: &Value, sealed: Vec<u8>, known: &Known) -> Result<Fresh, String> {
     if sealed.len() > batch::MOST_RECORD {
         return Err("too_large".into());
     }
-    if sign::open(&sealed, key).is_none() {
+    if sign::open(&sealed, &known.key).is_none() {
         return Err("signature".into());
     }
     if value.get("v").and_then(Value::as_u64) != Some(u64::from(compose::VERSION)) {
@@ -195,7 +166,9 @@ fn take(seq: i64, value: &Value, sealed: Vec<u8>, key: &VerifyingKey) -> Result<
     if start > end {
         return Err("times".into());
     }
-    Ok(Fresh { seq, kind: kind.to_owned(), start, end, clock_ok, digest: Digest::of(&sealed), sealed })
+    let frame = Frame { node, school: &known.school, epoch, seq, start, end, clock_ok };
+    let facts = facts::read(frame, kind, value);
+    Ok(Fresh { seq, kind: kind.to_owned(), start, end, clock_ok, digest: Digest::of(&sealed), sealed, facts })
 }
 
 fn moment(text: &str) -> Option<Time> {
@@ -205,6 +178,7 @@ fn moment(text: &str) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Enrolled;
     use crate::report::sign::Key;
     use serde_json::json;
 
@@ -216,7 +190,7 @@ mod tests {
     }
 
     fn roll(key: &Key) -> Roll {
-        Roll::new(&[Enrolled { key: key.public(), school: "one".into(), name: String::new() }]).expect("a key")
+        Roll::new(&[Enrolled { key: key.public(), school: "one".into(), ..Enrolled::default() }], &[], &[]).expect("a key")
     }
 
     fn upload(records: &[Vec<u8>]) -> (String, Vec<u8>) {

@@ -1,19 +1,65 @@
-//! The hub's database behind one trait: SQLite today, PostgreSQL by the same questions.
+//! The hub's database behind two traits: [`Keep`] for what nodes report, [`Register`] for who may do what.
 //!
-//! A record is kept exactly as it was signed, once by (node, epoch, seq). One transaction an upload: an answer is given only after
-//! it is on disk.
+//! A record is kept exactly as it was signed, once by (node, epoch, seq), and what it tells goes into columns in the same transaction:
+//! an answer is given only after all of it is on disk. SQLite is good to 10^4 schools and PostgreSQL to 10^5, by the same questions and
+//! the same tests. A columnar cluster for a nation would be a third `Keep`; a `Register` needs transactions and stays where it is.
+//!
+//! Read in this order: `columns` (what an upload changes, pure), `statement` (text of SQL, pure), `shared` (what both databases are
+//! asked alike), `sqlite`, `postgres`.
 
 use crate::base::clock::Time;
-use crate::hub::accept::{Fresh, Judged};
-use crate::report::sign;
+use crate::hub::accept::Judged;
+use crate::hub::calendar::Calendar;
+use crate::hub::day::Kept;
+use crate::hub::figures::{Day, Glance, Outage, Test};
 use futures_util::future::BoxFuture;
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use std::path::Path;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// How long a writer waits for another: an upload's transaction takes milliseconds.
-const BUSY: Duration = Duration::from_secs(10);
+/// Records at rest.
+mod coding;
+
+/// What an upload changes.
+mod columns;
+
+/// The text of SQL.
+mod statement;
+
+/// What both databases are asked alike.
+#[macro_use]
+mod shared;
+
+/// Who may do what.
+pub mod register;
+
+/// The embedded database.
+mod sqlite;
+
+/// The database of a large region.
+mod postgres;
+
+/// A throw-away PostgreSQL.
+#[cfg(test)]
+#[path = "../../tests/kit/postgres.rs"]
+pub(crate) mod cluster;
+
+#[cfg(test)]
+mod tests;
+
+pub use postgres::Postgres;
+pub use register::Register;
+pub use sqlite::Sqlite;
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In memory (tests).
+    Memory,
+    /// An SQLite file.
+    File(PathBuf),
+    /// `postgres://…`; without a password in it, that of `PGPASSWORD` or `~/.pgpass`.
+    Postgres(String),
+}
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +70,9 @@ pub enum Error {
     /// The file is of a newer program or damaged.
     #[error("{0}; an older program cannot open newer data, and a damaged file can be moved away")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Rows that cannot be written as JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
 }
 
 /// What became of a record.
@@ -33,12 +82,21 @@ pub enum Fate {
     Stored,
     /// Kept before: an upload that was repeated.
     Known,
-    /// Its number is another record's: the node was restored from a copy.
+    /// Its number is another record's: the node was restored from a copy, or two boxes use one key.
     Used,
 }
 
-/// A node's newest record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of an upload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// One fate per record, in order.
+    pub fates: Vec<Fate>,
+    /// Two boxes use this node's key: this one went on with its old numbers after the other had begun new ones.
+    pub twin: bool,
+}
+
+/// A node's newest news.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Latest {
     /// Whose.
     pub node: String,
@@ -46,175 +104,117 @@ pub struct Latest {
     pub heard: Time,
     /// How many records it has sent.
     pub records: i64,
-    /// The newest record's JSON.
-    pub record: String,
+    /// Its newest hour; `None`: it has told none.
+    pub glance: Option<Glance>,
 }
 
-/// Where records go.
-pub trait Keep: Send + Sync + 'static {
-    /// Keeps what is new, all or nothing, durable when it returns. One fate per record, in order.
-    fn take<'a>(&'a self, judged: &'a Judged, now: Time) -> BoxFuture<'a, Result<Vec<Fate>, Error>>;
+/// A day that must be made anew.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Stale {
+    /// Whose.
+    pub school: String,
+    /// Which.
+    pub day: i32,
+    /// Grows with every record that touches it: a day is done only if it is still what was read.
+    pub mark: i64,
+}
 
-    /// The newest record of every node.
+/// A key that two boxes use.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Twin {
+    /// The node.
+    pub node: String,
+    /// Found when (µs since 1970).
+    pub found: i64,
+    /// Seen last.
+    pub seen: i64,
+    /// How often.
+    pub times: i64,
+}
+
+/// What is older than this goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cutoffs {
+    /// Records as they were signed, by when they came.
+    pub records: Time,
+    /// Pings, by when they were.
+    pub pings: Time,
+    /// Hours, by when they were.
+    pub hours: Time,
+}
+
+/// What a table weighs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Which.
+    pub table: String,
+    /// Bytes with its indexes.
+    pub bytes: i64,
+}
+
+/// From when until when, at most so many, of one school or of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `None`: all.
+    pub school: Option<&'a str>,
+    /// From.
+    pub from: Time,
+    /// Until, not included.
+    pub until: Time,
+    /// At most.
+    pub most: u32,
+}
+
+/// Where records go, and what is made of them.
+pub trait Keep: Register {
+    /// Keeps what is new, all or nothing, durable when it returns.
+    fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Taken, Error>>;
+
+    /// The newest news of every node.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Latest>, Error>>;
 
-    /// The JSON of a node's records, newest first, at most `most`.
+    /// The JSON of the newest hours of these nodes.
+    fn told<'a>(&'a self, nodes: &'a [String]) -> BoxFuture<'a, Result<Vec<(String, String)>, Error>>;
+
+    /// The JSON of a node's hours, newest first, at most `most`.
     fn recent<'a>(&'a self, node: &'a str, most: u32) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+
+    /// Keys that two boxes use.
+    fn twins(&self) -> BoxFuture<'_, Result<Vec<Twin>, Error>>;
+
+    /// Days that must be made anew, at most `most`, those of a school together.
+    fn stale(&self, most: u32) -> BoxFuture<'_, Result<Vec<Stale>, Error>>;
+
+    /// All that is kept of a school and touches this time.
+    fn kept<'a>(&'a self, school: &'a str, from: Time, until: Time) -> BoxFuture<'a, Result<Kept, Error>>;
+
+    /// Keeps days; those of `done` are no longer stale, unless more has come meanwhile.
+    fn put_days<'a>(&'a self, days: &'a [Day], done: &'a [Stale]) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// The days of these schools (`None`: of all) from one number to another, both included, by school and day.
+    fn days<'a>(&'a self, schools: Option<&'a [String]>, from: i32, to: i32) -> BoxFuture<'a, Result<Vec<Day>, Error>>;
+
+    /// Tests, newest first.
+    fn tests<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<Vec<Test>, Error>>;
+
+    /// Outages, newest first.
+    fn outages<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<Vec<Outage>, Error>>;
+
+    /// Lets go of what is too old, one small step. Whether there is more.
+    fn prune(&self, cutoffs: Cutoffs) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// What each table weighs.
+    fn weigh(&self) -> BoxFuture<'_, Result<Vec<Weight>, Error>>;
 }
 
-/// The embedded database: good to about 20,000 schools.
-#[derive(Clone, Debug)]
-pub struct Sqlite(SqlitePool);
-
-impl Sqlite {
-    /// Opens or makes the file; `None`: in memory.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn open(file: Option<&Path>) -> Result<Sqlite, Error> {
-        let (options, connections) = match file {
-            // Every connection to `:memory:` is a database of its own.
-            None => (SqliteConnectOptions::new().in_memory(true), 1),
-            Some(file) => (
-                SqliteConnectOptions::new()
-                    .filename(file)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    // FULL: what was acknowledged is deleted at the school.
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(BUSY),
-                4,
-            ),
-        };
-        if file.is_some() {
-            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
-            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
-            SqliteConnection::connect_with(&options).await?.close().await?;
-        }
-        let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.connect_with(options).await?;
-        sqlx::migrate!("src/hub/migrations").run(&pool).await?;
-        Ok(Sqlite(pool))
-    }
-
-    async fn store(&self, judged: &Judged, now: Time) -> Result<Vec<Fate>, Error> {
-        let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
-        let mut fates = Vec::with_capacity(judged.fresh.len());
-        let mut newest: Option<&Fresh> = None;
-        for fresh in &judged.fresh {
-            let done = sqlx::query(
-                "INSERT INTO record (node, epoch, seq, school, kind, started, ended, clock_ok, received, digest, sealed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
-            )
-            .bind(&judged.node)
-            .bind(judged.epoch)
-            .bind(fresh.seq)
-            .bind(&judged.school)
-            .bind(&fresh.kind)
-            .bind(fresh.start.micros())
-            .bind(fresh.end.micros())
-            .bind(fresh.clock_ok)
-            .bind(now.micros())
-            .bind(fresh.digest.0.as_slice())
-            .bind(fresh.sealed.as_slice())
-            .execute(&mut *work)
-            .await?;
-            if done.rows_affected() == 1 {
-                newest = newest.filter(|newest| newest.seq > fresh.seq).or(Some(fresh));
-                fates.push(Fate::Stored);
-                continue;
-            }
-            let (digest,): (Vec<u8>,) = sqlx::query_as("SELECT digest FROM record WHERE node = ?1 AND epoch = ?2 AND seq = ?3")
-                .bind(&judged.node)
-                .bind(judged.epoch)
-                .bind(fresh.seq)
-                .fetch_one(&mut *work)
-                .await?;
-            fates.push(if digest == fresh.digest.0 { Fate::Known } else { Fate::Used });
-        }
-        let stored = i64::try_from(fates.iter().filter(|fate| **fate == Fate::Stored).count()).unwrap_or(i64::MAX);
-        if let Some(newest) = newest {
-            let record = String::from_utf8_lossy(sign::peel(&newest.sealed).unwrap_or_default()).into_owned();
-            sqlx::query(
-                "INSERT INTO latest (node, epoch, seq, heard, records, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET records = records + ?5,
-                     heard  = CASE WHEN (?2, ?3) > (epoch, seq) THEN max(heard, ?4) ELSE heard END,
-                     record = CASE WHEN (?2, ?3) > (epoch, seq) THEN ?6 ELSE record END,
-                     seq    = CASE WHEN (?2, ?3) > (epoch, seq) THEN ?3 ELSE seq END,
-                     epoch  = max(epoch, ?2)",
-            )
-            .bind(&judged.node)
-            .bind(judged.epoch)
-            .bind(newest.seq)
-            .bind(now.micros())
-            .bind(stored)
-            .bind(record)
-            .execute(&mut *work)
-            .await?;
-        }
-        work.commit().await?;
-        Ok(fates)
-    }
-}
-
-impl Keep for Sqlite {
-    fn take<'a>(&'a self, judged: &'a Judged, now: Time) -> BoxFuture<'a, Result<Vec<Fate>, Error>> {
-        Box::pin(self.store(judged, now))
-    }
-
-    fn latest(&self) -> BoxFuture<'_, Result<Vec<Latest>, Error>> {
-        Box::pin(async move {
-            let rows: Vec<(String, i64, i64, String)> =
-                sqlx::query_as("SELECT node, heard, records, record FROM latest").fetch_all(&self.0).await?;
-            Ok(rows
-                .into_iter()
-                .map(|(node, heard, records, record)| Latest { node, heard: Time::from_micros(heard), records, record })
-                .collect())
-        })
-    }
-
-    fn recent<'a>(&'a self, node: &'a str, most: u32) -> BoxFuture<'a, Result<Vec<String>, Error>> {
-        Box::pin(async move {
-            let rows: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM record WHERE node = ?1 ORDER BY epoch DESC, seq DESC LIMIT ?2")
-                .bind(node)
-                .bind(most)
-                .fetch_all(&self.0)
-                .await?;
-            let text = |sealed: &[u8]| String::from_utf8_lossy(sign::peel(sealed).unwrap_or_default()).into_owned();
-            Ok(rows.iter().map(|(sealed,)| text(sealed)).collect())
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::digest::Digest;
-
-    fn judged(epoch: i64, records: &[(i64, &str)]) -> Judged {
-        let fresh = |(seq, text): &(i64, &str)| {
-            let sealed = [&[0; 64], text.as_bytes()].concat();
-            let moment = Time::from_secs(*seq);
-            Fresh { seq: *seq, kind: "hour".into(), start: moment, end: moment, clock_ok: true, digest: Digest::of(&sealed), sealed }
-        };
-        let fresh: Vec<Fresh> = records.iter().map(fresh).collect();
-        Judged { node: "n".into(), school: "s".into(), epoch, last: 0, fresh, reject: vec![] }
-    }
-
-    #[tokio::test]
-    async fn each_record_once_and_the_newest_shown() {
-        let keep = Sqlite::open(None).await.expect("opens");
-        let take =
-            async |epoch, records: &[(i64, &str)], now| keep.take(&judged(epoch, records), Time::from_secs(now)).await.expect("takes");
-        assert_eq!(take(1, &[(1, "a"), (2, "b")], 10).await, [Fate::Stored, Fate::Stored]);
-        assert_eq!(take(1, &[(2, "b"), (3, "c")], 20).await, [Fate::Known, Fate::Stored]);
-        assert_eq!(take(1, &[(3, "other")], 30).await, [Fate::Used]);
-        assert_eq!(take(2, &[(1, "d")], 40).await, [Fate::Stored]);
-        assert_eq!(take(1, &[(9, "late")], 50).await, [Fate::Stored]);
-        assert_eq!(take(2, &[(1, "d")], 60).await, [Fate::Known]);
-        let latest = keep.latest().await.expect("reads");
-        assert_eq!(latest, [Latest { node: "n".into(), heard: Time::from_secs(40), records: 5, record: "d".into() }]);
-        assert_eq!(keep.recent("n", 3).await.expect("reads"), ["d", "late", "c"]);
-        assert!(keep.recent("other", 3).await.expect("reads").is_empty());
-    }
+/// Opens or makes the database.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn open(place: &Place) -> Result<Arc<dyn Keep>, Error> {
+    Ok(match place {
+        Place::Memory => Arc::new(Sqlite::open(None).await?),
+        Place::File(file) => Arc::new(Sqlite::open(Some(file)).await?),
+        Place::Postgres(url) => Arc::new(Postgres::open(url).await?),
+    })
 }

@@ -6,6 +6,7 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,10 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest head.
 const MOST_HEAD: usize = 64 << 10;
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
 pub(crate) fn limit() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MOST_CONNECTIONS))
 }
@@ -32,8 +37,8 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, limit
             () = life.stopping() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 // Out of descriptors: others will end soon.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -45,7 +50,8 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, limit
             tracing::debug!("too many connections");
             continue;
         };
-        let (router, watch) = (router.clone(), life.clone());
+        // Only to count who fails too often; it goes nowhere else.
+        let (router, watch) = (router.clone().layer(Extension(Client(client))), life.clone());
         life.spawn(async move {
             serve(stream, router, watch).await;
             drop(permit);

@@ -2,14 +2,29 @@
 //!
 //! Walked by hand over the parsed table rather than derived, because a derived reader stops at the first mistake.
 
-use crate::base::unit::Wait;
-use crate::hub::{Enrolled, Settings};
+use crate::base::unit::{BitRate, Wait};
+use crate::hub::calendar::Calendar;
+use crate::hub::keep::Place;
+use crate::hub::{Enrolled, Settings, Viewers};
 use crate::report::schema::is_label;
 use crate::report::sign;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// Keys of `[hub]`.
+const KEYS: &str = "listen, database, late_after, silent_after, timezone, viewers, keep_records, keep_hours";
+
+/// Keys of `[[node]]`.
+const NODE_KEYS: &str = "key, school, name, provider, contract";
+
+/// Shorter, and a day could not be made anew from its hours when the last record of it comes.
+const SHORTEST_HOURS: Duration = Duration::from_hours(100 * 24);
+
+/// Shorter, and a node that repeats an upload after a long night would not be known again.
+const SHORTEST_RECORDS: Duration = Duration::from_hours(2 * 24);
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,13 +119,18 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "listen" => self.listen(value, settings),
                 "database" => {
-                    if let Some(text) = self.text_of("hub.database", value, "write a path in quotes") {
-                        settings.database = Some(PathBuf::from(text));
+                    if let Some(text) = self.text_of("hub.database", value, "write a path or postgres://… in quotes") {
+                        let remote = text.starts_with("postgres://") || text.starts_with("postgresql://");
+                        settings.database = if remote { Place::Postgres(text) } else { Place::File(PathBuf::from(text)) };
                     }
                 }
                 "late_after" => self.wait("hub.late_after", value, &mut settings.late_after),
                 "silent_after" => self.wait("hub.silent_after", value, &mut settings.silent_after),
-                other => self.unknown(key.span().start, &format!("hub.{other}"), "listen, database, late_after, silent_after"),
+                "timezone" => self.zone(value, settings),
+                "viewers" => self.viewers(value, settings),
+                "keep_records" => self.kept("hub.keep_records", value, SHORTEST_RECORDS, &mut settings.keep_records),
+                "keep_hours" => self.kept("hub.keep_hours", value, SHORTEST_HOURS, &mut settings.keep_hours),
+                other => self.unknown(key.span().start, &format!("hub.{other}"), KEYS),
             }
         }
     }
@@ -139,6 +159,36 @@ impl Reader<'_> {
         }
     }
 
+    fn zone(&mut self, value: &Spanned<DeValue<'_>>, settings: &mut Settings) {
+        const REMEDY: &str = "write a zone such as \"Asia/Almaty\"";
+        let Some(text) = self.text_of("hub.timezone", value, REMEDY) else { return };
+        match Calendar::of(&text) {
+            Some(calendar) => settings.calendar = calendar,
+            None => self.complain(value.span().start, "hub.timezone", format!("\"{text}\" is no time zone"), REMEDY),
+        }
+    }
+
+    fn viewers(&mut self, value: &Spanned<DeValue<'_>>, settings: &mut Settings) {
+        const REMEDY: &str = "write \"anyone\" or \"tokens\"";
+        let Some(text) = self.text_of("hub.viewers", value, REMEDY) else { return };
+        match text.as_str() {
+            "anyone" => settings.viewers = Viewers::Anyone,
+            "tokens" => settings.viewers = Viewers::Tokens,
+            _ => self.complain(value.span().start, "hub.viewers", format!("\"{text}\" is nobody"), REMEDY),
+        }
+    }
+
+    fn kept(&mut self, key: &str, value: &Spanned<DeValue<'_>>, shortest: Duration, into: &mut Duration) {
+        let before = self.complaints.len();
+        let mut told = *into;
+        self.wait(key, value, &mut told);
+        if self.complaints.len() == before && told < shortest {
+            let remedy = format!("write at least \"{} days\"", shortest.as_secs() / 86_400);
+            return self.complain(value.span().start, key, format!("\"{}\" is too short", Wait(told)), &remedy);
+        }
+        *into = told;
+    }
+
     fn nodes(&mut self, value: &Spanned<DeValue<'_>>, settings: &mut Settings) {
         let Some(items) = value.get_ref().as_array() else {
             return self.complain(value.span().start, "node", "is no list".into(), "write [[node]] before each node");
@@ -152,7 +202,7 @@ impl Reader<'_> {
     }
 
     fn node(&mut self, at: usize, table: &DeTable<'_>, settings: &mut Settings) {
-        let mut node = Enrolled { key: String::new(), school: String::new(), name: String::new() };
+        let mut node = Enrolled::default();
         let before = self.complaints.len();
         for (key, value) in table {
             let start = value.span().start;
@@ -184,7 +234,18 @@ impl Reader<'_> {
                     node.school = text;
                 }
                 "name" => node.name = self.text_of("node.name", value, "write the school's name in quotes").unwrap_or_default(),
-                other => self.unknown(key.span().start, &format!("node.{other}"), "key, school, name"),
+                "provider" => {
+                    node.provider = self.text_of("node.provider", value, "write the provider's name in quotes").unwrap_or_default();
+                }
+                "contract" => {
+                    const REMEDY: &str = "write it like \"20 Mbit/s\"";
+                    let Some(text) = self.text_of("node.contract", value, REMEDY) else { continue };
+                    match text.parse::<BitRate>() {
+                        Ok(rate) => node.contract = Some(rate),
+                        Err(_) => self.complain(start, "node.contract", format!("\"{text}\" is no speed"), REMEDY),
+                    }
+                }
+                other => self.unknown(key.span().start, &format!("node.{other}"), NODE_KEYS),
             }
         }
         for (key, text) in [("node.key", &node.key), ("node.school", &node.school)] {
@@ -212,7 +273,10 @@ mod tests {
     fn the_shipped_file_shows_every_default() {
         let text = include_str!("../../config/hub.toml");
         assert_eq!(parse(text), Ok(Settings::default()));
-        for key in ["listen", "database", "late_after", "silent_after"] {
+        for key in NODE_KEYS.split(", ") {
+            assert!(text.contains(&format!("# {key} = ")), "{key} of a node is shown");
+        }
+        for key in KEYS.split(", ") {
             assert!(text.lines().any(|line| line.starts_with(&format!("{key} = ")) && line.contains('#')), "{key} is shown with a comment");
         }
         assert_eq!(parse(""), Ok(Settings::default()));
@@ -222,11 +286,21 @@ mod tests {
     fn a_full_file_is_read() {
         let key = sign::Key::make().public();
         let text = format!(
-            "[hub]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\ndatabase = \"x.sqlite\"\n[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\n"
+            "[hub]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\ndatabase = \"x.sqlite\"\n[[node]]\nkey = \"{key}\"\nschool = \"aksu-7\"\nname = \"№ 7\"\nprovider = \"SAT\"\ncontract = \"8 Mbit/s\"\n"
         );
         let settings = parse(&text).expect("valid");
         assert_eq!(settings.listen.len(), 2);
-        assert_eq!(settings.nodes, [Enrolled { key, school: "aksu-7".into(), name: "№ 7".into() }]);
+        let node =
+            Enrolled { key, school: "aksu-7".into(), name: "№ 7".into(), provider: "SAT".into(), contract: Some(BitRate::mbit(8)) };
+        assert_eq!((settings.nodes.as_slice(), settings.database), ([node].as_slice(), Place::File("x.sqlite".into())));
+        let text = "[hub]\ndatabase = \"postgres:///bulak\"\ntimezone = \"UTC\"\nviewers = \"tokens\"\nkeep_records = \"2 days\"\n";
+        let settings = parse(text).expect("valid");
+        assert_eq!((settings.database, settings.viewers), (Place::Postgres("postgres:///bulak".into()), Viewers::Tokens));
+        assert_eq!((settings.calendar, settings.keep_records.as_secs()), (Calendar::of("UTC").expect("known"), 172_800));
+        for wrong in ["timezone = \"Mars\"", "viewers = \"me\"", "keep_hours = \"9 days\"", "keep_records = 5"] {
+            let complaints = parse(&format!("[hub]\n{wrong}\n")).expect_err(wrong);
+            assert!(complaints.len() == 1 && wrong.starts_with(complaints[0].key.trim_start_matches("hub.")), "{complaints:?}");
+        }
     }
 
     #[test]

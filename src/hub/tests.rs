@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::body::Body;
+use crate::hub::keep::cluster::Cluster;
 use crate::report::batch;
 use crate::report::sign::Key;
 use http::{Request, Response, StatusCode};
@@ -17,24 +18,57 @@ struct Stage {
     life: Life,
     key: Key,
     clock: Clock,
+    database: Place,
     _folder: tempfile::TempDir,
 }
 
 impl Stage {
     async fn new() -> Stage {
+        Stage::with(None, Viewers::Anyone).await
+    }
+
+    async fn with(database: Option<Place>, viewers: Viewers) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Key::make();
-        let settings = Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-            database: Some(folder.path().join("deep/hub.sqlite")),
-            nodes: vec![Enrolled { key: key.public(), school: "Ақсу 7".into(), name: "<b>№ 7</b>".into() }],
-            ..Settings::default()
+        let database = database.unwrap_or_else(|| Place::File(folder.path().join("deep/hub.sqlite")));
+        let node = Enrolled {
+            key: key.public(),
+            school: "Ақсу 7".into(),
+            name: "<b>№ 7</b>".into(),
+            provider: "SAT".into(),
+            contract: Some(BitRate::mbit(20)),
         };
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let settings = Settings { listen, database: database.clone(), viewers, nodes: vec![node], ..Settings::default() };
         let (life, clock) = (Life::default(), Clock::manual(NOW));
         let hub = Hub::bind(settings, clock.clone(), &life, &Metrics::default()).await.expect("binds");
         let place = hub.addresses()[0];
         life.spawn(hub.serve());
-        Stage { place, life, key, clock, _folder: folder }
+        Stage { place, life, key, clock, database, _folder: folder }
+    }
+
+    /// What other programs do with the same database.
+    async fn office(&self) -> (enrol::Book, people::People) {
+        let keep = open(&self.database).await.expect("opens");
+        let book = enrol::Book::open(vec![], keep.clone(), self.clock.clone()).await.expect("reads");
+        (book, people::People::new(keep, self.clock.clone(), Viewers::Tokens))
+    }
+
+    async fn json(&self, method: &str, path: &str, token: &str, body: &Value) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = if token.is_empty() { request } else { request.header("authorization", format!("Bearer {token}")) };
+        let (status, _, body) = self.send(request.body(Body::full(body.to_string().into_bytes())).expect("valid")).await;
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn until(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
+        for _ in 0..600 {
+            if done().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what}");
     }
 
     async fn send(&self, mut request: Request<Body>) -> (StatusCode, http::HeaderMap, Vec<u8>) {
@@ -173,12 +207,12 @@ async fn pages_show_schools_in_three_languages_and_escape_names() {
     assert!(page.contains("lang=\"kk\"") && page.contains("әлі хабарласпаған"), "{page}");
     stage.upload(&[Stage::record(&stage.key, 1, &Value::Null)]).await;
     let (_, page) = stage.get("/?lang=ru").await;
-    assert!(page.contains("на связи") && page.contains("8.0 Mbit/s") && page.contains("3.0 MB / 4.0 MB"), "{page}");
+    assert!(page.contains("на связи") && page.contains("8,0 Мбит/с") && page.contains("3,0 МБ / 4,0 МБ"), "{page}");
     assert!(!page.contains("<b>№") && !page.contains("<script"), "{page}");
-    let link = page.split("href=\"/schools/").nth(1).and_then(|rest| rest.split('"').next()).expect("a link");
+    let link = page.split("href=\"/schools/").nth(1).and_then(|rest| rest.split('?').next()).expect("a link");
     let (status, page) = stage.get(&format!("/schools/{link}?lang=en")).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(page.contains("Last report") && page.contains("24.11.2026 05:00") && page.contains("Mirror: 3.0 MB / 4.0 MB"), "{page}");
+    assert!(page.contains("Last report") && page.contains("24.11.2026 10:00") && page.contains("Mirror: 3.0 MB / 4.0 MB"), "{page}");
     assert_eq!(stage.get("/schools/nobody").await.0, StatusCode::NOT_FOUND);
     assert_eq!(stage.get("/healthz").await, (StatusCode::OK, "ok\n".into()));
     stage.clock.advance(Duration::from_secs(3 * 86_400));
@@ -189,7 +223,7 @@ async fn pages_show_schools_in_three_languages_and_escape_names() {
 #[tokio::test]
 async fn a_taken_port_is_named_and_the_end_is_graceful() {
     let stage = Stage::new().await;
-    let settings = Settings { listen: vec![stage.place], database: None, ..Settings::default() };
+    let settings = Settings { listen: vec![stage.place], database: Place::Memory, ..Settings::default() };
     let error = Hub::bind(settings, stage.clock.clone(), &Life::default(), &Metrics::default()).await.err().expect("taken");
     assert!(error.to_string().contains(&stage.place.to_string()), "{error}");
     assert!(stage.life.end(Duration::from_secs(5)).await, "everything ends within the grace");
@@ -222,4 +256,190 @@ async fn bodies_find_room_before_they_are_read() {
     tokio::time::resume();
     drop(slow.pop());
     assert_eq!(stage.upload(&records).await.0, StatusCode::OK);
+}
+
+/// Hours, tests, pings and an outage of yesterday and today reach days, charts and tables, on both databases.
+async fn a_week_told(stage: &Stage) {
+    let at = |hours: i64| Time::from_secs(NOW.secs() + hours * 3_600).to_rfc3339();
+    let mut records = Vec::new();
+    for hour in 0..40_i64 {
+        let line = json!({"state": "up", "up_seconds": 3000, "down_seconds": 600, "download_p95_bps": 8_000_000_u64, "attempts": 4, "rtt_median_ms": 41.5});
+        let told = json!({"start": at(hour - 40), "end": at(hour - 39), "payload": {"line": line}});
+        records.push(Stage::record(&stage.key, 10 + hour, &told));
+    }
+    let test = json!({"trigger": "daily", "end": "ok", "busy": true, "cost_bytes": 2_500_000, "download": {"estimate_bps": 7_840_000, "rtt_min_ms": 40.0}});
+    let more = [
+        ("speedtest", json!({"test": test})),
+        ("ping", json!({"ping": {"sent": 20, "received": 15, "rtt_median_ms": 40.0}})),
+        ("event", json!({"event": {"what": "line_down", "seconds": 600, "open": false}})),
+    ];
+    for (seq, (kind, payload)) in (100..).zip(more) {
+        records.push(Stage::record(&stage.key, seq, &json!({"kind": kind, "start": at(-2), "end": at(-1), "payload": payload})));
+    }
+    let (status, reply) = stage.upload(&records).await;
+    assert_eq!((status, &reply["reject"]), (StatusCode::OK, &json!([])));
+    let school = "/api/v1/schools/%D0%90%D2%9B%D1%81%D1%83%207";
+    let days = async || serde_json::from_str::<Value>(&stage.get(&format!("{school}/days")).await.1).expect("JSON");
+    stage.until("the days are made", async || days().await.as_array().is_some_and(|days| days.len() == 3)).await;
+    let days = days().await;
+    // 2026-11-22 18:00 in Almaty until 2026-11-24 10:00.
+    let told: Vec<i64> = days.as_array().expect("days").iter().filter_map(|day| day["up_seconds"].as_i64()).collect();
+    assert_eq!(told, [6 * 3_000, 24 * 3_000, 10 * 3_000]);
+    assert_eq!(
+        (days[2]["download_bps"].as_i64(), days[2]["pings_received"].as_i64(), days[2]["outages"].as_i64()),
+        (Some(7_840_000), Some(15), Some(1))
+    );
+    let (_, page) = stage.get("/schools/%D0%90%D2%9B%D1%81%D1%83%207?lang=ru").await;
+    assert!(page.contains("<svg class=\"chart\"") && page.contains("point busy") && page.contains("class=\"contract\""), "{page}");
+    assert!(page.contains("7,8 Мбит/с") && page.contains("обрыв линии") && page.contains("25,0 %") && !page.contains("<script"), "{page}");
+    let (_, page) = stage.get("/?lang=en").await;
+    assert!(page.contains("aria-label=\"line down: 3, no data: 27\"") && page.contains("By contract 20.0 Mbit/s"), "{page}");
+    let (_, excel) = stage.get(&format!("{school}/days.csv")).await;
+    let lines: Vec<&str> = excel.split("\r\n").collect();
+    assert!(
+        excel.starts_with('\u{feff}')
+            && lines[0].contains(";up_seconds;")
+            && lines[3].contains(";24.11.2026;")
+            && lines[3].contains(";41,5;"),
+        "{excel}"
+    );
+    let (_, plain) = stage.get(&format!("{school}/tests.csv?csv=plain")).await;
+    assert!(
+        plain.starts_with("node,epoch,seq,school,") && plain.contains(",7840000,") && plain.contains("2026-11-24T03:00:00.000000Z"),
+        "{plain}"
+    );
+    for path in ["/api/v1/days.csv", "/api/v1/tests.csv", "/api/v1/outages.csv", "/api/v1/schools.csv"] {
+        assert_eq!(stage.get(path).await.1.lines().count(), if path.contains("days") { 4 } else { 2 }, "{path}");
+    }
+    assert_eq!(stage.get(&format!("{school}/days?from=soon")).await.0, StatusCode::BAD_REQUEST);
+    assert!(stage.get("/?state=silent").await.1.contains("<tbody>\n</tbody>"), "filtered");
+}
+
+#[tokio::test]
+async fn records_become_days_charts_and_tables_on_sqlite() {
+    a_week_told(&Stage::new().await).await;
+}
+
+#[tokio::test]
+async fn records_become_days_charts_and_tables_on_postgresql() {
+    let Some(cluster) = Cluster::start() else { return };
+    a_week_told(&Stage::with(Some(Place::Postgres(cluster.first())), Viewers::Anyone).await).await;
+}
+
+#[tokio::test]
+async fn a_node_enrols_by_a_code_and_is_revoked_at_once() {
+    let stage = Stage::new().await;
+    let (book, _) = stage.office().await;
+    let order = |school: &str, replaces| enrol::Order { school: school.into(), name: "№ 8".into(), replaces, ..enrol::Order::default() };
+    let made = book.make(&order("aksu-8", false)).await.expect("made");
+    let key = Key::make();
+    let hour = |seq| Stage::record(&key, seq, &Value::Null);
+    assert_eq!(stage.upload(&[hour(1)]).await.1["id"], "hub.unknown_node");
+    let asks = crate::report::enrol::Asks::new(&made.code.to_lowercase(), &key);
+    let forged = crate::report::enrol::Asks { key: Key::make().public(), ..asks.clone() };
+    assert_eq!(stage.json("POST", "/api/v1/enrol", "", &json!(forged)).await.1["id"], "hub.bad_signature");
+    for _ in 0..2 {
+        let (status, told) = stage.json("POST", "/api/v1/enrol", "", &json!(asks)).await;
+        assert_eq!((status, told["school"].as_str(), told["name"].as_str()), (StatusCode::OK, Some("aksu-8"), Some("№ 8")));
+    }
+    assert_eq!(stage.upload(&[hour(1)]).await.0, StatusCode::OK);
+    let other = crate::report::enrol::Asks::new(&made.code, &Key::make());
+    assert_eq!(stage.json("POST", "/api/v1/enrol", "", &json!(other)).await.0, StatusCode::NOT_FOUND, "used up");
+    // A second box with a copy of the card asks for another school.
+    let made = book.make(&order("aksu-9", false)).await.expect("made");
+    let (status, told) = stage.json("POST", "/api/v1/enrol", "", &json!(crate::report::enrol::Asks::new(&made.code, &key))).await;
+    assert_eq!((status, told["id"].as_str()), (StatusCode::CONFLICT, Some("hub.key_taken")));
+    // The box is replaced: the school keeps its history, the old box its silence.
+    let made = book.make(&order("aksu-8", true)).await.expect("made");
+    let fresh = Key::make();
+    assert_eq!(
+        stage.json("POST", "/api/v1/enrol", "", &json!(crate::report::enrol::Asks::new(&made.code, &fresh))).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(stage.upload(&[hour(2)]).await.1["id"], "hub.revoked");
+    let one = async |id: &str| serde_json::from_str::<Value>(&stage.get(&format!("/api/v1/schools/{id}")).await.1).expect("JSON");
+    let told = one("aksu-8").await;
+    assert_eq!(
+        (&told["school"]["standing"], &told["school"]["former"]),
+        (&json!("live"), &json!([key.node()])),
+        "the new box has not spoken yet"
+    );
+    assert_eq!(told["records"].as_array().map(Vec::len), Some(1));
+    assert_eq!(stage.upload(&[Stage::record(&fresh, 1, &Value::Null)]).await.0, StatusCode::OK);
+    // Another program revokes, and it counts at once; a node of the hub's file goes the same way.
+    book.revoke(&fresh.node()).await.expect("revoked");
+    assert_eq!(stage.upload(&[Stage::record(&fresh, 2, &Value::Null)]).await.1["id"], "hub.revoked");
+    let (_, text) = stage.get("/api/v1/schools?q=aksu-8").await;
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((told["found"].as_i64(), told["schools"][0]["name"].as_str()), (Some(1), Some("№ 8")));
+    // Guessing is slow.
+    let mut answers = Vec::new();
+    for number in 0..12 {
+        let wrong = crate::report::enrol::Asks::new(&format!("0000000{number:x}"), &key);
+        answers.push(stage.json("POST", "/api/v1/enrol", "", &json!(wrong)).await.0.as_u16());
+    }
+    assert_eq!((answers[0], answers[11]), (404, 429), "{answers:?}");
+}
+
+#[tokio::test]
+async fn who_looks_and_who_changes_shows_a_token() {
+    let stage = Stage::with(None, Viewers::Tokens).await;
+    let (_, people) = stage.office().await;
+    let admin = people.add("engineer", people::Role::Admin, None).await.expect("made").token;
+    let (status, made) = stage.json("POST", "/api/v1/tokens", &admin, &json!({"name": "Ministry", "role": "viewer"})).await;
+    let viewer = made["token"].as_str().expect("a token").to_owned();
+    assert_eq!(status, StatusCode::CREATED);
+    for (method, path, none, look, change) in [
+        ("GET", "/", 401, 200, 200),
+        ("GET", "/api/v1/schools", 401, 200, 200),
+        ("GET", "/api/v1/days.csv", 401, 200, 200),
+        ("GET", "/api/v1/nodes", 401, 403, 200),
+        ("GET", "/api/v1/codes", 401, 403, 200),
+        ("GET", "/api/v1/tokens", 401, 403, 200),
+        ("POST", "/api/v1/nodes/x/revoke", 401, 403, 404),
+        ("DELETE", "/api/v1/codes/x", 401, 403, 404),
+        ("GET", "/healthz", 200, 200, 200),
+        ("GET", "/api/v1/openapi.json", 200, 200, 200),
+    ] {
+        for (token, wanted) in [("", none), (viewer.as_str(), look), (admin.as_str(), change)] {
+            let told = stage.json(method, path, token, &Value::Null).await.0.as_u16();
+            assert!(told == wanted || (told == 429 && wanted == 401), "{method} {path} {told} {wanted}");
+        }
+    }
+    // Nodes sign: their reports need none.
+    assert_eq!(stage.upload(&[Stage::record(&stage.key, 1, &Value::Null)]).await.0, StatusCode::OK);
+    let (status, made) = stage.json("POST", "/api/v1/codes", &admin, &json!({"school": "aksu-8"})).await;
+    assert_eq!((status, made["code"].as_str().map(str::len)), (StatusCode::CREATED, Some(8)));
+    let (_, codes) = stage.json("GET", "/api/v1/codes", &admin, &Value::Null).await;
+    assert!(codes["codes"][0]["state"] == "open" && !codes.to_string().contains(made["code"].as_str().expect("a code")), "{codes}");
+    let (status, _) = stage.json("DELETE", &format!("/api/v1/codes/{}", made["id"].as_str().expect("an id")), &admin, &Value::Null).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = stage.json("POST", &format!("/api/v1/nodes/{}/revoke", stage.key.node()), &admin, &Value::Null).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(stage.upload(&[Stage::record(&stage.key, 2, &Value::Null)]).await.1["id"], "hub.revoked", "although the file lists it");
+}
+
+#[tokio::test]
+async fn a_copied_card_is_found_and_told() {
+    let stage = Stage::new().await;
+    let at = |hours: i64| Time::from_secs(NOW.secs() + hours * 3_600).to_rfc3339();
+    let hour = |epoch: i64, seq: i64, end: i64| {
+        let told = json!({"epoch": epoch, "start": at(end - 1), "end": at(end), "boot_id": format!("{epoch:08x}")});
+        Stage::record(&stage.key, seq, &told)
+    };
+    let second = NOW.secs();
+    stage.upload(&[hour(5, 1, -1)]).await;
+    // The copy speaks with the same number, is told so, and begins an epoch of its own; the other goes on.
+    assert_eq!(stage.upload(&[hour(5, 1, 0)]).await.1["reject"][0]["why"], "number_used");
+    stage.upload(&[hour(second, 2, 0)]).await;
+    let (_, text) = stage.get("/api/v1/schools").await;
+    assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON")["schools"][0]["twin"], false);
+    stage.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(stage.upload(&[hour(5, 2, 1)]).await.0, StatusCode::OK);
+    let (_, text) = stage.get("/api/v1/schools").await;
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&told["schools"][0]["twin"], &told["schools"][0]["records"]), (&json!(true), &json!(3)));
+    assert!(stage.get("/?lang=en").await.1.contains("copied key"));
+    assert!(stage.get("/schools/%D0%90%D2%9B%D1%81%D1%83%207?lang=en").await.1.contains("Two boxes use one key"));
+    assert!(stage.get("/metrics").await.1.contains("bulak_hub_twin_uploads_total 1"));
 }

@@ -36,6 +36,41 @@ impl Tongue {
         }
     }
 
+    /// A number with this many decimals, as the language writes it.
+    pub(crate) fn number(self, value: f64, decimals: usize) -> String {
+        let text = format!("{value:.decimals$}");
+        if self == Tongue::En { text } else { text.replace('.', ",") }
+    }
+
+    /// A rate for people: `7,8 Мбит/с`.
+    #[expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
+    pub(crate) fn rate(self, bits: i64) -> String {
+        match bits {
+            ..1_000_000 => format!("{} {}", self.number(bits as f64 / 1e3, 0), self.say("kbit")),
+            _ => format!("{} {}", self.number(bits as f64 / 1e6, 1), self.say("mbit")),
+        }
+    }
+
+    /// A number of bytes for people, decimal: `4,1 ГБ`.
+    #[expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
+    pub(crate) fn bytes(self, bytes: i64) -> String {
+        let (size, unit) = match bytes {
+            ..1_000_000 => (1e3, self.say("kb")),
+            1_000_000..1_000_000_000 => (1e6, self.say("mb")),
+            _ => (1e9, self.say("gb")),
+        };
+        format!("{} {unit}", self.number(bytes as f64 / size, 1))
+    }
+
+    /// `3 min`, `5 h`, `12 d`.
+    pub(crate) fn span(self, seconds: u64) -> String {
+        match seconds {
+            0..3_600 => format!("{} {}", seconds / 60, self.say("min")),
+            3_600..172_800 => format!("{} {}", seconds / 3_600, self.say("h")),
+            _ => format!("{} {}", seconds / 86_400, self.say("d")),
+        }
+    }
+
     /// The word for a key; the key itself never shows, a test sees to that.
     pub(crate) fn say(self, key: &str) -> &'static str {
         WORDS.iter().find(|word| word.0 == key).map_or("", |word| match self {
@@ -43,6 +78,19 @@ impl Tongue {
             Tongue::Ru => word.2,
             Tongue::En => word.3,
         })
+    }
+}
+
+/// The key of what happened.
+pub(crate) fn event_key(what: &str) -> &'static str {
+    match what {
+        "line_down" => "line_event",
+        "names_down" => "names_event",
+        "origin_down" => "origin_event",
+        "box_off" => "box_event",
+        "clock_wrong" => "clock_event",
+        "interface_lost" => "interface_event",
+        _ => "unknown",
     }
 }
 
@@ -65,12 +113,72 @@ pub(crate) const WORDS: &[(&str, &str, &str, &str)] = &[
     ("waiting", "Кезектегі есептер", "Отчётов в очереди", "Reports waiting"),
     ("version", "Нұсқа", "Версия", "Version"),
     ("received", "Қабылданды", "Принято", "Received"),
-    ("time", "Уақыт (UTC)", "Время (UTC)", "Time (UTC)"),
+    ("time", "Уақыт", "Время", "Time"),
+    ("of", "барлығы", "из", "of"),
+    ("ms", "мс", "мс", "ms"),
+    ("kbit", "кбит/с", "кбит/с", "kbit/s"),
+    ("mbit", "Мбит/с", "Мбит/с", "Mbit/s"),
+    ("kb", "кБ", "кБ", "kB"),
+    ("mb", "МБ", "МБ", "MB"),
+    ("gb", "ГБ", "ГБ", "GB"),
     ("hours", "Сағат бойынша", "По часам", "Hour by hour"),
     ("last", "Соңғы есеп", "Последний отчёт", "Last report"),
     ("clock", "сағаты дұрыс емес", "часы неверны", "clock was wrong"),
     ("none", "Бірде-бір мектеп тіркелмеген", "Ни одна школа не подключена", "No school is enrolled"),
     ("silent", "үнсіз: құрылғы өшірулі не желі жоқ", "молчит: прибор выключен или нет линии", "silent: box off or no line"),
+    ("silent_week", "бір аптадан бері үнсіз", "молчит больше недели", "silent for a week"),
+    ("at_risk", "22 күннен бері үнсіз: жоғалып барады", "молчит 22 дня: теряем", "silent for 22 days: at risk"),
+    ("dropped_off", "29 күннен бері үнсіз: жоғалды", "молчит 29 дней: потеряна", "silent for 29 days: dropped off"),
+    ("partly", "үзілістермен", "с перерывами", "with breaks"),
+    ("untold", "мәлімет жоқ", "нет данных", "no data"),
+    ("month", "30 күн", "30 дней", "30 days"),
+    ("all", "Барлығы", "Все", "All"),
+    ("provider", "Провайдер", "Провайдер", "Provider"),
+    ("contract", "Шарт бойынша", "По договору", "By contract"),
+    (
+        "event",
+        "Бір провайдердің мектептері бірге істен шықты",
+        "Школы одного провайдера отключились вместе",
+        "Schools of one provider are away together",
+    ),
+    (
+        "twin",
+        "Бір кілтті екі құрылғы қолданып тұр: карта көшірілген. Біріне жаңа кілт беріңіз",
+        "Одним ключом пользуются два прибора: карта скопирована. Дайте одному новый ключ",
+        "Two boxes use one key: its card was copied. Give one of them a new key",
+    ),
+    ("twin_short", "кілт екеу", "ключ двоится", "copied key"),
+    ("search", "Іздеу", "Поиск", "Search"),
+    ("show", "Көрсету", "Показать", "Show"),
+    ("next", "Келесі", "Далее", "Next"),
+    ("days", "Күн бойынша", "По дням", "Day by day"),
+    ("day", "Күні", "День", "Day"),
+    ("tests", "Жылдамдық өлшеулері", "Замеры скорости", "Speed tests"),
+    ("outages", "Үзілістер", "Обрывы", "Outages"),
+    ("download", "Жүктеу", "Загрузка", "Download"),
+    ("upload", "Жіберу", "Отдача", "Upload"),
+    ("loss", "Жоғалту", "Потери", "Loss"),
+    ("busy", "желі бос емес еді", "линия была занята", "the line was in use"),
+    ("none_yet", "әзірге жоқ", "пока нет", "none yet"),
+    (
+        "speed_chart",
+        "Күн бойынша жүктеу жылдамдығы: сызық – нақты жүктеулер, нүктелер – өлшеулер, үзік сызық – шарт",
+        "Скорость загрузки по дням: линия – по загрузкам, точки – замеры, пунктир – договор",
+        "Download speed by day: line – seen in use, points – tests, dashes – contract",
+    ),
+    (
+        "hours_chart",
+        "Тәулік сағаттары: желі жұмыс істеді, баяу, үзіліс, бақыланбады, құрылғы өшірулі",
+        "Часы суток: линия работала, медленно, обрыв, не проверялась, прибор выключен",
+        "Hours of each day: line up, slow, down, not watched, box off",
+    ),
+    ("line_event", "желі үзілді", "обрыв линии", "line down"),
+    ("names_event", "DNS істемеді", "не работал DNS", "names (DNS) down"),
+    ("origin_event", "бір сайт істемеді", "не отвечал один сайт", "one site down"),
+    ("box_event", "құрылғы өшірулі болды", "прибор был выключен", "box was off"),
+    ("clock_event", "сағаты дұрыс болмады", "часы были неверны", "clock was wrong"),
+    ("interface_event", "желілік порт жоғалды", "пропал сетевой порт", "network port was lost"),
+    ("open", "жалғасуда", "продолжается", "not over"),
     ("line_down", "желі үзілген", "линия не работает", "line down"),
     ("late", "кешігуде", "опаздывает", "late"),
     ("never_reported", "әлі хабарласпаған", "ещё не выходила на связь", "never reported"),
@@ -94,10 +202,25 @@ mod tests {
             assert_eq!(WORDS.iter().filter(|word| word.0 == *key).count(), 1, "{key}");
         }
         // Every key that the pages ask for.
-        for part in include_str!("pages.rs").split("say(\"").skip(1) {
+        let pages = [include_str!("pages.rs"), include_str!("pages/region.rs"), include_str!("pages/school.rs"), include_str!("chart.rs")];
+        for part in pages.iter().flat_map(|text| text.split("say(\"").skip(1)) {
             let key = part.split('"').next().unwrap_or_default();
             assert!(WORDS.iter().any(|word| word.0 == key), "{key} has no words");
         }
+        let named = crate::hub::summary::STANDINGS.into_iter().map(crate::hub::summary::Standing::word);
+        let events = crate::report::schema::EVENTS.iter().map(|what| event_key(what));
+        for key in named.chain(events) {
+            assert!(WORDS.iter().any(|word| word.0 == key), "{key} has no words");
+        }
+    }
+
+    #[test]
+    fn quantities_as_people_read_them() {
+        assert_eq!((Tongue::Ru.rate(7_840_000), Tongue::En.rate(300_000)), ("7,8 Мбит/с".into(), "300 kbit/s".into()));
+        assert_eq!((Tongue::Kk.bytes(4_100_000_000), Tongue::En.bytes(1_500)), ("4,1 ГБ".into(), "1.5 kB".into()));
+        assert_eq!(Tongue::En.span(59), "0 min");
+        assert_eq!(Tongue::Ru.span(7_300), "2 ч");
+        assert_eq!(Tongue::Kk.span(700_000), "8 күн");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Home {
     pub shelves: Vec<Shelf>,
     /// The line's verdict.
     pub line: link::State,
+    /// Packs that the last night left complete, and all; `None`: no night has been told lately.
+    pub morning: Option<(u64, u64)>,
     /// Where this device reaches us.
     pub place: Place,
     /// Whether https of some hosts is opened on enrolled devices.
@@ -54,6 +56,7 @@ struct Page<'p> {
     frame: Frame<'p>,
     words: &'static Words,
     line: &'p str,
+    morning: Option<String>,
     rows: Vec<Row<'p>>,
     pac: Option<String>,
     proxy: Option<(String, u16)>,
@@ -91,12 +94,22 @@ impl Home {
             frame: Frame::new(language, "/", &self.name),
             words,
             line,
+            morning: self.morning.and_then(|(here, all)| morning(words, here, all)),
             rows: rows.collect(),
             pac: self.place.by_number("/proxy.pac"),
             proxy: self.place.by_hand(),
             opens: self.opens,
         };
         page.render()
+    }
+}
+
+/// Whether everything is ready for today, in one line.
+fn morning(words: &Words, here: u64, all: u64) -> Option<String> {
+    match (here, all) {
+        (_, 0) => None,
+        _ if here == all => Some(words.morning_all.to_owned()),
+        _ => Some(words.morning_some.replace("{here}", &here.to_string()).replace("{all}", &all.to_string())),
     }
 }
 
@@ -123,6 +136,7 @@ mod tests {
                 Shelf { id: "phet".into(), link: "javascript:alert(1)".into(), ..Shelf::default() },
             ],
             line: link::State::Down,
+            morning: Some((3, 4)),
             place: Place { proxy: "192.168.8.1:3128".parse().ok(), web: "192.168.8.1:80".parse().ok(), name: None },
             opens: false,
         }
@@ -143,6 +157,24 @@ mod tests {
             assert!(!page.contains("javascript:") && !page.contains("<script"));
             // The portal stays below 60 kB.
             assert!(page.len() < 60_000);
+        }
+    }
+
+    #[test]
+    fn the_last_night_is_one_line() {
+        for language in Language::ALL {
+            let page = |morning| Home { morning, ..home() }.render(language).expect("renders");
+            let words = words::of(language);
+            for text in [words.morning_all, words.morning_some] {
+                assert_eq!(text.matches('{').count(), if text == words.morning_some { 2 } else { 0 }, "{text}");
+            }
+            assert!(page(Some((4, 4))).contains(words.morning_all));
+            let some = page(Some((3, 4)));
+            let line = words.morning_some.replace("{here}", "3").replace("{all}", "4");
+            assert!(some.contains(&line) && !some.contains('{'), "{line}");
+            for none in [None, Some((0, 0))] {
+                assert!(!page(none).contains(words.morning_all));
+            }
         }
     }
 

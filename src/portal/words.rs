@@ -41,6 +41,8 @@ words! {
         // the home page
         title lead line_up line_slow line_down line_unknown here nothing pages size connect connect_how pac proxy port
         connect_steps connect_safe privacy kept never sealed seen privacy_more
+        // the last night, on the home page
+        morning_all morning_some
         // connecting
         connect_lead undetected others steps type_this by_name by_camera camera_how qr by_number manual name_taken
         then_check undo undo_how

@@ -149,6 +149,8 @@ pub struct Named {
     pub wishes: Vec<Wish>,
     /// What people should know of what was left out.
     pub note: Option<String>,
+    /// Why a film is left alone, where it is: it would not play, or may not be kept.
+    pub objection: Option<String>,
 }
 
 /// What a fetched body names, as far as the pack's scope goes. Pure.
@@ -187,25 +189,19 @@ pub fn found(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_ty
             let (targets, word) = match title {
                 Title::Playlists(targets) => (targets, Aim::Hls.as_str()),
                 Title::Pieces(targets) => (targets, Kind::Media.as_str()),
-                Title::Refused(_) => return Named::default(),
+                Title::Refused(why) => return Named { objection: Some(why.to_owned()), ..Named::default() },
             };
+            if let Some(outside) = targets.iter().find(|target| !pack.covers(target, false)) {
+                let why = format!("parts of it lie on {}, which the pack does not name: add it to scope.hosts", outside.host());
+                return Named { objection: Some(why), ..Named::default() };
+            }
             let targets = targets.into_iter().filter(|target| wish.depth < NEST && fits(target, false));
             targets.map(|target| Wish::new(target.url(), word, wish.depth + 1)).collect()
         }
         Aim::Hls | Aim::Dash => Vec::new(),
         Aim::Content(kind) => return content(pack, wish, kind, base, content_type, body),
     };
-    Named { wishes, note: None }
-}
-
-/// Why a film is left alone, where it is: it would not play, or may not be kept. Pure.
-pub fn objection(pack: &Pack, media: &Policy, wish: &Wish, base: &Target, content_type: Option<&str>, body: &[u8]) -> Option<String> {
-    let targets = match title(media, Aim::parse(&wish.kind), base, content_type, body)? {
-        Title::Refused(why) => return Some(why.to_owned()),
-        Title::Playlists(targets) | Title::Pieces(targets) => targets,
-    };
-    let outside = targets.iter().find(|target| !pack.covers(target, false))?;
-    Some(format!("parts of it lie on {}, which the pack does not name: add it to scope.hosts", outside.host()))
+    Named { wishes, ..Named::default() }
 }
 
 /// What a film's playlist or manifest says, if the body is one: by what it is wanted as, else by its media type.
@@ -245,7 +241,7 @@ fn content(pack: &Pack, wish: &Wish, kind: Kind, base: &Target, content_type: Op
             None => {}
         }
     }
-    Named { wishes, note }
+    Named { wishes, note, objection: None }
 }
 
 /// Whether `base` is a form of `own`: the same path with other parameters, or with a slash more or less. Many sites call their front
@@ -288,8 +284,7 @@ mod tests {
         let (pack, media) = (Pack::parse(PACK).expect("good"), Policy::default());
         let (wish, base) = (Wish::new("http://a.kz/m", kind, 0), Target::parse("http://a.kz/m").expect("valid"));
         let found = found(&pack, &media, &wish, &base, content_type, body.as_bytes());
-        let objection = objection(&pack, &media, &wish, &base, content_type, body.as_bytes());
-        (found.wishes.into_iter().map(|wish| (wish.kind, wish.url)).collect(), objection)
+        (found.wishes.into_iter().map(|wish| (wish.kind, wish.url)).collect(), found.objection)
     }
 
     #[test]

@@ -156,6 +156,13 @@ impl Error {
                 let remedy = "write 14:00, \"2 h\" or \"2026-12-31 14:00\", in the school's time";
                 Problem::new(StatusCode::BAD_REQUEST, "night.bad_time", self.to_string(), remedy)
             }
+            Error::Date(_) => {
+                Problem::new(StatusCode::BAD_REQUEST, "night.bad_date", self.to_string(), "write the date of its evening: 2026-11-25")
+            }
+            Error::Untold(_) => {
+                let remedy = "\"bulak night summary --list\" shows the nights of which there is one";
+                Problem::new(StatusCode::NOT_FOUND, "night.untold", self.to_string(), remedy)
+            }
             Error::State(error) => state_failed(error),
         }
     }

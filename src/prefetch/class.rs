@@ -48,6 +48,8 @@ pub(super) struct Class {
     counts: Mutex<Counts>,
     misses: Mutex<Misses>,
     session: Mutex<Option<Session>>,
+    /// How wishes stood when it was told last.
+    told: Mutex<HashMap<String, String>>,
     /// Whether a recording runs: asked for every request.
     recording: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl Class {
             counts: Mutex::new(Counts::new(0, rand::random())),
             misses: Mutex::new(Misses::new(0, rand::random())),
             session: Mutex::default(),
+            told: Mutex::default(),
             recording: AtomicBool::new(false),
         }
     }
@@ -232,11 +235,40 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn unwish(&self, id: i64) -> Result<bool, Error> {
-        let there = self.0.state.remove_tonight(id).await?;
-        if there {
-            self.shelve().await?;
+        let Some(wish) = self.0.state.remove_tonight(id).await? else { return Ok(false) };
+        self.tell_wish(wish, "taken_back");
+        self.shelve().await?;
+        Ok(true)
+    }
+
+    /// A wish is no more; somebody may have the same tomorrow.
+    fn tell_wish(&self, wish: String, state: &str) {
+        self.0.class.told.lock().remove(&wish);
+        self.tell(Event::WishChanged { wish, state: state.to_owned() });
+    }
+
+    /// Takes down how wishes stand, at the start: only what changes from then on is told.
+    pub(super) async fn know_wishes(&self) -> Result<(), Error> {
+        *self.0.class.told.lock() = self.standing().await?;
+        Ok(())
+    }
+
+    /// Tells how wishes stand that are no longer as they were told last.
+    pub(super) async fn tell_wishes(&self) -> Result<(), Error> {
+        let now = self.standing().await?;
+        let before = std::mem::replace(&mut *self.0.class.told.lock(), now.clone());
+        for (wish, state) in now {
+            if before.get(&wish) != Some(&state) {
+                self.tell(Event::WishChanged { wish, state });
+            }
         }
-        Ok(there)
+        Ok(())
+    }
+
+    /// How wishes stand that wait no more.
+    async fn standing(&self) -> Result<HashMap<String, String>, Error> {
+        let wishes = self.wishes().await?.into_iter();
+        Ok(wishes.filter(|one| one.state != "waiting").map(|one| (one.url, one.state)).collect())
     }
 
     /// Lets go what has been kept for long enough, and everything once nothing is wished for any more.
@@ -245,11 +277,15 @@ impl<W: Web> Night<W> {
     /// The database's.
     pub(super) async fn tend_wishes(&self, now: Time) -> Result<(), Error> {
         let state = &self.0.state;
-        if state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await? > 0 {
+        let old = state.forget_tonight(now.minus(self.0.settings.load().wishes.keep)).await?;
+        if !old.is_empty() {
+            for wish in old {
+                self.tell_wish(wish, "let_go");
+            }
             self.shelve().await?;
         }
         if state.run(TONIGHT).await?.is_some() && state.tonight().await?.is_empty() {
-            match self.0.web.release(TONIGHT).await {
+            match self.0.web.let_go(TONIGHT).await {
                 Ok(()) => state.forget_frontier(TONIGHT).await?,
                 Err(error) => tracing::warn!(%error, "what was wished for once could not be let go, will try again"),
             }
@@ -259,6 +295,7 @@ impl<W: Web> Night<W> {
 
     /// Puts the pack of wishes on the shelf as it now is.
     async fn shelve(&self) -> Result<(), Error> {
+        let _reading = self.0.reading.lock().await;
         let wishes = self.0.state.tonight().await?;
         let settings = self.0.settings.load_full();
         put(&mut self.0.board.lock().shelf, &wishes, &settings);
@@ -276,7 +313,7 @@ impl<W: Web> Night<W> {
             let day = self.day_number(self.0.clock.now());
             let mut misses = self.0.class.misses.lock();
             if !misses.is_of(day) {
-                *misses = Misses::new(day, rand::random());
+                *misses = misses.next(day, rand::random());
             }
             misses.miss(seen.client, seen.target);
         }
@@ -313,6 +350,10 @@ impl<W: Web> Night<W> {
         let now = self.0.clock.now();
         if let Some(session) = &mut *self.0.class.session.lock() {
             session.saw(client, sight, now);
+            if !session.is_on(now) {
+                // Its time is over: nobody has to look any more.
+                self.0.class.recording.store(false, Ordering::Relaxed);
+            }
         }
     }
 
@@ -429,14 +470,16 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub(super) async fn write_proposals(&self) -> Result<(), Error> {
-        let found = self.0.class.misses.lock().take();
-        if found.is_empty() {
+        let (now, misses) = (self.0.clock.now(), &self.0.class.misses);
+        let windows = self.0.settings.load().windows.clone();
+        // In memory until it is on disk, also where whoever asked goes away meanwhile.
+        let first = || misses.lock().first();
+        if first().is_none() {
             return Ok(());
         }
-        let now = self.0.clock.now();
-        let windows = self.0.settings.load().windows.clone();
-        for one in found {
+        while let Some(one) = first() {
             self.0.state.propose(&one.id(), one.kind.as_str(), &one.url, &windows.day(now)).await?;
+            misses.lock().written(&one);
         }
         self.0.state.forget_proposals(&windows.day(now.minus(PROPOSED_FOR))).await?;
         Ok(())
@@ -462,7 +505,12 @@ impl<W: Web> Night<W> {
         let now = self.0.clock.now();
         let text = proposal::text(kind, &found.url, &self.0.settings.load().windows.day(now));
         let (name, text) = text.ok_or(Refusal::Now("the rules no longer allow this", "dismiss it"))?;
-        let file = self.write_own(&name, text).await?;
+        let held = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == name).map(|held| held.file.clone());
+        let file = match held {
+            // Approved before, and the database failed then.
+            Some(file) => file,
+            None => self.write_own(&name, text).await?,
+        };
         self.0.state.decide_proposal(id, "approved").await?;
         self.reload().await?;
         Ok((name, file))
@@ -508,6 +556,10 @@ fn is_miss(seen: &Seen<'_>) -> bool {
 fn create(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     if file.exists() {
+        // Written before, and what was to follow did not.
+        if std::fs::read(file)? == text.as_bytes() {
+            return Ok(());
+        }
         return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists));
     }
     let draft = file.with_extension("new");

@@ -1,12 +1,17 @@
 //! One pass over one pack: from the frontier to the origin, into the store, back with what was found.
 //!
-//! Everything lasting is in the frontier, so the crawl may be dropped at any await and goes on where it was: that is how the
-//! window's end stops a transfer, and how a kill does. What it decides by is in the pure rooms (`aim`, `gate`, `plan`).
+//! Everything lasting is in the frontier, so the crawl may be dropped at any await and goes on where it was: that is how a kill
+//! ends it. A window's end drops what is under way alone, and what has ended is written down. What it decides by is in the pure
+//! rooms (`aim`, `gate`, `plan`).
+
+/// What is under way.
+mod flights;
 
 /// What becomes of a wish that has landed.
-mod land;
+pub(super) mod land;
 
 use crate::base::clock::{Clock, Time};
+use crate::base::count::IntCounter;
 use crate::base::target::Target;
 use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
@@ -16,16 +21,18 @@ use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
 use crate::prefetch::share::Shares;
+use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
 use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
+use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use flights::Flights;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -35,8 +42,12 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// Outdated wishes that are let go in one step.
 const LET_GO: u32 = 256;
+/// How often it is written down for how long something was under way: so much a power cut may forget.
+const MINUTE: Duration = Duration::from_mins(1);
 /// The rate told to people is that of the last half minute.
 const RECENT: Duration = Duration::from_secs(30);
+/// So long may it take to write down what has ended, once the crawl must end: no byte comes meanwhile, but the next pack waits.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What one crawl needs.
 pub struct Crawl<'a, W> {
@@ -58,6 +69,8 @@ pub struct Crawl<'a, W> {
     pub media: &'a Policy,
     /// What came of it, for reports.
     pub tally: &'a Tally,
+    /// Bytes over the line, counted where they land.
+    pub transferred: &'a IntCounter,
     /// What may still come.
     pub purse: &'a Purse,
     /// Transfers at once.
@@ -115,9 +128,8 @@ struct Landed {
 }
 
 /// What the loop carries along.
-struct Desk<'f> {
+struct Desk {
     run: Run,
-    flying: FuturesUnordered<BoxFuture<'f, Landed>>,
     urls: HashSet<String>,
     queues: Queues,
     gate: Gate,
@@ -133,19 +145,88 @@ struct Desk<'f> {
     recent: VecDeque<(Time, u64)>,
     looked: Time,
     busy: Duration,
+    /// The same for the night's summary, also of what is never finished; until it is written down.
+    active: Duration,
+}
+
+/// The hosts, as what is on record says of them.
+pub(super) struct Doors {
+    /// Shut where a pause holds.
+    pub(super) gate: Gate,
+    /// Left alone for the day.
+    stopped: HashSet<String>,
+    /// Those with a pause on record.
+    paused: HashSet<String>,
+}
+
+impl Doors {
+    /// As they are now.
+    pub(super) async fn open(state: &State, manners: &Manners, windows: &Windows, now: Time) -> Result<Doors, Error> {
+        let (mut gate, mut paused) = (Gate::default(), HashSet::new());
+        let stopped: HashSet<String> = state.stopped_hosts(&windows.day(now), manners.errors).await?.into_iter().collect();
+        for pause in state.pauses().await? {
+            if pause.until <= now && pause.days == 0 {
+                state.forgive_host(&pause.host).await?;
+                continue;
+            }
+            gate.shut(&pause.host, pause.until);
+            paused.insert(pause.host);
+        }
+        for host in &stopped {
+            if gate.is_shut(host, now) {
+                continue;
+            }
+            // Stopped by a stricter rule than the one that was in force then.
+            let until = windows.next_day(now);
+            state.pause_host(host, until, false, "it failed too often today").await?;
+            gate.shut(host, until);
+            paused.insert(host.clone());
+        }
+        Ok(Doors { gate, stopped, paused })
+    }
 }
 
 impl<W: Web> Crawl<'_, W> {
-    /// Works until the pack is through, `until` has come, or `stop` is set. Whatever is under way then is dropped.
+    /// Works until the pack is through, `until` has come, `stop` is set, or `due` resolves. Whatever is under way then is dropped,
+    /// for `due` at once, whatever the disk is doing; what has ended is written down.
     ///
     /// # Errors
     /// The database's.
-    pub async fn run(&self, until: Option<Time>, stop: &AtomicBool, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
+    pub async fn run(
+        &self,
+        until: Option<Time>,
+        stop: &AtomicBool,
+        due: impl Future<Output = End> + Send,
+        tell: &(dyn Fn(Progress) + Sync),
+    ) -> Result<End, Error> {
+        let flights = Flights::default();
+        let mut pass = std::pin::pin!(self.pass(&flights, until, stop, tell));
+        let end = tokio::select! {
+            biased;
+            end = &mut pass => return end,
+            end = due => end,
+        };
+        flights.end(end.clone());
+        if let Ok(end) = tokio::time::timeout(LAST, pass).await {
+            return end;
+        }
+        tracing::warn!(pack = self.pack.id, "the disk is slow: what came in the last second will be asked for again");
+        Ok(end)
+    }
+
+    async fn pass<'f>(
+        &'f self,
+        flights: &Flights<'f>,
+        until: Option<Time>,
+        stop: &AtomicBool,
+        tell: &(dyn Fn(Progress) + Sync),
+    ) -> Result<End, Error> {
         let mut desk = self.sit_down().await?;
-        let end = self.work(&mut desk, until, stop, tell).await?;
+        let end = self.work(&mut desk, flights, until, stop, tell).await?;
         // What is still under way ends here, sharp.
-        desk.flying.clear();
+        flights.end(end.clone());
         desk.queues.flush(self.state, self.clock.now()).await?;
+        self.pay(&mut desk).await?;
         match end {
             End::Done(_) => self.finish(desk.run.run, tell).await,
             end => {
@@ -157,35 +238,15 @@ impl<W: Web> Crawl<'_, W> {
         }
     }
 
-    async fn sit_down<'f>(&self) -> Result<Desk<'f>, Error> {
+    async fn sit_down(&self) -> Result<Desk, Error> {
         let now = self.clock.now();
         let run = self.open(now).await?;
-        let (mut gate, mut paused) = (Gate::default(), HashSet::new());
-        let stopped: HashSet<String> = self.state.stopped_hosts(&self.windows.day(now), self.manners.errors).await?.into_iter().collect();
-        for pause in self.state.pauses().await? {
-            if pause.until <= now && pause.days == 0 {
-                self.state.forgive_host(&pause.host).await?;
-                continue;
-            }
-            gate.shut(&pause.host, pause.until);
-            paused.insert(pause.host);
-        }
-        for host in &stopped {
-            if gate.is_shut(host, now) {
-                continue;
-            }
-            // Stopped by a stricter rule than the one that was in force then.
-            let until = self.windows.next_day(now);
-            self.state.pause_host(host, until, false, "it failed too often today").await?;
-            gate.shut(host, until);
-            paused.insert(host.clone());
-        }
+        let Doors { gate, stopped, paused } = Doors::open(self.state, self.manners, self.windows, now).await?;
         let count = self.state.count(&self.pack.id, run.run).await?;
         let shares = Shares::open(self.state, self.pack, run.run).await?;
         Ok(Desk {
             queues: Queues::open(self.state, &self.pack.id, run.run).await?,
             run,
-            flying: FuturesUnordered::new(),
             urls: HashSet::new(),
             gate,
             stopped,
@@ -197,21 +258,27 @@ impl<W: Web> Crawl<'_, W> {
             recent: VecDeque::new(),
             looked: now,
             busy: Duration::ZERO,
+            active: Duration::ZERO,
         })
     }
 
     /// Until there is a reason to end; `Done` when nothing is open any more.
     async fn work<'f>(
         &'f self,
-        desk: &mut Desk<'f>,
+        desk: &mut Desk,
+        flights: &Flights<'f>,
         until: Option<Time>,
         stop: &AtomicBool,
         tell: &(dyn Fn(Progress) + Sync),
     ) -> Result<End, Error> {
         loop {
+            if let Some(end) = flights.ended() {
+                return Ok(end);
+            }
             let now = self.clock.now();
-            if !desk.flying.is_empty() {
+            if !flights.is_empty() {
                 desk.busy += now.since(desk.looked);
+                desk.active += now.since(desk.looked);
             }
             desk.looked = now;
             if until.is_some_and(|until| now >= until) {
@@ -228,10 +295,14 @@ impl<W: Web> Crawl<'_, W> {
             }
             let mut wake = now.plus(LOOK);
             if !self.web.is_down() {
-                let next = self.fill(desk, now).await?;
+                let next = self.fill(desk, flights, now).await?;
+                // That nothing is under way means that nothing is left, unless it was dropped meanwhile.
+                if let Some(end) = flights.ended() {
+                    return Ok(end);
+                }
                 match next {
-                    None if desk.flying.is_empty() => return Ok(End::Done(0)),
-                    Some(next) if desk.flying.is_empty() && next > now.plus(PATIENCE) => return Ok(End::Waiting(next)),
+                    None if flights.is_empty() => return Ok(End::Done(0)),
+                    Some(next) if flights.is_empty() && next > now.plus(PATIENCE) => return Ok(End::Waiting(next)),
                     next => wake = next.map_or(wake, |next| wake.min(next)),
                 }
             }
@@ -239,7 +310,8 @@ impl<W: Web> Crawl<'_, W> {
             let wait = until.map_or(wake, |until| wake.min(until)).since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
-                Some(landed) = desk.flying.next(), if !desk.flying.is_empty() => {
+                () = flights.ending() => {}
+                landed = flights.next() => {
                     if let Some(end) = self.land(desk, landed).await? {
                         return Ok(end);
                     }
@@ -267,29 +339,32 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// Starts what may start; gives the moment at which more may, `None` when nothing waits for one.
-    async fn fill<'f>(&'f self, desk: &mut Desk<'f>, now: Time) -> Result<Option<Time>, Error> {
+    async fn fill<'f>(&'f self, desk: &mut Desk, flights: &Flights<'f>, now: Time) -> Result<Option<Time>, Error> {
         let most = self.max_transfers.max(1);
         loop {
-            if desk.flying.len() >= most {
+            // After the end nothing begins, so nothing would ever fill it.
+            if flights.len() >= most || flights.ended().is_some() {
                 return Ok(Some(now.plus(LOOK)));
             }
-            let Desk { queues, gate, flying, .. } = &mut *desk;
+            let Desk { queues, gate, .. } = &mut *desk;
             let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
-            let crowded = rivals > 1 && most > 1 && flying.len() + 1 >= most;
+            let crowded = rivals > 1 && most > 1 && flights.len() + 1 >= most;
             let turn = |host: &str, wish: &Wish| {
                 let connections = if crowded && gate.is_slow(host) { 1 } else { self.manners.connections };
                 gate.turn(host, self.is_held(host, wish), connections, now)
             };
             match queues.take(self.state, now, turn).await? {
-                Look::Take(wish) => self.start(desk, *wish, now).await?,
+                Look::Take(wish) => self.start(desk, flights, *wish, now).await?,
                 // What has ended may have named more.
-                Look::Wait(_) if queues.is_pending() && (flying.is_empty() || queues.names_more()) => queues.flush(self.state, now).await?,
+                Look::Wait(_) if queues.is_pending() && (flights.is_empty() || queues.names_more()) => {
+                    queues.flush(self.state, now).await?;
+                }
                 Look::Wait(at) => return Ok(at),
             }
         }
     }
 
-    async fn start<'f>(&'f self, desk: &mut Desk<'f>, wish: Wish, now: Time) -> Result<(), Error> {
+    async fn start<'f>(&'f self, desk: &mut Desk, flights: &Flights<'f>, wish: Wish, now: Time) -> Result<(), Error> {
         let Ok(target) = Target::parse(&wish.url) else {
             self.end(desk, Ending::new(wish, Fate::Failed("no address".into())), 0);
             return Ok(());
@@ -307,7 +382,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.urls.insert(wish.url.clone());
         let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
         let room = room.min(desk.shares.room(self.pack, target.host()));
-        desk.flying.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
+        flights.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
         Ok(())
     }
 
@@ -346,14 +421,35 @@ impl<W: Web> Crawl<'_, W> {
         Landed { wish, target, verdict, reply: Some(reply), transferred, began, room }
     }
 
-    fn end(&self, desk: &mut Desk<'_>, mut ending: Ending, transferred: u64) {
+    fn end(&self, desk: &mut Desk, mut ending: Ending, transferred: u64) {
         ending.cost.transferred = transferred;
         ending.cost.busy = std::mem::take(&mut desk.busy);
+        ending.night = self.counts_in();
+        ending.word = ending.word.or_else(|| reason::word(&ending.fate));
         desk.run.transferred += transferred;
         if matches!(ending.fate, Fate::Failed(_)) {
             self.tally.failed.fetch_add(1, Ordering::Relaxed);
         }
         desk.queues.end(ending, self.clock.now());
+    }
+
+    /// In which night something counts now; a wrong clock knows none.
+    fn counts_in(&self) -> Option<i64> {
+        self.clock.trusted().then(|| number(&self.windows.night(self.clock.now())))?
+    }
+
+    /// Writes down for how long something was under way.
+    async fn pay(&self, desk: &mut Desk) -> Result<(), Error> {
+        let active = std::mem::take(&mut desk.active);
+        match self.counts_in().filter(|_| !active.is_zero()) {
+            Some(night) => self.state.pay_night(night, &self.pack.id, active).await,
+            None => Ok(()),
+        }
+    }
+
+    /// As what many wishes count that end at once.
+    fn counted(&self, word: &'static str) -> Option<Counted> {
+        self.counts_in().map(|night| Counted { night, word })
     }
 
     /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
@@ -385,7 +481,7 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// Tells how far it is, counted at most once a second.
-    async fn tell(&self, desk: &mut Desk<'_>, now: Time, tell: &(dyn Fn(Progress) + Sync)) -> Result<(), Error> {
+    async fn tell(&self, desk: &mut Desk, now: Time, tell: &(dyn Fn(Progress) + Sync)) -> Result<(), Error> {
         while desk.recent.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
             desk.recent.pop_front();
         }
@@ -393,6 +489,9 @@ impl<W: Web> Crawl<'_, W> {
             desk.queues.flush(self.state, now).await?;
             desk.count = self.state.count(&self.pack.id, desk.run.run).await?;
             desk.counted = now;
+        }
+        if desk.active >= MINUTE {
+            self.pay(desk).await?;
         }
         let bytes: u64 = desk.recent.iter().map(|(_, bytes)| bytes).sum();
         let span = desk.recent.front().map(|(at, _)| now.since(*at).as_secs().max(1));

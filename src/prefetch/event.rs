@@ -1,17 +1,17 @@
 //! What happens in the night, as it happens: numbered, kept for a while in a ring, so that whoever was away for a minute goes on
 //! where he was, and whoever reads slowly costs no memory.
 //!
-//! There are two ways to listen. Parts of the program take [`Events::subscribe`]; what leaves over a wire takes [`Events::watch`],
-//! which reads from the ring by number and is told when it fell off its end.
+//! Whoever listens takes [`Events::watch`], which reads from the ring by number and is told when it fell off its end.
 
 use crate::base::clock::Time;
 use crate::life::job;
 use crate::prefetch::Progress;
+use crate::prefetch::summary::Brief;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::ToSchema;
 
 /// Events kept: a quarter of an hour of one a second, half a megabyte.
@@ -78,6 +78,12 @@ pub enum Event {
         /// When the next one opens.
         opens: Option<String>,
     },
+    /// A night is over, or everything is done: its summary is complete. Told once a night.
+    #[serde(rename = "night.summary")]
+    Summary {
+        /// The night in short.
+        brief: Brief,
+    },
     /// The night was paused.
     #[serde(rename = "night.paused")]
     Paused {
@@ -95,12 +101,12 @@ pub enum Event {
         /// The page.
         wish: String,
     },
-    /// A wish was approved, refused, fulfilled or given up.
+    /// A wish was fulfilled, given up, taken back or let go.
     #[serde(rename = "wish.changed")]
     WishChanged {
         /// The page.
         wish: String,
-        /// How it stands.
+        /// How it stands: `here`, `gone` (the origin has no such page), `failed`, `taken_back`, `let_go` (kept for long enough).
         state: String,
     },
     /// The packs were read anew.
@@ -136,6 +142,7 @@ impl Event {
             Event::RunEnded { .. } => "run.ended",
             Event::WindowOpened { .. } => "window.opened",
             Event::WindowClosed { .. } => "window.closed",
+            Event::Summary { .. } => "night.summary",
             Event::Paused { .. } => "night.paused",
             Event::Resumed {} => "night.resumed",
             Event::WishAdded { .. } => "wish.added",
@@ -169,7 +176,6 @@ struct Inner {
     boot: String,
     ring: Mutex<VecDeque<Arc<Numbered>>>,
     latest: watch::Sender<u64>,
-    live: broadcast::Sender<Event>,
     seats: Arc<Semaphore>,
 }
 
@@ -179,7 +185,6 @@ impl Default for Events {
             boot: format!("{:08x}", rand::random::<u32>()),
             ring: Mutex::default(),
             latest: watch::Sender::new(0),
-            live: broadcast::Sender::new(KEPT),
             seats: Arc::new(Semaphore::new(WATCHERS)),
         }))
     }
@@ -188,22 +193,13 @@ impl Default for Events {
 impl Events {
     /// Says what happened.
     pub fn tell(&self, at: Time, event: Event) {
-        {
-            let mut ring = self.0.ring.lock();
-            let seq = *self.0.latest.borrow() + 1;
-            if ring.len() >= KEPT {
-                ring.pop_front();
-            }
-            ring.push_back(Arc::new(Numbered { seq, at: at.to_rfc3339(), event: event.clone() }));
-            self.0.latest.send_replace(seq);
+        let mut ring = self.0.ring.lock();
+        let seq = *self.0.latest.borrow() + 1;
+        if ring.len() >= KEPT {
+            ring.pop_front();
         }
-        // Nobody listens: nobody misses it.
-        let _ = self.0.live.send(event);
-    }
-
-    /// For other parts of the program: whatever happens from now on. Who lags by a thousand events is told so by the channel.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.live.subscribe()
+        ring.push_back(Arc::new(Numbered { seq, at: at.to_rfc3339(), event }));
+        self.0.latest.send_replace(seq);
     }
 
     /// For the wire: whatever happens after `last` (an id that [`Events::id`] gave), or from now on. `None` when there are too many
@@ -303,10 +299,11 @@ mod tests {
             Event::RunEnded { pack: "a".into(), job: "j".into(), state: "done".into(), reason: None },
             Event::WindowOpened { closes: "x".into() },
             Event::WindowClosed { opens: None },
+            Event::Summary { brief: Brief { night: "2026-11-25".into(), ..Brief::default() } },
             Event::Paused { reason: None, until: None },
             Event::Resumed {},
             wish(1),
-            Event::WishChanged { wish: "1".into(), state: "approved".into() },
+            Event::WishChanged { wish: "1".into(), state: "here".into() },
             Event::PacksRead { packs: 1, refused: 0 },
             Event::JobChanged { job: "j".into(), what: "store.repack".into(), state: job::State::Done },
             Event::Missed {},
@@ -322,13 +319,11 @@ mod tests {
     async fn a_watcher_goes_on_where_it_was() {
         let events = Events::default();
         tell(&events, 0..3);
-        let mut live = events.subscribe();
         let mut now = events.watch(None).expect("a seat");
         let mut from = events.watch(Some(&events.id(1))).expect("a seat");
         assert_eq!(seqs(&mut from).await, [2, 3]);
         tell(&events, 3..4);
         assert_eq!((seqs(&mut now).await, seqs(&mut from).await), (vec![4], vec![4]));
-        assert_eq!(live.recv().await, Ok(wish(3)));
         // It waits, and wakes when something happens.
         let wait = std::pin::pin!(from.next());
         let both = futures_util::future::join(wait, async { tell(&events, 4..5) });

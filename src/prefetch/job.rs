@@ -7,7 +7,6 @@ use crate::base::clock::Time;
 use crate::base::problem::Problem;
 use crate::life::Jobs;
 use crate::life::job::{Cancel, Outcome, Step};
-use crate::prefetch::api::state_failed;
 use crate::prefetch::crawl::End;
 use crate::prefetch::event::{Event, Events};
 use crate::prefetch::web::Web;
@@ -16,7 +15,6 @@ use http::StatusCode;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
 
 /// The job's name.
 const WHAT: &str = "pack.fetch";
@@ -25,11 +23,6 @@ const WHAT: &str = "pack.fetch";
 pub(super) const OFTEN: Duration = Duration::from_secs(1);
 
 impl<W: Web> Night<W> {
-    /// What happens from now on, for other parts of the program.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.events.subscribe()
-    }
-
     /// All events, for whoever passes them on.
     pub fn feed(&self) -> Events {
         self.0.events.clone()
@@ -112,19 +105,29 @@ impl<W: Web> Night<W> {
     }
 
     /// The database failed in the middle of it.
-    pub(super) fn broke(&self, pack: &str, error: &crate::state::Error) {
-        let Some(job) = self.0.board.lock().jobs.remove(pack) else { return };
-        let problem = state_failed(error);
-        self.0.jobs.end(&job, Outcome::Failed(problem));
+    pub(super) fn broke(&self, pack: &str, error: &Error) {
         let reason = Some(String::from("the node's database failed"));
+        let job = {
+            let mut board = self.0.board.lock();
+            if let Some(progress) = board.progress.get_mut(pack).filter(|progress| progress.state == "running") {
+                progress.rest("paused", reason.clone());
+            }
+            board.jobs.remove(pack)
+        };
+        let Some(job) = job else { return };
+        self.0.jobs.end(&job, Outcome::Failed(error.problem()));
         self.tell(Event::RunEnded { pack: pack.to_owned(), job, state: String::from("paused"), reason });
     }
 
     /// A person wants a run ended, be it queued or at work. Inside a window the schedule leaves the pack alone until that closes.
     async fn give_up(&self, pack: &str) {
-        let until = self.0.settings.load().windows.open_at(self.0.clock.now());
-        if let Some(until) = until {
-            self.0.board.lock().left.insert(pack.to_owned(), until);
+        let now = self.0.clock.now();
+        // Outside of it for a moment: a step that has just chosen the pack sees it here.
+        let until = self.0.settings.load().windows.open_at(now).unwrap_or(now.plus(OFTEN));
+        {
+            let mut board = self.0.board.lock();
+            board.left.retain(|_, until| now < *until);
+            board.left.insert(pack.to_owned(), until);
         }
         if let Err(error) = self.unask(pack).await {
             tracing::warn!(pack, %error, "that a fetch was ended is not on disk: it may come back after a restart");

@@ -2,24 +2,14 @@
 
 use crate::base::clock::Time;
 use crate::life::job::View;
-use crate::prefetch::caps::Purse;
 use crate::prefetch::crawl::End;
 use crate::prefetch::event::Event;
 use crate::prefetch::permit::{Facts, Permit, Rest};
 use crate::prefetch::web::Web;
-use crate::prefetch::{Board, Error, Night, Progress};
+use crate::prefetch::{Board, Error, Night};
 use crate::state::night::{Asked, Pause};
 
 impl<W: Web> Night<W> {
-    /// As [`Night::ask`]; how far the pack is.
-    ///
-    /// # Errors
-    /// When there is no such pack, and the database's.
-    pub async fn start(&self, id: &str) -> Result<Progress, Error> {
-        self.ask(id).await?;
-        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
-    }
-
     /// Puts a pack last into the queue of what people asked for: the scheduler fetches it whatever the windows say, also after a
     /// power cut, until it is through. Its job, old or new.
     ///
@@ -98,17 +88,12 @@ impl<W: Web> Night<W> {
         Ok(())
     }
 
-    /// How many bytes may still come: whoever else fetches ahead of people looks here and spends from it.
-    pub fn purse(&self) -> &Purse {
-        &self.0.purse
-    }
-
     /// A moment that a person names, in the school's time: `14:00`, `2 h`, `2026-12-31 14:00`; `None` when it is none or is past.
     pub fn named(&self, text: &str) -> Option<Time> {
         self.0.settings.load().windows.named(text, self.0.clock.now())
     }
 
-    /// Takes up what is on disk: sums, queue, pause.
+    /// Takes up what is on disk: sums, queue, pause. Once, at the start: from then on memory knows it first.
     pub(super) async fn recall(&self) -> Result<(), Error> {
         self.0.purse.recall(&self.0.state).await?;
         let (queue, pause) = (self.0.state.night_queue().await?, self.0.state.night_pause().await?);
@@ -143,7 +128,7 @@ impl<W: Web> Night<W> {
 
     /// What the schedule began makes way for what a person asked for; people wait for each other.
     pub(super) fn make_way(&self, board: &Board) {
-        if board.running.is_some() && board.scheduled {
+        if board.renewing || (board.running.is_some() && board.scheduled) {
             self.0.halt.call(End::Asked);
         }
     }

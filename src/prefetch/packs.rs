@@ -11,6 +11,7 @@ mod resolve;
 
 use crate::cache::Lies;
 use crate::prefetch::Settings;
+use crate::prefetch::wish::TONIGHT;
 use crate::site::pack::{Archive, MAX_BYTES, Pack, sign};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +69,10 @@ pub struct Shelf {
     pub replaced: Vec<Replaced>,
     /// What was signed, as it was read, by id: to be kept for the day on which the file goes back.
     texts: BTreeMap<String, String>,
+    /// Folders and files that could not be read, or are not there.
+    unread: Vec<PathBuf>,
+    /// Whether one of them is there, so that nobody knows what lies in it.
+    hidden: bool,
 }
 
 /// A pack whose place another has taken.
@@ -90,8 +95,12 @@ pub fn load(settings: &Settings) -> Shelf {
         match files(path) {
             Ok(files) => files.into_iter().for_each(|file| shelf.take(&file, is_own, settings)),
             // A folder that nobody has made yet holds no packs.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => shelf.refuse(path, vec![error.to_string()]),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => shelf.unread.push(path.clone()),
+            Err(error) => {
+                shelf.refuse(path, vec![error.to_string()]);
+                shelf.unread.push(path.clone());
+                shelf.hidden = true;
+            }
         }
     }
     shelf.sort();
@@ -169,6 +178,9 @@ fn read(file: &Path, is_own: bool, settings: &Settings) -> Result<(Held, String)
     let origin = if is_own { Origin::Own } else { origin(file, &bytes, settings).map_err(|error| vec![error.to_string()])? };
     let text = String::from_utf8(bytes).map_err(|_| vec![String::from("is not UTF-8; save it as UTF-8")])?;
     let pack = Pack::parse(&text).map_err(|complaints| complaints.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    if pack.id == TONIGHT {
+        return Err(vec![format!("the id \"{TONIGHT}\" is that of what people wish for; give the pack another id")]);
+    }
     Ok((Held { pack: Arc::new(pack), file: file.to_owned(), origin, notes: Vec::new() }, text))
 }
 

@@ -79,6 +79,16 @@ impl Progress {
         }
     }
 
+    /// Nothing is fetched of it any more, and why.
+    pub(super) fn rest(&mut self, state: &str, reason: Option<String>) {
+        state.clone_into(&mut self.state);
+        self.reason = reason;
+        self.current = None;
+        self.current_host = None;
+        self.rate_bytes_per_second = None;
+        self.eta_s = None;
+    }
+
     /// Share of the bytes, or of the wishes while no bytes are known, in 0..=1.
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     pub fn share(&self) -> f64 {

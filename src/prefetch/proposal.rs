@@ -110,9 +110,20 @@ impl Misses {
         }
     }
 
-    /// What has been missed by enough devices since this was asked last.
-    pub fn take(&mut self) -> Vec<Proposal> {
-        std::mem::take(&mut self.found)
+    /// Another day, on which nothing is known but what came up before and is not written down yet.
+    #[must_use]
+    pub fn next(&mut self, day: i64, key: [u8; 32]) -> Misses {
+        Misses { found: std::mem::take(&mut self.found), ..Misses::new(day, key) }
+    }
+
+    /// The first that has been missed by enough devices and is not written down yet.
+    pub fn first(&self) -> Option<Proposal> {
+        self.found.first().cloned()
+    }
+
+    /// It is written down.
+    pub fn written(&mut self, one: &Proposal) {
+        self.found.retain(|found| found != one);
     }
 
     fn name(&self, text: &str) -> u64 {
@@ -212,6 +223,16 @@ mod tests {
         IpAddr::from([10, 0, u8::try_from(number / 250).expect("small"), u8::try_from(number % 250).expect("small")])
     }
 
+    /// All of it, as if it were written down.
+    fn take(misses: &mut Misses) -> Vec<Proposal> {
+        let mut all = Vec::new();
+        while let Some(one) = misses.first() {
+            misses.written(&one);
+            all.push(one);
+        }
+        all
+    }
+
     #[test]
     fn four_devices_are_nobody_and_the_fifth_is_a_class() {
         let mut misses = Misses::new(1, [1; 32]);
@@ -220,12 +241,23 @@ mod tests {
             for number in 0..DEVICES - 1 {
                 misses.miss(device(number), &page);
             }
-            assert_eq!(misses.take(), [], "round {round}");
+            assert_eq!(take(&mut misses), [], "round {round}");
         }
         misses.miss(device(DEVICES), &page);
-        assert_eq!(misses.take(), [Proposal { kind: Kind::Page, url: page.url().to_owned() }]);
+        assert_eq!(take(&mut misses), [Proposal { kind: Kind::Page, url: page.url().to_owned() }]);
         misses.miss(device(9), &page);
-        assert_eq!(misses.take(), [], "once a day");
+        assert_eq!(take(&mut misses), [], "once a day");
+        // Midnight forgets who missed what, and nothing that came up.
+        let other = target("http://a.kz/x");
+        for number in 0..DEVICES {
+            misses.miss(device(number), &other);
+        }
+        misses.miss(device(0), &target("http://a.kz/y"));
+        let mut misses = misses.next(2, [2; 32]);
+        for number in 1..DEVICES {
+            misses.miss(device(number), &target("http://a.kz/y"));
+        }
+        assert_eq!(take(&mut misses), [Proposal { kind: Kind::Page, url: other.url().to_owned() }]);
     }
 
     #[test]
@@ -233,10 +265,10 @@ mod tests {
         let mut misses = Misses::new(1, [1; 32]);
         for number in 0..DEVICES {
             let page = if number < 3 { format!("http://a.kz/course/algebra/{number}") } else { "http://a.kz/course/algebra/x".into() };
-            assert_eq!(misses.take(), []);
+            assert_eq!(take(&mut misses), []);
             misses.miss(device(number), &target(&page));
         }
-        assert_eq!(misses.take(), [Proposal { kind: Kind::Folder, url: "http://a.kz/course/algebra/".into() }]);
+        assert_eq!(take(&mut misses), [Proposal { kind: Kind::Folder, url: "http://a.kz/course/algebra/".into() }]);
         for (page, wanted) in [
             ("http://a.kz/x", None),
             ("http://a.kz/", None),
@@ -259,9 +291,9 @@ mod tests {
             misses.miss(device(20), &target(&format!("http://a.kz/{number}")));
         }
         assert!(misses.slots.len() <= SLOTS && misses.order.len() <= SLOTS);
-        assert_eq!(misses.take(), [], "one device alone proposes nothing");
+        assert_eq!(take(&mut misses), [], "one device alone proposes nothing");
         misses.miss(device(21), &wanted);
-        assert_eq!(misses.take().len(), 1);
+        assert_eq!(take(&mut misses).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use crate::base::clock::Time;
 use crate::prefetch::gate::Turn;
 use crate::state::frontier::{self, Added, Ending, Fate, Origin, Wish};
+use crate::state::summary::Told;
 use crate::state::{Error, State};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -154,7 +155,7 @@ impl Queues {
     ///
     /// # Errors
     /// The database's.
-    pub async fn give_up(&mut self, state: &State, wish: &Wish, why: &str, now: Time) -> Result<(), Error> {
+    pub async fn give_up(&mut self, state: &State, wish: &Wish, why: Told<'_>, now: Time) -> Result<(), Error> {
         let Some(id) = self.taken.get(&wish.id).map(|at| self.list[*at].origin.id) else { return Ok(()) };
         self.flush(state, now).await?;
         state.fail_queue(&self.pack, self.run, id, why).await?;
@@ -166,7 +167,7 @@ impl Queues {
     ///
     /// # Errors
     /// The database's.
-    pub async fn give_up_host(&mut self, state: &State, host: &str, why: &str, now: Time) -> Result<(), Error> {
+    pub async fn give_up_host(&mut self, state: &State, host: &str, why: Told<'_>, now: Time) -> Result<(), Error> {
         self.flush(state, now).await?;
         for queue in self.list.iter().filter(|queue| queue.host == host) {
             state.fail_queue(&self.pack, self.run, queue.origin.id, why).await?;

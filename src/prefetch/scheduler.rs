@@ -6,8 +6,9 @@ use crate::prefetch::crawl::End;
 use crate::prefetch::packs::Held;
 use crate::prefetch::permit::Permit;
 use crate::prefetch::schedule::Candidate;
+use crate::prefetch::stint::Stint;
 use crate::prefetch::web::Web;
-use crate::prefetch::{Error, Night, Stint, Tick, missed, schedule};
+use crate::prefetch::{Error, Night, Tick, missed, schedule};
 use std::time::Duration;
 
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
@@ -45,6 +46,7 @@ impl<W: Web> Night<W> {
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
         self.reopen_lost().await?;
         self.look_back(now).await?;
+        self.tend_nights(now).await?;
         let (ahead, asked) = self.permits(now);
         let mut wake = now.plus(LOOK);
         if asked.is_none() {
@@ -53,7 +55,7 @@ impl<W: Web> Night<W> {
                 (board.ready(now).map(str::to_owned), board.asked().map(|asked| asked.not_before).min())
             };
             if let Some(id) = ready {
-                let end = self.work(&id, None, &|_| {}).await?;
+                let end = self.work(&id, None).await?;
                 return Ok(Tick::Worked(id, end));
             }
             wake = later.unwrap_or(wake).min(wake);
@@ -74,12 +76,13 @@ impl<W: Web> Night<W> {
         self.0.board.lock().next_try = candidates.iter().filter_map(|one| one.next_try).min();
         let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();
+            self.rest_of_night(now, until, next).await?;
             return Ok(Tick::Idle(next.unwrap_or(wake).max(now.plus(Duration::from_secs(1)))));
         };
         // The ends as the clock will see them, also where `now` is a test's.
         let real = |at: Time| self.0.clock.now().plus(at.since(now));
         let stint = Stint { turn: real(schedule::turn(&candidates, due, now, until)), window: real(until) };
-        let end = self.work(&due.id, Some(stint), &|_| {}).await?;
+        let end = self.work(&due.id, Some(stint)).await?;
         Ok(Tick::Worked(due.id.clone(), end))
     }
 

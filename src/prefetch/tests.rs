@@ -5,7 +5,8 @@ mod manners;
 
 use super::web::{Ask, Reply, What};
 use super::*;
-use crate::base::target::Target;
+use crate::base::target::{Target, UrlKey};
+use crate::cache::Expiring;
 use crate::store::Error as StoreError;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,9 @@ mod kinds;
 
 /// Windows, caps, turns, pauses.
 mod rest;
+
+/// What is told in the morning.
+mod summary;
 
 /// What a URL of the site answers.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ struct World {
     pins: HashSet<String>,
     lost: Vec<String>,
     let_go: Vec<String>,
+    /// What the class uses and must be asked about.
+    stale: Vec<&'static str>,
     /// The store fails once.
     full: bool,
     down: bool,
@@ -137,6 +143,17 @@ impl Web for Memory {
     fn share(&self) -> f64 {
         0.5
     }
+
+    async fn expiring(&self, key: &UrlKey, _: Time) -> Option<Expiring> {
+        let stale = self.world.lock().stale.clone();
+        let target = stale.iter().map(|url| Target::parse(url).expect("valid")).find(|target| target.key() == *key)?;
+        Some(Expiring { target, headers: http::HeaderMap::new(), source: crate::store::Source::Pack })
+    }
+
+    async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
+        let ask = Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most) };
+        self.fetch(ask).await
+    }
 }
 
 /// A node's night over a site.
@@ -168,6 +185,19 @@ depth = 1
 max_bytes = "1 MiB"
 "#;
 
+impl Night<Memory> {
+    /// Asks for a pack; how far it is.
+    async fn start(&self, id: &str) -> Result<Progress, Error> {
+        self.ask(id).await?;
+        self.progress(id).ok_or_else(|| Error::Unknown(id.to_owned()))
+    }
+
+    /// Fetches a pack as if a person had asked and its turn had come.
+    async fn run_now(&self, id: &str) -> Result<End, Error> {
+        self.work(id, None).await
+    }
+}
+
 impl Stage {
     async fn new(pack: &str, pages: &[(&str, Page)]) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
@@ -185,7 +215,9 @@ impl Stage {
         let purse = Purse::new(clock.clone(), settings.windows.clone(), settings.caps);
         let web = Memory { world: Arc::clone(world), clock: clock.clone(), purse: purse.clone() };
         let night = Night::over(settings.clone(), clock.clone(), purse, &Metrics::default(), state.clone(), web, None, drop);
+        night.recall().await.expect("reads");
         night.reload().await.expect("reads");
+        night.know_wishes().await.expect("reads");
         night
     }
 
@@ -483,15 +515,15 @@ async fn a_person_may_ask_outside_the_window_and_hears_how_far_it_is() {
     assert!(matches!(stage.night.start("nobody").await, Err(Error::Unknown(_))));
     assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     assert_eq!(stage.night.tick(noon).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
-    let seen = Mutex::new(Vec::new());
     let changed = PACK.replace("version = \"1\"", "version = \"2\"");
     std::fs::write(stage.folder.path().join("demo.toml"), changed).expect("writes");
     stage.night.reload().await.expect("reads");
-    assert_eq!(
-        stage.night.run_now("demo", |progress| seen.lock().push((progress.done, progress.total))).await.expect("works"),
-        End::Done(0)
-    );
-    assert_eq!(seen.lock().last(), Some(&(6, 6)));
+    let mut told = stage.night.feed().watch(None).expect("a seat");
+    assert_eq!(stage.night.run_now("demo").await.expect("works"), End::Done(0));
+    let told = told.next().await.expect("in time");
+    assert!(told.iter().any(|one| matches!(one.event, Event::RunProgress { .. })), "{told:?}");
+    let progress = stage.night.progress("demo").expect("known");
+    assert_eq!((progress.done, progress.total), (6, 6));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::prefetch::packs::{Held, Refused, Replaced};
 use crate::prefetch::permit::{Permit, Rest};
 use crate::prefetch::plan::{self, Plan};
 use crate::prefetch::progress::{self, Listed, Progress};
+use crate::prefetch::summary::Brief;
 use crate::prefetch::web::Web;
 use crate::prefetch::worth::Worth;
 use crate::prefetch::{Error, Night, aim};
@@ -48,6 +49,9 @@ pub struct Status {
     /// The last window, when the box was off in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
+    /// The last night that is complete, in short; `/api/v1/night/summary` has the whole of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_night: Option<Brief>,
     /// Since when a person has paused it (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_since: Option<String>,
@@ -282,6 +286,7 @@ impl<W: Web> Night<W> {
             window_opens: windows.next_open(now).map(Time::to_rfc3339),
             holiday: windows.holiday(now).map(ToString::to_string),
             missed,
+            last_night: board.last_night.clone(),
             paused_since: paused.map(|pause| pause.since.to_rfc3339()),
             metered: settings.metered,
             caps,

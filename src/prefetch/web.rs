@@ -108,10 +108,6 @@ pub trait Web: Send + Sync + 'static {
     fn rest(&self, wait: Duration) -> impl Future<Output = ()> + Send;
     /// Jitter in 0..=1.
     fn share(&self) -> f64;
-    /// Lets everything of a pack go.
-    fn release(&self, _: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
-        async { Ok(()) }
-    }
     /// Length of what is stored of an address and may be shown to everybody.
     fn stored(&self, _: &Target) -> impl Future<Output = Option<u64>> + Send {
         async { None }
@@ -126,8 +122,8 @@ pub trait Web: Send + Sync + 'static {
     fn expiring(&self, _: &UrlKey, _: Time) -> impl Future<Output = Option<Expiring>> + Send {
         async { None }
     }
-    /// Asks about it: one conditional request.
-    fn renew(&self, _: Expiring) -> impl Future<Output = Reply> + Send {
+    /// Asks about it: one conditional request, whose answer may bring so many bytes at most.
+    fn renew(&self, _: Expiring, _: u64) -> impl Future<Output = Reply> + Send {
         async { Reply { transferred: 0, what: What::Gone } }
     }
 }
@@ -218,10 +214,6 @@ impl Web for Reach {
         rand::random()
     }
 
-    async fn release(&self, pack: &str) -> Result<(), StoreError> {
-        self.store.unpin(pack, None).await.map(drop)
-    }
-
     async fn stored(&self, target: &Target) -> Option<u64> {
         self.length(target).await
     }
@@ -238,8 +230,8 @@ impl Web for Reach {
         self.cache.expiring(key, by).await
     }
 
-    async fn renew(&self, expiring: Expiring) -> Reply {
-        self.ask_again(expiring).await
+    async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
+        self.ask_again(expiring, most).await
     }
 }
 
@@ -255,17 +247,23 @@ impl Reach {
     /// A robots.txt, by the store's side: it counts also where it may not be kept (a cookie, `no-store`, a host with accounts).
     async fn robots(&self, target: &Target) -> Reply {
         let most = usize::try_from(robots::MAX_BYTES).unwrap_or(usize::MAX);
-        let (status, fields, body) = match self.cache.upstream_get(target, self.headers(Aim::Robots), Class::Background, most).await {
+        let (moved, toll) = (Arc::<AtomicU64>::default(), self.toll.clone());
+        let counted = Arc::clone(&moved);
+        let toll = Toll::new(move |bytes| {
+            counted.fetch_add(bytes, Ordering::Relaxed);
+            toll.pay(bytes);
+        });
+        let answer = self.cache.upstream_get(target, self.headers(Aim::Robots), Class::Background, toll, most).await;
+        let transferred = moved.load(Ordering::Relaxed);
+        let (status, fields, body) = match answer {
             Ok(answer) => answer,
-            Err(error) => return Reply { transferred: 0, what: failed(&error) },
+            Err(error) => return Reply { transferred, what: failed(&error) },
         };
         let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let transferred = body.len() as u64;
-        self.toll.pay(transferred);
         let what = match (status.as_u16(), text(LOCATION).and_then(|to| target.join(to))) {
             (200..=299, _) => {
                 let content_type = text(CONTENT_TYPE).map(str::to_owned);
-                What::Here { length: transferred, unchanged: false, asked: true, print: None, content_type, body }
+                What::Here { length: body.len() as u64, unchanged: false, asked: true, print: None, content_type, body }
             }
             (301 | 302 | 303 | 307 | 308, Some(to)) => What::Moved { to, kept: false },
             (404 | 410, _) => What::Gone,
@@ -376,6 +374,26 @@ mod tests {
         let cache = Cache::new(Config::default().cache, clock, life, &metrics, store.clone(), upstream, link.clone());
         let agent = HeaderValue::from_static("bulak/test");
         Reach { cache, store, link, toll: Toll::default(), agent }
+    }
+
+    #[tokio::test]
+    async fn what_a_robots_file_costs_is_paid_also_when_it_breaks_off() {
+        let (life, folder) = (Life::default(), tempfile::tempdir().expect("a folder"));
+        let paid = Arc::<AtomicU64>::default();
+        let told = Arc::clone(&paid);
+        let toll = Toll::new(move |bytes| {
+            told.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let reach = Reach { toll, ..reach(&life, folder.path()) };
+        for (length, came) in [(600, 600), (1_000, 600)] {
+            let place = server(&life, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "#".repeat(came))).await;
+            let target = Target::parse(&format!("http://{place}/robots.txt")).expect("valid");
+            let before = paid.load(Ordering::Relaxed);
+            let reply = reach.robots(&target).await;
+            assert_eq!((reply.transferred, paid.load(Ordering::Relaxed) - before), (600, 600), "{reply:?}");
+            assert_eq!(matches!(reply.what, What::Here { .. }), length == 600, "{reply:?}");
+        }
+        life.stop();
     }
 
     #[tokio::test]

@@ -175,6 +175,19 @@ impl Windows {
         noon.unwrap_or_else(|| now.plus(Duration::from_hours(24)))
     }
 
+    /// From which noon to which a night of this name (`2026-11-25`) lasts; `None` for what is no date.
+    pub fn noons(&self, night: &str) -> Option<(Time, Time)> {
+        let date: Date = night.parse().ok()?;
+        Some((self.moment(date, DAY / 2)?, self.moment(date, DAY + DAY / 2)?))
+    }
+
+    /// When the first window opens and the last one closes between two moments of at most two days; `None`: none is open in between.
+    pub fn open_between(&self, from: Time, until: Time) -> Option<(Time, Time)> {
+        let spans: Vec<(Time, Time)> =
+            self.spans(from, -1, 5).into_iter().filter(|(opens, closes)| *opens < until && *closes > from).collect();
+        Some((spans.first()?.0.max(from), spans.last()?.1.min(until)))
+    }
+
     /// The calendar month at the school, as `2026-11`.
     pub fn month(&self, now: Time) -> String {
         self.wall(now).map_or_else(unknown, |wall| format!("{:04}-{:02}", wall.year(), wall.month()))
@@ -329,6 +342,61 @@ mod tests {
         for text in wrong {
             assert!(text.parse::<Window>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_night_has_its_borders_whatever_the_clock_does() {
+        let almaty = windows("Asia/Almaty", &["mon-sun 22:00-07:00"]);
+        let berlin = windows("Europe/Berlin", &["mon-sun 22:00-07:00"]);
+        let split = windows("Asia/Almaty", &["mon-sun 22:00-02:00", "mon-sun 05:00-07:00", "sat,sun 10:00-14:00"]);
+        let always = windows("Asia/Almaty", &["mon-sun 00:00-24:00"]);
+        let table = [
+            (
+                &almaty,
+                "2026-11-25",
+                ("2026-11-25T07:00:00Z", "2026-11-26T07:00:00Z"),
+                Some(("2026-11-25T17:00:00Z", "2026-11-26T02:00:00Z")),
+            ),
+            // Clocks are put forward in the night: 23 hours; and back in October: 25.
+            (
+                &berlin,
+                "2027-03-27",
+                ("2027-03-27T11:00:00Z", "2027-03-28T10:00:00Z"),
+                Some(("2027-03-27T21:00:00Z", "2027-03-28T05:00:00Z")),
+            ),
+            (
+                &berlin,
+                "2027-10-30",
+                ("2027-10-30T10:00:00Z", "2027-10-31T11:00:00Z"),
+                Some(("2027-10-30T20:00:00Z", "2027-10-31T06:00:00Z")),
+            ),
+            // First opening, last closing; what lies across a noon counts on both sides.
+            (
+                &split,
+                "2026-11-25",
+                ("2026-11-25T07:00:00Z", "2026-11-26T07:00:00Z"),
+                Some(("2026-11-25T17:00:00Z", "2026-11-26T02:00:00Z")),
+            ),
+            (
+                &split,
+                "2026-11-28",
+                ("2026-11-28T07:00:00Z", "2026-11-29T07:00:00Z"),
+                Some(("2026-11-28T07:00:00Z", "2026-11-29T07:00:00Z")),
+            ),
+            (
+                &always,
+                "2026-11-25",
+                ("2026-11-25T07:00:00Z", "2026-11-26T07:00:00Z"),
+                Some(("2026-11-25T07:00:00Z", "2026-11-26T07:00:00Z")),
+            ),
+            (&windows("Asia/Almaty", &["sat 22:00-23:00"]), "2026-11-25", ("2026-11-25T07:00:00Z", "2026-11-26T07:00:00Z"), None),
+        ];
+        for (windows, night, (from, until), open) in table {
+            assert_eq!(windows.noons(night), Some((at(from), at(until))), "{night}");
+            assert_eq!(windows.open_between(at(from), at(until)), open.map(|(opens, closes)| (at(opens), at(closes))), "{night}");
+            assert_eq!((windows.night(at(from)).as_str(), windows.next_night(at(from))), (night, at(until)), "{night}");
+        }
+        assert_eq!(almaty.noons("unknown"), None);
     }
 
     #[test]

@@ -104,8 +104,13 @@ pub fn judge(url: &str, known: impl Fn(&Target) -> Known, secret: impl Fn(&str) 
     if is_private(target.host()) {
         return Err(Answer::Private);
     }
+    // A star in a pack means any name.
+    if !is_plain(&target) {
+        return Err(Answer::NoAddress);
+    }
     let known = known(&target);
-    if known.refused || known.account {
+    // What a pack refuses would take the whole list along.
+    if known.refused || known.account || Pack::parse(&text(std::slice::from_ref(&target), &Settings::default())).is_err() {
         return Err(Answer::Personal);
     }
     // The part behind `#` never leaves a browser, but it stands in what a person pasted.
@@ -197,10 +202,15 @@ pub fn disguise(key: &[u8; 32], client: IpAddr) -> u64 {
     hash.as_bytes()[..8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
+/// Whether a host is one name: in a pack a star stands for many.
+fn is_plain(target: &Target) -> bool {
+    !target.host().contains('*')
+}
+
 /// The pack of these pages, as many of the first as a pack's text can hold; `None` when there are none. Text that is read like any
-/// other pack, so that the same rules hold.
+/// other pack, so that the same rules hold; what they refuse is left out alone.
 pub fn pack(urls: &[&str], settings: &Settings) -> Option<Pack> {
-    let targets = urls.iter().filter_map(|url| Target::parse(url).ok());
+    let targets = urls.iter().filter_map(|url| Target::parse(url).ok()).filter(is_plain);
     let mut room = MAX_BYTES / 2;
     let targets: Vec<Target> = targets
         .take_while(|target| {
@@ -209,6 +219,22 @@ pub fn pack(urls: &[&str], settings: &Settings) -> Option<Pack> {
             room > 0
         })
         .collect();
+    if targets.is_empty() {
+        return None;
+    }
+    let pack = Pack::parse(&text(&targets, settings)).or_else(|_| {
+        // Rules change, and a list may be older than them: each for itself, so that one takes none of the others along.
+        let (good, bad): (Vec<Target>, Vec<Target>) =
+            targets.into_iter().partition(|target| Pack::parse(&text(std::slice::from_ref(target), settings)).is_ok());
+        for target in bad {
+            tracing::warn!(host = target.host(), "a wish that no pack may hold is left out");
+        }
+        Pack::parse(&text(&good, settings))
+    });
+    pack.ok().filter(|pack| !pack.seeds.is_empty())
+}
+
+fn text(targets: &[Target], settings: &Settings) -> String {
     let mut hosts: Vec<&str> = targets.iter().map(Target::host).collect();
     hosts.sort_unstable();
     hosts.dedup();
@@ -223,11 +249,11 @@ pub fn pack(urls: &[&str], settings: &Settings) -> Option<Pack> {
         hosts.join(", "),
         Bytes(most),
     );
-    for target in &targets {
+    for target in targets {
         // Writing to a string cannot fail.
         let _ = write!(text, "[[seed]]\nurl = {}\n", quote(target.url()));
     }
-    Pack::parse(&text).ok().filter(|pack| !pack.seeds.is_empty())
+    text
 }
 
 /// A TOML string. Addresses and names of hosts hold no control letters.
@@ -264,6 +290,9 @@ mod tests {
             ("lesson", Answer::NoAddress),
             ("http://u:p@a.kz/", Answer::NoAddress),
             (&long, Answer::NoAddress),
+            ("http://a*b.kz/", Answer::NoAddress),
+            ("http://*.kz/", Answer::NoAddress),
+            ("https://*.wikipedia.org/", Answer::NoAddress),
             ("http://192.168.1.1/admin", Answer::Private),
             ("http://[::1]:8080/", Answer::Private),
             ("http://[::ffff:10.0.0.1]/", Answer::Private),
@@ -315,5 +344,10 @@ mod tests {
         assert_eq!((pack.scope.hosts.as_slice(), pack.scope.max_bytes), (["a.kz".to_owned(), "b.kz".to_owned()].as_slice(), 150 << 20));
         assert!(pack.scope.any_requisites && pack.permission.is_none() && pack.classes.is_empty());
         assert!(super::pack(&[], &settings).is_none());
+        // One that may not be takes none of the others along, and opens nothing.
+        for bad in ["http://a*b.kz/", "http://*.kz/", "https://*.wikipedia.org/", "https://egov.kz/", "https://login.example.com/", "no"] {
+            let pack = super::pack(&["http://a.kz/", bad, "http://b.kz/"], &settings).expect(bad);
+            assert_eq!((pack.seeds.len(), pack.scope.hosts.as_slice()), (2, ["a.kz".to_owned(), "b.kz".to_owned()].as_slice()), "{bad}");
+        }
     }
 }

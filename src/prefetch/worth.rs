@@ -12,7 +12,7 @@ use crate::prefetch::{Error, Night};
 use crate::state::used::{Brought, Week};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// Weeks that are told.
@@ -21,6 +21,8 @@ const WEEKS: i64 = 4;
 const FOLD: i64 = 9;
 /// How often marks go into the database: a power cut costs an hour of them, and a day costs 24 transactions.
 const MARKS: Duration = Duration::from_hours(1);
+/// Most marks that wait for the database: 2 MB.
+const MARKED: usize = 100_000;
 /// How often what the night brings is written down while it brings something.
 pub(super) const LOOK: Duration = Duration::from_mins(1);
 
@@ -95,6 +97,9 @@ pub(super) struct Books {
 /// What the keeper remembers.
 #[derive(Default)]
 struct Kept {
+    /// Not written down yet: it stays when the database fails, or whoever asked goes away meanwhile.
+    brought: Vec<Brought>,
+    marks: HashSet<UrlKey>,
     marked: Option<Time>,
     day: Option<i64>,
 }
@@ -128,16 +133,20 @@ impl<W: Web> Night<W> {
         let mut kept = books.turn.lock().await;
         let day = self.day_number(now);
         let new_day = kept.day.is_some_and(|kept| kept != day);
-        let brought = inner.tally.ledger.take();
+        kept.brought.extend(inner.tally.ledger.take());
         // While the night brings things, marks are taken as often: what was used before must not count for what came after.
-        let due = now_all || new_day || !brought.is_empty() || kept.marked.is_none_or(|marked| marked.plus(MARKS) <= now);
+        let due = now_all || new_day || !kept.brought.is_empty() || kept.marked.is_none_or(|marked| marked.plus(MARKS) <= now);
         if !due {
             return Ok(());
         }
         // What is marked now was used by yesterday's end: the keeper looks every minute.
-        let marks = inner.web.uses();
-        inner.state.bring(week_of(day), &brought).await?;
-        inner.state.mark_used(kept.day.unwrap_or(day), &marks).await?;
+        let Kept { brought, marks, .. } = &mut *kept;
+        marks.extend(inner.web.uses().into_iter().take(MARKED.saturating_sub(marks.len())));
+        inner.state.bring(week_of(day), brought).await?;
+        brought.clear();
+        let used: Vec<UrlKey> = marks.iter().copied().collect();
+        inner.state.mark_used(kept.day.unwrap_or(day), &used).await?;
+        kept.marks.clear();
         kept.marked = Some(now);
         if new_day {
             inner.web.turn_uses();

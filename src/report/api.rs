@@ -3,16 +3,18 @@
 use crate::base::clock::{Clock, Time};
 use crate::base::problem::Problem;
 use crate::link::Link;
+use crate::report::enrol::Told;
 use crate::report::{Reporter, line};
 use crate::state::State;
 use axum::extract::State as Part;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::sync::Arc;
-use utoipa::OpenApi;
+use utoipa::{OpenApi, ToSchema};
 
 /// `GET /api/v1/link`, `GET /api/v1/reports`, `POST /api/v1/reports/send`. Who may call them is the business of whoever mounts them.
 pub fn routes(reporter: Reporter, link: Link, state: State) -> Router {
@@ -31,11 +33,12 @@ fn with_view(reporter: Reporter, state: State, view: Arc<dyn Fn() -> Value + Sen
         .route("/api/v1/link", get(show_link))
         .route("/api/v1/reports", get(show_reports))
         .route("/api/v1/reports/send", post(send))
+        .route("/api/v1/reports/enrol", post(enrol))
         .with_state(Parts { reporter, state, view })
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(show_link, show_reports, send))]
+#[openapi(paths(show_link, show_reports, send, enrol))]
 struct Document;
 
 /// What these routes take and give, in words of OpenAPI.
@@ -73,6 +76,32 @@ async fn send(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
         anyhow::Ok(json!({ "epoch": epoch, "seq": seq, "flushed": flushed }))
     };
     done.await.map(Json).map_err(|error| problem("report.failed", &error))
+}
+
+/// A code for this node.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = HubCode, example = json!({ "code": "7KQ2MPX4" }))]
+struct Code {
+    /// As the district gave it.
+    code: String,
+}
+
+/// Enrols this node at its hub by a code.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reports/enrol",
+    tag = "reports",
+    request_body = Code,
+    responses(
+        (status = 200, description = "the school for which it reports now", body = Told),
+        (status = 404, description = "the hub knows no such code", body = Problem),
+        (status = 409, description = "no hub is configured, or the key is another school's", body = Problem),
+        (status = 502, description = "the hub was not reached", body = Problem)
+    )
+)]
+async fn enrol(Part(parts): Part<Parts>, Json(code): Json<Code>) -> Result<Json<Told>, Problem> {
+    parts.reporter.join(&code.code).await.map(Json)
 }
 
 /// Times of windows as RFC 3339.

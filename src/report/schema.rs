@@ -29,8 +29,8 @@ pub enum Holds {
 /// One field of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Where: names joined by dots; `{way}`, `{cache}`, `{direction}` and `{reach}` stand for the words of [`WAYS`], [`OUTCOMES`],
-    /// [`DIRECTIONS`] and [`REACHES`].
+    /// Where: names joined by dots; `{way}`, `{cache}` and `{direction}` stand for the words of [`WAYS`], [`OUTCOMES`] and
+    /// [`DIRECTIONS`].
     pub path: &'static str,
     /// What it may hold.
     pub holds: Holds,
@@ -108,14 +108,6 @@ pub const FIELDS: &[Field] = &[
     field("payload.line.download_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
     field("payload.line.attempts", Holds::Count, "", "how much the figures rest on"),
     field("payload.line.failures", Holds::Count, "", "quality of the line"),
-    field("payload.line.upload_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
-    field("payload.line.loaded_rtt_median_ms", Holds::Number, "ms", "what a lesson feels while the line is in use"),
-    field("payload.line.retransmitted_ratio", Holds::Number, "", "quality of the line: sent again, of what was sent"),
-    field("payload.line.name_median_ms", Holds::Number, "ms", "what a person waits for: a name looked up"),
-    field("payload.line.tls_median_ms", Holds::Number, "ms", "what a person waits for: a secure connection"),
-    field("payload.line.reach.{reach}.attempts", Holds::Count, "", "how much the figures rest on"),
-    field("payload.line.reach.{reach}.rtt_median_ms", Holds::Number, "ms", "the line at home and abroad"),
-    field("payload.line.reach.{reach}.download_p95_bps", Holds::Count, "bit/s", "the line at home and abroad"),
     field("payload.test.id", Holds::Id, "", "finds the same test in the server's log"),
     field("payload.test.trigger", Holds::Word(TRIGGERS), "", "why it ran"),
     field("payload.test.end", Holds::Word(ENDS), "", "how it ended"),
@@ -177,6 +169,20 @@ pub const FIELDS: &[Field] = &[
     field("payload.night.bytes", Holds::Count, "B", "what the night took from the line since the node's start"),
     field("payload.night.brought_bytes", Holds::Count, "B", "what the night took from the line in four weeks"),
     field("payload.night.used_bytes", Holds::Count, "B", "of these, what a device has used since; the rest was fetched in vain"),
+    field("payload.night.last.packs", Holds::Count, "", "the last night: packs in force"),
+    field("payload.night.last.packs_complete", Holds::Count, "", "of these, here in the morning"),
+    field("payload.night.last.new", Holds::Count, "", "things that came"),
+    field("payload.night.last.changed", Holds::Count, "", "things that came anew"),
+    field("payload.night.last.unchanged", Holds::Count, "", "things that cost a question only"),
+    field("payload.night.last.failed", Holds::Count, "", "things that could not be fetched"),
+    field("payload.night.last.gone", Holds::Count, "", "things that their origin has no more"),
+    field("payload.night.last.refused", Holds::Count, "", "things that hosts or packs do not want fetched"),
+    field("payload.night.last.left_out", Holds::Count, "", "things larger than may come"),
+    field("payload.night.last.left", Holds::Count, "", "things that did not fit the night"),
+    field("payload.night.last.line_bytes", Holds::Count, "B", "what the night took from the line"),
+    field("payload.night.last.body_bytes", Holds::Count, "B", "what of it is content"),
+    field("payload.night.last.busy_seconds", Holds::Count, "s", "how long it worked"),
+    field("payload.night.last.power_cuts", Holds::Count, "", "what the night went through"),
     field("payload.health.version", Holds::Version, "", "which program runs"),
     field("payload.health.uptime_seconds", Holds::Count, "s", "restarts"),
     field("payload.health.outbox_records", Holds::Count, "", "reports that wait"),
@@ -221,7 +227,6 @@ fn matches(pattern: &str, path: &str) -> bool {
             "{way}" => WAYS.contains(&step),
             "{cache}" => OUTCOMES.contains(&step),
             "{direction}" => DIRECTIONS.contains(&step),
-            "{reach}" => REACHES.contains(&step),
             _ => step == wanted,
         })
     });
@@ -300,7 +305,7 @@ mod tests {
         ];
         for field in FIELDS {
             for text in hostile {
-                let path = [("{way}", "http"), ("{cache}", "hit"), ("{direction}", "upload"), ("{reach}", "foreign")];
+                let path = [("{way}", "http"), ("{cache}", "hit"), ("{direction}", "upload")];
                 let path = path.into_iter().fold(field.path.to_owned(), |path, (from, to)| path.replace(from, to));
                 let record = path.rsplit('.').fold(json!(text), |inner, name| json!({ name: inner }));
                 assert!(!complaints(&record).is_empty(), "{} takes {text}", field.path);

@@ -8,6 +8,7 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::report::batch;
 use crate::report::compose::{self, Record};
+use crate::report::join::join;
 use crate::report::sign;
 use crate::report::verdict::{NUMBER_USED, Reply, Verdict, judge};
 use crate::report::{Flushed, Inner};
@@ -29,10 +30,10 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
     let outbox = inner.state.outbox();
     let mut flushed = Flushed::default();
     let mut most = batch::MOST_RECORDS;
-    let mut renewed = false;
+    let (mut renewed, mut joined) = (false, false);
     let mut asked = None;
     if let Some(hub) = &inner.settings.hub_url {
-        let target = endpoint(hub)?;
+        let target = endpoint(hub, "reports")?;
         loop {
             let records = outbox.batch(i64::try_from(most).unwrap_or(1), batch::SEND_BYTES).await?;
             let (Some(first), Some(last)) = (records.first(), records.last()) else {
@@ -67,6 +68,17 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
                     later(inner, after, &why);
                     break;
                 }
+                Verdict::Stranger(_) if !joined && !inner.settings.code.is_empty() => {
+                    joined = true;
+                    if let Err(problem) = join(inner, &inner.settings.code).await {
+                        later(inner, None, &problem.title);
+                        break;
+                    }
+                }
+                Verdict::Stranger(why) => {
+                    later(inner, None, &why);
+                    break;
+                }
                 Verdict::Refused(why) if records.len() == 1 => {
                     tracing::warn!(seq = first.seq, why, "the hub refused a report");
                     outbox.park(first.epoch, first.seq, &why).await?;
@@ -83,9 +95,9 @@ pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
     Ok(flushed)
 }
 
-/// `<hub>/api/v1/reports`, below whatever path the hub's URL has.
-fn endpoint(hub: &Target) -> anyhow::Result<Target> {
-    let path = format!("{}/api/v1/reports", hub.path().trim_end_matches('/'));
+/// `<hub>/api/v1/reports` and its like, below whatever path the hub's URL has.
+pub(crate) fn endpoint(hub: &Target, what: &str) -> anyhow::Result<Target> {
+    let path = format!("{}/api/v1/{what}", hub.path().trim_end_matches('/'));
     Target::from_parts(hub.scheme(), hub.authority(), &path).with_context(|| format!("hub.url {} is no base of an address", hub.origin()))
 }
 
@@ -123,7 +135,7 @@ async fn upload(inner: &Inner, target: &Target, records: &[Waiting]) -> Verdict 
 }
 
 /// The whole answer. Frame by frame rather than `Body::collect`, whose future the compiler cannot prove `Send` in every place.
-async fn collect(mut body: Body) -> Result<Vec<u8>, String> {
+pub(crate) async fn collect(mut body: Body) -> Result<Vec<u8>, String> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| format!("the hub's answer broke off ({error})"))?;
@@ -220,7 +232,7 @@ mod tests {
             ("http://127.0.0.1:8090", "http://127.0.0.1:8090/api/v1/reports"),
             ("https://region.example.kz/bulak/", "https://region.example.kz/bulak/api/v1/reports"),
         ] {
-            assert_eq!(endpoint(&Target::parse(hub).expect("valid")).expect("joins").url(), wanted);
+            assert_eq!(endpoint(&Target::parse(hub).expect("valid"), "reports").expect("joins").url(), wanted);
         }
     }
 }

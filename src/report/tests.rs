@@ -109,8 +109,8 @@ impl Stage {
     async fn hub(&mut self, key: &str) {
         let settings = crate::hub::Settings {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-            database: Some(self.path("hub.sqlite")),
-            nodes: vec![Enrolled { key: key.into(), school: "aksukent-7".into(), name: "№ 7".into() }],
+            database: crate::hub::keep::Place::File(self.path("hub.sqlite")),
+            nodes: vec![Enrolled { key: key.into(), school: "aksukent-7".into(), name: "№ 7".into(), ..Enrolled::default() }],
             ..crate::hub::Settings::default()
         };
         let hub = Hub::bind(settings, self.clock.clone(), &self.life, &Metrics::default()).await.expect("binds");
@@ -418,4 +418,42 @@ async fn a_school_s_name_that_looks_like_a_host_is_refused_at_the_start() {
     let settings = Settings { school: "school.example.kz".into(), ..Settings::default() };
     let made = Reporter::over(settings, Clock::manual(NOW), &Metrics::default(), state, Box::new(Script::default())).await;
     assert!(made.is_err_and(|error| error.to_string().contains("hub.school")));
+}
+
+#[tokio::test]
+async fn a_code_enrols_the_node_when_the_hub_does_not_know_it() {
+    let mut stage = Stage::new();
+    stage.hub(&sign::Key::make().public()).await;
+    let keep = crate::hub::open(&crate::hub::keep::Place::File(stage.path("hub.sqlite"))).await.expect("opens");
+    let book = crate::hub::enrol::Book::open(vec![], keep, stage.clock.clone()).await.expect("reads");
+    let order = crate::hub::enrol::Order { school: "aksu-8".into(), ..crate::hub::enrol::Order::default() };
+    let code = book.make(&order).await.expect("made").code;
+    let node = async |code: &str, state: &str| {
+        let settings = Settings {
+            hub_url: stage.hub.map(|place| Target::parse(&format!("http://{place}")).expect("valid")),
+            code: code.into(),
+            key_file: Some(stage.path(&format!("{state}.key"))),
+            ..Settings::default()
+        };
+        let state = State::open(Some(&stage.path(state))).await.expect("opens");
+        Reporter::over(settings, stage.clock.clone(), &Metrics::default(), state, Box::new(stage.script.clone())).await.expect("starts")
+    };
+    // A wrong code: everything waits, and the hub's own words say why.
+    let wrong = node("00000000", "one.sqlite").await;
+    wrong.report_now().await.expect("reports");
+    let flushed = wrong.flush().await.expect("tries");
+    assert_eq!((flushed.delivered, flushed.waiting), (0, 1));
+    assert!(flushed.trouble.is_some_and(|why| why.contains("no such code")));
+    let right = node(&code, "two.sqlite").await;
+    right.report_now().await.expect("reports");
+    assert_eq!(right.flush().await.expect("sends"), Flushed { delivered: 1, parked: 0, waiting: 0, trouble: None });
+    assert_eq!(stage.ask("/api/v1/schools?q=aksu-8").await["schools"][0]["records"], 1);
+    // By hand, as the command does it; the code is used up, for others.
+    assert_eq!(right.join(&code).await.expect("again").school, "aksu-8");
+    let refused = wrong.join(&code).await.expect_err("used");
+    assert_eq!((refused.id.as_str(), refused.status), ("hub.no_code", 404));
+    // Revoked: what it has waits, and the used code brings it not back.
+    book.revoke(&right.status().await.node).await.expect("revoked");
+    right.report_now().await.expect("reports");
+    assert_eq!(right.flush().await.expect("tries").waiting, 1);
 }

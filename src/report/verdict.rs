@@ -47,6 +47,8 @@ pub enum Verdict {
         /// For status.
         why: String,
     },
+    /// The hub does not know this node (any more): everything waits; a code may help.
+    Stranger(String),
     /// The hub will not take it as it is: fewer records at once, and a single one never.
     Refused(String),
 }
@@ -61,7 +63,9 @@ pub fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict
             // A captive portal answers 200 to everything.
             Err(_) => later("the answer is not a hub's".into()),
         },
-        401 | 403 => later(format!("the hub does not know this node (status {status}); add its key to the hub's [[node]] list")),
+        401 | 403 => Verdict::Stranger(format!(
+            "the hub does not know this node (status {status}); enrol it by a code (bulak hub join CODE), or add its key to the hub's [[node]] list"
+        )),
         404 | 405 | 407 | 408 | 421 | 425 | 429 => later(format!("status {status}")),
         400..=499 => Verdict::Refused(format!("status {status}: {}", reason(body))),
         _ => later(format!("status {status}")),
@@ -88,6 +92,7 @@ mod tests {
             Verdict::Later { after: None, .. } => "later",
             Verdict::Later { .. } => "then",
             Verdict::Refused(_) => "refused",
+            Verdict::Stranger(_) => "stranger",
         };
         let good = br#"{"acked_seq":7,"reject":[{"seq":3,"why":"schema"}],"next_after_s":5}"#;
         let table: &[(u16, Option<Duration>, &[u8], &str)] = &[
@@ -97,7 +102,7 @@ mod tests {
             (400, None, b"{\"title\":\"bad\"}", "refused"),
             (413, None, b"", "refused"),
             (422, ten, b"", "refused"),
-            (403, None, b"", "later"),
+            (403, None, b"", "stranger"),
             (404, None, b"", "later"),
             (429, ten, b"", "then"),
             (503, ten, b"", "then"),

@@ -54,13 +54,34 @@ impl World for Node {
 fn night(status: &prefetch::Status) -> compose::Night {
     let worth = &status.worth;
     let (brought_bytes, used_bytes) = (worth.brought_bytes, worth.used_bytes);
-    let mut sum = compose::Night { bytes: status.bytes, brought_bytes, used_bytes, ..compose::Night::default() };
+    let last = status.last_night.as_ref().map(last_night);
+    let mut sum = compose::Night { bytes: status.bytes, brought_bytes, used_bytes, last, ..compose::Night::default() };
     for progress in status.packs.iter().map(|listed| &listed.progress) {
         sum.done = sum.done.saturating_add(progress.done);
         sum.failed = sum.failed.saturating_add(progress.errors);
         sum.waiting = sum.waiting.saturating_add(progress.total.saturating_sub(progress.done));
     }
     sum
+}
+
+fn last_night(brief: &prefetch::Brief) -> compose::LastNight {
+    let counts = &brief.counts;
+    compose::LastNight {
+        packs: brief.packs,
+        packs_complete: brief.packs_complete,
+        new: counts.new,
+        changed: counts.changed,
+        unchanged: counts.unchanged,
+        failed: counts.failed,
+        gone: counts.gone,
+        refused: counts.refused,
+        left_out: counts.left_out,
+        left: brief.left,
+        line_bytes: counts.line_bytes,
+        body_bytes: counts.body_bytes,
+        busy_seconds: counts.busy_s,
+        power_cuts: brief.power_cuts,
+    }
 }
 
 #[cfg(test)]
@@ -81,8 +102,13 @@ mod tests {
         let listed = |value| serde_json::from_value(value);
         let packs = [pack(3, 9, 1), pack(4, 4, 0)].into_iter().map(listed).collect::<Result<_, _>>();
         let worth = prefetch::Worth { brought_bytes: 50, used_bytes: 30, ..prefetch::Worth::default() };
-        let status = prefetch::Status { bytes: 4_096, worth, packs: packs.expect("as the night tells it"), ..prefetch::Status::default() };
-        let wanted = compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096, brought_bytes: 50, used_bytes: 30 };
+        let counts = prefetch::summary::figures::Counts { new: 2, line_bytes: 9, ..Default::default() };
+        let brief = prefetch::Brief { sentence: "Ready: phet is here".into(), packs: 4, left: 3, counts, ..prefetch::Brief::default() };
+        let packs = packs.expect("as the night tells it");
+        let status = prefetch::Status { bytes: 4_096, worth, packs, last_night: Some(brief), ..prefetch::Status::default() };
+        let last = compose::LastNight { packs: 4, left: 3, new: 2, line_bytes: 9, ..compose::LastNight::default() };
+        let last = Some(last);
+        let wanted = compose::Night { done: 7, failed: 1, waiting: 6, bytes: 4_096, brought_bytes: 50, used_bytes: 30, last };
         assert_eq!(night(&status), wanted);
     }
 }

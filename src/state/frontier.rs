@@ -24,6 +24,7 @@ pub use host::{Pause, RobotsFile};
 pub use queue::{Origin, Outdated, host};
 
 use crate::base::clock::Time;
+use crate::state::summary::Told;
 use crate::state::{Error, State};
 use ends::Ledger;
 use sqlx::Row;
@@ -208,7 +209,7 @@ impl State {
         let query = sqlx::query("UPDATE run SET finished = NULL WHERE pack = ? AND run = ?");
         query.bind(pack).bind(run).execute(self.pool()).await?;
         for origin in self.origins(pack).await? {
-            self.reset(pack, run, origin.id, Reset::Failed(now)).await?;
+            self.reset(pack, run, &origin, Reset::Failed(now)).await?;
         }
         Ok(())
     }
@@ -231,26 +232,30 @@ impl State {
     }
 
     /// Ends every open wish of a run at once (size cap reached).
-    pub async fn skip_open(&self, pack: &str, run: i64, why: &str) -> Result<u64, Error> {
-        let mut ended = 0;
+    pub async fn skip_open(&self, pack: &str, run: i64, why: impl Into<Told<'_>>) -> Result<u64, Error> {
+        let (why, mut ended) = (why.into(), 0);
         for origin in self.origins(pack).await? {
-            ended += self.reset(pack, run, origin.id, Reset::Skip(why)).await?;
+            ended += self.reset(pack, run, &origin, Reset::Skip(why)).await?;
         }
         Ok(ended)
     }
 
     /// Gives up every open wish of an origin in this run.
-    pub async fn fail_queue(&self, pack: &str, run: i64, queue: i64, why: &str) -> Result<u64, Error> {
-        self.reset(pack, run, queue, Reset::Fail(why)).await
+    pub async fn fail_queue(&self, pack: &str, run: i64, queue: i64, why: impl Into<Told<'_>>) -> Result<u64, Error> {
+        let origin = sqlx::query("SELECT origin FROM queue WHERE id = ?").bind(queue).fetch_optional(self.pool()).await?;
+        let Some(origin) = origin.map(|row| row.get("origin")) else { return Ok(0) };
+        self.reset(pack, run, &Origin { id: queue, origin, until: Time::default() }, Reset::Fail(why.into())).await
     }
 
     /// Moves many rows of a queue to another state, some thousands in a transaction.
-    async fn reset(&self, pack: &str, run: i64, queue: i64, what: Reset<'_>) -> Result<u64, Error> {
-        let (from, to, why, most_try) = match what {
+    async fn reset(&self, pack: &str, run: i64, origin: &Origin, what: Reset<'_>) -> Result<u64, Error> {
+        let queue = origin.id;
+        let (from, to, told, most_try) = match what {
             Reset::Failed(now) => ([is::FAILED, is::FAILED], is::OPEN, None, now.micros()),
-            Reset::Skip(why) => ([is::OPEN, is::LATER], is::SKIPPED, Some(why), i64::MAX),
-            Reset::Fail(why) => ([is::OPEN, is::LATER], is::FAILED, Some(why), i64::MAX),
+            Reset::Skip(told) => ([is::OPEN, is::LATER], is::SKIPPED, Some(told), i64::MAX),
+            Reset::Fail(told) => ([is::OPEN, is::LATER], is::FAILED, Some(told), i64::MAX),
         };
+        let counted = told.and_then(|told| told.counted);
         // One statement for each state, with the state written out: only so does SQLite use the small indexes.
         let pick = |state: i64| {
             let index = match state {
@@ -269,18 +274,30 @@ impl State {
                 let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
                 let mut ledger = Ledger::open(&mut change, pack, run).await?;
                 let sums = format!(
-                    "SELECT count(*) AS many, count(bytes) AS known, coalesce(sum(bytes), 0) AS bytes FROM wish WHERE id IN ({})",
+                    "SELECT count(*) AS many, count(bytes) AS known, coalesce(sum(bytes), 0) AS bytes, coalesce(sum(night <> ?4), 0) AS fresh
+                     FROM wish WHERE id IN ({})",
                     pick(state)
                 );
-                let row = sqlx::query(sqlx::AssertSqlSafe(sums)).bind(queue).bind(run).bind(most_try).fetch_one(&mut *change).await?;
+                let night = counted.map_or(0, |counted| counted.night);
+                let sums = sqlx::query(sqlx::AssertSqlSafe(sums)).bind(queue).bind(run).bind(most_try).bind(night);
+                let row = sums.fetch_one(&mut *change).await?;
                 let many: i64 = row.get("many");
                 if many == 0 {
                     break;
                 }
-                let sql = format!("UPDATE wish SET state = ?4, why = ?5, tries = 0, next_try = 0 WHERE id IN ({})", pick(state));
-                let update = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(queue).bind(run).bind(most_try).bind(to).bind(why);
+                // What counts in this night already stays what it is.
+                let sql = format!(
+                    "UPDATE wish SET state = ?4, why = ?5, tries = 0, next_try = 0, came = iif(?6 IN (0, night), came, ?7),
+                         night = iif(?6 = 0, night, ?6) WHERE id IN ({})",
+                    pick(state)
+                );
+                let update = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(queue).bind(run).bind(most_try).bind(to);
+                let update = update.bind(told.map(|told| told.why)).bind(night).bind(counted.map(|counted| counted.word));
                 update.execute(&mut *change).await?;
                 ledger.moved(state, to, many, row.get("known"), row.get("bytes"));
+                if let Some(counted) = counted {
+                    ledger.counted(counted, row.get("fresh"), &origin.origin);
+                }
                 ledger.close(&mut change, Cost::default()).await?;
                 change.commit().await?;
                 all += natural(many);
@@ -314,12 +331,6 @@ impl State {
         Ok(self.count(pack, run).await?.failed)
     }
 
-    /// Packs that have wishes or runs.
-    pub async fn frontier_packs(&self) -> Result<Vec<String>, Error> {
-        let rows = sqlx::query("SELECT pack FROM run ORDER BY pack").fetch_all(self.pool()).await?;
-        Ok(rows.iter().map(|row| row.get("pack")).collect())
-    }
-
     /// Forgets all of a pack.
     pub async fn forget_frontier(&self, pack: &str) -> Result<(), Error> {
         let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
@@ -342,9 +353,9 @@ enum Reset<'a> {
     /// What failed, and whose pause is over by then, is opened.
     Failed(Time),
     /// What is open is left out.
-    Skip(&'a str),
+    Skip(Told<'a>),
     /// What is open is given up.
-    Fail(&'a str),
+    Fail(Told<'a>),
 }
 
 fn read_run(row: &SqliteRow) -> Run {
@@ -360,7 +371,7 @@ fn read_run(row: &SqliteRow) -> Run {
 }
 
 /// Origin, and path with query, of a canonical URL.
-fn split(url: &str) -> Option<(&str, &str)> {
+pub(super) fn split(url: &str) -> Option<(&str, &str)> {
     let after = url.find("://")? + 3;
     Some(url.split_at(after + url[after..].find('/')?))
 }

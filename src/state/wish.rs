@@ -66,20 +66,22 @@ impl State {
         Ok(natural(row.fetch_one(self.pool()).await?.get("count")))
     }
 
-    /// Takes a wish back; whether there was one.
+    /// Takes a wish back; its page, if there was one.
     ///
     /// # Errors
     /// The database's.
-    pub async fn remove_tonight(&self, id: i64) -> Result<bool, Error> {
-        Ok(sqlx::query("DELETE FROM tonight WHERE id = ?").bind(id).execute(self.pool()).await?.rows_affected() > 0)
+    pub async fn remove_tonight(&self, id: i64) -> Result<Option<String>, Error> {
+        let query = sqlx::query("DELETE FROM tonight WHERE id = ? RETURNING url").bind(id);
+        Ok(query.fetch_optional(self.pool()).await?.map(|row| row.get("url")))
     }
 
-    /// Forgets wishes older than that; how many.
+    /// Forgets wishes older than that; their pages.
     ///
     /// # Errors
     /// The database's.
-    pub async fn forget_tonight(&self, before: Time) -> Result<u64, Error> {
-        Ok(sqlx::query("DELETE FROM tonight WHERE made < ?").bind(before.micros()).execute(self.pool()).await?.rows_affected())
+    pub async fn forget_tonight(&self, before: Time) -> Result<Vec<String>, Error> {
+        let query = sqlx::query("DELETE FROM tonight WHERE made < ? RETURNING url").bind(before.micros());
+        Ok(query.fetch_all(self.pool()).await?.iter().map(|row| row.get("url")).collect())
     }
 
     /// Writes down what came up on a day; what a person has decided about stays decided.
@@ -173,8 +175,9 @@ mod tests {
         assert_eq!(state.tonight_since(Time::from_secs(NOW.secs() + 1)).await.expect("counts"), 1);
         let all = state.tonight().await.expect("reads");
         assert_eq!(all.iter().map(|one| one.url.as_str()).collect::<Vec<_>>(), ["http://a/2", "http://a/1"]);
-        assert!(state.remove_tonight(all[0].id).await.expect("removes") && !state.remove_tonight(all[0].id).await.expect("removes"));
-        assert_eq!(state.forget_tonight(Time::from_secs(NOW.secs() + 1)).await.expect("forgets"), 1);
+        assert_eq!(state.remove_tonight(all[0].id).await.expect("removes").as_deref(), Some("http://a/2"));
+        assert_eq!(state.remove_tonight(all[0].id).await.expect("removes"), None);
+        assert_eq!(state.forget_tonight(Time::from_secs(NOW.secs() + 1)).await.expect("forgets"), ["http://a/1"]);
         assert!(state.tonight().await.expect("reads").is_empty());
     }
 

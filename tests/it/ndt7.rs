@@ -290,9 +290,10 @@ fn the_client_of_the_registry_passes_against_node_and_hub() {
                     let fits = |event: &&Value| event["Test"] == test && event["Measurement"]["Origin"] == origin;
                     events.iter().rev().find(fits).unwrap_or_else(|| panic!("{name}: no {test} by the {origin}"))["Measurement"].clone()
                 };
-                // The relay acknowledges in the client's place: what it carried is compared.
+                // The relay acknowledges in the client's place: what it carried is compared. The client's last figure is up to a message
+                // (1 MiB) and a quarter of a second old.
                 let by_client = newest("download", "client")["AppInfo"]["NumBytes"].as_f64().expect("a count");
-                agree(3.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
+                agree(6.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
                 assert!(newest("download", "server")["TCPInfo"]["BytesAcked"].as_f64().expect("a count") >= by_client * 0.97);
                 let server = newest("upload", "server");
                 let by_kernel = share(&server["TCPInfo"]["BytesReceived"], &server["TCPInfo"]["ElapsedTime"]);
@@ -345,7 +346,7 @@ fn the_client_of_browsers_passes_against_node_and_hub() {
         assert!(result["code"] == 0 && result["errors"] == json!([]), "{name}: {result}");
         let download = &result["download"];
         let by_client = download["LastClientMeasurement"]["NumBytes"].as_f64().expect("a count");
-        agree(3.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
+        agree(6.0, &format!("{name}, downloaded and carried"), by_client, count(way.carried()));
         assert!(download["LastServerMeasurement"]["TCPInfo"]["BytesAcked"].as_f64().expect("a count") >= by_client * 0.97, "{download}");
         let server = &result["upload"]["LastServerMeasurement"];
         let by_kernel = share(&server["TCPInfo"]["BytesReceived"], &server["TCPInfo"]["ElapsedTime"]);

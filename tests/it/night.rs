@@ -10,6 +10,9 @@ mod bundles;
 /// Real content over a bad line, night after night.
 mod content;
 
+/// What is told in the morning.
+mod morning;
+
 /// Large bodies in pieces.
 mod pieces;
 

@@ -15,6 +15,8 @@ pub(super) const EN: Words = Words {
     line_slow: "The Internet is slow. Pages kept here open as fast as ever.",
     line_down: "There is no Internet. Pages kept here open.",
     line_unknown: "The state of the Internet is not known yet.",
+    morning_all: "Everything for today’s lessons is here.",
+    morning_some: "Collections ready: {here} of {all}. The rest follows in the next nights.",
     here: "What opens without the Internet",
     nothing: "No collection is kept yet. The teacher chooses them, and the server fetches them at night.",
     pages: "Pages and files",

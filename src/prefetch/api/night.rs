@@ -1,10 +1,11 @@
-//! The routes of the night itself: `GET /api/v1/night`, `POST /api/v1/night/pause`, `POST /api/v1/night/resume`.
+//! The routes of the night itself: `GET /api/v1/night`, `POST /api/v1/night/pause`, `POST /api/v1/night/resume`; and of what it brought:
+//! `GET /api/v1/night/summary`, `GET /api/v1/night/summaries`.
 
 use crate::base::problem::Problem;
 use crate::prefetch::web::Web;
-use crate::prefetch::{Error, Night, Status};
+use crate::prefetch::{Brief, Error, Night, Status, Summary};
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,13 @@ pub(super) fn routes<W: Web>(night: Night<W>) -> Router {
         .route("/api/v1/night", get(show::<W>))
         .route("/api/v1/night/pause", post(pause::<W>))
         .route("/api/v1/night/resume", post(resume::<W>))
+        .route("/api/v1/night/summary", get(summary::<W>))
+        .route("/api/v1/night/summaries", get(summaries::<W>))
         .with_state(night)
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(show, pause, resume))]
+#[openapi(paths(show, pause, resume, summary, summaries))]
 pub(super) struct Document;
 
 /// For how long to pause.
@@ -61,4 +64,42 @@ async fn pause<W: Web>(State(night): State<Night<W>>, body: Bytes) -> Result<Jso
 async fn resume<W: Web>(State(night): State<Night<W>>) -> Result<Json<Status>, Problem> {
     night.resume().await.map_err(|error| error.problem())?;
     Ok(Json(night.status()))
+}
+
+/// Which night.
+#[derive(Debug, Deserialize)]
+struct Which {
+    #[serde(default)]
+    night: Option<String>,
+}
+
+/// Nights in short.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = NightBriefs)]
+struct Nights {
+    /// The newest first, four hundred at most.
+    nights: Vec<Brief>,
+}
+
+/// What a night brought: whether everything is ready, figures by pack, what did not come and what to do. Without a date: the night that
+/// goes on, as far as anything has happened in it, else the last one.
+#[utoipa::path(
+    get,
+    path = "/api/v1/night/summary",
+    tag = "night",
+    params(("night" = Option<String>, Query, description = "the date of its evening, as 2026-11-25; a night lasts from noon to noon")),
+    responses(
+        (status = 200, description = "the summary", body = Summary),
+        (status = 400, description = "no date", body = Problem),
+        (status = 404, description = "nothing is known of that night", body = Problem)
+    )
+)]
+async fn summary<W: Web>(State(night): State<Night<W>>, Query(which): Query<Which>) -> Result<Json<Summary>, Problem> {
+    night.summary(which.night.as_deref()).await.map(Json).map_err(|error| error.problem())
+}
+
+/// The nights of which there is a summary, in short.
+#[utoipa::path(get, path = "/api/v1/night/summaries", tag = "night", responses((status = 200, description = "the nights", body = Nights)))]
+async fn summaries<W: Web>(State(night): State<Night<W>>) -> Result<Json<Nights>, Problem> {
+    Ok(Json(Nights { nights: night.nights().await.map_err(|error| error.problem())? }))
 }

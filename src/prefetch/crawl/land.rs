@@ -6,13 +6,17 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
+use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Web, What};
 use crate::state::Error;
 use crate::state::frontier::{Ending, Fate, Wish};
+use crate::state::summary::{CHANGED, NEW, SAME, Told};
 use crate::store::Error as StoreError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Why a host is left alone that asked for it.
+pub(in crate::prefetch) const BUSY: &str = "it is too busy and asked for a pause";
 /// Tries of one wish in one run; and of one that was given up in the runs before.
 const TRIES: u32 = 4;
 /// Runs in a row that gave a wish up, after which it is tried once in each.
@@ -33,7 +37,7 @@ const ROBOTS: u32 = 4;
 
 impl<W: Web> Crawl<'_, W> {
     /// Takes down what came; `Some` when the crawl must end.
-    pub(super) async fn land(&self, desk: &mut Desk<'_>, landed: Landed) -> Result<Option<End>, Error> {
+    pub(super) async fn land(&self, desk: &mut Desk, landed: Landed) -> Result<Option<End>, Error> {
         let Landed { wish, target, verdict, reply, transferred, began, room } = landed;
         let now = self.clock.now();
         self.book.settle(self.state).await?;
@@ -42,6 +46,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.urls.remove(&wish.url);
         desk.recent.push_back((now, transferred));
         self.tally.ledger.bring(&self.pack.id, &target, transferred);
+        self.transferred.inc_by(transferred);
         let what = match (verdict, reply) {
             (Verdict::Unknown(wait), _) => {
                 let fate = self.no_robots(desk, &wish, &target, wait, now).await?;
@@ -65,16 +70,15 @@ impl<W: Web> Crawl<'_, W> {
             }
         }
         let ending = match what {
-            What::Here { ref content_type, ref body, .. }
-                if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), body) =>
-            {
-                Ending::new(wish, Fate::Skipped(why))
-            }
-            What::Here { .. } => {
-                if let Some(end) = self.pin(&wish, &target).await {
+            What::Here { ref content_type, ref body, .. } => {
+                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), body);
+                if let Some(why) = named.objection {
+                    Ending::new(wish, Fate::Skipped(why))
+                } else if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
+                } else {
+                    self.here(desk, wish, &target, &what, named, now)
                 }
-                self.here(desk, wish, &target, what, now)
             }
             What::Moved { to, kept } => {
                 if kept && let Some(end) = self.pin(&wish, &target).await {
@@ -91,24 +95,27 @@ impl<W: Web> Crawl<'_, W> {
         self.end(desk, ending, transferred);
         if desk.count.done_bytes >= self.pack.scope.max_bytes {
             desk.queues.flush(self.state, now).await?;
-            self.state.skip_open(&self.pack.id, desk.run.run, "scope.max_bytes is reached").await?;
+            let why = "scope.max_bytes is reached";
+            let told = Told { why, counted: self.counted(reason::skipped(why)) };
+            self.state.skip_open(&self.pack.id, desk.run.run, told).await?;
             desk.queues.reread();
         }
         Ok(None)
     }
 
     /// It is in the store: what it names in turn, and what its coming says about how often it changes.
-    fn here(&self, desk: &mut Desk<'_>, wish: Wish, target: &Target, what: What, now: Time) -> Ending {
-        let What::Here { length, unchanged, asked, print, content_type, body } = what else {
+    fn here(&self, desk: &mut Desk, wish: Wish, target: &Target, what: &What, named: Named, now: Time) -> Ending {
+        let What::Here { length, unchanged, asked, print, .. } = *what else {
             return Ending::new(wish, Fate::Gone);
         };
-        let Named { wishes: found, note } = aim::found(self.pack, self.media, &wish, target, content_type.as_deref(), &body);
+        let Named { wishes: found, note, .. } = named;
+        let word = Some(came(&wish, print, unchanged));
         desk.count.done_bytes += length;
         desk.shares.add(self.pack, target.host(), length);
         let counter = if unchanged { &self.tally.unchanged } else { &self.tally.fetched };
         counter.fetch_add(1, Ordering::Relaxed);
-        let print = print.or(wish.print);
         let same = unchanged || (print.is_some() && print == wish.print);
+        let print = print.or(wish.print);
         let still = match (asked, same && wish.fetched.is_some()) {
             (false, _) => wish.still,
             (true, true) => wish.still.saturating_add(1),
@@ -116,11 +123,11 @@ impl<W: Web> Crawl<'_, W> {
         };
         // What was not asked about was last confirmed when it was.
         let at = wish.fetched.filter(|_| !asked).unwrap_or(now);
-        Ending { found, note, still, print, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
+        Ending { found, note, still, print, word, ..Ending::new(wish, Fate::Done { bytes: length, at }) }
     }
 
     /// It lies elsewhere: a redirect is followed under its own address, within the scope, and not in circles.
-    fn moved(&self, desk: &mut Desk<'_>, wish: Wish, to: &Target, now: Time) -> Ending {
+    fn moved(&self, desk: &mut Desk, wish: Wish, to: &Target, now: Time) -> Ending {
         if let Some(why) = circle(desk, &wish, to) {
             return Ending::new(wish, Fate::Failed(why.into()));
         }
@@ -131,7 +138,7 @@ impl<W: Web> Crawl<'_, W> {
         Ending { found, ..Ending::new(wish, Fate::Done { bytes: 0, at: now }) }
     }
 
-    async fn fate(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
+    async fn fate(&self, desk: &mut Desk, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
         Ok(match what {
             What::Refused(why) => Fate::Failed(why),
             What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
@@ -167,13 +174,14 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// The origin's robots.txt cannot be had, so nothing of it may be fetched: its whole queue waits, not wish by wish.
-    async fn no_robots(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Wait, now: Time) -> Result<Fate, Error> {
+    async fn no_robots(&self, desk: &mut Desk, wish: &Wish, target: &Target, wait: Wait, now: Time) -> Result<Fate, Error> {
         if wait.blame {
             self.blame(desk, target.host(), "its robots.txt cannot be had", now).await?;
         }
         if !wait.passing && wait.fails >= ROBOTS {
             let why = "robots.txt cannot be had, so nothing here may be fetched";
-            desk.queues.give_up(self.state, wish, why, now).await?;
+            let told = Told { why, counted: self.counted(reason::failed(why)) };
+            desk.queues.give_up(self.state, wish, told, now).await?;
             return Ok(Fate::Failed(why.into()));
         }
         desk.queues.hold(self.state, wish, wait.until).await?;
@@ -181,9 +189,9 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// The host asked for a pause. Whether the one address is the trouble or the whole host shows by what it answers else.
-    async fn busy(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
+    async fn busy(&self, desk: &mut Desk, wish: &Wish, target: &Target, wait: Option<Duration>, now: Time) -> Result<Fate, Error> {
         let refusal = desk.gate.refused(target.host(), wait, now);
-        self.state.pause_host(target.host(), refusal.until, false, "it is too busy and asked for a pause").await?;
+        self.state.pause_host(target.host(), refusal.until, false, BUSY).await?;
         desk.paused.insert(target.host().to_owned());
         if refusal.counts {
             self.blame(desk, target.host(), "it was too busy all day", now).await?;
@@ -191,7 +199,7 @@ impl<W: Web> Crawl<'_, W> {
         if refusal.first { Ok(tried(wish, now, "the host is busy".into())) } else { Ok(Fate::Later { at: now, failed: false }) }
     }
 
-    async fn broken(&self, desk: &mut Desk<'_>, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
+    async fn broken(&self, desk: &mut Desk, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
         tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
         if counts {
             self.blame(desk, target.host(), "it failed too often today", now).await?;
@@ -201,7 +209,7 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// One error more of a host; at the limit it is left alone for the day, and after some such days given up in this run.
-    async fn blame(&self, desk: &mut Desk<'_>, host: &str, why: &str, now: Time) -> Result<(), Error> {
+    async fn blame(&self, desk: &mut Desk, host: &str, why: &str, now: Time) -> Result<(), Error> {
         let errors = self.state.host_error(host, &self.windows.day(now)).await?;
         if errors < self.manners.errors || !desk.stopped.insert(host.to_owned()) {
             return Ok(());
@@ -213,14 +221,27 @@ impl<W: Web> Crawl<'_, W> {
         tracing::warn!(host, errors, days, pack = self.pack.id, "host failed too often today, left alone until tomorrow");
         if days >= DAYS {
             let why = format!("the host has failed for {days} days; it is tried again in later nights");
-            desk.queues.give_up_host(self.state, host, &why, now).await?;
+            let told = Told { why: &why, counted: self.counted(reason::failed(&why)) };
+            desk.queues.give_up_host(self.state, host, told, now).await?;
         }
         Ok(())
     }
 }
 
+/// As what it counts that something is here. By its content and not by what came over the line: a pupil may have fetched it before, or
+/// the power went between its coming and its end.
+fn came(wish: &Wish, print: Option<i64>, unchanged: bool) -> &'static str {
+    match (wish.fetched, print, wish.print) {
+        (None, ..) => NEW,
+        (_, Some(now), Some(before)) if now == before => SAME,
+        (_, Some(_), Some(_)) => CHANGED,
+        _ if unchanged => SAME,
+        _ => CHANGED,
+    }
+}
+
 /// Why a redirect is not followed further.
-fn circle(desk: &mut Desk<'_>, wish: &Wish, to: &Target) -> Option<&'static str> {
+fn circle(desk: &mut Desk, wish: &Wish, to: &Target) -> Option<&'static str> {
     if to.url() == wish.url {
         return Some("it redirects to itself; it may want a cookie");
     }

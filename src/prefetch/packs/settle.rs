@@ -15,7 +15,7 @@ use crate::state::pack::Kept;
 use crate::state::{Error, State};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Settles what the folders hold by what is remembered, and remembers it.
@@ -30,10 +30,14 @@ pub async fn settle(state: &State, settings: &Settings, mut shelf: Shelf, now: T
     }
     resolve::resolve(&mut shelf, &settings.refused);
     shelf.sort();
+    // For this alone they were read.
+    shelf.texts.clear();
     let all = shelf.by_id();
     for row in state.replaced_packs().await? {
         let holds = all.get(&row.by).is_some_and(|new| new.replaces.as_deref() == Some(row.id.as_str()) && resolve::may_replace(new, &all));
-        if !holds {
+        // A successor whose folder cannot be read was not taken away.
+        let unseen = !all.contains_key(&row.by) && shelf.is_unseen(&row.by, &kept);
+        if !holds && !unseen {
             // Its successor was taken away: the old pack counts again.
             state.restore_pack(&row.id).await?;
             continue;
@@ -51,6 +55,12 @@ impl Shelf {
     /// The packs in force by id.
     pub fn by_id(&self) -> BTreeMap<String, Arc<Pack>> {
         self.held.iter().map(|held| (held.pack.id.clone(), Arc::clone(&held.pack))).collect()
+    }
+
+    /// Whether a pack may lie where nothing could be read: where it lay, if that is known, else anywhere.
+    fn is_unseen(&self, id: &str, kept: &[Kept]) -> bool {
+        let lay = |path: &PathBuf| kept.iter().any(|kept| kept.id == id && Path::new(&kept.file).starts_with(path));
+        self.hidden || self.unread.iter().any(lay)
     }
 
     /// Whether this pack may take the place that it wants.
@@ -125,7 +135,6 @@ mod tests {
     use super::*;
     use crate::prefetch::packs::{load, signature_of};
     use crate::site::pack::sign;
-    use std::path::Path;
 
     /// A publisher with a folder.
     struct Desk {

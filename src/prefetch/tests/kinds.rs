@@ -40,6 +40,15 @@ async fn the_old_pack_stays_until_the_new_one_is_complete_and_goes_in_one_step()
     assert_eq!((status.replaced[0].id.as_str(), status.replaced[0].by.as_str(), status.packs.len()), ("old", "new", 1));
     assert_eq!(notes(&night, "new"), Some(Vec::new()));
 
+    // A folder that cannot be read says nothing about what lies in it.
+    let mut hidden = stage.settings.clone();
+    hidden.own = None;
+    hidden.paths = vec![new.join("within-a-file")];
+    night.take_over(hidden).await.expect("taken over");
+    assert_eq!(night.status().replaced.len(), 1);
+    night.take_over(stage.settings.clone()).await.expect("taken over");
+    assert_eq!((notes(&night, "old"), notes(&night, "new")), (None, Some(Vec::new())));
+
     // The new one is taken away again: the old one counts, and is fetched anew.
     std::fs::remove_file(new).expect("removes");
     night.reload().await.expect("reads");

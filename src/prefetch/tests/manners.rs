@@ -16,7 +16,7 @@ async fn an_hour_of_refusals_costs_one_request_also_over_a_restart_and_nobody_el
     assert!(trouble(&stage.night.trouble("demo", 9).await.expect("reads"), "too busy"));
     assert!(matches!(stage.tick().await, Tick::Idle(_)), "the schedule knows, too");
     let night = Stage::open(&stage.settings, &stage.clock, &stage.state, &stage.world).await;
-    assert!(matches!(night.run_now("demo", |_| {}).await.expect("works"), End::Waiting(_)));
+    assert!(matches!(night.run_now("demo").await.expect("works"), End::Waiting(_)));
     assert_eq!(stage.times("http://a.kz/d/"), 1);
     stage.set("http://a.kz/d/", html("x"));
     stage.clock.advance(until.since(stage.clock.now()));
@@ -47,10 +47,10 @@ async fn a_robots_file_that_fails_for_a_month_counts_as_missing_and_one_kept_is_
     let robots = |stage: &Stage| stage.world.lock().asked.iter().filter(|(url, _)| url.ends_with("/robots.txt")).count();
     assert_eq!(robots(&stage), 2);
     let night = Stage::open(&stage.settings, &stage.clock, &stage.state, &stage.world).await;
-    assert_eq!(night.run_now("demo", |_| {}).await.expect("works"), End::Done(0));
+    assert_eq!(night.run_now("demo").await.expect("works"), End::Done(0));
     assert_eq!(robots(&stage), 2, "kept over a restart");
     stage.clock.advance(Duration::from_hours(25));
-    assert_eq!(night.run_now("demo", |_| {}).await.expect("works"), End::Done(0));
+    assert_eq!(night.run_now("demo").await.expect("works"), End::Done(0));
     assert_eq!(robots(&stage), 4, "for a day");
 }
 
@@ -100,7 +100,7 @@ async fn a_calendar_without_end_is_bounded_and_told() {
         html(&links.collect::<Vec<_>>().concat())
     });
     stage.world.lock().asked.clear();
-    assert_eq!(stage.night.run_now("demo", |_| {}).await.expect("works"), End::Done(0));
+    assert_eq!(stage.night.run_now("demo").await.expect("works"), End::Done(0));
     let days = stage.asked().iter().filter(|url| url.contains("/cal/")).count();
     assert_eq!(days, 400);
     let told = stage.night.trouble("demo", 9).await.expect("reads");

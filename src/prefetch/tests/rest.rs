@@ -1,6 +1,7 @@
 //! When the night does not work, or not on this pack: caps, pauses, a metered line, a wrong clock, the turns of others.
 
 use super::*;
+use crate::cache::Seen;
 use crate::prefetch::caps::Which;
 use crate::state::history::Ran;
 
@@ -98,7 +99,7 @@ async fn a_pause_stops_what_is_under_way_and_survives_a_power_cut() {
     assert!(status.sentence.starts_with("paused by a person until \"bulak night resume\""), "{}", status.sentence);
     assert_eq!(stage.night.start("demo").await.expect("known").state, "queued");
     stage.idle().await;
-    assert_eq!(stage.night.run_now("demo", drop).await.expect("works"), End::Paused);
+    assert_eq!(stage.night.run_now("demo").await.expect("works"), End::Paused);
     assert_eq!(stage.asked().len(), before);
     stage.set("http://a.kz/s.css", Page::Text("text/css", "a{}".into()));
     stage.night.resume().await.expect("resumed");
@@ -289,4 +290,176 @@ async fn the_api_pauses_and_resumes() {
     }
     let (status, night) = ask("POST", "/api/v1/night/resume", "").await;
     assert_eq!((status, &night["state"]), (200, &"idle".into()));
+}
+
+#[tokio::test]
+async fn what_has_come_is_written_down_when_a_person_ends_it() {
+    let pages = [
+        ("http://a.kz/d/", html("<img src=/1.png><img src=/2.png><img src=/3.png>")),
+        ("http://a.kz/1.png", Page::Text("image/png", "1".repeat(500))),
+        ("http://a.kz/2.png", Page::Hangs),
+        ("http://a.kz/3.png", Page::Text("image/png", "3".repeat(500))),
+    ];
+    let stage = Stage::new(PACK, &pages).await;
+    let (end, ()) = tokio::join!(stage.end(), async {
+        // All but one have landed, and the second has not passed after which they are written anyway.
+        while stage.times("http://a.kz/3.png") == 0 || stage.world.lock().flying > 1 {
+            tokio::task::yield_now().await;
+        }
+        stage.night.0.halt.call(End::Paused);
+    });
+    assert_eq!(end, End::Paused);
+    let run = stage.state.run("demo").await.expect("reads").expect("a run");
+    assert_eq!(stage.state.count("demo", run.run).await.expect("counts").done, 3);
+    let shown = stage.night.progress("demo").expect("known");
+    assert_eq!((shown.done, shown.transferred, shown.state.as_str()), (3, run.transferred, "paused"));
+    // The rest follows, and every byte was counted once.
+    stage.set("http://a.kz/2.png", Page::Text("image/png", "2".into()));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!((stage.times("http://a.kz/1.png"), stage.times("http://a.kz/3.png")), (1, 1));
+    assert_eq!(stage.night.status().bytes, stage.night.status().caps.night_bytes);
+}
+
+#[tokio::test]
+async fn packs_read_anew_take_back_nothing_that_a_person_has_just_ordered() {
+    let stage = Stage::new(PACK, &site()).await;
+    stage.night.start("demo").await.expect("known");
+    stage.night.pause(None).await.expect("paused");
+    // As if memory were a moment ahead of the disk.
+    stage.state.answer_night("demo").await.expect("writes");
+    stage.state.set_night_pause(None).await.expect("writes");
+    stage.night.reload().await.expect("reads");
+    let status = stage.night.status();
+    assert_eq!((status.state.as_str(), status.queued.as_slice()), ("paused", ["demo".to_owned()].as_slice()));
+}
+
+#[tokio::test]
+async fn how_a_wish_fares_is_told() {
+    let stage = Stage::new(PACK, &[("http://w.kz/", html("w"))]).await;
+    let mut told = stage.night.feed().watch(None).expect("a seat");
+    let mut changes = async || -> Vec<(String, String)> {
+        stage.night.tell(Event::Resumed {});
+        let mut all = Vec::new();
+        loop {
+            for one in told.next().await.expect("in time") {
+                match &one.event {
+                    Event::WishChanged { wish, state } => all.push((wish.clone(), state.clone())),
+                    Event::Resumed {} => return all,
+                    _ => {}
+                }
+            }
+        }
+    };
+    let pair = |url: &str, state: &str| (url.to_owned(), state.to_owned());
+    stage.night.wish("http://w.kz/none", None).await.expect("adds");
+    assert_eq!(stage.tick().await, Tick::Worked("tonight".into(), End::Done(0)));
+    assert_eq!(changes().await, [pair("http://w.kz/none", "gone")]);
+    stage.night.wish("http://w.kz/", None).await.expect("adds");
+    let id = stage.night.wishes().await.expect("reads")[0].id;
+    assert!(stage.night.unwish(id).await.expect("removes"));
+    assert_eq!(changes().await, [pair("http://w.kz/", "taken_back")]);
+    stage.clock.advance(Duration::from_hours(15 * 24));
+    stage.tick().await;
+    assert_eq!(changes().await, [pair("http://w.kz/none", "let_go")]);
+}
+
+#[tokio::test]
+async fn a_run_whose_end_cannot_be_written_down_ends_as_a_job() {
+    let mut pages = site();
+    pages.push(("http://a.kz/s.css", Page::Hangs));
+    let stage = Stage::new(PACK, &pages).await;
+    let (end, ()) = tokio::join!(stage.night.tick(LATE), async {
+        stage.until_asked("http://a.kz/s.css").await;
+        stage.state.close().await;
+        stage.night.0.halt.call(End::Paused);
+    });
+    assert!(end.is_err());
+    let states: Vec<_> = stage.night.jobs().list().into_iter().map(|job| job.state).collect();
+    assert!(!states.contains(&crate::life::job::State::Running), "{states:?}");
+    assert_eq!(stage.night.progress("demo").expect("known").state, "paused");
+}
+
+#[tokio::test]
+async fn what_the_class_uses_is_asked_about_within_caps_and_pauses() {
+    const STALE: [&str; 4] = ["http://c.kz/1", "http://b.kz/1", "http://d.kz/1", "http://d.kz/2"];
+    // 06:30 in Almaty.
+    let dawn = LATE.plus(Duration::from_hours(8));
+    let staged = async || {
+        let pages = [
+            ("http://d.kz/1", Page::Text("text/plain", "1".repeat(700))),
+            ("http://d.kz/2", Page::Text("text/plain", "2".repeat(700))),
+            ("http://b.kz/1", Page::Busy(7_200)),
+        ];
+        let stage = Stage::new(PACK, &pages).await;
+        let keys = STALE.map(|url| Target::parse(url).expect("valid").key());
+        let day = stage.night.day_number(dawn);
+        for back in 0..2 {
+            stage.state.mark_used(day - back, &keys).await.expect("writes");
+        }
+        stage.world.lock().stale = STALE.to_vec();
+        stage.clock.advance(dawn.since(LATE));
+        stage.state.pause_host("c.kz", dawn.plus(Duration::from_hours(3)), false, "it asked for it").await.expect("writes");
+        stage
+    };
+    let stage = staged().await;
+    stage.tick().await;
+    let mut asked = stage.asked();
+    asked.sort();
+    assert_eq!(asked, ["http://b.kz/1", "http://d.kz/1", "http://d.kz/2"], "not whom a pause protects");
+    let pauses = stage.state.pauses().await.expect("reads");
+    assert!(pauses.iter().any(|pause| pause.host == "b.kz" && pause.until > dawn.plus(Duration::from_hours(1))), "{pauses:?}");
+    // At a cap they end: the first answer reaches it.
+    let mut stage = staged().await;
+    stage.set_settings(|settings| settings.caps = Caps { night: Some(10), month: None }).await;
+    stage.tick().await;
+    assert!(stage.times("http://d.kz/1") + stage.times("http://d.kz/2") <= 1, "{:?}", stage.asked());
+    // A person's pause drops what is under way.
+    let stage = staged().await;
+    stage.set("http://d.kz/1", Page::Hangs);
+    stage.set("http://d.kz/2", Page::Hangs);
+    let (_, ()) = tokio::join!(stage.tick(), async {
+        while stage.times("http://d.kz/1") + stage.times("http://d.kz/2") == 0 {
+            tokio::task::yield_now().await;
+        }
+        stage.night.pause(None).await.expect("paused");
+    });
+    assert_eq!(stage.state.renewed().await.expect("reads"), None, "it goes on when the pause is over");
+}
+
+#[tokio::test]
+async fn who_ends_a_run_in_the_moment_before_it_begins_is_heard() {
+    let stage = Stage::new(PACK, &site()).await;
+    // By day, when the schedule leaves nothing alone because nothing is due.
+    stage.clock.advance(Duration::from_hours(14));
+    let job = stage.night.ask("demo").await.expect("known").id;
+    // A step has chosen the pack, and waits for the one before it to end.
+    let turn = stage.night.0.turn.acquire().await.expect("open");
+    let (end, ()) = tokio::join!(stage.night.run_now("demo"), async {
+        stage.night.jobs().cancel(&job).await;
+        drop(turn);
+    });
+    assert_eq!(end.expect("works"), End::Cancelled);
+    assert!(stage.asked().is_empty());
+    assert_eq!(stage.night.jobs().look(&job).expect("kept").state, crate::life::job::State::Cancelled);
+    // Who asks anew means it.
+    stage.night.ask("demo").await.expect("known");
+    assert_eq!(stage.end().await, End::Done(0));
+}
+
+#[tokio::test]
+async fn an_approval_that_a_power_cut_forgot_is_repeated() {
+    let stage = Stage::new(PACK, &[]).await;
+    let target = Target::parse("http://m.kz/lesson").expect("valid");
+    for device in 1..=5 {
+        let client = std::net::IpAddr::from([10, 0, 0, device]);
+        let status = http::StatusCode::GATEWAY_TIMEOUT;
+        stage.night.saw(&Seen { client, target: &target, page: true, reads: true, why: None, status, missing: true });
+    }
+    let id = stage.night.proposals().await.expect("reads")[0].id.clone();
+    let written = stage.night.approve(&id).await.expect("written");
+    sqlx::query("UPDATE proposal SET state = 'open'").execute(stage.state.pool()).await.expect("writes");
+    stage.clock.advance(Duration::from_hours(24));
+    assert_eq!(stage.night.approve(&id).await.expect("once more"), written);
+    assert!(stage.night.packs().iter().any(|listed| listed.id == written.0));
+    assert!(stage.night.proposals().await.expect("reads").is_empty());
 }

@@ -1,7 +1,8 @@
 //! How wishes end, and what they name in turn: many ends in one transaction, with the run's sums.
 
 use crate::base::clock::Time;
-use crate::state::frontier::{Alike, Cost, Fate, MAX_ORIGINS, MAX_WISHES, Wish, clip, is, split};
+use crate::state::frontier::{Alike, Cost, Fate, MAX_ORIGINS, MAX_WISHES, Wish, clip, host, is, split};
+use crate::state::summary::{Counted, Sums as NightSums, counted_before};
 use crate::state::{Error, State};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -30,13 +31,17 @@ pub struct Ending {
     pub print: Option<i64>,
     /// What it cost.
     pub cost: Cost,
+    /// In which night that was (see [`crate::state::summary::number`]); `None`: a wrong clock knows none.
+    pub night: Option<i64>,
+    /// As what it counts in that night; `None`: it is not at its end, or is no content of its own.
+    pub word: Option<&'static str>,
 }
 
 impl Ending {
-    /// An end that found nothing and cost nothing.
+    /// An end that found nothing and cost nothing, and counts in no night.
     pub fn new(wish: Wish, fate: Fate) -> Ending {
         let (still, print) = (wish.still, wish.print);
-        Ending { wish, fate, found: Vec::new(), note: None, still, print, cost: Cost::default() }
+        Ending { wish, fate, found: Vec::new(), note: None, still, print, cost: Cost::default(), night: None, word: None }
     }
 }
 
@@ -58,6 +63,9 @@ impl State {
             ledger.add(&mut change, &end.found).await?;
             cost.transferred = cost.transferred.saturating_add(end.cost.transferred);
             cost.busy = cost.busy.saturating_add(end.cost.busy);
+            if let Some(night) = end.night {
+                ledger.nights.pay(night, clip(end.cost.transferred));
+            }
         }
         let added = ledger.close(&mut change, cost).await?;
         change.commit().await?;
@@ -75,6 +83,7 @@ pub(super) struct Ledger<'a> {
     origins: Option<i64>,
     alike: HashMap<i64, Held>,
     first: HashMap<i64, (String, i64, u8)>,
+    nights: NightSums,
 }
 
 /// How many of one pattern a run holds.
@@ -117,7 +126,13 @@ impl<'a> Ledger<'a> {
         let query = sqlx::query("SELECT total FROM run WHERE pack = ? AND run = ?").bind(pack).bind(run);
         let held = query.fetch_optional(change).await?.map_or(0, |row| row.get::<i64, _>("total"));
         let (queues, alike, first) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Ledger { pack, run, room: MAX_WISHES - held, sums: Sums::default(), queues, origins: None, alike, first })
+        let (sums, nights) = (Sums::default(), NightSums::default());
+        Ok(Ledger { pack, run, room: MAX_WISHES - held, sums, queues, origins: None, alike, first, nights })
+    }
+
+    /// So many rows of an origin count in a night.
+    pub(super) fn counted(&mut self, counted: Counted, many: i64, origin: &str) {
+        self.nights.add(counted.night, counted.word, (many, 0), Some(host(origin)));
     }
 
     /// Rows that a statement has moved from one state to another.
@@ -128,7 +143,8 @@ impl<'a> Ledger<'a> {
 
     async fn end(&mut self, change: &mut SqliteConnection, end: &Ending, now: Time) -> Result<(), Error> {
         let wish = &end.wish;
-        let row = sqlx::query("SELECT run, state, bytes FROM wish WHERE id = ?").bind(wish.id).fetch_optional(&mut *change).await?;
+        let row = sqlx::query("SELECT run, state, bytes, night, came FROM wish WHERE id = ?").bind(wish.id);
+        let row = row.fetch_optional(&mut *change).await?;
         // Of another run by now, or forgotten: nothing to write.
         let Some(row) = row.filter(|row| row.get::<i64, _>("run") == self.run) else { return Ok(()) };
         let (was, had): (i64, Option<i64>) = (row.get("state"), row.get("bytes"));
@@ -166,7 +182,14 @@ impl<'a> Ledger<'a> {
                 .bind(at.micros())
                 .bind(i64::from(*failed)),
         };
-        query.execute(change).await?;
+        query.execute(&mut *change).await?;
+        if let (Some(night), Some(word)) = (end.night, end.word) {
+            let bytes = bytes.filter(|_| state == is::DONE).unwrap_or(0);
+            let host = split(&wish.url).map_or("", |(origin, _)| host(origin));
+            let word = self.nights.count(Counted { night, word }, counted_before(&row, night), bytes, host);
+            let query = sqlx::query("UPDATE wish SET night = ?, came = ? WHERE id = ?").bind(night).bind(word).bind(wish.id);
+            query.execute(change).await?;
+        }
         Ok(())
     }
 
@@ -352,8 +375,9 @@ impl<'a> Ledger<'a> {
         .bind(sums.known)
         .bind(sums.known_bytes)
         .bind(sums.left_out)
-        .execute(change)
+        .execute(&mut *change)
         .await?;
+        self.nights.write(change, self.pack).await?;
         Ok(Added { queues: self.first.into_iter().map(|(queue, (origin, rank, depth))| (queue, origin, rank, depth)).collect() })
     }
 }

@@ -70,16 +70,6 @@ impl State {
         Ok((wishes, next.map(Time::from_micros)))
     }
 
-    /// The same over all origins of a pack, one after the other.
-    pub async fn next_wishes(&self, pack: &str, run: i64, now: Time, most: u32) -> Result<Vec<Wish>, Error> {
-        let mut wishes = Vec::new();
-        for origin in self.origins(pack).await? {
-            wishes.extend(self.next_of(&origin, run, now, most).await?.0);
-        }
-        wishes.truncate(most as usize);
-        Ok(wishes)
-    }
-
     /// When the next open wish may be tried, pauses of its host counted; `None` when none is open.
     pub async fn next_try(&self, pack: &str, run: i64) -> Result<Option<Time>, Error> {
         let rows = sqlx::query(

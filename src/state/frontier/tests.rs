@@ -6,6 +6,18 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 const NOW: Time = Time::from_secs(1_800_000_000);
 
+impl State {
+    /// What may go next, over all origins of a pack, one after the other.
+    pub(crate) async fn next_wishes(&self, pack: &str, run: i64, now: Time, most: u32) -> Result<Vec<Wish>, Error> {
+        let mut wishes = Vec::new();
+        for origin in self.origins(pack).await? {
+            wishes.extend(self.next_of(&origin, run, now, most).await?.0);
+        }
+        wishes.truncate(most as usize);
+        Ok(wishes)
+    }
+}
+
 async fn open(state: &State, run: i64, now: Time) -> Vec<Wish> {
     state.next_wishes("p", run, now, 100).await.expect("reads")
 }

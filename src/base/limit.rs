@@ -1,5 +1,5 @@
-//! How often a client may fail to show a token that counts: a handful at once, then one now and then (the generic cell rate algorithm,
-//! ITU-T I.371, one moment a client). Pure: time comes in as an argument.
+//! How often a client may fail to show a token or a code that counts: a handful at once, then one now and then (the generic cell
+//! rate algorithm, ITU-T I.371, one moment a client). Pure: time comes in as an argument.
 //!
 //! # Why a token that counts is never held up
 //!

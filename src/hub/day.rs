@@ -1,0 +1,323 @@
+//! Hours, pings, tests and outages of a school -> its day. Pure.
+//!
+//! A day is always made anew from all that is kept of it, so late records, repeated ones and a crash midway change nothing but what
+//! they should. What no record told stays untold: seconds are never filled up.
+//!
+//! # Why a record is cut at midnight the way it is
+//! A record covers an hour of a running box. One that covers more has a gap in it: the box was off. It ran for up to an hour before
+//! that (else there would be an earlier record) and for up to an hour after (else this one would have come earlier). So its running
+//! time is put at its end, an hour of it at most, and the rest at its start; "off" lies between.
+
+use crate::base::clock::Time;
+use crate::hub::figures::{Day, Figures, Hour, Outage, Ping, Test};
+use std::time::Duration;
+
+/// How far two records of one box may overlap: clocks are corrected now and then.
+const SLACK: Duration = Duration::from_mins(5);
+
+/// Longest running time at the end of a record: one report.
+const TAIL: Duration = Duration::from_hours(1);
+
+/// All that is kept of a school and touches some days.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Hours.
+    pub hours: Vec<Hour>,
+    /// Pings.
+    pub pings: Vec<Ping>,
+    /// Tests.
+    pub tests: Vec<Test>,
+    /// Outages.
+    pub outages: Vec<Outage>,
+}
+
+/// The day `day` of `school`, from `span.0` until `span.1`.
+pub fn roll(school: &str, day: i32, span: (Time, Time), kept: &Kept) -> Day {
+    let mut rolled = Day { school: school.to_owned(), day, ..Day::default() };
+    let (records, figures) = line(span, &kept.hours);
+    rolled.records = records;
+    rolled.figures = figures;
+    let inside = |started: i64| started >= span.0.micros() && started < span.1.micros();
+
+    let tests: Vec<&Test> = kept.tests.iter().filter(|test| test.clock_ok && inside(test.started)).collect();
+    let figure = |test: &Test| test.download_bps.or(test.upload_bps).is_some();
+    rolled.tests = length(&tests);
+    rolled.tests_failed = length(&tests.iter().filter(|test| !figure(test)).collect::<Vec<_>>());
+    rolled.test_bytes = tests.iter().filter_map(|test| test.cost_bytes).fold(0, i64::saturating_add);
+    rolled.download_bps = middle(tests.iter().filter_map(|test| test.download_bps));
+    rolled.upload_bps = middle(tests.iter().filter_map(|test| test.upload_bps));
+    rolled.latency_ms = weighed(0.5, tests.iter().filter_map(|test| Some((test.download_rtt_min_ms?, 1.0))));
+
+    let pings: Vec<&Ping> = kept.pings.iter().filter(|ping| inside(ping.started)).collect();
+    rolled.pings_sent = pings.iter().map(|ping| ping.sent).fold(0, i64::saturating_add);
+    rolled.pings_received = pings.iter().map(|ping| ping.received).fold(0, i64::saturating_add);
+    rolled.ping_median_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.rtt_median_ms?, float(ping.received)))));
+    rolled.jitter_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.jitter_ms?, float(ping.received)))));
+
+    for outage in kept.outages.iter().filter(|outage| outage.what == "line_down" && outage.clock_ok) {
+        let (start, end) = (Time::from_micros(outage.started), Time::from_micros(outage.ended));
+        let seconds = overlap((start, end), span);
+        rolled.outages += i64::from(inside(outage.started));
+        rolled.outage_seconds = rolled.outage_seconds.saturating_add(seconds);
+        rolled.longest_outage_seconds = rolled.longest_outage_seconds.max(seconds);
+    }
+    rolled
+}
+
+/// Line and cache of one day: how many records told of it, and what.
+fn line(span: (Time, Time), hours: &[Hour]) -> (i64, Figures) {
+    let mut sorted: Vec<&Hour> = hours.iter().collect();
+    sorted.sort_by_key(|hour| (hour.started, hour.ended));
+    let mut day = Figures::default();
+    let mut parts: Vec<(&Figures, f64)> = Vec::new();
+    let mut records = 0;
+    let mut covered = i64::MIN;
+    let slack = i64::try_from(SLACK.as_micros()).unwrap_or(0);
+    for hour in sorted {
+        // Two boxes of one school tell of the same time: the line is counted once, what went through them twice.
+        let told = hour.started.saturating_add(slack) < covered;
+        if !told {
+            covered = covered.max(hour.ended);
+        }
+        let (share, off) = split(hour, span);
+        if share <= 0.0 && off == 0 {
+            continue;
+        }
+        records += 1;
+        let figures = &hour.figures;
+        if !told {
+            day.up_seconds += part(figures.up_seconds, share);
+            day.slow_seconds += part(figures.slow_seconds, share);
+            day.down_seconds += part(figures.down_seconds, share);
+            day.no_data_seconds += part(figures.no_data_seconds, share);
+            day.clock_seconds += part(figures.clock_seconds, share);
+            day.off_seconds += off;
+        }
+        for (sum, more) in bytes(&mut day).into_iter().zip(values(figures)) {
+            *sum = sum.saturating_add(part(more, share));
+        }
+        if share > 0.0 {
+            parts.push((figures, share));
+        }
+    }
+    percentiles(&mut day, &parts);
+    (records, day)
+}
+
+/// What of a record lies in `span`: the share of its running time, and seconds in which the box was off.
+fn split(hour: &Hour, span: (Time, Time)) -> (f64, i64) {
+    let (start, end) = (Time::from_micros(hour.started), Time::from_micros(hour.ended));
+    let off = Duration::from_secs(u64::try_from(hour.figures.off_seconds).unwrap_or(0)).min(end.since(start));
+    let running = end.since(start).saturating_sub(off);
+    let tail = if off.is_zero() { running } else { running.min(TAIL) };
+    let (head_end, tail_start) = (start.plus(running.saturating_sub(tail)), end.minus(tail));
+    let ran = overlap((start, head_end), span) + overlap((tail_start, end), span);
+    let all = seconds(running);
+    let share = match (all, ran) {
+        // A record without running time, or shorter than a second, belongs to the day of its end.
+        (0, _) => f64::from(u8::from(end > span.0 && end <= span.1)),
+        (all, ran) => float(ran) / float(all),
+    };
+    (share, overlap((head_end, tail_start), span))
+}
+
+fn overlap(one: (Time, Time), other: (Time, Time)) -> i64 {
+    seconds(one.1.min(other.1).since(one.0.max(other.0)))
+}
+
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// All sums that are no seconds.
+fn bytes(day: &mut Figures) -> [&mut i64; 12] {
+    [
+        &mut day.rx_bytes,
+        &mut day.tx_bytes,
+        &mut day.background_rx_bytes,
+        &mut day.upstream_bytes,
+        &mut day.http_cached_bytes,
+        &mut day.http_client_bytes,
+        &mut day.mirror_cached_bytes,
+        &mut day.mirror_client_bytes,
+        &mut day.intercept_cached_bytes,
+        &mut day.intercept_client_bytes,
+        &mut day.attempts,
+        &mut day.failures,
+    ]
+}
+
+/// The same of a record.
+fn values(hour: &Figures) -> [i64; 12] {
+    [
+        hour.rx_bytes,
+        hour.tx_bytes,
+        hour.background_rx_bytes,
+        hour.upstream_bytes,
+        hour.http_cached_bytes,
+        hour.http_client_bytes,
+        hour.mirror_cached_bytes,
+        hour.mirror_client_bytes,
+        hour.intercept_cached_bytes,
+        hour.intercept_client_bytes,
+        hour.attempts,
+        hour.failures,
+    ]
+}
+
+/// Percentiles of percentiles, weighted by attempts (rates by bytes), as `link::rollup` has them and for its reason.
+fn percentiles(day: &mut Figures, parts: &[(&Figures, f64)]) {
+    let by_attempts = |quantile: f64, value: fn(&Figures) -> Option<f64>| {
+        weighed(quantile, parts.iter().filter_map(|(part, share)| Some((value(part)?, float(part.attempts.max(1)) * share))))
+    };
+    let by_bytes = |value: fn(&Figures) -> Option<i64>| {
+        let rate = weighed(0.95, parts.iter().filter_map(|(part, share)| Some((float(value(part)?), float(part.rx_bytes.max(1)) * share))));
+        rate.map(whole)
+    };
+    day.rtt_min_ms = parts.iter().filter_map(|(part, _)| part.rtt_min_ms).reduce(f64::min);
+    day.rtt_median_ms = by_attempts(0.5, |part| part.rtt_median_ms);
+    day.rtt_p95_ms = by_attempts(0.95, |part| part.rtt_p95_ms);
+    day.loaded_rtt_median_ms = by_attempts(0.5, |part| part.loaded_rtt_median_ms);
+    day.first_byte_median_ms = by_attempts(0.5, |part| part.first_byte_median_ms);
+    day.name_median_ms = by_attempts(0.5, |part| part.name_median_ms);
+    day.tls_median_ms = by_attempts(0.5, |part| part.tls_median_ms);
+    day.retransmitted_ratio = by_attempts(0.5, |part| part.retransmitted_ratio);
+    day.domestic_rtt_ms = by_attempts(0.5, |part| part.domestic_rtt_ms);
+    day.foreign_rtt_ms = by_attempts(0.5, |part| part.foreign_rtt_ms);
+    day.download_p95_bps = by_bytes(|part| part.download_p95_bps);
+    day.upload_p95_bps = by_bytes(|part| part.upload_p95_bps);
+    day.domestic_bps = by_bytes(|part| part.domestic_bps);
+    day.foreign_bps = by_bytes(|part| part.foreign_bps);
+}
+
+/// The smallest value that has at least this share of the weight at or below it.
+fn weighed(quantile: f64, values: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let mut values: Vec<(f64, f64)> = values.filter(|(value, weight)| value.is_finite() && *weight > 0.0).collect();
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let wanted = quantile * values.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut below = 0.0;
+    for (value, weight) in &values {
+        below += weight;
+        if below >= wanted {
+            return Some(*value);
+        }
+    }
+    values.last().map(|(value, _)| *value)
+}
+
+fn middle(values: impl Iterator<Item = i64>) -> Option<i64> {
+    weighed(0.5, values.map(|value| (float(value), 1.0))).map(whole)
+}
+
+fn length<T>(list: &[T]) -> i64 {
+    i64::try_from(list.len()).unwrap_or(i64::MAX)
+}
+
+fn part(value: i64, share: f64) -> i64 {
+    if share >= 1.0 { value } else { whole(float(value) * share) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "whole numbers are at most 2^53 here")]
+fn float(value: i64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a share of a number that is at most 2^53; `as` saturates")]
+fn whole(value: f64) -> i64 {
+    value.round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Midnight of some day.
+    const DAY: i64 = 1_795_478_400;
+
+    fn span(number: i64) -> (Time, Time) {
+        (Time::from_secs(DAY + number * 86_400), Time::from_secs(DAY + (number + 1) * 86_400))
+    }
+
+    /// From and until in seconds after the first midnight.
+    fn hour(node: &str, from: i64, until: i64, off: i64) -> Hour {
+        let figures = Figures {
+            up_seconds: until - from - off,
+            off_seconds: off,
+            rx_bytes: 1_000,
+            attempts: 10,
+            rtt_median_ms: Some(50.0),
+            ..Figures::default()
+        };
+        Hour { node: node.into(), started: (DAY + from) * 1_000_000, ended: (DAY + until) * 1_000_000, school: "s".into(), figures }
+    }
+
+    #[test]
+    fn a_record_is_cut_at_midnight_and_loses_nothing() {
+        let table = [
+            ("an hour within a day", hour("n", 3_600, 7_200, 0), [(1, 3_600, 0, 1_000), (0, 0, 0, 0), (0, 0, 0, 0)]),
+            ("an hour across midnight", hour("n", 85_500, 89_100, 0), [(1, 900, 0, 250), (1, 2_700, 0, 750), (0, 0, 0, 0)]),
+            (
+                "off from 10:30 of one day until 8:30 of the third",
+                hour("n", 36_000, 2 * 86_400 + 32_400, 2 * 86_400 - 9_000),
+                [(1, 1_800, 48_600, 333), (1, 0, 86_400, 0), (1, 3_600, 28_800, 667)],
+            ),
+            ("nothing at all", hour("n", 5, 5, 0), [(1, 0, 0, 1_000), (0, 0, 0, 0), (0, 0, 0, 0)]),
+        ];
+        for (name, hour, wanted) in table {
+            for (number, wanted) in (0_i64..).zip(wanted) {
+                let day = roll("s", 0, span(number), &Kept { hours: vec![hour.clone()], ..Kept::default() });
+                let told = (day.records, day.figures.up_seconds, day.figures.off_seconds, day.figures.rx_bytes);
+                assert_eq!(told, wanted, "{name}, day {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_boxes_of_one_school_share_a_line() {
+        let kept = Kept {
+            hours: vec![hour("a", 0, 3_600, 0), hour("b", 1_200, 4_800, 0), hour("a", 3_590, 7_200, 0), hour("b", 7_200, 10_800, 0)],
+            ..Kept::default()
+        };
+        let day = roll("s", 0, span(0), &kept);
+        assert_eq!((day.records, day.figures.up_seconds, day.figures.rx_bytes), (4, 3_600 + 3_610 + 3_600, 4_000));
+    }
+
+    #[test]
+    fn percentiles_tests_pings_and_outages() {
+        let mut slow = hour("n", 3_600, 7_200, 0);
+        slow.figures.rtt_median_ms = Some(200.0);
+        slow.figures.attempts = 1;
+        slow.figures.rtt_min_ms = Some(20.0);
+        let at = |seconds: i64| (DAY + seconds) * 1_000_000;
+        let test = |seconds, download| Test {
+            started: at(seconds),
+            clock_ok: true,
+            download_bps: download,
+            download_rtt_min_ms: Some(41.0),
+            cost_bytes: Some(5),
+            ..Test::default()
+        };
+        let ping =
+            |seconds, received, median| Ping { started: at(seconds), sent: 20, received, rtt_median_ms: Some(median), ..Ping::default() };
+        let outage = |what: &str, from, until| Outage {
+            what: what.into(),
+            started: at(from),
+            ended: at(until),
+            clock_ok: true,
+            ..Outage::default()
+        };
+        let kept = Kept {
+            hours: vec![hour("n", 0, 3_600, 0), slow],
+            tests: vec![test(10, Some(8)), test(20, Some(2)), test(30, Some(9)), test(40, None), test(86_400, Some(1))],
+            pings: vec![ping(0, 20, 40.0), ping(900, 5, 90.0), ping(-1, 20, 1.0)],
+            outages: vec![outage("line_down", -600, 300), outage("line_down", 80_000, 90_000), outage("box_off", 0, 900)],
+        };
+        let day = roll("s", 7, span(0), &kept);
+        assert_eq!((day.figures.rtt_median_ms, day.figures.rtt_min_ms, day.day), (Some(50.0), Some(20.0), 7));
+        assert_eq!((day.tests, day.tests_failed, day.test_bytes, day.download_bps, day.upload_bps), (4, 1, 20, Some(8), None));
+        assert_eq!((day.pings_sent, day.pings_received, day.ping_median_ms), (40, 25, Some(40.0)));
+        assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (1, 6_700, 6_400));
+        let twice = Kept { hours: [kept.hours.clone(), kept.hours.clone()].concat(), ..Kept::default() };
+        assert_eq!(roll("s", 7, span(0), &twice).figures.up_seconds, 7_200, "a record that is there twice is no second line");
+    }
+}

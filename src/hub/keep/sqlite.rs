@@ -1,0 +1,138 @@
+//! The embedded database: one file, one writer at a time.
+
+use crate::base::clock::Time;
+use crate::base::digest::Digest;
+use crate::hub::accept::Judged;
+use crate::hub::calendar::Calendar;
+use crate::hub::day::Kept;
+use crate::hub::figures::{Day, Outage, Test};
+use crate::hub::keep::coding::{Packer, unpack};
+use crate::hub::keep::columns::{Columns, is_twin};
+use crate::hub::keep::register::{CodeRow, Enrolment, NodeRow, Register, SchoolRow, TokenRow};
+use crate::hub::keep::shared::older;
+use crate::hub::keep::statement::{Dialect, Writes, texts};
+use crate::hub::keep::{Asked, Cutoffs, Error, Fate, Keep, Latest, Stale, Taken, Twin, Weight};
+use crate::report::batch;
+use crate::report::sign;
+use futures_util::future::BoxFuture;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// How long a writer waits for another: an upload's transaction takes milliseconds.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Rows that go in one step: a tenth of a second, so that uploads hardly wait.
+const STEP: i64 = 5_000;
+
+/// The embedded database: good to about 20,000 schools.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    pool: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens or makes the file; `None`: in memory.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn open(file: Option<&Path>) -> Result<Sqlite, Error> {
+        let (options, connections) = match file {
+            // Every connection to `:memory:` is a database of its own.
+            None => (SqliteConnectOptions::new().in_memory(true), 1),
+            Some(file) => (
+                SqliteConnectOptions::new()
+                    .filename(file)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // FULL: what was acknowledged is deleted at the school.
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(BUSY),
+                4,
+            ),
+        };
+        if file.is_some() {
+            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
+            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
+            SqliteConnection::connect_with(&options).await?.close().await?;
+        }
+        let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect_with(options).await?;
+        sqlx::migrate!("src/hub/migrations/sqlite").run(&pool).await?;
+        Ok(Sqlite { pool })
+    }
+
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, Error> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Taken, Error> {
+        let mut work = self.begin().await?;
+        let mut fates = Vec::with_capacity(judged.fresh.len());
+        let mut packer = Packer::new();
+        for fresh in &judged.fresh {
+            let (coding, sealed) = packer.pack(&fresh.sealed);
+            let done = sqlx::query(
+                "INSERT INTO record (node, epoch, seq, school, kind, started, ended, clock_ok, received, digest, sealed, coding)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+            )
+            .bind(&judged.node)
+            .bind(judged.epoch)
+            .bind(fresh.seq)
+            .bind(&judged.school)
+            .bind(&fresh.kind)
+            .bind(fresh.start.micros())
+            .bind(fresh.end.micros())
+            .bind(fresh.clock_ok)
+            .bind(now.micros())
+            .bind(fresh.digest.0.as_slice())
+            .bind(sealed)
+            .bind(coding)
+            .execute(&mut *work)
+            .await?;
+            if done.rows_affected() == 1 {
+                fates.push(Fate::Stored);
+                continue;
+            }
+            let (digest,): (Vec<u8>,) = sqlx::query_as("SELECT digest FROM record WHERE node = ?1 AND epoch = ?2 AND seq = ?3")
+                .bind(&judged.node)
+                .bind(judged.epoch)
+                .bind(fresh.seq)
+                .fetch_one(&mut *work)
+                .await?;
+            fates.push(if digest == fresh.digest.0 { Fate::Known } else { Fate::Used });
+        }
+        let twin = Sqlite::write(&mut work, judged, &fates, calendar, now).await?;
+        work.commit().await?;
+        Ok(Taken { fates, twin })
+    }
+
+    /// Rows lie in the order in which they came, so the oldest are the first: no index is needed to find them.
+    async fn let_go(&self, cutoffs: Cutoffs) -> Result<bool, Error> {
+        let step = [
+            ("DELETE FROM record WHERE rowid IN (SELECT rowid FROM record ORDER BY rowid LIMIT $1) AND received < $2", cutoffs.records),
+            ("DELETE FROM ping WHERE rowid IN (SELECT rowid FROM ping ORDER BY rowid LIMIT $1) AND started < $2", cutoffs.pings),
+            ("DELETE FROM hour WHERE rowid IN (SELECT rowid FROM hour ORDER BY rowid LIMIT $1) AND ended < $2", cutoffs.hours),
+        ];
+        let mut more = false;
+        for (text, cutoff) in step {
+            let done = sqlx::query(text).bind(STEP).bind(cutoff.micros()).execute(&self.pool).await?;
+            more |= done.rows_affected() > 0;
+        }
+        Ok(more)
+    }
+
+    async fn weights(&self) -> Result<Vec<Weight>, Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT m.tbl_name, CAST(sum(s.pgsize) AS INTEGER) FROM dbstat AS s JOIN sqlite_schema AS m ON m.name = s.name
+             GROUP BY m.tbl_name ORDER BY m.tbl_name",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|(table, bytes)| Weight { table, bytes }).collect())
+    }
+}
+
+shared!(Sqlite, sqlx::Sqlite, Dialect::Sqlite);

@@ -1,0 +1,161 @@
+//! What nodes send: reports, and the wish to be enrolled.
+
+use crate::base::problem::Problem;
+use crate::hub::accept::{Judged, Refusal, judge};
+use crate::hub::keep::Fate;
+use crate::hub::listen::Client;
+use crate::hub::serve::{BODY_LIMIT, Inner, Parts, problem, unwell};
+use crate::report::batch;
+use crate::report::enrol::{Asks, Told};
+use crate::report::verdict::{NUMBER_USED, Reject, Reply};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use std::time::Duration;
+use utoipa::OpenApi;
+
+/// 1 MiB at 64 kbit/s takes 131 s.
+const BODY_PATIENCE: Duration = Duration::from_mins(3);
+
+/// Uploads unpacked and verified at once: each may take 16 MiB and, in the worst case, 0.2 s of a processor.
+pub(super) const MOST_AT_ONCE: usize = 2;
+
+/// Bodies in memory at once, in pieces: 64 MiB in all, some thousand hourly uploads or 64 of the longest.
+pub(super) const MOST_PIECES: u32 = 1_024;
+
+/// One piece, bytes: about an hourly upload.
+const PIECE: usize = 64 << 10;
+
+/// How long an upload waits for room before it is sent away; the node comes again.
+const ROOM_PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn routes() -> Router<Parts> {
+    let enrol = Router::new().route("/api/v1/enrol", post(enrol)).layer(DefaultBodyLimit::max(BODY_LIMIT));
+    Router::new().route("/api/v1/reports", post(take)).merge(enrol)
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(take, enrol))]
+pub(super) struct Document;
+
+/// Takes reports: length-prefixed signed records, zstd. Idempotent by node, epoch and number.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reports",
+    tag = "nodes",
+    request_body(content = Vec<u8>, content_type = "application/vnd.bulak.reports", description = "at most 1 MiB, Content-Encoding: zstd, Content-Digest with sha-256"),
+    responses(
+        (status = 200, description = "acked_seq, reject (seq, why), next_after_s", body = Object),
+        (status = 403, description = "the node is not enrolled, or was revoked", body = Problem),
+        (status = 413, description = "too large", body = Problem),
+        (status = 503, description = "come again", body = Problem)
+    )
+)]
+async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let inner = &*parts.0;
+    let refuse = |status: StatusCode, id: &str, title: &str| {
+        inner.uploads_refused.inc();
+        problem(status, id, title)
+    };
+    let coding = head.headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
+    if coding.as_deref() != Some(b"zstd") {
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "hub.coding", "an upload is zstd (Content-Encoding: zstd)");
+    }
+    let told = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > batch::MOST_BYTES) {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB; send fewer records at once");
+    }
+    // Until the upload is judged its body takes room; one that does not tell its length takes as much as may come.
+    let pieces = u32::try_from(told.unwrap_or(batch::MOST_BYTES).div_ceil(PIECE).max(1)).unwrap_or(MOST_PIECES);
+    let Ok(Ok(_room)) = tokio::time::timeout(ROOM_PATIENCE, inner.room.acquire_many(pieces)).await else {
+        return busy();
+    };
+    let body = match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, batch::MOST_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB and must be whole"),
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "hub.slow", "the upload took too long; send it again"),
+    };
+    let digest = head.headers.get("content-digest").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut judged = judge_apart(inner, digest.clone(), body.clone()).await;
+    // A node may have enrolled through another program a moment ago.
+    let stranger = matches!(&judged, Some(Err(Refusal::Unknown(_) | Refusal::Revoked(_))));
+    if stranger && inner.book.refresh_for_stranger().await {
+        judged = judge_apart(inner, digest, body).await;
+    }
+    match judged {
+        None => unwell(&"judging an upload"),
+        Some(Err(refusal)) => {
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            refuse(status, refusal.id(), &refusal.to_string())
+        }
+        Some(Ok(judged)) => match inner.book.is_revoked(&judged.node).await {
+            Ok(false) => book(inner, judged).await,
+            Ok(true) => {
+                let refusal = Refusal::Revoked(judged.node);
+                refuse(StatusCode::FORBIDDEN, refusal.id(), &refusal.to_string())
+            }
+            Err(error) => unwell(&error),
+        },
+    }
+}
+
+/// Unpacks and verifies on a thread of its own, a few at a time.
+async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Option<Result<Judged, Refusal>> {
+    let _hand = inner.hands.acquire().await.ok()?;
+    let roll = inner.book.roll();
+    tokio::task::spawn_blocking(move || judge(digest.as_deref(), &body, &roll)).await.ok()
+}
+
+async fn book(inner: &Inner, judged: Judged) -> Response {
+    let taken = match inner.keep.take(&judged, &inner.settings.calendar, inner.clock.now()).await {
+        Ok(taken) => taken,
+        Err(error) => return unwell(&error),
+    };
+    if taken.twin {
+        inner.twins_seen.inc();
+        tracing::warn!(
+            node = judged.node,
+            school = judged.school,
+            "two boxes use this node's key: its card was copied; enrol one of them anew"
+        );
+    }
+    inner.woken.notify_one();
+    let count = |wanted: Fate| taken.fates.iter().filter(|fate| **fate == wanted).count() as u64;
+    inner.stored.inc_by(count(Fate::Stored));
+    inner.known.inc_by(count(Fate::Known));
+    let mut reject = judged.reject;
+    let used = judged.fresh.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Used);
+    reject.extend(used.map(|(fresh, _)| Reject { seq: fresh.seq, why: NUMBER_USED.into() }));
+    reject.sort_by_key(|reject| reject.seq);
+    inner.refused.inc_by(reject.len() as u64);
+    Json(Reply { acked_seq: judged.last, reject, next_after_s: 0 }).into_response()
+}
+
+/// No room for one more body just now.
+fn busy() -> Response {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.busy", "too many uploads at once; it will be tried again");
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
+    response
+}
+
+/// Enrols a node by the code that a person was given for it. Repeating it is no harm.
+#[utoipa::path(
+    post,
+    path = "/api/v1/enrol",
+    tag = "nodes",
+    request_body = Asks,
+    responses(
+        (status = 200, description = "it may report now", body = Told),
+        (status = 400, description = "not signed by the key that it names", body = Problem),
+        (status = 404, description = "no such code, or used, or expired", body = Problem),
+        (status = 409, description = "the key belongs to another school: a copied card", body = Problem),
+        (status = 429, description = "too many wrong codes", body = Problem)
+    )
+)]
+async fn enrol(State(parts): State<Parts>, client: Option<Extension<Client>>, Json(asks): Json<Asks>) -> Result<Json<Told>, Problem> {
+    parts.0.book.enrol(&asks, client.map(|Extension(client)| client.0)).await.map(Json)
+}

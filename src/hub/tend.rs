@@ -1,0 +1,133 @@
+//! What looks after the kept: days are made anew where records touched them, what is too old goes, the roll is read again.
+//!
+//! Small steps: a step makes the days of some schools, or lets go of some rows, and leaves everything consistent. A hub that was off
+//! for a week finds the days that it owes in its database and makes them.
+
+use crate::base::clock::Clock;
+use crate::base::count::{IntGauge, Metrics};
+use crate::hub::Settings;
+use crate::hub::calendar::Calendar;
+use crate::hub::day::roll;
+use crate::hub::enrol::Book;
+use crate::hub::figures::Day;
+use crate::hub::keep::{Cutoffs, Keep, Stale};
+use crate::life::{Life, Next, Worker};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Days of one step: some hundred reads, under a second.
+const MOST_DAYS: u32 = 200;
+
+/// Between rounds when nothing comes.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// After something has come: what comes with it is made in the same step, and a page is hardly older than that.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Between looks for what is too old.
+const PRUNE: Duration = Duration::from_mins(10);
+
+/// Pings are kept until every school that was offline for 90 days has told all, so that its days can be made.
+const KEEP_PINGS: Duration = Duration::from_hours(100 * 24);
+
+/// Runs until the hub stops.
+pub(crate) struct Tend {
+    calendar: Calendar,
+    keep: Arc<dyn Keep>,
+    book: Book,
+    clock: Clock,
+    life: Life,
+    /// Something has come.
+    woken: Arc<Notify>,
+    keep_records: Duration,
+    keep_hours: Duration,
+    pruned: Option<std::time::Instant>,
+    owed: IntGauge,
+    twins: IntGauge,
+}
+
+impl Tend {
+    pub(crate) fn new(
+        settings: &Settings,
+        keep: Arc<dyn Keep>,
+        book: Book,
+        clock: Clock,
+        (life, woken): (&Life, &Arc<Notify>),
+        metrics: &Metrics,
+    ) -> Tend {
+        Tend {
+            calendar: settings.calendar.clone(),
+            keep,
+            book,
+            clock,
+            life: life.clone(),
+            woken: Arc::clone(woken),
+            keep_records: settings.keep_records,
+            keep_hours: settings.keep_hours,
+            pruned: None,
+            owed: metrics.gauge("bulak_hub_stale_days", "Days of schools that must be made anew, of one step."),
+            twins: metrics.gauge("bulak_hub_twin_nodes", "Nodes whose key two boxes use."),
+        }
+    }
+
+    fn cutoffs(&self) -> Cutoffs {
+        let now = self.clock.now();
+        Cutoffs { records: now.minus(self.keep_records), pings: now.minus(KEEP_PINGS), hours: now.minus(self.keep_hours) }
+    }
+}
+
+impl Worker for Tend {
+    fn name(&self) -> &'static str {
+        "hub"
+    }
+
+    async fn work(&mut self) -> anyhow::Result<Next> {
+        // What is older than the hours that are left cannot be made anew: it stays as it is.
+        let oldest = self.calendar.day(self.clock.now().minus(self.keep_hours)).saturating_add(2);
+        let made = make(&*self.keep, &self.calendar, oldest).await?;
+        self.owed.set(i64::try_from(made).unwrap_or(i64::MAX));
+        if made >= MOST_DAYS as usize {
+            return Ok(Next::Busy);
+        }
+        let now = self.clock.steady();
+        if self.pruned.is_none_or(|last| now.saturating_duration_since(last) >= PRUNE) {
+            if self.keep.prune(self.cutoffs()).await? {
+                return Ok(Next::Busy);
+            }
+            self.pruned = Some(now);
+        }
+        self.book.refresh().await?;
+        self.twins.set(i64::try_from(self.keep.twins().await?.len()).unwrap_or(i64::MAX));
+        Ok(tokio::select! {
+            () = self.woken.notified() => Next::Wait(GATHER),
+            () = tokio::time::sleep(ROUND) => Next::Busy,
+            () = self.life.stopping() => Next::Done,
+        })
+    }
+}
+
+/// Makes some of the days that are owed. How many.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn make(keep: &dyn Keep, calendar: &Calendar, oldest: i32) -> anyhow::Result<usize> {
+    let stale = keep.stale(MOST_DAYS).await?;
+    let mut days = Vec::with_capacity(stale.len());
+    for of_school in stale.chunk_by(|a, b| a.school == b.school) {
+        for run in of_school.chunk_by(|a, b| a.day.abs_diff(b.day) <= 1) {
+            days.extend(of_run(keep, calendar, run, oldest).await?);
+        }
+    }
+    keep.put_days(&days, &stale).await?;
+    Ok(stale.len())
+}
+
+/// Days of one school that follow one another: one read.
+async fn of_run(keep: &dyn Keep, calendar: &Calendar, run: &[Stale], oldest: i32) -> anyhow::Result<Vec<Day>> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
+    let (from, until) = (calendar.span(first.day).0, calendar.span(last.day).1);
+    let kept = keep.kept(&first.school, from, until).await?;
+    let fresh = run.iter().filter(|stale| stale.day >= oldest);
+    Ok(fresh.map(|stale| roll(&stale.school, stale.day, calendar.span(stale.day), &kept)).collect())
+}
