@@ -22,6 +22,7 @@ use crate::base::target::Target;
 use crate::base::unit::BitRate;
 use crate::cache;
 use crate::link::{self, pace};
+use crate::prefetch::survey::Budget;
 use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
 use crate::store;
@@ -145,6 +146,8 @@ pub struct Night {
     pub yields: pace::Settings,
     /// Transfers at a time.
     pub transfers: usize,
+    /// What a survey may cost.
+    pub survey: Budget,
 }
 
 /// `[manners]`.

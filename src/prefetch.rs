@@ -24,6 +24,9 @@ pub mod crawl;
 /// What happens, as it happens.
 pub mod event;
 
+/// Plans, surveys and how right they were.
+mod foresee;
+
 /// Manners towards hosts.
 pub mod gate;
 
@@ -77,6 +80,9 @@ pub mod schedule;
 
 /// What single hosts may hold of a pack.
 pub mod share;
+
+/// Asking the line a little, so that the plan knows.
+pub mod survey;
 
 /// From one pack to the one that takes its place.
 mod switch;
@@ -197,6 +203,7 @@ struct Inner<W> {
     events: Events,
     jobs: Jobs,
     class: Class,
+    surveys: foresee::Orders,
 }
 
 /// What is shown.
@@ -258,6 +265,8 @@ impl Night {
         purse.keep(life, &state);
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
+        let surveyor = night.clone();
+        life.spawn_until_stop(async move { surveyor.survey_all().await });
         let shown = night.clone();
         life.spawn_until_stop(async move {
             loop {
@@ -318,6 +327,7 @@ impl<W: Web> Night<W> {
             events,
             jobs,
             class: Class::new(metrics),
+            surveys: foresee::Orders::default(),
         }))
     }
 
@@ -432,6 +442,9 @@ impl<W: Web> Night<W> {
         tracing::info!(pack = id, "fetching");
         self.began(id, &job, stint.is_none());
         inner.gauges.show(&self.status());
+        if let Err(error) = self.note_plan(&pack, stint.is_none()).await {
+            tracing::warn!(pack = id, %error, "the plan could not be written down");
+        }
         let settings = inner.settings.load_full();
         let (begun, night) = (inner.clock.steady(), settings.windows.night(inner.clock.now()));
         let crawl = Crawl {
@@ -490,6 +503,9 @@ impl<W: Web> Night<W> {
             End::Window if stint.is_some_and(|stint| inner.clock.now() < stint.window) => End::Turn,
             end => end,
         };
+        if let Err(error) = self.note_took(id, inner.clock.steady().saturating_duration_since(begun), &end).await {
+            tracing::warn!(pack = id, %error, "what a run took could not be written down");
+        }
         self.ended(id, &end).await?;
         Ok(end)
     }
