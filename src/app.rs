@@ -369,6 +369,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
         media: config.media.clone(),
         rate: config.night.rate,
         max_transfers: config.night.transfers,
+        survey: config.night.survey,
         manners: prefetch::Manners {
             rate: config.manners.rate,
             connections: config.manners.connections,

@@ -48,6 +48,9 @@ mod voyage;
 /// What the node fetches for itself.
 mod errand;
 
+/// What fetching something would bring.
+mod glance;
+
 /// What must be read and may not be stored.
 mod plain;
 
@@ -76,6 +79,7 @@ pub use errand::{Errand, FetchError, Fetched};
 pub use expiring::Expiring;
 pub use explain::{Explain, StoredView};
 pub use fill::{MAX_PAGE, Toll};
+pub use glance::{Glance, Told};
 pub use seen::Seen;
 pub use tally::Tally;
 pub use trouble::Trouble;

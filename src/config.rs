@@ -23,6 +23,7 @@ use crate::base::unit::BitRate;
 use crate::cache;
 use crate::link::{self, pace};
 use crate::meter;
+use crate::prefetch::survey::Budget;
 use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
 use crate::store;
@@ -148,6 +149,8 @@ pub struct Night {
     pub yields: pace::Settings,
     /// Transfers at a time.
     pub transfers: usize,
+    /// What a survey may cost.
+    pub survey: Budget,
 }
 
 /// `[manners]`.

@@ -24,6 +24,9 @@ pub mod crawl;
 /// What happens, as it happens.
 pub mod event;
 
+/// Plans, surveys and how right they were.
+mod foresee;
+
 /// Manners towards hosts.
 pub mod gate;
 
@@ -80,6 +83,9 @@ pub mod share;
 
 /// What the night brought, told in the morning.
 pub mod summary;
+
+/// Asking the line a little, so that the plan knows.
+pub mod survey;
 
 /// From one pack to the one that takes its place.
 mod switch;
@@ -212,6 +218,7 @@ struct Inner<W> {
     events: Events,
     jobs: Jobs,
     class: Class,
+    surveys: foresee::Orders,
 }
 
 /// What is shown.
@@ -281,6 +288,8 @@ impl Night {
         purse.keep(life, &state);
         let scheduler = night.clone();
         life.spawn_until_stop(async move { scheduler.live().await });
+        let surveyor = night.clone();
+        life.spawn_until_stop(async move { surveyor.survey_all().await });
         let shown = night.clone();
         life.spawn_until_stop(async move {
             loop {
@@ -342,6 +351,7 @@ impl<W: Web> Night<W> {
             events,
             jobs,
             class: Class::new(metrics),
+            surveys: foresee::Orders::default(),
         }))
     }
 

@@ -20,6 +20,9 @@ pub mod night;
 /// What is remembered of packs beside their files.
 pub mod pack;
 
+/// What surveys found, and how right plans were.
+pub mod plan;
+
 /// Reports that wait for the hub.
 pub mod outbox;
 

@@ -502,6 +502,11 @@ impl Store {
         std::mem::take(&mut *self.0.lost.lock())
     }
 
+    /// Bytes that packs may still keep (`pinned_share`).
+    pub fn pinned_room(&self) -> u64 {
+        self.0.pins.room(&self.0)
+    }
+
     /// Figures now.
     pub fn stat(&self) -> Stat {
         self.0.stat()

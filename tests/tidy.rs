@@ -92,6 +92,7 @@ const PURE: &[&str] = &[
     "src/prefetch/proposal.rs",
     "src/prefetch/record.rs",
     "src/prefetch/plan.rs",
+    "src/prefetch/plan/",
     "src/prefetch/window.rs",
     "src/prefetch/aim.rs",
     "src/prefetch/packs/resolve.rs",

@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 38] = [
+const AT_ONCE: [&str; 40] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -19,6 +19,8 @@ const AT_ONCE: [&str; 38] = [
     "night.floor",
     "night.probe",
     "night.transfers",
+    "night.survey_bytes",
+    "night.survey_time",
     "manners.rate",
     "manners.connections",
     "media.bitrate",

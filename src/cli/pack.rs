@@ -5,6 +5,9 @@
 /// `bulak pack fetch`.
 mod fetch;
 
+/// `bulak pack plan`.
+mod plan;
+
 /// `bulak pack record`.
 mod record;
 
@@ -13,7 +16,7 @@ use crate::cli::local::{Local, read};
 use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::packs::{Replaced, signature_of};
-use crate::prefetch::{Listed, Plan, Progress, Refused, Worth};
+use crate::prefetch::{Listed, Progress, Refused, Worth};
 use crate::site::pack::{MAX_BYTES, Pack, sign};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -52,12 +55,9 @@ pub(super) enum PackCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// What fetching will take: bytes, hours, and whether it fits the window
-    #[command(after_help = "Examples:\n  bulak pack plan\n  bulak pack plan kk-wiki --json")]
-    Plan {
-        /// The packs; none: all
-        ids: Vec<String>,
-    },
+    /// What fetching will take: bytes, hours, whether it fits the window, what is left out; asks the origins a little
+    #[command(after_help = "Examples:\n  bulak pack plan\n  bulak pack plan kk-wiki --no-survey\n  bulak pack plan --record")]
+    Plan(plan::Args),
     /// Fetch a pack now, whatever the windows say, and show how far it is
     #[command(after_help = "Examples:\n  bulak pack fetch kk-wiki\n  bulak pack fetch kk-wiki --dry-run")]
     Fetch {
@@ -80,7 +80,7 @@ pub(super) async fn run(context: &Context, command: PackCommand) -> Result<Exit,
         PackCommand::Keygen { name } => keygen(context, &name),
         PackCommand::Sign { key, files } => sign_all(context, &key, &files),
         PackCommand::Check { trust, files } => check(context, &trust, &files),
-        PackCommand::Plan { ids } => plan(context, ids).await,
+        PackCommand::Plan(args) => plan::run(context, &args).await,
         PackCommand::Fetch { id } => fetch::run(context, &id).await,
         PackCommand::List => list(context).await,
         PackCommand::Record(args) => record::run(context, &args).await,
@@ -277,21 +277,6 @@ fn wasted(document: &Value) -> String {
         human(sum.used_bytes),
         human(sum.unused_bytes)
     )
-}
-
-async fn plan(context: &Context, mut ids: Vec<String>) -> Result<Exit, Failure> {
-    let local = Local::connect(context).await?;
-    if ids.is_empty() {
-        ids = listed(&local).await?.1.into_iter().map(|pack| pack.id).collect();
-    }
-    let mut plans: Vec<Plan> = Vec::new();
-    for id in &ids {
-        plans.push(read(&local.get(&format!("/api/v1/packs/{}/plan", segment(id))).await?)?);
-    }
-    context.show(&json!({ "plans": plans }), || {
-        plans.iter().fold(String::new(), |text, plan| text + &format!("{}: {}\n", plan.id, plan.sentence))
-    })?;
-    Ok(if plans.iter().any(|plan| plan.fits == Some(false)) { Exit::Attention } else { Exit::Done })
 }
 
 /// An id as a path segment: ids are small letters, digits and dashes, anything else cannot be one.

@@ -16,6 +16,7 @@ use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link::{self, pace};
 use crate::policy::{Kind, Offline, Rules};
+use crate::prefetch::survey::Budget;
 use crate::prefetch::{Holiday, Window, wish};
 use crate::site::discover::media::Policy;
 use crate::store;
@@ -35,6 +36,8 @@ const SCRUB_LEAST: Duration = Duration::from_hours(24);
 const KEEP: RangeInclusive<Duration> = Duration::from_hours(24)..=Duration::from_hours(400 * 24);
 /// Letters of a school's name: the longest official ones of the region have some 120.
 const TITLE_LONGEST: usize = 160;
+/// How long somebody waits for a plan.
+const SURVEY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// Below 5 ms a queue is jitter, above 500 ms nobody is spared.
 const DELAY: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
 /// A packet in three seconds for each of four transfers: origins wait for a minute.
@@ -218,7 +221,16 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         rate: rate(c, "night.rate", &file.night.rate),
         yields: yields(c, &file.night),
         transfers: c.number("night.transfers", file.night.transfers, 1..=64),
+        survey: Budget { bytes: file.night.survey_bytes.0, time: file.night.survey_time.0 },
     };
+    if !SURVEY.contains(&night.survey.time) {
+        c.wrong(
+            "night.survey_time",
+            &file.night.survey_time.to_string(),
+            "is no time that somebody waits for a plan",
+            "write \"1 s\" to \"1 h\"",
+        );
+    }
     if jiff::tz::TimeZone::get(&night.timezone).is_err() {
         c.wrong("night.timezone", &night.timezone, "is not a known time zone", "write an IANA name such as \"Asia/Almaty\"");
     }

@@ -310,6 +310,10 @@ pub struct Night {
     pub probe: String,
     /// Transfers at a time.
     pub transfers: i64,
+    /// Most bytes that a plan may bring to know more.
+    pub survey_bytes: Bytes,
+    /// And the longest that it may ask.
+    pub survey_time: Wait,
 }
 
 impl Default for Night {
@@ -328,6 +332,9 @@ impl Default for Night {
             floor: "16 kbit/s".into(),
             probe: String::new(),
             transfers: 4,
+            // A person waits for it. 16 MiB are half a minute of 4 Mbit/s, and room for the largest sitemaps that sites have.
+            survey_bytes: Bytes::mib(16),
+            survey_time: Wait(Duration::from_mins(1)),
         }
     }
 }

@@ -90,7 +90,7 @@ pub struct View {
     /// Where to ask about it, and to end it by DELETE.
     #[schema(example = "/api/v1/jobs/5f3a90c1d2e4b678")]
     pub job: String,
-    /// What is done: `pack.fetch`, `store.survey`, `store.export`, `store.import`, `store.repack`.
+    /// What is done: `pack.fetch`, `pack.survey`, `store.survey`, `store.export`, `store.import`, `store.repack`.
     pub what: String,
     /// With what: the pack's id.
     pub subject: Option<String>,

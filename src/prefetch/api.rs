@@ -1,4 +1,4 @@
-//! The routes of the API for packs: `/api/v1/packs`, `/api/v1/packs/{id}`, `…/plan`, `…/fetch`.
+//! The routes of the API for packs: `/api/v1/packs`, `/api/v1/packs/{id}`, `…/fetch`.
 //!
 //! JSON in snake_case, errors as `application/problem+json` (RFC 9457) with an id of our own. Who may call is the business of
 //! whoever merges these routes; every one of them is described by `document`.
@@ -10,7 +10,7 @@ use crate::base::problem::Problem;
 use crate::life::job::View;
 use crate::prefetch::packs::Replaced;
 use crate::prefetch::web::Web;
-use crate::prefetch::{Error, Listed, Night, Plan, Progress, Refused, Worth};
+use crate::prefetch::{Error, Listed, Night, Progress, Refused, Worth};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,25 +25,29 @@ const TROUBLE: u32 = 50;
 /// Windows, caps, pause.
 mod night;
 
+/// Plans and surveys.
+pub mod plan;
+
 /// The routes, to be merged into the node's API.
 pub fn routes<W: Web>(night: Night<W>) -> Router {
     Router::new()
         .route("/api/v1/packs", get(list::<W>))
         .route("/api/v1/packs/{id}", get(show::<W>))
-        .route("/api/v1/packs/{id}/plan", get(plan::<W>))
         .route("/api/v1/packs/{id}/fetch", post(fetch::<W>))
         .with_state(night.clone())
+        .merge(plan::routes(night.clone()))
         .merge(night::routes(night))
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list, show, plan, fetch))]
+#[openapi(paths(list, show, fetch))]
 struct Document;
 
 /// What these routes take and give, in words of OpenAPI.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(night::Document::openapi());
+    document.merge(plan::Document::openapi());
     document.merge(wishes::Document::openapi());
     document
 }
@@ -107,18 +111,6 @@ async fn show<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> 
     let trouble = night.trouble(&id, TROUBLE).await.map_err(|error| error.problem())?;
     let trouble = trouble.into_iter().map(|(url, why)| Trouble { url, why }).collect();
     Ok(Json(OnePack { progress: pack.progress.clone(), pack, trouble }))
-}
-
-/// What fetching a pack will take, before a byte moves.
-#[utoipa::path(
-    get,
-    path = "/api/v1/packs/{id}/plan",
-    tag = "packs",
-    params(("id" = String, Path, description = "the pack's id")),
-    responses((status = 200, description = "the plan", body = Plan), (status = 404, description = "no such pack", body = Problem))
-)]
-async fn plan<W: Web>(State(night): State<Night<W>>, Path(id): Path<String>) -> Result<Json<Plan>, Problem> {
-    night.plan(&id).await.map(Json).map_err(|error| error.problem())
 }
 
 /// Fetches a pack now, whatever the windows say. Who asks twice gets the same job.

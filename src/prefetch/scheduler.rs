@@ -122,7 +122,7 @@ impl<W: Web> Night<W> {
         Ok(())
     }
 
-    async fn candidates(&self, now: Time) -> Result<Vec<Candidate>, Error> {
+    pub(super) async fn candidates(&self, now: Time) -> Result<Vec<Candidate>, Error> {
         let held = self.0.board.lock().shelf.held.clone();
         let night = self.0.settings.load().windows.night(now);
         let turns = self.0.state.night_turns(&night).await?;

@@ -3,6 +3,7 @@
 use crate::base::unit::BitRate;
 use crate::prefetch::caps::Caps;
 use crate::prefetch::gate::Manners;
+use crate::prefetch::survey::Budget;
 use crate::prefetch::window::Windows;
 use crate::prefetch::wish;
 use crate::site::discover::media::Policy;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub rate: Option<BitRate>,
     /// Transfers at once.
     pub max_transfers: usize,
+    /// What a survey may cost.
+    pub survey: Budget,
     /// Manners towards hosts.
     pub manners: Manners,
     /// Who answers for this node, for the User-Agent: a URL or an address; empty: nobody named.
@@ -58,6 +61,7 @@ impl Default for Settings {
             media: Policy::default(),
             rate: None,
             max_transfers: 2,
+            survey: Budget::default(),
             manners: Manners::default(),
             contact: String::new(),
             wishes: wish::Settings::default(),

@@ -40,6 +40,9 @@ impl<W: Web> Night<W> {
         tracing::info!(pack = id, "fetching");
         self.began(id, &job, stint.is_none());
         inner.gauges.show(&self.status());
+        if let Err(error) = self.note_plan(&pack, stint.is_none()).await {
+            tracing::warn!(pack = id, %error, "the plan could not be written down");
+        }
         let (begun, night) = (inner.clock.steady(), inner.settings.load().windows.night(inner.clock.now()));
         let end = self.crawl(&pack, &job, stint).await;
         if let Err(error) = inner.purse.save(&inner.state).await {
@@ -50,6 +53,11 @@ impl<W: Web> Night<W> {
             && let Err(error) = inner.state.add_night_turn(&night, id, spent).await
         {
             tracing::warn!(%error, "how long the pack had its turn could not be written down: it may have more of this night than others");
+        }
+        if let Ok(end) = &end
+            && let Err(error) = self.note_took(id, spent, end).await
+        {
+            tracing::warn!(pack = id, %error, "what a run took could not be written down");
         }
         // Whatever fails here, the job ends.
         let ended = match end {

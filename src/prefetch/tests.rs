@@ -14,6 +14,9 @@ use std::collections::{HashMap, HashSet};
 /// Packs of packs, caps of single hosts, from one pack to the next.
 mod kinds;
 
+/// Surveys and plans, against what nights then took.
+mod plans;
+
 /// Windows, caps, turns, pauses.
 mod rest;
 
@@ -46,6 +49,9 @@ struct World {
     /// The store fails once.
     full: bool,
     down: bool,
+    /// HEADs, and what all of them are told instead of what is there.
+    heads: Vec<String>,
+    head: Option<Page>,
     /// Makes a page for every address that is not listed.
     endless: bool,
     /// Makes a page for every address that is not listed.
@@ -133,6 +139,10 @@ impl Web for Memory {
 
     fn is_down(&self) -> bool {
         self.world.lock().down
+    }
+
+    async fn glance(&self, target: &Target, _: aim::Aim, bare: bool) -> Result<crate::cache::Glance, What> {
+        plans::glance(self, target, bare).await
     }
 
     async fn rest(&self, wait: Duration) {
@@ -284,8 +294,9 @@ async fn a_page_is_fetched_with_all_it_needs_and_no_further_than_the_scope() {
     assert_eq!((status.state.as_str(), status.fetched, status.unchanged, status.failed, status.waiting), ("idle", 6, 0, 0, 0));
     assert!(status.bytes >= progress.bytes_done);
     assert!(matches!(stage.tick().await, Tick::Idle(_)));
-    let plan = stage.night.plan("demo").await.expect("a plan");
-    assert_eq!((plan.wishes, plan.bytes, plan.basis), (6, progress.bytes_done, plan::Basis::LastRun));
+    let plan = stage.night.plan("demo", false).await.expect("a plan");
+    let wanted = (plan::Which::Later, 6, progress.bytes_done, plan::Basis::Guess);
+    assert_eq!((plan.night, plan.wishes.value, plan.bytes.high, plan.basis), wanted, "all of it may have changed");
 }
 
 #[tokio::test]
@@ -546,7 +557,15 @@ async fn the_api_lists_plans_and_starts() {
     assert!(list["refused"][0]["why"].as_array().is_some_and(|why| why.len() > 2));
     assert_eq!((&list["refused"][0]["file"], &list["packs"][0]["file"]), (&"bad.toml".into(), &"demo.toml".into()), "no folders");
     let (status, plan) = ask("GET", "/api/v1/packs/demo/plan").await;
-    assert_eq!((status, &plan["basis"], &plan["bytes"]), (200, &"cap".into(), &1_048_576.into()));
+    assert_eq!(
+        (status, &plan["basis"], &plan["bytes"]["value"], &plan["bytes"]["guess"]),
+        (200, &"cap".into(), &1_048_576.into(), &true.into())
+    );
+    let (status, job) = ask("POST", "/api/v1/packs/demo/plan").await;
+    assert_eq!((status, &job["what"], &job["state"]), (202, &"pack.survey".into(), &"queued".into()));
+    assert_eq!(ask("POST", "/api/v1/packs/demo/plan").await.1["id"], job["id"], "who asks twice gets the same one");
+    let (status, tonight) = ask("GET", "/api/v1/plan").await;
+    assert_eq!((status, &tonight["due"][0], &tonight["plans"][0]["id"]), (200, &"demo".into(), &"demo".into()));
     let (status, job) = ask("POST", "/api/v1/packs/demo/fetch").await;
     assert_eq!((status, &job["what"], &job["subject"], &job["state"]), (202, &"pack.fetch".into(), &"demo".into(), &"queued".into()));
     let (_, again) = ask("POST", "/api/v1/packs/demo/fetch").await;

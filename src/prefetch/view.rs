@@ -2,24 +2,20 @@
 
 use crate::base::clock::Time;
 use crate::base::target::Target;
-use crate::base::unit::{BitRate, Bytes};
+use crate::base::unit::Bytes;
 use crate::prefetch::caps::{View, Which};
 use crate::prefetch::missed::Missed;
 use crate::prefetch::packs::{Held, Refused, Replaced};
 use crate::prefetch::permit::{Permit, Rest};
-use crate::prefetch::plan::{self, Plan};
-use crate::prefetch::progress::{self, Listed, Progress};
+use crate::prefetch::progress::{Listed, Progress};
 use crate::prefetch::summary::Brief;
 use crate::prefetch::web::Web;
 use crate::prefetch::worth::Worth;
-use crate::prefetch::{Error, Night, aim};
+use crate::prefetch::{Error, Night};
 use crate::site::pack::SeedKind;
-use crate::state::frontier::{Count, Run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// What the night is doing, for status, reports and pages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
@@ -162,57 +158,6 @@ impl<W: Web> Night<W> {
             held.pack.seeds.iter().find(|seed| matches!(seed.kind, SeedKind::Url | SeedKind::Zim)).map(|seed| seed.target.clone())
         };
         board.shelf.held.iter().filter_map(|held| Some((held.pack.id.clone(), page(held)?))).collect()
-    }
-
-    /// What fetching a pack will take, before a byte moves.
-    ///
-    /// # Errors
-    /// When there is no such pack, and the database's.
-    pub async fn plan(&self, id: &str) -> Result<Plan, Error> {
-        let held = self.0.board.lock().shelf.held.iter().find(|held| held.pack.id == id).map(|held| Arc::clone(&held.pack));
-        let pack = held.ok_or_else(|| Error::Unknown(id.to_owned()))?;
-        let now = self.0.clock.now();
-        let run = self.0.state.run(id).await?;
-        let count = match &run {
-            Some(run) => self.0.state.count(id, run.run).await?,
-            None => Count::default(),
-        };
-        let (rate, rate_basis) = self.rate(run.as_ref());
-        let windows = self.0.settings.load().windows.clone();
-        let window = match windows.open_at(now) {
-            Some(until) => Some((None, until)),
-            None => windows.next_open(now).and_then(|opens| Some((Some(opens), windows.open_at(opens)?))),
-        };
-        let given = plan::Given {
-            count,
-            under_way: run.as_ref().is_some_and(|run| run.finished.is_none()),
-            seeds: u64::try_from(aim::seeds(&pack).len()).unwrap_or(u64::MAX),
-            max_bytes: pack.scope.max_bytes,
-            rate,
-            window,
-            now,
-        };
-        let (id, version) = (pack.id.clone(), pack.version.clone());
-        Ok(Plan { id, version, rate_basis: rate_basis.into(), seeds_not_fetched: progress::not_fetched(&pack), ..plan::plan(&given) })
-    }
-
-    /// The rate to reckon with: what the line was measured at, else what the last run reached; never above the cap.
-    fn rate(&self, run: Option<&Run>) -> (Option<BitRate>, &'static str) {
-        let line = self.0.link.as_ref().and_then(|link| link.view().download).filter(|rate| rate.0 > 0);
-        // Less than a second of fetching tells nothing about the line.
-        let past = run.filter(|run| run.busy >= Duration::from_secs(1) && run.transferred > 0);
-        let past =
-            past.map(|run| BitRate(u64::try_from(u128::from(run.transferred) * 8_000 / run.busy.as_millis().max(1)).unwrap_or(u64::MAX)));
-        let (rate, basis) = match (line, past) {
-            (Some(line), _) => (Some(line), "line"),
-            (None, Some(past)) => (Some(past), "last_night"),
-            (None, None) => (None, "unknown"),
-        };
-        match (rate, self.0.settings.load().rate) {
-            (Some(rate), Some(cap)) if cap < rate => (Some(cap), "cap"),
-            (None, Some(cap)) => (Some(cap), "cap"),
-            _ => (rate, basis),
-        }
     }
 
     /// What could not be fetched in the last run of a pack, with reasons; at most `most`.

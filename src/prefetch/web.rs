@@ -6,7 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::target::{Target, UrlKey};
-use crate::cache::{Cache, Errand, Expiring, FetchError, Lies, Toll, Why};
+use crate::cache::{Cache, Errand, Expiring, FetchError, Glance, Lies, Toll, Why};
 use crate::link::{Class, Link, State as LineState};
 use crate::prefetch::aim::Aim;
 use crate::site::robots;
@@ -126,6 +126,18 @@ pub trait Web: Send + Sync + 'static {
     fn renew(&self, _: Expiring, _: u64) -> impl Future<Output = Reply> + Send {
         async { Reply { transferred: 0, what: What::Gone } }
     }
+    /// Asks what fetching it would bring, without fetching it; `bare`: whatever is stored.
+    fn glance(&self, _: &Target, _: Aim, _bare: bool) -> impl Future<Output = Result<Glance, What>> + Send {
+        async { Err(What::Refused(String::from("nobody to ask"))) }
+    }
+    /// Bytes that packs may still keep, where that is bounded.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+    /// Whether people are using the line just now, so that others wait.
+    fn is_taken(&self) -> bool {
+        false
+    }
 }
 
 /// The real one.
@@ -232,6 +244,18 @@ impl Web for Reach {
 
     async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
         self.ask_again(expiring, most).await
+    }
+
+    async fn glance(&self, target: &Target, aim: Aim, bare: bool) -> Result<Glance, What> {
+        self.cache.glance(target, self.headers(aim), Class::Background, bare).await.map_err(|error| failed(&error))
+    }
+
+    fn room(&self) -> Option<u64> {
+        Some(self.store.pinned_room())
+    }
+
+    fn is_taken(&self) -> bool {
+        self.link.foreground().shut().is_some()
     }
 }
 

@@ -14,6 +14,15 @@ impl Pinned {
         *self.0.lock() = None;
     }
 
+    /// Bytes that packs may still keep.
+    pub(crate) fn room(&self, inner: &Inner) -> u64 {
+        let most = inner.settings.quota.0 / 100 * inner.settings.pinned_share;
+        let mut sum = self.0.lock();
+        let now = sum.unwrap_or_else(|| inner.log.table().read().pinned_bytes());
+        *sum = Some(now);
+        most.saturating_sub(now)
+    }
+
     /// Whether a URL that is stored may be pinned too.
     ///
     /// # Errors

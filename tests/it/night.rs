@@ -16,6 +16,9 @@ mod morning;
 /// Large bodies in pieces.
 mod pieces;
 
+/// Plans against nights.
+mod plan;
+
 /// A site of ten pages with a list of them and a style sheet that only its pages name.
 fn site() -> Origin {
     Origin::start(|ask: &Ask| {

@@ -5,7 +5,7 @@
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
 use crate::cli::local::{Local, read};
-use crate::cli::pack::segment;
+use crate::cli::pack::{plan, segment};
 use crate::cli::{Context, Exit, Failure};
 use crate::prefetch::Progress;
 use crate::prefetch::api::OnePack;
@@ -26,7 +26,8 @@ const SILENCE: u32 = 10;
 pub(super) async fn run(context: &Context, id: &str) -> Result<Exit, Failure> {
     let local = Local::connect(context).await?;
     if context.dry_run {
-        return super::plan(context, vec![id.to_owned()]).await;
+        let args = plan::Args { ids: vec![id.to_owned()], no_survey: true, anew: true, ..plan::Args::default() };
+        return plan::run(context, &args).await;
     }
     let place = format!("/api/v1/packs/{}", segment(id));
     let job = local.post(&format!("{place}/fetch"), &json!({})).await?;

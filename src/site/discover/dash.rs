@@ -50,6 +50,17 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
     if pieces.is_empty() { Title::Refused("the manifest names no pieces") } else { Title::Pieces(pieces) }
 }
 
+/// Bytes of what is taken of a film, by the rates and lengths that its manifest tells.
+pub fn weight(base: &Target, bytes: &[u8], policy: &Policy) -> Option<f64> {
+    let root = Element::parse(&String::from_utf8_lossy(bytes)).filter(|root| root.name == "MPD")?;
+    let of = |period: &Period<'_>| {
+        let rate = |shape: &&Shape<'_>| shape.element.number("bandwidth").and_then(|rate| u32::try_from(rate).ok()).map(f64::from);
+        let rates = period.chosen(policy).iter().filter_map(rate).sum::<f64>();
+        period.seconds.map(|seconds| seconds.clamp(0.0, 86_400.0) * rates / 8.0)
+    };
+    periods(base, &root).ok()?.iter().map(of).sum::<Option<f64>>().filter(|bytes| *bytes > 0.0)
+}
+
 /// The manifest with only the forms that `keep` says, by their first piece; `None`: it is none, nothing of it is kept, or all is.
 pub fn reduce(base: &Target, text: &str, keep: impl Fn(&Target) -> bool) -> Option<String> {
     let root = Element::parse(text).filter(|root| root.name == "MPD")?;

@@ -104,6 +104,25 @@ pub fn reduce(base: &Target, text: &str, keep: impl Fn(&Target) -> bool) -> Opti
     Some(reduced)
 }
 
+/// Seconds that the pieces of a playlist play, by their tags; nothing for a list of forms.
+pub fn seconds(bytes: &[u8]) -> f64 {
+    let text = String::from_utf8_lossy(bytes);
+    let told = |line: Line<'_>| line.rest.split(',').next()?.trim().parse::<f64>().ok().filter(|_| line.tag == "#EXTINF");
+    // A day is longer than any lesson.
+    lines(&text).take(MAX_LINES).filter_map(told).filter(|seconds| (0.0..=86_400.0).contains(seconds)).sum::<f64>().min(86_400.0)
+}
+
+/// Bits per second of the form that is taken, with its sound: as the list of forms has it, its mean where that is told.
+pub fn bitrate(bytes: &[u8], policy: &Policy) -> Option<u64> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<Line<'_>> = lines(&text).take(MAX_LINES).collect();
+    let entries = entries(&lines);
+    let forms: Vec<Form> = entries.iter().map(|entry| entry.form.clone()).collect();
+    let chosen = &entries[choose(&forms, policy)?];
+    let mean = lines[chosen.line].attribute("AVERAGE-BANDWIDTH").and_then(|text| text.parse().ok());
+    mean.or(Some(chosen.form.bandwidth)).filter(|rate| *rate > 0)
+}
+
 /// Attributes of a form that name a group, and the type of its members.
 const GROUPS: [(&str, &str); 3] = [("AUDIO", "AUDIO"), ("SUBTITLES", "SUBTITLES"), ("VIDEO", "VIDEO")];
 
@@ -398,5 +417,13 @@ mod tests {
         );
         fuzz(MASTER.as_bytes());
         fuzz(b"#EXTM3U\n#EXT-X-STREAM-INF:A=\"\n\xff\n#EXT-X-MEDIA:=,=\"=,");
+    }
+
+    #[test]
+    fn how_long_a_film_is_and_at_what_rate() {
+        let pieces = b"#EXTM3U\n#EXTINF:6,\na.ts\n#EXTINF:2.5,title\nb.ts\n#EXTINF:nonsense,\nc.ts\n#EXTINF:1e300,\nd.ts\n#EXT-X-ENDLIST\n";
+        assert!((seconds(pieces) - 8.5).abs() < 1e-9);
+        let forms = b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900000,AVERAGE-BANDWIDTH=700000\nlow.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=9000000\nhigh.m3u8\n";
+        assert_eq!((bitrate(forms, &Policy::default()), bitrate(pieces, &Policy::default())), (Some(700_000), None));
     }
 }
