@@ -247,13 +247,13 @@ mod moment {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::report::schema::{FIELDS, complaints};
     use serde_json::json;
 
     /// A test with every field set.
-    pub(crate) fn whole() -> Test {
+    fn whole() -> Test {
         let figures = Figures {
             ndt7_bps: Some(7_700_000),
             estimate_bps: Some(8_010_000),
