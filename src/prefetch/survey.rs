@@ -233,11 +233,11 @@ impl<W: Web> Survey<'_, W> {
         };
         match reply.what {
             What::Here { content_type, body, length, unchanged, .. } => {
-                if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), &body) {
+                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), &body);
+                if let Some(why) = named.objection {
                     all.left_out.push((format!("a film on {}: {why}", target.host()), 1));
                     return more;
                 }
-                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), &body);
                 self.films(all, &wish, &target, &body, &named.wishes);
                 for next in named.wishes {
                     if is_list(&next) {
@@ -369,12 +369,13 @@ impl<W: Web> Survey<'_, W> {
             },
             _ => By::Need(hash(&wish.url)),
         };
-        if let Some(why) = aim::objection(self.pack, self.media, &wish, &target, content_type.as_deref(), &body) {
+        let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), &body);
+        if let Some(why) = named.objection {
             all.left_out.push((format!("a film on {}: {why}", target.host()), 1));
             return Vec::new();
         }
         let mut more = Vec::new();
-        for next in aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), &body).wishes {
+        for next in named.wishes {
             let is_new = all.census.meet(&next, Case::New, by, self.is_followed(&next));
             let chains = matches!(Sort::of(&next.kind, &next.url), Sort::Style | Sort::Script | Sort::List);
             if is_new && chains && all.chains < CHAINS {
