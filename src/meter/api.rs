@@ -132,7 +132,8 @@ async fn begin(State(meter): State<Meter>, body: Bytes) -> Result<(StatusCode, J
             Ok(kept) if kept.test.trouble == Trouble::Cancelled => Outcome::Cancelled,
             Ok(kept) if kept.test.end == End::Failed => {
                 let (what, remedy) = kept.test.trouble.words();
-                Outcome::Failed(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "meter.no_figure", what, remedy))
+                // The node has answered; what it depends on has not.
+                Outcome::Failed(Problem::new(StatusCode::FAILED_DEPENDENCY, "meter.no_figure", what, remedy))
             }
             Ok(kept) => Outcome::Done(json!(kept)),
             Err(error) => Outcome::Failed(problem(&error)),

@@ -1,20 +1,27 @@
 //! Speed tests of a node, with another node as the server: what a person sees, what is counted, what becomes of a test that is broken off.
 
 use crate::kit;
+use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 /// A node that tests its line with another one.
 fn pair(set: &[(&str, &str)]) -> (Node, Node) {
     let server = Setup::new().start();
-    let place = format!("[\"ws://{} domestic\"]", server.web);
+    (beside(server.web, set), server)
+}
+
+/// A node that tests its line with what listens there.
+fn beside(server: SocketAddr, set: &[(&str, &str)]) -> Node {
+    let place = format!("[\"ws://{server} domestic\"]");
     let mut setup = Setup::new().set("meter.servers", &place).set("meter.slots", "[]").set("meter.startup", "false");
     for (key, value) in set {
         setup = setup.set(key, value);
     }
-    (setup.start(), server)
+    setup.start()
 }
 
 fn document(node: &Node, words: &[&str]) -> (Option<i32>, Value) {
@@ -26,8 +33,10 @@ fn document(node: &Node, words: &[&str]) -> (Option<i32>, Value) {
 
 #[test]
 fn a_person_tests_the_line_and_sees_what_it_is_and_what_it_cost() {
-    // Loopback is fast, so the day is what ends it: also that is told.
-    let (node, _server) = pair(&[("meter.day", "\"60 MB\""), ("meter.contract_down", "\"8 Mbit/s\"")]);
+    // Downwards a line of 16 Mbit/s; upwards it is as fast as loopback, so that the day is what ends it: also that is told.
+    let server = Setup::new().start();
+    let line = Line::slow(kit::loopback(0), server.web, 2 << 20).expect("a line");
+    let node = beside(line.addr, &[("meter.day", "\"60 MB\""), ("meter.contract_down", "\"8 Mbit/s\"")]);
     let (_, plan) = document(&node, &["link", "test", "--dry-run", "--json"]);
     assert_eq!(plan["allowance_bytes"], 20_000_000, "{plan}");
     assert!(node.local("GET", "/api/v1/link/tests")["tests"].as_array().is_some_and(Vec::is_empty), "nothing was sent");
