@@ -1,6 +1,6 @@
 //! A record -> what of it goes into columns. Pure.
 //!
-//! It runs after the schema's check, so every field is what the list says; whole numbers are cut to [`MOST`], times to what a school's
+//! It runs after the schema's check, so every field is what the list says; whole numbers are cut to `MOST`, times to what a school's
 //! box can have seen. What the hub does not know (a kind of a newer program) is kept as it was signed and has no facts.
 
 use crate::base::clock::Time;

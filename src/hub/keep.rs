@@ -1,4 +1,4 @@
-//! The hub's database behind two traits: [`Keep`] for what nodes report, [`Register`] for who may do what.
+//! The hub's database behind two traits: `Keep` for what nodes report, `Register` for who may do what.
 //!
 //! A record is kept exactly as it was signed, once by (node, epoch, seq), and what it tells goes into columns in the same transaction:
 //! an answer is given only after all of it is on disk. SQLite is good to 10^4 schools and PostgreSQL to 10^5, by the same questions and

@@ -3,9 +3,9 @@
 //! A line of up to 20 Mbit/s gives 50 MB a day, a faster one more, up to 200 MB at 150 Mbit/s: a twentieth of what the meters on
 //! teachers' PCs take. The budget wins: a test that would cost more ends early, and one for which nothing is left sends nothing.
 
-/// A day's bytes on lines of up to [`SLOW`].
+/// A day's bytes on lines of up to `SLOW`.
 pub const DAY: u64 = 50_000_000;
-/// And on those of [`FAST`] and more.
+/// And on those of `FAST` and more.
 pub const DAY_MOST: u64 = 200_000_000;
 /// See [`DAY`], bit/s.
 const SLOW: u64 = 20_000_000;

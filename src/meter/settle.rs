@@ -1,5 +1,5 @@
 //! When a test knows enough: the samples of a test, the steady part of them, and how sure its mean is. Pure: elapsed time and byte
-//! counts come in, a [`Plateau`] comes out.
+//! counts come in, a `Plateau` comes out.
 //!
 //! * Where the steady part begins (slow start, the burst of a token bucket, a stall at the beginning are left out): the marginal
 //!   standard error rule, which drops as many samples from the front as make the error of the mean of the rest smallest

@@ -57,7 +57,7 @@ pub(super) enum Order {
     /// Who may look (viewer) and who may change (admin)
     #[command(subcommand)]
     Token(TokenOrder),
-    /// On a node: enrol at the hub of [hub] url by a code
+    /// On a node: enrol at the hub of hub.url by a code
     #[command(after_help = "Examples:\n  bulak hub join 7KQ2MPX4\n  bulak hub join 7KQ2MPX4 --json")]
     Join {
         /// The code that the district gave
