@@ -8,9 +8,8 @@
 //! # Why it differs from the drafts
 //! - The rate at which a queue was last seen is remembered, and approached fast up to nineteen twentieths: after a decrease on a satellite's
 //!   600 ms, growth by small sums took a minute to come back.
-//! - The first decrease of a row goes no lower than seven eighths of what really came, and is given the time in which that drains the queue.
-//!   When the queue stands all the same, others make it, and the rate is halved as often as it takes.
-//! - On long lines the queue may be a twelfth of the round trip, and growth near the rate of the line is faster by the cube root of its length.
+//! - The first decrease of a row goes no lower than nine tenths of what really came: the queue that a feedback of two round trips lets
+//!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
 //!   transfer that kept us silent for as long counts as one.
 
@@ -33,16 +32,11 @@ const NEAR: f64 = 0.95;
 const BACK: f64 = 1.08;
 /// Without a queue for so long (a time and so many round trips) the line is another one than it was: growth is fast again.
 const CALM: Duration = Duration::from_secs(4);
-const CALM_TRIPS: u32 = 6;
-/// Growth per 100 ms near it: a sum for thin lines, a share for others. A longer tick grows by the cube root of its length: between once a
-/// round trip, which takes a satellite minutes, and once a time, which overshoots as far as its feedback is late.
+const CALM_TRIPS: u32 = 12;
+/// Growth a tick near it: a sum for thin lines, a share for others.
 const STEP: (f64, f64) = (1500.0, 0.02);
-/// The queue that we may make is never less than this share of the shortest delay: long lines jitter by as much.
-const JITTER: f64 = 0.08;
 /// What a first decrease leaves of the rate at which bytes really came.
-const KEEP: f64 = 0.88;
-/// A first decrease is given the time in which the queue should drain, but not more than this: others may have come.
-const DRAIN: f64 = 1.0;
+const KEEP: f64 = 0.9;
 /// The rate never runs further ahead of what really comes than this factor and sum (bytes per second).
 const AHEAD: (f64, f64) = (1.5, 20_000.0);
 /// Probes in a row without an answer that mean a line in trouble, and how long we then stay at the floor.
@@ -227,16 +221,16 @@ impl Delay {
 
     fn steer(&mut self, passed: f64, now: Instant) {
         let Some(queue) = self.queue() else { return };
-        let full = queue / self.allowed();
+        let full = queue / self.target;
         if self.starting {
             if full > ENOUGH {
                 self.starting = false;
-                self.ease(queue, now);
+                self.ease(full, now);
             } else {
                 self.rate *= if self.tick_seconds() > LONG { GROWTH.1 } else { GROWTH.0 };
             }
         } else if full >= 1.0 {
-            self.ease(queue, now);
+            self.ease(full, now);
         } else {
             self.row = 0;
             if full > 0.5 {
@@ -244,35 +238,30 @@ impl Delay {
             }
             let calm = self.calm.is_none_or(|calm| now.saturating_duration_since(calm) > CALM + CALM_TRIPS * self.round_trip());
             let fast = (self.rate * BACK.powf(passed / TICK).min(GROWTH.1)).max(self.rate + STEP.0);
-            let long = (passed / TICK).max(1.0).cbrt();
-            let step = |share: f64| long * STEP.0.max(share * self.rate) * (1.0 - full);
             self.rate = match self.ceiling {
                 Some(ceiling) if self.rate < NEAR * ceiling => fast.min(NEAR * ceiling),
                 // Whoever was on the line has gone.
                 _ if calm => fast,
                 // Past what the line gave last time, half as fast.
-                Some(ceiling) if self.rate > ceiling => self.rate + step(STEP.1 / 2.0),
-                _ => self.rate + step(STEP.1),
+                Some(ceiling) if self.rate > ceiling => self.rate + STEP.0.max(STEP.1 / 2.0 * self.rate) * (1.0 - full),
+                _ => self.rate + STEP.0.max(STEP.1 * self.rate) * (1.0 - full),
             };
         }
     }
 
-    fn ease(&mut self, queue: f64, now: Instant) {
+    fn ease(&mut self, full: f64, now: Instant) {
         self.calm = Some(now);
-        let full = queue / self.allowed();
-        let mut wait = self.round_trip();
         let less = self.rate * (1.0 - 0.5 * (full - 1.0).max(0.0)).max(0.5);
         if self.row == 0 {
             self.ceiling = Some(self.goodput);
             self.rate = less.max(KEEP * self.goodput).min(self.rate);
-            wait += Duration::from_secs_f64((queue / (1.0 - KEEP)).min(DRAIN));
         } else {
             self.ceiling = self.ceiling.map(|ceiling| ceiling.min(self.goodput));
             self.rate = less.max(self.floor);
         }
         self.row += 1;
-        // What this does to the queue is seen by probes that leave then.
-        self.clean = Some(now + wait);
+        // What this does to the queue is seen by probes that leave a round trip later.
+        self.clean = Some(now + self.round_trip());
         self.recent.clear();
     }
 
@@ -283,12 +272,7 @@ impl Delay {
 
     /// What all connections together may have under way, bytes.
     pub fn window(&self) -> f64 {
-        self.rate * (ROOM * self.base.least().unwrap_or(TICK) + 2.0 * self.allowed())
-    }
-
-    /// The queue that we may make on this line, seconds.
-    fn allowed(&self) -> f64 {
-        self.target.max(JITTER * self.base.least().unwrap_or(0.0))
+        self.rate * (ROOM * self.base.least().unwrap_or(TICK) + 2.0 * self.target)
     }
 
     /// The queue that the last probes saw, seconds.
