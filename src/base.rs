@@ -27,6 +27,9 @@ pub mod count;
 /// The error document of every API.
 pub mod problem;
 
+/// Bearer tokens: shape, names, how they are shown.
+pub mod bearer;
+
 /// How often somebody may fail.
 pub mod limit;
 

@@ -1,10 +1,10 @@
 //! Bearer tokens: made, shown once, kept as a hash, checked from memory, revoked at once.
 //!
-//! A token is `bulak_`, eight digits by which people know it again, `_`, and 256 random bits. blake3 of it is enough: what cannot be
-//! guessed needs no slow hash. Hashes are compared in constant time. The database is the truth and a kill loses nothing; what was made
+//! A token begins with `bulak_`; its shape is that of `base::bearer`. The database is the truth and a kill loses nothing; what was made
 //! in the database beside a running node counts from its next start.
 
 use crate::admin::api::role::Role;
+use crate::base::bearer::{self, Mark};
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::limit::Failures;
@@ -18,17 +18,13 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::IntCounterVec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
 /// What every token begins with, so that scanners and people know one when they see it.
-const MARK: &str = "bulak_";
-
-/// Letters of a name.
-const NAME: usize = 64;
+const MARK: Mark = Mark("bulak_");
 
 /// When a token was last used is written down so often at most: flash wears.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -144,9 +140,9 @@ impl Tokens {
     /// A name that is no name or taken, a moment that has passed, too many tokens, and the database's.
     pub async fn add(&self, name: &str, role: Role, expires: Option<&str>) -> Result<Made, Problem> {
         let now = self.0.clock.now();
-        let name = named(name)?;
-        let expires = expires.map(|text| moment(text, now)).transpose()?;
-        let (id, token) = mint();
+        let name = MARK.named(name)?;
+        let expires = expires.map(|text| bearer::expiry(text, now)).transpose()?;
+        let (id, token) = MARK.mint(rand::random(), rand::random());
         let hash = blake3::hash(token.as_bytes());
         let (hash_bytes, role_name) = (*hash.as_bytes(), role.name().to_owned());
         let row = Row { id: id.clone(), name: name.clone(), role: role_name, hash: hash_bytes, created: now, expires, used: None };
@@ -195,11 +191,10 @@ impl Tokens {
     /// What a token is worth that somebody shows.
     pub fn judge(&self, shown: &str) -> Worth {
         let now = self.0.clock.now();
-        let Some((id, kept)) = visible(shown).and_then(|id| Some((id, self.0.kept.read().get(id)?.clone()))) else {
+        let Some((id, kept)) = MARK.visible(shown).and_then(|id| Some((id, self.0.kept.read().get(id)?.clone()))) else {
             return Worth::Unknown;
         };
-        // blake3's own comparison takes the same time wherever two hashes differ.
-        if kept.hash != blake3::hash(shown.as_bytes()) {
+        if !bearer::is_same(kept.hash, shown) {
             return Worth::Unknown;
         }
         if kept.is_expired(now) {
@@ -275,42 +270,6 @@ impl Kept {
             used: self.used.map(Time::to_rfc3339),
         }
     }
-}
-
-/// A new token with its visible part.
-fn mint() -> (String, String) {
-    let id = format!("{MARK}{:08x}", rand::random::<u32>());
-    let secret: [u8; 32] = rand::random();
-    let token = secret.iter().fold(format!("{id}_"), |mut text, byte| {
-        // Writing to memory cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    (id, token)
-}
-
-/// The part by which a token is known; `None` when the text has not the shape of one.
-fn visible(token: &str) -> Option<&str> {
-    let (id, secret) = token.strip_prefix(MARK)?.split_once('_')?;
-    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (id.len() == 8 && secret.len() == 64 && hex(id) && hex(secret)).then(|| &token[..MARK.len() + 8])
-}
-
-fn named(name: &str) -> Result<String, Problem> {
-    let name = name.trim();
-    let good = !name.is_empty() && name.chars().count() <= NAME && !name.chars().any(char::is_control) && !name.starts_with(MARK);
-    if good {
-        return Ok(name.to_owned());
-    }
-    let title = format!("{name:?} is no name for a token");
-    Err(Problem::new(StatusCode::BAD_REQUEST, "token.bad_name", title, format!("write 1 to {NAME} letters, not beginning with {MARK}")))
-}
-
-fn moment(text: &str, now: Time) -> Result<Time, Problem> {
-    let bad = |title: String, remedy: &str| Problem::new(StatusCode::BAD_REQUEST, "token.bad_expiry", title, remedy);
-    let stamp: jiff::Timestamp = text.parse().map_err(|_| bad(format!("{text:?} is no moment"), "write it as 2027-06-01T00:00:00Z"))?;
-    let moment = Time::from_micros(stamp.as_microsecond());
-    if moment <= now { Err(bad(format!("{text} has passed"), "choose a later one")) } else { Ok(moment) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The media type of the document.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -32,6 +33,23 @@ impl Problem {
             title: title.into(),
             remedy: remedy.into(),
             status: status.as_u16(),
+        }
+    }
+}
+
+/// A response of an OpenAPI document that is a problem.
+pub fn described(what: &str) -> Value {
+    json!({ "description": what, "content": { CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } } })
+}
+
+/// Gives the errors among an operation's responses, as OpenAPI has them, their own media type.
+pub fn in_document(responses: &mut Value) {
+    for (status, response) in responses.as_object_mut().into_iter().flatten() {
+        if status.starts_with(['4', '5'])
+            && let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
+            && let Some(plain) = content.remove("application/json")
+        {
+            content.insert(CONTENT_TYPE.to_owned(), plain);
         }
     }
 }

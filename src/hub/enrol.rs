@@ -1,8 +1,8 @@
 //! How a node gets onto the roll: a code that a person made for a school, used once, by whoever holds the key that he names.
 //!
-//! A code is eight letters and digits that nobody mistakes for another (Crockford's base 32 without U), 40 random bits, good for some
-//! days. Guessing is hopeless because each address may be wrong ten times and then once in six seconds. The node signs what it sends, so
-//! a code cannot be used for somebody else's key.
+//! A code is twelve letters and digits that nobody mistakes for another (Crockford's base 32 without U), 60 random bits, good for some
+//! days: too many to guess, however fast. Whoever is wrong ten times hears so, but is looked at all the same: behind one address there may
+//! be many schools. The node signs what it sends, so a code cannot be used for somebody else's key.
 
 use crate::base::clock::{Clock, Time};
 use crate::base::digest::Digest;
@@ -28,7 +28,7 @@ use utoipa::ToSchema;
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Letters of a code.
-const LENGTH: usize = 8;
+const LENGTH: usize = 12;
 
 /// Letters by which lists show it.
 const SHOWN: usize = 3;
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[schema(as = NewCode)]
 pub struct Made {
     /// What the school types in.
-    #[schema(example = "7KQ2MPX4")]
+    #[schema(example = "7KQ2MPX4W9TC")]
     pub code: String,
     /// What is kept of it.
     #[serde(flatten)]
@@ -175,7 +175,12 @@ impl Book {
         })?;
         let node = sign::node_of(&key);
         let roll = self.roll();
-        let of_file = self.0.file.iter().find(|listed| listed.key == asks.key).map(|listed| listed.school.as_str());
+        let of_file = self
+            .0
+            .file
+            .iter()
+            .find(|listed| sign::public(&listed.key).is_some_and(|key| sign::node_of(&key) == node))
+            .map(|listed| listed.school.as_str());
         let now = self.0.clock.now();
         let done = self.0.keep.enrol(hash(&asks.code), &node, &asks.key, of_file, now).await.map_err(|error| unwell(&error))?;
         let (school, replaces) = match done {
@@ -209,7 +214,7 @@ impl Book {
                 "look for a letter that was mistaken, or ask for a new one (bulak hub code SCHOOL)",
             ),
             Err(wait) => {
-                let title = format!("too many wrong codes; the next is looked at in {} s", wait.as_secs() + 1);
+                let title = format!("too many wrong codes; come again in {} s", wait.as_secs() + 1);
                 problem(StatusCode::TOO_MANY_REQUESTS, "hub.too_many_codes", &title, "wait, then type it carefully")
             }
         }

@@ -1,10 +1,9 @@
 //! Who may look and who may change: tokens of people and programs, made, shown once, kept as a hash, revoked at once.
 //!
-//! A token is `hub_`, eight digits by which people know it again, `_`, and 256 random bits; what cannot be guessed needs no slow hash.
-//! It is shown as `Authorization: Bearer`, or as the password of a browser's own sign-in (Basic, any name), so that pages need no form,
-//! no cookie and no script. No cookie means that no page can act in somebody's name; what changes something takes JSON, which a form of
-//! another site cannot send.
+//! A token begins with `hub_`; its shape is that of `base::bearer`. It is shown as `Authorization: Bearer`, or as the password of a
+//! browser's own sign-in (Basic, any name), so that pages need no form, no cookie and no script. What a browser sends by itself changes nothing: that takes Bearer, which no form of another site can send.
 
+use crate::base::bearer::{self, Mark};
 use crate::base::clock::{Clock, Time};
 use crate::base::digest::Digest;
 use crate::base::limit::Failures;
@@ -17,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,10 +24,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// What every token begins with, so that scanners and people know one when they see it.
-const MARK: &str = "hub_";
-
-/// Letters of a name.
-const NAME: usize = 64;
+const MARK: Mark = Mark("hub_");
 
 /// Most tokens: every school's director may have one.
 const MOST: usize = 20_000;
@@ -129,13 +125,13 @@ impl People {
     /// A name that is no name or taken, a moment that has passed, too many tokens, and the database's.
     pub async fn add(&self, name: &str, role: Role, expires: Option<&str>) -> Result<Made, Problem> {
         let now = self.0.clock.now();
-        let name = named(name)?;
-        let expires = expires.map(|text| moment(text, now)).transpose()?;
+        let name = MARK.named(name)?;
+        let expires = expires.map(|text| bearer::expiry(text, now)).transpose()?;
         if self.0.keep.tokens().await.map_err(|error| unwell(&error))?.len() >= MOST {
             let title = format!("there are {MOST} tokens already");
             return Err(Problem::new(StatusCode::CONFLICT, "token.too_many", title, "revoke what nobody uses any more"));
         }
-        let (id, token) = mint();
+        let (id, token) = MARK.mint(rand::random(), rand::random());
         let row = TokenRow {
             id,
             name,
@@ -184,7 +180,8 @@ impl People {
         if shown.is_none() && needed == Role::Viewer && self.0.viewers == Viewers::Anyone {
             return Ok(());
         }
-        let Some(shown) = shown else { return Err(self.refused(client, "hub.no_token", "this needs a token")) };
+        // Not counted: a browser begins without one, and must be asked for it whatever an old program does behind the same address.
+        let Some(shown) = shown else { return Err(self.refused(None, "hub.no_token", "this needs a token")) };
         let role = match self.judge(&shown).await {
             Ok(Some(role)) => role,
             Ok(None) => return Err(self.refused(client, "hub.bad_token", "this token is unknown, has expired or was revoked")),
@@ -201,17 +198,16 @@ impl People {
     /// What a shown token may do; `None`: it does not count.
     async fn judge(&self, shown: &str) -> Result<Option<Role>, Problem> {
         let now = self.0.clock.now();
-        let Some(id) = visible(shown) else { return Ok(None) };
+        let Some(id) = MARK.visible(shown) else { return Ok(None) };
         let Some(row) = self.0.keep.token(id).await.map_err(|error| unwell(&error))? else { return Ok(None) };
-        let same = <[u8; 32]>::try_from(row.hash.as_slice()).is_ok_and(|kept| {
-            // blake3's own comparison takes the same time wherever two hashes differ.
-            blake3::Hash::from_bytes(kept) == blake3::hash(shown.as_bytes())
-        });
+        let same = <[u8; 32]>::try_from(row.hash.as_slice()).is_ok_and(|kept| bearer::is_same(kept.into(), shown));
         if !same || row.expires.is_some_and(|expires| now.micros() >= expires) {
             return Ok(None);
         }
-        if row.used.is_none_or(|used| now.since(Time::from_micros(used)) >= MINUTE) {
-            self.0.keep.token_used(id, now).await.map_err(|error| unwell(&error))?;
+        if row.used.is_none_or(|used| now.since(Time::from_micros(used)) >= MINUTE)
+            && let Err(error) = self.0.keep.token_used(id, now).await
+        {
+            tracing::warn!(%error, "when a token was used could not be written down");
         }
         Ok(row.role.parse().ok())
     }
@@ -237,10 +233,7 @@ impl People {
 
 /// The token in `Authorization`; `None` without exactly one field of a kind that is known here.
 fn shown(headers: &HeaderMap) -> Option<String> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let only = fields.next().filter(|_| fields.next().is_none())?;
-    let (scheme, rest) = only.to_str().ok()?.trim().split_once(' ')?;
-    let rest = rest.trim();
+    let (scheme, rest) = bearer::shown(headers)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(rest.to_owned());
     }
@@ -264,42 +257,6 @@ fn listed(row: &TokenRow, role: Role) -> Listed {
         expires: row.expires.map(told),
         used: row.used.map(told),
     }
-}
-
-/// A new token with its visible part.
-fn mint() -> (String, String) {
-    let id = format!("{MARK}{:08x}", rand::random::<u32>());
-    let secret: [u8; 32] = rand::random();
-    let token = secret.iter().fold(format!("{id}_"), |mut text, byte| {
-        // Writing to memory cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    (id, token)
-}
-
-/// The part by which a token is known; `None` when the text has not the shape of one.
-fn visible(token: &str) -> Option<&str> {
-    let (id, secret) = token.strip_prefix(MARK)?.split_once('_')?;
-    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (id.len() == 8 && secret.len() == 64 && hex(id) && hex(secret)).then(|| &token[..MARK.len() + 8])
-}
-
-fn named(name: &str) -> Result<String, Problem> {
-    let name = name.trim();
-    let good = !name.is_empty() && name.chars().count() <= NAME && !name.chars().any(char::is_control) && !name.starts_with(MARK);
-    if good {
-        return Ok(name.to_owned());
-    }
-    let title = format!("{name:?} is no name for a token");
-    Err(Problem::new(StatusCode::BAD_REQUEST, "token.bad_name", title, format!("write 1 to {NAME} letters, not beginning with {MARK}")))
-}
-
-fn moment(text: &str, now: Time) -> Result<Time, Problem> {
-    let bad = |title: String, remedy: &str| Problem::new(StatusCode::BAD_REQUEST, "token.bad_expiry", title, remedy);
-    let stamp: jiff::Timestamp = text.parse().map_err(|_| bad(format!("{text:?} is no moment"), "write it as 2027-06-01T00:00:00Z"))?;
-    let moment = Time::from_micros(stamp.as_microsecond());
-    if moment <= now { Err(bad(format!("{text} has passed"), "choose a later one")) } else { Ok(moment) }
 }
 
 #[cfg(test)]
@@ -353,8 +310,11 @@ mod tests {
         let kept = format!("{:?}", keep.tokens().await.expect("reads"));
         assert!(kept.contains(&viewer.listed.id) && !kept.contains(&viewer.token));
         for number in 0..12 {
-            let told = people.may(Role::Viewer, &fields(&[]), Some(IpAddr::from([10, 0, 0, 7]))).await.expect_err("refused");
+            let from = Some(IpAddr::from([10, 0, 0, 7]));
+            let told = people.may(Role::Viewer, &fields(&["Bearer old"]), from).await.expect_err("refused");
             assert_eq!(told.status().as_u16(), if number < 10 { 401 } else { 429 }, "{number}");
+            let told = people.may(Role::Viewer, &fields(&[]), from).await.expect_err("refused");
+            assert!(told.status().as_u16() == 401 && told.headers().contains_key(header::WWW_AUTHENTICATE), "a browser is asked");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Three kinds of doors: nodes sign what they send and show no token; whoever looks needs one where `hub.viewers` says so; whoever
 //! changes something always does. Errors are problem documents (RFC 9457), within v1 things are only added.
 
+use crate::base::bearer;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::base::problem::Problem;
@@ -56,7 +57,7 @@ pub(crate) struct Inner {
     woken: Arc<Notify>,
     /// Room for bodies, taken before the first byte is read.
     room: Semaphore,
-    hands: Semaphore,
+    hands: Arc<Semaphore>,
     stored: IntCounter,
     known: IntCounter,
     refused: IntCounter,
@@ -87,7 +88,7 @@ impl Inner {
             since,
             woken,
             room: Semaphore::new(reports::MOST_PIECES as usize),
-            hands: Semaphore::new(reports::MOST_AT_ONCE),
+            hands: Arc::new(Semaphore::new(reports::MOST_AT_ONCE)),
             stored: records.with_label_values(&["stored"]),
             known: records.with_label_values(&["known"]),
             refused: records.with_label_values(&["refused"]),
@@ -137,6 +138,11 @@ pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
 
 /// Asks for a token that may.
 async fn guard(State((parts, role)): State<(Parts, Role)>, request: Request, next: Next) -> Response {
+    // A browser also sends what it signed in with (Basic) along with a form of another site.
+    let ambient = bearer::shown(request.headers()).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    if ambient && !request.method().is_safe() {
+        return problem(StatusCode::FORBIDDEN, "hub.no_bearer", "what changes something shows its token as Authorization: Bearer");
+    }
     let client = request.extensions().get::<Client>().map(|client| client.0);
     match parts.0.people.may(role, request.headers(), client).await {
         Ok(()) => next.run(request).await,

@@ -4,7 +4,7 @@
 //! against the routes and against real answers.
 
 use crate::admin::api::role::{ROLES, needed};
-use crate::base::problem::{CONTENT_TYPE, Problem};
+use crate::base::problem::{self, Problem};
 use axum::Json;
 use http::Method;
 use serde_json::{Value, json};
@@ -108,13 +108,10 @@ fn whole() -> Value {
                 };
                 // What a route says of itself is more exact.
                 if answers && operation["responses"][status].is_null() {
-                    operation["responses"][status] = json!({
-                        "description": what,
-                        "content": { CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
-                    });
+                    operation["responses"][status] = problem::described(what);
                 }
             }
-            errors_as_problems(&mut operation["responses"]);
+            problem::in_document(&mut operation["responses"]);
         }
     }
     document
@@ -124,18 +121,6 @@ fn whole() -> Value {
 fn name(method: &Method, path: &str) -> String {
     let words = path.trim_start_matches("/api/v1/").split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.fold(method.as_str().to_ascii_lowercase(), |name, word| name + "_" + word)
-}
-
-/// Errors have a media type of their own.
-fn errors_as_problems(responses: &mut Value) {
-    for (status, response) in responses.as_object_mut().into_iter().flatten() {
-        if status.starts_with(['4', '5'])
-            && let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
-            && let Some(plain) = content.remove("application/json")
-        {
-            content.insert(CONTENT_TYPE.to_owned(), plain);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -152,7 +137,7 @@ mod tests {
         for operations in document["paths"].as_object().expect("paths").values() {
             for operation in operations.as_object().expect("operations").values() {
                 assert!(operation["summary"].is_string() || operation["description"].is_string(), "{operation}");
-                assert!(operation["responses"]["401"]["content"][CONTENT_TYPE].is_object());
+                assert!(operation["responses"]["401"]["content"][problem::CONTENT_TYPE].is_object());
                 assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{operation}");
                 ids.push(operation["operationId"].to_string());
             }

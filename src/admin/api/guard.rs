@@ -6,6 +6,7 @@
 
 use crate::admin::api::role::needed;
 use crate::admin::token::{Tokens, Worth};
+use crate::base::bearer;
 use crate::base::problem::{CONTENT_TYPE, Problem};
 use crate::portal::Arrival;
 use crate::proxy;
@@ -58,7 +59,7 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
         let remedy = "ask from inside the school, or on the machine itself by the bulak command";
         return Problem::new(StatusCode::FORBIDDEN, "api.foreign_client", title, remedy).into_response();
     }
-    let worth = match bearer(request.headers()) {
+    let worth = match token(request.headers()) {
         Some(shown) => tokens.judge(shown),
         None => return failed(tokens, client, "no_token"),
     };
@@ -80,11 +81,8 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
 }
 
 /// What an `Authorization: Bearer` field holds; `None` without exactly one of that kind.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let only = fields.next().filter(|_| fields.next().is_none())?;
-    let (scheme, shown) = only.to_str().ok()?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| shown.trim())
+fn token(headers: &HeaderMap) -> Option<&str> {
+    bearer::shown(headers).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, shown)| shown)
 }
 
 fn failed(tokens: &Tokens, client: Option<IpAddr>, reason: &'static str) -> Response {

@@ -196,7 +196,8 @@ macro_rules! shared {
                     // An answer that was lost; but a code that was used up brings no revoked node back.
                     Some(row) if again && row.revoked.is_some() => return Ok(Enrolment::NoCode),
                     Some(row) if row.revoked.is_none() && row.school != school => return Ok(Enrolment::Taken(row.school)),
-                    None if of_file.is_some_and(|of_file| of_file != school) => {
+                    // The file wins over rows, also over one that was revoked.
+                    _ if of_file.is_some_and(|of_file| of_file != school) => {
                         return Ok(Enrolment::Taken(of_file.unwrap_or_default().to_owned()));
                     }
                     _ => {}

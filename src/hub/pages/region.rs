@@ -87,8 +87,9 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, region: &Region<'_>) -
         (format!("/?lang={}&state={word}", tongue.code()), word, format!("{}: {count}", tongue.say(word)), shown)
     };
     let state = region.asked.state.map_or("", Standing::word);
-    let more = (region.asked.page + 1) * MOST < region.found;
-    let next = format!("/?lang={}&state={state}&q={}&page={}", tongue.code(), percent(&region.asked.text), region.asked.page + 1);
+    let following = region.asked.page.saturating_add(1);
+    let more = following.saturating_mul(MOST) < region.found;
+    let next = format!("/?lang={}&state={state}&q={}&page={}", tongue.code(), percent(&region.asked.text), following);
     Page {
         tongue,
         style: STYLE,

@@ -1,6 +1,6 @@
 //! The hub's API in words of OpenAPI 3.1: what each part says of its own routes, put together.
 
-use crate::base::problem::{CONTENT_TYPE, Problem};
+use crate::base::problem::{self, Problem};
 use axum::Json;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -57,28 +57,16 @@ fn complete(operation: &mut Value) {
     let role = match operation["tags"][0].as_str() {
         Some("figures" | "tables") => "viewer",
         Some("office") => "admin",
-        _ => return errors_as_problems(&mut operation["responses"]),
+        _ => return problem::in_document(&mut operation["responses"]),
     };
     operation["x-role"] = json!(role);
     operation["security"] = json!([{ "bearer": [role] }, { "basic": [role] }]);
     for (status, what) in
         [("401", "no token that counts"), ("403", "the token's role is too low"), ("429", "too many requests without a token")]
     {
-        let schema = json!({ CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } });
-        operation["responses"][status] = json!({ "description": what, "content": schema });
+        operation["responses"][status] = problem::described(what);
     }
-    errors_as_problems(&mut operation["responses"]);
-}
-
-fn errors_as_problems(responses: &mut Value) {
-    for (status, response) in responses.as_object_mut().into_iter().flatten() {
-        if status.starts_with(['4', '5'])
-            && let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
-            && let Some(plain) = content.remove("application/json")
-        {
-            content.insert(CONTENT_TYPE.to_owned(), plain);
-        }
-    }
+    problem::in_document(&mut operation["responses"]);
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ use crate::report::verdict::{NUMBER_USED, Reject, Reply};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::{Request, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa::OpenApi;
 
@@ -33,7 +35,7 @@ const PIECE: usize = 64 << 10;
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn routes() -> Router<Parts> {
-    let enrol = Router::new().route("/api/v1/enrol", post(enrol)).layer(DefaultBodyLimit::max(BODY_LIMIT));
+    let enrol = Router::new().route("/api/v1/enrol", post(enrol)).layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(from_fn(patient));
     Router::new().route("/api/v1/reports", post(take)).merge(enrol)
 }
 
@@ -105,9 +107,14 @@ async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {
 
 /// Unpacks and verifies on a thread of its own, a few at a time.
 async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Option<Result<Judged, Refusal>> {
-    let _hand = inner.hands.acquire().await.ok()?;
+    let hand = Arc::clone(&inner.hands).acquire_owned().await.ok()?;
     let roll = inner.book.roll();
-    tokio::task::spawn_blocking(move || judge(digest.as_deref(), &body, &roll)).await.ok()
+    let work = move || {
+        // Held by the work: a client that hangs up ends the request and not the thread.
+        let _hand = hand;
+        judge(digest.as_deref(), &body, &roll)
+    };
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 async fn book(inner: &Inner, judged: Judged) -> Response {
@@ -140,6 +147,12 @@ fn busy() -> Response {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.busy", "too many uploads at once; it will be tried again");
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
     response
+}
+
+/// A wish of a few words takes no longer, whatever a client announces and does not send.
+async fn patient(request: Request<Body>, next: Next) -> Response {
+    let answer = tokio::time::timeout(ROOM_PATIENCE, next.run(request)).await;
+    answer.unwrap_or_else(|_| problem(StatusCode::REQUEST_TIMEOUT, "hub.slow", "the request took too long; send it again"))
 }
 
 /// Enrols a node by the code that a person was given for it. Repeating it is no harm.
