@@ -30,6 +30,9 @@ pub mod problem;
 /// Bearer tokens: shape, names, how they are shown.
 pub mod bearer;
 
+/// Who is in the same house.
+pub mod near;
+
 /// How often somebody may fail.
 pub mod limit;
 

@@ -200,13 +200,13 @@ impl Cache {
         if (*method != Method::GET && *method != Method::HEAD) || !query.request.body().is_end_stream() {
             return Err(query);
         }
+        let began = inner.clock.steady();
+        let key = query.target.key();
+        let Some(variants) = inner.store.peek(&key) else { return Err(query) };
         // What came over the line under a library's name, before it was one, is not its own.
         if self.is_library(query.target.host()) {
             return Err(query);
         }
-        let began = inner.clock.steady();
-        let key = query.target.key();
-        let Some(variants) = inner.store.peek(&key) else { return Err(query) };
         let place = inner.place(&query.target, false);
         let ask = Ask { method, target: &query.target, headers: query.request.headers(), place };
         let Some(found) = inner.fitting(&ask, &variants) else { return Err(query) };

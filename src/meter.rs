@@ -231,8 +231,11 @@ impl Meter {
 
     /// Takes over changed settings.
     pub fn adopt(&self, settings: Settings) {
+        let mut settings = settings;
+        // Where reports go counts from the next start, and tests go with them.
+        settings.hub.clone_from(&self.0.settings.load().hub);
         self.0.settings.store(Arc::new(settings));
-        self.0.changed.notify_waiters();
+        self.0.changed.notify_one();
     }
 
     /// Tests that were kept after this number, the oldest first: what reports and adapters read.
@@ -367,7 +370,7 @@ impl Meter {
     }
 
     /// Both directions' capacity as last estimated.
-    async fn known(&self) -> Result<(Option<u64>, Option<u64>), Error> {
+    pub(crate) async fn known(&self) -> Result<(Option<u64>, Option<u64>), Error> {
         let since = self.0.clock.now().minus(KNOWN_FOR);
         let tests = self.since(since, SHOWN).await?;
         let of = |upload| tests.iter().find_map(|kept| kept.test.estimate(upload));

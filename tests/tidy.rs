@@ -48,6 +48,7 @@ const PURE: &[&str] = &[
     "src/base/count.rs",
     "src/base/limit.rs",
     "src/base/bearer.rs",
+    "src/base/near.rs",
     "src/base/redact.rs",
     "src/base/wire.rs",
     "src/base/wire/chunk.rs",

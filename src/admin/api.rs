@@ -56,7 +56,7 @@ pub fn guarded(parts: &Parts, extra: Router) -> Router {
     shared(parts, extra)
         .route("/api/v1/{*rest}", any(async || unknown()))
         .layer(from_fn(guard::as_problems))
-        .layer(from_fn_with_state(guard::Gate::new(parts.tokens.clone()), guard::guard))
+        .layer(from_fn_with_state(parts.tokens.clone(), guard::guard))
 }
 
 /// There is no such route.

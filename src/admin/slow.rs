@@ -60,6 +60,7 @@ struct Looks {
     kept: Arc<Mutex<VecDeque<Look>>>,
     loads: Arc<Semaphore>,
     sites: Arc<Semaphore>,
+    looking: Arc<Semaphore>,
 }
 
 struct Look {
@@ -88,6 +89,7 @@ pub fn slow_routes(parts: Parts, meter: Meter, upstream: Upstream) -> Router {
         kept: Arc::default(),
         loads: Arc::new(Semaphore::new(AT_ONCE)),
         sites: Arc::new(Semaphore::new(SITES)),
+        looking: Arc::new(Semaphore::new(LOOKS)),
     };
     Router::new().route("/slow", get(show)).route("/slow/look", get(look)).route("/slow/load.bmp", get(load)).with_state(looks)
 }
@@ -102,11 +104,16 @@ async fn show(State(looks): State<Looks>, told: Told, Query(number): Query<Numbe
 
 /// Begins a look: what of it the node sees by itself is looked at while the device fetches the picture.
 async fn look(State(looks): State<Looks>, told: Told, Query(asked): Query<Asked>) -> Result<Response, Problem> {
+    let Ok(turn) = Arc::clone(&looks.looking).try_acquire_owned() else {
+        let title = "too many look at once";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow.full", title, "try again in a minute"));
+    };
     let number = looks.begin();
     let place = place(&asked.site);
     let looking = looks.clone();
     looks.parts.life.spawn_until_stop(async move {
         tokio::join!(looking.line(number), looking.site(number, place));
+        drop(turn);
     });
     let frame = Frame::new(told.language, "/slow", &looks.parts.reach.title);
     Ok(told.page(SlowPage { frame, step: Step::Looking(number) }.render().map_err(failed)?))
@@ -120,17 +127,25 @@ async fn load(State(looks): State<Looks>, Query(number): Query<Number>) -> Respo
     };
     let piece: Vec<u8> = (0..PIECE).map(|_| rand::random()).collect();
     let (piece, clock, began) = (Bytes::from(piece), looks.parts.clock.clone(), looks.parts.clock.steady());
+    // Not the picture's own: who takes a byte a minute keeps nobody from looking.
+    looks.parts.life.spawn_until_stop(async move {
+        tokio::time::sleep(LONGEST).await;
+        drop(seat);
+    });
     let pieces = futures_util::stream::unfold((0_usize, None::<Instant>), move |(count, from)| {
         let (piece, clock, looks) = (piece.clone(), clock.clone(), looks.clone());
-        // The seat is given back when the picture has gone, or nobody takes it any more.
-        let _held = &seat;
         async move {
             let now = clock.steady();
             let from = from.or_else(|| (count >= FIRST).then_some(now));
             if let Some(from) = from {
                 looks.wifi(number, u32::try_from(count - FIRST).unwrap_or(u32::MAX), now.saturating_duration_since(from));
             }
-            if count > PIECES || now.saturating_duration_since(began) > LONGEST {
+            let took = now.saturating_duration_since(began);
+            if count > PIECES || took > LONGEST {
+                if count < FIRST + LEAST as usize {
+                    // Slower than a figure needs: never faster than this, for what lies in buffers counts as taken.
+                    looks.wifi(number, u32::try_from(count).unwrap_or(u32::MAX).max(LEAST), took);
+                }
                 return None;
             }
             let bytes = if count == 0 { Bytes::from(head()) } else { piece };
@@ -173,7 +188,7 @@ impl Looks {
     async fn line(&self, number: u64) {
         let link = &self.parts.link;
         let view = link.view();
-        let tested = self.meter.view().await.ok().and_then(|view| view.down_bps);
+        let tested = self.meter.known().await.ok().and_then(|known| known.0);
         let line_bps = tested.or_else(|| view.download.map(|rate| rate.0));
         self.note(number, |finding| {
             finding.line = Some(view.state);
@@ -190,6 +205,9 @@ impl Looks {
     async fn site(&self, number: u64, place: Option<(String, u16)>) {
         let Some((host, port)) = place else { return };
         let Ok(_turn) = self.sites.acquire().await else { return };
+        if self.find(number).is_none() {
+            return;
+        }
         let began = self.parts.clock.steady();
         let tried = tokio::time::timeout(PATIENCE, self.upstream.connect(&host, port)).await;
         let took = self.parts.clock.steady().saturating_duration_since(began);

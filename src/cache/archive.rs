@@ -369,7 +369,10 @@ impl Inner {
             let unpack = move || {
                 let _turn = turn;
                 // The first byte again, so that a kept cluster tells how its offsets are written.
-                let plain = Bytes::from(zim::unpack(&packed, first)?);
+                let mut plain = zim::unpack(&packed, first)?;
+                // The budget counts bytes, so none are kept to spare.
+                plain.shrink_to_fit();
+                let plain = Bytes::from(plain);
                 shelf.lock().put(which, plain.clone());
                 Ok::<_, io::Error>(plain)
             };

@@ -40,8 +40,9 @@ impl Cache {
     /// changed. May be dropped at any await.
     ///
     /// # Errors
-    /// [`FetchError::Upstream`].
+    /// [`FetchError::Upstream`] and [`FetchError::Library`].
     pub async fn glance(&self, target: &Target, mut headers: HeaderMap, class: Class, bare: bool) -> Result<Glance, FetchError> {
+        self.may_fetch(target)?;
         let inner = &self.0;
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);

@@ -51,6 +51,8 @@ impl Meter {
                 return;
             };
             next += 1;
+            // What an earlier one could not do counts no more once another is asked.
+            found.lock().trouble = Trouble::None;
             *used = Some(server.clone());
             let course = Course {
                 carrier: &*self.0.carrier,
@@ -71,7 +73,6 @@ impl Meter {
                     if begun || !error.is_server() || !others {
                         return;
                     }
-                    found.lock().trouble = Trouble::None;
                 }
             }
         }

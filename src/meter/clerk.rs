@@ -3,7 +3,7 @@
 use crate::life::{Next, Worker};
 use crate::link;
 use crate::meter::schedule::{Now, Row, STARTUP, State, Step};
-use crate::meter::test::{End, Trigger};
+use crate::meter::test::{End, Trigger, Trouble};
 use crate::meter::{Meter, Order};
 use crate::state::measure::Due;
 use std::time::Duration;
@@ -80,6 +80,8 @@ impl Clerk {
                 Ok(kept) if kept.test.end == End::Failed && kept.test.trouble.may_pass() => {
                     settings.schedule.again(&row, inner.clock.now())
                 }
+                // Only the node's end cancels it: the slot goes on waiting.
+                Ok(kept) if kept.test.trouble == Trouble::Cancelled => return Ok(Next::Busy),
                 Ok(_) => Row { state: State::Done, tries: row.tries + 1, ..row },
                 Err(crate::meter::Error::Busy) => return Ok(Next::Wait(Duration::from_secs(30))),
                 Err(error) => return Err(error.into()),

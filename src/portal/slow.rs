@@ -84,7 +84,7 @@ impl Finding {
                 return Slow::Site;
             }
         }
-        if self.wifi_bps.is_none() && self.line_bps.is_none() { Slow::Unknown } else { Slow::Nothing }
+        if self.wifi_bps.is_none() || self.line_bps.is_none() { Slow::Unknown } else { Slow::Nothing }
     }
 }
 
@@ -186,6 +186,8 @@ mod tests {
         let table = [
             ("nothing known", Finding::default(), Slow::Unknown),
             ("all well", good.clone(), Slow::Nothing),
+            ("no figure of the Wi-Fi", Finding { wifi_bps: None, ..good.clone() }, Slow::Unknown),
+            ("no figure of the line", Finding { line_bps: None, ..good.clone() }, Slow::Unknown),
             ("a weak Wi-Fi", Finding { wifi_bps: Some(5_000_000), ..good.clone() }, Slow::Wifi),
             ("a class downloads", Finding { used_bps: Some(7_500_000), ..good.clone() }, Slow::Used),
             ("the line is cut", Finding { line: Some(State::Down), wifi_bps: Some(5_000_000), ..good.clone() }, Slow::Line),

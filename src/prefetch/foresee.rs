@@ -11,7 +11,7 @@ use crate::prefetch::plan::record::{Planned, Record};
 use crate::prefetch::plan::sort::Sort;
 use crate::prefetch::plan::tonight::{Tonight, tonight};
 use crate::prefetch::plan::{self, Given, Plan, Surveyed};
-use crate::prefetch::survey::Survey;
+use crate::prefetch::survey::{Budget, Survey};
 use crate::prefetch::web::Web;
 use crate::prefetch::window::Windows;
 use crate::prefetch::{Error, Night, progress, schedule};
@@ -317,9 +317,12 @@ impl<W: Web> Night<W> {
                 outcome = self.survey_one(&pack, &job) => outcome,
                 () = orders.stop.notified() => Outcome::Cancelled,
             };
-            orders.queue.lock().pop_front();
-            // Whoever ended it just as it ended must not end the next one.
-            let _stale = orders.stop.notified().now_or_never();
+            {
+                let mut queue = orders.queue.lock();
+                queue.pop_front();
+                // Whoever ended it just as it ended must not end the next one; whoever ends that one waits for this lock.
+                let _stale = orders.stop.notified().now_or_never();
+            }
             self.0.jobs.end(&job, outcome);
         }
     }
@@ -355,6 +358,11 @@ impl<W: Web> Night<W> {
             return Ok(Err(String::from("another pack is being fetched, as somebody asked")));
         };
         let _turn = turn.expect("the semaphore is never closed");
+        inner.halt.clear();
+        // It may have changed while this waited.
+        if let Some(why) = self.objection() {
+            return Ok(Err(why));
+        }
         inner.jobs.run(job);
         let settings = inner.settings.load_full();
         let survey = Survey {
@@ -368,12 +376,19 @@ impl<W: Web> Night<W> {
             media: &settings.media,
             ledger: &inner.tally.ledger,
             max_transfers: settings.max_transfers,
-            budget: settings.survey,
+            budget: Budget { bytes: settings.survey.bytes.min(inner.purse.left(inner.clock.now())), ..settings.survey },
         };
         let tell = |phase: &'static str, done: u64, total: u64| {
             inner.jobs.tell(job, Step { phase: phase.to_owned(), done, total, unit: "questions", ..Step::default() });
         };
-        let found = survey.run(&tell).await?;
+        // A person's pause and a cap end it, as they end a night.
+        let found = tokio::select! {
+            biased;
+            _ = inner.halt.due(&inner.clock, &inner.purse, None) => {
+                return Ok(Err(self.objection().unwrap_or_else(|| String::from("another pack goes first"))));
+            }
+            found = survey.run(&tell) => found?,
+        };
         inner.transferred.inc_by(found.bytes);
         let text = serde_json::to_string(&found).map_err(crate::state::Error::from)?;
         inner.state.keep_survey(id, &text).await?;

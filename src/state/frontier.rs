@@ -339,6 +339,7 @@ impl State {
             "DELETE FROM queue WHERE pack = ?",
             "DELETE FROM alike WHERE pack = ?",
             "DELETE FROM run WHERE pack = ?",
+            "DELETE FROM survey WHERE pack = ?",
         ] {
             sqlx::query(sql).bind(pack).execute(&mut *change).await?;
         }

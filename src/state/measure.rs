@@ -98,11 +98,15 @@ impl Measure {
     /// # Errors
     /// The database's.
     pub async fn open(&self, day: &str, bytes: u64) -> Result<(), Error> {
-        sqlx::query("INSERT INTO meter_open (one, day, bytes) VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET day = ?1, bytes = ?2")
+        let mut change = self.0.begin().await?;
+        // Of one whose end could not be written down.
+        settle(&mut change).await?;
+        sqlx::query("INSERT INTO meter_open (one, day, bytes) VALUES (1, ?1, ?2)")
             .bind(day)
             .bind(whole(bytes))
-            .execute(&self.0)
+            .execute(&mut *change)
             .await?;
+        change.commit().await?;
         Ok(())
     }
 
@@ -124,11 +128,7 @@ impl Measure {
     /// The database's.
     pub async fn recover(&self) -> Result<u64, Error> {
         let mut change = self.0.begin().await?;
-        let Some(row) = sqlx::query("DELETE FROM meter_open RETURNING day, bytes").fetch_optional(&mut *change).await? else {
-            return Ok(0);
-        };
-        let (day, bytes): (String, i64) = (row.get("day"), row.get("bytes"));
-        add(&mut change, &day, bytes).await?;
+        let bytes = settle(&mut change).await?;
         change.commit().await?;
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
@@ -199,6 +199,15 @@ fn read<T: DeserializeOwned>(row: &sqlx::sqlite::SqliteRow) -> Option<(i64, T, S
     Some((row.get("number"), figures, row.get("raw")))
 }
 
+/// Counts what an open test may have taken as spent; how much.
+async fn settle(change: &mut sqlx::Transaction<'_, sqlx::Sqlite>) -> Result<i64, Error> {
+    let open = sqlx::query("DELETE FROM meter_open RETURNING day, bytes").fetch_optional(&mut **change).await?;
+    let Some(row) = open else { return Ok(0) };
+    let (day, bytes): (String, i64) = (row.get("day"), row.get("bytes"));
+    add(change, &day, bytes).await?;
+    Ok(bytes)
+}
+
 async fn add(change: &mut sqlx::Transaction<'_, sqlx::Sqlite>, day: &str, bytes: i64) -> Result<(), Error> {
     sqlx::query("INSERT INTO meter_spent (day, bytes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = bytes + ?2")
         .bind(day)
@@ -252,6 +261,10 @@ mod tests {
         assert_eq!(measure.recover().await.expect("recovers"), 900);
         assert_eq!(measure.recover().await.expect("once"), 0);
         assert_eq!(measure.spent("2026-11-28").await.expect("reads"), (900, 1_200));
+        // One whose end could not be written down is paid for by the next.
+        measure.open("2026-11-28", 50).await.expect("opens");
+        measure.open("2026-11-29", 7).await.expect("opens");
+        assert_eq!(measure.spent("2026-11-28").await.expect("reads"), (950, 1_250));
         assert_eq!(measure.spent("2026-12-01").await.expect("reads"), (0, 0), "a month of its own");
     }
 

@@ -148,6 +148,9 @@ fn a_library_is_never_asked_for_over_the_line() {
         told["trouble"].as_array().is_some_and(|all| !all.is_empty())
     });
     assert!(told["trouble"].to_string().contains("python.zim is a library on this node"), "{told}");
+    // Nor by a plan.
+    let plan = node.command(&["pack", "plan", "python", "--json"]);
+    assert!(matches!(plan.status.code(), Some(0 | 3)), "{plan:?}");
     assert_eq!(stranger.count(), 0, "{:?}", stranger.asks());
 }
 

@@ -7,17 +7,15 @@
 use crate::admin::api::role::needed;
 use crate::admin::token::{Tokens, Worth};
 use crate::base::bearer;
+use crate::base::near::is_near;
 use crate::base::problem::{CONTENT_TYPE, Problem};
 use crate::portal::Arrival;
-use crate::proxy;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Letters of a refusal of the framework's that are told on.
@@ -27,33 +25,10 @@ const WORDS: usize = 300;
 #[derive(Clone, Debug)]
 pub(super) struct Shown(pub(super) String);
 
-/// Whom the API answers.
-#[derive(Clone)]
-pub(super) struct Gate {
-    tokens: Tokens,
-    near: Arc<[IpNet]>,
-}
-
-impl Gate {
-    /// For these tokens, from the same house: loopback, private, link-local, unique local and CGNAT.
-    pub(super) fn new(tokens: Tokens) -> Gate {
-        let house = proxy::Settings::default().clients;
-        // IPv4's link-local addresses are given by nobody and lead nowhere beyond the cable.
-        let link_local = IpNet::new(IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16).ok();
-        Gate { tokens, near: house.into_iter().chain(link_local).collect() }
-    }
-
-    fn is_near(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.near.iter().any(|net| net.contains(&client))
-    }
-}
-
 /// Asks for a token that may, of whoever is near.
-pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Arrival>().map(|arrival| arrival.client.ip());
-    let tokens = &gate.tokens;
-    if !client.is_some_and(|client| gate.is_near(client)) {
+    if !client.is_some_and(is_near) {
         tokens.refused("client");
         let title = "the API answers private addresses alone";
         let remedy = "ask from inside the school, or on the machine itself by the bulak command";
@@ -61,12 +36,12 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
     }
     let worth = match token(request.headers()) {
         Some(shown) => tokens.judge(shown),
-        None => return failed(tokens, client, "no_token"),
+        None => return failed(&tokens, client, "no_token"),
     };
     let (id, role) = match worth {
         Worth::Good { id, role } => (id, role),
-        Worth::Expired => return failed(tokens, client, "expired"),
-        Worth::Unknown => return failed(tokens, client, "bad_token"),
+        Worth::Expired => return failed(&tokens, client, "expired"),
+        Worth::Unknown => return failed(&tokens, client, "bad_token"),
     };
     let needed = needed(request.method(), request.uri().path());
     if role < needed {
@@ -188,7 +163,7 @@ mod tests {
                 .route("/api/v1/tokens", get(async || "secret"))
                 .route("/api/v1/{*rest}", any(async || crate::admin::api::unknown()))
                 .layer(from_fn(as_problems))
-                .layer(from_fn_with_state(Gate::new(tokens.clone()), guard));
+                .layer(from_fn_with_state(tokens.clone(), guard));
             Stage { tokens, clock, router }
         }
 

@@ -5,6 +5,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
+use crate::base::near::is_near;
 use crate::base::problem::Problem;
 use crate::base::socket::{self, Hold};
 use crate::base::target::{Scheme, split_authority};
@@ -23,7 +24,7 @@ use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -152,7 +153,7 @@ impl Server {
         let far = "a test goes straight to this server's own address, from its own network";
         let refused = |title: &str| Problem::new(StatusCode::FORBIDDEN, "meter.far", title, far);
         let ends = (self.0.who)(request.extensions()).ok_or_else(|| refused("what lies between a proxy and us would be measured"))?;
-        if self.0.settings.private_only && !is_private(ends.client.ip()) {
+        if self.0.settings.private_only && !is_near(ends.client.ip()) {
             return Err(refused("tests are for this school's network"));
         }
         if request.method() != Method::GET {
@@ -313,14 +314,6 @@ fn full(taken: Taken) -> Response {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "meter.full", title, "try again in a quarter of a minute").into_response();
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(COME_AGAIN));
     response
-}
-
-/// Whether an address is of a network of one's own.
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
-    }
 }
 
 /// The document by which any client finds this server (Locate, version 2): mounted at the hub.

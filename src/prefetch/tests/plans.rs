@@ -126,6 +126,20 @@ async fn nobody_is_asked_while_the_line_is_down_costs_money_or_is_to_be_left_alo
 }
 
 #[tokio::test]
+async fn a_pause_ends_a_survey_that_is_under_way() {
+    let mut pages = shelf(3, |_| 1000);
+    pages.iter_mut().for_each(|(_, page)| *page = Page::Hangs);
+    let stage = stage(&pages).await;
+    let (told, ()) = tokio::join!(survey(&stage), async {
+        while stage.world.lock().asked.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stage.night.pause(None).await.expect("writes");
+    });
+    assert!(told["surveyed"] == false && told["why"].as_str().is_some_and(|why| why.contains("paused")), "{told}");
+}
+
+#[tokio::test]
 async fn a_survey_has_manners_and_ends_in_time() {
     // A sitemap of ten thousand pages, one a second, for a minute.
     let mut pages = shelf(10_000, |_| 1000);
