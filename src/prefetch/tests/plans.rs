@@ -128,7 +128,9 @@ async fn nobody_is_asked_while_the_line_is_down_costs_money_or_is_to_be_left_alo
 #[tokio::test]
 async fn a_pause_ends_a_survey_that_is_under_way() {
     let mut pages = shelf(3, |_| 1000);
-    pages.iter_mut().for_each(|(_, page)| *page = Page::Hangs);
+    for (_, page) in &mut pages {
+        *page = Page::Hangs;
+    }
     let stage = stage(&pages).await;
     let (told, ()) = tokio::join!(survey(&stage), async {
         while stage.world.lock().asked.is_empty() {
