@@ -8,8 +8,10 @@ use crate::base::clock::{Clock, Time};
 use crate::base::count::{Gauge, Histogram, IntGauge, Metrics};
 use crate::base::unit::BitRate;
 use crate::life::Life;
+use crate::link::cause::Causes;
 use crate::link::estimate::Estimate;
 use crate::link::foreground::Foreground;
+use crate::link::outage::Sign;
 use crate::link::pace::Pace;
 use crate::link::slice::{Second, Slices};
 use crate::link::state::Judge;
@@ -29,6 +31,15 @@ pub mod estimate;
 
 /// up | slow | down.
 pub mod state;
+
+/// What is amiss, and the cause of it.
+pub mod cause;
+
+/// What of it is told, and how often.
+pub mod outage;
+
+/// Which interfaces lead out.
+pub mod way;
 
 /// Five minutes of the line, summed up.
 pub mod slice;
@@ -124,6 +135,16 @@ pub enum Sample {
         /// What was asked.
         host: Box<str>,
     },
+    /// A name was answered for (NXDOMAIN is an answer).
+    Named {
+        /// How long that took.
+        took: Duration,
+    },
+    /// Whether any DNS server answers at all: some do, or all of them are silent.
+    Names {
+        /// One answered.
+        heard: bool,
+    },
     /// First byte of an answer.
     FirstByte {
         /// Whose it is.
@@ -196,6 +217,10 @@ struct Mind {
     answered: VecDeque<(Box<str>, SocketAddr)>,
     /// Addresses that were tried while nothing had answered yet, newest last: what a suspicion is looked into with then.
     tried: VecDeque<(Box<str>, SocketAddr)>,
+    /// What is amiss, for the log of outages.
+    causes: Causes,
+    /// When a connection was last tried, by anybody.
+    attempted: Instant,
     since: Time,
     /// Failures since the last success.
     suspicion: u32,
@@ -230,6 +255,8 @@ impl Link {
             slices: Slices::new(now),
             answered: VecDeque::new(),
             tried: VecDeque::new(),
+            causes: Causes::default(),
+            attempted: steady,
             since: now,
             suspicion: 0,
             last: (0, 0, 0, 0),
@@ -288,7 +315,10 @@ impl Link {
                 mind.slices.first_byte(took);
             }
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
-            Sample::Failed { host } | Sample::NameFailed { host } => self.failed(&host),
+            Sample::Failed { host } => self.failed(&host, true),
+            Sample::NameFailed { host } => self.failed(&host, false),
+            Sample::Named { .. } => self.0.mind.lock().causes.names(true, self.0.clock.steady()),
+            Sample::Names { heard } => self.0.mind.lock().causes.names(heard, self.0.clock.steady()),
         }
     }
 
@@ -377,6 +407,17 @@ impl Link {
         self.0.doubt.notify_one();
     }
 
+    /// Whether there is a way out: an interface that leads anywhere.
+    pub fn interface(&self, present: bool) {
+        self.0.mind.lock().causes.interface(present, self.0.clock.steady());
+    }
+
+    /// What is amiss now, the cause of everything else that is; and whether it is worth looking again soon.
+    pub fn amiss(&self) -> (Option<Sign<Instant>>, bool) {
+        let (now, mind) = (self.0.clock.steady(), self.0.mind.lock());
+        (mind.causes.sign(now), mind.causes.doubts(now))
+    }
+
     /// Figures now.
     pub fn view(&self) -> View {
         let now = self.0.clock.steady();
@@ -417,6 +458,8 @@ impl Link {
         let mut mind = self.0.mind.lock();
         mind.estimate.connected(took, now);
         mind.slices.connected(took);
+        mind.causes.answered(host, now);
+        mind.attempted = now;
         mind.suspicion = 0;
         mind.answered.retain(|(_, known)| *known != addr);
         while mind.answered.len() >= ANSWERED {
@@ -428,9 +471,14 @@ impl Link {
         self.publish(&mut mind);
     }
 
-    fn failed(&self, host: &str) {
+    /// `dialled`: it is the host that did not answer, and not the servers of names.
+    fn failed(&self, host: &str, dialled: bool) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
+        if dialled {
+            mind.causes.silent(host, now);
+        }
+        mind.attempted = now;
         mind.estimate.failed(now);
         mind.slices.failed();
         mind.suspicion = mind.suspicion.saturating_add(1);
@@ -472,6 +520,7 @@ impl Link {
         }
         tracing::info!(from = ?self.state(), to = ?state, "the line");
         mind.since = self.0.clock.now();
+        mind.causes.line(state == State::Down, self.0.clock.steady());
         self.0.verdict.store(state as u8, Ordering::Relaxed);
         self.0.gauges.up.set(i64::from(state != State::Down));
         self.0.changed.send_replace(state);

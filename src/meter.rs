@@ -45,6 +45,9 @@ mod choice;
 /// Who starts tests by the schedule.
 mod clerk;
 
+/// The log of outages.
+pub mod outages;
+
 /// Tests as the API has them.
 pub mod api;
 

@@ -14,6 +14,9 @@ pub mod history;
 /// Speed tests: their figures, their cost, when they are due.
 pub mod measure;
 
+/// Outages by cause.
+pub mod outage;
+
 /// What the night remembers.
 pub mod night;
 

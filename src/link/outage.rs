@@ -125,7 +125,7 @@ impl Entry {
     }
 
     fn new(what: What, start: Time, end: Time) -> Entry {
-        Entry { what, start, end, open: true, joined: 0, before: Duration::ZERO, stretch: start }
+        Entry { what, start, end: end.max(start), open: true, joined: 0, before: Duration::ZERO, stretch: start }
     }
 
     fn again(&mut self, since: Time, now: Time) {

@@ -1,5 +1,6 @@
 //! How the line is tried when nobody else does: TCP connections without a byte in them. Polite by construction: a few at a time
-//! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not.
+//! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not. While
+//! nobody fails and nobody asks, once in a quarter of an hour.
 
 use crate::link::state::{ENOUGH, refusal_proves};
 use crate::link::{Link, State};
@@ -17,6 +18,8 @@ const DOUBT_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Hosts tried at once in a round of suspicion.
 const AT_ONCE: usize = 3;
+/// When nobody has tried anything for so long, a host that answered lately is: a night without a class is no night without a line.
+const QUIET_EVERY: Duration = Duration::from_mins(15);
 
 /// Watches until dropped.
 pub(super) async fn run(link: Link) {
@@ -25,8 +28,8 @@ pub(super) async fn run(link: Link) {
         let pause = match (link.state(), link.0.checks.is_empty()) {
             (State::Down, _) => DOWN_EVERY,
             (_, false) => CHECK_EVERY,
-            // Nothing to do until somebody fails.
-            (_, true) => Duration::from_hours(1),
+            // Nothing to do until somebody fails, or nobody does anything.
+            (_, true) => QUIET_EVERY.saturating_sub(link.quiet_for()).max(DOWN_EVERY),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -37,6 +40,10 @@ pub(super) async fn run(link: Link) {
         } else if link.state() == State::Down {
             again(&link, &mut next).await;
         } else {
+            if link.quiet_for() >= QUIET_EVERY {
+                let mut mind = link.0.mind.lock();
+                (mind.suspicion, mind.attempted) = (mind.suspicion.max(1), link.0.clock.steady());
+            }
             suspect(&link).await;
         }
         link.0.settled.send_modify(|count| *count += 1);
@@ -112,8 +119,15 @@ async fn suspect(link: &Link) {
     for ((host, _), answer) in known.iter().zip(&answers) {
         // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
         if proven || *answer == Reached::No {
-            link.failed(host);
+            link.failed(host, true);
         }
+    }
+}
+
+impl Link {
+    /// How long nobody has tried a connection.
+    fn quiet_for(&self) -> Duration {
+        self.0.clock.steady().saturating_duration_since(self.0.mind.lock().attempted)
     }
 }
 

@@ -230,16 +230,16 @@ impl Test {
 }
 
 /// Moments as RFC 3339, which is how documents and tables have them.
-mod moment {
+pub(in crate::meter) mod moment {
     use crate::base::clock::Time;
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::meter) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time.to_rfc3339())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+    pub(in crate::meter) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
         let text = String::deserialize(deserializer)?;
         let stamp: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
         Ok(Time::from_micros(stamp.as_microsecond()))

@@ -77,6 +77,7 @@ fn whole() -> Value {
         crate::admin::store::Document::openapi(),
         crate::report::api::document(),
         crate::meter::api::document(),
+        crate::meter::outages::api::document(),
         super::tokens::Document::openapi(),
     ] {
         document.merge(part);
