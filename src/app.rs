@@ -38,6 +38,7 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
+use crate::meter::echo::{self, Echo};
 use crate::meter::outages::{self, Outages};
 use crate::meter::{self, Meter};
 use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
@@ -180,6 +181,7 @@ impl Node {
         let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
 
         let outages = Outages::new(&clock, &life, &link, &metrics, &state).await?;
+        let echo = Echo::new(&meter, &life, &state);
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
@@ -223,7 +225,8 @@ impl Node {
             .merge(prefetch::api::wishes::routes(night.clone()))
             .merge(report::api::routes(reporter, link.clone(), state.clone()))
             .merge(meter::api::routes(meter.clone()))
-            .merge(outages::api::routes(outages));
+            .merge(outages::api::routes(outages))
+            .merge(echo::api::routes(echo));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
         let extra = extra.merge(tester::routes(&clock, &life, &metrics));

@@ -20,6 +20,9 @@ pub mod outage;
 /// What the night remembers.
 pub mod night;
 
+/// Bursts of pings.
+pub mod ping;
+
 /// What is remembered of packs beside their files.
 pub mod pack;
 

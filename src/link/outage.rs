@@ -49,8 +49,7 @@ pub enum What {
 
 impl What {
     /// All of them.
-    pub const ALL: [What; 6] =
-        [What::LineDown, What::NamesDown, What::OriginDown, What::BoxOff, What::ClockWrong, What::InterfaceLost];
+    pub const ALL: [What; 6] = [What::LineDown, What::NamesDown, What::OriginDown, What::BoxOff, What::ClockWrong, What::InterfaceLost];
 
     /// The word in database, API and reports.
     pub const fn word(self) -> &'static str {

@@ -39,6 +39,9 @@ const WARY: Duration = Duration::from_secs(2);
 /// Rows that are remembered from earlier lives: those of the last day, and behind them the newest of each kind.
 const REMEMBERED: u32 = 300;
 
+/// Lives that are looked through for the last sign of one: longer than a summer without school.
+const RUNS: Duration = Duration::from_hours(200 * 24);
+
 /// An outage as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Outage)]
@@ -94,7 +97,7 @@ impl Outages {
         rows.reverse();
         // What was written down or counted before this life began is a sign of an earlier one.
         let begun = clock.now().minus(clock.age());
-        let runs = state.history().runs(Time::from_micros(0), begun).await?;
+        let runs = state.history().runs(begun.minus(RUNS), begun).await?;
         let seen = runs.iter().filter(|run| run.start < begun).map(|run| run.seen);
         let alive = seen.chain(rows.iter().map(|row| row.end)).filter(|seen| !clock.trusted() || *seen <= begun).max();
         let open = metrics.gauges("bulak_link_outage", "1 while this is amiss, 0 while it is not.", &["what"]);

@@ -1,6 +1,8 @@
 //! What is kept and told of a test. Pure. The names of [`Test`] are exactly those of `payload.test.*` in the report's schema: a test
 //! holds each against the other.
 
+pub use crate::link::reach::Reach;
+
 use crate::base::clock::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,20 +60,6 @@ pub enum Trouble {
     Budget,
     /// A person ended it.
     Cancelled,
-}
-
-/// Where a server is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = TestReach)]
-pub enum Reach {
-    /// In the country.
-    Domestic,
-    /// Elsewhere.
-    Foreign,
-    /// It is not known.
-    #[default]
-    Unknown,
 }
 
 /// How an estimate of capacity came about.

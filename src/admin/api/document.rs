@@ -78,6 +78,7 @@ fn whole() -> Value {
         crate::report::api::document(),
         crate::meter::api::document(),
         crate::meter::outages::api::document(),
+        crate::meter::echo::api::document(),
         super::tokens::Document::openapi(),
     ] {
         document.merge(part);

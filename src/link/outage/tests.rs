@@ -124,8 +124,8 @@ fn a_step_of_time_ends_what_runs_and_what_goes_on_is_another_entry() {
         told(&mut log),
         [
             (What::LineDown, 0, 60, 60, false, 0),
-            (What::ClockWrong, 60 + day, 60 + day, 0, false, 0),
             (What::LineDown, 60 + day, 120 + day, 60, false, 0),
+            (What::ClockWrong, 60 + day, 60 + day, 0, false, 0),
         ]
     );
     // And back: no entry ends before it begins.

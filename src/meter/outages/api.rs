@@ -71,8 +71,7 @@ async fn show(State(outages): State<Outages>, Query(wanted): Query<Wanted>) -> R
     let days = u64::from(wanted.days.clamp(1, 400));
     let since = outages.0.clock.now().minus(Duration::from_hours(24 * days));
     let list = outages.since(since, wanted.most.clamp(1, MOST)).await;
-    let list = list.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "link.outages", error.to_string(), "see the node's log")
-    })?;
+    let list =
+        list.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "link.outages", error.to_string(), "see the node's log"))?;
     Ok(Json(View { open: outages.open_now(), outages: list }))
 }
