@@ -15,7 +15,7 @@ use crate::link::gauges::Gauges;
 use crate::link::outage::Sign;
 use crate::link::pace::Pace;
 use crate::link::passive::Passive;
-use crate::link::reach::{Reach, judge};
+use crate::link::reach::judge;
 use crate::link::slice::{Second, Slices};
 use crate::link::state::Judge;
 use ipnet::IpNet;

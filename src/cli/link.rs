@@ -163,7 +163,7 @@ fn tested(tests: &Value, zone: &TimeZone) -> String {
     page
 }
 
-pub(super) fn rate(bits: Option<u64>) -> String {
+fn rate(bits: Option<u64>) -> String {
     bits.map_or_else(|| "–".to_owned(), |bits| BitRate(bits).human())
 }
 
@@ -171,7 +171,7 @@ fn milliseconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{:.0} ms", seconds * 1_000.0))
 }
 
-pub(super) fn span(seconds: u64) -> String {
+fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),

@@ -4,6 +4,7 @@
 
 use crate::link::state::{ENOUGH, refusal_proves};
 use crate::link::{Link, State};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -24,6 +25,7 @@ const QUIET_EVERY: Duration = Duration::from_mins(15);
 /// Watches until dropped.
 pub(super) async fn run(link: Link) {
     let mut next = 0;
+    let mut known = BTreeMap::new();
     loop {
         let pause = match (link.state(), link.0.checks.is_empty()) {
             (State::Down, _) => DOWN_EVERY,
@@ -36,13 +38,16 @@ pub(super) async fn run(link: Link) {
             () = link.0.doubt.notified(), if link.state() != State::Down => {}
         }
         if !link.0.checks.is_empty() {
-            check(&link).await;
+            check(&link, &mut known).await;
         } else if link.state() == State::Down {
             again(&link, &mut next).await;
         } else {
             if link.quiet_for() >= QUIET_EVERY {
                 let mut mind = link.0.mind.lock();
-                (mind.suspicion, mind.attempted) = (mind.suspicion.max(1), link.0.clock.steady());
+                mind.attempted = link.0.clock.steady();
+                // One host alone that is silent in the night says nothing about the line.
+                let several = mind.answered.iter().any(|(host, _)| mind.answered.front().is_some_and(|(first, _)| first != host));
+                mind.suspicion = mind.suspicion.max(u32::from(several));
             }
             suspect(&link).await;
         }
@@ -51,23 +56,24 @@ pub(super) async fn run(link: Link) {
     }
 }
 
-/// One round over the check list.
-async fn check(link: &Link) {
-    let tries = link.0.checks.iter().map(|check| async move {
-        let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
-        let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next());
-        match addr {
-            Some(addr) => match reach(link, addr).await {
-                Reached::Yes(took) => Some((addr, took)),
+/// One round over the check list. A name that cannot be looked up has the address that it had: dead names are no dead line.
+async fn check(link: &Link, known: &mut BTreeMap<String, SocketAddr>) {
+    let tries = link.0.checks.iter().map(|check| {
+        let before = known.get(check).copied();
+        async move {
+            let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
+            let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before)?;
+            match reach(link, addr).await {
+                Reached::Yes(took) => Some((check.clone(), addr, took)),
                 Reached::Refused | Reached::No => None,
-            },
-            None => None,
+            }
         }
     });
     let answers = futures_util::future::join_all(tries).await;
     let answered = answers.iter().flatten().next().is_some();
-    for (addr, took) in answers.into_iter().flatten() {
+    for (check, addr, took) in answers.into_iter().flatten() {
         link.connected(&addr.to_string(), addr, took);
+        known.insert(check, addr);
     }
     let now = link.0.clock.steady();
     let mut mind = link.0.mind.lock();

@@ -186,7 +186,7 @@ impl Echo {
     /// # Errors
     /// The database's.
     pub async fn after(&self, number: i64, most: u32) -> Result<Vec<Kept>, state::Error> {
-        Ok(self.0.pings.after(number, most).await?.into_iter().map(kept).collect())
+        Ok(self.0.pings.after(number, most).await?.iter().map(kept).collect())
     }
 
     /// Bursts that began at `since` or later, the newest first.
@@ -194,7 +194,7 @@ impl Echo {
     /// # Errors
     /// The database's.
     pub async fn since(&self, since: Time, most: u32) -> Result<Vec<Kept>, state::Error> {
-        Ok(self.0.pings.newest(since, most).await?.into_iter().map(kept).collect())
+        Ok(self.0.pings.newest(since, most).await?.iter().map(kept).collect())
     }
 
     /// Resolves when something new was kept, seen from the call on. May be dropped at any await.
@@ -379,7 +379,7 @@ fn row(kept: &Kept) -> Row {
     Row { number: kept.number, start: kept.start, finish: kept.finish, clock_ok: kept.clock_ok, reach: reach.word().into(), counts, times }
 }
 
-fn kept(row: Row) -> Kept {
+fn kept(row: &Row) -> Kept {
     let [sent, received, late, doubled] = row.counts;
     let [rtt_min_ms, rtt_median_ms, rtt_p95_ms, jitter_ms] = row.times;
     let reach = Reach::read(&row.reach);

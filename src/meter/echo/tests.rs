@@ -9,6 +9,7 @@ use crate::meter::schedule::Schedule;
 use crate::meter::{Contract, Parts, Settings, budget::Caps};
 use crate::upstream;
 use std::net::SocketAddr;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -40,21 +41,23 @@ async fn place(hub: Option<SocketAddr>, day: Option<u64>) -> Place {
     Place { life, state, echo }
 }
 
-async fn hub(life: &Life, listen: &str, metrics: &Metrics, echo: bool) -> SocketAddr {
-    let file = tempfile::tempdir().expect("a folder").keep().join("hub.sqlite");
+async fn hub(life: &Life, listen: &str, metrics: &Metrics, echo: bool) -> (SocketAddr, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hub.sqlite");
     let settings =
         HubSettings { listen: vec![listen.parse().expect("an address")], database: Database::File(file), echo, ..HubSettings::default() };
     let hub = Hub::bind(settings, Clock::system(), life, metrics).await.expect("a hub");
     let addr = hub.addresses()[0];
     life.spawn(hub.serve());
-    addr
+    (addr, folder)
 }
 
 #[tokio::test]
 async fn a_burst_comes_back_over_both_families_is_kept_and_paid_for() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         let (life, metrics) = (Life::default(), Metrics::default());
-        let place = place(Some(hub(&life, listen, &metrics, true).await), None).await;
+        let (addr, _folder) = hub(&life, listen, &metrics, true).await;
+        let place = place(Some(addr), None).await;
         let kept = place.echo.burst().await.expect("runs").expect("a burst");
         let ping = kept.ping;
         assert_eq!((ping.sent, ping.received, ping.doubled, ping.reach), (10, 10, 0, Reach::Domestic), "{listen}");
@@ -79,11 +82,13 @@ async fn nobody_to_ping_and_nothing_left_are_no_loss() {
     assert_eq!(nobody.echo.burst().await.expect("runs"), Err(Nothing::NoServer));
     nobody.life.stop();
     let (life, metrics) = (Life::default(), Metrics::default());
-    let addr = hub(&life, "127.0.0.1:0", &metrics, false).await;
+    let (addr, _folder) = hub(&life, "127.0.0.1:0", &metrics, false).await;
     let silent = place(Some(addr), None).await;
     assert_eq!(silent.echo.burst().await.expect("runs"), Err(Nothing::NoServer), "a hub without an echo");
     silent.life.stop();
-    let poor = place(Some(hub(&life, "127.0.0.1:0", &metrics, true).await), Some(COST - 1)).await;
+    // Metrics are a hub's own.
+    let (addr, _other) = hub(&life, "127.0.0.1:0", &Metrics::default(), true).await;
+    let poor = place(Some(addr), Some(COST - 1)).await;
     assert_eq!(poor.echo.burst().await.expect("runs"), Err(Nothing::NotNow));
     assert!(poor.echo.after(0, 10).await.expect("reads").is_empty());
     poor.life.stop();
