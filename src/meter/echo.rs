@@ -24,7 +24,7 @@ use crate::meter::{Meter, settings};
 use crate::state::ping::{Pings, Row};
 use crate::state::{self, State};
 use crate::upstream::{Datagrams, Upstream};
-use burst::{Burst, LATE, Ping};
+use burst::{Burst, Ping};
 use http::{Request, StatusCode};
 use packet::{Cookie, Nonce, Packet};
 use parking_lot::Mutex;
@@ -251,14 +251,13 @@ impl Echo {
         let hub = inner.meter.hub().ok_or(Nothing::NoServer)?;
         let now = inner.clock.steady();
         let known = inner.memory.lock().place.filter(|(_, until)| now < *until).map(|(port, _)| port);
-        let port = match known {
-            Some(port) => port,
-            None => {
-                let port = self.ask(&hub).await?;
-                let again = if port.is_some() { KNOWN } else { AGAIN };
-                inner.memory.lock().place = Some((port, now + again));
-                port
-            }
+        let port = if let Some(port) = known {
+            port
+        } else {
+            let port = self.ask(&hub).await?;
+            let again = if port.is_some() { KNOWN } else { AGAIN };
+            inner.memory.lock().place = Some((port, now + again));
+            port
         };
         // The hub is where the school's own district is.
         Ok((hub.host().to_owned(), port.ok_or(Nothing::NoServer)?, Reach::Domestic))
@@ -304,11 +303,11 @@ impl Echo {
             let _lost = socket.send(&Packet::Ping(nonce, number, cookie).bytes()).await;
             self.listen(socket, nonce, &mut burst, &mut reads, begun + STEP * (step + 1)).await;
         }
-        if !burst.is_whole() {
-            self.listen(socket, nonce, &mut burst, &mut reads, clock.steady() + LATE).await;
-        }
-        if !burst.is_whole() {
-            self.listen(socket, nonce, &mut burst, &mut reads, clock.steady() + LINGER.saturating_sub(LATE)).await;
+        let until = clock.steady() + LINGER;
+        while !burst.is_whole()
+            && let Some(heard) = self.next(socket, until, &mut reads).await
+        {
+            self.take(heard, nonce, &mut burst);
         }
         Some(burst)
     }
@@ -328,15 +327,19 @@ impl Echo {
         None
     }
 
-    /// Takes answers until then, or until every packet has its own.
+    /// Takes answers until then.
     async fn listen(&self, socket: &Datagrams, nonce: Nonce, burst: &mut Burst, reads: &mut u32, until: Instant) {
-        while let Some(packet) = self.next(socket, until, reads).await {
-            match packet {
-                Heard::Packet(Packet::Pong(of, number)) if of == nonce && burst.answered(number, self.0.clock.steady()) => {}
-                // A hello that was said twice is answered twice.
-                Heard::Packet(Packet::Cookie(of, _)) if of == nonce => {}
-                other => self.ignore(other),
-            }
+        while let Some(heard) = self.next(socket, until, reads).await {
+            self.take(heard, nonce, burst);
+        }
+    }
+
+    fn take(&self, heard: Heard, nonce: Nonce, burst: &mut Burst) {
+        match heard {
+            Heard::Packet(Packet::Pong(of, number)) if of == nonce && burst.answered(number, self.0.clock.steady()) => {}
+            // A hello that was said twice is answered twice.
+            Heard::Packet(Packet::Cookie(of, _)) if of == nonce => {}
+            other => self.ignore(other),
         }
     }
 
