@@ -113,6 +113,7 @@ mod tests {
             rtt_seconds: None,
             first_byte_seconds: None,
             failed_ratio: None,
+            passive: link::passive::Passive::default(),
             bytes: std::collections::BTreeMap::new(),
         };
         let mut tally = Tally::default();
