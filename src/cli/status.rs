@@ -39,16 +39,12 @@ fn attention(document: &Value) -> Vec<String> {
     }
     let causes: Vec<&str> =
         document["outages"].as_array().into_iter().flatten().filter_map(|kept| kept["event"]["what"].as_str()).collect();
-    for cause in &causes {
-        match *cause {
-            "names_down" => {
-                needs.push("no DNS server answers, the line works: ask the provider, or name others in upstream.resolver".to_owned())
-            }
-            "interface_lost" => needs.push("the way out has no interface: look at cable and modem".to_owned()),
-            // One host's trouble is nothing that this school can mend; line and clock are told below.
-            _ => {}
-        }
-    }
+    // One host's trouble is nothing that this school can mend; line and clock are told below.
+    let told = [
+        ("names_down", "no DNS server answers, the line works: ask the provider, or name others in upstream.resolver"),
+        ("interface_lost", "the way out has no interface: look at cable and modem"),
+    ];
+    needs.extend(told.iter().filter(|(cause, _)| causes.contains(cause)).map(|(_, words)| String::from(*words)));
     // A cause hides its consequences.
     if document["link"]["state"] == "down" && !causes.contains(&"interface_lost") {
         needs.push("the line is down: what is stored is served".to_owned());
