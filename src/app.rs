@@ -9,6 +9,9 @@ pub mod log;
 /// Open files.
 pub mod limit;
 
+/// What systemd is told.
+pub mod service;
+
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
@@ -115,10 +118,10 @@ pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) +
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
     limit::raise_open_files();
+    limit::close_files();
     let node = Node::start(config, reread).await?;
     ready(node.addresses.clone());
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready(&node.life);
     node.until_stopped(signals).await;
     node.end().await
 }
@@ -302,8 +305,7 @@ impl Node {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service::stopping();
         if !self.life.end(GRACE).await {
             tracing::warn!(grace = ?GRACE, "some requests were cut off");
         }

@@ -56,6 +56,9 @@ mod days;
 /// `kill -9`, damaged indexes, draining.
 mod restart;
 
+/// What systemd gives, takes and hears; what the installer puts down.
+mod service;
+
 /// The store's commands: figures, check, purge, export, import.
 mod storekeeping;
 
