@@ -120,7 +120,8 @@ fn constant(line: &str) -> Option<(&str, &str)> {
     let is_item = opening.is_empty() || opening == "pub " || (opening.starts_with("pub(") && opening.ends_with(") "));
     let (name, rest) = rest.split_once(": ")?;
     let (kind, value) = rest.split_once(" = ")?;
-    let counts = TYPES.contains(&kind) && name.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_');
+    let counts =
+        TYPES.contains(&kind) && name.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_');
     (is_item && counts).then_some((name, value.strip_suffix(';')?))
 }
 

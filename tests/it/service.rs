@@ -129,10 +129,14 @@ fn what_the_installer_puts_down_serves() {
     };
     install(&["--hub"]);
     let at = |path: &str| root.path().join(path);
-    for file in ["usr/bin/bulak", "lib/systemd/system/bulak.service", "lib/systemd/system/bulak-hub.service", "usr/lib/sysusers.d/bulak.conf"] {
+    for file in
+        ["usr/bin/bulak", "lib/systemd/system/bulak.service", "lib/systemd/system/bulak-hub.service", "usr/lib/sysusers.d/bulak.conf"]
+    {
         assert!(at(file).is_file(), "{file}");
     }
-    for (unit, place) in [("bulak.service", "serve --config /etc/bulak/school.toml"), ("bulak-hub.service", "hub --config /etc/bulak/hub.toml")] {
+    for (unit, place) in
+        [("bulak.service", "serve --config /etc/bulak/school.toml"), ("bulak-hub.service", "hub --config /etc/bulak/hub.toml")]
+    {
         let text = fs::read_to_string(at("lib/systemd/system").join(unit)).expect("a unit");
         assert!(text.contains(&format!("ExecStart=/usr/bin/bulak {place}\n")), "{unit}");
     }
