@@ -12,7 +12,7 @@
 //!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
 //!   transfer that kept us silent for as long counts as one. While probes see the line empty, there is none.
-//! - A queue is what the probes of a whole round trip saw. Most of a night are small files, and their senders begin again and again with a
+//! - A queue is what all probes of one and a half round trips saw. Most of a night are small files, and their senders begin again and again with a
 //!   burst: two probes in a row saw those as well, and on a satellite's line the rate fell for them to half of what the line gives.
 //! - The windows are what the rate has under way on the idle line and half of the target. With a tenth of the way and two targets more, it
 //!   was the windows that made the queue, at three quarters of the line's rate.
@@ -48,9 +48,9 @@ const LOST: u32 = 3;
 const TROUBLE: Duration = Duration::from_secs(2);
 /// The least of so many answers is the queue: one that was late for a reason of its own does not count, and more would tell too late.
 const LAST: usize = 2;
-/// And they left over so many round trips at least: a sender that begins, or goes on after a silence, makes one queue after the other that
-/// is gone again within a round trip. Only what is there in all of it stands because of the rate.
-const SPAN: f64 = 1.0;
+/// And they left over so many round trips at least: a sender that begins, or goes on after a silence, makes a queue in each round trip
+/// that is gone before its end, and two of them together hardly leave a gap. Only what is there all the time stands because of the rate.
+const SPAN: f64 = 1.5;
 /// The shortest delay is that of so many minutes.
 const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
