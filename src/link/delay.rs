@@ -12,8 +12,8 @@
 //!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
 //!   transfer that kept us silent for as long counts as one. While probes see the line empty, there is none.
-//! - A queue is what all probes of one and a half round trips saw. Most of a night are small files, and their senders begin again and again with a
-//!   burst: two probes in a row saw those as well, and on a satellite's line the rate fell for them to half of what the line gives.
+//! - A queue is what all probes of one and a half round trips saw. Most of a night are small files, and their senders begin again and
+//!   again with a burst: two probes in a row saw those as well, and on a satellite's line the rate fell for them to half of the line's.
 //! - The windows are what the rate has under way on the idle line and half of the target. With a tenth of the way and two targets more, it
 //!   was the windows that made the queue, at three quarters of the line's rate.
 
