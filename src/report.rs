@@ -32,6 +32,9 @@ pub mod schema;
 /// What the parts say -> one record.
 pub mod compose;
 
+/// Who else finds something that is to leave.
+pub mod source;
+
 /// The node's key.
 pub mod sign;
 
