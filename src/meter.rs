@@ -146,6 +146,8 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
     /// Woken when there may be something to do.
     changed: tokio::sync::Notify,
+    /// Tells that a test was kept.
+    told: tokio::sync::Notify,
     boot: Time,
 }
 
@@ -221,6 +223,7 @@ impl Meter {
             gauges: Gauges::new(metrics),
             turn: tokio::sync::Mutex::new(()),
             changed: tokio::sync::Notify::new(),
+            told: tokio::sync::Notify::new(),
         };
         let meter = Meter(Arc::new(inner));
         if let Some(kept) = meter.newest(1).await?.first() {
@@ -244,6 +247,11 @@ impl Meter {
     /// The database's.
     pub async fn after(&self, number: i64, most: u32) -> Result<Vec<Kept>, Error> {
         Ok(self.0.measure.after(number, most).await?.into_iter().map(whole).collect())
+    }
+
+    /// Resolves when the next test is kept, seen from the call on.
+    pub fn kept(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.told.notified()
     }
 
     /// Tests that began at `since` or later, the newest first.
@@ -360,6 +368,7 @@ impl Meter {
         inner.measure.close(&day, found.spent).await?;
         let raw = Value::Object(found.raw);
         kept.number = inner.measure.keep(start, &kept, &raw.to_string()).await?;
+        inner.told.notify_waiters();
         kept.raw = raw;
         inner.gauges.count(&kept);
         tracing::info!(

@@ -92,4 +92,8 @@ impl Source for Tests {
             Ok(tests.into_iter().map(kept).collect())
         })
     }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.kept())
+    }
 }
