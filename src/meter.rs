@@ -440,8 +440,11 @@ fn told(order: &Order, found: Found, passive: Option<u64>, reach: Reach, left: u
         _ => End::Partial,
     };
     let download = if nothing { passive.map(estimate::passive) } else { found.download };
-    // An id of the server's that is no id of ours would not leave the school.
-    let plain = |id: &String| (8..=64).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    // A server may write anything there, a device's address as well: what is no plain random id does not leave the school.
+    let plain = |id: &String| {
+        let is_random = |id: &uuid::Uuid| matches!(id.get_version_num(), 4 | 7);
+        id.len() == 36 && id.bytes().all(|byte| !byte.is_ascii_uppercase()) && uuid::Uuid::try_parse(id).as_ref().is_ok_and(is_random)
+    };
     Test {
         id: found.id.filter(plain).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         trigger: order.trigger,

@@ -341,12 +341,15 @@ async fn a_clock_at_1970_is_told_and_breaks_no_order() {
     stage.clock.jump(NOW.micros() + 3_000_000_000);
     let third = node.report_now().await.expect("reports");
     assert_eq!(third.1, 3);
+    let third_begins = record(&node.0.state.outbox().batch(9, 1 << 20).await.expect("reads")[2])["start"].clone();
     assert_eq!(node.flush().await.expect("sends").delivered, 3);
     let told = stage.ask("/api/v1/schools/aksukent-7").await;
     let records = told["records"].as_array().expect("records");
     let mut by_number: Vec<&Value> = records.iter().collect();
     by_number.sort_by_key(|record| record["seq"].as_i64());
-    assert_eq!(by_number.iter().map(|record| record["clock_ok"].as_bool()).collect::<Vec<_>>(), [Some(true), Some(false), Some(true)]);
+    // The second was dated anew before it left: it ends when the clock was set, less what has passed since.
+    assert_eq!(by_number.iter().map(|record| record["clock_ok"].as_bool()).collect::<Vec<_>>(), [Some(true); 3]);
+    assert_eq!(by_number[1]["end"], third_begins);
     assert!(by_number[1]["start"].as_str() <= by_number[1]["end"].as_str());
     assert_eq!(by_number[1]["payload"]["line"]["clock_seconds"], 600);
     assert_ne!(by_number[0]["boot_id"], by_number[1]["boot_id"]);
