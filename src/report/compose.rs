@@ -480,7 +480,11 @@ pub(crate) mod tests {
             let mut told = record(&who, kind, (1, 1), (at(start), at(end)), clock_ok, payload);
             assert_eq!(shift.redate(&mut told), wanted.is_some(), "{kind}");
             let (start, end) = wanted.unwrap_or((start, end));
-            assert_eq!((told.start.as_str(), told.end.as_str()), (at(start).to_rfc3339().as_str(), at(end).to_rfc3339().as_str()), "{kind}");
+            assert_eq!(
+                (told.start.as_str(), told.end.as_str()),
+                (at(start).to_rfc3339().as_str(), at(end).to_rfc3339().as_str()),
+                "{kind}"
+            );
             assert!(told.clock_ok);
             let off = if kind == "hour" { 7 + 3_000 } else { 7 };
             assert_eq!(told.payload["line"]["off_seconds"], off, "{kind}");

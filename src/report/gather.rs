@@ -39,12 +39,7 @@ pub(crate) fn plain(sealed: &Sealed) -> Option<Vec<u8>> {
 }
 
 /// A waiting record signed anew after `change`; `None`: it cannot be read, may not leave any more, or stays as it is.
-pub(crate) fn anew(
-    inner: &Inner,
-    packer: &mut Packer,
-    old: &Sealed,
-    change: impl FnOnce(&mut Record<Value>) -> bool,
-) -> Option<Sealed> {
+pub(crate) fn anew(inner: &Inner, packer: &mut Packer, old: &Sealed, change: impl FnOnce(&mut Record<Value>) -> bool) -> Option<Sealed> {
     let plain = plain(old)?;
     let mut record: Record<Value> = serde_json::from_slice(sign::peel(&plain)?).ok()?;
     if !change(&mut record) {

@@ -114,12 +114,12 @@ pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<
         Verdict::Later { after, why } => later(inner, after, &why),
         Verdict::Stranger(why) => {
             let tried = inner.settings.code.is_empty() || std::mem::replace(&mut inner.memory.lock().way.joined, true);
-            match tried {
-                true => later(inner, None, &why),
-                false => match join(inner, &inner.settings.code).await {
-                    Ok(_) => Step::More,
-                    Err(problem) => later(inner, None, &problem.title),
-                },
+            if tried {
+                later(inner, None, &why)
+            } else if let Err(problem) = join(inner, &inner.settings.code).await {
+                later(inner, None, &problem.title)
+            } else {
+                Step::More
             }
         }
         Verdict::Refused(why) if records.len() == 1 => {

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A name, addresses, a page, a secret, in one text.
-const NAMES: &str = "Aigerim Serikova aigerim@kundelik.kz 10.77.66.55 fd00::7741 aa:bb:cc:dd:ee:77 http://pupil.school.test/aigerim?token=secret-7741";
+const NAMES: &str =
+    "Aigerim Serikova aigerim@kundelik.kz 10.77.66.55 fd00::7741 aa:bb:cc:dd:ee:77 http://pupil.school.test/aigerim?token=secret-7741";
 
 /// What of it is looked for, in whatever case.
 const MARKS: &[&str] = &[

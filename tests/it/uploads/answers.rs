@@ -35,12 +35,15 @@ fn says(body: &'static str) -> Says {
     plain("200 OK", &["Content-Type: application/json"], body.as_bytes())
 }
 
+/// What a captive portal shows.
+const PAGE: &[u8] = b"<html><body>Welcome to the Wi-Fi, please pay</body></html>";
+
+/// What is no hub's word about records: what is answered, and what the node says of it.
 fn bad(elsewhere: std::net::SocketAddr) -> Vec<(&'static str, Says, &'static str)> {
     let redirect = move |status: &'static str| -> Says {
         let place = format!("Location: http://{elsewhere}/api/v1/reports");
         Box::new(move |_| Reply::Bytes(answer(status, &[place.as_str()], b"")))
     };
-    const PAGE: &[u8] = b"<html><body>Welcome to the Wi-Fi, please pay</body></html>";
     vec![
         ("rubbish", plain("200 OK", &[], b"\x00\xff\xfe rubbish"), "not a hub's"),
         ("nothing", plain("200 OK", &[], b""), "not a hub's"),
