@@ -27,8 +27,12 @@ fn json_reply(body: &Value) -> Reply {
     Reply::Bytes(answer("200 OK", &["Content-Type: application/json"], body.to_string().as_bytes()))
 }
 
+fn by(says: impl Fn(&[i64]) -> Reply + Send + Sync + 'static) -> Says {
+    Box::new(says)
+}
+
 fn plain(status: &'static str, fields: &'static [&'static str], body: &'static [u8]) -> Says {
-    Box::new(move |_| Reply::Bytes(answer(status, fields, body)))
+    by(move |_| Reply::Bytes(answer(status, fields, body)))
 }
 
 fn says(body: &'static str) -> Says {
@@ -42,7 +46,7 @@ const PAGE: &[u8] = b"<html><body>Welcome to the Wi-Fi, please pay</body></html>
 fn bad(elsewhere: std::net::SocketAddr) -> Vec<(&'static str, Says, &'static str)> {
     let redirect = move |status: &'static str| -> Says {
         let place = format!("Location: http://{elsewhere}/api/v1/reports");
-        Box::new(move |_| Reply::Bytes(answer(status, &[place.as_str()], b"")))
+        by(move |_| Reply::Bytes(answer(status, &[place.as_str()], b"")))
     };
     vec![
         ("rubbish", plain("200 OK", &[], b"\x00\xff\xfe rubbish"), "not a hub's"),
@@ -52,12 +56,12 @@ fn bad(elsewhere: std::net::SocketAddr) -> Vec<(&'static str, Says, &'static str
         ("a text for a number", says(r#"{"acked_seq":"7"}"#), "not a hub's"),
         ("half a number", says(r#"{"acked_seq":7.5}"#), "not a hub's"),
         ("more than a number", says(r#"{"acked_seq":99999999999999999999999}"#), "not a hub's"),
-        ("a hundred thousand brackets", Box::new(|_| Reply::Bytes(answer("200 OK", &[], &[b'['; 100_000]))), "not a hub's"),
+        ("a hundred thousand brackets", by(|_| Reply::Bytes(answer("200 OK", &[], &[b'['; 100_000]))), "not a hub's"),
         ("an old number", says(r#"{"acked_seq":0}"#), "took nothing"),
         ("a number below all", says(r#"{"acked_seq":-5}"#), "took nothing"),
         (
             "a number of the future",
-            Box::new(|numbers| json_reply(&json!({"acked_seq": numbers.last().map_or(0, |last| last + 1)}))),
+            by(|numbers| json_reply(&json!({"acked_seq": numbers.last().map_or(0, |last| last + 1)}))),
             "was not sent",
         ),
         ("the last of all numbers", says(r#"{"acked_seq":9223372036854775807}"#), "was not sent"),
@@ -78,12 +82,12 @@ fn bad(elsewhere: std::net::SocketAddr) -> Vec<(&'static str, Says, &'static str
         ("before now", plain("503 Service Unavailable", &["Retry-After: -7"], b""), "503"),
         ("broken", plain("500 Internal Server Error", &[], b"\xff\xfe"), "500"),
         ("a gateway", plain("502 Bad Gateway", &[], PAGE), "502"),
-        ("an end too soon", Box::new(|_| Reply::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"acked".to_vec())), "broke off"),
-        ("no HTTP", Box::new(|_| Reply::Close(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())), ""),
-        ("silence", Box::new(|_| Reply::Close(Vec::new())), ""),
+        ("an end too soon", by(|_| Reply::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"acked".to_vec())), "broke off"),
+        ("no HTTP", by(|_| Reply::Close(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())), ""),
+        ("silence", by(|_| Reply::Close(Vec::new())), ""),
         (
             "no end",
-            Box::new(|_| {
+            by(|_| {
                 Reply::Act(Box::new(|stream| {
                     let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
                     let piece = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
