@@ -13,6 +13,7 @@ use bulak::report::schema;
 use bulak::report::sign;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::BufRead;
 
 /// A name, addresses, a page, a secret, in one text.
 const NAMES: &str =
@@ -106,8 +107,11 @@ fn devices(node: &Node) {
         }
     }
     for place in ["aigerim.school.test:443", "10.77.66.55:443", "secret-7741.kundelik.kz:443"] {
+        let mut tunnel = http::Connection::open(node.proxy);
         let greeting = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: {NAMES}\r\n\r\n");
-        let _answer = http::exchange(node.proxy, greeting.as_bytes()); // or refused
+        tunnel.send(greeting.as_bytes()).expect("sends");
+        let _told = tunnel.raw().read_line(&mut String::new()); // refused, most of them
+        let _sent = tunnel.send(NAMES.as_bytes());
     }
     // A method, and pages of the node's own.
     let _answer = http::fetch(node.proxy, "AIGERIM", "http://pupil.school.test/secret-7741", &fields);
@@ -180,7 +184,7 @@ fn nothing_that_comes_in_leaves() {
     assert!(records.iter().any(|record| uses(&record)), "what devices did is counted");
     // Around the records: where they go says which hub it is, and the code that it asked for itself; nothing else.
     for ask in asks.iter().filter(|ask| ask.target == "/api/v1/reports") {
-        let fields: Vec<&(String, String)> = ask.fields.iter().filter(|(name, _)| name != "host").collect();
+        let fields: Vec<&(String, String)> = ask.fields.iter().filter(|(name, _)| !["host", "content-digest"].contains(&name.as_str())).collect();
         assert_eq!(marks(&format!("{fields:?}")), Vec::<&str>::new(), "{fields:?}");
     }
     assert!(asks.iter().any(|ask| ask.target == "/api/v1/enrol"), "the hub was asked by the code");
