@@ -184,7 +184,8 @@ fn nothing_that_comes_in_leaves() {
     assert!(records.iter().any(|record| uses(&record)), "what devices did is counted");
     // Around the records: where they go says which hub it is, and the code that it asked for itself; nothing else.
     for ask in asks.iter().filter(|ask| ask.target == "/api/v1/reports") {
-        let fields: Vec<&(String, String)> = ask.fields.iter().filter(|(name, _)| !["host", "content-digest"].contains(&name.as_str())).collect();
+        let fields: Vec<&(String, String)> =
+            ask.fields.iter().filter(|(name, _)| !["host", "content-digest"].contains(&name.as_str())).collect();
         assert_eq!(marks(&format!("{fields:?}")), Vec::<&str>::new(), "{fields:?}");
     }
     assert!(asks.iter().any(|ask| ask.target == "/api/v1/enrol"), "the hub was asked by the code");
