@@ -136,6 +136,7 @@ async fn a_restored_box_numbers_records_of_every_kind_anew() {
     let node = stage.node("state.sqlite").await;
     let key = node.status().await.key;
     stage.hub(&key).await;
+    let node = stage.node("state.sqlite").await;
     node.report_now().await.expect("reports");
     assert_eq!(node.flush().await.expect("sends").delivered, 1);
     node.0.state.close().await;
