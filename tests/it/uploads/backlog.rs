@@ -22,6 +22,7 @@ use bulak::store::Stat;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const DAYS: u64 = 90;
@@ -251,7 +252,10 @@ fn ninety_days_arrive_once_over_a_thin_line_and_give_way_to_a_class() {
     let left = outbox(&node)["waiting"].as_i64().expect("a count");
     assert!(left > 0, "it was killed in the middle");
     kicked = kick(&node);
-    kit::until("more has arrived", 120, || hub.records().0 > 5_000);
+    kit::until("more has arrived", 120, || {
+        again(&mut kicked, &node);
+        hub.records().0 > 5_000
+    });
     hub.kill();
     let _ended = kicked.join();
     assert!(outbox(&node)["waiting"].as_i64().expect("a count") > 0, "it was killed in the middle");
@@ -260,7 +264,10 @@ fn ninety_days_arrive_once_over_a_thin_line_and_give_way_to_a_class() {
     // A class comes while the rest is on its way: it has the line.
     kicked = kick(&node);
     let before = to_hub.sent();
-    kit::until("the rest is on its way", 120, || to_hub.sent() > before);
+    kit::until("the rest is on its way", 120, || {
+        again(&mut kicked, &node);
+        to_hub.sent() > before
+    });
     gives_way(&node, || to_hub.sent());
     let _ended = kicked.join();
     kit::until("the rest has arrived", 240, || {
@@ -285,6 +292,13 @@ fn ninety_days_arrive_once_over_a_thin_line_and_give_way_to_a_class() {
     let seconds = line_bytes * 8 / 1_000_000;
     println!("{seq} records took {line_bytes} bytes of the line to the hub: {seconds} s of 1 Mbit/s");
     assert!(line_bytes < MOST_BYTES, "{line_bytes} bytes over the line");
+}
+
+/// Whoever asked has an answer, perhaps that it did not work: asks again.
+fn again(kicked: &mut JoinHandle<()>, node: &Node) {
+    if kicked.is_finished() {
+        *kicked = kick(node);
+    }
 }
 
 /// A class fetches a lesson over the same line: background is at its floor all the while, and what reports send beside it is little.
