@@ -180,6 +180,7 @@ impl Node {
         };
 
         let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
+        reporter.hear(Arc::new(report::source::Tests(meter.clone())));
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };

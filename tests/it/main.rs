@@ -114,3 +114,9 @@ mod local_names;
 
 /// Speed tests, both ends.
 mod ndt7;
+
+/// Reports: bad answers, ninety days at once.
+mod uploads;
+
+/// What may leave a school, and what never does.
+mod allowed;
