@@ -66,6 +66,9 @@
 //! | pin | what a pack keeps |
 //! | flight | one fetch under way, which many requests read along with |
 //! | sample, rollup | one observation of the line; a summary over time |
+//! | outage, sign, cause | a trouble that is told; what points to one; the one of several that explains the others |
+//! | reach | whether a host is in the country: domestic, foreign, unknown |
+//! | burst | ten packets of UDP to the hub and back |
 //! | test, run | the line measured on purpose, both directions; one direction with one number of streams |
 //! | slot | a part of the school's day with a test of its own, at an instant drawn once |
 //! | cross traffic | what others moved during a test: it is added, so that a busy line is not called a slow one |

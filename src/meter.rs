@@ -45,6 +45,12 @@ mod choice;
 /// Who starts tests by the schedule.
 mod clerk;
 
+/// The log of outages.
+pub mod outages;
+
+/// Bursts of pings.
+pub mod echo;
+
 /// Tests as the API has them.
 pub mod api;
 
@@ -56,6 +62,7 @@ pub use test::{Kept, Test, Trigger};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::target::Target;
 use crate::life::{Jobs, Life, supervise};
 use crate::link::{Class, Link};
 use crate::meter::budget::{Budget, Spent};
@@ -229,6 +236,8 @@ impl Meter {
         if let Some(kept) = meter.newest(1).await?.first() {
             meter.0.gauges.show(kept);
         }
+        let (down, up) = meter.known().await?;
+        meter.0.link.capacity(down, up);
         Ok(meter)
     }
 
@@ -260,6 +269,35 @@ impl Meter {
     /// The database's.
     pub async fn since(&self, since: Time, most: u32) -> Result<Vec<Kept>, Error> {
         Ok(self.0.measure.newest(since, most).await?.into_iter().map(whole).collect())
+    }
+
+    /// What a measurement of another kind rests on.
+    fn ways(&self) -> (Clock, Link, Upstream) {
+        (self.0.clock.clone(), self.0.link.clone(), self.0.upstream.clone())
+    }
+
+    fn life(&self) -> Life {
+        self.0.life.clone()
+    }
+
+    /// The hub, where there is one.
+    fn hub(&self) -> Option<Target> {
+        echo::target(&self.0.settings.load())
+    }
+
+    /// Whether so many bytes are left of what tests may take today. What a day's last test may still take is not asked: this is a
+    /// hundredth of it.
+    async fn may_spend(&self, bytes: u64) -> Result<bool, crate::state::Error> {
+        let settings = self.0.settings.load();
+        let (today, month) = self.0.measure.spent(&settings.schedule.day(self.0.clock.now())).await?;
+        let caps = settings.caps;
+        Ok(today.saturating_add(bytes) <= caps.day(None) && month.saturating_add(bytes) <= caps.month(None))
+    }
+
+    /// So many bytes of today were taken.
+    async fn spend(&self, bytes: u64) -> Result<(), crate::state::Error> {
+        let day = self.0.settings.load().schedule.day(self.0.clock.now());
+        self.0.measure.spend(&day, bytes).await
     }
 
     async fn newest(&self, most: u32) -> Result<Vec<Kept>, Error> {
@@ -371,6 +409,7 @@ impl Meter {
         inner.told.notify_waiters();
         kept.raw = raw;
         inner.gauges.count(&kept);
+        inner.link.capacity(kept.test.estimate(false), kept.test.estimate(true));
         tracing::info!(
             end = ?kept.test.end, trouble = ?kept.test.trouble, down = kept.test.estimate(false), up = kept.test.estimate(true),
             cost = kept.test.cost_bytes, "the line was tested"

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use datagram::Datagrams;
 pub use error::Error;
 pub use guard::{Allowed, BadAllowed};
 pub use measure::{Line, LineMeter, LineStream};
@@ -63,6 +64,9 @@ mod throttle;
 
 /// Connections to measure with.
 mod measure;
+
+/// Packets to measure with.
+mod datagram;
 
 /// One request on one connection.
 mod exchange;

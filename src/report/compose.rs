@@ -6,6 +6,7 @@
 use crate::base::clock::Time;
 use crate::cache::Tally;
 use crate::link;
+use crate::link::passive::Passive;
 use crate::link::rollup::Rollup;
 use crate::report::schema;
 use crate::store::Stat;
@@ -89,6 +90,8 @@ pub struct Line {
     pub download_p95_bps: Option<u64>,
     pub attempts: u64,
     pub failures: u64,
+    #[serde(flatten)]
+    pub passive: Passive,
 }
 
 /// Requests and bytes to clients.
@@ -232,6 +235,7 @@ pub fn hour(figures: &Figures, before: &Cache, line: &Rollup, health: Health) ->
             download_p95_bps: line.download_p95_bps,
             attempts: line.attempts,
             failures: line.failures,
+            passive: line.passive.clone(),
         },
         cache: since(&total, before),
         total,
@@ -404,6 +408,7 @@ pub(crate) mod tests {
             rtt_p95_ms: Some(1.0),
             first_byte_median_ms: Some(1.0),
             download_p95_bps: Some(1),
+            passive: crate::link::passive::tests::full(),
             ..Rollup::default()
         };
         let mut figures = full();
@@ -423,7 +428,10 @@ pub(crate) mod tests {
         // Tests, pings and events are records of their own.
         let others = ["payload.test.", "payload.ping.", "payload.event."];
         for field in schema::FIELDS.iter().filter(|field| !others.iter().any(|other| field.path.starts_with(other))) {
-            let pointer = format!("/{}", field.path.replace("{way}", "mirror").replace("{cache}", "offline").replace('.', "/"));
+            let pointer = format!(
+                "/{}",
+                field.path.replace("{way}", "mirror").replace("{cache}", "offline").replace("{reach}", "foreign").replace('.', "/")
+            );
             assert!(value.pointer(&pointer).is_some(), "{} is on the list and never sent", field.path);
         }
         assert_eq!(serde_json::from_str::<Record>(&text).expect("reads back"), record);

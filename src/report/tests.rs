@@ -163,6 +163,7 @@ fn slice(start: Time, up: u32, bytes: u64) -> Slice {
         download_p95_bps: Some(8_000_000),
         attempts: 2,
         failures: 0,
+        passive: crate::link::passive::Passive::default(),
     }
 }
 

@@ -38,6 +38,9 @@ mod careful;
 /// The line is cut.
 mod offline;
 
+/// Ways in which a line fails, told apart.
+mod outages;
+
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 
