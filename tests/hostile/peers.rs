@@ -20,11 +20,11 @@ pub(crate) fn run(name: &str) -> Outcome {
     if let Ok(proxy) = name.parse::<SocketAddr>() {
         let port = std::env::var("BULAK_HOSTILE_PORT").ok().and_then(|text| text.parse().ok());
         let origin = Origin::start(port.expect("BULAK_HOSTILE_PORT names the origin's port"));
-        return table::run(&format!("port-{}", proxy.port()), proxy, &origin, false);
+        return table::run(&format!("port-{}", proxy.port()), proxy, &origin, table::nameless());
     }
     let origin = Origin::start(0);
     let peer = Peer::start(name, origin.port);
-    table::run(name, peer.addr, &origin, false)
+    table::run(name, peer.addr, &origin, table::nameless())
 }
 
 struct Peer {
@@ -186,8 +186,7 @@ fn nginx(here: &str, port: u16, origin: u16) -> String {
 /// varnish knows its origins by name: one for each case.
 fn varnish(origin: u16) -> String {
     let mut hosts = vec![crate::origin::healthy(origin)];
-    let count = table::cases("requests").len() + table::cases("answers").len();
-    for number in 1..=u16::try_from(count).expect("fewer cases than addresses") {
+    for number in 1..=u16::try_from(table::nameless().len()).expect("fewer cases than addresses") {
         let place = crate::fill::Place { number, port: origin, proxy: kit::loopback(0) };
         hosts.push(SocketAddr::from((place.ip(), origin)));
     }

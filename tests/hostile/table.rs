@@ -36,11 +36,20 @@ pub(crate) fn cases(side: &str) -> Vec<Case> {
     cases
 }
 
-/// Plays the cases; those that need names are left out where the proxy cannot be told any.
-pub(crate) fn run(name: &str, proxy: SocketAddr, origin: &Origin, names: bool) -> Outcome {
-    let mut all = cases("requests");
-    all.extend(cases("answers"));
-    all.retain(|case| names || !needs_names(case));
+/// All cases.
+pub(crate) fn all() -> Vec<Case> {
+    [cases("requests"), cases("answers")].concat()
+}
+
+/// All cases but those that need names, for a proxy that cannot be told any.
+pub(crate) fn nameless() -> Vec<Case> {
+    let mut cases = all();
+    cases.retain(|case| !needs_names(case));
+    cases
+}
+
+/// Plays the cases.
+pub(crate) fn run(name: &str, proxy: SocketAddr, origin: &Origin, all: Vec<Case>) -> Outcome {
     let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..HANDS {
