@@ -129,7 +129,9 @@ impl Play<'_> {
         }
         let waits = asked.begun.is_some() && heard.reading.whole.len() >= asked.whole.len() && heard.reading.begun.is_none();
         if heard.end == End::Hung && !waits {
-            self.notes.bad(format!("hangs: nothing for {} s", PATIENCE.as_secs()));
+            // Who takes a malformed request for the beginning of one waits for the rest, and may.
+            let weight = if asked.fault.is_some() && heard.raw.is_empty() { Weight::Odd } else { Weight::Unsafe };
+            self.notes.note(weight, format!("hangs: nothing for {} s", PATIENCE.as_secs()));
         }
         for (answer, ask) in heard.reading.whole.iter().zip(&asked.whole) {
             self.own(answer, ask, asked);

@@ -28,10 +28,6 @@ pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
     /// The head is complete.
     pub(crate) headed: bool,
-    /// Ends with its connection.
-    pub(crate) to_end: bool,
-    /// The status codes of interim answers before it.
-    pub(crate) interim: Vec<u16>,
 }
 
 impl Message {
@@ -152,7 +148,7 @@ fn request(bytes: &[u8]) -> Found {
 }
 
 fn answer(bytes: &[u8], method: &str, ended: bool) -> Found {
-    let (mut at, mut interim) = (0, Vec::new());
+    let mut at = 0;
     loop {
         let Some((mut message, used)) = head(&bytes[at..], status_line)? else { return Ok(None) };
         at += used;
@@ -161,10 +157,8 @@ fn answer(bytes: &[u8], method: &str, ended: bool) -> Found {
             if framing(&message)? != (None, false) {
                 return Err(format!("an interim answer {status} with a body"));
             }
-            interim.push(status);
             continue;
         }
-        message.interim = interim;
         let (length, chunked) = framing(&message)?;
         if chunked && message.line.starts_with("HTTP/1.0") {
             return Err("a transfer coding in HTTP/1.0".into());
@@ -177,7 +171,6 @@ fn answer(bytes: &[u8], method: &str, ended: bool) -> Found {
             return Ok(Some((message, at)));
         }
         if !chunked && length.is_none() {
-            message.to_end = true;
             message.body = bytes[at..].to_vec();
             return Ok(ended.then_some((message, bytes.len())));
         }

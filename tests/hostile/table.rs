@@ -123,7 +123,7 @@ pub(crate) fn table(outcomes: &[&Outcome]) -> String {
     for outcome in outcomes {
         write!(text, " {} |", outcome.name).expect("a string grows");
     }
-    text += &format!("\n|---|--:|{}\n", "--:|".repeat(outcomes.len()));
+    writeln!(text, "\n|---|--:|{}", "--:|".repeat(outcomes.len())).expect("a string grows");
     let classes = first.classes();
     for class in classes.iter().map(|class| Some(class.as_str())).chain([None]) {
         write!(text, "| {} | {} |", class.unwrap_or("**all**"), first.count(class).0).expect("a string grows");
