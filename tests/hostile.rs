@@ -54,7 +54,7 @@ fn node(policy: &str, origin: &Origin) -> Node {
 fn ours(policy: &str, cases: Vec<Case>) {
     let origin = Origin::start(0);
     let mut node = node(policy, &origin);
-    let outcome = table::run(&format!("bulak-{policy}"), node.proxy, &origin, cases);
+    let outcome = table::run(&format!("bulak-{policy}"), &node.proxy, &origin, cases);
     assert!(node.is_running(), "the node has ended");
     let peak = node.peak_memory();
     outcome.keep();
@@ -87,7 +87,7 @@ fn policy_rfc9111_is_unsafe_in_none() {
 #[test]
 fn a_strict_pass_through_is_unsafe_in_none() {
     let origin = Origin::start(0);
-    let outcome = table::run("careful", careful::start(origin.port), &origin, table::nameless());
+    let outcome = table::run("careful", &careful::start(origin.port), &origin, table::nameless());
     outcome.keep();
     let bad = outcome.complaints(false);
     assert!(bad.is_empty(), "the suite asks for what a strict pass-through does not do:\n{bad}");
@@ -96,7 +96,7 @@ fn a_strict_pass_through_is_unsafe_in_none() {
 #[test]
 fn a_bad_proxy_is_found_out_by_every_class() {
     let origin = Origin::start(0);
-    let outcome = table::run("careless", careless::start(), &origin, table::nameless());
+    let outcome = table::run("careless", &careless::start(), &origin, table::nameless());
     outcome.keep();
     for class in outcome.classes() {
         let (all, bad, _) = outcome.count(Some(&class));

@@ -43,7 +43,10 @@ fn serve(mut client: TcpStream, port: u16) -> io::Result<()> {
         for ask in reading.whole {
             continued = false;
             let answer = answer(&ask, port);
-            client.write_all(&answer.bytes)?;
+            client.write_all(&answer.head)?;
+            if ask.method() != "HEAD" {
+                client.write_all(&answer.body)?;
+            }
             if answer.last {
                 return end(client);
             }
@@ -52,7 +55,8 @@ fn serve(mut client: TcpStream, port: u16) -> io::Result<()> {
             || kept.len() > HEAD + BODY
             || (kept.len() > HEAD && reading.begun.as_ref().is_none_or(|begun| !begun.headed))
         {
-            client.write_all(&page(400, "what is this?").bytes)?;
+            let page = page(400, "what is this?");
+            client.write_all(&[page.head, page.body].concat())?;
             return end(client);
         }
         if reading.begun.is_some_and(|begun| !continued && begun.field("expect").is_some()) {
@@ -79,13 +83,14 @@ fn end(mut client: TcpStream) -> io::Result<()> {
 }
 
 struct Answer {
-    bytes: Vec<u8>,
+    head: Vec<u8>,
+    body: Vec<u8>,
     last: bool,
 }
 
 fn page(status: u16, text: &str) -> Answer {
-    let bytes = format!("HTTP/1.1 {status} Careful\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len());
-    Answer { bytes: bytes.into_bytes(), last: true }
+    let head = format!("HTTP/1.1 {status} Careful\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+    Answer { head: head.into_bytes(), body: text.into(), last: true }
 }
 
 fn answer(ask: &Message, port: u16) -> Answer {
@@ -145,6 +150,7 @@ fn fetch(ask: &Message, to: SocketAddr, path: &str) -> io::Result<Message> {
             // Bytes after it are a fault, and whoever sends them is not believed.
             Some(found) if reading.fault.is_none() => return Ok(found),
             _ if read == 0 || reading.fault.is_some() || raw.len() > HEAD + BODY => return Err(broken()),
+            _ if raw.len() > HEAD && reading.begun.is_none_or(|begun| !begun.headed) => return Err(broken()),
             _ => {}
         }
     }
@@ -163,7 +169,7 @@ fn deliver(ask: &Message, found: &Message) -> Answer {
     {
         return page(502, "that is no head");
     }
-    let last = ask.line.ends_with("1.0") || ask.field("connection").is_some_and(|value| value.contains("close"));
+    let last = ask.line.ends_with("1.0") || ask.field("connection").is_some_and(|value| value.to_ascii_lowercase().contains("close"));
     let mut head = format!("HTTP/1.1 {status} Passed\r\n");
     let kept = |name: &str| !DROPPED.contains(&name) && (name != "content-length" || ask.method() == "HEAD");
     for (name, value) in found.fields.iter().filter(|(name, _)| kept(name)) {
@@ -173,9 +179,8 @@ fn deliver(ask: &Message, found: &Message) -> Answer {
         write!(head, "content-length: {}\r\n", found.body.len()).expect("a string grows");
     }
     let end = if last { "connection: close\r\n\r\n" } else { "\r\n" };
-    let mut bytes: Vec<u8> = (head + end).chars().map(|letter| u8::try_from(u32::from(letter)).unwrap_or(b'?')).collect();
-    bytes.extend_from_slice(&found.body);
-    Answer { bytes, last }
+    let head = (head + end).chars().map(|letter| u8::try_from(u32::from(letter)).unwrap_or(b'?')).collect();
+    Answer { head, body: found.body.clone(), last }
 }
 
 fn holds_controls(text: &str) -> bool {

@@ -19,11 +19,20 @@ pub(crate) enum Verdict {
     Unsafe(String),
 }
 
+/// A verdict, and whether the proxy said nothing for too long or has stopped serving: then another case may be to blame.
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) is_suspect: bool,
+    pub(crate) is_sick: bool,
+}
+
 /// The first complaint of each weight.
 #[derive(Default)]
 struct Notes {
     bad: Option<String>,
     odd: Option<String>,
+    silent: bool,
+    sick: bool,
 }
 
 impl Notes {
@@ -45,7 +54,7 @@ impl Notes {
 ///
 /// # Errors
 /// The case itself cannot be read.
-pub(crate) fn play(case: &Case, place: Place, origin: &Origin) -> Result<Verdict, String> {
+pub(crate) fn play(case: &Case, place: Place, origin: &Origin) -> Result<Judged, String> {
     origin.tell(place, &case.origin)?;
     let mut play = Play { place, origin, notes: Notes::default(), clients: BTreeMap::new() };
     for step in &case.steps {
@@ -53,7 +62,8 @@ pub(crate) fn play(case: &Case, place: Place, origin: &Origin) -> Result<Verdict
     }
     play.after();
     let notes = play.notes;
-    Ok(notes.bad.map(Verdict::Unsafe).or(notes.odd.map(Verdict::Odd)).unwrap_or(Verdict::Safe))
+    let verdict = notes.bad.map(Verdict::Unsafe).or(notes.odd.map(Verdict::Odd)).unwrap_or(Verdict::Safe);
+    Ok(Judged { verdict, is_suspect: notes.silent || notes.sick, is_sick: notes.sick })
 }
 
 struct Play<'a> {
@@ -129,6 +139,7 @@ impl Play<'_> {
         }
         let waits = asked.begun.is_some() && heard.reading.whole.len() >= asked.whole.len() && heard.reading.begun.is_none();
         if heard.end == End::Hung && !waits {
+            self.notes.silent = true;
             // Who takes a malformed request for the beginning of one waits for the rest, and may.
             let weight = if asked.fault.is_some() && heard.raw.is_empty() { Weight::Odd } else { Weight::Unsafe };
             self.notes.note(weight, format!("hangs: nothing for {} s", PATIENCE.as_secs()));
@@ -223,6 +234,7 @@ impl Play<'_> {
         if let Some(fault) = &heard.reading.fault {
             self.notes.bad(format!("to the next request the client got {fault}"));
         } else if heard.end == End::Hung {
+            self.notes.silent = true;
             self.notes.bad("the next request hangs");
         } else if let Some(answer) = heard.reading.whole.first() {
             let own = answer.field("x-echo") == Some(&format!("GET {path}"));
@@ -251,6 +263,7 @@ impl Play<'_> {
             Err(what) => self.notes.bad(what),
         }
         if !self.is_healthy() && !self.is_healthy() {
+            self.notes.sick = true;
             self.notes.bad("a healthy request is served no longer");
         }
         let seen = self.origin.seen(self.place.ip().into());

@@ -5,13 +5,14 @@
 use crate::kit;
 use crate::kit::program::{self, Running};
 use crate::origin::Origin;
-use crate::table::{self, Outcome};
+use crate::table::{self, Outcome, Proxy};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// Runs all cases against the proxy of this name, or at this address: then its origin is at every address of 127.8.0.0/13, at the port
@@ -20,21 +21,42 @@ pub(crate) fn run(name: &str) -> Outcome {
     if let Ok(proxy) = name.parse::<SocketAddr>() {
         let port = std::env::var("BULAK_HOSTILE_PORT").ok().and_then(|text| text.parse().ok());
         let origin = Origin::start(port.expect("BULAK_HOSTILE_PORT names the origin's port"));
-        return table::run(&format!("port-{}", proxy.port()), proxy, &origin, table::nameless());
+        return table::run(&format!("port-{}", proxy.port()), &proxy, &origin, table::nameless());
     }
     let origin = Origin::start(0);
-    let peer = Peer::start(name, origin.port);
-    table::run(name, peer.addr, &origin, table::nameless())
+    let peer = Peer { name: name.to_owned(), origin: origin.port, running: Mutex::new(Started::new(name, origin.port)) };
+    table::run(name, &peer, &origin, table::nameless())
 }
 
+/// A peer, and its newest incarnation.
 struct Peer {
+    name: String,
+    origin: u16,
+    running: Mutex<Started>,
+}
+
+impl Proxy for Peer {
+    fn addr(&self) -> SocketAddr {
+        self.running.lock().expect("no panic").addr
+    }
+
+    fn revive(&self, sick: SocketAddr) -> bool {
+        let mut running = self.running.lock().expect("no panic");
+        if running.addr == sick {
+            *running = Started::new(&self.name, self.origin);
+        }
+        true
+    }
+}
+
+struct Started {
     addr: SocketAddr,
     _child: Running,
     _folder: TempDir,
 }
 
-impl Peer {
-    fn start(name: &str, origin: u16) -> Peer {
+impl Started {
+    fn new(name: &str, origin: u16) -> Started {
         let folder = tempfile::tempdir().expect("a folder");
         for part in ["", "config", "run", "log", "cache"] {
             let part = folder.path().join(part);
@@ -49,7 +71,7 @@ impl Peer {
             assert!(child.0.try_wait().expect("a child").is_none(), "{name} does not start: {}", kit::tail(&log, 10));
             std::net::TcpStream::connect(kit::loopback(port)).is_ok()
         });
-        Peer { addr: kit::loopback(port), _child: child, _folder: folder }
+        Started { addr: kit::loopback(port), _child: child, _folder: folder }
     }
 }
 

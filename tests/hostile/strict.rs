@@ -268,7 +268,8 @@ fn chunks(bytes: &[u8], at: &mut usize, message: &mut Message) -> Result<bool, S
     loop {
         let Some(line) = line(bytes, at)? else { return Ok(false) };
         let digits = line.split(';').next().unwrap_or_default();
-        if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let controls = line.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 127);
+        if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || controls {
             return Err(format!("the chunk size {}", shown(line.as_bytes())));
         }
         let size = u64::from_str_radix(digits, 16).map_err(|error| error.to_string())?;

@@ -48,26 +48,50 @@ pub(crate) fn nameless() -> Vec<Case> {
     cases
 }
 
-/// Plays the cases.
-pub(crate) fn run(name: &str, proxy: SocketAddr, origin: &Origin, all: Vec<Case>) -> Outcome {
-    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+/// What is played against.
+pub(crate) trait Proxy: Sync {
+    fn addr(&self) -> SocketAddr;
+
+    /// Puts another in the place of the one at this address, which serves no longer; whether that can be done.
+    fn revive(&self, _sick: SocketAddr) -> bool {
+        false
+    }
+}
+
+impl Proxy for SocketAddr {
+    fn addr(&self) -> SocketAddr {
+        *self
+    }
+}
+
+/// Plays the cases. Where the proxy can be revived, those that a sick one may have spoilt are played again, each alone.
+pub(crate) fn run(name: &str, proxy: &dyn Proxy, origin: &Origin, all: Vec<Case>) -> Outcome {
+    let play = |at: usize, case: &Case| {
+        let number = u16::try_from(at + 1).expect("fewer cases than addresses");
+        let place = Place { number, port: origin.port, proxy: proxy.addr() };
+        let judged = judge::play(case, place, origin).unwrap_or_else(|what| panic!("{case}: {what}"));
+        let revived = judged.is_sick && proxy.revive(place.proxy);
+        let spoilt = revived || place.proxy != proxy.addr() || (judged.is_suspect && proxy.revive(SocketAddr::from(([0; 4], 0))));
+        (judged.verdict, spoilt)
+    };
+    let (next, played) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..HANDS {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = all.get(at) else { return };
-                    let number = u16::try_from(at + 1).expect("fewer cases than addresses");
-                    let place = Place { number, port: origin.port, proxy };
-                    let verdict = judge::play(case, place, origin).unwrap_or_else(|what| panic!("{case}: {what}"));
-                    verdicts.lock().expect("no panic").push((at, verdict));
+                    let (verdict, spoilt) = play(at, case);
+                    played.lock().expect("no panic").push((at, verdict, spoilt));
                 }
             });
         }
     });
-    let mut verdicts = verdicts.into_inner().expect("no panic");
-    verdicts.sort_by_key(|(at, _)| *at);
-    Outcome { name: name.to_owned(), verdicts: all.into_iter().zip(verdicts.into_iter().map(|(_, verdict)| verdict)).collect() }
+    let mut played = played.into_inner().expect("no panic");
+    played.sort_by_key(|(at, ..)| *at);
+    let again = |(at, verdict, spoilt): (usize, Verdict, bool)| if spoilt { play(at, &all[at]).0 } else { verdict };
+    let verdicts: Vec<Verdict> = played.into_iter().map(again).collect();
+    Outcome { name: name.to_owned(), verdicts: all.into_iter().zip(verdicts).collect() }
 }
 
 fn needs_names(case: &Case) -> bool {
