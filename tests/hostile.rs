@@ -36,8 +36,8 @@ use origin::Origin;
 use script::Case;
 use table::{Outcome, table};
 
-/// What the school's box may use while it is ill-treated: its own 64 MiB of hot objects, and work.
-const MEMORY: u64 = 500 << 20;
+/// What the school's box may use while it is ill-treated: 32 MiB of hot objects, and work.
+const MEMORY: u64 = 300 << 20;
 
 fn node(policy: &str, origin: &Origin) -> Node {
     let port = origin.port;

@@ -40,12 +40,15 @@ impl Proxy for Peer {
         self.running.lock().expect("no panic").addr
     }
 
-    fn revive(&self, sick: SocketAddr) -> bool {
+    fn is_replaceable(&self) -> bool {
+        true
+    }
+
+    fn replace(&self, sick: SocketAddr) {
         let mut running = self.running.lock().expect("no panic");
         if running.addr == sick {
             *running = Started::new(&self.name, self.origin);
         }
-        true
     }
 }
 

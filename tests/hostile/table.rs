@@ -52,10 +52,13 @@ pub(crate) fn nameless() -> Vec<Case> {
 pub(crate) trait Proxy: Sync {
     fn addr(&self) -> SocketAddr;
 
-    /// Puts another in the place of the one at this address, which serves no longer; whether that can be done.
-    fn revive(&self, _sick: SocketAddr) -> bool {
+    /// Whether another can be put in its place.
+    fn is_replaceable(&self) -> bool {
         false
     }
+
+    /// Puts another in the place of the one at this address, unless that was done already.
+    fn replace(&self, _sick: SocketAddr) {}
 }
 
 impl Proxy for SocketAddr {
@@ -64,14 +67,16 @@ impl Proxy for SocketAddr {
     }
 }
 
-/// Plays the cases. Where the proxy can be revived, those that a sick one may have spoilt are played again, each alone.
+/// Plays the cases. Where the proxy can be replaced, cases that a sick one may have spoilt are played again, each alone with a new one.
 pub(crate) fn run(name: &str, proxy: &dyn Proxy, origin: &Origin, all: Vec<Case>) -> Outcome {
     let play = |at: usize, case: &Case| {
         let number = u16::try_from(at + 1).expect("fewer cases than addresses");
         let place = Place { number, port: origin.port, proxy: proxy.addr() };
         let judged = judge::play(case, place, origin).unwrap_or_else(|what| panic!("{case}: {what}"));
-        let revived = judged.is_sick && proxy.revive(place.proxy);
-        let spoilt = revived || place.proxy != proxy.addr() || (judged.is_suspect && proxy.revive(SocketAddr::from(([0; 4], 0))));
+        if judged.is_sick {
+            proxy.replace(place.proxy);
+        }
+        let spoilt = proxy.is_replaceable() && (judged.is_suspect || place.proxy != proxy.addr());
         (judged.verdict, spoilt)
     };
     let (next, played) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -89,7 +94,14 @@ pub(crate) fn run(name: &str, proxy: &dyn Proxy, origin: &Origin, all: Vec<Case>
     });
     let mut played = played.into_inner().expect("no panic");
     played.sort_by_key(|(at, ..)| *at);
-    let again = |(at, verdict, spoilt): (usize, Verdict, bool)| if spoilt { play(at, &all[at]).0 } else { verdict };
+    let again = |(at, verdict, spoilt): (usize, Verdict, bool)| {
+        if spoilt {
+            proxy.replace(proxy.addr());
+            play(at, &all[at]).0
+        } else {
+            verdict
+        }
+    };
     let verdicts: Vec<Verdict> = played.into_iter().map(again).collect();
     Outcome { name: name.to_owned(), verdicts: all.into_iter().zip(verdicts).collect() }
 }
