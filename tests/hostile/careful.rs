@@ -150,7 +150,7 @@ fn fetch(ask: &Message, to: SocketAddr, path: &str) -> io::Result<Message> {
             // Bytes after it are a fault, and whoever sends them is not believed.
             Some(found) if reading.fault.is_none() => return Ok(found),
             _ if read == 0 || reading.fault.is_some() || raw.len() > HEAD + BODY => return Err(broken()),
-            _ if raw.len() > HEAD && reading.begun.is_none_or(|begun| !begun.headed) => return Err(broken()),
+            _ if raw.len() > HEAD && reading.begun.as_ref().is_none_or(|begun| !begun.headed) => return Err(broken()),
             _ => {}
         }
     }
