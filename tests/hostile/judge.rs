@@ -5,6 +5,7 @@
 
 use crate::client::{Client, End, Heard, PATIENCE};
 use crate::fill::Place;
+use crate::kit;
 use crate::origin::{self, Origin, Seen};
 use crate::script::{Case, Step, Want, Weight};
 use crate::strict::{self, Message, Reading};
@@ -85,7 +86,11 @@ struct Turn {
 
 impl Play<'_> {
     fn step(&mut self, step: &Step) -> Result<(), String> {
-        std::thread::sleep(Duration::from_secs(step.pause));
+        if step.pause > 0 {
+            // However busy the machine is: what the origin says a moment later is to have been said.
+            kit::until("the origin has said what it says", 60, || self.origin.is_quiet(self.place.ip().into()));
+            std::thread::sleep(Duration::from_secs(step.pause));
+        }
         let bytes = self.place.fill(&step.text)?;
         let before = self.origin.seen(self.place.ip().into()).asks.len();
         let kept = self.clients.remove(&step.client).map(|(client, _)| client).filter(|client| !client.over);

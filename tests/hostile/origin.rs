@@ -38,6 +38,8 @@ struct Stage {
     script: Vec<(Vec<u8>, Then)>,
     given: usize,
     echoes: usize,
+    /// Answers that are being said at this moment.
+    saying: usize,
     seen: Seen,
 }
 
@@ -86,6 +88,11 @@ impl Origin {
         self.stages.lock().expect("no panic").get(&at).map(|stage| stage.seen.clone()).unwrap_or_default()
     }
 
+    /// Whether everything has been said that was asked for at an address.
+    pub(crate) fn is_quiet(&self, at: IpAddr) -> bool {
+        self.stages.lock().expect("no panic").get(&at).is_none_or(|stage| stage.saying == 0)
+    }
+
     /// Addresses where nobody may go that were gone to, by connections.
     pub(crate) fn trapped(&self) -> Vec<(IpAddr, usize)> {
         let stages = self.stages.lock().expect("no panic");
@@ -115,7 +122,9 @@ impl Origin {
             for ask in reading.whole {
                 continued = false;
                 let (bytes, then) = self.with(at, |stage| stage.next(&ask));
-                if !say(&mut stream, &bytes, then)? {
+                let said = say(&mut stream, &bytes, then);
+                self.with(at, |stage| stage.saying = stage.saying.saturating_sub(1));
+                if !said? {
                     return stream.shutdown(Shutdown::Both);
                 }
             }
@@ -143,6 +152,7 @@ impl Stage {
     fn next(&mut self, ask: &Message) -> (Vec<u8>, Then) {
         let target = path(ask.target());
         self.seen.asks.push(ask.clone());
+        self.saying += 1;
         let aside = target.starts_with("/next") || target.starts_with("/smuggled");
         if !aside && let Some((bytes, then)) = self.script.get(self.given) {
             self.given += 1;
