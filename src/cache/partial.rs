@@ -209,7 +209,7 @@ impl Inner {
             return None;
         };
         policy::key::forget_coding(&mut vary);
-        let mut headers = storable_fields(response.headers());
+        let mut headers = storable_fields(response.headers(), received);
         headers.remove(CONTENT_RANGE);
         let wanted = match gap.found {
             Some(found) => {
@@ -262,6 +262,7 @@ impl Inner {
             tail: draft.tail(),
             readers: Readers::default(),
             landing: pilot.landing(),
+            withheld: HeaderMap::new(),
         })));
         match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {

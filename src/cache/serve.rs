@@ -376,7 +376,11 @@ impl Inner {
     /// The answer that is just arriving.
     fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
         let said = Said { why, age: None, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
-        self.live_as(asked, live, said)
+        let mut response = self.live_as(asked, live, said);
+        if !collapsed {
+            response.headers_mut().extend(live.withheld.clone());
+        }
+        response
     }
 
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
@@ -433,6 +437,9 @@ impl Inner {
     pub(crate) async fn stale(&self, asked: &Asked, found: Option<&Found>, failure: Failure) -> Option<Answered> {
         let found = found?;
         let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, self.line(), self.clock.now())?;
+        if found.is_outdated() && why != Why::Offline {
+            return None;
+        }
         if partial::missing(&asked.ask(), found).is_some() {
             return None;
         }
