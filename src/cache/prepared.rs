@@ -118,3 +118,16 @@ pub(crate) fn storable_fields(headers: &HeaderMap, received: Time) -> HeaderMap 
     kept.remove(TRAILER);
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_without_a_date_is_kept_with_that_of_its_coming() {
+        let stored = |headers: &HeaderMap| storable_fields(headers, Time::from_secs(784_111_777)).get(DATE).cloned();
+        assert_eq!(stored(&HeaderMap::new()).expect("a date"), "Sun, 06 Nov 1994 08:49:37 GMT");
+        let told = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:00 GMT");
+        assert_eq!(stored(&HeaderMap::from_iter([(DATE, told.clone())])), Some(told));
+    }
+}
