@@ -5,6 +5,7 @@ use crate::origin::Stage;
 use crate::play::Subject;
 use crate::scene::{Fields, Reply, Request, field, is_change, range};
 use crate::wire::Message;
+use bulak::base::clock::Time;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -132,9 +133,7 @@ impl Naive {
         let apparent = if self.is(Flaw::IgnoresDate) { 0 } else { (entry.at - dated).max(0) };
         let age = field(&entry.reply.fields, "age").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).max(apparent) + now - entry.at;
         let shared = told.seconds("s-maxage").filter(|_| !self.is(Flaw::PrefersMaxAgeToShared));
-        let expires = field(&entry.reply.fields, "expires").and_then(|text| httpdate::parse_http_date(&text).ok());
-        let expires =
-            expires.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs().cast_signed() - dated);
+        let expires = field(&entry.reply.fields, "expires").and_then(|text| Time::parse_http(&text)).map_or(0, |at| at.secs() - dated);
         let expires = if self.is(Flaw::IgnoresExpires) { 86_400 } else { expires };
         let lifetime = shared.or(told.seconds("max-age")).unwrap_or(expires);
         let lifetime = if self.is(Flaw::IgnoresMaxAge) { 86_400 } else { lifetime + i64::from(self.is(Flaw::StaleBySecond)) };
@@ -211,6 +210,9 @@ impl Subject for Naive {
             entries.retain(|entry| entry.host != stage.host || !hit(entry.request.place));
         }
         if self.may_keep(request, &reply) {
+            if field(&reply.fields, "date").is_none() {
+                reply.fields.push(("date".into(), Time::from_secs(at).to_http()));
+            }
             entries.push(Entry { request: request.clone(), reply: reply.clone(), at, host: stage.host.clone() });
         }
         if reply.cut {

@@ -2,6 +2,7 @@
 #![no_main]
 
 #[path = "../../targets.rs"]
+#[allow(dead_code, reason = "the words are for the harness on stable Rust; libFuzzer finds its own")]
 mod targets;
 
 use libfuzzer_sys::fuzz_target;
