@@ -90,6 +90,9 @@ fn real(school: bool) {
     for ((said, why), count) in &tally.second.differ {
         println!("  {count:>6}  {said}: {why}");
     }
+    if let Some(odd) = &tally.second.odd {
+        println!("  not understood, for example: {odd}");
+    }
     assert!(faults.is_empty(), "{} rules broken:\n\n{}", faults.len(), faults.join("\n\n"));
     if tally.asks >= 1000 {
         useful(&tally, 10);

@@ -253,7 +253,9 @@ impl Inner {
         body: Body,
     ) {
         let whole = head.wanted == (0..head.total);
-        let asked_for_part = asked.headers.contains_key(RANGE);
+        // Where If-Range does not hold the whole was wanted, though it is put together of parts.
+        let one = |found: &Found| matches!(part_of(&asked.ask(), &found.prepared), Part::One(_));
+        let asked_for_part = asked.headers.contains_key(RANGE) && found.is_none_or(one);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
         pilot.publish(Stage::Live(Arc::new(Live {
             meta: head.meta.clone(),

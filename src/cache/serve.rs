@@ -7,6 +7,7 @@ use crate::cache::hit::Said;
 use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
+use crate::policy::directive::Directives;
 use crate::policy::{self, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
 use crate::store::{Entry, Source, Way};
@@ -156,6 +157,9 @@ impl Inner {
     /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.
     async fn from_store(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, found: Found, said: Said) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            if Directives::read(&asked.headers).only_if_cached {
+                return self.refuse(Why::OnlyIfCached);
+            }
             if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
                 return answered;
             }
@@ -376,14 +380,19 @@ impl Inner {
     /// The answer that is just arriving.
     fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
         let said = Said { why, age: None, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
-        let mut response = self.live_as(asked, live, said);
-        if !collapsed {
+        self.live_as(asked, live, said)
+    }
+
+    pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
+        let leads = !said.collapsed;
+        let mut response = self.live_for(asked, live, said);
+        if leads {
             response.headers_mut().extend(live.withheld.clone());
         }
         response
     }
 
-    pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
+    fn live_for(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
         let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);

@@ -179,7 +179,10 @@ impl Inner {
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
     async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
-        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
+        // A page that is there again says nothing about the 410 of yesterday but that it is over.
+        let other = status == StatusCode::OK && !matches!(found.entry.meta.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        let effect = policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length));
+        let done = match if other { HeadEffect::Forget } else { effect } {
             HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),

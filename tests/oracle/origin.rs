@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Longest wait for what may happen behind an answer; when it comes later, the oracle allows for it.
+const PATIENCE: Duration = Duration::from_millis(30);
+
 /// A scene and where it is to be found.
 #[derive(Clone)]
 pub(crate) struct Stage {
@@ -31,7 +34,7 @@ impl Stage {
         let mut scene = self.scene.lock();
         let done = |scene: &Scene| scene.open == 0 && wanted.is_none_or(|id| scene.log.iter().any(|exchange| exchange.ask == Some(id)));
         while !done(&scene) {
-            if self.stirred.wait_for(&mut scene, Duration::from_millis(200)).timed_out() {
+            if self.stirred.wait_for(&mut scene, PATIENCE).timed_out() {
                 return;
             }
         }

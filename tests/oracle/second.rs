@@ -18,6 +18,8 @@ pub(crate) struct Second {
     pub(crate) asked: usize,
     /// Disagreements by what the oracle said, with the reason where one is known.
     pub(crate) differ: BTreeMap<(String, &'static str), usize>,
+    /// One that nothing explains.
+    pub(crate) odd: Option<String>,
 }
 
 /// Nothing explains it.
@@ -51,6 +53,13 @@ impl Second {
         self.asked += 1;
         if use_it != theirs {
             let why = known(case, first.status, &first.fields, &first.request, use_it);
+            if why == UNKNOWN && self.odd.is_none() {
+                let age = case.now - first.at;
+                self.odd = Some(format!(
+                    "{said}: after {age} s {:?} for {:?} of {} {:?}",
+                    case.request.fields, first.request.fields, first.status, first.fields
+                ));
+            }
             *self.differ.entry((said, why)).or_default() += 1;
         }
     }

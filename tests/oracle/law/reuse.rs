@@ -133,7 +133,8 @@ pub(crate) fn reusable(case: &Case<'_>, first: &Exchange, last: &Exchange, held:
         return Ok(Leave::WhileRevalidate);
     }
     let window = told.seconds("stale-if-error").or(asked.seconds("stale-if-error"));
-    if window.is_some_and(|most| stale_by > most) {
+    // Where nobody answers the cache is disconnected, window or not (RFC 9111 section 4.2.4).
+    if window.is_some_and(|most| stale_by > most) && !silent(case) {
         return broken("RFC 5861 section 4: the time for errors is over", why);
     }
     by_trouble(case, barred, &why)
@@ -153,9 +154,16 @@ fn by_trouble(case: &Case<'_>, barred: bool, rule: &str) -> Result<Leave, Broken
 
 /// Whether the origin failed: this request, or one beside it that this one came along with.
 pub(crate) fn failed(case: &Case<'_>) -> bool {
+    asked(case).any(|exchange| exchange.status == 0 || exchange.status >= 500 || exchange.cut)
+}
+
+fn silent(case: &Case<'_>) -> bool {
+    asked(case).any(|exchange| exchange.status == 0 || exchange.cut)
+}
+
+fn asked<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a Exchange> {
     let beside = |exchange: &Exchange| exchange.step == case.step && exchange.request.place == case.request.place;
-    let mut asked = case.log.iter().filter(|exchange| exchange.ask == Some(case.id) || beside(exchange));
-    asked.any(|exchange| exchange.status == 0 || exchange.status >= 500 || exchange.cut)
+    case.log.iter().filter(move |exchange| exchange.ask == Some(case.id) || beside(exchange))
 }
 
 /// Does it answer this request, whatever its age?
