@@ -144,7 +144,7 @@ impl Naive {
         (age < lifetime && !barred && !reload && !personal).then_some(if self.is(Flaw::DoublesAge) { age * 2 + 3 } else { age })
     }
 
-    fn from_store(&self, host: &str, request: &Request) -> Option<Message> {
+    fn stored(&self, host: &str, request: &Request) -> Option<Message> {
         let entries = self.entries.lock();
         let (entry, age) = entries
             .iter()
@@ -182,7 +182,7 @@ impl Subject for Naive {
         let method = request.method.as_str();
         let only = read(&request.fields).has("only-if-cached");
         let lookup = matches!(method, "GET" | "HEAD") || (self.is(Flaw::AnswersPost) && method == "POST");
-        if lookup && let Some(answer) = self.from_store(&stage.host, request) {
+        if lookup && let Some(answer) = self.stored(&stage.host, request) {
             return answer;
         }
         if only && matches!(method, "GET" | "HEAD") && !self.is(Flaw::AsksForOnlyIfCached) {

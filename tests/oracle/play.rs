@@ -41,9 +41,12 @@ pub(crate) struct Fault {
     pub(crate) told: String,
 }
 
+/// Entity tag and date of change of an answer.
+type Validators = (Option<String>, Option<String>);
+
 /// Validators that clients have, by place, oldest first.
 #[derive(Default)]
-struct Memory(BTreeMap<usize, Vec<(Option<String>, Option<String>)>>);
+struct Memory(BTreeMap<usize, Vec<Validators>>);
 
 impl Memory {
     fn learn(&mut self, place: usize, answer: &Message) {

@@ -52,7 +52,7 @@ impl Second {
         let theirs = policy.is_storable() && fresh;
         self.asked += 1;
         if use_it != theirs {
-            let why = known(case, first.status, &first.fields, &first.request, use_it);
+            let why = known(case, first.status, &first.fields, &first.request);
             if why == UNKNOWN && self.odd.is_none() {
                 let age = case.now - first.at;
                 self.odd = Some(format!(
@@ -66,19 +66,21 @@ impl Second {
 }
 
 /// Why the two differ.
-fn known(case: &Case<'_>, status: u16, fields: &Fields, first: &Request, ours: bool) -> &'static str {
+fn known(case: &Case<'_>, status: u16, fields: &Fields, first: &Request) -> &'static str {
     let (told, asked) = (reuse::told(fields), reuse::told(&case.request.fields));
     let vary = field(fields, "vary").unwrap_or_default();
     let unmeant = |name: &str| field(fields, "cache-control").unwrap_or_default().contains(name);
-    let rows: [(bool, &'static str); 14] = [
+    let rows: [(bool, &'static str); 16] = [
         (first.method != case.request.method, "it lets only a GET answer a GET"),
+        (heuristic(fields), "a guessed lifetime: its share is a fraction, ours whole seconds, bounded by a day"),
+        (unmeant("MAX-AGE") || unmeant("NO-CACHE") || unmeant("PRIVATE") || unmeant("STALE"), "it tells capitals from small letters"),
         (told.has("must-understand"), "it is older than must-understand"),
         (told.has("immutable"), "it gives `immutable` a day of its own, and never lifts a reload"),
         (told.has("private") && !told.is_bare("private"), "private with fields: it reads it as private"),
         (told.has("no-cache") && !told.is_bare("no-cache"), "no-cache with fields: it reads it as no-cache"),
         (unmeant("max-age=\"60\"") || unmeant("soon") || unmeant("-1"), "numbers that are none"),
         (status >= 500 || matches!(status, 299 | 300 | 307 | 308 | 405 | 414), "statuses that RFC 7234 had not settled"),
-        (vary.contains("Accept-Encoding") && !ours, "Vary by coding"),
+        (vary.contains("Accept-Encoding"), "Vary by coding: ours asks in its own words and keeps what is decoded"),
         (field(fields, "age").is_some(), "Age: it adds it to the age by Date instead of taking the larger, and reads what is no number"),
         (field(fields, "date").is_none() || skewed(case, fields), "it takes the time of the answer for Date's"),
         (asked.has("max-stale") || asked.has("min-fresh") || asked.has("max-age"), "bounds of the client, counted by other ages"),
@@ -90,6 +92,12 @@ fn known(case: &Case<'_>, status: u16, fields: &Fields, first: &Request, ours: b
         (field(fields, "expires").is_some(), "Expires: it counts from the time of the answer"),
     ];
     rows.iter().find(|(is, _)| *is).map_or(UNKNOWN, |(_, why)| why)
+}
+
+/// Whether nothing but a guess gives it a lifetime.
+fn heuristic(fields: &Fields) -> bool {
+    let told = reuse::told(fields);
+    !told.has("max-age") && !told.has("s-maxage") && field(fields, "expires").is_none() && field(fields, "last-modified").is_some()
 }
 
 fn skewed(case: &Case<'_>, fields: &Fields) -> bool {
