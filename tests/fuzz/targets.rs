@@ -176,7 +176,7 @@ fn a_feed(bytes: &[u8]) {
 fn an_hls(bytes: &[u8]) {
     hls::fuzz(bytes);
     let (base, text) = (base(), String::from_utf8_lossy(bytes));
-    let keep = |target: &Target| target.url().len() % 2 == 0;
+    let keep = |target: &Target| target.url().len().is_multiple_of(2);
     if let Some(once) = hls::reduce(&base, &text, keep) {
         assert!(hls::reduce(&base, &once, keep).is_none_or(|twice| twice == once), "reduced anew");
     }
@@ -187,7 +187,7 @@ fn an_hls(bytes: &[u8]) {
 fn a_dash(bytes: &[u8]) {
     dash::fuzz(bytes);
     let (base, text) = (base(), String::from_utf8_lossy(bytes));
-    let keep = |target: &Target| target.url().len() % 2 == 0;
+    let keep = |target: &Target| target.url().len().is_multiple_of(2);
     if let Some(once) = dash::reduce(&base, &text, keep) {
         assert!(once.len() <= text.len(), "a reduced manifest grew");
         assert!(dash::reduce(&base, &once, keep).is_none_or(|twice| twice == once), "reduced anew");
