@@ -209,7 +209,7 @@ impl Inner {
             return None;
         };
         policy::key::forget_coding(&mut vary);
-        let mut headers = storable_fields(response.headers());
+        let mut headers = storable_fields(response.headers(), received);
         headers.remove(CONTENT_RANGE);
         let wanted = match gap.found {
             Some(found) => {
@@ -253,7 +253,9 @@ impl Inner {
         body: Body,
     ) {
         let whole = head.wanted == (0..head.total);
-        let asked_for_part = asked.headers.contains_key(RANGE);
+        // Where If-Range does not hold the whole was wanted, though it is put together of parts.
+        let one = |found: &Found| matches!(part_of(&asked.ask(), &found.prepared), Part::One(_));
+        let asked_for_part = asked.headers.contains_key(RANGE) && found.is_none_or(one);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
         pilot.publish(Stage::Live(Arc::new(Live {
             meta: head.meta.clone(),
@@ -262,6 +264,7 @@ impl Inner {
             tail: draft.tail(),
             readers: Readers::default(),
             landing: pilot.landing(),
+            withheld: HeaderMap::new(),
         })));
         match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {

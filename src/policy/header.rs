@@ -86,6 +86,17 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
+/// What of an answer [`fields_to_store`] leaves out because `no-cache="…"` or `private="…"` names it: for the one who asked.
+pub fn withheld(headers: &HeaderMap) -> HeaderMap {
+    let mut sent = headers.clone();
+    strip_hop_by_hop(&mut sent);
+    let kept = fields_to_store(headers);
+    if kept.len() == sent.len() {
+        return HeaderMap::new();
+    }
+    sent.iter().filter(|(name, _)| !kept.contains_key(*name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Fields that say who or where the client is, or that make an origin answer for another URL than the one that keys the cache.
 const CLIENT_FIELDS: [&str; 37] = [
     "available-dictionary",
