@@ -9,6 +9,9 @@ pub mod log;
 /// Open files.
 pub mod limit;
 
+/// What systemd is told.
+pub mod service;
+
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
@@ -117,10 +120,10 @@ pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) +
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
     limit::raise_open_files();
+    limit::close_files();
     let node = Node::start(config, reread).await?;
     ready(node.addresses.clone());
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready(&node.life);
     node.until_stopped(signals).await;
     node.end().await
 }
@@ -179,6 +182,7 @@ impl Node {
         };
 
         let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
+        reporter.hear(Arc::new(report::source::Tests(meter.clone())));
 
         let outages = Outages::new(&clock, &life, &link, &metrics, &state).await?;
         let echo = Echo::new(&meter, &life, &state);
@@ -309,8 +313,7 @@ impl Node {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service::stopping();
         if !self.life.end(GRACE).await {
             tracing::warn!(grace = ?GRACE, "some requests were cut off");
         }

@@ -153,6 +153,8 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
     /// Woken when there may be something to do.
     changed: tokio::sync::Notify,
+    /// Tells that a test was kept.
+    told: tokio::sync::Notify,
     boot: Time,
 }
 
@@ -228,6 +230,7 @@ impl Meter {
             gauges: Gauges::new(metrics),
             turn: tokio::sync::Mutex::new(()),
             changed: tokio::sync::Notify::new(),
+            told: tokio::sync::Notify::new(),
         };
         let meter = Meter(Arc::new(inner));
         if let Some(kept) = meter.newest(1).await?.first() {
@@ -253,6 +256,11 @@ impl Meter {
     /// The database's.
     pub async fn after(&self, number: i64, most: u32) -> Result<Vec<Kept>, Error> {
         Ok(self.0.measure.after(number, most).await?.into_iter().map(whole).collect())
+    }
+
+    /// Resolves when the next test is kept, seen from the call on.
+    pub fn kept(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.told.notified()
     }
 
     /// Tests that began at `since` or later, the newest first.
@@ -398,6 +406,7 @@ impl Meter {
         inner.measure.close(&day, found.spent).await?;
         let raw = Value::Object(found.raw);
         kept.number = inner.measure.keep(start, &kept, &raw.to_string()).await?;
+        inner.told.notify_waiters();
         kept.raw = raw;
         inner.gauges.count(&kept);
         inner.link.capacity(kept.test.estimate(false), kept.test.estimate(true));
@@ -470,8 +479,11 @@ fn told(order: &Order, found: Found, passive: Option<u64>, reach: Reach, left: u
         _ => End::Partial,
     };
     let download = if nothing { passive.map(estimate::passive) } else { found.download };
-    // An id of the server's that is no id of ours would not leave the school.
-    let plain = |id: &String| (8..=64).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    // A server may write anything there, a device's address as well: what is no plain random id does not leave the school.
+    let plain = |id: &String| {
+        let is_random = |id: &uuid::Uuid| matches!(id.get_version_num(), 4 | 7);
+        id.len() == 36 && id.bytes().all(|byte| !byte.is_ascii_uppercase()) && uuid::Uuid::try_parse(id).as_ref().is_ok_and(is_random)
+    };
     Test {
         id: found.id.filter(plain).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         trigger: order.trigger,

@@ -108,6 +108,7 @@ async fn show_reports(Part(parts): Part<Parts>) -> Json<Value> {
 )]
 async fn send(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     let done = async {
+        parts.reporter.collect().await?;
         let (epoch, seq) = parts.reporter.report_now().await?;
         let flushed = parts.reporter.flush().await?;
         anyhow::Ok(json!({ "epoch": epoch, "seq": seq, "flushed": flushed }))
