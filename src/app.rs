@@ -186,6 +186,8 @@ impl Node {
 
         let outages = Outages::new(&clock, &life, &link, &metrics, &state).await?;
         let echo = Echo::new(&meter, &life, &state);
+        reporter.hear(Arc::new(report::source::Events(outages.clone())));
+        reporter.hear(Arc::new(report::source::Pings(echo.clone())));
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };

@@ -5,6 +5,8 @@
 
 use crate::base::clock::Time;
 use crate::meter::Meter;
+use crate::meter::echo::Echo;
+use crate::meter::outages::Outages;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -95,5 +97,60 @@ impl Source for Tests {
 
     fn changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.0.kept())
+    }
+}
+
+/// The log of outages: each is told when it opens, and once more when it is over.
+pub struct Events(pub Outages);
+
+impl Source for Events {
+    fn kind(&self) -> Kind {
+        Kind::Event
+    }
+
+    fn after(&self, number: i64, most: u32) -> BoxFuture<'_, anyhow::Result<Vec<Kept>>> {
+        Box::pin(async move {
+            let outages = self.0.after(number, most).await?;
+            // Nothing of an outage is kept before the clock is right.
+            let kept = |kept: crate::meter::outages::Kept| Kept {
+                number: kept.number,
+                start: kept.start,
+                end: kept.end,
+                clock_ok: true,
+                payload: json!({ "event": kept.event }),
+            };
+            Ok(outages.into_iter().map(kept).collect())
+        })
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.changed())
+    }
+}
+
+/// Bursts of pings.
+pub struct Pings(pub Echo);
+
+impl Source for Pings {
+    fn kind(&self) -> Kind {
+        Kind::Ping
+    }
+
+    fn after(&self, number: i64, most: u32) -> BoxFuture<'_, anyhow::Result<Vec<Kept>>> {
+        Box::pin(async move {
+            let pings = self.0.after(number, most).await?;
+            let kept = |kept: crate::meter::echo::Kept| Kept {
+                number: kept.number,
+                start: kept.start,
+                end: kept.finish,
+                clock_ok: kept.clock_ok,
+                payload: json!({ "ping": kept.ping }),
+            };
+            Ok(pings.into_iter().map(kept).collect())
+        })
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.changed())
     }
 }
