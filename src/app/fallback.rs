@@ -209,11 +209,7 @@ mod tests {
         let label = Label { kind: "hour", made: Time::BUILT, blind: false };
         let fill = async |state: &State| {
             for number in 0..2000 {
-                state
-                    .outbox()
-                    .add(number, label, Time::BUILT, |_, _| Ok(Sealed::plain(vec![7; 200])))
-                    .await
-                    .expect("adds");
+                state.outbox().add(number, label, Time::BUILT, |_, _| Ok(Sealed::plain(vec![7; 200]))).await.expect("adds");
             }
         };
         state(folder.path(), &ready).await.expect("a new one").close().await;
