@@ -111,13 +111,14 @@ impl Inner {
                 None => self.fetch_alone(asked, order, why).await,
             },
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
-            _ => match lead {
+            stage => match lead {
                 None => alone().await,
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
                     // What was kept does not fit any more and is forgotten: the request starts anew.
-                    Err(_) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    Err(_) if matches!(stage, Some(Stage::Apart)) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    // An origin that breaks off would break off again, without end: one more try, past the store.
+                    Ok(Given::OwnCoding) | Err(_) => self.fetch_alone(asked, order, why).await,
                 },
             },
         }
