@@ -11,7 +11,7 @@ use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
-use crate::cache::serve::Answered;
+use crate::cache::serve::{Answered, first_hand};
 use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
@@ -104,9 +104,11 @@ impl Inner {
                 Some(answered) => answered,
                 None => alone().await,
             },
-            Some(Stage::Live(live)) if self.suits(asked, &live, false) => (self.live_as(asked, &live, said), why),
+            Some(Stage::Live(live)) if self.suits(asked, &live, false) => {
+                first_hand(&flight, true, (self.live_as(asked, &live, said), why))
+            }
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
-                Some(answered) => answered,
+                Some(answered) => first_hand(&flight, !collapsed, answered),
                 None if collapsed => alone().await,
                 None => self.fetch_alone(asked, order, why).await,
             },
@@ -265,7 +267,6 @@ impl Inner {
             tail: draft.tail(),
             readers: Readers::default(),
             landing: pilot.landing(),
-            withheld: HeaderMap::new(),
         })));
         match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
