@@ -279,9 +279,9 @@ impl Inner {
                 let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
                 if readable { again(Company::Alone).await } else { self.fetch_alone(asked, order, why).await }
             }
-            Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
+            Stage::Live(live) => first_hand(&flight, !collapsed, (self.live(asked, &live, why, collapsed), why)),
             Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
-                Some(answered) => answered,
+                Some(answered) => first_hand(&flight, !collapsed, answered),
                 // Not to be shared, or not readable here: one more try, and then past the store.
                 None if company == Company::Shared => again(Company::Alone).await,
                 None => self.fetch_alone(asked, order, why).await,
@@ -357,9 +357,9 @@ impl Inner {
                 // Its reader learns of a break by the tail.
                 self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });
                 match flight.head().await {
-                    Some(Stage::Live(live)) => (self.live_as(asked, &live, said), why),
+                    Some(Stage::Live(live)) => first_hand(&flight, true, (self.live_as(asked, &live, said), why)),
                     Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, false).await {
-                        Some(answered) => answered,
+                        Some(answered) => first_hand(&flight, true, answered),
                         None => {
                             self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", "the stored answer could not be read", false, why)
                         }
@@ -384,15 +384,6 @@ impl Inner {
     }
 
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
-        let leads = !said.collapsed;
-        let mut response = self.live_for(asked, live, said);
-        if leads {
-            response.headers_mut().extend(live.withheld.clone());
-        }
-        response
-    }
-
-    fn live_for(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
         let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);
@@ -499,4 +490,12 @@ impl Inner {
         response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
         (response, why)
     }
+}
+
+/// An answer with the fields of it that are not kept, where it is for the one who asked for it.
+pub(crate) fn first_hand(flight: &Flight, leads: bool, mut answered: Answered) -> Answered {
+    if leads {
+        answered.0.headers_mut().extend(flight.withheld());
+    }
+    answered
 }

@@ -180,9 +180,13 @@ impl Inner {
     async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
         // A page that is there again says nothing about the 410 of yesterday but that it is over.
-        let other = status == StatusCode::OK && !matches!(found.entry.meta.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        let effect = policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length));
-        let done = match if other { HeadEffect::Forget } else { effect } {
+        let stored = found.entry.meta.status;
+        let effect = if status == StatusCode::OK && !matches!(stored, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            HeadEffect::Forget
+        } else {
+            policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length))
+        };
+        let done = match effect {
             HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),
