@@ -9,6 +9,9 @@ pub mod log;
 /// Open files.
 pub mod limit;
 
+/// Threads.
+pub mod threads;
+
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
@@ -114,8 +117,8 @@ struct Node {
 pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
-    limit::raise_open_files();
-    let node = Node::start(config, reread).await?;
+    let shares = limit::share_out(limit::raise_open_files());
+    let node = Node::start(config, reread, shares).await?;
     ready(node.addresses.clone());
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -138,7 +141,7 @@ impl Signals {
 }
 
 impl Node {
-    async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
+    async fn start(config: Config, reread: Reread, shares: limit::Shares) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
         let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
@@ -153,7 +156,13 @@ impl Node {
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
-        let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
+        let upstream = Upstream::new(
+            upstream::Settings { own, idle: shares.idle, ..config.upstream.clone() },
+            clock.clone(),
+            link.clone(),
+            &life,
+            &metrics,
+        )?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
         let night =
@@ -222,12 +231,12 @@ impl Node {
             .merge(meter::api::routes(meter.clone()));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
-        let extra = extra.merge(tester::routes(&clock, &life, &metrics));
+        let extra = extra.merge(tester::routes(config.meter.pages.clone(), &clock, &life, &metrics));
         let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 
         let local = local_lane(pages.clone());
-        let settings = proxy_settings(&config, &doors.web);
+        let settings = proxy_settings(&config, &doors.web, shares.proxy);
         let (tls, sni) = (sockets.secure(), sockets.named());
         let interceptor = Arc::clone(&interception);
         let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link.clone(), local, interceptor);
@@ -242,7 +251,7 @@ impl Node {
             }
         };
         for listener in web {
-            listen::serve_tcp(&life, listener, pages.clone());
+            listen::serve_tcp(&life, listener, pages.clone(), shares.web);
         }
         proxy.watched_by(onlooker::onlooker(&night));
         proxy.serve()?;
@@ -327,7 +336,7 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 
-fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
+fn proxy_settings(config: &Config, web: &[SocketAddr], (total, per_client): (usize, usize)) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
@@ -341,6 +350,8 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         via: config.node.name.clone(),
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
+        total,
+        per_client,
         lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
         secure_name,
         ..usual
