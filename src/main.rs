@@ -26,16 +26,16 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(exit) => return exit.into(),
     };
-    let workers = invocation.threads();
+    let (workers, hands) = (invocation.threads(), invocation.hands());
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(BLOCKING).thread_keep_alive(STAY).enable_all();
     // The runtime panics where it cannot have a thread, so that is tried first.
-    let runtime = match threads::can_be_had(workers + HANDS).and_then(|()| builder.build()) {
+    let runtime = match threads::can_be_had(workers + hands).and_then(|()| builder.build()) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!(
                 "error: {} threads are needed and cannot be started ({error}); raise TasksMax= and LimitNPROC= of the service, or \"ulimit -u\"",
-                workers + HANDS
+                workers + hands
             );
             return ExitCode::FAILURE;
         }

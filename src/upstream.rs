@@ -25,7 +25,9 @@ use crate::upstream::throttle::{Paced, Ride, Throttle};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +135,10 @@ const TRY_EVERY: Duration = Duration::from_secs(2);
 /// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
 const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
 
+/// How long a new connection is tried for where an old one is silent: a SYN is sent four times in that time, and whoever waits has
+/// waited for 10 s in all.
+const PROBE: Duration = Duration::from_millis(7500);
+
 type Place = Slot<Hyper>;
 /// For what, and which device waits.
 type Whom = (Class, Option<IpAddr>);
@@ -209,7 +215,11 @@ impl Upstream {
             let start = self.0.clock.steady();
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress, &raise);
             // A connection that was good before the line went says nothing when it is gone.
-            let answer = if reused { self.watched(target.host(), target.port(), false, exchange).await } else { exchange.await };
+            let answer = if reused {
+                self.watched(target.host(), target.port(), false, self.doubted(target, &approach, exchange)).await
+            } else {
+                exchange.await
+            };
             match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
@@ -223,6 +233,10 @@ impl Upstream {
                     outgoing.counted = was_unsent;
                     let body = unsent.or(spare);
                     let failed = Try { earlier, reused, unsent: was_unsent, idempotent, whole: body.is_some() };
+                    if matches!(error, Error::ConnectTimeout(..)) {
+                        // What lies idle there is as dead.
+                        self.0.pool.distrust(&key.text);
+                    }
                     if !retry::again(failed, &error) {
                         return Err(self.settled(error).await);
                     }
@@ -236,6 +250,38 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// An exchange on a connection that has lain idle. Silence may mean that the origin thinks, or that it is gone and the connection with
+    /// it, as behind a cut cable: so it is tried whether a new one can be had, and when that takes too long, it is gone.
+    async fn doubted<T>(
+        &self,
+        target: &Target,
+        approach: &Approach,
+        exchange: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        let (mut exchange, dial) = (pin!(exchange), &self.0.dial);
+        let probe = async {
+            approach.is_doubtful().await;
+            let reached = approach.of(async {
+                match dial.parent() {
+                    Some(parent) => dial.to_parent(parent, false).await,
+                    None => dial.stream(target.host(), target.port(), false).await,
+                }
+            });
+            tokio::time::timeout(PROBE, reached).await
+        };
+        tokio::select! {
+            biased;
+            done = exchange.as_mut() => return done,
+            probed = probe => match probed {
+                Ok(Err(error @ Error::ConnectTimeout(..))) => return Err(Failed { error, unsent: None }),
+                Err(_) => return Err(Failed { error: Error::ConnectTimeout(target.host().to_owned(), PROBE), unsent: None }),
+                // It is there, or says itself what is wrong.
+                Ok(_) => {}
+            },
+        }
+        exchange.await
     }
 
     /// A raw connection for CONNECT and the like, by the same names, guards, parent and deadlines. May be dropped at any await.

@@ -10,12 +10,20 @@ use std::time::Duration;
 /// is a stored answer.
 const LONG: Duration = Duration::from_millis(1500);
 
+/// An answer on a connection that lay idle is doubted after this long where a stored one is at hand ...
+const DOUBT: Duration = Duration::from_millis(700);
+
+/// ... and else after this: on a full line many answers take a second.
+const DOUBT_WITHOUT: Duration = Duration::from_secs(2);
+
 /// In the extensions of a request: told by who reaches out, read by who waits. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Approach(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Somebody with a stored answer waits.
+    wanted: AtomicBool,
     opening: AtomicBool,
     /// It has taken long.
     long: AtomicBool,
@@ -28,8 +36,17 @@ impl Approach {
         work.await
     }
 
+    /// Resolves when an answer on a connection that lay idle should have begun. May be dropped at any await.
+    pub(super) async fn is_doubtful(&self) {
+        tokio::time::sleep(DOUBT).await;
+        if !self.0.wanted.load(Ordering::Relaxed) {
+            tokio::time::sleep(DOUBT_WITHOUT.saturating_sub(DOUBT)).await;
+        }
+    }
+
     /// Resolves when a connection has been coming for long, at once if that is known already. May be dropped at any await.
     pub async fn is_long(&self) {
+        self.0.wanted.store(true, Ordering::Relaxed);
         while !self.0.long.load(Ordering::Relaxed) {
             tokio::time::sleep(LONG).await;
             // Those who come after this one need not wait to find out.
@@ -76,5 +93,7 @@ mod tests {
         assert!(approach.is_long().now_or_never().is_some(), "who comes later knows at once");
         work.await;
         assert!(approach.is_long().now_or_never().is_none(), "it is there at last");
+        assert!(timeout(DOUBT * 2, approach.is_doubtful()).await.is_ok(), "where a copy is at hand doubt comes early");
+        assert!(timeout(DOUBT * 2, Approach::default().is_doubtful()).await.is_err());
     }
 }

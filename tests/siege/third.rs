@@ -41,7 +41,7 @@ fn without_colours(text: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
-/// The four attacks of slowhttptest.
+/// The four attacks of slowhttptest; the second one needs a path that reads bodies.
 const ATTACKS: [(&str, &[&str]); 4] = [
     ("slow heads (slowloris)", &["-H", "-i", "5", "-x", "24"]),
     ("slow bodies (R-U-Dead-Yet)", &["-B", "-i", "5", "-s", "8192", "-x", "24"]),
@@ -49,11 +49,16 @@ const ATTACKS: [(&str, &[&str]); 4] = [
     ("slow reading", &["-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3"]),
 ];
 
-fn endures(test: &str, ports: &[(&str, SocketAddr, &str)], seconds: u32) {
+/// A port: its name, where it is, a page, where it takes bodies and of which type.
+struct Port(&'static str, SocketAddr, &'static str, &'static str, &'static str);
+
+fn endures(test: &str, ports: &[Port], seconds: u32) {
     raise_open_files();
-    for (port, at, path) in ports {
+    for Port(port, at, page, form, kind) in ports {
         for (name, words) in ATTACKS {
-            let Some((ending, down)) = attack(words, *at, path, seconds) else {
+            let bodies = words[0] == "-B";
+            let words = if bodies { [words, &["-f", kind]].concat() } else { words.to_vec() };
+            let Some((ending, down)) = attack(&words, *at, if bodies { form } else { page }, seconds) else {
                 return program::skipped(test, "slowhttptest is missing; scripts/test --full installs it where it can");
             };
             eprintln!("slowhttptest, {port}, {name}: {ending}; {} of its seconds without service", down.len());
@@ -67,7 +72,11 @@ fn endures(test: &str, ports: &[(&str, SocketAddr, &str)], seconds: u32) {
 fn slowhttptest_finds_every_port_at_its_service() {
     let node = Setup::new().start();
     let hub = Hub::start("[hub]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"HERE/hub.sqlite\"\n");
-    let ports = [("the proxy", node.proxy, "/"), ("the web port", node.web, "/"), ("the hub", hub.addr, "/healthz")];
+    let ports = [
+        Port("the proxy", node.proxy, "/", "/tonight", "application/x-www-form-urlencoded"),
+        Port("the web port", node.web, "/", "/tonight", "application/x-www-form-urlencoded"),
+        Port("the hub", hub.addr, "/healthz", "/api/v1/enrol", "application/json"),
+    ];
     endures("slowhttptest_finds_every_port_at_its_service", &ports, 20);
 }
 

@@ -24,7 +24,9 @@ const PAGES: [&str; 4] = ["/", "/proxy.pac", "/readyz", "/healthz"];
 fn one_client_holds_the_web_port() {
     let town = Town::new(Setup::new());
     let web = town.node.web;
-    let head = format!("POST /slow HTTP/1.1\r\nHost: {web}\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n");
+    // A form that anybody may send.
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!("POST /tonight HTTP/1.1\r\nHost: {web}\r\nContent-Type: {kind}\r\nContent-Length: 5000\r\n\r\nurl=");
     for (words, what) in [
         ("", "one client with all its connections"),
         ("GET / HTTP/1.1\r\nX-Slow: ", "one client with slow heads"),
@@ -34,6 +36,7 @@ fn one_client_holds_the_web_port() {
         let drip = (!words.is_empty()).then(|| Drip::on(&streams, b'x'));
         kit::until("what may not come in is sent away", 30, || standing(&streams) <= 128);
         served(web, &PAGES, what);
+        assert!(standing(&streams) >= 100, "{what}: they were cut off while it was measured: nothing was shown");
         town.holds_at_most(what, 20 * MIB, 160);
         drop((drip, streams));
     }
