@@ -260,7 +260,8 @@ impl Upstream {
         approach: &Approach,
         exchange: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {
-        let (mut exchange, dial) = (pin!(exchange), &self.0.dial);
+        let mut exchange = pin!(exchange);
+        let dial = &self.0.dial;
         let probe = async {
             approach.is_doubtful().await;
             let reached = approach.of(async {

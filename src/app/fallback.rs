@@ -53,7 +53,7 @@ pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<State>
             Err(reason) => why = reason,
         }
     }
-    tracing::error!(why, "the state database cannot be used: reports and the night's progress are kept in memory until the next start");
+    tracing::error!(file = %file.display(), why, "the state database cannot be used: reports and the night's progress are kept in memory until the next start");
     ready.down("state", format!("is in memory only: {why}"));
     State::open(None).await.context("a state database in memory")
 }

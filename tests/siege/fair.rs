@@ -4,13 +4,13 @@ use crate::kit;
 use crate::kit::http::request;
 use crate::kit::node::Setup;
 use crate::kit::origin::{Ask, Reply, ok, read_ask};
-use crate::town::{MIB, PUPIL, Town, ask, crowd, device, open, origin, standing};
+use crate::town::{MIB, PUPIL, Town, ask, crowd, device, obliging, open, origin, standing};
 use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 #[test]
 fn one_client_opens_all_it_can() {
-    let here = origin(|_| Reply::Bytes(ok(&["Cache-Control: no-store"], b"as you like")));
+    let here = obliging();
     let port = here.addr.port();
     let town = Town::with(Setup::new().set("proxy.connect_ports", &format!("[443, {port}]")), here);
     let streams = crowd(1, 700, town.node.proxy, |_| Vec::new());

@@ -5,7 +5,7 @@
 use crate::kit;
 use crate::kit::node::{Setup, binary};
 use crate::kit::program;
-use crate::town::{Holds, PUPIL, Town, ask, crowd, device, standing};
+use crate::town::{Holds, PUPIL, Town, ask, crowd, device, obliging, standing};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::process::Command;
 
@@ -61,7 +61,8 @@ fn a_node_with_few_descriptors_leaves_some_for_origins_and_the_store() {
 /// The program as a user of its own with at most so many threads.
 fn as_nobody(threads: u64) -> Option<Vec<String>> {
     let found = program::find("setpriv").is_some() && rustix::process::geteuid().is_root();
-    let words = ["setpriv", "--reuid", &NOBODY.to_string(), "--regid", &NOBODY.to_string(), "--clear-groups", "prlimit"];
+    let id = NOBODY.to_string();
+    let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "prlimit"];
     found.then(|| words.iter().map(|&word| word.to_owned()).chain([format!("--nproc={threads}")]).collect())
 }
 
@@ -93,13 +94,7 @@ fn a_node_that_gets_no_more_threads_goes_on() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let folder = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root");
-    for name in ["state", "store"] {
-        std::fs::create_dir(folder.path().join(name)).expect("a folder");
-        std::os::unix::fs::chown(folder.path().join(name), Some(NOBODY), Some(NOBODY)).expect("root");
-    }
-    let here = folder.path().display().to_string();
-    let setup = Setup::new().set("node.state", &format!("\"{here}/state\"")).set("store.path", &format!("\"{here}/store\""));
-    let town = Town::new(setup.under(&words));
+    let town = Town::within(folder, Setup::new().under(&words), obliging());
     // From now on not one more, and those that are only there for a burst leave after a while.
     let allow = |threads: &str| {
         // Only its own user may say so.

@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// The promise is a second; a busy machine gets ten.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -108,6 +109,11 @@ pub(crate) struct Town {
     next: AtomicU64,
 }
 
+/// One that answers everything.
+pub(crate) fn obliging() -> Origin {
+    origin(|_| Reply::Bytes(ok(&["Cache-Control: no-store"], b"as you like")))
+}
+
 /// `/page/N` is noise of that seed, for an hour; `/stall/…` is never answered; everything else is `script`'s.
 pub(crate) fn origin(script: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Origin {
     Origin::start(move |ask: &Ask| {
@@ -126,12 +132,17 @@ pub(crate) fn origin(script: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> 
 
 impl Town {
     pub(crate) fn new(setup: Setup) -> Town {
-        Town::with(setup, origin(|_| Reply::Bytes(ok(&["Cache-Control: no-store"], b"as you like"))))
+        Town::with(setup, obliging())
     }
 
     pub(crate) fn with(setup: Setup, origin: Origin) -> Town {
+        Town::within(tempfile::tempdir().expect("a folder"), setup, origin)
+    }
+
+    /// In a prepared folder.
+    pub(crate) fn within(folder: TempDir, setup: Setup, origin: Origin) -> Town {
         raise_open_files();
-        let node = setup.host("h.school.test", origin.addr).start();
+        let node = setup.host("h.school.test", origin.addr).start_in(folder);
         let mut town = Town { before: Holds::of(node.id()), node, origin, next: AtomicU64::new(1000) };
         for page in 0..KEPT {
             town.page(page);
