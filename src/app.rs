@@ -9,6 +9,9 @@ pub mod log;
 /// Open files.
 pub mod limit;
 
+/// What systemd is told.
+pub mod service;
+
 /// Threads.
 pub mod threads;
 
@@ -41,6 +44,8 @@ use crate::cache::Cache;
 use crate::config::{Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
+use crate::meter::echo::{self, Echo};
+use crate::meter::outages::{self, Outages};
 use crate::meter::{self, Meter};
 use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
@@ -118,10 +123,10 @@ pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) +
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
     let shares = limit::share_out(limit::raise_open_files());
+    limit::close_files();
     let node = Node::start(config, reread, shares).await?;
     ready(node.addresses.clone());
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready(&node.life);
     node.until_stopped(signals).await;
     node.end().await
 }
@@ -186,6 +191,10 @@ impl Node {
         };
 
         let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
+        reporter.hear(Arc::new(report::source::Tests(meter.clone())));
+
+        let outages = Outages::new(&clock, &life, &link, &metrics, &state).await?;
+        let echo = Echo::new(&meter, &life, &state);
 
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
@@ -223,12 +232,14 @@ impl Node {
                 let night = night.clone();
                 Arc::new(move || night.morning())
             },
-            others: others(&life, &night, &reporter, &reach, &trust),
+            others: others(&life, &night, &reporter, &outages, &reach, &trust),
         };
         let routes = prefetch::api::routes(night.clone())
             .merge(prefetch::api::wishes::routes(night.clone()))
             .merge(report::api::routes(reporter, link.clone(), state.clone()))
-            .merge(meter::api::routes(meter.clone()));
+            .merge(meter::api::routes(meter.clone()))
+            .merge(outages::api::routes(outages))
+            .merge(echo::api::routes(echo));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
         let extra = extra.merge(tester::routes(config.meter.pages.clone(), &clock, &life, &metrics));
@@ -311,8 +322,7 @@ impl Node {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service::stopping();
         if !self.life.end(GRACE).await {
             tracing::warn!(grace = ?GRACE, "some requests were cut off");
         }
@@ -474,10 +484,17 @@ fn reread_ca(trust: &Arc<devices::Trust>) -> admin::Reread {
 }
 
 /// Night, outbox, names and https for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>, trust: &Arc<devices::Trust>) -> admin::Others {
+fn others(
+    life: &Life,
+    night: &Night,
+    reporter: &Reporter,
+    outages: &Outages,
+    reach: &Arc<Reach>,
+    trust: &Arc<devices::Trust>,
+) -> admin::Others {
     let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
     let (reach, trust) = (Arc::clone(reach), Arc::clone(trust));
-    let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
+    let (night, reporter, outages, kept) = (night.clone(), reporter.clone(), outages.clone(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
             kept.store(Arc::new(json!(reporter.status().await)));
@@ -489,6 +506,7 @@ fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>, t
         members.insert("night".into(), json!(night.status()));
         members.insert("report".into(), Value::clone(&figures.load()));
         let announced = reach.local.announced();
+        members.insert("outages".into(), json!(outages.open_now()));
         members.insert("https".into(), trust.status());
         members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));
         members

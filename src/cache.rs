@@ -92,6 +92,7 @@ use crate::base::crowd::Asker;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
 use crate::link::{self, Link};
+use crate::policy::directive::Directives;
 use crate::policy::{self, Ask, Decision, Line, Place, Rules};
 use crate::site::Sites;
 use crate::store::{Entry, Source, Store, Variants};
@@ -257,7 +258,8 @@ impl Cache {
     }
 }
 
-/// A flag of `Meta::flags`: something newer is known to exist, or may exist. Not used without asking, but for a line that is down.
+/// A flag of `Meta::flags`: something newer is known to exist, or may exist (RFC 9111 section 4.4). Not used without asking, not even
+/// when the origin fails, but for a line that is down.
 pub(crate) const OUTDATED: u32 = 1;
 
 /// A request, kept for as long as its flight lives.
@@ -297,6 +299,13 @@ pub(crate) struct Found {
     prepared: Arc<Prepared>,
 }
 
+impl Found {
+    /// Marked [`OUTDATED`].
+    fn is_outdated(&self) -> bool {
+        self.entry.meta.flags & OUTDATED != 0
+    }
+}
+
 impl Inner {
     fn line(&self) -> Line {
         match self.link.state() {
@@ -310,7 +319,10 @@ impl Inner {
     fn decide(&self, ask: &Ask<'_>, found: Option<&Found>) -> Decision {
         let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), self.line(), self.clock.now());
         match (&decision, found) {
-            (Decision::Serve { why, .. }, Some(found)) if found.entry.meta.flags & OUTDATED != 0 && *why != Why::Offline => {
+            (Decision::Serve { why, .. }, Some(found)) if found.is_outdated() && *why != Why::Offline => {
+                if Directives::read(ask.headers).only_if_cached {
+                    return Decision::Refuse { why: Why::OnlyIfCached };
+                }
                 Decision::Revalidate { conditions: policy::freshen::conditions(&found.prepared.kept), why: Why::Stale }
             }
             _ => decision,

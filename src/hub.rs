@@ -54,6 +54,9 @@ pub mod settings;
 /// Who needs a call.
 pub mod summary;
 
+/// Packets that come back.
+mod echo;
+
 /// Connections, within limits.
 mod listen;
 
@@ -93,6 +96,8 @@ pub struct Settings {
     pub keep_records: Duration,
     /// How long hours are kept.
     pub keep_hours: Duration,
+    /// Whether packets of UDP to the ports of `listen` come back, for the nodes' pings.
+    pub echo: bool,
     /// Who may report, beside those that enrol by a code.
     pub nodes: Vec<Enrolled>,
 }
@@ -135,6 +140,7 @@ impl Default for Settings {
             viewers: Viewers::Anyone,
             keep_records: Duration::from_hours(60 * 24),
             keep_hours: Duration::from_hours(400 * 24),
+            echo: true,
             nodes: Vec::new(),
         }
     }
@@ -177,13 +183,15 @@ impl Hub {
         for address in &settings.listen {
             listeners.push(TcpListener::bind(address).await.map_err(|error| Error::Listen(*address, error))?);
         }
+        let places: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let echo = echo::start(places.iter().filter(|_| settings.echo), &clock, life, metrics).await;
         let people = people::People::new(keep.clone(), clock.clone(), settings.viewers);
         let woken = Arc::new(Notify::new());
         supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), (life, &woken), metrics));
         let since = clock.now();
         let who = Arc::new(|extensions: &http::Extensions| extensions.get::<Ends>().copied());
         let tests = Server::new(server::Settings::hub(), who, clock.clone(), life, metrics);
-        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken));
+        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken, echo));
         Ok(Hub { listeners, parts, tests, life: life.clone() })
     }
 

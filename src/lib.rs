@@ -68,12 +68,16 @@
 //! | asker | the device that waits for an answer: none takes what the others need |
 //! | flight | one fetch under way, which many requests read along with |
 //! | sample, rollup | one observation of the line; a summary over time |
+//! | outage, sign, cause | a trouble that is told; what points to one; the one of several that explains the others |
+//! | reach | whether a host is in the country: domestic, foreign, unknown |
+//! | burst | ten packets of UDP to the hub and back |
 //! | test, run | the line measured on purpose, both directions; one direction with one number of streams |
 //! | slot | a part of the school's day with a test of its own, at an instant drawn once |
 //! | cross traffic | what others moved during a test: it is added, so that a busy line is not called a slow one |
 //! | plateau, estimate | the steady part of a run; from it the capacity of the line, and how sure that is |
 //! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
 //! | outbox | reports waiting to leave |
+//! | source, cursor | a part whose findings leave with the reports; up to which of them they are in the outbox |
 //! | job | long work that somebody asked for: it is watched, and may be ended |
 //! | token, role | what a script shows to use the API; what it may do there |
 //! | event | something that happened in the night, told while it happens |

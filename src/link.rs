@@ -5,14 +5,20 @@
 //! The thinking is in the pure files `estimate`, `state` and `slice`; this one keeps the samples, the tasks and the counters.
 
 use crate::base::clock::{Clock, Time};
-use crate::base::count::{Gauge, Histogram, IntGauge, Metrics};
+use crate::base::count::Metrics;
 use crate::base::unit::BitRate;
 use crate::life::Life;
+use crate::link::cause::Causes;
 use crate::link::estimate::Estimate;
 use crate::link::foreground::Foreground;
+use crate::link::gauges::Gauges;
+use crate::link::outage::Sign;
 use crate::link::pace::Pace;
+use crate::link::passive::Passive;
+use crate::link::reach::judge;
 use crate::link::slice::{Second, Slices};
 use crate::link::state::Judge;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -30,8 +36,26 @@ pub mod estimate;
 /// up | slow | down.
 pub mod state;
 
+/// What is amiss, and the cause of it.
+pub mod cause;
+
+/// What of it is told, and how often.
+pub mod outage;
+
+/// Which interfaces lead out.
+pub mod way;
+
+/// Whether a host is in the country.
+pub mod reach;
+
+/// What real traffic shows beside rates.
+pub mod passive;
+
 /// Five minutes of the line, summed up.
 pub mod slice;
+
+/// For `/metrics`.
+mod gauges;
 
 /// How the line is tried when nobody else does.
 mod probe;
@@ -56,6 +80,8 @@ pub mod rollup;
 pub struct Settings {
     /// "host:port" to try by TCP; empty: own fetches decide.
     pub check: Vec<String>,
+    /// The country's networks; empty: names tell. See [`reach`].
+    pub domestic: Vec<IpNet>,
 }
 
 /// up | slow | down.
@@ -124,6 +150,21 @@ pub enum Sample {
         /// What was asked.
         host: Box<str>,
     },
+    /// A name was answered for (NXDOMAIN is an answer).
+    Named {
+        /// How long that took.
+        took: Duration,
+    },
+    /// Whether any DNS server answers at all: some do, or all of them are silent.
+    Names {
+        /// One answered.
+        heard: bool,
+    },
+    /// A TLS handshake with an origin was done.
+    Secured {
+        /// How long that took.
+        took: Duration,
+    },
     /// First byte of an answer.
     FirstByte {
         /// Whose it is.
@@ -162,6 +203,8 @@ pub struct View {
     pub first_byte_seconds: Option<f64>,
     /// Share of failed connection attempts over the last 5 minutes.
     pub failed_ratio: Option<f64>,
+    /// Names, TLS, latency under load, hosts near and far: the last five to ten minutes.
+    pub passive: Passive,
     /// Totals since start by class: (received, sent).
     pub bytes: std::collections::BTreeMap<String, (u64, u64)>,
 }
@@ -183,6 +226,9 @@ struct Inner {
     /// How many suspicions have been looked into.
     settled: watch::Sender<u64>,
     checks: Vec<String>,
+    domestic: Vec<IpNet>,
+    /// What tests have found, bytes per second: towards the school, towards the world; 0: nobody knows.
+    capacity: (AtomicU64, AtomicU64),
     gauges: Gauges,
     foreground: Foreground,
     pace: Arc<Pace>,
@@ -196,28 +242,26 @@ struct Mind {
     answered: VecDeque<(Box<str>, SocketAddr)>,
     /// Addresses that were tried while nothing had answered yet, newest last: what a suspicion is looked into with then.
     tried: VecDeque<(Box<str>, SocketAddr)>,
+    /// What is amiss, for the log of outages.
+    causes: Causes,
+    /// When a connection was last tried, by anybody.
+    attempted: Instant,
     since: Time,
     /// Failures since the last success.
     suspicion: u32,
-    /// Sums at the last tick: received, sent, received by background, received by measurements.
-    last: (u64, u64, u64, u64),
+    /// Sums at the last tick: received, sent, received by background, received and sent by measurements.
+    last: (u64, u64, u64, u64, u64),
+    /// The last second filled the line.
+    full: bool,
     ticked: Option<Instant>,
-}
-
-struct Gauges {
-    up: IntGauge,
-    download: Gauge,
-    rtt: Histogram,
-    background: Gauge,
-    queue: Gauge,
 }
 
 /// Hosts remembered for probing; a few, since one answer is enough.
 const ANSWERED: usize = 8;
 /// A suspicion is settled within this or the caller goes on without: a satellite's round trip and a bit.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Bounds from a LAN origin to a satellite, seconds.
-const RTTS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 3.0];
+/// Of a hundred parts of the capacity that a test has found, payload: what remains are heads, acknowledgements and a second's unevenness.
+const FULL: u64 = 80;
 const CLASSES: [Class; 4] = [Class::Interactive, Class::Background, Class::Report, Class::Measure];
 
 impl Link {
@@ -230,20 +274,16 @@ impl Link {
             slices: Slices::new(now),
             answered: VecDeque::new(),
             tried: VecDeque::new(),
+            causes: Causes::default(),
+            attempted: steady,
             since: now,
             suspicion: 0,
-            last: (0, 0, 0, 0),
+            last: (0, 0, 0, 0, 0),
+            full: false,
             ticked: None,
         };
-        let gauges = Gauges {
-            up: metrics.gauge("bulak_link_up", "1 when the line works, 0 when nothing gets through."),
-            download: metrics.gauge_f64("bulak_link_download_bytes_per_second", "95th percentile of busy seconds over an hour."),
-            rtt: metrics.histograms("bulak_link_rtt_seconds", "TCP connect times to origins.", &[], RTTS).with_label_values::<&str>(&[]),
-            background: metrics.gauge_f64("bulak_link_background_bytes_per_second", "What background may have now; -1: no limit."),
-            queue: metrics.gauge_f64("bulak_link_queue_seconds", "Delay above the shortest one, as the night's probes see it."),
-        };
+        let gauges = Gauges::new(metrics);
         let foreground = Foreground::default();
-        gauges.up.set(1);
         let link = Link(Arc::new(Inner {
             clock,
             verdict: AtomicU8::new(State::Unknown as u8),
@@ -253,6 +293,8 @@ impl Link {
             doubt: Notify::new(),
             settled: watch::Sender::new(0),
             checks: settings.check,
+            domestic: settings.domestic,
+            capacity: Default::default(),
             gauges,
             pace: Arc::new(Pace::beside(foreground.clone())),
             foreground,
@@ -281,14 +323,27 @@ impl Link {
             Sample::Sent { class, bytes } => {
                 self.0.moved[class as usize].1.fetch_add(bytes, Ordering::Relaxed);
             }
-            Sample::FirstByte { took, .. } => {
+            Sample::FirstByte { took, host } => {
                 let now = self.0.clock.steady();
                 let mut mind = self.0.mind.lock();
+                mind.causes.answered(&host, now);
                 mind.estimate.first_byte(took, now);
                 mind.slices.first_byte(took);
             }
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
-            Sample::Failed { host } | Sample::NameFailed { host } => self.failed(&host),
+            Sample::Failed { host } => self.failed(&host, true),
+            Sample::NameFailed { host } => self.failed(&host, false),
+            Sample::Named { took } => {
+                self.0.gauges.names.observe(took.as_secs_f64());
+                let mut mind = self.0.mind.lock();
+                mind.causes.names(true, self.0.clock.steady());
+                mind.slices.passive().named(took);
+            }
+            Sample::Secured { took } => {
+                self.0.gauges.tls.observe(took.as_secs_f64());
+                self.0.mind.lock().slices.passive().secured(took);
+            }
+            Sample::Names { heard } => self.0.mind.lock().causes.names(heard, self.0.clock.steady()),
         }
     }
 
@@ -377,11 +432,42 @@ impl Link {
         self.0.doubt.notify_one();
     }
 
+    /// What a test has found, bit/s: from then on it is known when the line is full.
+    pub fn capacity(&self, down: Option<u64>, up: Option<u64>) {
+        for (kept, bits) in [(&self.0.capacity.0, down), (&self.0.capacity.1, up)] {
+            if let Some(bits) = bits {
+                kept.store(bits / 8, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether so many bytes of payload in a second fill the line.
+    fn is_full(&self, rx: u64, tx: u64) -> bool {
+        let over = |moved: u64, capacity: &AtomicU64| {
+            let capacity = capacity.load(Ordering::Relaxed);
+            capacity > 0 && u128::from(moved) * 100 >= u128::from(capacity) * u128::from(FULL)
+        };
+        over(rx, &self.0.capacity.0) || over(tx, &self.0.capacity.1)
+    }
+
+    /// Whether there is a way out: an interface that leads anywhere.
+    pub fn interface(&self, present: bool) {
+        self.0.mind.lock().causes.interface(present, self.0.clock.steady());
+    }
+
+    /// What is amiss now, the cause of everything else that is; and whether it is worth looking again soon.
+    pub fn amiss(&self) -> (Option<Sign<Instant>>, bool) {
+        let (now, mind) = (self.0.clock.steady(), self.0.mind.lock());
+        (mind.causes.sign(now), mind.causes.doubts(now))
+    }
+
     /// Figures now.
     pub fn view(&self) -> View {
         let now = self.0.clock.steady();
         let mind = self.0.mind.lock();
         let bytes = CLASSES.iter().map(|class| (class.label().to_owned(), self.moved(*class))).collect();
+        let wall = self.0.clock.now();
+        let recent = mind.slices.since(wall.minus(estimate::RECENT), wall);
         View {
             state: self.state(),
             since: mind.since.to_rfc3339(),
@@ -389,6 +475,7 @@ impl Link {
             rtt_seconds: mind.estimate.rtt(now),
             first_byte_seconds: mind.estimate.first_byte_median(now),
             failed_ratio: mind.estimate.failed_ratio(now),
+            passive: Passive::sum(&recent.iter().map(|slice| &slice.passive).collect::<Vec<_>>()),
             bytes,
         }
     }
@@ -413,10 +500,18 @@ impl Link {
 
     fn connected(&self, host: &str, addr: SocketAddr, took: Duration) {
         let now = self.0.clock.steady();
+        let reach = judge(host, Some(addr.ip()), &self.0.domestic);
         self.0.gauges.rtt.observe(took.as_secs_f64());
+        self.0.gauges.reach[reach as usize].observe(took.as_secs_f64());
         let mut mind = self.0.mind.lock();
         mind.estimate.connected(took, now);
-        mind.slices.connected(took);
+        let full = mind.full;
+        if full {
+            self.0.gauges.loaded.observe(took.as_secs_f64());
+        }
+        mind.slices.connected(took, reach, full);
+        mind.causes.answered(host, now);
+        mind.attempted = now;
         mind.suspicion = 0;
         mind.answered.retain(|(_, known)| *known != addr);
         while mind.answered.len() >= ANSWERED {
@@ -428,11 +523,16 @@ impl Link {
         self.publish(&mut mind);
     }
 
-    fn failed(&self, host: &str) {
+    /// `dialled`: it is the host that did not answer, and not the servers of names.
+    fn failed(&self, host: &str, dialled: bool) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
+        if dialled {
+            mind.causes.silent(host, now);
+        }
+        mind.attempted = now;
         mind.estimate.failed(now);
-        mind.slices.failed();
+        mind.slices.failed(judge(host, None, &self.0.domestic));
         mind.suspicion = mind.suspicion.saturating_add(1);
         mind.judge.failed(host, now);
         self.publish(&mut mind);
@@ -444,12 +544,14 @@ impl Link {
     fn tick(&self) {
         let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
-        let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure).0);
+        let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure));
         let mut mind = self.0.mind.lock();
         let mind = &mut *mind;
         let (rx, tx) = (sums.0 - mind.last.0, sums.1 - mind.last.1);
-        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx: measure - mind.last.3 };
-        mind.last = (sums.0, sums.1, background, measure);
+        let (measure_rx, measure_tx) = (measure.0 - mind.last.3, measure.1 - mind.last.4);
+        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx };
+        mind.last = (sums.0, sums.1, background, measure.0, measure.1);
+        mind.full = self.is_full(rx, tx);
         let passed = mind.ticked.map_or(1, |last| steady.saturating_duration_since(last).as_millis().div_ceil(1000).max(1));
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.
@@ -472,6 +574,7 @@ impl Link {
         }
         tracing::info!(from = ?self.state(), to = ?state, "the line");
         mind.since = self.0.clock.now();
+        mind.causes.line(state == State::Down, self.0.clock.steady());
         self.0.verdict.store(state as u8, Ordering::Relaxed);
         self.0.gauges.up.set(i64::from(state != State::Down));
         self.0.changed.send_replace(state);

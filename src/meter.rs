@@ -45,6 +45,12 @@ mod choice;
 /// Who starts tests by the schedule.
 mod clerk;
 
+/// The log of outages.
+pub mod outages;
+
+/// Bursts of pings.
+pub mod echo;
+
 /// Tests as the API has them.
 pub mod api;
 
@@ -56,6 +62,7 @@ pub use test::{Kept, Test, Trigger};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::target::Target;
 use crate::life::{Jobs, Life, supervise};
 use crate::link::{Class, Link};
 use crate::meter::budget::{Budget, Spent};
@@ -146,6 +153,8 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
     /// Woken when there may be something to do.
     changed: tokio::sync::Notify,
+    /// Tells that a test was kept.
+    told: tokio::sync::Notify,
     boot: Time,
 }
 
@@ -221,11 +230,14 @@ impl Meter {
             gauges: Gauges::new(metrics),
             turn: tokio::sync::Mutex::new(()),
             changed: tokio::sync::Notify::new(),
+            told: tokio::sync::Notify::new(),
         };
         let meter = Meter(Arc::new(inner));
         if let Some(kept) = meter.newest(1).await?.first() {
             meter.0.gauges.show(kept);
         }
+        let (down, up) = meter.known().await?;
+        meter.0.link.capacity(down, up);
         Ok(meter)
     }
 
@@ -246,12 +258,46 @@ impl Meter {
         Ok(self.0.measure.after(number, most).await?.into_iter().map(whole).collect())
     }
 
+    /// Resolves when the next test is kept, seen from the call on.
+    pub fn kept(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.told.notified()
+    }
+
     /// Tests that began at `since` or later, the newest first.
     ///
     /// # Errors
     /// The database's.
     pub async fn since(&self, since: Time, most: u32) -> Result<Vec<Kept>, Error> {
         Ok(self.0.measure.newest(since, most).await?.into_iter().map(whole).collect())
+    }
+
+    /// What a measurement of another kind rests on.
+    fn ways(&self) -> (Clock, Link, Upstream) {
+        (self.0.clock.clone(), self.0.link.clone(), self.0.upstream.clone())
+    }
+
+    fn life(&self) -> Life {
+        self.0.life.clone()
+    }
+
+    /// The hub, where there is one.
+    fn hub(&self) -> Option<Target> {
+        echo::target(&self.0.settings.load())
+    }
+
+    /// Whether so many bytes are left of what tests may take today. What a day's last test may still take is not asked: this is a
+    /// hundredth of it.
+    async fn may_spend(&self, bytes: u64) -> Result<bool, crate::state::Error> {
+        let settings = self.0.settings.load();
+        let (today, month) = self.0.measure.spent(&settings.schedule.day(self.0.clock.now())).await?;
+        let caps = settings.caps;
+        Ok(today.saturating_add(bytes) <= caps.day(None) && month.saturating_add(bytes) <= caps.month(None))
+    }
+
+    /// So many bytes of today were taken.
+    async fn spend(&self, bytes: u64) -> Result<(), crate::state::Error> {
+        let day = self.0.settings.load().schedule.day(self.0.clock.now());
+        self.0.measure.spend(&day, bytes).await
     }
 
     async fn newest(&self, most: u32) -> Result<Vec<Kept>, Error> {
@@ -360,8 +406,10 @@ impl Meter {
         inner.measure.close(&day, found.spent).await?;
         let raw = Value::Object(found.raw);
         kept.number = inner.measure.keep(start, &kept, &raw.to_string()).await?;
+        inner.told.notify_waiters();
         kept.raw = raw;
         inner.gauges.count(&kept);
+        inner.link.capacity(kept.test.estimate(false), kept.test.estimate(true));
         tracing::info!(
             end = ?kept.test.end, trouble = ?kept.test.trouble, down = kept.test.estimate(false), up = kept.test.estimate(true),
             cost = kept.test.cost_bytes, "the line was tested"
@@ -431,8 +479,11 @@ fn told(order: &Order, found: Found, passive: Option<u64>, reach: Reach, left: u
         _ => End::Partial,
     };
     let download = if nothing { passive.map(estimate::passive) } else { found.download };
-    // An id of the server's that is no id of ours would not leave the school.
-    let plain = |id: &String| (8..=64).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    // A server may write anything there, a device's address as well: what is no plain random id does not leave the school.
+    let plain = |id: &String| {
+        let is_random = |id: &uuid::Uuid| matches!(id.get_version_num(), 4 | 7);
+        id.len() == 36 && id.bytes().all(|byte| !byte.is_ascii_uppercase()) && uuid::Uuid::try_parse(id).as_ref().is_ok_and(is_random)
+    };
     Test {
         id: found.id.filter(plain).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         trigger: order.trigger,

@@ -63,7 +63,7 @@ use crate::base::wire::{Limits, Turn};
 use crate::cache::{self, Cache, Query};
 use crate::life::Life;
 use crate::link::{Class, Link, Sample, State};
-use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop};
+use crate::policy::header::{add_via, is_loop, max_forwards, strip_client_identity, strip_hop_by_hop, strip_overrides};
 use crate::portal::Arrival;
 use crate::proxy::classify::{Ask, House, Lane, Refusal, classify};
 use crate::proxy::intercept::Interception;
@@ -468,7 +468,8 @@ impl Inner {
 /// What is the same for all requests that go on: one Host that fits the target (RFC 9112 section 3.2.2), no identity of the
 /// client, no expectation (hyper has met it), one forward less.
 fn prepare(mut request: Request<Body>, target: &Target) -> Request<Body> {
-    let counts = matches!(*request.method(), Method::TRACE | Method::OPTIONS);
+    let method = request.method().clone();
+    let counts = matches!(method, Method::TRACE | Method::OPTIONS);
     let headers = request.headers_mut();
     if headers.get(header::HOST).is_none_or(|host| host.as_bytes() != target.authority().as_bytes())
         && let Ok(host) = HeaderValue::from_str(target.authority())
@@ -477,6 +478,7 @@ fn prepare(mut request: Request<Body>, target: &Target) -> Request<Body> {
     }
     headers.remove(header::EXPECT);
     strip_client_identity(headers);
+    strip_overrides(&method, headers);
     if counts && let Some(left) = max_forwards(headers) {
         headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }

@@ -4,18 +4,20 @@
 //! the hub has it; what may be in it is `schema`'s list and nothing else. A hub that is away costs nothing: records wait, the next
 //! try comes later, nobody is bothered.
 //!
-//! Read in this order: `compose` (pure), `sign`, `batch` (the wire), `verdict` (what an answer means), `send`, `line`, `worker`.
+//! Read in this order: `compose` (pure), `source` (what else is told), `sign`, `coding` (at rest), `gather` (into the outbox), `batch`
+//! (the wire), `verdict` (what an answer means), `send`, `line`, `worker`.
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::{Clock, Time};
-use crate::base::count::{Gauge, IntGauge, Metrics};
+use crate::base::count::{Gauge, IntCounter, IntGauge, Metrics};
 use crate::base::target::Target;
 use crate::cache::Cache;
 use crate::life::{Life, supervise};
 use crate::link::Link;
 use crate::prefetch::Night;
+use crate::report::source::Source;
 use crate::state::State;
-use crate::state::outbox::{Count, Parked};
+use crate::state::outbox::{Count, Label, Parked};
 use crate::store::Store;
 use crate::upstream::Upstream;
 use anyhow::Context;
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Everything that may leave a school.
 pub mod schema;
@@ -32,11 +34,17 @@ pub mod schema;
 /// What the parts say -> one record.
 pub mod compose;
 
+/// Who else finds something that is to leave.
+pub mod source;
+
 /// The node's key.
 pub mod sign;
 
 /// Records on the wire.
 pub mod batch;
+
+/// Records at rest.
+pub mod coding;
 
 /// How a node gets onto the hub's roll.
 pub mod enrol;
@@ -49,6 +57,9 @@ pub mod api;
 
 /// The line's history: slices in, hours and days out.
 pub mod line;
+
+/// From findings to the outbox.
+mod gather;
 
 /// Asking to be enrolled.
 mod join;
@@ -148,11 +159,17 @@ pub(crate) struct Inner {
     world: Box<dyn World>,
     /// Started at this steady moment.
     begun: Instant,
-    /// One composes or sends at a time; the other waits.
+    /// One composes at a time.
     turn: Semaphore,
+    /// One sends at a time: an upload over a thin line must not hold up an hour.
+    sending: Semaphore,
+    /// Who else finds something.
+    sources: Mutex<Vec<Arc<dyn Source>>>,
+    heard: Notify,
     memory: Mutex<Memory>,
     queue_records: IntGauge,
     oldest_seconds: Gauge,
+    put_off: IntCounter,
 }
 
 /// What is remembered between rounds.
@@ -163,6 +180,10 @@ pub(crate) struct Memory {
     line: line::Memory,
     /// When the next record is due.
     due: Option<Time>,
+    blind: gather::Blind,
+    /// Something waits that is to leave now, and not with the next hour.
+    wants: bool,
+    way: send::Way,
     /// Failed uploads in a row.
     tries: u32,
     /// No upload before this steady moment.
@@ -215,7 +236,8 @@ impl Reporter {
             node: key.node(),
             boot_id: uuid::Uuid::new_v4().to_string(),
         };
-        let memory = Memory { line: line::Memory::begin(&clock), ..Memory::default() };
+        // What is left of an earlier start leaves soon.
+        let memory = Memory { line: line::Memory::begin(&clock), wants: true, ..Memory::default() };
         let begun = clock.steady();
         Ok(Reporter(Arc::new(Inner {
             settings,
@@ -226,10 +248,43 @@ impl Reporter {
             world,
             begun,
             turn: Semaphore::new(1),
+            sending: Semaphore::new(1),
+            sources: Mutex::default(),
+            heard: Notify::new(),
             memory: Mutex::new(memory),
             queue_records: metrics.gauge("bulak_report_queue_records", "Reports that wait for the hub."),
             oldest_seconds: metrics.gauge_f64("bulak_report_oldest_seconds", "Age of the oldest report that waits for the hub."),
+            put_off: metrics.counter("bulak_report_put_off_total", "Uploads of a large backlog that waited since a class used the line."),
         })))
+    }
+
+    /// Whatever this source finds leaves with the reports from now on.
+    pub fn hear(&self, source: Arc<dyn Source>) {
+        self.0.sources.lock().push(source);
+        self.0.heard.notify_one();
+    }
+
+    /// Resolves when there is another source.
+    fn heard(&self) -> futures_util::future::BoxFuture<'_, ()> {
+        Box::pin(self.0.heard.notified())
+    }
+
+    /// Puts what sources have found into the outbox. How many records of those that leave soon.
+    ///
+    /// # Errors
+    /// When the database fails; whatever is not in the outbox then is found again.
+    pub async fn collect(&self) -> anyhow::Result<usize> {
+        let _turn = self.0.turn.acquire().await.context("the reporter has ended")?;
+        gather::correct(&self.0).await?;
+        let prompt = gather::collect(&self.0, &self.sources()).await?;
+        if prompt > 0 {
+            self.0.memory.lock().wants = true;
+        }
+        Ok(prompt)
+    }
+
+    fn sources(&self) -> Vec<Arc<dyn Source>> {
+        self.0.sources.lock().clone()
     }
 
     /// Makes a record of the time since the last one and keeps it: it survives a power cut once this returns. Its (epoch, seq).
@@ -242,6 +297,7 @@ impl Reporter {
         let now = inner.clock.now();
         let clock_ok = inner.clock.trusted();
         self.keep_line().await?;
+        gather::correct(inner).await?;
         let start = inner.state.outbox().ended().await?.unwrap_or_else(|| inner.memory.lock().line.begun()).min(now);
         let (rollup, partial) = line::between(inner, start, now, clock_ok).await?;
         let count = inner.state.outbox().count().await?;
@@ -256,14 +312,17 @@ impl Reporter {
         let payload = compose::hour(&figures, &inner.memory.lock().before, &rollup, health);
         let total = payload.total.clone();
         let seal = |epoch, seq| {
-            let record = compose::record(&inner.who, (epoch, seq), (start, now), clock_ok, payload);
-            compose::bytes(&record).map(|bytes| inner.key.seal(&bytes)).map_err(crate::state::Error::Refused)
+            let record = compose::record(&inner.who, "hour", (epoch, seq), (start, now), clock_ok, payload);
+            let bytes = compose::bytes(&record).map_err(crate::state::Error::Refused)?;
+            Ok(gather::seal(inner, &mut coding::Packer::new(), &bytes))
         };
-        let name = inner.state.outbox().add(now.secs(), "hour", now, now, seal).await?;
+        let label = Label { kind: "hour", made: now, blind: !clock_ok };
+        let name = inner.state.outbox().add(now.secs(), label, now, seal).await?;
         {
             let mut memory = inner.memory.lock();
             memory.before = total;
             memory.line.reported(partial);
+            memory.wants = true;
         }
         self.refresh_metrics().await?;
         Ok(name)

@@ -14,8 +14,14 @@ pub mod history;
 /// Speed tests: their figures, their cost, when they are due.
 pub mod measure;
 
+/// Outages by cause.
+pub mod outage;
+
 /// What the night remembers.
 pub mod night;
+
+/// Bursts of pings.
+pub mod ping;
 
 /// What is remembered of packs beside their files.
 pub mod pack;

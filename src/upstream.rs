@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use approach::Approach;
+pub use datagram::Datagrams;
 pub use error::Error;
 pub use guard::{Allowed, BadAllowed};
 pub use measure::{Line, LineMeter, LineStream};
@@ -72,6 +73,9 @@ mod throttle;
 
 /// Connections to measure with.
 mod measure;
+
+/// Packets to measure with.
+mod datagram;
 
 /// One request on one connection.
 mod exchange;
@@ -261,13 +265,12 @@ impl Upstream {
         exchange: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {
         let mut exchange = pin!(exchange);
-        let dial = &self.0.dial;
         let probe = async {
             approach.is_doubtful().await;
             let reached = approach.of(async {
-                match dial.parent() {
-                    Some(parent) => dial.to_parent(parent, false).await,
-                    None => dial.stream(target.host(), target.port(), false).await,
+                match self.0.dial.parent() {
+                    Some(parent) => self.0.dial.to_parent(parent, false).await,
+                    None => self.0.dial.stream(target.host(), target.port(), false).await,
                 }
             });
             tokio::time::timeout(PROBE, reached).await

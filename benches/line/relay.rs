@@ -38,12 +38,19 @@ pub(crate) struct Way {
     /// Where to connect.
     pub(crate) addr: SocketAddr,
     carried: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Way {
     /// Bytes that came from the far end.
     pub(crate) fn carried(&self) -> u64 {
         self.carried.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that went to it.
+    #[allow(dead_code, reason = "benches look at what comes")]
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -70,18 +77,19 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let (addr, carried) = (listener.local_addr()?, Arc::new(AtomicU64::new(0)));
-        let (shared, count) = (Arc::clone(&self.0), Arc::clone(&carried));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (shared, count, count_up) = (Arc::clone(&self.0), Arc::clone(&carried), Arc::clone(&sent));
         std::thread::spawn(move || {
             while !shared.stop.load(Ordering::Relaxed) {
                 let Ok((near, _)) = listener.accept() else {
                     std::thread::sleep(LOOK);
                     continue;
                 };
-                let (shared, count) = (Arc::clone(&shared), Arc::clone(&count));
-                std::thread::spawn(move || join(&shared, &near, far, &count));
+                let (shared, counts) = (Arc::clone(&shared), [Arc::clone(&count), Arc::clone(&count_up)]);
+                std::thread::spawn(move || join(&shared, &near, far, counts));
             }
         });
-        Ok(Way { addr, carried })
+        Ok(Way { addr, carried, sent })
     }
 }
 
@@ -92,7 +100,7 @@ impl Drop for Relay {
 }
 
 /// Carries one connection.
-fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, carried: &Arc<AtomicU64>) {
+fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, [carried, sent]: [Arc<AtomicU64>; 2]) {
     // A handshake takes a round trip, which loopback has just skipped.
     std::thread::sleep(shared.rtt);
     let Ok(far) = TcpStream::connect(far) else { return };
@@ -104,10 +112,14 @@ fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, carried: &Arc<A
     };
     let Ok((near_from, far_to, near_to, far_from)) = ready() else { return };
     let up = Arc::clone(shared);
-    std::thread::spawn(move || pass(&up, &up.up, near_from, far_to, |_| ()));
-    pass(shared, &shared.down, far_from, near_to, |bytes| {
-        carried.fetch_add(bytes as u64, Ordering::Relaxed);
-    });
+    let count = |counter: Arc<AtomicU64>| {
+        move |bytes: usize| {
+            counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    };
+    let lift = count(sent);
+    std::thread::spawn(move || pass(&up, &up.up, near_from, far_to, lift));
+    pass(shared, &shared.down, far_from, near_to, count(carried));
 }
 
 /// One direction of a connection: reads when the queue has room, writes when the bytes are due.

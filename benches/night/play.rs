@@ -80,14 +80,9 @@ pub(crate) fn play(place: &Place, work: Work, times: Times, connections: usize, 
     let mut wgets = if work == Work::Wget { place.wget(connections) } else { Vec::new() };
     let pings = place.pings();
     if work != Work::Idle {
-        let (settle, measured) = match work {
-            Work::Night => (times.settle, times.alone),
-            // Neither grows slowly: what they take, they take at once.
-            _ => (times.settle / 6, times.alone),
-        };
-        std::thread::sleep(settle);
+        std::thread::sleep(if work == Work::Night { times.settle } else { times.others });
         let (from, before) = (clock.steady(), place.carried());
-        std::thread::sleep(measured);
+        std::thread::sleep(times.alone);
         let to = clock.steady();
         row.alone_mbit = Some(mbit(place.carried() - before, to - from));
         row.rtt_alone_milliseconds = round_trips(pings.as_ref(), from, to);

@@ -212,6 +212,8 @@ pub(super) async fn web(listen: &[SocketAddr]) -> (Vec<TcpListener>, Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Time;
+    use crate::state::outbox::{Label, Sealed};
 
     #[test]
     fn what_has_gone_is_told_and_a_first_start_is_none() {
@@ -238,13 +240,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("node.sqlite");
         let (ready, _) = ready();
+        let label = Label { kind: "hour", made: Time::BUILT, blind: false };
         let fill = async |state: &State| {
             for number in 0..2000 {
-                state
-                    .outbox()
-                    .add(number, "hour", crate::base::clock::Time::BUILT, crate::base::clock::Time::BUILT, |_, _| Ok(vec![7; 200]))
-                    .await
-                    .expect("adds");
+                state.outbox().add(number, label, Time::BUILT, |_, _| Ok(Sealed::plain(vec![7; 200]))).await.expect("adds");
             }
         };
         state(folder.path(), &ready).await.expect("a new one").close().await;

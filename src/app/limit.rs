@@ -1,12 +1,21 @@
-//! How many files this process may hold open, and who gets how many. Every connection is one, and the usual soft limit of 1,024 is spent
-//! by a class; the hard limit is what the machine's owner allows (systemd's default: 524,288).
+//! What this process may do and what others may do with its files; how many of them it may hold open, and who gets how many.
+//!
+//! Every connection is an open file, and the usual soft limit of 1,024 is spent by a class; the hard limit is what the machine's owner
+//! allows (systemd's default: 524,288).
 //!
 //! # Why connections are counted against it
 //! Without a share for the store and for origins, clients that merely hold connections would take every descriptor: then nobody is
 //! answered, and the store cannot open a file. So clients get what is left after those.
 
 use crate::admin::listen::Room;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+
+/// Whatever a node or hub writes from now on is for its user and its group alone: wishes and tokens lie in the database, and what a
+/// school reads lies in the store. Keys are closed to the group as well where they are made.
+pub fn close_files() {
+    umask(Mode::RWXO | Mode::WGRP);
+}
 
 /// Raises the soft limit to the hard one, and tells what is allowed now. When the system refuses, what is there must do; it is said.
 pub fn raise_open_files() -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Wall time and steady time. The only file that asks the system what time it is.
+//! Wall time, steady time, time since boot. The only file that asks the system what time it is.
 //!
 //! Schools lose power and small boxes have no battery: after a cut the system may believe it is 1970. The clock therefore
 //! never runs behind its *floor*, the newest moment the node can prove (its own build, its newest stored record). While the
@@ -99,6 +99,8 @@ struct Inner {
     shift: AtomicI64,
     /// Added to the steady clock; only tests move it (µs).
     steady_shift: AtomicI64,
+    /// Time that a test's machine slept (µs).
+    slept: AtomicI64,
     floor: AtomicI64,
     started: Instant,
     /// A test's clock stands still but for `advance`.
@@ -121,6 +123,7 @@ impl Clock {
         Clock(Arc::new(Inner {
             shift: AtomicI64::new(0),
             steady_shift: AtomicI64::new(0),
+            slept: AtomicI64::new(0),
             floor: AtomicI64::new(floor.micros()),
             started: Instant::now(),
             frozen,
@@ -147,6 +150,21 @@ impl Clock {
         base + Duration::from_micros(shift)
     }
 
+    /// How long this clock, and so the node, has been running.
+    pub fn age(&self) -> Duration {
+        self.steady().saturating_duration_since(self.0.started)
+    }
+
+    /// How long the machine has been up, sleep included: steady time stands still in it.
+    pub fn since_boot(&self) -> Duration {
+        let slept = Duration::from_micros(u64::try_from(self.0.slept.load(Ordering::Relaxed)).unwrap_or(0));
+        if self.0.frozen.is_some() {
+            return self.age() + slept;
+        }
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0)) + slept
+    }
+
     /// Proof that it is at least `moment`: from now on the clock is never before it. Called with the newest stored record.
     pub fn raise_floor(&self, moment: Time) {
         self.0.floor.fetch_max(moment.micros(), Ordering::Relaxed);
@@ -157,6 +175,13 @@ impl Clock {
         let micros = i64::try_from(step.as_micros()).unwrap_or(i64::MAX);
         self.0.shift.fetch_add(micros, Ordering::Relaxed);
         self.0.steady_shift.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// A test's machine sleeps: wall time goes on, steady time does not.
+    pub fn sleep(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        self.0.shift.fetch_add(micros, Ordering::Relaxed);
+        self.0.slept.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// Moves the wall clock alone, as NTP or a flat battery would (µs, either way). For tests.

@@ -153,6 +153,14 @@ pub fn set_window_clamp(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Bytes that have come in order and were not read.
+///
+/// # Errors
+/// When the descriptor is no socket.
+pub fn unread(socket: impl AsFd) -> io::Result<u32> {
+    Ok(u32::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(u32::MAX))
+}
+
 /// The bound on the receive window that is in force (bytes): what was set, or what the kernel chose.
 ///
 /// # Errors

@@ -137,6 +137,8 @@ pub(crate) struct Arrival {
     /// The store's epoch when it was asked for.
     pub(crate) since: Epoch,
     pub(crate) meta: Meta,
+    /// Fields that are for the one who asked alone.
+    pub(crate) withheld: HeaderMap,
     pub(crate) draft: Draft,
     pub(crate) coded: Coded,
     pub(crate) body: Body,
@@ -181,11 +183,12 @@ impl Inner {
         };
         draft.asked_in(since);
         let (head, body) = response.into_parts();
+        let withheld = policy::header::withheld(&head.headers);
         let meta = Meta {
             key: policy::key::entry_key(&ask.target.key(), &vary),
             url: ask.target.url().into(),
             status: head.status,
-            headers: storable_fields(&head.headers),
+            headers: storable_fields(&head.headers, received),
             vary,
             requested,
             received,
@@ -195,7 +198,7 @@ impl Inner {
             way: order.way,
             flags: 0,
         };
-        Judged::Keep(Box::new(Arrival { since, meta, draft, coded, body, length }))
+        Judged::Keep(Box::new(Arrival { since, meta, withheld, draft, coded, body, length }))
     }
 
     /// Publishes the arrival, writes the body as it comes, and stores it.
@@ -203,10 +206,10 @@ impl Inner {
     /// # Errors
     /// When the body breaks off, is too long, or the store fails. Readers have been told by then.
     pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: &Pilot) -> Result<Arc<Entry>, Broken> {
-        let Arrival { since, meta, mut draft, coded, body, length } = arrival;
+        let Arrival { since, meta, withheld, mut draft, coded, body, length } = arrival;
         let readers = Readers::default();
-        let live =
-            Live { meta: meta.clone(), total: length, part: None, tail: draft.tail(), readers: readers.clone(), landing: pilot.landing() };
+        let (tail, landing) = (draft.tail(), pilot.landing());
+        let live = Live { meta: meta.clone(), total: length, part: None, tail, readers: readers.clone(), landing, withheld };
         pilot.publish(Stage::Live(Arc::new(live)));
         let mut intake = Intake {
             inner: self,

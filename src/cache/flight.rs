@@ -8,6 +8,7 @@ use crate::link::foreground::Raise;
 use crate::policy::Failure;
 use crate::store::{Entry, Meta, Tail};
 use crate::upstream::{self, Approach};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -54,6 +55,8 @@ pub(crate) struct Live {
     pub(crate) readers: Readers,
     /// Tells when it is stored. Readers get their last piece only then: whoever has the whole answer and asks again finds it.
     pub(crate) landing: Landing,
+    /// Fields that are not kept and go to the one who asked alone.
+    pub(crate) withheld: HeaderMap,
 }
 
 /// Counts those who read along, and knows whether there ever was one.

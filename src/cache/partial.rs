@@ -19,7 +19,7 @@ use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Epoch, Meta};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -201,7 +201,7 @@ impl Inner {
         if response.status() != StatusCode::PARTIAL_CONTENT || coding::coded(response.headers(), true) != Coded::Plain {
             return None;
         }
-        let (start, end, total) = read_content_range(response.headers().get(CONTENT_RANGE)?)?;
+        let (start, end, total) = told_part(response.headers())?;
         let received = self.clock.now();
         let strong = strong_validator(response.headers())?;
         let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received)
@@ -209,7 +209,7 @@ impl Inner {
             return None;
         };
         policy::key::forget_coding(&mut vary);
-        let mut headers = storable_fields(response.headers());
+        let mut headers = storable_fields(response.headers(), received);
         headers.remove(CONTENT_RANGE);
         let wanted = match gap.found {
             Some(found) => {
@@ -253,7 +253,9 @@ impl Inner {
         body: Body,
     ) {
         let whole = head.wanted == (0..head.total);
-        let asked_for_part = asked.headers.contains_key(RANGE);
+        // Where If-Range does not hold the whole was wanted, though it is put together of parts.
+        let one = |found: &Found| matches!(part_of(&asked.ask(), &found.prepared), Part::One(_));
+        let asked_for_part = asked.headers.contains_key(RANGE) && found.is_none_or(one);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
         pilot.publish(Stage::Live(Arc::new(Live {
             meta: head.meta.clone(),
@@ -262,6 +264,7 @@ impl Inner {
             tail: draft.tail(),
             readers: Readers::default(),
             landing: pilot.landing(),
+            withheld: HeaderMap::new(),
         })));
         match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
@@ -316,7 +319,7 @@ impl Inner {
     async fn gap_body(&self, asked: &Asked, order: &Order, urgent: &Raise, head: &PartHead, gap: &Range<u64>) -> Result<Body, Broken> {
         let request = order.raised_by(range_request(bare(asked), gap, &head.strong), urgent);
         let sent = self.upstream.send(&asked.target, request, order.class).await.map_err(|error| Broken::Origin(error.into()))?;
-        let told = sent.response.headers().get(CONTENT_RANGE).and_then(read_content_range);
+        let told = told_part(sent.response.headers());
         let same = strong_validator(sent.response.headers()).as_ref() == Some(&head.strong);
         // The first piece was for everybody; so must every other be.
         let kept = policy::admit(&self.rules, &asked.ask(), sent.response.status(), sent.response.headers(), self.clock.now());
@@ -439,6 +442,15 @@ fn simple_range(value: &HeaderValue) -> Option<Range<u64>> {
     (start < end).then_some(start..end)
 }
 
+/// Which part an answer says that it is: one Content-Range, and a length that agrees with it where there is one.
+fn told_part(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let mut told = headers.get_all(CONTENT_RANGE).iter();
+    let (Some(value), None) = (told.next(), told.next()) else { return None };
+    let found = read_content_range(value)?;
+    let length = headers.get(CONTENT_LENGTH).map(|value| value.to_str().ok().and_then(digits));
+    length.is_none_or(|length| length == Some(found.1 - found.0)).then_some(found)
+}
+
 /// `bytes a-b/total` (RFC 9110 section 14.4), with the end turned exclusive.
 fn read_content_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
     let (range, total) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
@@ -454,6 +466,21 @@ fn digits(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by tests/hostile: the first of two was believed, and a length that says something else was not looked at.
+    #[test]
+    fn a_part_that_contradicts_itself_is_none() {
+        let headers = |fields: &[(&'static str, &'static str)]| -> HeaderMap {
+            fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        };
+        let one = ("content-range", "bytes 0-3/10");
+        assert_eq!(told_part(&headers(&[one])), Some((0, 4, 10)));
+        assert_eq!(told_part(&headers(&[one, ("content-length", "4")])), Some((0, 4, 10)));
+        for other in [("content-range", "bytes 4-7/10"), ("content-length", "5"), ("content-length", "x")] {
+            assert_eq!(told_part(&headers(&[one, other])), None, "{other:?}");
+        }
+        assert_eq!(told_part(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn ranges_and_content_ranges_are_read_strictly() {

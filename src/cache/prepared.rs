@@ -2,11 +2,12 @@
 //!
 //! It sits on the entry's seat and lives as long as the entry is in memory, so that a hit parses nothing.
 
+use crate::base::clock::Time;
 use crate::cache::film;
 use crate::cache::flight::Live;
 use crate::policy::{Kept, Rules, header};
 use crate::store::{Entry, Meta};
-use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRAILER, TRANSFER_ENCODING};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -100,12 +101,33 @@ pub(crate) fn weaken(headers: &mut HeaderMap) {
     };
 }
 
-/// An answer's own fields as they are kept: hop-by-hop ones gone, framing gone.
-pub(crate) fn storable_fields(headers: &HeaderMap) -> HeaderMap {
+/// What came without a date gets that of its coming; one that is sent later must not look as if it had been made then.
+pub(crate) fn date(headers: &mut HeaderMap, received: Time) {
+    if let (false, Ok(now)) = (headers.contains_key(DATE), HeaderValue::from_str(&received.to_http())) {
+        headers.insert(DATE, now);
+    }
+}
+
+/// An answer's own fields as they are kept: hop-by-hop ones gone, framing gone, and never without a date (RFC 9110 section 6.6.1).
+pub(crate) fn storable_fields(headers: &HeaderMap, received: Time) -> HeaderMap {
     let mut kept = header::fields_to_store(headers);
+    date(&mut kept, received);
     kept.remove(CONTENT_LENGTH);
     kept.remove(TRANSFER_ENCODING);
     // Trailers are not kept.
     kept.remove(TRAILER);
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_without_a_date_is_kept_with_that_of_its_coming() {
+        let stored = |headers: &HeaderMap| storable_fields(headers, Time::from_secs(784_111_777)).get(DATE).cloned();
+        assert_eq!(stored(&HeaderMap::new()).expect("a date"), "Sun, 06 Nov 1994 08:49:37 GMT");
+        let told = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:00 GMT");
+        assert_eq!(stored(&HeaderMap::from_iter([(DATE, told.clone())])), Some(told));
+    }
 }

@@ -7,6 +7,7 @@ use crate::cache::hit::Said;
 use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
+use crate::policy::directive::Directives;
 use crate::policy::{self, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
 use crate::store::{Entry, Source, Way};
@@ -168,6 +169,9 @@ impl Inner {
     /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.
     async fn from_store(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, found: Found, said: Said) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            if Directives::read(&asked.headers).only_if_cached {
+                return self.refuse(Why::OnlyIfCached);
+            }
             if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
                 return answered;
             }
@@ -412,6 +416,15 @@ impl Inner {
     }
 
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
+        let leads = !said.collapsed;
+        let mut response = self.live_for(asked, live, said);
+        if leads {
+            response.headers_mut().extend(live.withheld.clone());
+        }
+        response
+    }
+
+    fn live_for(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
         let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);
@@ -465,6 +478,9 @@ impl Inner {
     pub(crate) async fn stale(&self, asked: &Asked, found: Option<&Found>, failure: Failure) -> Option<Answered> {
         let found = found?;
         let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, self.line(), self.clock.now())?;
+        if found.is_outdated() && why != Why::Offline {
+            return None;
+        }
         if partial::missing(&asked.ask(), found).is_some() {
             return None;
         }

@@ -13,7 +13,7 @@ use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
 use crate::cache::flight::{Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
-use crate::cache::{Asked, Found, Inner, OUTDATED, stream};
+use crate::cache::{Asked, Found, Inner, OUTDATED, prepared, stream};
 use crate::link::foreground::Raise;
 use crate::link::{self, Class};
 use crate::policy::directive::Directives;
@@ -22,7 +22,7 @@ use crate::policy::{self, Failure, Kind, Why};
 use crate::store::{Entry, Error, Meta, Source, Way};
 use crate::upstream::{self, Approach};
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -140,20 +140,34 @@ impl Inner {
         meta.headers = policy::freshen::freshen_for(guarded, &meta.headers, newer);
         meta.requested = requested;
         meta.received = self.clock.now();
+        if !newer.contains_key(DATE) {
+            meta.headers.remove(DATE);
+        }
+        prepared::date(&mut meta.headers, meta.received);
         meta.flags &= !OUTDATED;
-        match policy::admit(&self.rules, &asked.as_get().ask(), meta.status, &meta.headers, meta.received) {
+        let admitted = policy::admit(&self.rules, &asked.as_get().ask(), meta.status, &meta.headers, meta.received);
+        // Another Vary than the one it was filed under: it answers this request, and whom else must be asked each time.
+        let refiled = match &admitted {
+            policy::Admit::Store { vary } => !same_names(vary, &meta.vary),
+            policy::Admit::No(why) => *why == Why::VaryStar,
+        };
+        match admitted {
             // What one person was told is written down for nobody.
             policy::Admit::No(_) if guarded => {
                 self.outdate(&asked.target.key()).await;
                 Ok(Arc::clone(entry))
             }
-            policy::Admit::No(Why::NoStore | Why::Private) => {
-                let entry = self.renew(entry, meta).await?;
-                self.outdate(&asked.target.key()).await;
-                Ok(entry)
-            }
+            policy::Admit::No(Why::NoStore | Why::Private) => self.renew_outdated(entry, meta, asked).await,
+            _ if refiled => self.renew_outdated(entry, meta, asked).await,
             _ => self.renew(entry, meta).await,
         }
+    }
+
+    /// Writes new fields, and that they must be asked about before they are used again.
+    async fn renew_outdated(&self, entry: &Arc<Entry>, meta: Meta, asked: &Asked) -> Result<Arc<Entry>, Error> {
+        let entry = self.renew(entry, meta).await?;
+        self.outdate(&asked.target.key()).await;
+        Ok(entry)
     }
 
     /// Writes new fields. An answer that was replaced meanwhile is another one, which nobody has confirmed to this client: he gets
@@ -167,7 +181,10 @@ impl Inner {
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
     async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
-        let done = match policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length)) {
+        // A page that is there again says nothing about the 410 of yesterday but that it is over.
+        let other = status == StatusCode::OK && !matches!(found.entry.meta.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        let effect = policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length));
+        let done = match if other { HeadEffect::Forget } else { effect } {
             HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),
@@ -291,6 +308,14 @@ pub(crate) fn bare(asked: &Asked) -> Request<Body> {
         request.extensions_mut().insert(asker);
     }
     request
+}
+
+/// Whether two answers vary by the same fields. By the coding a body that is kept decoded does not vary any more.
+fn same_names(one: &[(Box<str>, Box<[u8]>)], other: &[(Box<str>, Box<[u8]>)]) -> bool {
+    let names = |vary: &[(Box<str>, Box<[u8]>)]| {
+        vary.iter().map(|(name, _)| name.to_ascii_lowercase()).filter(|name| name != ACCEPT_ENCODING.as_str()).collect::<Vec<_>>()
+    };
+    names(one) == names(other)
 }
 
 fn copy_head(request: &Request<Body>) -> Request<Body> {

@@ -1,6 +1,6 @@
 //! `bulak hub`: the regional server in the foreground, until SIGTERM or Ctrl-C; and beside it codes, nodes and tokens.
 
-use crate::app::limit;
+use crate::app::{limit, service};
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cli::{Context, Exit, Failure};
@@ -50,6 +50,7 @@ async fn serve(context: &Context) -> Result<Exit, Failure> {
         );
     }
     limit::raise_open_files();
+    limit::close_files();
     let life = Life::default();
     let hub = Hub::bind(settings, Clock::system(), &life, &Metrics::default())
         .await
@@ -59,10 +60,12 @@ async fn serve(context: &Context) -> Result<Exit, Failure> {
     let (mut terminate, mut interrupt) = signals()?;
     life.spawn(hub.serve());
     context.show(&json!({ "ready": true, "hub": places }), || format!("ready hub={}", places.join(",")))?;
+    service::ready(&life);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    service::stopping();
     Ok(if life.end(GRACE).await { Exit::Done } else { Exit::Attention })
 }
 

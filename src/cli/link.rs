@@ -3,6 +3,15 @@
 /// `bulak link test`.
 mod test;
 
+/// What of the line was out.
+mod outages;
+
+/// Names, TLS, hosts near and far, pings.
+mod passive;
+
+/// Days and months.
+mod history;
+
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
 use crate::cli::table::moment;
@@ -24,8 +33,15 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum What {
     /// How the line is now, and the last 24 hours.
-    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
-    Show,
+    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --months --json")]
+    Show {
+        /// The last 31 days instead, a line each
+        #[arg(long, conflicts_with = "months")]
+        days: bool,
+        /// The last 12 months instead, a line each
+        #[arg(long)]
+        months: bool,
+    },
     /// Test it now: download and upload, until the figures have settled
     #[command(after_help = "Examples:\n  bulak link test\n  bulak link test --dry-run")]
     Test {
@@ -41,12 +57,23 @@ pub enum What {
 /// When no node answers.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.what {
-        What::Show => {
+        What::Show { days, months } if days || months => {
+            let local = Local::connect(context).await?;
+            let span = if months { "by=month&most=12" } else { "by=day&most=31" };
+            let told = local.get(&format!("/api/v1/link/history?{span}")).await?;
+            context.show(&told, || history::page(&told, months))?;
+            Ok(Exit::Done)
+        }
+        What::Show { .. } => {
             let local = Local::connect(context).await?;
             let mut told = local.get("/api/v1/link").await?;
             told["tests"] = local.get("/api/v1/link/tests").await?;
+            told["outages"] = local.get("/api/v1/link/outages").await?;
+            told["pings"] = local.get("/api/v1/link/pings").await?;
             let zone = context.zone();
-            context.show(&told, || people(&told, &zone) + &tested(&told["tests"], &zone))?;
+            context.show(&told, || {
+                people(&told, &zone) + &passive::page(&told) + &outages::page(&told["outages"], &zone) + &tested(&told["tests"], &zone)
+            })?;
             Ok(Exit::Done)
         }
         What::Test { full } => test::run(context, full).await,

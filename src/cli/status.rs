@@ -37,7 +37,20 @@ fn attention(document: &Value) -> Vec<String> {
     if store["damaged"].as_u64().is_some_and(|damaged| damaged > 0) {
         needs.push(format!("{} damaged records were dropped since start", count(&store["damaged"])));
     }
-    if document["link"]["state"] == "down" {
+    let causes: Vec<&str> =
+        document["outages"].as_array().into_iter().flatten().filter_map(|kept| kept["event"]["what"].as_str()).collect();
+    for cause in &causes {
+        match *cause {
+            "names_down" => {
+                needs.push("no DNS server answers, the line works: ask the provider, or name others in upstream.resolver".to_owned())
+            }
+            "interface_lost" => needs.push("the way out has no interface: look at cable and modem".to_owned()),
+            // One host's trouble is nothing that this school can mend; line and clock are told below.
+            _ => {}
+        }
+    }
+    // A cause hides its consequences.
+    if document["link"]["state"] == "down" && !causes.contains(&"interface_lost") {
         needs.push("the line is down: what is stored is served".to_owned());
     }
     if document["clock_ok"] == false {
@@ -144,6 +157,14 @@ mod tests {
         let needs = attention(&ill);
         assert_eq!(needs.len(), 5, "{needs:?}");
         assert!(people(&ill, &needs, &TimeZone::UTC).ends_with("next: bulak doctor"));
+        let of = |what: &str, state: &str| json!({"link": {"state": state}, "outages": [{"event": {"what": what, "seconds": 60, "open": true}}]});
+        for (what, state, wanted) in
+            [("names_down", "up", "DNS"), ("interface_lost", "down", "cable"), ("line_down", "down", "the line is down")]
+        {
+            let needs = attention(&of(what, state));
+            assert!(needs.len() == 1 && needs[0].contains(wanted), "{what}: {needs:?}");
+        }
+        assert!(attention(&of("origin_down", "up")).is_empty());
         let noticed = json!({"notices": ["pack a.toml is refused: no signature"]});
         assert_eq!(attention(&noticed), ["pack a.toml is refused: no signature"]);
     }

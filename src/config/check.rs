@@ -195,6 +195,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
 
     let link = link::Settings {
         check: c.each("link.check", &file.link.check, "write \"example.kz:443\"", |text| host_port(text).then(|| text.clone())),
+        domestic: c.each("link.domestic", &file.link.domestic, "write a network such as \"2.72.0.0/13\"", range),
     };
 
     let packs = Packs {

@@ -264,6 +264,8 @@ impl Default for Cache {
 pub struct Link {
     /// `host:port` to try by TCP; empty: own fetches decide.
     pub check: Vec<String>,
+    /// The country's networks; empty: names tell which hosts are in it.
+    pub domestic: Vec<String>,
 }
 
 /// `[packs]`.

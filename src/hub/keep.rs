@@ -16,9 +16,6 @@ use futures_util::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Records at rest.
-mod coding;
-
 /// What an upload changes.
 mod columns;
 

@@ -14,6 +14,7 @@ use crate::hub::keep::{self, Keep};
 use crate::hub::listen::Client;
 use crate::hub::people::{People, Role};
 use crate::hub::summary::{School, region};
+use crate::meter::echo::{self, Place};
 use crate::meter::ndt7::server::{self, Server};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     since: Time,
     /// Tells whoever makes days that something has come.
     woken: Arc<Notify>,
+    /// Where pings are answered.
+    echo: Option<Place>,
     /// Room for bodies, taken before the first byte is read.
     room: Semaphore,
     /// Whose bodies come.
@@ -79,6 +82,7 @@ impl Inner {
         people: People,
         since: Time,
         woken: Arc<Notify>,
+        echo: Option<Place>,
     ) -> Inner {
         let records = metrics.counters("bulak_hub_records_total", "Records that came, by what became of them.", &["fate"]);
         Inner {
@@ -90,6 +94,7 @@ impl Inner {
             people,
             since,
             woken,
+            echo,
             room: Semaphore::new(reports::MOST_PIECES as usize),
             uploads: Crowd::default(),
             hands: Arc::new(Semaphore::new(reports::MOST_AT_ONCE)),
@@ -133,6 +138,7 @@ pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
         .merge(look)
         .merge(change)
         .route("/api/v1/openapi.json", get(document::show))
+        .route(echo::PATH, get(show_echo))
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .with_state(parts)
@@ -151,6 +157,20 @@ async fn guard(State((parts, role)): State<(Parts, Role)>, request: Request, nex
     match parts.0.people.may(role, request.headers(), client).await {
         Ok(()) => next.run(request).await,
         Err(answer) => answer,
+    }
+}
+
+/// At which port of UDP the nodes' pings come back; 404 where they do not.
+#[utoipa::path(
+    get,
+    path = "/api/v1/echo",
+    tag = "nodes",
+    responses((status = 200, description = "the port", body = Place), (status = 404, description = "there is no echo", body = Problem))
+)]
+async fn show_echo(State(parts): State<Parts>) -> Response {
+    match parts.0.echo {
+        Some(place) => axum::Json(place).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "hub.no_echo", "packets do not come back here: hub.echo is false, or their port is taken"),
     }
 }
 

@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys of `[hub]`.
-const KEYS: &str = "listen, database, late_after, silent_after, timezone, viewers, keep_records, keep_hours";
+const KEYS: &str = "listen, database, late_after, silent_after, timezone, viewers, keep_records, keep_hours, echo";
 
 /// Keys of `[[node]]`.
 const NODE_KEYS: &str = "key, school, name, provider, contract";
@@ -130,6 +130,10 @@ impl Reader<'_> {
                 "viewers" => self.viewers(value, settings),
                 "keep_records" => self.kept("hub.keep_records", value, SHORTEST_RECORDS, &mut settings.keep_records),
                 "keep_hours" => self.kept("hub.keep_hours", value, SHORTEST_HOURS, &mut settings.keep_hours),
+                "echo" => match value.get_ref().as_bool() {
+                    Some(echo) => settings.echo = echo,
+                    None => self.complain(value.span().start, "hub.echo", "is neither true nor false".into(), "write true or false"),
+                },
                 other => self.unknown(key.span().start, &format!("hub.{other}"), KEYS),
             }
         }

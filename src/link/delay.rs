@@ -11,7 +11,11 @@
 //! - The first decrease of a row goes no lower than nine tenths of what really came: the queue that a feedback of two round trips lets
 //!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
-//!   transfer that kept us silent for as long counts as one.
+//!   transfer that kept us silent for as long counts as one. While probes see the line empty, there is none.
+//! - A queue is what all probes of one and a half round trips saw. Most of a night are small files, and their senders begin again and
+//!   again with a burst: two probes in a row saw those as well, and on a satellite's line the rate fell for them to half of the line's.
+//! - The windows are what the rate has under way on the idle line and half of the target. With a tenth of the way and two targets more, it
+//!   was the windows that made the queue, at three quarters of the line's rate.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -44,15 +48,21 @@ const LOST: u32 = 3;
 const TROUBLE: Duration = Duration::from_secs(2);
 /// The least of so many answers is the queue: one that was late for a reason of its own does not count, and more would tell too late.
 const LAST: usize = 2;
+/// And they left over so many round trips at least: a sender that begins, or goes on after a silence, makes a queue in each round trip
+/// that is gone before its end, and two of them together hardly leave a gap. Only what is there all the time stands because of the rate.
+const SPAN: f64 = 1.5;
 /// The shortest delay is that of so many minutes.
 const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
 /// Between two pauses for a fresh shortest delay, as often as LEDBAT++ has them.
 const PAUSE_EVERY: Duration = Duration::from_secs(30);
+/// A probe that saw no more than this share of the target has seen the shortest delay: no pause is needed to see it.
+const FRESH: f64 = 0.1;
 /// After an idle spell of this length the line is felt for anew.
 const STALE: Duration = Duration::from_mins(1);
-/// The windows of all connections together against what the rate needs: enough that the window is never what limits a transfer.
-const ROOM: f64 = 1.1;
+/// The windows of all connections together are what the rate has under way on the idle line, and so much of the target: what they let a
+/// sender put into the line's queue at most, while the rate is the line's.
+const ROOM: f64 = 0.5;
 
 /// The controller. Rates are bytes per second.
 #[derive(Debug)]
@@ -67,8 +77,8 @@ pub struct Delay {
     /// What came when a queue was last seen.
     ceiling: Option<f64>,
     base: Base,
-    /// The last two answers of probes that left while nobody held us back, seconds.
-    recent: VecDeque<f64>,
+    /// The last answers of probes that left while nobody held us back: when they left, seconds.
+    recent: VecDeque<(Instant, f64)>,
     /// Probes that left before say nothing about us.
     clean: Option<Instant>,
     /// Probes without an answer in a row.
@@ -154,11 +164,16 @@ impl Delay {
         };
         self.lost = 0;
         self.base.add(rtt, now);
+        if self.base.least().is_some_and(|least| rtt - least <= FRESH * self.target) {
+            self.next_pause = self.next_pause.map(|_| now + PAUSE_EVERY);
+        }
         if self.shut.is_none() && self.paused.is_none() && self.clean.is_some_and(|clean| sent >= clean) {
-            if self.recent.len() >= LAST {
+            self.recent.push_back((sent, rtt));
+            let span = self.span();
+            let enough = |second: &(Instant, f64)| sent.saturating_duration_since(second.0) >= span;
+            while self.recent.len() > LAST && self.recent.get(1).is_some_and(enough) {
                 self.recent.pop_front();
             }
-            self.recent.push_back(rtt);
         }
     }
 
@@ -272,13 +287,21 @@ impl Delay {
 
     /// What all connections together may have under way, bytes.
     pub fn window(&self) -> f64 {
-        self.rate * (ROOM * self.base.least().unwrap_or(TICK) + 2.0 * self.target)
+        self.rate * (self.base.least().unwrap_or(TICK) + ROOM * self.target)
     }
 
-    /// The queue that the last probes saw, seconds.
+    /// The queue that the last probes saw, seconds; `None`: they do not tell yet.
     pub fn queue(&self) -> Option<f64> {
         let least = self.base.least()?;
-        self.recent.iter().copied().reduce(f64::min).map(|rtt| (rtt - least).max(0.0))
+        let ((first, _), (last, _)) = (self.recent.front()?, self.recent.back()?);
+        let told = last.saturating_duration_since(*first) >= self.span();
+        let rtt = self.recent.iter().map(|(_, rtt)| *rtt).reduce(f64::min).filter(|_| told)?;
+        Some((rtt - least).max(0.0))
+    }
+
+    /// Over what time probes tell of a queue that stands.
+    fn span(&self) -> Duration {
+        self.round_trip().mul_f64(SPAN)
     }
 
     /// The shortest delay known, seconds.

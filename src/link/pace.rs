@@ -167,8 +167,18 @@ impl Pace {
     }
 
     async fn pay(&self, bytes: u64) {
+        let mut turn = std::pin::pin!(self.turn.acquire());
         // Never closed.
-        let _turn = self.turn.acquire().await;
+        let _turn = loop {
+            // Whoever waits behind others is woken, too: a connection offers another window then.
+            let (changed, gate) = (self.changed.notified(), self.foreground.changed());
+            tokio::select! {
+                biased;
+                turn = &mut turn => break turn,
+                () = changed => {}
+                () = gate => {}
+            }
+        };
         loop {
             let (changed, gate) = (self.changed.notified(), self.foreground.changed());
             let shut = self.foreground.shut();

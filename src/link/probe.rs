@@ -1,8 +1,10 @@
 //! How the line is tried when nobody else does: TCP connections without a byte in them. Polite by construction: a few at a time
-//! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not.
+//! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not. While
+//! nobody fails and nobody asks, once in a quarter of an hour.
 
 use crate::link::state::{ENOUGH, refusal_proves};
 use crate::link::{Link, State};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -17,26 +19,36 @@ const DOUBT_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Hosts tried at once in a round of suspicion.
 const AT_ONCE: usize = 3;
+/// When nobody has tried anything for so long, a host that answered lately is: a night without a class is no night without a line.
+const QUIET_EVERY: Duration = Duration::from_mins(15);
 
 /// Watches until dropped.
 pub(super) async fn run(link: Link) {
     let mut next = 0;
+    let mut known = BTreeMap::new();
     loop {
         let pause = match (link.state(), link.0.checks.is_empty()) {
             (State::Down, _) => DOWN_EVERY,
             (_, false) => CHECK_EVERY,
-            // Nothing to do until somebody fails.
-            (_, true) => Duration::from_hours(1),
+            // Nothing to do until somebody fails, or nobody does anything.
+            (_, true) => QUIET_EVERY.saturating_sub(link.quiet_for()).max(DOWN_EVERY),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = link.0.doubt.notified(), if link.state() != State::Down => {}
         }
         if !link.0.checks.is_empty() {
-            check(&link).await;
+            check(&link, &mut known).await;
         } else if link.state() == State::Down {
             again(&link, &mut next).await;
         } else {
+            if link.quiet_for() >= QUIET_EVERY {
+                let mut mind = link.0.mind.lock();
+                mind.attempted = link.0.clock.steady();
+                // One host alone that is silent in the night says nothing about the line.
+                let several = mind.answered.iter().any(|(host, _)| mind.answered.front().is_some_and(|(first, _)| first != host));
+                mind.suspicion = mind.suspicion.max(u32::from(several));
+            }
             suspect(&link).await;
         }
         link.0.settled.send_modify(|count| *count += 1);
@@ -44,23 +56,24 @@ pub(super) async fn run(link: Link) {
     }
 }
 
-/// One round over the check list.
-async fn check(link: &Link) {
-    let tries = link.0.checks.iter().map(|check| async move {
-        let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
-        let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next());
-        match addr {
-            Some(addr) => match reach(link, addr).await {
-                Reached::Yes(took) => Some((addr, took)),
+/// One round over the check list. A name that cannot be looked up has the address that it had: dead names are no dead line.
+async fn check(link: &Link, known: &mut BTreeMap<String, SocketAddr>) {
+    let tries = link.0.checks.iter().map(|check| {
+        let before = known.get(check).copied();
+        async move {
+            let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
+            let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before)?;
+            match reach(link, addr).await {
+                Reached::Yes(took) => Some((check.clone(), addr, took)),
                 Reached::Refused | Reached::No => None,
-            },
-            None => None,
+            }
         }
     });
     let answers = futures_util::future::join_all(tries).await;
     let answered = answers.iter().flatten().next().is_some();
-    for (addr, took) in answers.into_iter().flatten() {
+    for (check, addr, took) in answers.into_iter().flatten() {
         link.connected(&addr.to_string(), addr, took);
+        known.insert(check, addr);
     }
     let now = link.0.clock.steady();
     let mut mind = link.0.mind.lock();
@@ -112,8 +125,15 @@ async fn suspect(link: &Link) {
     for ((host, _), answer) in known.iter().zip(&answers) {
         // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
         if proven || *answer == Reached::No {
-            link.failed(host);
+            link.failed(host, true);
         }
+    }
+}
+
+impl Link {
+    /// How long nobody has tried a connection.
+    fn quiet_for(&self) -> Duration {
+        self.0.clock.steady().saturating_duration_since(self.0.mind.lock().attempted)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Five minutes -> hour -> day: what the line was like over a window, with every second accounted for.
+//! Five minutes -> hour -> day -> month: what the line was like over a window, with every second accounted for.
 //!
 //! Pure. Seconds without a measurement are explained, not guessed: the box was off, its clock was wrong, or it ran and nothing was
 //! tried. All windows are UTC, so no day has 23 hours. Keeping rollups is the business of `state`, filling them that of `report`.
@@ -9,6 +9,7 @@
 
 use crate::base::clock::Time;
 use crate::link::Slice;
+use crate::link::passive::{Passive, share};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -99,6 +100,9 @@ pub struct Rollup {
     pub attempts: u64,
     /// Of these, failed.
     pub failures: u64,
+    /// Names, TLS, latency under load, hosts near and far.
+    #[serde(flatten)]
+    pub passive: Passive,
 }
 
 /// Sums up the slices that begin in `start..end`, and explains the rest of the window by what is known of the node's `runs`.
@@ -131,6 +135,7 @@ pub fn roll(start: Time, end: Time, slices: &[Slice], runs: &[Run]) -> Rollup {
     rollup.rtt_p95_ms = share(0.95, weigh(|slice| slice.rtt_p95_ms));
     rollup.first_byte_median_ms = share(0.5, weigh(|slice| slice.first_byte_median_ms));
     rollup.download_p95_bps = rate(inside.iter().filter_map(|slice| Some((slice.download_p95_bps?, slice.rx_bytes))));
+    rollup.passive = Passive::sum(&inside.iter().map(|slice| &slice.passive).collect::<Vec<_>>());
     rollup
 }
 
@@ -160,7 +165,20 @@ pub fn merge(start: Time, end: Time, parts: &[Rollup]) -> Rollup {
     rollup.rtt_p95_ms = share(0.95, weigh(|part| part.rtt_p95_ms));
     rollup.first_byte_median_ms = share(0.5, weigh(|part| part.first_byte_median_ms));
     rollup.download_p95_bps = rate(inside.iter().filter_map(|part| Some((part.download_p95_bps?, part.rx_bytes))));
+    rollup.passive = Passive::sum(&inside.iter().map(|part| &part.passive).collect::<Vec<_>>());
     rollup
+}
+
+/// Days in their months (UTC), oldest first. A month reaches from its first kept day to the end of its last one: before it there was no
+/// node, and nothing to call off.
+pub fn months(days: &[Rollup]) -> Vec<Rollup> {
+    let month = |time: Time| {
+        let stamp = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default();
+        let date = stamp.to_zoned(jiff::tz::TimeZone::UTC).date();
+        (date.year(), date.month())
+    };
+    let same = days.chunk_by(|a, b| month(a.start) == month(b.start));
+    same.filter_map(|days| Some(merge(days.first()?.start, days.last()?.end, days))).collect()
 }
 
 /// Seconds of a window that nobody has claimed yet.
@@ -189,19 +207,6 @@ fn covered<'a>(start: Time, end: Time, runs: impl Iterator<Item = &'a Run>) -> u
 
 fn smallest(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.filter(|value| value.is_finite()).min_by(f64::total_cmp)
-}
-
-/// The value below which `wanted` of the weight lies. A value without weight counts as one.
-#[expect(clippy::cast_precision_loss, reason = "weights are counts far below 2^52")]
-fn share(wanted: f64, mut values: Vec<(f64, u64)>) -> Option<f64> {
-    values.retain(|(value, _)| value.is_finite());
-    values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let all: f64 = values.iter().map(|(_, weight)| (*weight).max(1) as f64).sum();
-    let mut sum = 0.0;
-    values.into_iter().find_map(|(value, weight)| {
-        sum += weight.max(1) as f64;
-        (sum >= wanted * all).then_some(value)
-    })
 }
 
 /// The 95th percentile of rates by the bytes that moved at them.
@@ -239,6 +244,7 @@ mod tests {
             download_p95_bps: Some(8_000_000),
             attempts: 4,
             failures: 1,
+            passive: Passive { names: 2, name_median_ms: Some(12.0), ..Passive::default() },
         }
     }
 
@@ -298,8 +304,32 @@ mod tests {
         assert_eq!(seconds(&day), [900, 0, 0, 9_900, 75_600, 0]);
         assert_eq!((day.rx_bytes, day.tx_bytes, day.background_rx_bytes, day.attempts, day.failures), (3_000, 300, 30, 12, 3));
         assert_eq!(day.rtt_median_ms, Some(50.0));
+        assert_eq!((day.passive.names, day.passive.name_median_ms), (6, Some(12.0)));
         let today = merge(at(0), at(7_200), &hours);
         assert_eq!(seconds(&today).iter().sum::<u64>(), 7_200, "an unfinished day has no hours yet to come");
+    }
+
+    #[test]
+    fn months_are_their_days_whatever_their_length() {
+        let day = |number: i64| {
+            let start = number * 86_400;
+            let hour = roll(at(start), at(start + 3_600), &[slice(start, 300, 0, 0, 0)], &[run(start, start + 3_600, true)]);
+            merge(at(start), at(start + 86_400), &[hour])
+        };
+        // From 24 November to 1 March, but for one day in January of which nothing is left.
+        let days: Vec<Rollup> = (0..98).filter(|number| *number != 50).map(day).collect();
+        let months = months(&days);
+        let told: Vec<(String, u64, u64)> = months
+            .iter()
+            .map(|month| {
+                (month.start.to_rfc3339()[..10].to_owned(), month.end.since(month.start).as_secs() / 86_400, month.up_seconds / 300)
+            })
+            .collect();
+        let wanted = [("2026-11-24", 7, 7), ("2026-12-01", 31, 31), ("2027-01-01", 31, 30), ("2027-02-01", 28, 28), ("2027-03-01", 1, 1)];
+        assert_eq!(told, wanted.map(|(start, days, up)| (start.to_owned(), days, up)));
+        for month in &months {
+            assert_eq!(seconds(month).iter().sum::<u64>(), month.end.since(month.start).as_secs(), "every second is explained");
+        }
     }
 
     #[test]

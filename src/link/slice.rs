@@ -4,7 +4,9 @@
 use crate::base::clock::Time;
 use crate::link::State;
 use crate::link::estimate::{BUSY, quantile};
-use serde::{Deserialize, Serialize};
+use crate::link::passive::{Passive, Samples, count, millis, whole};
+use crate::link::reach::Reach;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -50,7 +52,87 @@ pub struct Slice {
     pub attempts: u32,
     /// Of which failed.
     pub failures: u32,
+    /// Names, TLS, latency under load, hosts near and far.
+    #[serde(flatten)]
+    pub passive: Passive,
 }
+
+/// A slice as a year of them is kept: a row of numbers without names. A row that an older program wrote as an object is read as well,
+/// and figures that come to it are added at its end.
+#[derive(Clone, Debug)]
+pub struct Packed(pub Slice);
+
+impl Serialize for Packed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let slice = &self.0;
+        let seconds = [slice.up_seconds, slice.slow_seconds, slice.down_seconds, slice.unknown_seconds];
+        let mut row: Vec<Option<f64>> = [slice.start, slice.end].map(moment).to_vec();
+        row.extend(seconds.map(|seconds| count(seconds.into())));
+        row.extend([slice.rx_bytes, slice.tx_bytes, slice.background_rx_bytes].map(count));
+        row.extend([slice.rtt_min_ms, slice.rtt_median_ms, slice.rtt_p95_ms, slice.first_byte_median_ms]);
+        row.extend([slice.download_p95_bps.and_then(count), count(slice.attempts.into()), count(slice.failures.into())]);
+        row.extend(slice.passive.row());
+        serializer.collect_seq(row.into_iter().map(short))
+    }
+}
+
+/// A moment of a row: 2^53 µs are the year 2255.
+fn moment(time: Time) -> Option<f64> {
+    u64::try_from(time.micros()).ok().and_then(count)
+}
+
+/// Whole numbers without a point, and nothing for what is not known.
+fn short(value: Option<f64>) -> serde_json::Value {
+    match value {
+        Some(value) if value.fract() == 0.0 && value >= 0.0 => whole(value).into(),
+        Some(value) => value.into(),
+        None => serde_json::Value::Null,
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Packed, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Row(Vec<Option<f64>>),
+            Whole(Box<Slice>),
+        }
+        let row = match Form::deserialize(deserializer)? {
+            Form::Whole(slice) => return Ok(Packed(*slice)),
+            Form::Row(row) => row,
+        };
+        let at = |index: usize| row.get(index).copied().flatten();
+        let natural = |index: usize| at(index).map_or(0, whole);
+        let small = |index: usize| u32::try_from(natural(index)).unwrap_or(u32::MAX);
+        let time = |index: usize| Time::from_micros(i64::try_from(natural(index)).unwrap_or(i64::MAX));
+        if row.len() < OWN {
+            return Err(serde::de::Error::custom("too short a row"));
+        }
+        Ok(Packed(Slice {
+            start: time(0),
+            end: time(1),
+            up_seconds: small(2),
+            slow_seconds: small(3),
+            down_seconds: small(4),
+            unknown_seconds: small(5),
+            rx_bytes: natural(6),
+            tx_bytes: natural(7),
+            background_rx_bytes: natural(8),
+            rtt_min_ms: at(9),
+            rtt_median_ms: at(10),
+            rtt_p95_ms: at(11),
+            first_byte_median_ms: at(12),
+            download_p95_bps: at(13).map(whole),
+            attempts: small(14),
+            failures: small(15),
+            passive: Passive::read(row.get(OWN..).unwrap_or_default()),
+        }))
+    }
+}
+
+/// Numbers of a row before the passive ones.
+const OWN: usize = 16;
 
 /// The slice being filled and those that are finished.
 #[derive(Debug)]
@@ -59,6 +141,7 @@ pub struct Slices {
     connects: Vec<f64>,
     first_bytes: Vec<f64>,
     busy: Vec<u64>,
+    passive: Samples,
     done: VecDeque<Slice>,
 }
 
@@ -73,6 +156,8 @@ pub struct Second {
     pub background_rx: u64,
     /// Bytes received by measurements.
     pub measure_rx: u64,
+    /// Bytes sent by measurements.
+    pub measure_tx: u64,
 }
 
 impl Second {
@@ -85,24 +170,38 @@ impl Second {
 impl Slices {
     /// Begins at `now`.
     pub fn new(now: Time) -> Slices {
-        Slices { open: empty(now), connects: Vec::new(), first_bytes: Vec::new(), busy: Vec::new(), done: VecDeque::new() }
+        Slices {
+            open: empty(now),
+            connects: Vec::new(),
+            first_bytes: Vec::new(),
+            busy: Vec::new(),
+            passive: Samples::default(),
+            done: VecDeque::new(),
+        }
     }
 
     /// A connection came about.
-    pub fn connected(&mut self, took: Duration) {
+    pub fn connected(&mut self, took: Duration, reach: Reach, full: bool) {
         self.open.attempts = self.open.attempts.saturating_add(1);
-        keep(&mut self.connects, took.as_secs_f64() * 1000.0);
+        keep(&mut self.connects, millis(took));
+        self.passive.connected(reach, took, full);
     }
 
     /// A connection did not come about.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, reach: Reach) {
+        self.passive.failed(reach);
         self.open.attempts = self.open.attempts.saturating_add(1);
         self.open.failures = self.open.failures.saturating_add(1);
     }
 
     /// An answer began.
     pub fn first_byte(&mut self, took: Duration) {
-        keep(&mut self.first_bytes, took.as_secs_f64() * 1000.0);
+        keep(&mut self.first_bytes, millis(took));
+    }
+
+    /// Names and TLS.
+    pub fn passive(&mut self) -> &mut Samples {
+        &mut self.passive
     }
 
     /// A second ended at `now`. `missed`: whole seconds before it that nobody counted.
@@ -118,6 +217,7 @@ impl Slices {
             State::Down => open.down_seconds += 1,
             State::Unknown => open.unknown_seconds += 1,
         }
+        self.passive.second(second.tx.saturating_sub(second.measure_tx));
         if second.unasked() >= BUSY {
             self.busy.push(second.unasked());
         }
@@ -150,6 +250,7 @@ impl Slices {
         self.connects.clear();
         self.first_bytes.clear();
         self.busy.clear();
+        self.passive.clear();
         if self.done.len() >= KEPT {
             self.done.pop_front();
         }
@@ -167,6 +268,7 @@ impl Slices {
         slice.rtt_median_ms = quantile(self.connects.clone(), 0.5);
         slice.rtt_p95_ms = quantile(self.connects.clone(), 0.95);
         slice.first_byte_median_ms = quantile(self.first_bytes.clone(), 0.5);
+        slice.passive = self.passive.figures();
         slice.download_p95_bps = quantile(self.busy.clone(), 0.95).map(|bytes| bytes.saturating_mul(8));
         slice
     }
@@ -190,6 +292,7 @@ fn empty(now: Time) -> Slice {
         download_p95_bps: None,
         attempts: 0,
         failures: 0,
+        passive: Passive::default(),
     }
 }
 
@@ -207,14 +310,14 @@ mod tests {
     fn slices_end_on_the_five_minutes_and_hold_what_was_seen() {
         let mut now = Time::from_secs(1_800_000_000 + 290);
         let mut slices = Slices::new(now);
-        slices.connected(Duration::from_millis(80));
-        slices.connected(Duration::from_millis(40));
-        slices.failed();
+        slices.connected(Duration::from_millis(80), Reach::Unknown, false);
+        slices.connected(Duration::from_millis(40), Reach::Unknown, false);
+        slices.failed(Reach::Unknown);
         slices.first_byte(Duration::from_millis(200));
         for step in 0..10 {
             now = now.plus(Duration::from_secs(1));
             let state = if step < 7 { State::Up } else { State::Down };
-            slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000, measure_rx: 0 }, 0, now);
+            slices.second(state, Second { rx: 10_000, tx: 10, background_rx: 5_000, ..Second::default() }, 0, now);
         }
         let done = slices.since(Time::from_secs(0), now);
         assert_eq!(done.len(), 1);
@@ -246,11 +349,29 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_is_kept_as_a_short_row_and_older_forms_are_read() {
+        let mut slice = Slice { up_seconds: 300, rx_bytes: 123_456, rtt_min_ms: Some(40.125), ..empty(Time::from_secs(1_800_000_000)) };
+        slice.passive.reach.foreign.attempts = 7;
+        let text = serde_json::to_string(&Packed(slice.clone())).expect("JSON");
+        assert!(text.starts_with("[1800000000000000,1800000000000000,300,0,0,0,123456,0,0,40.125,null,"), "{text}");
+        let same = |text: &str| {
+            let Packed(read) = serde_json::from_str(text).expect("reads back");
+            assert_eq!(serde_json::to_value(&read).expect("JSON"), serde_json::to_value(&slice).expect("JSON"), "{text}");
+        };
+        same(&text);
+        same(&serde_json::to_string(&slice).expect("JSON"));
+        same(&text.replace(']', ",1,2,3]"));
+        for wrong in ["[1,2]", "{}", "7", "[1800000000000000,\"a\"]"] {
+            assert!(serde_json::from_str::<Packed>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_usual_needs_half_an_hour() {
         let mut slices = Slices::new(Time::from_secs(0));
         for count in 1..=6_i64 {
             assert_eq!(slices.usual(), (None, None));
-            slices.connected(Duration::from_millis(50));
+            slices.connected(Duration::from_millis(50), Reach::Unknown, false);
             slices.second(State::Up, Second { rx: 80_000, ..Second::default() }, 0, Time::from_secs(count * SECONDS));
         }
         assert_eq!(slices.usual(), (Some(0.05), Some(80_000)));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tokio::net::TcpListener;
 
 fn link(check: Vec<String>, life: &Life, metrics: &Metrics) -> Link {
-    Link::new(Settings { check }, Clock::system(), life, metrics)
+    Link::new(Settings { check, ..Settings::default() }, Clock::system(), life, metrics)
 }
 
 async fn until(link: &Link, wanted: State) {

@@ -108,3 +108,13 @@ impl Dialect {
         }
     }
 }
+
+/// For fuzzers: any bytes as frames, as a measurement and as an answer of a Locate service; no panic.
+pub fn fuzz(bytes: &[u8]) {
+    frame::fuzz(bytes);
+    if let Ok(message) = Message::parse(&String::from_utf8_lossy(bytes)) {
+        std::hint::black_box(message.received());
+        assert!(Message::parse(&message.print()).is_ok(), "a measurement that is printed can be read");
+    }
+    std::hint::black_box(locate::parse(bytes).is_ok());
+}

@@ -43,6 +43,10 @@ const USEFUL: f64 = 0.15;
 /// What counts as of late, seconds.
 const LATEST: f64 = 0.5;
 
+/// A tail that is slower than this part of the whole run is a stall (a lost window on a long line), which is steadier than anything
+/// else and no rate of the line. Shapers that let a burst pass fall less deep.
+const STALL: f64 = 0.25;
+
 /// A batch's own grain: packets come whole, timers tick. Without it a flat series would be cut anywhere.
 const GRAIN: f64 = 0.01;
 
@@ -189,15 +193,17 @@ impl Plateau {
     }
 }
 
-/// Where the steady part begins: the cut that makes the marginal standard error smallest, the earliest of equals.
+/// Where the steady part begins: the cut that makes the marginal standard error smallest, the earliest of equals. A stall is none.
 fn steady(batches: &[(f64, f64)]) -> Option<usize> {
     let last = batches.len().checked_sub(LEAST)?;
+    let of = |from: usize| moments(batches[from..].iter().map(|batch| batch.0 + batch.1));
+    let (whole, _) = of(0);
     let error = |from: usize| {
-        let rest = &batches[from..];
-        let (mean, spread) = moments(rest.iter().map(|batch| batch.0 + batch.1));
-        (spread * spread + (mean * GRAIN).powi(2)) / number(rest.len())
+        let (mean, spread) = of(from);
+        let error = (spread * spread + (mean * GRAIN).powi(2)) / number(batches.len() - from);
+        (mean >= whole * STALL).then_some((from, error))
     };
-    (0..=last).map(|from| (from, error(from))).reduce(|best, next| if next.1 < best.1 { next } else { best }).map(|(from, _)| from)
+    (0..=last).filter_map(error).reduce(|best, next| if next.1 < best.1 { next } else { best }).map(|(from, _)| from)
 }
 
 /// Mean and standard deviation.

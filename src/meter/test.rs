@@ -1,6 +1,8 @@
 //! What is kept and told of a test. Pure. The names of [`Test`] are exactly those of `payload.test.*` in the report's schema: a test
 //! holds each against the other.
 
+pub use crate::link::reach::Reach;
+
 use crate::base::clock::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,20 +60,6 @@ pub enum Trouble {
     Budget,
     /// A person ended it.
     Cancelled,
-}
-
-/// Where a server is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = TestReach)]
-pub enum Reach {
-    /// In the country.
-    Domestic,
-    /// Elsewhere.
-    Foreign,
-    /// It is not known.
-    #[default]
-    Unknown,
 }
 
 /// How an estimate of capacity came about.
@@ -230,16 +218,16 @@ impl Test {
 }
 
 /// Moments as RFC 3339, which is how documents and tables have them.
-mod moment {
+pub(in crate::meter) mod moment {
     use crate::base::clock::Time;
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::meter) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time.to_rfc3339())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+    pub(in crate::meter) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
         let text = String::deserialize(deserializer)?;
         let stamp: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
         Ok(Time::from_micros(stamp.as_microsecond()))

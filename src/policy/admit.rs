@@ -85,19 +85,20 @@ fn method_may(ask: &Ask<'_>, answer: &Answer<'_>) -> bool {
 }
 
 /// Final answers that speak for the URL. 304 and 412 speak of a condition, 416 of a range, 407 and 511 of the way here, 421 and
-/// 425 of the connection; a 206 must say which part it is.
+/// 425 of the connection; 428, 429 and 431 of one client's requests, and RFC 6585 forbids to keep them (sections 3 to 5). A 206 must say
+/// which part it is.
 fn status_may(answer: &Answer<'_>) -> bool {
     match answer.status.as_u16() {
         206 => answer.headers.get(header::CONTENT_RANGE).is_some_and(|value| super::range::content_range(value).is_some()),
-        100..=199 | 304 | 407 | 412 | 416 | 421 | 425 | 511 => false,
+        100..=199 | 304 | 407 | 412 | 416 | 421 | 425 | 428 | 429 | 431 | 511 => false,
         _ => true,
     }
 }
 
-/// Statuses whose caching rules this program follows, for `must-understand`: those of RFC 9110 and RFC 6585 that may be stored.
+/// Statuses whose caching rules this program follows, for `must-understand`: those of RFC 9110 that may be stored, and 451.
 fn understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300..=303 | 307 | 308 | 400..=406 | 408..=411 | 413..=415 | 417 | 422 | 426
-        | 428 | 429 | 431 | 451 | 500..=505)
+        | 451 | 500..=505)
 }
 
 /// Answers that may be stored but could never be used: neither fresh for a moment nor with a validator. Policy `school` keeps
@@ -205,6 +206,17 @@ mod tests {
         }
         for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
             assert!(matches!(try_admit(&rules(), &method, Place::default(), &[], 200, &[FRESH]), Admit::No(Why::Method)), "{method}");
+        }
+    }
+
+    /// Found by tests/hostile: one client's 428 was the next one's answer.
+    #[test]
+    fn refusals_of_one_client_are_kept_for_nobody() {
+        for status in [412, 421, 425, 428, 429, 431, 511] {
+            for control in ["max-age=600", "public, max-age=600", "must-understand, max-age=600"] {
+                let found = try_admit(&rules(), &Method::GET, Place::default(), &[], status, &[("cache-control", control)]);
+                assert!(matches!(found, Admit::No(Why::Unstorable)), "{status} {control}");
+            }
         }
     }
 

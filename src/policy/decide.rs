@@ -41,7 +41,8 @@ impl Glance {
 pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, kept: Option<&Kept>, line: Line, now: Time) -> Decision {
     let seen = Glance::of(ask.headers);
     if let Some(why) = outside(rules, ask, seen) {
-        return Decision::Pass { why };
+        let only = seen.wishes && why != Why::Method && wishes(ask.headers).only_if_cached;
+        return if only { Decision::Refuse { why: Why::OnlyIfCached } } else { Decision::Pass { why } };
     }
     let wishes = if seen.wishes { wishes(ask.headers) } else { Directives::default() };
     match kept {
@@ -93,6 +94,9 @@ fn with_entry(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line, now: Time, 
     }
     if stale::offline(rules, ask, kept, line) {
         return serve(Why::Offline, false);
+    }
+    if wishes.only_if_cached && (barred || wishes.no_store) {
+        return Decision::Refuse { why: Why::OnlyIfCached };
     }
     if barred {
         return Decision::Pass { why: Why::Cookie };

@@ -3,13 +3,13 @@
 //!
 //! Used by the proxy on both sides and by the cache before it stores.
 
-use crate::policy::Why;
 use crate::policy::directive::{Directives, Members};
+use crate::policy::{Why, secret};
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
     SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use std::fmt::Write;
 
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -86,8 +86,19 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
+/// What of an answer [`fields_to_store`] leaves out because `no-cache="…"` or `private="…"` names it: for the one who asked.
+pub fn withheld(headers: &HeaderMap) -> HeaderMap {
+    let mut sent = headers.clone();
+    strip_hop_by_hop(&mut sent);
+    let kept = fields_to_store(headers);
+    if kept.len() == sent.len() {
+        return HeaderMap::new();
+    }
+    sent.iter().filter(|(name, _)| !kept.contains_key(*name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Fields that say who or where the client is, or that make an origin answer for another URL than the one that keys the cache.
-const CLIENT_FIELDS: [&str; 30] = [
+const CLIENT_FIELDS: [&str; 37] = [
     "available-dictionary",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
@@ -98,6 +109,7 @@ const CLIENT_FIELDS: [&str; 30] = [
     "forwarded-for",
     "forwarded-for-ip",
     "front-end-https",
+    "incap-client-ip",
     // A CGI program takes it for its own HTTP_PROXY (httpoxy).
     "proxy",
     "true-client-ip",
@@ -105,19 +117,25 @@ const CLIENT_FIELDS: [&str; 30] = [
     "x-backend-host",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forward-for",
     "x-forwarded",
     "x-host",
     "x-http-destinationurl",
     "x-http-host-override",
+    "x-original-forwarded-for",
     "x-original-host",
     "x-original-uri",
     "x-original-url",
     "x-originating-ip",
     "x-override-url",
+    "x-proxy-url",
+    "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
     "x-rewrite-url",
+    "x-sucuri-clientip",
     "x-url-scheme",
 ];
 
@@ -131,7 +149,23 @@ pub fn strip_client_identity(headers: &mut HeaderMap) {
     drop_dictionary_codings(headers);
 }
 
+/// Takes off what would turn a safe method (RFC 9110 section 9.2.1) into another behind the caches on the way. On POST it stays: that is
+/// how forms send a PUT, and such an answer is kept for nobody.
+pub fn strip_overrides(method: &Method, headers: &mut HeaderMap) {
+    if !method.is_safe() {
+        return;
+    }
+    let told: Vec<HeaderName> = headers.keys().filter(|name| secret::is_override(name)).cloned().collect();
+    for name in told {
+        headers.remove(name);
+    }
+}
+
 fn is_of_client(name: &str) -> bool {
+    if name.contains('_') {
+        // Many origins take `_` for `-`, as CGI has it.
+        return is_of_client(&name.replace('_', "-"));
+    }
     name.starts_with("x-forwarded-") || CLIENT_FIELDS.binary_search(&name).is_ok()
 }
 
@@ -338,6 +372,26 @@ mod tests {
         let mut fields = untouched.clone();
         strip_client_identity(&mut fields);
         assert_eq!(fields, untouched);
+    }
+
+    /// Found by tests/hostile: what CGI takes for the same field reached the origin, and its answer everybody.
+    #[test]
+    fn underscores_hide_no_field_of_a_client() {
+        for name in ["x_forwarded_host", "x-forwarded_host", "x_original_url", "client_ip", "x_rewrite-url", "x-proxyuser-ip"] {
+            let mut fields = headers(&[(name, "evil"), ("x_other", "kept")]);
+            strip_client_identity(&mut fields);
+            assert_eq!(fields, headers(&[("x_other", "kept")]), "{name}");
+        }
+    }
+
+    /// Found by tests/hostile: a GET with an override went on as whatever the field said.
+    #[test]
+    fn a_safe_method_stays_what_it_is() {
+        for (method, left) in [(Method::GET, 0), (Method::HEAD, 0), (Method::POST, 2), (Method::PUT, 2)] {
+            let mut fields = headers(&[("x-http-method-override", "DELETE"), ("x_method_override", "PUT"), ("accept", "*/*")]);
+            strip_overrides(&method, &mut fields);
+            assert_eq!(fields.len(), left + 1, "{method}");
+        }
     }
 
     #[test]

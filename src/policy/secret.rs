@@ -76,9 +76,11 @@ pub(super) fn is_login_name(name: &str) -> bool {
     name == "cookie" || HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| is_login(&name))
 }
 
-/// Fields that make an origin do another thing than the method says; no cache keys by them.
+/// Fields that make an origin do another thing than the method says; no cache keys by them. Many origins take `_` for `-`.
 pub(super) fn is_override(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-http-method-override" | "x-http-method" | "x-method-override")
+    let known = |text: &str| matches!(text, "x-http-method-override" | "x-http-method" | "x-method-override");
+    let text = name.as_str();
+    known(text) || (text.contains('_') && known(&text.replace('_', "-")))
 }
 
 /// Whether an answer speaks to one person: it hands out or clears what proves a login.
@@ -296,7 +298,7 @@ mod tests {
             assert!(!is_login(&name(other)), "{other}");
         }
         assert!(is_login_name("cookie") && is_login_name("authorization") && !is_login_name("accept-language") && !is_login_name("ключ"));
-        assert!(is_override(&name("X-HTTP-Method-Override")) && !is_override(&name("x-method")));
+        assert!(is_override(&name("X-HTTP-Method-Override")) && is_override(&name("x_http_method")) && !is_override(&name("x-method")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::report::enrol::Told;
 use crate::report::{Reporter, line};
 use crate::state::State;
-use axum::extract::State as Part;
+use axum::extract::{Query, State as Part};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::sync::Arc;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 /// `GET /api/v1/link`, `GET /api/v1/reports`, `POST /api/v1/reports/send`. Who may call them is the business of whoever mounts them.
 pub fn routes(reporter: Reporter, link: Link, state: State) -> Router {
@@ -31,6 +31,7 @@ struct Parts {
 fn with_view(reporter: Reporter, state: State, view: Arc<dyn Fn() -> Value + Send + Sync>) -> Router {
     Router::new()
         .route("/api/v1/link", get(show_link))
+        .route("/api/v1/link/history", get(show_history))
         .route("/api/v1/reports", get(show_reports))
         .route("/api/v1/reports/send", post(send))
         .route("/api/v1/reports/enrol", post(enrol))
@@ -38,7 +39,7 @@ fn with_view(reporter: Reporter, state: State, view: Arc<dyn Fn() -> Value + Sen
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(show_link, show_reports, send, enrol))]
+#[openapi(paths(show_link, show_history, show_reports, send, enrol))]
 struct Document;
 
 /// What these routes take and give, in words of OpenAPI.
@@ -56,6 +57,42 @@ async fn show_link(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "now": (parts.view)(), "clock_ok": clock.trusted(), "recent": recent })))
 }
 
+/// Which part of the history.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+struct Span {
+    /// How long a window is.
+    #[param(required = false)]
+    by: line::By,
+    /// Windows at most, the newest.
+    #[param(required = false, minimum = 1, maximum = 1_500)]
+    most: usize,
+}
+
+impl Default for Span {
+    fn default() -> Span {
+        Span { by: line::By::Day, most: 31 }
+    }
+}
+
+/// The line over windows: five minutes, hours, days, months (UTC). Every second of one is explained: up, slow, down, nothing tried, box
+/// off, clock wrong.
+#[utoipa::path(
+    get,
+    path = "/api/v1/link/history",
+    tag = "status",
+    params(Span),
+    responses((status = 200, description = "windows, the oldest first", body = Object))
+)]
+async fn show_history(Part(parts): Part<Parts>, Query(span): Query<Span>) -> Result<Json<Value>, Problem> {
+    let now = parts.reporter.0.clock.now();
+    let windows = line::history(&parts.state.history(), span.by, span.most, now).await;
+    let mut windows = json!({ "windows": windows.map_err(|error| problem("link.history", &error))? });
+    readable(&mut windows);
+    Ok(Json(windows))
+}
+
 /// What waits for the hub.
 #[utoipa::path(get, path = "/api/v1/reports", tag = "reports", responses((status = 200, description = "the outbox", body = Object)))]
 async fn show_reports(Part(parts): Part<Parts>) -> Json<Value> {
@@ -71,6 +108,7 @@ async fn show_reports(Part(parts): Part<Parts>) -> Json<Value> {
 )]
 async fn send(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     let done = async {
+        parts.reporter.collect().await?;
         let (epoch, seq) = parts.reporter.report_now().await?;
         let flushed = parts.reporter.flush().await?;
         anyhow::Ok(json!({ "epoch": epoch, "seq": seq, "flushed": flushed }))

@@ -17,9 +17,6 @@ pub const MOST_RECORDS: usize = 4_096;
 /// Largest sealed record: an hour takes 3 kB with every field filled in.
 pub const MOST_RECORD: usize = 64 << 10;
 
-/// What a sender packs at most, before compression: even what does not compress stays below [`MOST_BYTES`].
-pub const SEND_BYTES: usize = 1_000_000;
-
 /// The media type of an upload.
 pub const MEDIA_TYPE: &str = "application/vnd.bulak.reports";
 
@@ -148,7 +145,7 @@ mod tests {
 
     #[test]
     fn incompressible_batches_stay_below_the_limit() {
-        let mut noise = vec![0_u8; SEND_BYTES];
+        let mut noise = vec![0_u8; 1_000_000];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         assert!(pack([noise.as_slice()]).expect("packs").len() < MOST_BYTES);
     }

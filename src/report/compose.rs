@@ -6,19 +6,21 @@
 use crate::base::clock::Time;
 use crate::cache::Tally;
 use crate::link;
+use crate::link::passive::Passive;
 use crate::link::rollup::Rollup;
 use crate::report::schema;
 use crate::store::Stat;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Version of the layout.
 pub const VERSION: u32 = 1;
 
-/// The frame around a payload.
+/// The frame around a payload: an hour's, or another kind's as the source has it ([`crate::report::source`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Record<P = Payload> {
     /// Layout.
     pub v: u32,
     /// As the administrator wrote it; absent when not set.
@@ -32,7 +34,7 @@ pub struct Record {
     pub epoch: i64,
     /// See `epoch`.
     pub seq: i64,
-    /// `hour`.
+    /// One of [`schema::KINDS`].
     pub kind: String,
     /// From (RFC 3339).
     pub start: String,
@@ -41,7 +43,7 @@ pub struct Record {
     /// Whether the clock could be believed.
     pub clock_ok: bool,
     /// What it tells.
-    pub payload: Payload,
+    pub payload: P,
 }
 
 /// Everything that an hour tells.
@@ -88,6 +90,8 @@ pub struct Line {
     pub download_p95_bps: Option<u64>,
     pub attempts: u64,
     pub failures: u64,
+    #[serde(flatten)]
+    pub passive: Passive,
 }
 
 /// Requests and bytes to clients.
@@ -231,6 +235,7 @@ pub fn hour(figures: &Figures, before: &Cache, line: &Rollup, health: Health) ->
             download_p95_bps: line.download_p95_bps,
             attempts: line.attempts,
             failures: line.failures,
+            passive: line.passive.clone(),
         },
         cache: since(&total, before),
         total,
@@ -241,7 +246,7 @@ pub fn hour(figures: &Figures, before: &Cache, line: &Rollup, health: Health) ->
 }
 
 /// The frame around a payload.
-pub fn record(who: &Who, name: (i64, i64), span: (Time, Time), clock_ok: bool, payload: Payload) -> Record {
+pub fn record<P>(who: &Who, kind: &str, name: (i64, i64), span: (Time, Time), clock_ok: bool, payload: P) -> Record<P> {
     Record {
         v: VERSION,
         school: who.school.clone(),
@@ -249,7 +254,7 @@ pub fn record(who: &Who, name: (i64, i64), span: (Time, Time), clock_ok: bool, p
         boot_id: who.boot_id.clone(),
         epoch: name.0,
         seq: name.1,
-        kind: "hour".into(),
+        kind: kind.into(),
         start: span.0.to_rfc3339(),
         end: span.1.to_rfc3339(),
         clock_ok,
@@ -261,10 +266,48 @@ pub fn record(who: &Who, name: (i64, i64), span: (Time, Time), clock_ok: bool, p
 ///
 /// # Errors
 /// The complaints, joined.
-pub fn bytes(record: &Record) -> Result<Vec<u8>, String> {
+pub fn bytes<P: Serialize>(record: &Record<P>) -> Result<Vec<u8>, String> {
     let value = serde_json::to_value(record).map_err(|error| error.to_string())?;
     let complaints = schema::complaints(&value);
     if complaints.is_empty() { serde_json::to_vec(record).map_err(|error| error.to_string()) } else { Err(complaints.join(", ")) }
+}
+
+/// By how much a clock was wrong, once that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// What it said when the node started.
+    pub begun: Time,
+    /// What it would say now.
+    pub until: Time,
+    /// By so much it ran behind.
+    pub by: Duration,
+}
+
+impl Shift {
+    /// The right moment for one that this clock has dated. What lies outside its time was dated by a right one.
+    pub fn right(&self, moment: Time) -> Time {
+        if moment > self.begun && moment <= self.until { moment.plus(self.by) } else { moment }
+    }
+
+    /// Dates a record of this start of the node anew. An hour that began before the start is longer than it thought: meanwhile the box
+    /// was off.
+    pub fn redate(&self, record: &mut Record<Value>) -> bool {
+        let (Some(start), Some(end)) = (moment(&record.start), moment(&record.end)) else { return false };
+        let right = (self.right(start), self.right(end));
+        if record.clock_ok || right.0 > right.1 {
+            return false;
+        }
+        let longer = right.1.since(right.0).saturating_sub(end.since(start)).as_secs();
+        if let Some(off) = record.payload.pointer_mut("/line/off_seconds") {
+            *off = off.as_u64().unwrap_or_default().saturating_add(longer).into();
+        }
+        (record.start, record.end, record.clock_ok) = (right.0.to_rfc3339(), right.1.to_rfc3339(), true);
+        true
+    }
+}
+
+fn moment(text: &str) -> Option<Time> {
+    text.parse::<jiff::Timestamp>().ok().map(|stamp| Time::from_micros(stamp.as_microsecond()))
 }
 
 /// The cache's figures in the report's words. Ways and outcomes that the list does not know stay here.
@@ -337,7 +380,7 @@ pub fn next_slot(node: &str, every: Duration, after: Time) -> Time {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::json;
 
     const START: Time = Time::from_secs(1_795_478_400);
 
@@ -365,13 +408,14 @@ pub(crate) mod tests {
             rtt_p95_ms: Some(1.0),
             first_byte_median_ms: Some(1.0),
             download_p95_bps: Some(1),
+            passive: crate::link::passive::tests::full(),
             ..Rollup::default()
         };
         let mut figures = full();
         figures.stat.index = "ready".into();
         let payload = hour(&figures, &Cache::default(), &line, Health { version: "0.1.0".into(), ..Health::default() });
         let who = Who { school: Some("aksukent-7".into()), node: "0".repeat(32), boot_id: "0".repeat(32) };
-        record(&who, (1, 2), (START, START.plus(Duration::from_secs(3_600))), true, payload)
+        record(&who, "hour", (1, 2), (START, START.plus(Duration::from_secs(3_600))), true, payload)
     }
 
     #[test]
@@ -384,7 +428,10 @@ pub(crate) mod tests {
         // Tests, pings and events are records of their own.
         let others = ["payload.test.", "payload.ping.", "payload.event."];
         for field in schema::FIELDS.iter().filter(|field| !others.iter().any(|other| field.path.starts_with(other))) {
-            let pointer = format!("/{}", field.path.replace("{way}", "mirror").replace("{cache}", "offline").replace('.', "/"));
+            let pointer = format!(
+                "/{}",
+                field.path.replace("{way}", "mirror").replace("{cache}", "offline").replace("{reach}", "foreign").replace('.', "/")
+            );
             assert!(value.pointer(&pointer).is_some(), "{} is on the list and never sent", field.path);
         }
         assert_eq!(serde_json::from_str::<Record>(&text).expect("reads back"), record);
@@ -419,6 +466,40 @@ pub(crate) mod tests {
         assert_eq!(payload.cache.by_way["http"]["miss"], Use::default());
         assert_eq!((payload.cache.collapsed, payload.cache.upstream_bytes), (3, 5), "a counter that went back began anew");
         assert_eq!(payload.total.by_way["http"]["hit"], Use { requests: 10, bytes: 1_000 });
+    }
+
+    #[test]
+    fn what_a_wrong_clock_has_dated_is_dated_anew() {
+        let at = |minutes: u64| START.plus(Duration::from_secs(60 * minutes));
+        // The clock stood at minute 0 when the node started, and would stand at 10 when it was set on by 50.
+        let shift = Shift { begun: at(0), until: at(10), by: Duration::from_secs(3_000) };
+        let who = Who { school: None, node: "0".repeat(32), boot_id: "0".repeat(32) };
+        let table = [
+            ("ping", (1, 2), false, Some((51, 52))),
+            ("ping", (1, 2), true, None),
+            // It ran on beyond the moment when the clock was set, and was dated by its end.
+            ("speedtest", (55, 61), false, Some((55, 61))),
+            // From the last record before the box lost its power.
+            ("hour", (0, 10), false, Some((0, 60))),
+            ("event", (9, 70), false, Some((59, 70))),
+        ];
+        for (kind, (start, end), clock_ok, wanted) in table {
+            let payload = json!({"line": {"off_seconds": 7}});
+            let mut told = record(&who, kind, (1, 1), (at(start), at(end)), clock_ok, payload);
+            assert_eq!(shift.redate(&mut told), wanted.is_some(), "{kind}");
+            let (start, end) = wanted.unwrap_or((start, end));
+            assert_eq!(
+                (told.start.as_str(), told.end.as_str()),
+                (at(start).to_rfc3339().as_str(), at(end).to_rfc3339().as_str()),
+                "{kind}"
+            );
+            assert!(told.clock_ok);
+            let off = if kind == "hour" { 7 + 3_000 } else { 7 };
+            assert_eq!(told.payload["line"]["off_seconds"], off, "{kind}");
+        }
+        let mut torn = record(&who, "ping", (1, 1), (at(1), at(2)), false, json!({}));
+        torn.end = "soon".into();
+        assert!(!shift.redate(&mut torn));
     }
 
     #[test]

@@ -6,17 +6,25 @@
 
 use crate::base::clock::{Clock, Time};
 use crate::link::Slice;
-use crate::link::rollup::{Level, Rollup, Run, merge, roll};
+use crate::link::rollup::{Level, Rollup, Run, merge, months, roll};
+use crate::link::slice::Packed;
 use crate::report::Inner;
 use crate::state::history::{History, Ran};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
+use utoipa::ToSchema;
 
-/// Slices are kept this long: the hub asks for no finer detail, and a statement of service covers a month.
-const KEEP_FIVE: Duration = Duration::from_hours(35 * 24);
+/// Slices are kept for a year and a bit, in short rows: about 20 MB of a line that is never quiet (a test writes such a year).
+const KEEP_FIVE: Duration = Duration::from_hours(400 * 24);
 
 /// Hours are kept for a school year and the one before.
 const KEEP_HOURS: Duration = Duration::from_hours(800 * 24);
+
+/// Days, and with them months, for five years: 2 MB.
+const KEEP_DAYS: Duration = Duration::from_hours(1_830 * 24);
+
+/// Windows that one question gets: two months of hours.
+const MOST_WINDOWS: usize = 1_500;
 
 /// What is remembered between rounds.
 #[derive(Debug, Default)]
@@ -73,14 +81,14 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
     let since = kept.unwrap_or(start);
     // A slice of the time before the clock was set would be misdated.
     let slices: Vec<Slice> = inner.world.slices(since).into_iter().filter(|slice| slice.end > start && slice.start <= now).collect();
-    for slice in &slices {
-        history.put(Level::Five.word(), slice.start, slice).await?;
-    }
+    let rows: Vec<(Time, Packed)> = slices.into_iter().map(|slice| (slice.start, Packed(slice))).collect();
+    history.put_all(Level::Five.word(), &rows).await?;
     let hour = Level::Hour.window(now);
     if kept.is_none_or(|kept| Level::Hour.window(kept) < hour) {
         complete(&history, hour).await?;
         history.prune(Level::Five.word(), now.minus(KEEP_FIVE)).await?;
         history.prune(Level::Hour.word(), now.minus(KEEP_HOURS)).await?;
+        history.prune(Level::Day.word(), now.minus(KEEP_DAYS)).await?;
         history.prune_runs(now.minus(KEEP_FIVE)).await?;
     }
     let mut memory = inner.memory.lock();
@@ -127,8 +135,12 @@ async fn first_run(history: &History, from: Time, until: Time) -> anyhow::Result
 
 /// One window from kept slices and heartbeats.
 async fn window(history: &History, start: Time, end: Time) -> anyhow::Result<Rollup> {
-    let slices = history.span::<Slice>(Level::Five.word(), start, end).await?;
+    let slices = slices(history, start, end).await?;
     Ok(roll(start, end, &slices, &runs(history, start, end).await?))
+}
+
+async fn slices(history: &History, start: Time, end: Time) -> anyhow::Result<Vec<Slice>> {
+    Ok(history.span::<Packed>(Level::Five.word(), start, end).await?.into_iter().map(|packed| packed.0).collect())
 }
 
 async fn runs(history: &History, start: Time, end: Time) -> anyhow::Result<Vec<Run>> {
@@ -145,7 +157,7 @@ pub(crate) async fn between(inner: &Inner, start: Time, now: Time, clock_ok: boo
     let live = inner.world.slices(Level::Five.window(start));
     // What this start of the node no longer holds in memory comes from the history.
     let until = live.first().map_or(begun, |first| first.start.min(begun));
-    let mut slices = history.span::<Slice>(Level::Five.word(), start, until).await?;
+    let mut slices = slices(&history, start, until).await?;
     let running = live.last().cloned();
     slices.extend(live.into_iter().filter(|slice| slice.end > start).map(|slice| fresh(slice, told.as_ref(), start)));
     let mut runs = runs(&history, start, now).await?;
@@ -165,6 +177,7 @@ fn fresh(mut slice: Slice, told: Option<&Slice>, start: Time) -> Slice {
         slice.background_rx_bytes = slice.background_rx_bytes.saturating_sub(told.background_rx_bytes);
         slice.attempts = slice.attempts.saturating_sub(told.attempts);
         slice.failures = slice.failures.saturating_sub(told.failures);
+        slice.passive.fresh(&told.passive);
     }
     slice.start = slice.start.max(start);
     slice
@@ -181,6 +194,48 @@ pub struct Recent {
     pub days: Vec<Rollup>,
 }
 
+/// How long the windows of a history are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = LineWindow)]
+pub enum By {
+    /// Five minutes: kept for a year.
+    Five,
+    /// Hours: for two years.
+    Hour,
+    /// Days (UTC): for five years.
+    #[default]
+    Day,
+    /// Months (UTC), from their days.
+    Month,
+}
+
+/// The newest `most` windows of the line's history that have ended, and the running one of a month; oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn history(history: &History, by: By, most: usize, now: Time) -> anyhow::Result<Vec<Rollup>> {
+    let most = most.clamp(1, MOST_WINDOWS);
+    let back = |level: Level| {
+        let count = u32::try_from(most).unwrap_or(u32::MAX);
+        now.minus(level.length().saturating_mul(count))
+    };
+    Ok(match by {
+        By::Five => {
+            let slices = slices(history, back(Level::Five), now).await?;
+            slices.iter().map(|slice| roll(slice.start, slice.end.max(slice.start), std::slice::from_ref(slice), &[])).collect()
+        }
+        By::Hour => history.span(Level::Hour.word(), back(Level::Hour), now).await?,
+        By::Day => history.span(Level::Day.word(), back(Level::Day), now).await?,
+        By::Month => {
+            let days: Vec<Rollup> = history.span(Level::Day.word(), now.minus(KEEP_DAYS), now).await?;
+            let mut all = months(&days);
+            all.drain(..all.len().saturating_sub(most));
+            all
+        }
+    })
+}
+
 /// Reads the history.
 ///
 /// # Errors
@@ -195,3 +250,6 @@ pub async fn recent(history: &History, now: Time) -> anyhow::Result<Recent> {
     let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_hours(31 * 24)), now).await?;
     Ok(Recent { day, hours, days })
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,8 @@ pub enum Holds {
 /// One field of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Where: names joined by dots; `{way}`, `{cache}` and `{direction}` stand for the words of [`WAYS`], [`OUTCOMES`] and
-    /// [`DIRECTIONS`].
+    /// Where: names joined by dots; `{way}`, `{cache}`, `{direction}` and `{reach}` stand for the words of [`WAYS`], [`OUTCOMES`],
+    /// [`DIRECTIONS`] and [`REACHES`].
     pub path: &'static str,
     /// What it may hold.
     pub holds: Holds,
@@ -108,6 +108,16 @@ pub const FIELDS: &[Field] = &[
     field("payload.line.download_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
     field("payload.line.attempts", Holds::Count, "", "how much the figures rest on"),
     field("payload.line.failures", Holds::Count, "", "quality of the line"),
+    field("payload.line.names", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.name_median_ms", Holds::Number, "ms", "how long names take: the provider's DNS"),
+    field("payload.line.handshakes", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.tls_median_ms", Holds::Number, "ms", "what a person waits for"),
+    field("payload.line.loaded_connects", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.loaded_rtt_median_ms", Holds::Number, "ms", "latency while the line is full"),
+    field("payload.line.upload_p95_bps", Holds::Count, "bit/s", "speed seen without a test"),
+    field("payload.line.reach.{reach}.attempts", Holds::Count, "", "how much the figures rest on"),
+    field("payload.line.reach.{reach}.failures", Holds::Count, "", "whether the border or the line is bad"),
+    field("payload.line.reach.{reach}.rtt_median_ms", Holds::Number, "ms", "what the way abroad adds"),
     field("payload.test.id", Holds::Id, "", "finds the same test in the server's log"),
     field("payload.test.trigger", Holds::Word(TRIGGERS), "", "why it ran"),
     field("payload.test.end", Holds::Word(ENDS), "", "how it ended"),
@@ -227,6 +237,7 @@ fn matches(pattern: &str, path: &str) -> bool {
             "{way}" => WAYS.contains(&step),
             "{cache}" => OUTCOMES.contains(&step),
             "{direction}" => DIRECTIONS.contains(&step),
+            "{reach}" => REACHES.contains(&step),
             _ => step == wanted,
         })
     });
@@ -305,7 +316,7 @@ mod tests {
         ];
         for field in FIELDS {
             for text in hostile {
-                let path = [("{way}", "http"), ("{cache}", "hit"), ("{direction}", "upload")];
+                let path = [("{way}", "http"), ("{cache}", "hit"), ("{direction}", "upload"), ("{reach}", "foreign")];
                 let path = path.into_iter().fold(field.path.to_owned(), |path, (from, to)| path.replace(from, to));
                 let record = path.rsplit('.').fold(json!(text), |inner, name| json!({ name: inner }));
                 assert!(!complaints(&record).is_empty(), "{} takes {text}", field.path);

@@ -3,20 +3,22 @@
 //! A record leaves the outbox only when the hub has acknowledged it: a cut between the two means that it is sent again, and the hub
 //! knows it by its number.
 
+use crate::base::backoff::retry_after;
 use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::report::batch;
-use crate::report::compose::{self, Record};
+use crate::report::coding::Packer;
+use crate::report::compose;
+use crate::report::gather::{self, plain};
 use crate::report::join::join;
-use crate::report::sign;
 use crate::report::verdict::{NUMBER_USED, Reply, Verdict, judge};
 use crate::report::{Flushed, Inner};
-use crate::state;
-use crate::state::outbox::Waiting;
+use crate::state::outbox::{Sealed, Waiting};
 use anyhow::Context;
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
+use serde_json::Value;
 use std::time::Duration;
 
 /// One upload in all: 1 MiB at 64 kbit/s takes 131 s.
@@ -25,74 +27,122 @@ const DEADLINE: Duration = Duration::from_mins(3);
 /// Longest answer: 4,096 refusals of 200 bytes.
 const MOST_ANSWER: usize = 1 << 20;
 
-pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
-    let _turn = inner.turn.acquire().await.context("the reporter has ended")?;
-    let outbox = inner.state.outbox();
-    let mut flushed = Flushed::default();
-    let mut most = batch::MOST_RECORDS;
-    let (mut renewed, mut joined) = (false, false);
-    let mut asked = None;
-    if let Some(hub) = &inner.settings.hub_url {
-        let target = endpoint(hub, "reports")?;
-        loop {
-            let records = outbox.batch(i64::try_from(most).unwrap_or(1), batch::SEND_BYTES).await?;
-            let (Some(first), Some(last)) = (records.first(), records.last()) else {
-                settle(inner, None, asked);
-                break;
-            };
-            match upload(inner, &target, &records).await {
-                Verdict::Taken(reply) if reply.acked_seq < first.seq && reply.reject.is_empty() => {
-                    later(inner, None, "the hub took nothing");
-                    break;
-                }
-                Verdict::Taken(reply) => {
-                    let last = last.seq;
-                    let used = take(inner, &records, &reply, &mut flushed).await?;
-                    if used && !renewed {
-                        renewed = true;
-                        renew(inner).await?;
-                    } else if used {
-                        later(inner, None, "the hub says that the numbers of a new epoch are used");
-                        break;
-                    }
-                    // What the hub left out for now is asked about later, not at once.
-                    let pause = Duration::from_secs(reply.next_after_s);
-                    if reply.acked_seq < last && !used {
-                        later(inner, Some(pause).filter(|pause| !pause.is_zero()), "the hub took only a part");
-                        break;
-                    }
-                    asked = Some(pause);
-                    settle(inner, Some(inner.clock.now()), asked);
-                }
-                Verdict::Later { after, why } => {
-                    later(inner, after, &why);
-                    break;
-                }
-                Verdict::Stranger(_) if !joined && !inner.settings.code.is_empty() => {
-                    joined = true;
-                    if let Err(problem) = join(inner, &inner.settings.code).await {
-                        later(inner, None, &problem.title);
-                        break;
-                    }
-                }
-                Verdict::Stranger(why) => {
-                    later(inner, None, &why);
-                    break;
-                }
-                Verdict::Refused(why) if records.len() == 1 => {
-                    tracing::warn!(seq = first.seq, why, "the hub refused a report");
-                    outbox.park(first.epoch, first.seq, &why).await?;
-                    flushed.parked += 1;
-                    most = batch::MOST_RECORDS;
-                }
-                // Which one is to blame? Halves, down to a single record.
-                Verdict::Refused(_) => most = records.len() / 2,
-            }
-        }
+/// What a backlog is sent in, before compression: 60 kB on the line. A class that comes back waits behind no more than that.
+const LOT_BYTES: usize = 256 << 10;
+
+/// A backlog of more bytes than this gives way to a class: what one hour leaves is a packet or two, and nobody sees it.
+pub(crate) const BACKLOG: u64 = 100_000;
+
+/// How the next upload goes.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// Records of one upload, at most.
+    most: usize,
+    /// A new epoch was begun, a code was used; neither helps twice.
+    renewed: bool,
+    joined: bool,
+}
+
+impl Default for Way {
+    fn default() -> Way {
+        Way { most: batch::MOST_RECORDS, renewed: false, joined: false }
     }
-    flushed.waiting = outbox.count().await?.waiting;
+}
+
+/// What came of one upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Another one may go at once.
+    More,
+    /// Nothing waits, or there is no hub.
+    Empty,
+    /// Not now.
+    Later,
+}
+
+/// Uploads until nothing waits or it must be later.
+pub(crate) async fn flush(inner: &Inner) -> anyhow::Result<Flushed> {
+    let mut flushed = Flushed::default();
+    while one(inner, &mut flushed).await? == Step::More {}
+    flushed.waiting = inner.state.outbox().count().await?.waiting;
     flushed.trouble = inner.memory.lock().trouble.clone();
     Ok(flushed)
+}
+
+/// One upload.
+pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<Step> {
+    let Some(hub) = &inner.settings.hub_url else { return Ok(Step::Empty) };
+    let _turn = inner.sending.acquire().await.context("the reporter has ended")?;
+    let (outbox, target) = (inner.state.outbox(), endpoint(hub, "reports")?);
+    let most = inner.memory.lock().way.most;
+    let waiting = outbox.batch(i64::try_from(most).unwrap_or(1), LOT_BYTES).await?;
+    let Some(last) = waiting.last() else {
+        settle(inner, None);
+        inner.memory.lock().wants = false;
+        return Ok(Step::Empty);
+    };
+    outbox.try_until(last.epoch, last.seq).await?;
+    let mut records = Vec::with_capacity(waiting.len());
+    for Waiting { epoch, seq, sealed } in waiting {
+        match plain(&sealed) {
+            Some(sealed) => records.push(Record { epoch, seq, sealed }),
+            None => outbox.park(epoch, seq, "it cannot be read any more").await?,
+        }
+    }
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Step::More) };
+    let (epoch, seq, last) = (first.epoch, first.seq, last.seq);
+    Ok(match upload(inner, &target, &records).await {
+        Verdict::Taken(reply) if reply.acked_seq < seq && reply.reject.is_empty() => later(inner, None, "the hub took nothing"),
+        // What it believes to have taken it was not sent: it means somebody else, and nothing of ours is safe there.
+        Verdict::Taken(reply) if reply.acked_seq > last => later(inner, None, "the hub acknowledges what it was not sent"),
+        Verdict::Taken(reply) => {
+            let used = take(inner, &records, &reply, flushed).await?;
+            let pause = Duration::from_secs(reply.next_after_s);
+            if used && std::mem::replace(&mut inner.memory.lock().way.renewed, true) {
+                later(inner, None, "the hub says that the numbers of a new epoch are used")
+            } else if used {
+                renew(inner).await?;
+                Step::More
+            } else if reply.acked_seq < last {
+                // What the hub left out for now is asked about later, not at once.
+                later(inner, Some(pause).filter(|pause| !pause.is_zero()), "the hub took only a part")
+            } else {
+                settle(inner, Some((inner.clock.now(), pause)));
+                Step::More
+            }
+        }
+        Verdict::Later { after, why } => later(inner, after, &why),
+        Verdict::Stranger(why) => {
+            let tried = inner.settings.code.is_empty() || std::mem::replace(&mut inner.memory.lock().way.joined, true);
+            if tried {
+                later(inner, None, &why)
+            } else if let Err(problem) = join(inner, &inner.settings.code).await {
+                later(inner, None, &problem.title)
+            } else {
+                Step::More
+            }
+        }
+        Verdict::Refused(why) if records.len() == 1 => {
+            tracing::warn!(seq, why, "the hub refused a report");
+            outbox.park(epoch, seq, &why).await?;
+            flushed.parked += 1;
+            inner.memory.lock().way.most = batch::MOST_RECORDS;
+            Step::More
+        }
+        Verdict::TooLarge(why) if records.len() == 1 => later(inner, None, &why),
+        // Which one is to blame? Halves, down to a single record.
+        Verdict::Refused(_) | Verdict::TooLarge(_) => {
+            inner.memory.lock().way.most = (records.len() / 2).max(1);
+            Step::More
+        }
+    })
+}
+
+/// One record as it travels.
+struct Record {
+    epoch: i64,
+    seq: i64,
+    sealed: Vec<u8>,
 }
 
 /// `<hub>/api/v1/reports` and its like, below whatever path the hub's URL has.
@@ -101,7 +151,7 @@ pub(crate) fn endpoint(hub: &Target, what: &str) -> anyhow::Result<Target> {
     Target::from_parts(hub.scheme(), hub.authority(), &path).with_context(|| format!("hub.url {} is no base of an address", hub.origin()))
 }
 
-async fn upload(inner: &Inner, target: &Target, records: &[Waiting]) -> Verdict {
+async fn upload(inner: &Inner, target: &Target, records: &[Record]) -> Verdict {
     let trouble = |why: String| Verdict::Later { after: None, why };
     let body = match batch::pack(records.iter().map(|record| record.sealed.as_slice())) {
         Ok(body) => body,
@@ -123,7 +173,9 @@ async fn upload(inner: &Inner, target: &Target, records: &[Waiting]) -> Verdict 
     let exchange = async {
         let response = inner.world.post(target, request).await?;
         let (head, body) = response.into_parts();
-        let wait = head.headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, inner.clock.now()));
+        let field = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        let date = field(header::DATE).and_then(Time::parse_http);
+        let wait = field(header::RETRY_AFTER).and_then(|text| retry_after(text, date.or(Some(inner.clock.now()))));
         let body = collect(body).await?;
         Ok::<Verdict, String>(judge(head.status.as_u16(), wait, &body))
     };
@@ -148,13 +200,8 @@ pub(crate) async fn collect(mut body: Body) -> Result<Vec<u8>, String> {
     Ok(whole)
 }
 
-/// Seconds, or a date (RFC 9110 section 10.2.3).
-fn retry_after(text: &str, now: Time) -> Option<Duration> {
-    text.trim().parse().map(Duration::from_secs).ok().or_else(|| Time::parse_http(text).map(|then| then.since(now)))
-}
-
 /// Books an answer. Whether the hub says that numbers were used before.
-async fn take(inner: &Inner, records: &[Waiting], reply: &Reply, flushed: &mut Flushed) -> anyhow::Result<bool> {
+async fn take(inner: &Inner, records: &[Record], reply: &Reply, flushed: &mut Flushed) -> anyhow::Result<bool> {
     let outbox = inner.state.outbox();
     let Some(epoch) = records.first().map(|record| record.epoch) else {
         return Ok(false);
@@ -180,29 +227,32 @@ async fn take(inner: &Inner, records: &[Waiting], reply: &Reply, flushed: &mut F
 
 /// This box was restored from a copy: its numbers had been used. Begins a new epoch and signs what waits anew.
 async fn renew(inner: &Inner) -> anyhow::Result<()> {
-    let seal = |old: &[u8], epoch: i64, seq: i64| {
-        let bytes = sign::peel(old).unwrap_or_default();
-        let mut record: Record = serde_json::from_slice(bytes)?;
-        record.epoch = epoch;
-        record.seq = seq;
-        compose::bytes(&record).map(|bytes| inner.key.seal(&bytes)).map_err(state::Error::Refused)
+    let seal = |old: &Sealed, epoch: i64, seq: i64| {
+        let rename = |record: &mut compose::Record<Value>| {
+            (record.epoch, record.seq) = (epoch, seq);
+            true
+        };
+        // One that cannot be read is put aside when its turn comes.
+        Ok(gather::anew(inner, &mut Packer::new(), old, rename).unwrap_or_else(|| old.clone()))
     };
     let count = inner.state.outbox().begin_epoch(inner.clock.now().secs(), seal).await?;
     tracing::info!(count, "the hub knows these numbers already: this box was restored, a new epoch begins");
     Ok(())
 }
 
-/// It worked.
-fn settle(inner: &Inner, delivered: Option<Time>, pause: Option<Duration>) {
+/// It worked: something was delivered, and the hub wants to be left alone for so long; or nothing waits.
+fn settle(inner: &Inner, delivered: Option<(Time, Duration)>) {
     let mut memory = inner.memory.lock();
     memory.tries = 0;
     memory.trouble = None;
-    memory.last_delivered = delivered.or(memory.last_delivered);
-    memory.not_before = pause.filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause);
+    let Some((when, pause)) = delivered else { return };
+    memory.way = Way { most: memory.way.most.saturating_mul(2).min(batch::MOST_RECORDS), ..Way::default() };
+    memory.last_delivered = Some(when);
+    memory.not_before = Some(pause).filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause);
 }
 
 /// It did not: come again after the hub's wait, else after the backoff's.
-fn later(inner: &Inner, after: Option<Duration>, why: &str) {
+fn later(inner: &Inner, after: Option<Duration>, why: &str) -> Step {
     let mut memory = inner.memory.lock();
     // Said once, at its beginning: a hub that is away is an ordinary Tuesday.
     if memory.trouble.as_deref() != Some(why) {
@@ -212,19 +262,13 @@ fn later(inner: &Inner, after: Option<Duration>, why: &str) {
     memory.tries = memory.tries.saturating_add(1);
     memory.trouble = Some(why.to_owned());
     memory.not_before = Some(inner.clock.steady() + wait);
+    (memory.way.renewed, memory.way.joined) = (false, false);
+    Step::Later
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_in_both_forms() {
-        let now = Time::from_secs(784_111_777);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:47 GMT", now), Some(Duration::from_secs(10)));
-        assert_eq!(retry_after("soon", now), None);
-    }
 
     #[test]
     fn the_endpoint_lies_below_the_hub() {

@@ -11,8 +11,11 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tower::ServiceExt;
+
+/// Records of every kind.
+mod kinds;
 
 /// 2026-11-24T05:00:00Z.
 const NOW: Time = Time::from_secs(1_795_496_400);
@@ -30,6 +33,7 @@ struct Trouble {
 
 #[derive(Clone, Default)]
 struct Script {
+    busy: Arc<AtomicBool>,
     figures: Arc<Mutex<Option<Figures>>>,
     slices: Arc<Mutex<Vec<Slice>>>,
     trouble: Arc<Trouble>,
@@ -43,6 +47,10 @@ impl World for Script {
 
     fn slices(&self, since: Time) -> Vec<Slice> {
         self.slices.lock().iter().filter(|slice| slice.end > since).cloned().collect()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>> {
@@ -73,6 +81,12 @@ pub(crate) async fn send(life: &Life, place: SocketAddr, mut request: Request<Bo
     request.headers_mut().insert("host", place.to_string().parse().expect("valid"));
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     Ok(response.map(Body::stream))
+}
+
+/// What a waiting record says.
+fn record(waiting: &crate::state::outbox::Waiting) -> Value {
+    let plain = gather::plain(&waiting.sealed).expect("sound");
+    serde_json::from_slice(sign::peel(&plain).expect("sealed")).expect("JSON")
 }
 
 struct Stage {
@@ -149,6 +163,7 @@ fn slice(start: Time, up: u32, bytes: u64) -> Slice {
         download_p95_bps: Some(8_000_000),
         attempts: 2,
         failures: 0,
+        passive: crate::link::passive::Passive::default(),
     }
 }
 
@@ -258,7 +273,7 @@ async fn a_hub_that_asks_for_eternity_is_asked_again_tomorrow() {
         (503, "18446744073709551615"),
         (503, "Fri, 31 Dec 9999 23:59:59 GMT"),
         (200, r#"{"acked_seq":0,"next_after_s":18446744073709551615}"#),
-        (200, r#"{"acked_seq":9223372036854775807,"next_after_s":18446744073709551615}"#),
+        (200, r#"{"acked_seq":2,"next_after_s":18446744073709551615}"#),
     ];
     node.report_now().await.expect("reports");
     node.report_now().await.expect("reports");
@@ -327,12 +342,15 @@ async fn a_clock_at_1970_is_told_and_breaks_no_order() {
     stage.clock.jump(NOW.micros() + 3_000_000_000);
     let third = node.report_now().await.expect("reports");
     assert_eq!(third.1, 3);
+    let third_begins = record(&node.0.state.outbox().batch(9, 1 << 20).await.expect("reads")[2])["start"].clone();
     assert_eq!(node.flush().await.expect("sends").delivered, 3);
     let told = stage.ask("/api/v1/schools/aksukent-7").await;
     let records = told["records"].as_array().expect("records");
     let mut by_number: Vec<&Value> = records.iter().collect();
     by_number.sort_by_key(|record| record["seq"].as_i64());
-    assert_eq!(by_number.iter().map(|record| record["clock_ok"].as_bool()).collect::<Vec<_>>(), [Some(true), Some(false), Some(true)]);
+    // The second was dated anew before it left: it ends when the clock was set, less what has passed since.
+    assert_eq!(by_number.iter().map(|record| record["clock_ok"].as_bool()).collect::<Vec<_>>(), [Some(true); 3]);
+    assert_eq!(by_number[1]["end"], third_begins);
     assert!(by_number[1]["start"].as_str() <= by_number[1]["end"].as_str());
     assert_eq!(by_number[1]["payload"]["line"]["clock_seconds"], 600);
     assert_ne!(by_number[0]["boot_id"], by_number[1]["boot_id"]);
@@ -351,7 +369,7 @@ async fn time_without_power_is_told_as_off() {
     stage.clock.advance(Duration::from_secs(300));
     node.report_now().await.expect("reports");
     let waiting = node.0.state.outbox().batch(10, 1 << 20).await.expect("reads");
-    let record: Value = serde_json::from_slice(sign::peel(&waiting[1].sealed).expect("sealed")).expect("JSON");
+    let record: Value = record(&waiting[1]);
     let line = &record["payload"]["line"];
     assert_eq!(
         (line["off_seconds"].as_u64(), line["no_data_seconds"].as_u64(), line["down_seconds"].as_u64()),
@@ -395,12 +413,10 @@ async fn the_hourly_round_reports_at_its_own_minute() {
     let key = stage.node("state.sqlite").await.status().await.key;
     stage.hub(&key).await;
     let node = stage.node("state.sqlite").await;
-    let mut round = worker::Round { reporter: node.clone(), life: Life::default() };
     // Minute by minute: whichever its own is, three hours have it three times.
     for _ in 0..(3 * 60) {
-        use crate::life::{Next, Worker};
-        let next = round.work().await.expect("works");
-        assert!(matches!(next, Next::Wait(wait) if wait <= Duration::from_secs(300) && wait >= Duration::from_secs(1)));
+        let pause = worker::step(&node).await.expect("works");
+        assert!(pause <= Duration::from_secs(300) && pause >= Duration::from_secs(1));
         stage.clock.advance(Duration::from_secs(60));
     }
     let status = node.status().await;
@@ -408,8 +424,9 @@ async fn the_hourly_round_reports_at_its_own_minute() {
     assert_eq!(stage.at_hub().await, 3);
     assert!(status.next_report.is_some() && status.last_delivered.is_some());
     // The end comes while nothing is due: one more heartbeat, then it is over.
+    let mut round = worker::Round { reporter: node.clone(), life: Life::default() };
     round.life.stop();
-    assert!(matches!(crate::life::Worker::work(&mut round).await, Ok(crate::life::Next::Done | crate::life::Next::Wait(_))));
+    assert!(matches!(crate::life::Worker::work(&mut round).await, Ok(crate::life::Next::Done)));
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ pub enum Verdict {
     Stranger(String),
     /// The hub will not take it as it is: fewer records at once, and a single one never.
     Refused(String),
+    /// Something on the way, which is no hub, has a limit: fewer records at once; a single one waits.
+    TooLarge(String),
 }
 
 /// Judges an answer.
@@ -67,9 +69,17 @@ pub fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict
             "the hub does not know this node (status {status}); enrol it by a code (bulak hub join CODE), or add its key to the hub's [[node]] list"
         )),
         404 | 405 | 407 | 408 | 421 | 425 | 429 => later(format!("status {status}")),
+        413 if is_page(body) => Verdict::TooLarge(format!("status {status}, and not from a hub")),
+        // A page is no word of a hub about records: a captive portal, a proxy.
+        400..=499 if is_page(body) => later(format!("status {status}, and the answer is not a hub's")),
         400..=499 => Verdict::Refused(format!("status {status}: {}", reason(body))),
         _ => later(format!("status {status}")),
     }
+}
+
+/// Whether it is made for people to look at.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
 }
 
 /// The `title` of a problem document, or the beginning of a text.
@@ -92,6 +102,7 @@ mod tests {
             Verdict::Later { after: None, .. } => "later",
             Verdict::Later { .. } => "then",
             Verdict::Refused(_) => "refused",
+            Verdict::TooLarge(_) => "large",
             Verdict::Stranger(_) => "stranger",
         };
         let good = br#"{"acked_seq":7,"reject":[{"seq":3,"why":"schema"}],"next_after_s":5}"#;
@@ -101,6 +112,8 @@ mod tests {
             (302, None, b"", "later"),
             (400, None, b"{\"title\":\"bad\"}", "refused"),
             (413, None, b"", "refused"),
+            (413, None, b"\r\n<html><h1>413 Request Entity Too Large</h1>", "large"),
+            (400, None, b"<!DOCTYPE html>Welcome to the Wi-Fi", "later"),
             (422, ten, b"", "refused"),
             (403, None, b"", "stranger"),
             (404, None, b"", "later"),

@@ -4,13 +4,20 @@ use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::Cache;
+use crate::link::pace::Pace;
 use crate::link::{Class, Link, Slice};
 use crate::prefetch::{self, Night};
 use crate::report::compose::{self, Figures};
 use crate::store::Store;
 use crate::upstream::Upstream;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 /// The node as the reporter sees it.
 pub(crate) trait World: Send + Sync + 'static {
@@ -20,7 +27,10 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Five-minute slices of the line that end after `since`, the running one included.
     fn slices(&self, since: Time) -> Vec<Slice>;
 
-    /// Sends one request; the error is for people.
+    /// Whether a class uses the line just now.
+    fn is_busy(&self) -> bool;
+
+    /// Sends one request, its body as gently as background goes; the error is for people.
     fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>>;
 }
 
@@ -42,11 +52,59 @@ impl World for Node {
         self.link.slices(since)
     }
 
+    fn is_busy(&self) -> bool {
+        self.link.foreground().shut().is_some()
+    }
+
     fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>> {
         Box::pin(async move {
+            let request = request.map(|body| gently(body, &self.link));
             let sent = self.upstream.send(target, request, Class::Report).await.map_err(|error| error.to_string())?;
             Ok(sent.response)
         })
+    }
+}
+
+/// A body that goes out as background does: in small pieces, each when those before it are paid for (`link::pace`).
+fn gently(body: Body, link: &Link) -> Body {
+    match body {
+        Body::Full(Some(bytes)) => Body::stream(Gentle { bytes, pace: Arc::clone(link.pace()), paid: None }),
+        other => other,
+    }
+}
+
+struct Gentle {
+    bytes: Bytes,
+    pace: Arc<Pace>,
+    /// What the next piece waits for.
+    paid: Option<BoxFuture<'static, ()>>,
+}
+
+impl HttpBody for Gentle {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if let Some(paid) = &mut this.paid {
+            ready!(paid.as_mut().poll(cx));
+            this.paid = None;
+        }
+        if this.bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = this.bytes.split_to(this.pace.piece().min(this.bytes.len()));
+        let (pace, length) = (Arc::clone(&this.pace), piece.len() as u64);
+        this.paid = Some(Box::pin(async move { pace.take(length).await }));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.len() as u64)
     }
 }
 

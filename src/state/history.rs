@@ -50,6 +50,25 @@ impl History {
         Ok(())
     }
 
+    /// The same for several windows at once, all or none of them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn put_all<T: Serialize + Sync>(&self, level: &str, windows: &[(Time, T)]) -> Result<(), Error> {
+        let mut change = self.0.begin().await?;
+        for (start, figures) in windows {
+            let text = serde_json::to_string(figures)?;
+            sqlx::query("INSERT INTO rollup (level, start, figures) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET figures = ?3")
+                .bind(level)
+                .bind(start.micros())
+                .bind(text)
+                .execute(&mut *change)
+                .await?;
+        }
+        change.commit().await?;
+        Ok(())
+    }
+
     /// The figures of all windows that begin in `from..until`, oldest first.
     ///
     /// # Errors

@@ -122,6 +122,17 @@ impl Measure {
         Ok(())
     }
 
+    /// Something beside the tests has taken this.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn spend(&self, day: &str, bytes: u64) -> Result<(), Error> {
+        let mut change = self.0.begin().await?;
+        add(&mut change, day, whole(bytes)).await?;
+        change.commit().await?;
+        Ok(())
+    }
+
     /// What a test that a power cut ended may have taken counts as spent. How much.
     ///
     /// # Errors

@@ -9,16 +9,45 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
 
-/// The most records kept: the fullest schedule makes 123 a day (3 tests, 96 pings, 24 hours), so this is more than 160 days of it
-/// and two years of hourly reports. Oldest dropped first.
+/// The most records kept: the usual schedule makes 133 a day (24 hours, 96 pings, 3 tests, some ten events), so this is 150 days of it.
 pub const MOST_RECORDS: i64 = 20_000;
 
-/// The most bytes kept: 20,000 records of the 2 kB that an hour takes, and room for larger ones.
+/// The most bytes kept, as they lie: packed, the usual schedule takes 30 kB a day, so this is six years of it, and 1,000 records of the
+/// largest size.
 pub const MOST_BYTES: i64 = 64 << 20;
 
 /// The outbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox(SqlitePool);
+
+/// A signed record as it lies here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// How it is packed; 0: as it travels.
+    pub coding: i32,
+    /// Its length as it travels.
+    pub size: usize,
+    /// Packed.
+    pub bytes: Vec<u8>,
+}
+
+impl Sealed {
+    /// As it travels.
+    pub fn plain(bytes: Vec<u8>) -> Sealed {
+        Sealed { coding: 0, size: bytes.len(), bytes }
+    }
+}
+
+/// What a record is, apart from what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'a> {
+    /// `hour` and others.
+    pub kind: &'a str,
+    /// When it was made.
+    pub made: Time,
+    /// It was dated by a clock that could not be believed.
+    pub blind: bool,
+}
 
 /// One waiting record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +57,7 @@ pub struct Waiting {
     /// Counts records within the epoch, from 1.
     pub seq: i64,
     /// Signature and record.
-    pub sealed: Vec<u8>,
+    pub sealed: Sealed,
 }
 
 /// Figures for status and metrics.
@@ -71,34 +100,74 @@ impl State {
 }
 
 impl Outbox {
-    /// Gives out the next number and keeps the record that `seal` makes of (epoch, number). Oldest records make room.
-    /// Survives a power cut once this returns. `epoch` is used when the outbox has none yet.
+    /// Gives out the next number and keeps the record that `seal` makes of (epoch, number). Others make room, see [`MOST_RECORDS`].
+    /// Survives a power cut once this returns. `epoch` is used when the outbox has none yet; `ended` is until where hours reach now.
     ///
     /// # Errors
     /// The database's; nothing is kept and no number used then.
     pub async fn add(
         &self,
         epoch: i64,
-        kind: &str,
-        made: Time,
+        label: Label<'_>,
         ended: Time,
-        seal: impl FnOnce(i64, i64) -> Result<Vec<u8>, Error> + Send,
+        seal: impl FnOnce(i64, i64) -> Result<Sealed, Error> + Send,
     ) -> Result<(i64, i64), Error> {
         // IMMEDIATE: two writers must not read the same last number.
         let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
-        let (epoch, seq): (i64, i64) = sqlx::query_as(
-            "INSERT INTO outbox_mark (one, epoch, seq, ended) VALUES (1, ?1, 1, ?2)
-             ON CONFLICT DO UPDATE SET seq = seq + 1, ended = ?2 RETURNING epoch, seq",
-        )
-        .bind(epoch)
-        .bind(ended.micros())
-        .fetch_one(&mut *work)
-        .await?;
+        let (epoch, seq) = number(&mut work, epoch, 1).await?;
+        sqlx::query("UPDATE outbox_mark SET ended = ?1").bind(ended.micros()).execute(&mut *work).await?;
         let sealed = seal(epoch, seq)?;
-        insert(&mut work, epoch, seq, made.micros(), kind, sealed).await?;
+        insert(&mut work, epoch, seq, label, &sealed).await?;
         make_room(&mut work).await?;
         work.commit().await?;
         Ok((epoch, seq))
+    }
+
+    /// The same for what a source has kept after the number `from`, as far as `until`: all of it and the cursor, or nothing. How many
+    /// were kept: none when somebody else was here meanwhile.
+    ///
+    /// # Errors
+    /// The database's, or `seal`'s; nothing is kept and no number used then.
+    pub async fn add_lot(
+        &self,
+        epoch: i64,
+        (from, until): (i64, i64),
+        kind: &str,
+        labels: &[Label<'_>],
+        mut seal: impl FnMut(usize, i64, i64) -> Result<Sealed, Error> + Send,
+    ) -> Result<usize, Error> {
+        let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
+        let before: Option<(i64,)> =
+            sqlx::query_as("SELECT number FROM outbox_cursor WHERE kind = ?1").bind(kind).fetch_optional(&mut *work).await?;
+        if before.map_or(0, |(number,)| number) != from {
+            return Ok(0);
+        }
+        sqlx::query("INSERT INTO outbox_cursor (kind, number) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET number = ?2")
+            .bind(kind)
+            .bind(until)
+            .execute(&mut *work)
+            .await?;
+        if !labels.is_empty() {
+            let (epoch, last) = number(&mut work, epoch, labels.len()).await?;
+            let first = last + 1 - i64::try_from(labels.len()).unwrap_or(i64::MAX);
+            for ((at, label), seq) in labels.iter().enumerate().zip(first..) {
+                let sealed = seal(at, epoch, seq)?;
+                insert(&mut work, epoch, seq, *label, &sealed).await?;
+            }
+            make_room(&mut work).await?;
+        }
+        work.commit().await?;
+        Ok(labels.len())
+    }
+
+    /// Up to which number everything that a source of this kind has kept is here.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn cursor(&self, kind: &str) -> Result<i64, Error> {
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT number FROM outbox_cursor WHERE kind = ?1").bind(kind).fetch_optional(&self.0).await?;
+        Ok(row.map_or(0, |(number,)| number))
     }
 
     /// The oldest waiting records, of one epoch, at most `records` of them and about `bytes` in all (at least one).
@@ -106,18 +175,75 @@ impl Outbox {
     /// # Errors
     /// The database's.
     pub async fn batch(&self, records: i64, bytes: usize) -> Result<Vec<Waiting>, Error> {
-        let rows: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT epoch, seq, sealed FROM (
-                 SELECT epoch, seq, sealed, sum(length(sealed) + 4) OVER (ORDER BY seq) AS sum FROM (
-                     SELECT epoch, seq, sealed FROM outbox WHERE parked IS NULL
+        let rows: Vec<(i64, i64, i32, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT epoch, seq, coding, size, sealed FROM (
+                 SELECT epoch, seq, coding, size, sealed, sum(size + 4) OVER (ORDER BY seq) AS sum FROM (
+                     SELECT epoch, seq, coding, size, sealed FROM outbox WHERE parked IS NULL
                      AND epoch = (SELECT min(epoch) FROM outbox WHERE parked IS NULL) ORDER BY seq LIMIT ?1))
-             WHERE sum <= ?2 OR sum = length(sealed) + 4 ORDER BY seq",
+             WHERE sum <= ?2 OR sum = size + 4 ORDER BY seq",
         )
         .bind(records)
         .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
         .fetch_all(&self.0)
         .await?;
-        Ok(rows.into_iter().map(|(epoch, seq, sealed)| Waiting { epoch, seq, sealed }).collect())
+        let waiting = |(epoch, seq, coding, size, bytes): (i64, i64, i32, i64, Vec<u8>)| Waiting {
+            epoch,
+            seq,
+            sealed: Sealed { coding, size: usize::try_from(size).unwrap_or(usize::MAX), bytes },
+        };
+        Ok(rows.into_iter().map(waiting).collect())
+    }
+
+    /// These are about to be sent: from now on the hub may have them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn try_until(&self, epoch: i64, seq: i64) -> Result<(), Error> {
+        sqlx::query("UPDATE outbox SET tried = 1 WHERE epoch = ?1 AND seq <= ?2 AND tried = 0 AND blind = 1")
+            .bind(epoch)
+            .bind(seq)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives records that were dated by a wrong clock, and that no hub can have, what `seal` makes of them (`None`: it stays as it is);
+    /// and what `ended` makes of the moment until where hours reach. How many.
+    ///
+    /// # Errors
+    /// The database's, or `seal`'s; nothing is changed then.
+    pub async fn redate(
+        &self,
+        ended: impl FnOnce(Time) -> Time + Send,
+        mut seal: impl FnMut(&Sealed) -> Result<Option<Sealed>, Error> + Send,
+    ) -> Result<usize, Error> {
+        let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
+        let rows: Vec<(i64, i64, i32, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT epoch, seq, coding, size, sealed FROM outbox WHERE blind = 1 AND tried = 0 AND parked IS NULL ORDER BY epoch, seq",
+        )
+        .fetch_all(&mut *work)
+        .await?;
+        let mut count = 0;
+        for (epoch, seq, coding, size, bytes) in rows {
+            let old = Sealed { coding, size: usize::try_from(size).unwrap_or(usize::MAX), bytes };
+            let Some(new) = seal(&old)? else { continue };
+            sqlx::query("UPDATE outbox SET coding = ?3, size = ?4, sealed = ?5, blind = 0 WHERE epoch = ?1 AND seq = ?2")
+                .bind(epoch)
+                .bind(seq)
+                .bind(new.coding)
+                .bind(i64::try_from(new.size).unwrap_or(i64::MAX))
+                .bind(new.bytes)
+                .execute(&mut *work)
+                .await?;
+            count += 1;
+        }
+        let mark: Option<(i64,)> = sqlx::query_as("SELECT ended FROM outbox_mark WHERE ended > 0").fetch_optional(&mut *work).await?;
+        if let Some((before,)) = mark {
+            let after = ended(Time::from_micros(before)).micros();
+            sqlx::query("UPDATE outbox_mark SET ended = ?1").bind(after).execute(&mut *work).await?;
+        }
+        work.commit().await?;
+        Ok(count)
     }
 
     /// The hub has these: forget them.
@@ -150,10 +276,10 @@ impl Outbox {
     ///
     /// # Errors
     /// The database's; nothing is changed then.
-    pub async fn begin_epoch(&self, epoch: i64, seal: impl Fn(&[u8], i64, i64) -> Result<Vec<u8>, Error> + Send) -> Result<usize, Error> {
+    pub async fn begin_epoch(&self, epoch: i64, seal: impl Fn(&Sealed, i64, i64) -> Result<Sealed, Error> + Send) -> Result<usize, Error> {
         let mut work = self.0.begin_with("BEGIN IMMEDIATE").await?;
-        let rows: Vec<(i64, i64, i64, String, Vec<u8>)> =
-            sqlx::query_as("SELECT epoch, seq, made, kind, sealed FROM outbox WHERE parked IS NULL ORDER BY epoch, seq")
+        let rows: Vec<(i64, String, bool, i32, i64, Vec<u8>)> =
+            sqlx::query_as("SELECT made, kind, blind, coding, size, sealed FROM outbox WHERE parked IS NULL ORDER BY epoch, seq")
                 .fetch_all(&mut *work)
                 .await?;
         let count = rows.len();
@@ -163,9 +289,10 @@ impl Outbox {
             .fetch_one(&mut *work)
             .await?;
         sqlx::query("DELETE FROM outbox WHERE parked IS NULL").execute(&mut *work).await?;
-        for ((_, _, made, kind, sealed), seq) in rows.into_iter().zip(1..) {
-            let sealed = seal(&sealed, epoch, seq)?;
-            insert(&mut work, epoch, seq, made, &kind, sealed).await?;
+        for ((made, kind, blind, coding, size, bytes), seq) in rows.into_iter().zip(1..) {
+            let old = Sealed { coding, size: usize::try_from(size).unwrap_or(usize::MAX), bytes };
+            let sealed = seal(&old, epoch, seq)?;
+            insert(&mut work, epoch, seq, Label { kind: &kind, made: Time::from_micros(made), blind }, &sealed).await?;
         }
         work.commit().await?;
         Ok(count)
@@ -210,7 +337,7 @@ impl Outbox {
         Ok(rows.into_iter().map(|(epoch, seq, why)| Parked { epoch, seq, why }).collect())
     }
 
-    /// Until when the newest record reaches.
+    /// Until when hours reach; what tests and others tell of is no matter here.
     ///
     /// # Errors
     /// The database's.
@@ -220,114 +347,58 @@ impl Outbox {
     }
 }
 
-async fn insert(work: &mut Transaction<'_, Sqlite>, epoch: i64, seq: i64, made: i64, kind: &str, sealed: Vec<u8>) -> Result<(), Error> {
-    sqlx::query("INSERT INTO outbox (epoch, seq, made, kind, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")
+/// Takes the next `count` numbers: (epoch, the last of them).
+async fn number(work: &mut Transaction<'_, Sqlite>, epoch: i64, count: usize) -> Result<(i64, i64), Error> {
+    Ok(sqlx::query_as(
+        "INSERT INTO outbox_mark (one, epoch, seq) VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET seq = seq + ?2 RETURNING epoch, seq",
+    )
+    .bind(epoch)
+    .bind(i64::try_from(count).unwrap_or(i64::MAX))
+    .fetch_one(&mut **work)
+    .await?)
+}
+
+async fn insert(work: &mut Transaction<'_, Sqlite>, epoch: i64, seq: i64, label: Label<'_>, sealed: &Sealed) -> Result<(), Error> {
+    sqlx::query("INSERT INTO outbox (epoch, seq, made, kind, blind, coding, size, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
         .bind(epoch)
         .bind(seq)
-        .bind(made)
-        .bind(kind)
-        .bind(sealed)
+        .bind(label.made.micros())
+        .bind(label.kind)
+        .bind(label.blind)
+        .bind(sealed.coding)
+        .bind(i64::try_from(sealed.size).unwrap_or(i64::MAX))
+        .bind(sealed.bytes.as_slice())
         .execute(&mut **work)
         .await?;
     Ok(())
 }
 
-/// Drops the oldest while there are too many or they are too large.
+/// Lets go of what is worth least while there are too many or they are too large.
 async fn make_room(work: &mut Transaction<'_, Sqlite>) -> Result<(), Error> {
+    let (records, bytes): (i64, i64) = sqlx::query_as("SELECT records, bytes FROM outbox_sum").fetch_one(&mut **work).await?;
+    if records <= MOST_RECORDS && bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    // Who goes first: what was refused for good, then pings (hours tell of the line as well), then hours, then tests and events, which
+    // nothing else tells. Of each the oldest.
     let done = sqlx::query(
         "DELETE FROM outbox WHERE (epoch, seq) IN (
              SELECT epoch, seq FROM (
-                 SELECT epoch, seq, count(*) OVER newer AS records, sum(length(sealed)) OVER newer AS bytes FROM outbox
-                 WINDOW newer AS (ORDER BY epoch DESC, seq DESC))
-             WHERE records > ?1 OR bytes > ?2)
-         AND (SELECT count(*) > ?1 OR sum(length(sealed)) > ?2 FROM outbox)",
+                 SELECT epoch, seq, count(*) OVER better AS records, sum(length(sealed)) OVER better AS bytes FROM outbox
+                 WINDOW better AS (ORDER BY
+                     CASE WHEN parked IS NOT NULL THEN 0 WHEN kind = 'ping' THEN 1 WHEN kind = 'hour' THEN 2 ELSE 3 END DESC,
+                     epoch DESC, seq DESC))
+             WHERE records > ?1 OR bytes > ?2)",
     )
     .bind(MOST_RECORDS)
     .bind(MOST_BYTES)
     .execute(&mut **work)
     .await?;
-    if done.rows_affected() > 0 {
-        let dropped = i64::try_from(done.rows_affected()).unwrap_or(0);
-        sqlx::query("UPDATE outbox_mark SET dropped = dropped + ?1").bind(dropped).execute(&mut **work).await?;
-        tracing::warn!(dropped, "the outbox is full, the oldest reports were dropped");
-    }
+    let dropped = i64::try_from(done.rows_affected()).unwrap_or(0);
+    sqlx::query("UPDATE outbox_mark SET dropped = dropped + ?1").bind(dropped).execute(&mut **work).await?;
+    tracing::warn!(dropped, "the outbox is full, the oldest reports were dropped");
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Time = Time::from_secs(1_795_478_400);
-
-    async fn add(outbox: &Outbox, size: usize) -> (i64, i64) {
-        outbox.add(7, "hour", NOW, NOW, |_, seq| Ok(vec![u8::try_from(seq % 256).expect("small"); size])).await.expect("adds")
-    }
-
-    #[tokio::test]
-    async fn numbers_go_on_after_reopening() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("state.sqlite");
-        let state = State::open(Some(&file)).await.expect("opens");
-        assert_eq!(add(&state.outbox(), 10).await, (7, 1));
-        assert_eq!(add(&state.outbox(), 10).await, (7, 2));
-        let failed = state.outbox().add(7, "hour", NOW, NOW, |_, _| Err(Error::Database(sqlx::Error::RowNotFound))).await;
-        assert!(failed.is_err());
-        // Not closed: the write-ahead log is all there is, as after a power cut.
-        let again = State::open(Some(&file)).await.expect("opens again");
-        let outbox = again.outbox();
-        assert_eq!(add(&outbox, 10).await, (7, 3), "a failed record uses no number");
-        let waiting: Vec<i64> = outbox.batch(10, 1_000).await.expect("reads").into_iter().map(|record| record.seq).collect();
-        assert_eq!(waiting, [1, 2, 3]);
-        assert_eq!(outbox.ended().await.expect("reads"), Some(NOW));
-    }
-
-    #[tokio::test]
-    async fn batches_are_bounded_and_what_is_delivered_or_parked_is_not_sent_again() {
-        let state = State::open(None).await.expect("opens");
-        let outbox = state.outbox();
-        for _ in 0..5 {
-            add(&outbox, 96).await;
-        }
-        let numbers = async |records, bytes| -> Vec<i64> {
-            outbox.batch(records, bytes).await.expect("reads").into_iter().map(|record| record.seq).collect()
-        };
-        assert_eq!(numbers(2, 1_000).await, [1, 2]);
-        assert_eq!(numbers(10, 300).await, [1, 2, 3]);
-        assert_eq!(numbers(10, 1).await, [1], "at least one");
-        outbox.delivered(7, &[1, 3]).await.expect("forgets");
-        outbox.park(7, 2, "schema").await.expect("parks");
-        assert_eq!(numbers(10, 1_000).await, [4, 5]);
-        let count = outbox.count().await.expect("counts");
-        assert_eq!((count.waiting, count.waiting_bytes, count.parked, count.delivered, count.seq), (2, 192, 1, 2, 5));
-        assert_eq!(outbox.parked().await.expect("reads"), [Parked { epoch: 7, seq: 2, why: "schema".into() }]);
-    }
-
-    #[tokio::test]
-    async fn a_full_outbox_drops_the_oldest_and_says_so() {
-        let state = State::open(None).await.expect("opens");
-        let outbox = state.outbox();
-        for _ in 0..5 {
-            add(&outbox, 16 << 20).await;
-        }
-        let waiting: Vec<i64> = outbox.batch(10, usize::MAX).await.expect("reads").into_iter().map(|record| record.seq).collect();
-        assert_eq!(waiting, [2, 3, 4, 5]);
-        assert_eq!(outbox.count().await.expect("counts").dropped, 1);
-    }
-
-    #[tokio::test]
-    async fn a_restored_box_numbers_anew_in_a_later_epoch() {
-        let state = State::open(None).await.expect("opens");
-        let outbox = state.outbox();
-        for _ in 0..3 {
-            add(&outbox, 4).await;
-        }
-        outbox.delivered(7, &[1]).await.expect("forgets");
-        let seal = |old: &[u8], epoch: i64, seq: i64| Ok(format!("{}-{epoch}-{seq}", old[0]).into_bytes());
-        assert_eq!(outbox.begin_epoch(5, seal).await.expect("renumbers"), 2);
-        let waiting = outbox.batch(10, 1_000).await.expect("reads");
-        let told: Vec<(i64, i64, &[u8])> = waiting.iter().map(|record| (record.epoch, record.seq, record.sealed.as_slice())).collect();
-        assert_eq!(told, [(8, 1, b"2-8-1".as_slice()), (8, 2, b"3-8-2".as_slice())]);
-        assert_eq!(add(&outbox, 4).await, (8, 3));
-    }
-}
+mod tests;

@@ -292,6 +292,16 @@ fn parse(text: &[u8], folder: &Path) -> Result<Manifest, Error> {
     Ok(manifest)
 }
 
+/// For fuzzers: any bytes as a manifest; what is read is read again when it is written, and names nothing outside its folder.
+pub fn fuzz(bytes: &[u8]) {
+    let folder = Path::new("/media/stick");
+    if let Ok(manifest) = parse(bytes, folder) {
+        assert!(manifest.files.iter().all(|file| !file.name.contains(['/', '\\'])), "a name that leads out of the folder");
+        let again = serde_json::to_vec(&manifest).ok().and_then(|text| parse(&text, folder).ok());
+        assert!(again == Some(manifest), "what is written is read back the same");
+    }
+}
+
 /// The number of a segment's file name; `None` for any other name, above all for one that leads out of the folder.
 fn number_of(name: &str) -> Option<u32> {
     let stem = name.strip_suffix(".seg")?;

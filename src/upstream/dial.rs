@@ -160,6 +160,23 @@ impl Dial {
         asked.unwrap_or_else(|_| Err(Error::ConnectTimeout(parent.authority().to_owned(), wait)))
     }
 
+    /// Where packets to `host:port` go: an address that may be reached, of the family that won last.
+    pub(super) async fn place(&self, host: &str, port: u16) -> Result<SocketAddr, Error> {
+        if self.parent().is_some() {
+            return Err(Error::Unavailable(host.to_owned(), String::from("a parent proxy carries no packets")));
+        }
+        let (addrs, port_there) = self.resolve(host, port).await?;
+        let places = interleave(&addrs, self.0.prefer_v6.load(Ordering::Relaxed)).into_iter().map(|ip| SocketAddr::new(ip, port_there));
+        let mut refused = None;
+        for place in places {
+            match self.judge(place, false) {
+                Ok(()) => return Ok(place),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Error::DnsError(host.to_owned(), String::from("no address"))))
+    }
+
     /// A plain connection to the parent, for requests in absolute form.
     pub(super) async fn to_parent(&self, parent: &Target, quiet: bool) -> Result<TcpStream, Error> {
         self.tcp(parent.host(), parent.port(), true, quiet).await
@@ -173,6 +190,7 @@ impl Dial {
             .map_err(|_| Error::Tls(host.to_owned(), String::from("the name cannot be in a certificate")))?;
         let config = if h1_only { &self.0.trust.h1 } else { &self.0.trust.any };
         let wait = self.0.connect_wait;
+        let began = self.0.clock.steady();
         let handshake = noting_requests(TlsConnector::from(config.clone()).connect(name, stream));
         let (stream, asked) = tokio::time::timeout(wait, handshake).await.map_err(|_| Error::ConnectTimeout(host.to_owned(), wait))?;
         // Only what is opened matters, and that is this port alone: another one must not speak for it.
@@ -180,6 +198,7 @@ impl Dial {
             self.asks(host);
         }
         let stream = stream.map_err(|error| Error::from_tls(host, &error))?;
+        self.0.link.observe(Sample::Secured { took: self.0.clock.steady().saturating_duration_since(began) });
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(stream), h2))
     }

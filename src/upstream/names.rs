@@ -153,7 +153,11 @@ impl Names {
         drop(flights);
         let (names, name) = (self.clone(), Box::<str>::from(name));
         self.0.life.spawn_until_stop(async move {
+            let began = names.0.clock.steady();
             let result = names.fly(&name).await;
+            if !matches!(result, Err(Error::DnsTimeout(_))) {
+                names.0.link.observe(Sample::Named { took: names.0.clock.steady().saturating_duration_since(began) });
+            }
             names.0.flights.lock().remove(&name);
             land.send_replace(Some(result));
         });
@@ -162,6 +166,7 @@ impl Names {
 
     async fn fly(&self, name: &str) -> Result<Addrs, Error> {
         let Some(resolver) = self.0.resolver.load_full() else {
+            self.0.link.observe(Sample::Names { heard: false });
             self.fall_silent();
             return Err(Error::DnsTimeout(name.to_owned()));
         };
@@ -171,6 +176,7 @@ impl Names {
         if heard {
             answers.heard(now);
         }
+        self.0.link.observe(Sample::Names { heard });
         match outcome {
             Outcome::Found(addrs, ttl) => {
                 answers.answered(name, addrs.clone(), ttl, now);
@@ -239,7 +245,9 @@ impl Names {
         }
         let Some(resolver) = self.0.resolver.load_full() else { return false };
         let lookup = resolver.lookup(".", RecordType::NS);
-        tokio::time::timeout(self.0.wait, lookup).await.is_ok_and(|answer| is_answer(&answer))
+        let heard = tokio::time::timeout(self.0.wait, lookup).await.is_ok_and(|answer| is_answer(&answer));
+        self.0.link.observe(Sample::Names { heard });
+        heard
     }
 }
 

@@ -171,14 +171,15 @@ pub(super) struct Paced {
     raised: Option<Wait>,
     /// A device waits: nothing is held back.
     free: bool,
-    /// When the window was set, and whether it is ours.
+    /// When the window was set and to what, and whether it is ours.
     beat: Option<u64>,
+    window: Option<u32>,
     clamped: bool,
 }
 
 impl Paced {
     pub(super) fn new(stream: TcpStream, throttle: Arc<Throttle>) -> Paced {
-        Paced { stream, throttle, number: 0, rides: false, raised: None, free: false, beat: None, clamped: false }
+        Paced { stream, throttle, number: 0, rides: false, raised: None, free: false, beat: None, window: None, clamped: false }
     }
 
     /// The seat of the transfer that is on now, which is never kept: it ends with its transfer. Takes notice when one has begun or ended
@@ -211,11 +212,15 @@ impl Paced {
         self.bound(None);
     }
 
-    /// Offers the window that the rate needs. Once a tick: the kernel widens it by itself while it sizes its buffer.
+    /// Offers the window that the rate needs, less what has come and was not read: the kernel counts from what has come, and would let
+    /// its buffer fill at the line's rate before it tells the sender of ours. Once a tick at least: the kernel widens it by itself while it
+    /// sizes its buffer.
     fn clamp(&mut self, seat: &Seat) {
         let (beat, window) = seat.window();
-        if self.beat != Some(beat) {
-            self.beat = Some(beat);
+        let unread = || socket::unread(&self.stream).unwrap_or_default();
+        let window = window.map(|window| window.saturating_sub(unread()).max(1));
+        if self.beat != Some(beat) || self.window != window {
+            (self.beat, self.window) = (Some(beat), window);
             self.bound(window);
         }
     }
@@ -248,10 +253,10 @@ impl AsyncRead for Paced {
             this.throttle.moved();
             return Poll::Ready(Ok(()));
         };
+        this.clamp(&seat);
         if this.throttle.is_in_debt(cx) {
             return Poll::Pending;
         }
-        this.clamp(&seat);
         let most = this.throttle.link.pace().piece().min(buf.remaining());
         let mut piece = ReadBuf::new(buf.initialize_unfilled_to(most));
         let read = ready!(this.poll_some(cx, &mut piece))?;

@@ -38,6 +38,9 @@ mod careful;
 /// The line is cut.
 mod offline;
 
+/// Ways in which a line fails, told apart.
+mod outages;
+
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 
@@ -55,6 +58,9 @@ mod days;
 
 /// `kill -9`, damaged indexes, draining.
 mod restart;
+
+/// What systemd gives, takes and hears; what the installer puts down.
+mod service;
 
 /// The store's commands: figures, check, purge, export, import.
 mod storekeeping;
@@ -111,3 +117,9 @@ mod local_names;
 
 /// Speed tests, both ends.
 mod ndt7;
+
+/// Reports: bad answers, ninety days at once.
+mod uploads;
+
+/// What may leave a school, and what never does.
+mod allowed;

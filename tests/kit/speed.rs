@@ -40,6 +40,8 @@ pub(crate) enum Manner {
     Page,
     /// It has no room.
     Full,
+    /// As the specification says, with this text, and a device's address, wherever one may stand.
+    Names(&'static str),
 }
 
 /// A running server.
@@ -221,7 +223,7 @@ fn measurement(test: &str, bytes: u64, elapsed: Duration, raw: &TcpStream, manne
     let micros = u64::try_from(elapsed.as_micros()).expect("a short test");
     let info = socket::tcp_info(raw).unwrap_or_default();
     let rtt = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_micros()).expect("a round trip"));
-    let text = json!({
+    let mut text = json!({
         "AppInfo": { "ElapsedTime": micros, "NumBytes": bytes * times },
         "ConnectionInfo": { "Client": "192.0.2.1:1", "Server": "192.0.2.2:2", "UUID": "spec_1" },
         "Origin": "server", "Test": test, "Unheard": { "Of": [1] },
@@ -230,5 +232,10 @@ fn measurement(test: &str, bytes: u64, elapsed: Duration, raw: &TcpStream, manne
             "MinRTT": rtt(info.min_rtt), "RTT": rtt(info.rtt), "State": 1,
         },
     });
+    if let Manner::Names(name) = manner {
+        text["ConnectionInfo"] = json!({ "Client": name, "Server": name, "UUID": "aa-bb-cc-dd-ee-77", "StartTime": name, name: name });
+        text["Unheard"] = json!({ name: [name], "URL": name });
+        text[name] = name.into();
+    }
     Message::text(text.to_string())
 }

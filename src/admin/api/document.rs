@@ -77,6 +77,8 @@ fn whole() -> Value {
         crate::admin::store::Document::openapi(),
         crate::report::api::document(),
         crate::meter::api::document(),
+        crate::meter::outages::api::document(),
+        crate::meter::echo::api::document(),
         super::tokens::Document::openapi(),
     ] {
         document.merge(part);

@@ -90,6 +90,8 @@ mod tests {
             ("POST", "/api/v1/night/pause", Role::Operate),
             ("GET", "/api/v1/night", Role::Read),
             ("GET", "/api/v1/link/tests", Role::Read),
+            ("GET", "/api/v1/link/outages", Role::Read),
+            ("GET", "/api/v1/link/history", Role::Read),
             ("POST", "/api/v1/link/tests", Role::Operate),
             ("POST", "/api/v1/reports/send", Role::Admin),
             ("POST", "/api/v1/store/purge", Role::Admin),

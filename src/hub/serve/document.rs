@@ -10,7 +10,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(whole);
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(show),
+    paths(show, super::show_echo),
     components(schemas(Problem)),
     info(
         title = "Bulak hub",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::link::foreground::LINGER;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -162,6 +163,40 @@ async fn windows_follow_the_rate_and_are_shared_by_those_who_move() {
     assert!(shared >= 2 * 1460);
     pace.adjust(Settings { delay: None, ..Settings::default() });
     assert_eq!(one.window().1, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_behind_others_is_woken_by_a_tick_and_by_the_gate() {
+    let foreground = Foreground::default();
+    let pace = Pace::beside(foreground.clone());
+    pace.set(Some(BitRate(8)));
+    pace.take(1_000).await;
+    let (mut first, mut second) = (std::pin::pin!(pace.take(1)), std::pin::pin!(pace.take(1)));
+    let bell = Arc::new(Bell::default());
+    let waker = Arc::clone(&bell).into();
+    assert!(first.as_mut().now_or_never().is_none(), "it holds the turn");
+    let mut waits = || second.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending();
+    assert!(waits() && !bell.rang());
+    pace.tick();
+    assert!(bell.rang() && waits(), "another window may be due");
+    let _page = foreground.begin();
+    assert!(bell.rang() && waits(), "somebody waits");
+}
+
+/// Tells whether it was rung.
+#[derive(Default)]
+struct Bell(std::sync::atomic::AtomicBool);
+
+impl Bell {
+    fn rang(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl std::task::Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]

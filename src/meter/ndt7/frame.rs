@@ -262,6 +262,28 @@ impl Sizes {
     }
 }
 
+/// For fuzzers: any bytes are frames or not, by either side, and say the same however they are cut.
+pub(super) fn fuzz(bytes: &[u8]) {
+    // Payload is told piece by piece: only the sum counts.
+    let told = |masks: bool, step: usize| {
+        let (mut reader, mut payload, mut rest) = (Reader::new(masks), 0, Vec::new());
+        let all = bytes.chunks(step.max(1)).try_for_each(|part| {
+            reader.take(part, |event| match event {
+                Event::Payload(more) => payload += more,
+                event => rest.push(event),
+            })
+        });
+        (all.is_ok(), payload, rest)
+    };
+    for masks in [true, false] {
+        let whole = told(masks, bytes.len());
+        assert!(whole.1 <= bytes.len() as u64, "more payload than bytes");
+        let (is_good, payload, rest) = told(masks, 3);
+        assert_eq!(whole.0, is_good, "a matter of pieces");
+        assert!(!is_good || (payload, rest) == (whole.1, whole.2), "other events in pieces");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,6 +73,13 @@ fn a_burst_that_ends_within_the_test_is_left_out() {
 }
 
 #[test]
+fn a_stall_at_the_end_is_not_the_lines_rate() {
+    // A long line with loss: the sender saws about 8 Mbit/s and then waits out a lost window until the test ends.
+    let (_, plateau, _) = play(600, |at| if at < 8.2 { 8.0 * MBIT * (0.4 + 1.2 * (at * 0.7).fract()) } else { 0.0 });
+    assert!(plateau.rate > 1.5 * MBIT && !plateau.is_useful(), "{plateau:?}");
+}
+
+#[test]
 fn a_policed_line_is_called_by_its_mean() {
     // Full speed into a policer, its losses, silence of a fifth of a second, and again: a saw whose mean is the policed rate.
     let (ended, plateau, _) = play(40, |at| if (at * 2.0).fract() < 0.4 { 25.0 * MBIT } else { 0.0 });

@@ -280,14 +280,13 @@ fn pieces(base: &Target, lines: &[Line<'_>]) -> Title {
 
 /// A form's line without the attributes that name empty groups.
 fn without(line: &Line<'_>, empty: &HashSet<(&str, &str)>) -> Option<String> {
-    let gone = |key: &str, value: &str| empty.contains(&(key, value));
-    if !attributes(line.rest).any(|(key, value, _)| gone(key, value)) {
+    // A name that stands twice, which is no playlist's right, goes with all it says: else the second would count from now on.
+    let gone = |key: &str| line.attribute(key).is_some_and(|value| empty.contains(&(key, value)));
+    if !attributes(line.rest).any(|(key, _, _)| gone(key)) {
         return None;
     }
-    let kept: Vec<&str> = attributes(line.rest)
-        .filter(|(key, value, _)| !gone(key, value))
-        .map(|(_, _, range)| line.rest[range].trim_end_matches(','))
-        .collect();
+    let kept: Vec<&str> =
+        attributes(line.rest).filter(|(key, _, _)| !gone(key)).map(|(_, _, range)| line.rest[range].trim_end_matches(',')).collect();
     Some(format!("{}:{}", line.tag, kept.join(",")))
 }
 
@@ -417,6 +416,14 @@ mod tests {
         );
         fuzz(MASTER.as_bytes());
         fuzz(b"#EXTM3U\n#EXT-X-STREAM-INF:A=\"\n\xff\n#EXT-X-MEDIA:=,=\"=,");
+    }
+
+    #[test]
+    fn a_group_that_is_named_twice_is_gone_at_once() {
+        let text = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\",AUDIO=\"b\"\nv.m3u8\n";
+        let less = reduce(&base(), text, |_| true).expect("less");
+        assert_eq!(less, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n");
+        assert_eq!(reduce(&base(), &less, |_| true), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::kit::*;
 use super::*;
-use crate::base::socket::window_clamp;
+use crate::base::socket::{unread, window_clamp};
 use crate::link::pace;
 use http_body_util::BodyExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,8 +186,16 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     node.link.pace().beat();
     paced.read_exact(&mut bytes).await.unwrap();
     let thin = window_clamp(&watched).unwrap();
-    // 20 kB/s over 600 ms, a tenth more, and twice the target.
-    assert!((13_000..16_000).contains(&thin), "{thin}");
+    // 20 kB/s over 600 ms and half of the target, less the 3,900 bytes that lay there before this read.
+    assert!((8_300..8_600).contains(&thin), "{thin}");
+    // So it goes on between two ticks.
+    far.write_all(&[7; 4000]).await.unwrap();
+    while unread(&watched).unwrap() < 7_800 {
+        tokio::task::yield_now().await;
+    }
+    paced.read_exact(&mut bytes).await.unwrap();
+    let less = window_clamp(&watched).unwrap();
+    assert!((4_300..4_600).contains(&less), "{less}");
     raise.raise();
     paced.read_exact(&mut bytes).await.unwrap();
     assert!(window_clamp(&watched).unwrap() > usual && tos() == 0);

@@ -1,5 +1,5 @@
-//! Records at rest: the signature as it is, what was signed as zstd with a dictionary that is compiled in. Unpacked it is what was
-//! signed, to the byte. Pure.
+//! Records at rest, on the node and at the hub: the signature as it is, what was signed as zstd with a dictionary that is compiled in.
+//! Unpacked it is what was signed, to the byte. Pure.
 //!
 //! # Why
 //! Two thirds of what a school costs are records as they were signed, and most of their bytes are names of fields. One at a time zstd
@@ -24,16 +24,23 @@ static ENCODER: LazyLock<EncoderDictionary<'static>> = LazyLock::new(|| EncoderD
 
 static DECODER: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| DecoderDictionary::copy(NAMES));
 
-/// Packs the records of one upload.
-pub(super) struct Packer(Option<Compressor<'static>>);
+/// Packs records, one after the other.
+pub struct Packer(Option<Compressor<'static>>);
+
+impl Default for Packer {
+    fn default() -> Packer {
+        Packer::new()
+    }
+}
 
 impl Packer {
-    pub(super) fn new() -> Packer {
+    /// One with the dictionary at hand.
+    pub fn new() -> Packer {
         Packer(Compressor::with_prepared_dictionary(&ENCODER).ok())
     }
 
     /// How it is coded, and the bytes. What does not become shorter stays as it is.
-    pub(super) fn pack(&mut self, sealed: &[u8]) -> (i32, Vec<u8>) {
+    pub fn pack(&mut self, sealed: &[u8]) -> (i32, Vec<u8>) {
         let packed = sealed.split_at_checked(SIGNATURE).and_then(|(signature, record)| {
             let packed = self.0.as_mut()?.compress(record).ok()?;
             (packed.len() < record.len()).then(|| [signature, &packed].concat())
@@ -43,7 +50,7 @@ impl Packer {
 }
 
 /// What was packed; `None` when it is damaged or of a newer program. At most `most` bytes.
-pub(super) fn unpack(coding: i32, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+pub fn unpack(coding: i32, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
     match coding {
         PLAIN => Some(bytes.to_vec()),
         NAMED => {

@@ -1,0 +1,229 @@
+//! What is amiss, and what of it is the cause of the rest. Pure: what dials, lookups and looks at interfaces have found comes in with
+//! its moment, one sign comes out.
+//!
+//! ```text
+//! interface_lost   no way out, or its interface is gone
+//! line_down        the judge says so (`state`): nobody answers
+//! names_down       no DNS server answers, and since then some address did
+//! origin_down      a host that had answered is silent, and since then another one answered
+//! ```
+//!
+//! The first that holds hides those below it. Names of hosts stay in memory, bounded, and go nowhere: of a host only the class is told.
+
+use crate::link::outage::{CONFIRM, FORGET, Sign, What};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Hosts remembered; a class opens a few dozen in an hour.
+const HOSTS: usize = 512;
+
+/// Fewer attempts in vain are a lost packet.
+const ENOUGH: u32 = 2;
+
+/// Signs of the way out.
+#[derive(Debug, Default)]
+pub struct Causes {
+    interface: Option<Instant>,
+    line: Option<Instant>,
+    names: Option<Trouble>,
+    hosts: HashMap<Box<str>, Host>,
+    /// The last time that any address answered.
+    answered: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    since: Instant,
+    seen: Instant,
+}
+
+#[derive(Debug)]
+struct Host {
+    /// It has answered before: a name that was mistyped is no outage.
+    proven: bool,
+    used: Instant,
+    failing: Option<(Trouble, u32)>,
+}
+
+impl Causes {
+    /// `host` answered.
+    pub fn answered(&mut self, host: &str, now: Instant) {
+        self.answered = Some(now);
+        let known = self.host(host, now);
+        (known.proven, known.failing) = (true, None);
+    }
+
+    /// `host` did not answer.
+    pub fn silent(&mut self, host: &str, now: Instant) {
+        let known = self.host(host, now);
+        let (mut trouble, times) = known.failing.unwrap_or((Trouble { since: now, seen: now }, 0));
+        trouble.seen = now;
+        known.failing = Some((trouble, times.saturating_add(1)));
+    }
+
+    /// Some DNS server answered, or none did.
+    pub fn names(&mut self, heard: bool, now: Instant) {
+        self.names = match (heard, self.names) {
+            (true, _) => None,
+            (false, Some(trouble)) => Some(Trouble { seen: now, ..trouble }),
+            (false, None) => Some(Trouble { since: now, seen: now }),
+        };
+    }
+
+    /// The judge's verdict.
+    pub fn line(&mut self, down: bool, now: Instant) {
+        match (down, self.line) {
+            (true, None) => self.line = Some(now),
+            (false, Some(since)) => {
+                self.line = None;
+                if now.saturating_duration_since(since) >= CONFIRM {
+                    // What was learned on a dead line counts no more.
+                    self.names = None;
+                    self.hosts.values_mut().for_each(|host| host.failing = None);
+                }
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Whether there is a way out.
+    pub fn interface(&mut self, present: bool, now: Instant) {
+        self.interface = if present { None } else { self.interface.or(Some(now)) };
+    }
+
+    /// The cause of everything that is amiss now.
+    pub fn sign(&self, now: Instant) -> Option<Sign<Instant>> {
+        let sign = |what, since, seen| Sign { what, since, seen };
+        if let Some(since) = self.interface {
+            return Some(sign(What::InterfaceLost, since, now));
+        }
+        if let Some(since) = self.line {
+            return Some(sign(What::LineDown, since, now));
+        }
+        let counts = |trouble: &Trouble| {
+            now.saturating_duration_since(trouble.seen) <= FORGET && self.answered.is_some_and(|answered| answered >= trouble.since)
+        };
+        if let Some(Trouble { since, seen }) = self.names.filter(counts) {
+            return Some(sign(What::NamesDown, since, seen));
+        }
+        let troubles = self.hosts.values().filter(|host| host.proven).filter_map(|host| host.failing);
+        let origins = troubles.filter(|(trouble, times)| *times >= ENOUGH && counts(trouble)).map(|(trouble, _)| trouble);
+        let sum = |a: Trouble, b: Trouble| Trouble { since: a.since.min(b.since), seen: a.seen.max(b.seen) };
+        origins.reduce(sum).map(|Trouble { since, seen }| sign(What::OriginDown, since, seen))
+    }
+
+    /// Whether anything points to trouble, sure or not: then it is worth looking more often.
+    pub fn doubts(&self, now: Instant) -> bool {
+        let fresh = |trouble: Trouble| now.saturating_duration_since(trouble.seen) <= FORGET;
+        self.interface.is_some() || self.line.is_some() || self.names.is_some_and(fresh) || self.sign(now).is_some()
+    }
+
+    fn host(&mut self, host: &str, now: Instant) -> &mut Host {
+        if !self.hosts.contains_key(host) && self.hosts.len() >= HOSTS {
+            // The half that was used last stays.
+            let mut used: Vec<Instant> = self.hosts.values().map(|host| host.used).collect();
+            used.sort_unstable();
+            let middle = used[HOSTS / 2];
+            self.hosts.retain(|_, host| host.used > middle);
+            if self.hosts.len() >= HOSTS {
+                self.hosts.clear();
+            }
+        }
+        let known = self.hosts.entry(host.into()).or_insert(Host { proven: false, used: now, failing: None });
+        known.used = now;
+        known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, Time};
+    use std::time::Duration;
+
+    fn start() -> Instant {
+        Clock::manual(Time::BUILT).steady()
+    }
+
+    fn what(causes: &Causes, now: Instant) -> Option<What> {
+        causes.sign(now).map(|sign| sign.what)
+    }
+
+    #[test]
+    fn one_host_down_is_not_the_line_and_a_mistyped_name_is_nothing() {
+        let (t, second) = (start(), Duration::from_secs(1));
+        let mut causes = Causes::default();
+        causes.answered("a.kz", t);
+        causes.answered("b.kz", t);
+        for step in 1..=3 {
+            causes.silent("b.kz", t + second * step);
+            causes.silent("mistyped.kz", t + second * step);
+        }
+        assert_eq!(what(&causes, t + second * 3), None, "nobody else has answered since");
+        causes.answered("a.kz", t + second * 4);
+        let sign = causes.sign(t + second * 5).expect("a sign");
+        assert_eq!(sign, Sign { what: What::OriginDown, since: t + second, seen: t + second * 3 });
+        causes.answered("b.kz", t + second * 6);
+        assert_eq!(what(&causes, t + second * 6), None, "and the mistyped one never answered");
+        causes.silent("b.kz", t + second * 7);
+        causes.answered("a.kz", t + second * 8);
+        assert_eq!(what(&causes, t + second * 8), None, "once is a lost packet");
+        causes.silent("b.kz", t + second * 9);
+        assert_eq!(what(&causes, t + second * 9), Some(What::OriginDown));
+        assert_eq!(what(&causes, t + second * 10 + FORGET), None, "nobody has asked for long");
+    }
+
+    #[test]
+    fn dead_names_on_a_living_line_are_told_from_a_dead_line() {
+        let (t, second) = (start(), Duration::from_secs(1));
+        let mut causes = Causes::default();
+        causes.answered("a.kz", t);
+        causes.names(false, t + second);
+        assert_eq!(what(&causes, t + second), None, "it may be the line");
+        assert!(causes.doubts(t + second));
+        causes.line(true, t + second * 2);
+        assert_eq!(what(&causes, t + second * 2), Some(What::LineDown));
+        // An address that answers shows that it was not; so short a time on a line that is taken for down changes nothing.
+        causes.answered("a.kz", t + second * 4);
+        causes.line(false, t + second * 4);
+        assert_eq!(causes.sign(t + second * 5).map(|sign| (sign.what, sign.since)), Some((What::NamesDown, t + second)));
+        causes.names(true, t + second * 6);
+        assert_eq!(what(&causes, t + second * 6), None);
+        // On a dead line names fail as well, and are not to blame when it is back.
+        causes.names(false, t + second * 10);
+        causes.line(true, t + second * 11);
+        causes.silent("a.kz", t + second * 12);
+        causes.silent("a.kz", t + second * 13);
+        causes.answered("b.kz", t + second * 30);
+        causes.line(false, t + second * 30);
+        assert_eq!(what(&causes, t + second * 31), None);
+        assert!(!causes.doubts(t + second * 31));
+    }
+
+    #[test]
+    fn a_lost_interface_explains_everything() {
+        let (t, second) = (start(), Duration::from_secs(1));
+        let mut causes = Causes::default();
+        causes.line(true, t);
+        causes.interface(false, t + second);
+        causes.interface(false, t + second * 9);
+        assert_eq!(causes.sign(t + second * 9).map(|sign| (sign.what, sign.since)), Some((What::InterfaceLost, t + second)));
+        causes.interface(true, t + second * 10);
+        assert_eq!(what(&causes, t + second * 10), Some(What::LineDown), "the way is back, and still nobody answers");
+    }
+
+    #[test]
+    fn hosts_are_bounded() {
+        let t = start();
+        let mut causes = Causes::default();
+        for number in 0..HOSTS * 4 {
+            causes.silent(&format!("{number}.kz"), t + Duration::from_millis(number as u64));
+            assert!(causes.hosts.len() <= HOSTS);
+        }
+        let mut causes = Causes::default();
+        for number in 0..HOSTS * 2 {
+            causes.silent(&format!("{number}.kz"), t);
+            assert!(causes.hosts.len() <= HOSTS, "all at once");
+        }
+    }
+}

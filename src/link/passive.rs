@@ -1,0 +1,339 @@
+//! What real traffic shows beside rates and connects: how long names and TLS take, latency while the line is full, and all of it by
+//! where hosts are. Pure. Each figure comes with the count that it rests on; none costs a byte.
+
+use crate::link::estimate::{BUSY, quantile};
+use crate::link::reach::Reach;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Samples of one kind kept per window.
+const MOST: usize = 1_024;
+
+/// The figures of a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Passive {
+    /// Lookups that were answered.
+    pub names: u64,
+    /// Their median, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_median_ms: Option<f64>,
+    /// TLS handshakes.
+    pub handshakes: u64,
+    /// Their median, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_median_ms: Option<f64>,
+    /// Connections that came about while the line was full.
+    pub loaded_connects: u64,
+    /// Their median, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded_rtt_median_ms: Option<f64>,
+    /// 95th percentile of busy seconds towards the world, bits per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_p95_bps: Option<u64>,
+    /// Connections by where their hosts are.
+    pub reach: ByReach,
+}
+
+/// Connections by where their hosts are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ByReach {
+    /// In the country.
+    #[serde(skip_serializing_if = "Connects::is_none")]
+    pub domestic: Connects,
+    /// Elsewhere.
+    #[serde(skip_serializing_if = "Connects::is_none")]
+    pub foreign: Connects,
+    /// It is not known.
+    #[serde(skip_serializing_if = "Connects::is_none")]
+    pub unknown: Connects,
+}
+
+/// Connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connects {
+    /// Tried.
+    pub attempts: u64,
+    /// Of these, failed.
+    pub failures: u64,
+    /// Median time to connect, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_median_ms: Option<f64>,
+}
+
+impl Connects {
+    fn is_none(&self) -> bool {
+        self.attempts == 0
+    }
+}
+
+impl ByReach {
+    /// In the order of [`Reach::ALL`].
+    pub fn all(&self) -> [&Connects; 3] {
+        [&self.domestic, &self.foreign, &self.unknown]
+    }
+
+    /// The same, to change.
+    pub fn all_mut(&mut self) -> [&mut Connects; 3] {
+        [&mut self.domestic, &mut self.foreign, &mut self.unknown]
+    }
+}
+
+impl Passive {
+    /// Windows in one. Medians are those of the parts' medians by their counts (see `rollup`).
+    pub fn sum(parts: &[&Passive]) -> Passive {
+        let total = |count: fn(&Passive) -> u64| parts.iter().map(|part| count(part)).fold(0, u64::saturating_add);
+        let median = |value: fn(&Passive) -> Option<f64>, count: fn(&Passive) -> u64| {
+            share(0.5, parts.iter().filter_map(|part| Some((value(part)?, count(part)))).collect())
+        };
+        let mut sum = Passive {
+            names: total(|part| part.names),
+            name_median_ms: median(|part| part.name_median_ms, |part| part.names),
+            handshakes: total(|part| part.handshakes),
+            tls_median_ms: median(|part| part.tls_median_ms, |part| part.handshakes),
+            loaded_connects: total(|part| part.loaded_connects),
+            loaded_rtt_median_ms: median(|part| part.loaded_rtt_median_ms, |part| part.loaded_connects),
+            upload_p95_bps: quantile(parts.iter().filter_map(|part| part.upload_p95_bps).collect(), 0.95),
+            reach: ByReach::default(),
+        };
+        for (index, connects) in sum.reach.all_mut().into_iter().enumerate() {
+            let of = || parts.iter().map(move |part| part.reach.all()[index]);
+            connects.attempts = of().map(|part| part.attempts).fold(0, u64::saturating_add);
+            connects.failures = of().map(|part| part.failures).fold(0, u64::saturating_add);
+            connects.rtt_median_ms = share(0.5, of().filter_map(|part| Some((part.rtt_median_ms?, part.attempts))).collect());
+        }
+        sum
+    }
+
+    /// Without what was told of it before: counts that is; a median has no parts.
+    pub fn fresh(&mut self, told: &Passive) {
+        let less = |count: &mut u64, told: u64| *count = count.saturating_sub(told);
+        less(&mut self.names, told.names);
+        less(&mut self.handshakes, told.handshakes);
+        less(&mut self.loaded_connects, told.loaded_connects);
+        for (own, told) in self.reach.all_mut().into_iter().zip(told.reach.all()) {
+            less(&mut own.attempts, told.attempts);
+            less(&mut own.failures, told.failures);
+        }
+    }
+
+    /// As a row of numbers; `None` stands for what is not known.
+    pub(super) fn row(&self) -> Vec<Option<f64>> {
+        let mut row = vec![
+            count(self.names),
+            self.name_median_ms,
+            count(self.handshakes),
+            self.tls_median_ms,
+            count(self.loaded_connects),
+            self.loaded_rtt_median_ms,
+            self.upload_p95_bps.and_then(count),
+        ];
+        for connects in self.reach.all() {
+            row.extend([count(connects.attempts), count(connects.failures), connects.rtt_median_ms]);
+        }
+        row
+    }
+
+    /// From such a row; a shorter one is of an older program.
+    pub(super) fn read(row: &[Option<f64>]) -> Passive {
+        let at = |index: usize| row.get(index).copied().flatten();
+        let natural = |index: usize| at(index).map_or(0, whole);
+        let mut passive = Passive {
+            names: natural(0),
+            name_median_ms: at(1),
+            handshakes: natural(2),
+            tls_median_ms: at(3),
+            loaded_connects: natural(4),
+            loaded_rtt_median_ms: at(5),
+            upload_p95_bps: at(6).map(whole),
+            reach: ByReach::default(),
+        };
+        for (number, connects) in passive.reach.all_mut().into_iter().enumerate() {
+            let first = 7 + number * 3;
+            *connects = Connects { attempts: natural(first), failures: natural(first + 1), rtt_median_ms: at(first + 2) };
+        }
+        passive
+    }
+}
+
+/// A count as a number of a row; beyond 2^53 nobody counts.
+#[expect(clippy::cast_precision_loss, reason = "counts of a window")]
+#[expect(clippy::unnecessary_wraps, reason = "one form for rows")]
+pub(super) fn count(number: u64) -> Option<f64> {
+    Some(number as f64)
+}
+
+/// And back.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of a window, saturating")]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+/// The value below which `wanted` of the weight lies. A value without weight counts as one.
+#[expect(clippy::cast_precision_loss, reason = "weights are counts far below 2^52")]
+pub(super) fn share(wanted: f64, mut values: Vec<(f64, u64)>) -> Option<f64> {
+    values.retain(|(value, _)| value.is_finite());
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: f64 = values.iter().map(|(_, weight)| (*weight).max(1) as f64).sum();
+    let mut sum = 0.0;
+    values.into_iter().find_map(|(value, weight)| {
+        sum += weight.max(1) as f64;
+        (sum >= wanted * all).then_some(value)
+    })
+}
+
+/// Milliseconds, to the microsecond: more digits are noise that a year of rows would keep.
+pub(super) fn millis(took: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 µs")]
+    let micros = took.as_micros() as f64;
+    micros / 1000.0
+}
+
+/// The samples of the window that is being filled.
+#[derive(Debug, Default)]
+pub struct Samples {
+    names: Vec<f64>,
+    handshakes: Vec<f64>,
+    loaded: Vec<f64>,
+    uploads: Vec<u64>,
+    reach: [(u64, u64, Vec<f64>); 3],
+}
+
+impl Samples {
+    /// A name was answered for.
+    pub fn named(&mut self, took: Duration) {
+        keep(&mut self.names, millis(took));
+    }
+
+    /// A TLS handshake was done.
+    pub fn secured(&mut self, took: Duration) {
+        keep(&mut self.handshakes, millis(took));
+    }
+
+    /// A connection came about; `full`: while the line was.
+    pub fn connected(&mut self, reach: Reach, took: Duration, full: bool) {
+        if full {
+            keep(&mut self.loaded, millis(took));
+        }
+        let (attempts, _, list) = &mut self.reach[reach as usize];
+        *attempts += 1;
+        keep(list, millis(took));
+    }
+
+    /// A connection did not come about.
+    pub fn failed(&mut self, reach: Reach) {
+        let (attempts, failures, _) = &mut self.reach[reach as usize];
+        *attempts += 1;
+        *failures += 1;
+    }
+
+    /// A second passed in which so many bytes went out without a test.
+    pub fn second(&mut self, bytes: u64) {
+        if bytes >= BUSY {
+            keep(&mut self.uploads, bytes);
+        }
+    }
+
+    /// The figures so far.
+    pub fn figures(&self) -> Passive {
+        let median = |list: &Vec<f64>| quantile(list.clone(), 0.5);
+        let mut passive = Passive {
+            names: self.names.len() as u64,
+            name_median_ms: median(&self.names),
+            handshakes: self.handshakes.len() as u64,
+            tls_median_ms: median(&self.handshakes),
+            loaded_connects: self.loaded.len() as u64,
+            loaded_rtt_median_ms: median(&self.loaded),
+            upload_p95_bps: quantile(self.uploads.clone(), 0.95).map(|bytes| bytes.saturating_mul(8)),
+            reach: ByReach::default(),
+        };
+        for (connects, (attempts, failures, list)) in passive.reach.all_mut().into_iter().zip(&self.reach) {
+            *connects = Connects { attempts: *attempts, failures: *failures, rtt_median_ms: median(list) };
+        }
+        passive
+    }
+
+    /// The next window begins.
+    pub fn clear(&mut self) {
+        *self = Samples::default();
+    }
+}
+
+fn keep<T>(list: &mut Vec<T>, value: T) {
+    if list.len() < MOST {
+        list.push(value);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Every figure is there.
+    pub(crate) fn full() -> Passive {
+        let mut samples = Samples::default();
+        samples.named(ms(1));
+        samples.secured(ms(1));
+        samples.second(BUSY);
+        for reach in Reach::ALL {
+            samples.connected(reach, ms(1), true);
+        }
+        samples.figures()
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn samples_become_figures_with_their_counts() {
+        let mut samples = Samples::default();
+        for took in [10, 30, 20] {
+            samples.named(ms(took));
+            samples.connected(Reach::Foreign, ms(took * 10), took == 30);
+        }
+        samples.secured(ms(80));
+        samples.connected(Reach::Domestic, ms(25), false);
+        samples.failed(Reach::Domestic);
+        samples.second(100_000);
+        samples.second(10);
+        let told = samples.figures();
+        assert_eq!((told.names, told.name_median_ms, told.handshakes, told.tls_median_ms), (3, Some(20.0), 1, Some(80.0)));
+        assert_eq!((told.loaded_connects, told.loaded_rtt_median_ms, told.upload_p95_bps), (1, Some(300.0), Some(800_000)));
+        assert_eq!(told.reach.domestic, Connects { attempts: 2, failures: 1, rtt_median_ms: Some(25.0) });
+        assert_eq!(told.reach.foreign, Connects { attempts: 3, failures: 0, rtt_median_ms: Some(200.0) });
+        assert_eq!(told.reach.unknown, Connects::default());
+        assert_eq!(Passive::read(&told.row()), told);
+        assert_eq!(Passive::read(&told.row()[..2]), Passive { names: 3, name_median_ms: Some(20.0), ..Passive::default() });
+        let text = serde_json::to_string(&told).expect("JSON");
+        assert_eq!(serde_json::from_str::<Passive>(&text).expect("reads back"), told);
+        assert!(!text.contains("unknown"), "what nobody tried is not told: {text}");
+        samples.clear();
+        assert_eq!(samples.figures(), Passive::default());
+    }
+
+    #[test]
+    fn windows_are_summed_by_what_they_rest_on() {
+        let part = |names, median| Passive { names, name_median_ms: Some(median), ..Passive::default() };
+        let (many, few) = (part(90, 10.0), part(10, 500.0));
+        let sum = Passive::sum(&[&many, &few]);
+        assert_eq!((sum.names, sum.name_median_ms), (100, Some(10.0)));
+        let mut fresh = sum;
+        fresh.fresh(&many);
+        assert_eq!(fresh.names, 10);
+        assert_eq!(Passive::sum(&[]), Passive::default());
+    }
+
+    #[test]
+    fn samples_are_bounded() {
+        let mut samples = Samples::default();
+        for _ in 0..MOST * 3 {
+            samples.named(ms(1));
+            samples.connected(Reach::Unknown, ms(1), true);
+        }
+        assert_eq!((samples.figures().names, samples.names.capacity() < MOST * 3), (MOST as u64, true));
+        assert_eq!(samples.figures().reach.unknown.attempts, MOST as u64 * 3, "counts go on");
+    }
+}

@@ -1,0 +1,141 @@
+//! A year of the line as it lies on the card.
+
+use super::*;
+use crate::link::passive::{ByReach, Connects, Passive};
+use crate::state::State;
+use crate::state::outage::Row as Outage;
+use crate::state::ping::Row as Ping;
+
+/// 2026-09-01T00:00:00Z: a school year begins.
+const START: Time = Time::from_secs(1_788_220_800);
+
+/// What a year may take.
+const MOST: u64 = 50_000_000;
+
+/// Numbers with as many digits as real ones have, from a step to the next.
+struct Figures(u64);
+
+impl Figures {
+    fn next(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+
+    fn millis(&mut self) -> Option<f64> {
+        Some(f64::from(u32::try_from(self.next(900_000)).expect("small")) / 1000.0)
+    }
+
+    /// Five minutes of a line that is never quiet.
+    fn slice(&mut self, start: Time) -> Slice {
+        let connects = |of: &mut Figures| Connects { attempts: of.next(900), failures: of.next(90), rtt_median_ms: of.millis() };
+        let down = u32::try_from(self.next(60)).expect("small");
+        Slice {
+            start,
+            end: start.plus(Duration::from_secs(300)),
+            up_seconds: 300 - down,
+            slow_seconds: 0,
+            down_seconds: down,
+            unknown_seconds: 0,
+            rx_bytes: self.next(300_000_000),
+            tx_bytes: self.next(30_000_000),
+            background_rx_bytes: self.next(100_000_000),
+            rtt_min_ms: self.millis(),
+            rtt_median_ms: self.millis(),
+            rtt_p95_ms: self.millis(),
+            first_byte_median_ms: self.millis(),
+            download_p95_bps: Some(self.next(20_000_000)),
+            attempts: u32::try_from(self.next(2_000)).expect("small"),
+            failures: u32::try_from(self.next(200)).expect("small"),
+            passive: Passive {
+                names: self.next(900),
+                name_median_ms: self.millis(),
+                handshakes: self.next(900),
+                tls_median_ms: self.millis(),
+                loaded_connects: self.next(900),
+                loaded_rtt_median_ms: self.millis(),
+                upload_p95_bps: Some(self.next(5_000_000)),
+                reach: ByReach { domestic: connects(self), foreign: connects(self), unknown: connects(self) },
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_year_of_a_line_that_is_never_quiet_takes_less_than_50_mb() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("state.sqlite");
+    let state = State::open(Some(&file)).await.expect("opens");
+    let history = state.history();
+    let mut figures = Figures(7);
+    let day = Duration::from_hours(24);
+    for number in 0..365 {
+        let start = START.plus(day * number);
+        let slices: Vec<(Time, Packed)> = (0..288)
+            .map(|step| start.plus(Duration::from_secs(300) * step))
+            // Two hours a day without power.
+            .filter(|start| (start.secs() / 3_600) % 24 > 1)
+            .map(|start| (start, Packed(figures.slice(start))))
+            .collect();
+        history.put_all(Level::Five.word(), &slices).await.expect("writes");
+        let ran = Ran { start: start.plus(Duration::from_hours(2)), seen: start.plus(day), clock_ok: true };
+        history.ran(&format!("boot {number}"), ran).await.expect("writes");
+    }
+    // The node's own way: hours from slices, days from hours; as if it had slept through the year.
+    let end = START.plus(day * 365);
+    complete(&history, end).await.expect("rolls up");
+    // A bad year beside it: 24 outages a day, a burst of pings each quarter of an hour. A month of these is written, and counted twelvefold.
+    let before = written(&state, &file).await;
+    for number in 0..30_u32 {
+        for hour in 0..24_u32 {
+            let start = START.plus(Duration::from_hours(u64::from(number * 24 + hour)));
+            let row = Outage {
+                number: 0,
+                what: "interface_lost".into(),
+                start,
+                end: start.plus(day),
+                seconds: 3_600,
+                open: false,
+                joined: 1_000,
+            };
+            state.outages().put(&row).await.expect("writes");
+            for _ in 0..4 {
+                let times = [figures.millis(), figures.millis(), figures.millis(), figures.millis()];
+                let row = Ping {
+                    number: 0,
+                    start,
+                    finish: start.plus(day),
+                    clock_ok: true,
+                    reach: "domestic".into(),
+                    counts: [10, 9, 1, 0],
+                    times,
+                };
+                state.pings().keep(&row).await.expect("writes");
+            }
+        }
+    }
+    let month = written(&state, &file).await - before;
+    let year = before + month * 365 / 30;
+    eprintln!("a year: {before} bytes of slices, hours and days, {} of outages and pings", year - before);
+    assert!(year < MOST, "{year} bytes");
+    assert!(before > 10_000_000, "{before} bytes are no year");
+
+    // And it is all there, every second of it explained.
+    let months = super::history(&history, By::Month, 100, end).await.expect("reads");
+    assert_eq!(months.len(), 12);
+    for month in &months {
+        let seconds = month.end.since(month.start).as_secs();
+        let told =
+            month.up_seconds + month.slow_seconds + month.down_seconds + month.no_data_seconds + month.off_seconds + month.clock_seconds;
+        assert_eq!((told, month.off_seconds), (seconds, seconds / 12), "two hours of 24 were without power");
+        assert!(month.rx_bytes > 0 && month.passive.names > 0 && month.passive.reach.foreign.attempts > 0);
+    }
+    for (by, most, wanted) in [(By::Five, 24, 24), (By::Hour, 48, 48), (By::Day, 31, 31), (By::Day, 1_000_000, 365), (By::Month, 2, 2)] {
+        assert_eq!(super::history(&history, by, most, end).await.expect("reads").len(), wanted, "{by:?}");
+    }
+}
+
+/// What the database takes on the disk once everything is in it.
+async fn written(state: &State, file: &std::path::Path) -> u64 {
+    let (_, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(state.pool()).await.expect("writes back");
+    std::fs::metadata(file).expect("a file").len()
+}

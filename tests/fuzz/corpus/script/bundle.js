@@ -1,0 +1,1 @@
+(()=>{var e={},t={};function r(o){var n=t[o];return n.exports}r.u=e=>"js/"+({1:"main",2:"lesson"}[e]||e)+"."+{1:"0a1b2c3d",2:"4e5f6071",3:"8293a4b5"}[e]+".chunk.js";r.miniCssF=e=>"css/"+e+".css";r.p="/static/";self.webpackChunkapp=self.webpackChunkapp||[]})();const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/a-1.js","assets/b-2.css"])))=>i.map(i=>d[i]);

@@ -1,0 +1,1 @@
+self.__precacheManifest=[{"revision":"1a","url":"/index.html"},{"revision":null,"url":"app.3f.js"}];precacheAndRoute([{url:"offline.html",revision:"9"}]);self.addEventListener("install",e=>e.waitUntil(caches.open("v1").then(c=>c.addAll(["/","/a.css"]))));

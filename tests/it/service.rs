@@ -1,0 +1,153 @@
+//! The node as a service: what systemd would give it and take from it, what it tells systemd, and the units themselves.
+
+use crate::kit;
+use crate::kit::node::{Setup, binary};
+use crate::kit::origin::{Origin, Reply, ok};
+use crate::kit::program;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// `CAP_NET_BIND_SERVICE` (capability 10) as `/proc/PID/status` writes it.
+const PORTS_ALONE: &str = "0000000000000400";
+/// Nobody, who owns nothing.
+const NOBODY: u32 = 65_534;
+/// How often systemd wants to hear of the node in these tests, microseconds.
+const WATCHDOG: &str = "300000";
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("Linux").uid() == 0
+}
+
+#[test]
+fn the_units_keep_within_what_systemd_calls_safe() {
+    let Some(analyze) = program::find("systemd-analyze") else {
+        return program::skipped("the_units_keep_within_what_systemd_calls_safe", "systemd-analyze is not installed");
+    };
+    let judge = |unit: &Path| {
+        let mut command = Command::new(&analyze);
+        command.args(["security", "--offline=true", "--threshold=20", "--no-pager"]).arg(unit);
+        program::run(&command, 60)
+    };
+    for unit in ["bulak.service", "bulak-hub.service"] {
+        let verdict = judge(&kit::root().join("config/systemd").join(unit));
+        let words = String::from_utf8_lossy(&verdict.stdout);
+        assert!(verdict.status.success() && words.contains("Overall exposure level"), "{unit}: {words}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = folder.path().join("open.service");
+    fs::write(&open, "[Service]\nExecStart=/bin/true\n").expect("a file");
+    assert!(!judge(&open).status.success(), "a unit without any protection passes: the check sees nothing");
+}
+
+#[test]
+fn systemd_hears_of_the_start_of_life_and_of_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+    let hear = || {
+        let mut words = [0; 256];
+        let length = socket.recv(&mut words).expect("systemd is told in time");
+        String::from_utf8_lossy(&words[..length]).trim().to_owned()
+    };
+    let mut node = Setup::new().env("NOTIFY_SOCKET", path.to_str().expect("a path")).env("WATCHDOG_USEC", WATCHDOG).start_in(folder);
+    assert_eq!(hear(), "READY=1");
+    for _ in 0..4 {
+        assert_eq!(hear(), "WATCHDOG=1");
+    }
+    assert!(node.terminate().success());
+    let last = std::iter::repeat_with(hear).find(|word| word != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+}
+
+#[test]
+fn its_own_user_and_the_ports_below_1024_are_enough() {
+    if !is_root() || program::find("setpriv").is_none() {
+        return program::skipped("its_own_user_and_the_ports_below_1024_are_enough", "becoming another user needs root and setpriv");
+    }
+    let origin = Origin::start(|_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], b"a lesson")));
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+    // The build's folder may be closed to others.
+    let program = folder.path().join("bulak");
+    fs::copy(binary(), &program).expect("a copy");
+    let become_nobody = format!(
+        "shift; exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --inh-caps=-all,+net_bind_service \
+         --ambient-caps=-all,+net_bind_service --bounding-set=-all,+net_bind_service {} \"$@\"",
+        program.display()
+    );
+    // An address of this machine's own network that nothing else listens on.
+    let port = "127.83.14.7:80";
+    let mut node = Setup::new()
+        .set("web.listen", &format!("[\"{port}\"]"))
+        .host("o.school.test", origin.addr)
+        .under(&["sh", "-c", &become_nobody, "sh"])
+        .start_in(folder);
+    assert_eq!(node.web.to_string(), port);
+    assert_eq!(node.twice("http://o.school.test/1").text(), "a lesson");
+
+    let status = fs::read_to_string(format!("/proc/{}/status", node.id())).expect("it runs");
+    let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("a line").trim().to_owned();
+    assert_eq!((of("CapEff:"), of("CapBnd:"), of("NoNewPrivs:")), (PORTS_ALONE.into(), PORTS_ALONE.into(), "1".into()));
+    assert!(of("Uid:").split_whitespace().all(|id| id == NOBODY.to_string()), "{}", of("Uid:"));
+
+    assert!(node.terminate().success());
+    let mut seen = 0;
+    for part in ["state", "store"] {
+        closed_to_others(&node.folder.path().join(part), &mut seen);
+    }
+    assert!(seen > 4, "only {seen} files were looked at");
+    let key = fs::metadata(node.folder.path().join("state/node.key")).expect("the node's key");
+    assert_eq!(key.mode() & 0o777, 0o600, "the node's key");
+}
+
+/// Nothing below `folder` can be read or written by people outside the service's user and group.
+fn closed_to_others(folder: &Path, seen: &mut usize) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let about = fs::symlink_metadata(&entry).expect("it is there");
+        assert_eq!(about.mode() & 0o007, 0, "{} is open to others: {:o}", entry.display(), about.mode());
+        *seen += 1;
+        if about.is_dir() {
+            closed_to_others(&entry, seen);
+        }
+    }
+}
+
+#[test]
+fn what_the_installer_puts_down_serves() {
+    let root = tempfile::tempdir().expect("a folder");
+    let install = |words: &[&str]| {
+        let mut command = Command::new(kit::root().join("scripts/install"));
+        command.args(words).arg("--root").arg(root.path()).env("BULAK_BIN", binary());
+        let told = program::run(&command, 60);
+        assert!(told.status.success(), "{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    };
+    install(&["--hub"]);
+    let at = |path: &str| root.path().join(path);
+    for file in
+        ["usr/bin/bulak", "lib/systemd/system/bulak.service", "lib/systemd/system/bulak-hub.service", "usr/lib/sysusers.d/bulak.conf"]
+    {
+        assert!(at(file).is_file(), "{file}");
+    }
+    for (unit, place) in
+        [("bulak.service", "serve --config /etc/bulak/school.toml"), ("bulak-hub.service", "hub --config /etc/bulak/hub.toml")]
+    {
+        let text = fs::read_to_string(at("lib/systemd/system").join(unit)).expect("a unit");
+        assert!(text.contains(&format!("ExecStart=/usr/bin/bulak {place}\n")), "{unit}");
+    }
+    let check = program::run(Command::new(at("usr/bin/bulak")).args(["config", "check", "--config"]).arg(at("etc/bulak/school.toml")), 60);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+
+    fs::write(at("etc/bulak/school.toml"), "[node]\nname = \"ours\"\n").expect("a file");
+    install(&[]);
+    assert!(fs::read_to_string(at("etc/bulak/school.toml")).expect("a file").contains("ours"), "an update overwrote what somebody wrote");
+    install(&["--remove"]);
+    assert!(!at("usr/bin/bulak").exists() && at("etc/bulak/school.toml").exists(), "removing keeps what people wrote");
+    install(&["--purge"]);
+    assert!(!at("etc/bulak").exists(), "purging takes all");
+}
