@@ -47,7 +47,7 @@ pub(super) struct Shares {
 }
 
 /// Below this the node does not promise to serve a class.
-const SCANT: u64 = 1024;
+const SCANT: usize = 1024;
 
 /// Shares out what is allowed. With 20,000 files or more everybody has what he would have without a limit.
 pub(super) fn share_out(files: Option<u64>) -> Shares {
@@ -56,7 +56,7 @@ pub(super) fn share_out(files: Option<u64>) -> Shares {
     let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else {
         return Shares { proxy: (usual.total, usual.per_client), web: room, idle };
     };
-    if files < usize::try_from(SCANT).unwrap_or(0) {
+    if files < SCANT {
         tracing::warn!(files, "few files may be open: the node takes few connections; raise LimitNOFILE= of its service, or \"ulimit -n\"");
     }
     // The store, the databases, listeners and threads: some 60, and more while it tidies up.

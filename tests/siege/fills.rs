@@ -111,7 +111,8 @@ fn what_is_answered_after_a_kill_in_a_fill_is_right_or_asked_for_again() {
             let answer = node.get(&url(number));
             let right = answer.status == 200 && answer.complete && Digest::of(&answer.body) == Digest::of(&body(number));
             assert!(right, "round {round}, object {number}: {} {} bytes, {}", answer.status, answer.body.len(), answer.cache_status());
-            if answer.is_hit() { kept += 1 } else { again += 1 }
+            kept += usize::from(answer.is_hit());
+            again += usize::from(!answer.is_hit());
         }
     }
     eprintln!("{kills} kills, {cut} answers cut: of {} objects {kept} were stored and right, {again} were asked for again", kept + again);
