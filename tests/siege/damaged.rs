@@ -31,7 +31,7 @@ impl Harm {
         match self {
             Harm::Short => fs::write(file, &bytes[..bytes.len() / 2]).expect("written"),
             Harm::Empty => fs::write(file, b"").expect("written"),
-            Harm::Zeros => fs::write(file, vec![0; bytes.len()]).expect("written"),
+            Harm::Zeros => fs::write(file, vec![0_u8; bytes.len()]).expect("written"),
             Harm::Noise => fs::write(file, kit::noise(7, bytes.len().max(100))).expect("written"),
             Harm::Folder => {
                 fs::remove_file(file).expect("removed");

@@ -57,7 +57,7 @@ fn endures(test: &str, ports: &[Port], seconds: u32) {
     for Port(port, at, page, form, kind) in ports {
         for (name, words) in ATTACKS {
             let bodies = words[0] == "-B";
-            let words = if bodies { [words, &["-f", kind]].concat() } else { words.to_vec() };
+            let words = if bodies { [words, &["-f", *kind][..]].concat() } else { words.to_vec() };
             let Some((ending, down)) = attack(&words, *at, if bodies { form } else { page }, seconds) else {
                 return program::skipped(test, "slowhttptest is missing; scripts/test --full installs it where it can");
             };

@@ -153,6 +153,12 @@ impl Town {
         town
     }
 
+    /// What it holds now is what it holds in peace.
+    pub(crate) fn from_now_on(mut self) -> Town {
+        self.before = Holds::of(self.node.id());
+        self
+    }
+
     /// One page for the ordinary client, and how long it took.
     fn page(&self, number: u64) -> (Answer, Duration) {
         let clock = Clock::system();
