@@ -30,11 +30,15 @@ pub struct Room {
     pub each: usize,
 }
 
+/// Open connections of one listener: a school of 500 devices reading the portal at once, 6 connections each, waits a little.
+const CONNECTIONS: usize = 1024;
+
+/// Of these, one client has an eighth: a browser has 6, a speed test 8, and a whole class may stand behind one Wi-Fi router's address.
+const EACH: usize = 128;
+
 impl Default for Room {
-    /// A school of 500 devices reading the portal at once, 6 connections each, waits a little. An eighth for one client: a browser has 6,
-    /// a speed test 8, and a whole class may stand behind one Wi-Fi router's address.
     fn default() -> Room {
-        Room { connections: 1024, each: 128 }
+        Room { connections: CONNECTIONS, each: EACH }
     }
 }
 

@@ -18,9 +18,15 @@ pub struct Pace {
     pub wait: Duration,
 }
 
+/// Bytes of a step: 4 KiB in half a minute are a hundredth of what the worst radio carries.
+const STEP: usize = 4 << 10;
+
+/// And its time.
+const WAIT: Duration = Duration::from_secs(30);
+
 impl Pace {
-    /// 4 KiB in half a minute: a hundredth of what the worst radio carries.
-    pub const USUAL: Pace = Pace { step: 4 << 10, wait: Duration::from_secs(30) };
+    /// Of the web port and the hub.
+    pub const USUAL: Pace = Pace { step: STEP, wait: WAIT };
 }
 
 /// It came too slowly.

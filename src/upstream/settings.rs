@@ -42,6 +42,9 @@ pub struct Settings {
     pub idle: usize,
 }
 
+/// Connections that lie idle at all origins together: a page of a hundred hosts for each of five pupils; as memory some 20 MB at worst.
+const IDLE: usize = 512;
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -66,8 +69,7 @@ impl Default for Settings {
             per_origin: 32,
             // As polite as one careful crawler.
             background_per_origin: 2,
-            // A page of a hundred hosts for each of five pupils; as descriptors nothing, as memory some 20 MB at worst.
-            idle: 512,
+            idle: IDLE,
         }
     }
 }
