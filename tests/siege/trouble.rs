@@ -131,6 +131,9 @@ fn a_disk_that_others_fill_stops_nothing_and_is_used_again_when_it_is_free() {
         right(&node, number, "at first");
         assert!(right(&node, number, "at first"));
     }
+    // What is promised is what was made durable.
+    assert!(node.terminate().success());
+    node.restart();
     // Somebody's log takes the rest, to the last byte.
     let log = all.join("others.log");
     let mut others = fs::File::create(&log).expect("a file");
