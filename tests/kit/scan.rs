@@ -26,18 +26,6 @@ pub(crate) struct Finding {
 /// # Panics
 /// When the scan does not come to its end.
 pub(crate) fn scan(test: &str, name: &str, addr: SocketAddr) -> Option<Vec<Finding>> {
-    run(test, &["--ip", &addr.ip().to_string()], &format!("{name}:{}", addr.port()))
-}
-
-/// The same of what stands behind CONNECT to `name:443` at a proxy.
-///
-/// # Panics
-/// When the scan does not come to its end.
-pub(crate) fn through(test: &str, name: &str, proxy: SocketAddr) -> Option<Vec<Finding>> {
-    run(test, &["--ip", "proxy", "--proxy", &proxy.to_string()], &format!("{name}:443"))
-}
-
-fn run(test: &str, way: &[&str], target: &str) -> Option<Vec<Finding>> {
     let Some(testssl) = program::find("testssl").or_else(|| program::find("testssl.sh")) else {
         program::skipped(test, "testssl.sh is missing; scripts/test installs it where it can");
         return None;
@@ -46,9 +34,9 @@ fn run(test: &str, way: &[&str], target: &str) -> Option<Vec<Finding>> {
     let file = folder.path().join("findings.json");
     let mut command = Command::new(testssl);
     command.args(["--quiet", "--color", "0", "--warnings", "batch", "--connect-timeout", "20", "--openssl-timeout", "20"]);
-    command.args(way).arg("--jsonfile").arg(&file);
+    command.arg("--ip").arg(addr.ip().to_string()).arg("--jsonfile").arg(&file);
     // Protocols, categories of ciphers, forward secrecy, vulnerabilities.
-    command.args(["-p", "-s", "-f", "-U"]).arg(target);
+    command.args(["-p", "-s", "-f", "-U"]).arg(format!("{name}:{}", addr.port()));
     let output = program::run(&command, LONGEST);
     let said = String::from_utf8_lossy(&output.stdout);
     let text = std::fs::read_to_string(&file).unwrap_or_default();
