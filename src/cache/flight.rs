@@ -7,7 +7,7 @@ use crate::base::target::UrlKey;
 use crate::link::foreground::Raise;
 use crate::policy::Failure;
 use crate::store::{Entry, Meta, Tail};
-use crate::upstream;
+use crate::upstream::{self, Approach};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -106,6 +106,8 @@ pub(crate) struct Flight {
     /// A person waits: it is background no more.
     pub(crate) urgent: Raise,
     withheld: Arc<OnceLock<HeaderMap>>,
+    /// Whether the origin can be reached at all.
+    pub(crate) approach: Approach,
 }
 
 /// Where the flight's task publishes. The flight ends when it is dropped.
@@ -113,6 +115,7 @@ pub(crate) struct Pilot {
     stage: watch::Sender<Stage>,
     pub(crate) urgent: Raise,
     withheld: Arc<OnceLock<HeaderMap>>,
+    pub(crate) approach: Approach,
     board: Arc<Board>,
     key: FlightKey,
     /// Whether others can find this flight.
@@ -175,13 +178,9 @@ impl Board {
         }
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        let withheld = Arc::<OnceLock<HeaderMap>>::default();
-        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: Arc::clone(&withheld) });
-        flights.insert(key.clone(), Arc::clone(&flight));
-        (
-            flight,
-            Some(Pilot { stage: sender, urgent, withheld, board: Arc::clone(self), key, listed: AtomicBool::new(true), began: self.now() }),
-        )
+        let (flight, pilot) = self.prepare((sender, receiver), key.clone(), urgent, true);
+        flights.insert(key, Arc::clone(&flight));
+        (flight, Some(pilot))
     }
 
     /// The flight of `key`, when it is under way.
@@ -193,9 +192,21 @@ impl Board {
     pub(crate) fn alone(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Pilot) {
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        let withheld = Arc::<OnceLock<HeaderMap>>::default();
-        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: Arc::clone(&withheld) });
-        (flight, Pilot { stage: sender, urgent, withheld, board: Arc::clone(self), key, listed: AtomicBool::new(false), began: self.now() })
+        self.prepare((sender, receiver), key, urgent, false)
+    }
+
+    fn prepare(
+        self: &Arc<Board>,
+        (sender, receiver): (watch::Sender<Stage>, watch::Receiver<Stage>),
+        key: FlightKey,
+        urgent: Raise,
+        listed: bool,
+    ) -> (Arc<Flight>, Pilot) {
+        let (withheld, approach) = (Arc::<OnceLock<HeaderMap>>::default(), Approach::default());
+        let (shared, known) = (Arc::clone(&withheld), approach.clone());
+        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
+        let (board, listed) = (Arc::clone(self), AtomicBool::new(listed));
+        (flight, Pilot { stage: sender, urgent, withheld, approach, board, key, listed, began: self.now() })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.

@@ -16,6 +16,7 @@ use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// An answer and why it is what it is.
@@ -35,11 +36,22 @@ enum Company {
     OwnCoding,
 }
 
+/// What a flight's company hears first.
+enum Word {
+    /// This.
+    Of(Stage),
+    /// Nothing yet, and what is stored does.
+    Stale(Answered),
+    /// Nothing, and nothing will come.
+    Silence,
+}
+
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
         let Query { target, request, way } = query;
         let place = self.place(&target, false);
-        let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
+        let asker = request.extensions().get().copied();
+        let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place, asker });
         if let Some(archive) = self.archive(asked.target.host()) {
             return Box::pin(self.read_archive(&asked.ask(), &archive)).await;
         }
@@ -263,8 +275,10 @@ impl Inner {
         if collapsed {
             self.counters.collapsed.inc();
         }
-        let Some(stage) = self.first_word(&flight, found.is_some()).await else {
-            return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await;
+        let stage = match self.word_or_stale(asked, &flight, found.as_ref()).await {
+            Word::Of(stage) => stage,
+            Word::Stale(answered) => return answered,
+            Word::Silence => return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await,
         };
         let again = |company| {
             Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company))
@@ -313,6 +327,24 @@ impl Inner {
                 None => again(Company::Alone).await,
             },
         }
+    }
+
+    /// The flight's first word, or what is stored where even a connection takes long and the rules allow it; the flight goes on.
+    async fn word_or_stale(&self, asked: &Asked, flight: &Flight, found: Option<&Found>) -> Word {
+        let mut word = pin!(self.first_word(flight, found.is_some()));
+        let early = tokio::select! {
+            biased;
+            word = word.as_mut() => Some(word),
+            () = flight.approach.is_long(), if found.is_some() => None,
+        };
+        let word = match early {
+            Some(word) => word,
+            None => match self.stale(asked, found, Failure::Unreachable).await {
+                Some(stale) => return Word::Stale(stale),
+                None => word.await,
+            },
+        };
+        word.map_or(Word::Silence, Word::Of)
     }
 
     /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
