@@ -43,6 +43,7 @@ use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
 use crate::proxy::mirror::Mirror;
 use crate::proxy::{self, Proxy};
+use crate::report::giga::{self, Giga};
 use crate::report::{self, Reporter};
 use crate::state::State;
 use crate::store::{self, Store};
@@ -178,6 +179,16 @@ impl Node {
 
         let meter = Meter::new(meter_parts(&config, &clock, &life, &link, &upstream, &night), &metrics, &state).await?;
 
+        let giga = config.giga.clone().map(|settings| {
+            let (clock, state, meter) = (clock.clone(), state.clone(), meter.clone());
+            let (link, upstream, pace) = (link.clone(), upstream.clone(), giga::Pace::default());
+            Giga::new(giga::Parts { settings, pace, clock, state, meter, link, upstream }, &life)
+        });
+
+        if let Some(settings) = config.remote_write.clone() {
+            report::remote::start(settings, &clock, &life, &metrics, &upstream);
+        }
+
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
         let later = mirror::Later::default();
@@ -214,11 +225,14 @@ impl Node {
                 let night = night.clone();
                 Arc::new(move || night.morning())
             },
-            others: others(&life, &night, &reporter, &reach, &trust),
+            others: others(&life, &night, &reporter, giga.as_ref(), &reach, &trust),
         };
         let routes = prefetch::api::routes(night.clone())
             .merge(prefetch::api::wishes::routes(night.clone()))
-            .merge(report::api::routes(reporter, link.clone(), state.clone()))
+            .merge(report::api::routes(reporter.clone(), link.clone(), state.clone()))
+            .merge(report::statement::api::routes(desk(&config, &reporter, &meter)))
+            .merge(report::sheet::routes(desk(&config, &reporter, &meter)))
+            .merge(report::giga::api::routes(giga.clone()))
             .merge(meter::api::routes(meter.clone()));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
@@ -393,6 +407,12 @@ fn meter_parts(config: &Config, clock: &Clock, life: &Life, link: &Link, upstrea
     }
 }
 
+/// Where statements are made.
+fn desk(config: &Config, reporter: &Reporter, meter: &Meter) -> report::statement::Desk {
+    let (title, zone) = (config.node.title.clone(), config.night.timezone.clone());
+    report::statement::Desk { reporter: reporter.clone(), meter: meter.clone(), title, zone }
+}
+
 fn report_settings(config: &Config) -> report::Settings {
     report::Settings {
         hub_url: config.hub.url.clone(),
@@ -463,20 +483,33 @@ fn reread_ca(trust: &Arc<devices::Trust>) -> admin::Reread {
 }
 
 /// Night, outbox, names and https for the status document. The outbox is read from its database now and then, not for every reader.
-fn others(life: &Life, night: &Night, reporter: &Reporter, reach: &Arc<Reach>, trust: &Arc<devices::Trust>) -> admin::Others {
-    let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+fn others(
+    life: &Life,
+    night: &Night,
+    reporter: &Reporter,
+    giga: Option<&Giga>,
+    reach: &Arc<Reach>,
+    trust: &Arc<devices::Trust>,
+) -> admin::Others {
+    let figures = Arc::new(ArcSwap::from_pointee((Value::Null, Value::Null)));
     let (reach, trust) = (Arc::clone(reach), Arc::clone(trust));
-    let (night, reporter, kept) = (night.clone(), reporter.clone(), Arc::clone(&figures));
+    let (night, reporter, giga, kept) = (night.clone(), reporter.clone(), giga.cloned(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
-            kept.store(Arc::new(json!(reporter.status().await)));
+            let told = match &giga {
+                Some(giga) => giga.status().await.map_or(Value::Null, |status| json!(status)),
+                None => Value::Null,
+            };
+            kept.store(Arc::new((json!(reporter.status().await), told)));
             tokio::time::sleep(REPORT_FIGURES).await;
         }
     });
     Arc::new(move || {
         let mut members = Map::new();
         members.insert("night".into(), json!(night.status()));
-        members.insert("report".into(), Value::clone(&figures.load()));
+        let (report, giga) = (*figures.load_full()).clone();
+        members.insert("report".into(), report);
+        members.insert("giga".into(), giga);
         let announced = reach.local.announced();
         members.insert("https".into(), trust.status());
         members.insert("local_names".into(), json!({ "names": announced.names, "renamed": announced.renamed }));

@@ -50,6 +50,18 @@ pub mod api;
 /// The line's history: slices in, hours and days out.
 pub mod line;
 
+/// Tables for a spreadsheet.
+pub mod sheet;
+
+/// The statement of service.
+pub mod statement;
+
+/// A Giga Meter server.
+pub mod giga;
+
+/// A receiver of Prometheus remote-write.
+pub mod remote;
+
 /// Asking to be enrolled.
 mod join;
 

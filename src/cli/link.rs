@@ -3,6 +3,12 @@
 /// `bulak link test`.
 mod test;
 
+/// `bulak link statement`.
+mod statement;
+
+/// `bulak link show --csv`.
+mod sheet;
+
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
 use crate::cli::table::moment;
@@ -24,8 +30,8 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum What {
     /// How the line is now, and the last 24 hours.
-    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --json")]
-    Show,
+    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --csv tests --month 2026-10 --out tests.csv")]
+    Show(sheet::Args),
     /// Test it now: download and upload, until the figures have settled
     #[command(after_help = "Examples:\n  bulak link test\n  bulak link test --dry-run")]
     Test {
@@ -33,6 +39,11 @@ pub enum What {
         #[arg(long)]
         full: bool,
     },
+    /// One page to print: contract against measurements, the 2030 target, outages; signed by the node
+    #[command(
+        after_help = "Examples:\n  bulak link statement --month 2026-10 --lang ru --out october.html\n  bulak link statement --check october.html\n\nPrint the page with any browser, on paper or as PDF."
+    )]
+    Statement(statement::Args),
 }
 
 /// Asks the running node.
@@ -41,7 +52,8 @@ pub enum What {
 /// When no node answers.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.what {
-        What::Show => {
+        What::Show(table) if table.is_wanted() => sheet::run(context, &table).await,
+        What::Show(_) => {
             let local = Local::connect(context).await?;
             let mut told = local.get("/api/v1/link").await?;
             told["tests"] = local.get("/api/v1/link/tests").await?;
@@ -50,6 +62,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         What::Test { full } => test::run(context, full).await,
+        What::Statement(args) => statement::run(context, args).await,
     }
 }
 

@@ -76,6 +76,9 @@ fn whole() -> Value {
         crate::admin::local::Document::openapi(),
         crate::admin::store::Document::openapi(),
         crate::report::api::document(),
+        crate::report::statement::api::document(),
+        crate::report::sheet::document(),
+        crate::report::giga::api::document(),
         crate::meter::api::document(),
         super::tokens::Document::openapi(),
     ] {
