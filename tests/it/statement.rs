@@ -90,8 +90,8 @@ fn little_data_is_no_judgement_and_a_wrong_period_is_told() {
         let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
         (output.status.code(), document["id"].as_str().unwrap_or_default().to_owned())
     };
-    assert_eq!(wrong(&["--month", "october"]), (Some(1), "statement.period".into()));
-    assert_eq!(wrong(&["--from", "2026-10-31", "--to", "2026-10-01"]), (Some(1), "statement.period".into()));
+    assert_eq!(wrong(&["--month", "october"]), (Some(2), "statement.period".into()));
+    assert_eq!(wrong(&["--from", "2026-10-31", "--to", "2026-10-01"]), (Some(2), "statement.period".into()));
     assert_eq!(wrong(&["--lang", "de"]), (Some(2), "cli.misuse".into()));
     let page = node.local("GET", "/api/v1/link/statement?form=paper");
     assert_eq!(page["status"], 400, "{page}");
