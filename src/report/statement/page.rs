@@ -16,10 +16,10 @@ pub(super) const STYLE: &str = "@page{size:A4;margin:12mm 14mm}\
 body{font:10.5pt/1.38 system-ui,'Noto Sans','DejaVu Sans',sans-serif;max-width:182mm;margin:1.5rem auto;padding:0 1rem;color:#111;background:#fff}\
 h1{font-size:17pt;margin:0 0 2mm}h2{font-size:12pt;margin:4mm 0 1mm;break-after:avoid}p{margin:1mm 0}\
 table{border-collapse:collapse;width:100%;break-inside:avoid}th,td{text-align:left;padding:.6mm 2mm .6mm 0;border-bottom:.2mm solid #bbb;vertical-align:top}\
-td{font-variant-numeric:tabular-nums}th{font-weight:600}.verdict{border-left:1.2mm solid #111;padding:.5mm 0 .5mm 3mm;margin:2mm 0}\
+td{font-variant-numeric:tabular-nums;white-space:nowrap}td:nth-child(7){white-space:normal}th{font-weight:600}tbody th{font-weight:400}.verdict{border-left:1.2mm solid #111;padding:.5mm 0 .5mm 3mm;margin:2mm 0}\
 .verdict p{font-size:11.5pt}.few{font-weight:600}.two{display:grid;grid-template-columns:1fr 1fr;gap:0 8mm}.small,footer{font-size:8.5pt;color:#333}\
 .code{font-family:ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}footer{border-top:.3mm solid #111;margin-top:4mm;padding-top:1mm;break-inside:avoid}\
-.chart{width:100%;height:auto;font:11px system-ui,sans-serif;break-inside:avoid}.chart text{fill:#111}.grid{stroke:#ccc;stroke-width:.5;fill:none}\
+.chart{width:100%;height:auto;font:9.5px system-ui,sans-serif;break-inside:avoid;overflow:visible}.chart text{fill:#111}.grid{stroke:#ccc;stroke-width:.5;fill:none}\
 .span{stroke:#1558b0;stroke-width:2;fill:none}.point{fill:#1558b0}.contract{stroke:#b3261e;stroke-dasharray:7 4;fill:none}\
 .mark{stroke:#333;stroke-dasharray:1.5 3;fill:none}.gap{fill:#999;opacity:.22}.gap.offline{fill:#b3261e}\
 @media print{body{margin:0;max-width:none;padding:0}}";

@@ -42,7 +42,7 @@ words! {
         "Медиана скорости загрузки {median}: ниже ориентира {benchmark}.",
         "The median download speed is {median}: below the benchmark of {benchmark}.";
     promised: "Шарт бойынша {contract}: өлшеу жүргізілген {days} күннің {short} күнінде жылдамдық соның 80 %-ынан төмен болды.",
-        "По договору {contract}: в {short} из {days} дней с замерами скорость была ниже 80 % от неё.",
+        "По договору {contract}: в {short} из {days} дней с замерами скорость была ниже 80 % обещанной.",
         "The contract promises {contract}: on {short} of {days} days with tests the speed was below 80 % of that.";
     unpromised: "Шарттағы жылдамдық құрылғыға енгізілмеген, сондықтан онымен салыстырылмады.",
         "Скорость по договору в прибор не внесена, поэтому сравнения с ней нет.",
