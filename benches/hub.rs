@@ -8,11 +8,11 @@
 #[expect(dead_code, reason = "tests start it with other settings")]
 mod cluster;
 
+use bulak::base::calendar::Calendar;
 use bulak::base::clock::{Clock, Time};
 use bulak::base::count::Metrics;
 use bulak::base::digest::Digest;
 use bulak::hub::accept::{Fresh, Judged};
-use bulak::hub::calendar::Calendar;
 use bulak::hub::facts::{self, Frame};
 use bulak::hub::figures::{Day, Figures};
 use bulak::hub::keep::{self, Place};

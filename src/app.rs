@@ -51,6 +51,7 @@ use crate::portal::{Arrival, Doors, Reach, Shelf, local_names};
 use crate::prefetch::{self, Night};
 use crate::proxy::mirror::Mirror;
 use crate::proxy::{self, Proxy};
+use crate::report::giga::{self, Giga};
 use crate::report::{self, Reporter};
 use crate::state::State;
 use crate::store::{self, Store};
@@ -198,6 +199,16 @@ impl Node {
         reporter.hear(Arc::new(report::source::Events(outages.clone())));
         reporter.hear(Arc::new(report::source::Pings(echo.clone())));
 
+        let giga = config.giga.clone().map(|settings| {
+            let (clock, state, meter) = (clock.clone(), state.clone(), meter.clone());
+            let (link, upstream, pace) = (link.clone(), upstream.clone(), giga::Pace::default());
+            Giga::new(giga::Parts { settings, pace, clock, state, meter, link, upstream }, &life)
+        });
+
+        if let Some(settings) = config.remote_write.clone() {
+            report::remote::start(settings, &clock, &life, &metrics, &upstream);
+        }
+
         let interception = https::start(&config, &clock, &life, &metrics, &state).await?;
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
         let later = mirror::Later::default();
@@ -234,11 +245,14 @@ impl Node {
                 let night = night.clone();
                 Arc::new(move || night.morning())
             },
-            others: others(&life, &night, &reporter, &outages, &reach, &trust),
+            others: others(&life, &night, &reporter, &outages, giga.as_ref(), &reach, &trust),
         };
         let routes = prefetch::api::routes(night.clone())
             .merge(prefetch::api::wishes::routes(night.clone()))
-            .merge(report::api::routes(reporter, link.clone(), state.clone()))
+            .merge(report::api::routes(reporter.clone(), link.clone(), state.clone()))
+            .merge(report::statement::api::routes(desk(&config, &reporter, &meter)))
+            .merge(report::sheet::routes(desk(&config, &reporter, &meter)))
+            .merge(report::giga::api::routes(giga.clone()))
             .merge(meter::api::routes(meter.clone()))
             .merge(outages::api::routes(outages))
             .merge(echo::api::routes(echo));
@@ -416,6 +430,12 @@ fn meter_parts(config: &Config, clock: &Clock, life: &Life, link: &Link, upstrea
     }
 }
 
+/// Where statements are made.
+fn desk(config: &Config, reporter: &Reporter, meter: &Meter) -> report::statement::Desk {
+    let (title, zone) = (config.node.title.clone(), config.night.timezone.clone());
+    report::statement::Desk { reporter: reporter.clone(), meter: meter.clone(), title, zone }
+}
+
 fn report_settings(config: &Config) -> report::Settings {
     report::Settings {
         hub_url: config.hub.url.clone(),
@@ -491,22 +511,29 @@ fn others(
     night: &Night,
     reporter: &Reporter,
     outages: &Outages,
+    giga: Option<&Giga>,
     reach: &Arc<Reach>,
     trust: &Arc<devices::Trust>,
 ) -> admin::Others {
-    let figures = Arc::new(ArcSwap::from_pointee(Value::Null));
+    let figures = Arc::new(ArcSwap::from_pointee((Value::Null, Value::Null)));
     let (reach, trust) = (Arc::clone(reach), Arc::clone(trust));
-    let (night, reporter, outages, kept) = (night.clone(), reporter.clone(), outages.clone(), Arc::clone(&figures));
+    let (night, reporter, outages, giga, kept) = (night.clone(), reporter.clone(), outages.clone(), giga.cloned(), Arc::clone(&figures));
     life.spawn_until_stop(async move {
         loop {
-            kept.store(Arc::new(json!(reporter.status().await)));
+            let told = match &giga {
+                Some(giga) => giga.status().await.map_or(Value::Null, |status| json!(status)),
+                None => Value::Null,
+            };
+            kept.store(Arc::new((json!(reporter.status().await), told)));
             tokio::time::sleep(REPORT_FIGURES).await;
         }
     });
     Arc::new(move || {
         let mut members = Map::new();
         members.insert("night".into(), json!(night.status()));
-        members.insert("report".into(), Value::clone(&figures.load()));
+        let (report, giga) = (*figures.load_full()).clone();
+        members.insert("report".into(), report);
+        members.insert("giga".into(), giga);
         let announced = reach.local.announced();
         members.insert("outages".into(), json!(outages.open_now()));
         members.insert("https".into(), trust.status());

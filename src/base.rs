@@ -42,6 +42,18 @@ pub mod crowd;
 /// Bodies that come too slowly.
 pub mod drip;
 
+/// Days as people of a place count them.
+pub mod calendar;
+
+/// Tables for spreadsheets.
+pub mod table;
+
+/// The plane that charts are drawn on.
+pub mod chart;
+
+/// The languages of pages and papers.
+pub mod language;
+
 /// How an address may be written down.
 pub mod redact;
 

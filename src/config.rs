@@ -25,6 +25,7 @@ use crate::link::{self, pace};
 use crate::meter;
 use crate::prefetch::survey::Budget;
 use crate::prefetch::wish;
+use crate::report::{giga, remote};
 use crate::site::discover::media::Policy;
 use crate::store;
 use crate::upstream;
@@ -73,6 +74,10 @@ pub struct Config {
     pub hub: Hub,
     /// Ready-made.
     pub meter: meter::Settings,
+    /// Ready-made; `None`: nothing is told to any.
+    pub giga: Option<giga::Settings>,
+    /// Ready-made; `None`: nothing is written to any.
+    pub remote_write: Option<remote::Settings>,
     /// As it was written, with defaults for the rest.
     pub written: file::File,
     /// `section.key` to where it was set; keys at their default are missing.
@@ -368,6 +373,24 @@ mod tests {
             ("[meter]\nslots = [\"12:00-16:00\", \"08:00-13:00\"]\n", "meter.slots", "let one end before the next begins"),
             ("[meter]\npages = [\"https://t.kz/x\"]\n", "meter.pages[0]", "write \"https://test.example.kz\", without a path"),
             ("[meter]\nmlab = true\n", "meter.mlab", "write who agreed, and when: mlab_agreed = \"A. Serikova, headmistress, 2026-11-20\""),
+            ("[meter]\npupils = -1\n", "meter.pupils", "write a number from 0 to 20000"),
+            (
+                "[giga]\nurl = \"https://g.org/api/v1\"\nkey = \"k\"\nid = \"7\"\n",
+                "giga.id",
+                "write its UUID: \"3b5d0a9e-0f3c-4c5e-9d52-1c2f6a7b8d90\"",
+            ),
+            (
+                "[giga]\nurl = \"http://g.org/api/v1\"\nkey = \"k\"\nid = \"3b5d0a9e-0f3c-4c5e-9d52-1c2f6a7b8d90\"\n",
+                "giga.url",
+                "write \"https://meter.example.org/api/v1\"",
+            ),
+            (
+                "[giga]\nurl = \"https://g.org/api/v1\"\nid = \"3b5d0a9e-0f3c-4c5e-9d52-1c2f6a7b8d90\"\n",
+                "giga.key",
+                "name the file with the key, mode 0600: \"/etc/bulak/giga.key\"",
+            ),
+            ("[remote_write]\nurl = \"prometheus\"\n", "remote_write.url", "write \"https://prometheus.example.org/api/v1/write\""),
+            ("[remote_write]\nevery = \"0 s\"\n", "remote_write.every", "write \"1 min\", at least \"1 s\""),
             ("[meter]\nday = \"much\"\n", "meter.day", "write it like \"20 GiB\", \"64 MiB\" or \"500 kB\""),
             ("[meter]\ncontract_down = \"8\"\n", "meter.contract_down", "write it like \"8 Mbit/s\" or \"512 kbit/s\""),
             ("node = 1\n", "node", "write [node] on a line of its own"),

@@ -4,13 +4,13 @@
 //! Read in this order: `accept` (what is taken, pure), `facts` (what of it goes into columns, pure), `keep` (where it goes), `day` and
 //! `tend` (what is made of it), `summary` (who needs a call, pure), `serve`; who may do what is in `roll`, `enrol` and `people`.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::crowd::Crowd;
 use crate::base::unit::BitRate;
 use crate::life::{Life, supervise};
 use crate::meter::ndt7::server::{self, Ends, Server};
-use calendar::Calendar;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,9 +20,6 @@ use tokio::sync::Notify;
 
 /// What is taken and what is not.
 pub mod accept;
-
-/// Days as the region counts them.
-pub mod calendar;
 
 /// What is kept in columns.
 pub mod figures;
@@ -65,9 +62,6 @@ mod chart;
 
 /// Pages for people.
 mod pages;
-
-/// Tables for spreadsheets.
-mod table;
 
 /// Paths and answers.
 mod serve;

@@ -78,6 +78,7 @@
 //! | drain | how a node ends: no new work, what runs is finished, all within one grace period |
 //! | outbox | reports waiting to leave |
 //! | source, cursor | a part whose findings leave with the reports; up to which of them they are in the outbox |
+//! | statement, paper | what a line did over a period, for people who pay for it; the same signed, so that it can be checked |
 //! | job | long work that somebody asked for: it is watched, and may be ended |
 //! | token, role | what a script shows to use the API; what it may do there |
 //! | event | something that happened in the night, told while it happens |

@@ -57,7 +57,7 @@ pub mod api;
 /// For `/metrics`.
 mod gauges;
 
-pub use settings::{Contract, Server, Settings};
+pub use settings::{BENCHMARK, Contract, Server, Settings};
 pub use test::{Kept, Test, Trigger};
 
 use crate::base::clock::{Clock, Time};
@@ -188,12 +188,11 @@ pub struct View {
     pub contract_up_bps: Option<u64>,
     /// What the 2030 target of ITU and UN asks for a school.
     pub benchmark_bps: u64,
+    /// Pupils of the school, by which a large one's target is counted.
+    pub pupils: Option<u64>,
     /// The newest tests first.
     pub tests: Vec<Kept>,
 }
-
-/// What ITU and UN want every school to have by 2030, bit/s (2030 target of the Broadband Commission and Giga).
-pub const BENCHMARK: u64 = 20_000_000;
 
 impl Meter {
     /// Starts the schedule. Registers `bulak_link_test_*`.
@@ -330,7 +329,8 @@ impl Meter {
             up_bps: known.1,
             contract_down_bps: settings.contract.down,
             contract_up_bps: settings.contract.up,
-            benchmark_bps: BENCHMARK,
+            benchmark_bps: settings.benchmark(),
+            pupils: settings.pupils,
             tests,
         })
     }

@@ -3,9 +3,6 @@
 //!
 //! Everything here is text from plain values: what a page shows is handed in, so that the portal asks nobody anything.
 
-/// Which language a visitor reads.
-pub mod language;
-
 /// The proxy auto-configuration file.
 pub mod pac;
 
@@ -51,10 +48,10 @@ pub mod local_names;
 /// The words of the pages in three languages.
 mod words;
 
+pub use crate::base::language::Language;
 pub use enrol::{Enrol, Seen, Signs};
 pub use frame::{Frame, Place};
 pub use home::{Home, Shelf};
-pub use language::Language;
 pub use local_names::LocalNames;
 pub use system::System;
 

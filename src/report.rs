@@ -61,6 +61,18 @@ pub mod line;
 /// From findings to the outbox.
 mod gather;
 
+/// Tables for a spreadsheet.
+pub mod sheet;
+
+/// The statement of service.
+pub mod statement;
+
+/// A Giga Meter server.
+pub mod giga;
+
+/// A receiver of Prometheus remote-write.
+pub mod remote;
+
 /// Asking to be enrolled.
 mod join;
 

@@ -11,6 +11,9 @@ pub mod frontier;
 /// The line over time, and when the node ran.
 pub mod history;
 
+/// What waits for a Giga Meter server.
+pub mod giga;
+
 /// Speed tests: their figures, their cost, when they are due.
 pub mod measure;
 

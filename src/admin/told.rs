@@ -1,8 +1,8 @@
 //! What a visitor tells of himself and a page needs: language and browser; and the fields that every page of the portal gets.
 
+use crate::base::language::COOKIE;
 use crate::base::problem::Problem;
 use crate::portal::Language;
-use crate::portal::language::COOKIE;
 use axum::extract::{FromRequestParts, Query};
 use axum::response::{Html, IntoResponse, Response};
 use http::request::Parts as Head;

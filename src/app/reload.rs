@@ -4,7 +4,7 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 40] = [
+const AT_ONCE: [&str; 41] = [
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",
@@ -45,6 +45,7 @@ const AT_ONCE: [&str; 40] = [
     "meter.month",
     "meter.contract_down",
     "meter.contract_up",
+    "meter.pupils",
 ];
 
 /// What differs between two configurations.

@@ -12,6 +12,12 @@ mod passive;
 /// Days and months.
 mod history;
 
+/// `bulak link statement`.
+mod statement;
+
+/// `bulak link show --csv`.
+mod sheet;
+
 use crate::base::unit::{BitRate, Bytes};
 use crate::cli::local::Local;
 use crate::cli::table::moment;
@@ -33,14 +39,19 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum What {
     /// How the line is now, and the last 24 hours.
-    #[command(after_help = "Examples:\n  bulak link show\n  bulak link show --months --json")]
+    #[command(
+        after_help = "Examples:\n  bulak link show\n  bulak link show --months --json\n  bulak link show --csv tests --month 2026-10 --out tests.csv"
+    )]
     Show {
         /// The last 31 days instead, a line each
-        #[arg(long, conflicts_with = "months")]
+        #[arg(long, conflicts_with_all = ["months", "csv"])]
         days: bool,
         /// The last 12 months instead, a line each
-        #[arg(long)]
+        #[arg(long, conflicts_with = "csv")]
         months: bool,
+        /// One table, for a spreadsheet
+        #[command(flatten)]
+        table: sheet::Args,
     },
     /// Test it now: download and upload, until the figures have settled
     #[command(after_help = "Examples:\n  bulak link test\n  bulak link test --dry-run")]
@@ -49,6 +60,11 @@ pub enum What {
         #[arg(long)]
         full: bool,
     },
+    /// One page to print: contract against measurements, the 2030 target, outages; signed by the node
+    #[command(
+        after_help = "Examples:\n  bulak link statement --month 2026-10 --lang ru --out october.html\n  bulak link statement --check october.html\n\nPrint the page with any browser, on paper or as PDF."
+    )]
+    Statement(statement::Args),
 }
 
 /// Asks the running node.
@@ -57,7 +73,8 @@ pub enum What {
 /// When no node answers.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.what {
-        What::Show { days, months } if days || months => {
+        What::Show { table, .. } if table.is_wanted() => sheet::run(context, &table).await,
+        What::Show { days, months, .. } if days || months => {
             let local = Local::connect(context).await?;
             let span = if months { "by=month&most=12" } else { "by=day&most=31" };
             let told = local.get(&format!("/api/v1/link/history?{span}")).await?;
@@ -77,6 +94,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         What::Test { full } => test::run(context, full).await,
+        What::Statement(args) => statement::run(context, args).await,
     }
 }
 

@@ -49,6 +49,13 @@ fn attention(document: &Value) -> Vec<String> {
     if document["link"]["state"] == "down" && !causes.contains(&"interface_lost") {
         needs.push("the line is down: what is stored is served".to_owned());
     }
+    let giga = &document["giga"];
+    if let Some(why) = giga["stopped"].as_str() {
+        needs.push(format!("the Giga Meter server is told nothing more: {why}; write its key to giga.key"));
+    }
+    if let Some(why) = giga["parked"][0]["why"].as_str() {
+        needs.push(format!("the Giga Meter server refused {} records for good: {why}", count(&giga["waiting"]["parked"])));
+    }
     if document["clock_ok"] == false {
         needs.push("the clock is wrong: nothing expires by it".to_owned());
     }
@@ -74,6 +81,9 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         if document[member].as_array().is_some_and(|list| !list.is_empty()) {
             rows.push((name, listens(&document[member])));
         }
+    }
+    if document["giga"]["server"].is_string() {
+        rows.push(("Giga Meter", giga(&document["giga"])));
     }
     rows.extend([
         ("line", format!("{} since {}", text(&link["state"]), at(&link["since"]))),
@@ -116,6 +126,15 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         out.push("next: bulak doctor".to_owned());
     }
     out.join("\n")
+}
+
+/// What is told to a Giga Meter server.
+fn giga(giga: &Value) -> String {
+    let waiting = &giga["waiting"];
+    let known = if giga["registered"] == true { "" } else { ", not registered yet" };
+    let trouble = giga["trouble"].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
+    let [delivered, tests, checks] = ["delivered", "tests", "checks"].map(|name| count(&waiting[name]));
+    format!("{delivered} records told, {tests} tests and {checks} checks wait{known}{trouble}")
 }
 
 /// What the night brought in four weeks, used against wasted.

@@ -4,6 +4,9 @@
 /// What is said of https: zone, named hosts, mirror.
 mod https;
 
+/// What is said of those who are told beside the hub.
+mod others;
+
 /// What is said of speed tests.
 mod meter;
 
@@ -277,6 +280,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
     }
 
     let meter = meter::meter(c, &file.meter, &night.timezone, hub.url.as_ref());
+    let giga = others::giga(c, &file.giga);
+    let remote_write = others::remote_write(c, &file.remote_write, &node.name);
 
     let complaints = checker.complaints;
     if complaints.is_empty() {
@@ -297,6 +302,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
             mirror,
             hub,
             meter,
+            giga,
+            remote_write,
             written: file,
             places,
         })

@@ -45,6 +45,10 @@ pub struct File {
     pub hub: Hub,
     /// Speed tests.
     pub meter: Meter,
+    /// A Giga Meter server.
+    pub giga: Giga,
+    /// A receiver of Prometheus remote-write.
+    pub remote_write: RemoteWrite,
 }
 
 /// `[node]`.
@@ -473,6 +477,46 @@ impl Default for Hub {
     }
 }
 
+/// `[remote_write]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteWrite {
+    /// The receiver; empty: none.
+    pub url: String,
+    /// The file with a bearer token; empty: none is asked for.
+    pub key: PathBuf,
+    /// How often.
+    pub every: Wait,
+}
+
+impl Default for RemoteWrite {
+    fn default() -> RemoteWrite {
+        RemoteWrite { url: String::new(), key: PathBuf::new(), every: Wait(Duration::from_mins(1)) }
+    }
+}
+
+/// `[giga]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Giga {
+    /// Where its API begins; empty: nothing is told to any.
+    pub url: String,
+    /// The file with the key.
+    pub key: PathBuf,
+    /// The school's id at Giga.
+    pub id: String,
+    /// The school's number in the country; empty: left out.
+    pub school: String,
+    /// The country, two letters.
+    pub country: String,
+}
+
+impl Default for Giga {
+    fn default() -> Giga {
+        Giga { url: String::new(), key: PathBuf::new(), id: String::new(), school: String::new(), country: "KZ".into() }
+    }
+}
+
 /// `[meter]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -497,6 +541,8 @@ pub struct Meter {
     pub contract_down: String,
     /// And towards the world.
     pub contract_up: String,
+    /// Pupils of the school; 0: unknown.
+    pub pupils: i64,
 }
 
 impl Default for Meter {
@@ -512,6 +558,7 @@ impl Default for Meter {
             pages: Vec::new(),
             contract_down: String::new(),
             contract_up: String::new(),
+            pupils: 0,
         }
     }
 }

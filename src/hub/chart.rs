@@ -3,7 +3,8 @@
 //! No script and no colour alone: a strip tells by height as well, gaps carry their reason, and each chart stands above a table with the
 //! same figures. Texts come from the caller's words; numbers are ours; nothing of a node's gets in unescaped.
 
-use crate::hub::calendar;
+use crate::base::calendar;
+use crate::base::chart::{BOTTOM, HEIGHT, LEFT, Plane, TOP, WIDTH, float, whole};
 use crate::hub::figures::{Day, Test};
 use crate::hub::words::Tongue;
 use std::collections::BTreeMap;
@@ -66,53 +67,6 @@ pub(crate) fn strip(tongue: Tongue, moods: &[Mood]) -> String {
     }
     let _ = write!(svg, " aria-label=\"{}\">{paths}</svg>", told.join(", "));
     svg
-}
-
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 64.0;
-const BOTTOM: f64 = 24.0;
-const TOP: f64 = 8.0;
-
-/// Where a value lies.
-struct Plane {
-    from: i32,
-    to: i32,
-    most: f64,
-}
-
-impl Plane {
-    fn x(&self, day: f64) -> f64 {
-        let days = f64::from(self.to - self.from + 1);
-        LEFT + (WIDTH - LEFT) * (day - f64::from(self.from)) / days
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        let height = HEIGHT - TOP - BOTTOM;
-        TOP + height - height * (value / self.most).clamp(0.0, 1.0)
-    }
-
-    fn open(&self, label: &str, mark: impl Fn(f64) -> String) -> String {
-        let mut svg = format!("<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">");
-        for part in [0.0, 0.5, 1.0] {
-            let y = self.y(part * self.most);
-            let _ = write!(
-                svg,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{WIDTH}\"/><text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 6.0,
-                y + 4.0,
-                mark(part * self.most)
-            );
-        }
-        let step = ((self.to - self.from) / 6).max(1);
-        let mut day = self.from;
-        while day <= self.to {
-            let x = self.x(f64::from(day));
-            let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{:.0}\">{}</text>", HEIGHT - 6.0, &calendar::plain(day)[..5]);
-            day += step;
-        }
-        svg
-    }
 }
 
 /// Speed by day: what fetches have shown as a line, tests as points, the contract as a dashed line, gaps shaded by their reason.
@@ -202,16 +156,6 @@ pub(crate) fn hours(tongue: Tongue, span: (i32, i32), days: &[Day]) -> String {
     }
     svg.push_str("</svg>");
     svg
-}
-
-#[expect(clippy::cast_precision_loss, reason = "pixels")]
-fn float(value: i64) -> f64 {
-    value as f64
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a rate that was a whole number; `as` saturates")]
-fn whole(value: f64) -> i64 {
-    value.round() as i64
 }
 
 #[cfg(test)]

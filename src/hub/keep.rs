@@ -7,9 +7,9 @@
 //! Read in this order: `columns` (what an upload changes, pure), `statement` (text of SQL, pure), `shared` (what both databases are
 //! asked alike), `sqlite`, `postgres`.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::hub::accept::Judged;
-use crate::hub::calendar::Calendar;
 use crate::hub::day::Kept;
 use crate::hub::figures::{Day, Glance, Outage, Test};
 use futures_util::future::BoxFuture;

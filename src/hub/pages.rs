@@ -1,7 +1,7 @@
 //! Pages for people: a region on one, a school on another. No script; everything that came from a node, a file or a person is escaped.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
-use crate::hub::calendar::Calendar;
 use crate::hub::summary::{School, Share, Standing};
 use crate::hub::words::Tongue;
 use std::fmt::Write;

@@ -2,8 +2,8 @@
 //!
 //! Walked by hand over the parsed table rather than derived, because a derived reader stops at the first mistake.
 
+use crate::base::calendar::Calendar;
 use crate::base::unit::{BitRate, Wait};
-use crate::hub::calendar::Calendar;
 use crate::hub::keep::Place;
 use crate::hub::{Enrolled, Settings, Viewers};
 use crate::report::schema::is_label;

@@ -3,10 +3,10 @@
 //! Small steps: a step makes the days of some schools, or lets go of some rows, and leaves everything consistent. A hub that was off
 //! for a week finds the days that it owes in its database and makes them.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::count::{IntGauge, Metrics};
 use crate::hub::Settings;
-use crate::hub::calendar::Calendar;
 use crate::hub::day::roll;
 use crate::hub::enrol::Book;
 use crate::hub::figures::Day;

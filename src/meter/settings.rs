@@ -23,6 +23,8 @@ pub struct Settings {
     pub contract: Contract,
     /// Origins whose pages may have their readers' browsers run tests against this node, beside its own.
     pub pages: Vec<String>,
+    /// Pupils of the school; `None`: unknown.
+    pub pupils: Option<u64>,
 }
 
 /// What the provider has promised, bit/s.
@@ -90,7 +92,21 @@ impl Server {
     }
 }
 
+/// What ITU and UN want every school to have by 2030, bit/s (2030 target of the Broadband Commission and Giga).
+pub const BENCHMARK: u64 = 20_000_000;
+
+/// And a large one for each of its pupils, bit/s.
+const EACH: u64 = 50_000;
+
+/// A school with more pupils than these is a large one.
+const LARGE: u64 = 400;
+
 impl Settings {
+    /// What the 2030 target asks for this school, bit/s.
+    pub fn benchmark(&self) -> u64 {
+        self.pupils.filter(|pupils| *pupils > LARGE).map_or(BENCHMARK, |pupils| pupils.saturating_mul(EACH))
+    }
+
     /// The servers that are known without asking anybody.
     pub fn known(&self) -> Vec<Server> {
         let hub = self.hub.iter().map(|url| Server { base: url.clone(), reach: Reach::Domestic, several: true, exact: None });

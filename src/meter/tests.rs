@@ -19,6 +19,7 @@ fn settings(servers: &[&str]) -> Settings {
         caps: budget::Caps::default(),
         contract: Contract::default(),
         pages: Vec::new(),
+        pupils: None,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Does this device use the cache, and does it trust the school's certificate? Seen without script: two pictures that only the
 //! proxy and only our own TLS can answer, and a page that looks again by itself, a number of times, and then rests.
 
+use crate::base::language::Language;
 use crate::portal::Door;
 use crate::portal::enrol::Signs;
 use crate::portal::frame::Frame;
-use crate::portal::language::Language;
 use crate::portal::words::{self, Words};
 use askama::Template;
 

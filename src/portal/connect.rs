@@ -1,8 +1,8 @@
 //! How to connect a device: the steps of its system and no other's, the address by name, by camera, by number; and the school's
 //! certificate where there is one. The printable sheet for the wall is the same in three languages at once.
 
+use crate::base::language::Language;
 use crate::portal::frame::{Frame, Place, qr};
-use crate::portal::language::Language;
 use crate::portal::system::System;
 use crate::portal::words::{self, Steps, Words};
 use crate::tls::authority::Authority;

@@ -2,7 +2,7 @@
 //! payload `com.apple.security.root`). A proxy for a single Wi-Fi network needs that network's name, which we do not know, and a
 //! global one needs supervision; so the profile says in words where the address goes. Pure.
 
-use crate::portal::language::Language;
+use crate::base::language::Language;
 use crate::portal::words;
 use crate::tls::authority::Authority;
 use uuid::Uuid;

@@ -183,6 +183,18 @@ fn fresh(mut slice: Slice, told: Option<&Slice>, start: Time) -> Slice {
     slice
 }
 
+/// The hours that begin in `start..end`, oldest first; the one that is running at `now` as far as it has come.
+pub(crate) async fn hours(history: &History, start: Time, end: Time, now: Time) -> anyhow::Result<Vec<Rollup>> {
+    let running = Level::Hour.window(now);
+    let mut hours = history.span::<Rollup>(Level::Hour.word(), start, end.min(running)).await?;
+    // Where no hour is kept and the node has not run in this one either (its clock is wrong), nothing is known.
+    let ran = !hours.is_empty() || first_run(history, running, now).await?.is_some();
+    if ran && start <= running && running < end {
+        hours.push(window(history, running, now).await?);
+    }
+    Ok(hours)
+}
+
 /// The line as pages and commands show it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recent {

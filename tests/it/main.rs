@@ -50,6 +50,18 @@ mod intercept;
 /// What is said on opened connections, and on the proxy's own over TLS.
 mod opened;
 
+/// The statement of service.
+mod statement;
+
+/// A Giga Meter server.
+mod giga;
+
+/// Dashboards and alert rules.
+mod grafana;
+
+/// Remote-write.
+mod remote;
+
 /// Malformed and hostile bytes, from clients and from origins.
 mod hostile;
 

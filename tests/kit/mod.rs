@@ -64,6 +64,12 @@ pub(crate) mod squid;
 /// A node or hub under test.
 pub(crate) mod node;
 
+/// A node with a past.
+pub(crate) mod past;
+
+/// A Giga Meter server that holds its clients to the rules.
+pub(crate) mod giga;
+
 /// The API by its tokens, and its routes by the sources.
 pub(crate) mod api;
 

@@ -13,6 +13,9 @@ use url::Url;
 /// Letters of a consent: a name, an office, a date.
 const AGREED_LONGEST: usize = 200;
 
+/// No school has more pupils.
+const PUPILS: i64 = 20_000;
+
 /// `[meter]`; the zone is that of the night, the hub a server too.
 pub(super) fn meter(c: &mut Checker<'_>, meter: &file::Meter, zone: &str, hub: Option<&Target>) -> Settings {
     let servers = c.each(
@@ -52,6 +55,7 @@ pub(super) fn meter(c: &mut Checker<'_>, meter: &file::Meter, zone: &str, hub: O
             up: rate(c, "meter.contract_up", &meter.contract_up).map(|rate| rate.0),
         },
         pages,
+        pupils: u64::try_from(c.number("meter.pupils", meter.pupils, 0..=PUPILS)).ok().filter(|pupils| *pupils > 0),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What an upload changes beside its records: rows of columns, days that must be made anew, a node's newest news. Pure.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::hub::accept::{Fresh, Judged};
-use crate::hub::calendar::Calendar;
 use crate::hub::facts::{Facts, LONGEST, plausible};
 use crate::hub::figures::{Glance, Hour, Outage, Ping, Test};
 use crate::hub::keep::Fate;

@@ -3,10 +3,10 @@
 //! A partition is a fixed number of days, named by its number since 1970, made when the first row for it comes and dropped as a whole
 //! when all of it is too old: no row is deleted one by one, and no partition is left to a nightly job that may not run.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::hub::accept::Judged;
-use crate::hub::calendar::Calendar;
 use crate::hub::day::Kept;
 use crate::hub::facts::{Facts, plausible};
 use crate::hub::figures::{Day, Outage, Test};

@@ -1,9 +1,9 @@
 //! The embedded database: one file, one writer at a time.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::hub::accept::Judged;
-use crate::hub::calendar::Calendar;
 use crate::hub::day::Kept;
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::keep::columns::{Columns, is_twin};

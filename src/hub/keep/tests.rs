@@ -330,3 +330,56 @@ async fn the_views_keep_their_columns() {
         assert_eq!(told.columns().iter().map(|column| column.name().to_owned()).collect::<Vec<_>>(), columns, "{text}");
     }
 }
+
+/// What Grafana is given to import: each question is one that both databases answer.
+#[tokio::test]
+async fn grafanas_questions_are_answered() {
+    let files = [include_str!("../../../config/grafana/hub.json"), include_str!("../../../config/grafana/hub-alerts.json")];
+    let mut asked = Vec::new();
+    for file in files {
+        questions(&serde_json::from_str(file).expect("JSON"), &mut asked);
+    }
+    assert!(asked.len() > 15, "{} questions", asked.len());
+    for view in ["v_school_day", "v_test", "v_outage"] {
+        assert!(asked.iter().any(|question| question.contains(view)), "{view}");
+    }
+    let sqlite = sqlx::SqlitePool::connect("sqlite::memory:").await.expect("opens");
+    sqlx::migrate!("src/hub/migrations/sqlite").run(&sqlite).await.expect("makes");
+    // What SQLite has no word for.
+    for question in asked.iter().filter(|question| !question.contains("percentile_cont")) {
+        let told = sqlx::query(sqlx::AssertSqlSafe(question.clone())).fetch_all(&sqlite).await;
+        assert!(told.is_ok(), "{question}: {:?}", told.err());
+    }
+    let Some(cluster) = cluster::Cluster::start() else { return };
+    let keep = sqlx::PgPool::connect(&cluster.first()).await.expect("opens");
+    sqlx::migrate!("src/hub/migrations/postgres").run(&keep).await.expect("makes");
+    for question in &asked {
+        let told = sqlx::query(sqlx::AssertSqlSafe(question.clone())).fetch_all(&keep).await;
+        assert!(told.is_ok(), "{question}: {:?}", told.err());
+    }
+    let wrong = asked[0].replacen("v_school_day", "v_school_days", 1);
+    assert!(sqlx::query(sqlx::AssertSqlSafe(wrong)).fetch_all(&keep).await.is_err(), "a view that is not there is found");
+}
+
+/// Every `rawSql` and every query of a variable in a document, with Grafana's own words replaced as Grafana does.
+fn questions(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if text.starts_with("SELECT") && matches!(name.as_str(), "rawSql" | "query") => into.push(replaced(text)),
+                    _ => questions(value, into),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| questions(item, into)),
+        _ => {}
+    }
+}
+
+fn replaced(text: &str) -> String {
+    let text = text.replace("$school", "'s', 't'").replace("$__timeFilter(day)", "day IS NOT NULL");
+    let text = text.replace("$__timeFilter(started)", "started IS NOT NULL");
+    assert!(!text.contains('$'), "{text}");
+    text
+}

@@ -1,8 +1,8 @@
 //! The region on one page: a row a school, who needs a call first; two hundred at once, by state and by name.
 
 use super::{Row, STYLE, percent, row};
+use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
-use crate::hub::calendar::Calendar;
 use crate::hub::summary::{Event, School, Standing};
 use crate::hub::words::Tongue;
 use askama::Template;

@@ -1,8 +1,8 @@
 //! One school: the last report, the line by day with its tests and outages, the cache by way, hour by hour.
 
 use super::{Row, STYLE, clock, percent, rate, row, state, wait};
+use crate::base::calendar::{self, Calendar};
 use crate::base::clock::Time;
-use crate::hub::calendar::{self, Calendar};
 use crate::hub::chart;
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::summary::School;

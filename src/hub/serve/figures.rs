@@ -1,13 +1,13 @@
 //! Figures for programs and spreadsheets: schools, days, tests, outages.
 
+use crate::base::calendar;
 use crate::base::clock::Time;
 use crate::base::problem::Problem;
-use crate::hub::calendar;
+use crate::base::table::{Form, csv};
 use crate::hub::figures::{Day, OUTAGE, Outage, TEST, Test, day_columns};
 use crate::hub::keep::{self, Asked};
 use crate::hub::serve::{Parts, no_school, unwell};
 use crate::hub::summary::{Event, STANDINGS, School, Standing, events};
-use crate::hub::table::{Form, csv};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

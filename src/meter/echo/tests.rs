@@ -33,6 +33,8 @@ async fn place(hub: Option<SocketAddr>, day: Option<u64>) -> Place {
         schedule: Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
         caps: Caps { day, month: None },
         contract: Contract::default(),
+        pages: Vec::new(),
+        pupils: None,
     };
     let jobs = Jobs::new(clock.clone(), |_| ());
     let parts = Parts { settings, clock, life: life.clone(), link, upstream, jobs };

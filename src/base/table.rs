@@ -1,14 +1,14 @@
 //! Tables for spreadsheets: CSV as a Russian or Kazakh Excel opens it (byte order mark, semicolons, decimal comma), or as RFC 4180 says.
 //! Pure.
 
+use crate::base::calendar::{self, Calendar};
 use crate::base::clock::Time;
-use crate::hub::calendar::{self, Calendar};
 use serde::Serialize;
 use serde_json::Value;
 
 /// For whom a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// Excel with a decimal comma.
     Excel,
     /// RFC 4180.
@@ -17,7 +17,7 @@ pub(crate) enum Form {
 
 impl Form {
     /// `?csv=plain`, else Excel's.
-    pub(crate) fn of(asked: Option<&str>) -> Form {
+    pub fn of(asked: Option<&str>) -> Form {
         if asked == Some("plain") { Form::Plain } else { Form::Excel }
     }
 }
@@ -26,7 +26,7 @@ impl Form {
 ///
 /// # Errors
 /// When a row is no JSON object.
-pub(crate) fn csv<T: Serialize>(form: Form, calendar: &Calendar, columns: &[&str], rows: &[T]) -> Result<Vec<u8>, csv::Error> {
+pub fn csv<T: Serialize>(form: Form, calendar: &Calendar, columns: &[&str], rows: &[T]) -> Result<Vec<u8>, csv::Error> {
     let mut out = Vec::new();
     if form == Form::Excel {
         // Without it Excel takes UTF-8 for the system's code page.

@@ -1,4 +1,4 @@
-//! Days as the region counts them: local dates, numbered from 1970-01-01. Pure.
+//! Days as people of a place count them, a region or a school: local dates, numbered from 1970-01-01. Pure.
 
 use crate::base::clock::Time;
 use jiff::civil::Date;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// 1970-01-01.
 const FIRST: Date = jiff::civil::date(1970, 1, 1);
 
-/// The region's time zone.
+/// The place's time zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar(TimeZone);
 
@@ -47,7 +47,7 @@ impl Calendar {
         self.day(start).max(last.saturating_sub(most - 1))..=last
     }
 
-    /// A moment as people of the region read it: `24.11.2026 05:00`.
+    /// A moment as people of the place read it: `24.11.2026 05:00`.
     pub fn clock(&self, moment: Time) -> String {
         jiff::Timestamp::from_microsecond(moment.micros())
             .map_or_else(|_| "–".into(), |stamp| stamp.to_zoned(self.0.clone()).strftime("%d.%m.%Y %H:%M").to_string())

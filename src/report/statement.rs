@@ -1,0 +1,103 @@
+//! The statement of service: one printable page on what was promised, what was measured, and what was out of order, signed by the node.
+//!
+//! ```text
+//! meter (tests) ─┐
+//! history (hours) ┼-> figures -> paper (signed) -> page (kk, ru, en)
+//! log of outages ─┘                     └-> check: the same page again?
+//! ```
+
+/// What a statement says.
+pub mod figures;
+
+/// Which days it is about.
+pub mod period;
+
+/// Signed, and checked.
+pub mod paper;
+
+/// As a page.
+pub mod page;
+
+/// In three languages.
+mod words;
+
+/// Over the API.
+pub mod api;
+
+use crate::base::calendar::Calendar;
+use crate::base::clock::Time;
+use crate::meter::{Kept, Meter};
+use crate::report::{Reporter, line};
+use figures::{About, sum};
+use paper::Document;
+use period::Period;
+
+/// Tests that are read at once.
+const PAGE: u32 = 500;
+
+/// What a node's statements rest on.
+#[derive(Clone)]
+pub struct Desk {
+    /// The line's history, the clock, and the key.
+    pub reporter: Reporter,
+    /// The tests.
+    pub meter: Meter,
+    /// The school as people call it.
+    pub title: String,
+    /// The school's time zone, an IANA name.
+    pub zone: String,
+}
+
+impl Desk {
+    /// The days at the school.
+    pub fn calendar(&self) -> Calendar {
+        Calendar::of(&self.zone).unwrap_or_default()
+    }
+
+    /// Whether anybody knows what day it is.
+    pub fn is_dated(&self) -> bool {
+        self.reporter.0.clock.trusted()
+    }
+
+    /// Today, by its number.
+    pub fn today(&self) -> i32 {
+        self.calendar().day(self.reporter.0.clock.now())
+    }
+
+    /// Makes and signs a statement.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn statement(&self, period: Period) -> anyhow::Result<Document> {
+        let inner = &*self.reporter.0;
+        // What the last minutes saw is in it too.
+        self.reporter.keep_line().await?;
+        let (calendar, now) = (self.calendar(), inner.clock.now());
+        let (start, end) = (calendar.span(period.from).0, calendar.span(period.to).1);
+        let view = self.meter.view().await?;
+        let about = About {
+            school: self.title.clone(),
+            school_id: inner.settings.school.clone(),
+            zone: self.zone.clone(),
+            contract: (view.contract_down_bps, view.contract_up_bps),
+            pupils: view.pupils,
+            benchmark: view.benchmark_bps,
+        };
+        let tests = self.tests(start, end).await?;
+        let hours = line::hours(&inner.state.history(), start, end.min(now), now).await?;
+        let figures = sum(&about, &calendar, period, now, &tests, &hours, None);
+        Ok(Document::sign(&inner.key, now.to_rfc3339(), figures)?)
+    }
+
+    /// The tests that began in `start..end`, oldest first.
+    pub(crate) async fn tests(&self, start: Time, end: Time) -> anyhow::Result<Vec<Kept>> {
+        let mut found = Vec::new();
+        let mut number = 0;
+        loop {
+            let page = self.meter.after(number, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            number = last.number;
+            found.extend(page.into_iter().filter(|kept| kept.start >= start && kept.start < end));
+        }
+    }
+}
