@@ -11,7 +11,7 @@
 //! - The first decrease of a row goes no lower than nine tenths of what really came: the queue that a feedback of two round trips lets
 //!   grow is drained by less. When the queue stands all the same, others make it, and the rate is halved as often as it takes.
 //! - The pauses for a fresh shortest delay last a round trip and a half, not two seconds: the queue is empty by then, and a foreground
-//!   transfer that kept us silent for as long counts as one. While probes see the line empty, there is none.
+//!   transfer that kept us silent for as long counts as one.
 //! - A queue is what all probes of one and a half round trips saw. Most of a night are small files, and their senders begin again and
 //!   again with a burst: two probes in a row saw those as well, and on a satellite's line the rate fell for them to half of the line's.
 //! - The windows are what the rate has under way on the idle line and half of the target. With a tenth of the way and two targets more, it
@@ -56,8 +56,6 @@ const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
 /// Between two pauses for a fresh shortest delay, as often as LEDBAT++ has them.
 const PAUSE_EVERY: Duration = Duration::from_secs(30);
-/// A probe that saw no more than this share of the target has seen the shortest delay: no pause is needed to see it.
-const FRESH: f64 = 0.1;
 /// After an idle spell of this length the line is felt for anew.
 const STALE: Duration = Duration::from_mins(1);
 /// The windows of all connections together are what the rate has under way on the idle line, and so much of the target: what they let a
@@ -164,9 +162,6 @@ impl Delay {
         };
         self.lost = 0;
         self.base.add(rtt, now);
-        if self.base.least().is_some_and(|least| rtt - least <= FRESH * self.target) {
-            self.next_pause = self.next_pause.map(|_| now + PAUSE_EVERY);
-        }
         if self.shut.is_none() && self.paused.is_none() && self.clean.is_some_and(|clean| sent >= clean) {
             self.recent.push_back((sent, rtt));
             let span = self.span();

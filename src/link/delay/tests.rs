@@ -49,7 +49,7 @@ const NIGHTS: [u64; 4] = [0, 2, 5, 7];
 
 #[test]
 fn a_class_does_not_notice_and_the_night_gets_the_rest() {
-    for (name, line, share, queue) in [("5 Mbit/s", DSL, 0.88, (0.025, 0.05)), ("satellite", SATELLITE, 0.70, (0.06, 0.3))] {
+    for (name, line, share, queue) in [("5 Mbit/s", DSL, 0.88, (0.025, 0.05)), ("satellite", SATELLITE, 0.70, (0.06, 0.4))] {
         let idle = World::new(line, Control::None).pages(60.0);
         let (middle, slowest) = (quantile(idle.clone(), 0.5), quantile(idle, 1.0));
         let all = NIGHTS.map(|file| seen(line, Control::Both, file));
@@ -126,15 +126,6 @@ fn a_queue_that_is_gone_within_a_round_trip_is_a_sender_that_begins() {
     let falls = |rates: &[f64]| rates.windows(2).any(|two| two[1] < two[0]);
     assert!(!falls(&probed(&[600, 750, 740, 745], 25)), "there and gone");
     assert!(falls(&probed(&[600, 740, 750, 740, 750, 740, 750, 740], 25)), "it stands for longer");
-}
-
-#[test]
-fn a_pause_is_for_what_no_probe_has_seen() {
-    let paused = |answers: &[u64]| probed(answers, 120).iter().filter(|rate| **rate <= FLOOR).count();
-    assert_eq!(paused(&[80, 90, 95, 90]), 0, "the line was empty four times a second");
-    let mut stands = vec![95; 5 * 120];
-    stands[0] = 80;
-    assert!(paused(&stands) >= 3, "the last look was at the beginning");
 }
 
 #[test]
