@@ -116,7 +116,7 @@ pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) +
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
     limit::raise_open_files();
-    let node = Node::start(config, reread).await?;
+    let node = Box::pin(Node::start(config, reread)).await?;
     ready(node.addresses.clone());
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
