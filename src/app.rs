@@ -125,7 +125,7 @@ pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) +
     let signals = Signals::listen()?;
     let shares = limit::share_out(limit::raise_open_files());
     limit::close_files();
-    let node = Node::start(config, reread, shares).await?;
+    let node = Box::pin(Node::start(config, reread, shares)).await?;
     ready(node.addresses.clone());
     service::ready(&node.life);
     node.until_stopped(signals).await;
@@ -250,8 +250,8 @@ impl Node {
         let routes = prefetch::api::routes(night.clone())
             .merge(prefetch::api::wishes::routes(night.clone()))
             .merge(report::api::routes(reporter.clone(), link.clone(), state.clone()))
-            .merge(report::statement::api::routes(desk(&config, &reporter, &meter)))
-            .merge(report::sheet::routes(desk(&config, &reporter, &meter)))
+            .merge(report::statement::api::routes(desk(&config, &reporter, &meter, &outages)))
+            .merge(report::sheet::routes(desk(&config, &reporter, &meter, &outages)))
             .merge(report::giga::api::routes(giga.clone()))
             .merge(meter::api::routes(meter.clone()))
             .merge(outages::api::routes(outages))
@@ -431,9 +431,9 @@ fn meter_parts(config: &Config, clock: &Clock, life: &Life, link: &Link, upstrea
 }
 
 /// Where statements are made.
-fn desk(config: &Config, reporter: &Reporter, meter: &Meter) -> report::statement::Desk {
+fn desk(config: &Config, reporter: &Reporter, meter: &Meter, outages: &Outages) -> report::statement::Desk {
     let (title, zone) = (config.node.title.clone(), config.night.timezone.clone());
-    report::statement::Desk { reporter: reporter.clone(), meter: meter.clone(), title, zone }
+    report::statement::Desk { reporter: reporter.clone(), meter: meter.clone(), outages: outages.clone(), title, zone }
 }
 
 fn report_settings(config: &Config) -> report::Settings {

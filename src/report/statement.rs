@@ -26,14 +26,18 @@ pub mod api;
 
 use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
+use crate::meter::outages::Outages;
 use crate::meter::{Kept, Meter};
 use crate::report::{Reporter, line};
-use figures::{About, sum};
+use figures::{About, Outage, sum};
 use paper::Document;
 use period::Period;
 
 /// Tests that are read at once.
 const PAGE: u32 = 500;
+
+/// Outages that a statement counts: a day keeps 24 of a kind at most, and a statement is of a month as a rule.
+const OUTAGES: u32 = 5_000;
 
 /// What a node's statements rest on.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub struct Desk {
     pub reporter: Reporter,
     /// The tests.
     pub meter: Meter,
+    /// The log of outages.
+    pub outages: Outages,
     /// The school as people call it.
     pub title: String,
     /// The school's time zone, an IANA name.
@@ -85,8 +91,21 @@ impl Desk {
         };
         let tests = self.tests(start, end).await?;
         let hours = line::hours(&inner.state.history(), start, end.min(now), now).await?;
-        let figures = sum(&about, &calendar, period, now, &tests, &hours, None);
+        let outages = self.outages(start, end.min(now)).await?;
+        let figures = sum(&about, &calendar, period, now, &tests, &hours, outages.as_deref());
         Ok(Document::sign(&inner.key, now.to_rfc3339(), figures)?)
+    }
+
+    /// What was out of order in `start..end`, as far as it lies in there, oldest first; `None` when the log knows of nothing: it may
+    /// be younger than the period, and then the hours tell more.
+    async fn outages(&self, start: Time, end: Time) -> anyhow::Result<Option<Vec<Outage>>> {
+        let kept = self.outages.since(start, OUTAGES).await?;
+        let inside = |kept: &crate::meter::outages::Kept| {
+            let (from, to) = (kept.start.max(start), kept.end.min(end));
+            (from < to).then(|| Outage { what: kept.event.what.word(), start: from, seconds: to.since(from).as_secs() })
+        };
+        let found: Vec<Outage> = kept.iter().rev().filter_map(inside).collect();
+        Ok(Some(found).filter(|found| !found.is_empty()))
     }
 
     /// The tests that began in `start..end`, oldest first.

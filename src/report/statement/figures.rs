@@ -424,9 +424,12 @@ fn spent(start: Time, end: Time, hours: &[&Rollup]) -> Spent {
     sum
 }
 
+/// A cause, and its seconds in an hour.
+type Kind = (&'static str, fn(&Rollup) -> u64);
+
 /// Outages as the hours tell them: a row of hours with one is one. For times of which nobody kept a log.
 fn hourly(hours: &[&Rollup]) -> Vec<Outage> {
-    let kinds: [(&'static str, fn(&Rollup) -> u64); 3] =
+    let kinds: [Kind; 3] =
         [("line_down", |hour| hour.down_seconds), ("box_off", |hour| hour.off_seconds), ("clock_wrong", |hour| hour.clock_seconds)];
     let mut found: Vec<Outage> = Vec::new();
     for (what, seconds) in kinds {

@@ -283,26 +283,23 @@ fn chart(words: &Words, figures: &Figures) -> String {
     for day in &figures.days {
         let Some(at) = calendar::parse(&day.date).map(f64::from) else { continue };
         let middle = plane.x(at + 0.5);
-        match (day.low_bps, day.median_bps, day.high_bps) {
-            (Some(low), Some(median), Some(high)) => {
-                let _ = write!(spans, "M{middle:.1} {:.1}V{:.1}", place(low) + 0.5, place(high) - 0.5);
-                let _ = write!(points, "<circle class=\"point\" cx=\"{middle:.1}\" cy=\"{:.1}\" r=\"3\"/>", place(median));
-            }
-            _ => {
-                let (class, word) = match day.state {
-                    State::Offline => ("gap offline", words.days_offline),
-                    _ => ("gap", words.days_no_data),
-                };
-                let (left, right) = (plane.x(at), plane.x(at + 1.0));
-                let _ = write!(
-                    svg,
-                    "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{}\"><title>{}: {word}</title></rect>",
-                    right - left,
-                    HEIGHT - TOP - BOTTOM,
-                    date(&day.date)
-                );
-            }
+        if let (Some(low), Some(median), Some(high)) = (day.low_bps, day.median_bps, day.high_bps) {
+            let _ = write!(spans, "M{middle:.1} {:.1}V{:.1}", place(low) + 0.5, place(high) - 0.5);
+            let _ = write!(points, "<circle class=\"point\" cx=\"{middle:.1}\" cy=\"{:.1}\" r=\"3\"/>", place(median));
+            continue;
         }
+        let (class, word) = match day.state {
+            State::Offline => ("gap offline", words.days_offline),
+            _ => ("gap", words.days_no_data),
+        };
+        let (left, right) = (plane.x(at), plane.x(at + 1.0));
+        let _ = write!(
+            svg,
+            "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{}\"><title>{}: {word}</title></rect>",
+            right - left,
+            HEIGHT - TOP - BOTTOM,
+            date(&day.date)
+        );
     }
     let _ = write!(svg, "<path class=\"span\" d=\"{spans}\"/>{points}</svg>");
     svg

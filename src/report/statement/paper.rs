@@ -163,16 +163,10 @@ fn unescape(text: &str) -> String {
         out.push_str(before);
         let known = [("#34;", '"'), ("quot;", '"'), ("#39;", '\''), ("#x27;", '\''), ("#38;", '&'), ("amp;", '&')];
         let known = known.into_iter().chain([("#60;", '<'), ("lt;", '<'), ("#62;", '>'), ("gt;", '>')]);
-        rest = match known.into_iter().find_map(|(code, letter)| Some((letter, after.strip_prefix(code)?))) {
-            Some((letter, after)) => {
-                out.push(letter);
-                after
-            }
-            None => {
-                out.push('&');
-                after
-            }
-        };
+        let found = known.into_iter().find_map(|(code, letter)| Some((letter, after.strip_prefix(code)?)));
+        let (letter, after) = found.unwrap_or(('&', after));
+        out.push(letter);
+        rest = after;
     }
     out + rest
 }

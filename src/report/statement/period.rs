@@ -87,7 +87,8 @@ impl Period {
 
 fn month_of(text: &str) -> Option<Period> {
     let (year, month) = text.split_once('-')?;
-    if year.len() != 4 || month.len() != 2 {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if year.len() != 4 || month.len() != 2 || !digits(year) || !digits(month) {
         return None;
     }
     let first = Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?;

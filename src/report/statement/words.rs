@@ -171,7 +171,7 @@ pub(super) fn fill(text: &str, values: &[(&str, &dyn std::fmt::Display)]) -> Str
     let mut out = String::with_capacity(text.len() + 32);
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
-        let Some((name, after)) = after.split_once('}') else { break };
+        let Some((name, after)) = after.split_once('}') else { return out };
         if let Some((_, value)) = values.iter().find(|(each, _)| *each == name) {
             // Writing to a String cannot fail.
             let _ = write!(out, "{value}");
