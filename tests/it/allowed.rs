@@ -14,6 +14,7 @@ use bulak::report::sign;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::BufRead;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A name, addresses, a page, a secret, in one text.
 const NAMES: &str =
@@ -49,13 +50,14 @@ fn marks(text: &str) -> Vec<&'static str> {
 
 /// A hub that takes nothing and answers with names; what it was sent is kept by the origin.
 fn hub() -> Origin {
-    Origin::start(|ask: &Ask| {
+    let first = AtomicBool::new(true);
+    Origin::start(move |ask: &Ask| {
         let told = json!({
             "id": "hub.no_code", "title": NAMES, "remedy": NAMES, "node": NAMES, "school": NAMES, "name": NAMES, NAMES: NAMES,
             "acked_seq": 0, "reject": [{"seq": 99_999, "why": NAMES}],
         });
         let status = match ask.target.as_str() {
-            "/api/v1/reports" if ask.number % 3 == 1 => "403 Forbidden",
+            "/api/v1/reports" if first.swap(false, Ordering::SeqCst) => "403 Forbidden",
             "/api/v1/reports" | "/api/v1/enrol" => "200 OK",
             _ => "404 Not Found",
         };

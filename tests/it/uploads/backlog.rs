@@ -240,8 +240,12 @@ fn ninety_days_arrive_once_over_a_thin_line_and_give_way_to_a_class() {
     let origin = Origin::start(|_: &Ask| Reply::Bytes(ok(&["Cache-Control: no-store"], &kit::noise(5, LESSON))));
     let line = Relay::lay(&"1/1 Mbit/s, 80 ms".parse().expect("a line"));
     let (to_hub, to_origin) = (line.way(hub.addr).expect("a port"), line.way(origin.addr).expect("a port"));
-    let mut node =
-        Setup::new().set("hub.url", &format!("\"http://{}\"", to_hub.addr)).host("s.school.test", to_origin.addr).start_in(folder);
+    let mut node = Setup::new()
+        .set("meter.slots", "[]")
+        .set("meter.startup", "false")
+        .set("hub.url", &format!("\"http://{}\"", to_hub.addr))
+        .host("s.school.test", to_origin.addr)
+        .start_in(folder);
 
     // The node is killed in the middle of an upload, then the hub.
     let mut kicked = kick(&node);
