@@ -12,6 +12,9 @@ pub mod limit;
 /// What systemd is told.
 pub mod service;
 
+/// Threads.
+pub mod threads;
+
 /// A worse place where the wished one cannot be had.
 mod fallback;
 
@@ -119,9 +122,9 @@ struct Node {
 pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
-    limit::raise_open_files();
+    let shares = limit::share_out(limit::raise_open_files());
     limit::close_files();
-    let node = Node::start(config, reread).await?;
+    let node = Node::start(config, reread, shares).await?;
     ready(node.addresses.clone());
     service::ready(&node.life);
     node.until_stopped(signals).await;
@@ -143,7 +146,7 @@ impl Signals {
 }
 
 impl Node {
-    async fn start(config: Config, reread: Reread) -> anyhow::Result<Node> {
+    async fn start(config: Config, reread: Reread, shares: limit::Shares) -> anyhow::Result<Node> {
         let (life, clock, metrics) = (Life::default(), Clock::system(), Metrics::default());
         let ready = Ready::new(&metrics, &["store", "listeners"]);
         let sockets = proxy::bind(&config.proxy.listen, &config.proxy.tls_listen, &config.proxy.sni_listen)?;
@@ -158,7 +161,13 @@ impl Node {
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
-        let upstream = Upstream::new(upstream::Settings { own, ..config.upstream.clone() }, clock.clone(), link.clone(), &life, &metrics)?;
+        let upstream = Upstream::new(
+            upstream::Settings { own, idle: shares.idle, ..config.upstream.clone() },
+            clock.clone(),
+            link.clone(),
+            &life,
+            &metrics,
+        )?;
         let cache = Cache::new(config.cache.clone(), clock.clone(), &life, &metrics, store.clone(), upstream.clone(), link.clone());
         supervise(&life, store.tend(quiet(&life, &clock, &cache, &link)));
         let night =
@@ -235,12 +244,12 @@ impl Node {
             .merge(echo::api::routes(echo));
         let extra = admin::tonight_routes(parts.clone(), night.clone()).merge(admin::api::guarded(&parts, routes.clone()));
         let extra = extra.merge(admin::slow_routes(parts.clone(), meter.clone(), upstream.clone()));
-        let extra = extra.merge(tester::routes(&clock, &life, &metrics));
+        let extra = extra.merge(tester::routes(config.meter.pages.clone(), &clock, &life, &metrics));
         let pages = admin::web_router(parts.clone(), extra);
         let commands = admin::local_router(&parts, routes.merge(admin::ca_routes(reread_ca(&trust))));
 
         let local = local_lane(pages.clone());
-        let settings = proxy_settings(&config, &doors.web);
+        let settings = proxy_settings(&config, &doors.web, shares.proxy);
         let (tls, sni) = (sockets.secure(), sockets.named());
         let interceptor = Arc::clone(&interception);
         let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link.clone(), local, interceptor);
@@ -255,7 +264,7 @@ impl Node {
             }
         };
         for listener in web {
-            listen::serve_tcp(&life, listener, pages.clone());
+            listen::serve_tcp(&life, listener, pages.clone(), shares.web);
         }
         proxy.watched_by(onlooker::onlooker(&night));
         proxy.serve()?;
@@ -339,7 +348,7 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }
 
-fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
+fn proxy_settings(config: &Config, web: &[SocketAddr], (total, per_client): (usize, usize)) -> proxy::Settings {
     let usual = proxy::Settings::default();
     let mut names = usual.names.clone();
     names.extend(config.web.names.iter().cloned());
@@ -353,6 +362,8 @@ fn proxy_settings(config: &Config, web: &[SocketAddr]) -> proxy::Settings {
         via: config.node.name.clone(),
         names,
         web_ports: web.iter().map(SocketAddr::port).collect(),
+        total,
+        per_client,
         lasting: proxy::tunnel::Lasting { quiet: config.proxy.tunnel_quiet, whole: config.proxy.tunnel_lifetime },
         secure_name,
         ..usual

@@ -1,7 +1,7 @@
 //! The ground floor: small words that every module may use.
 //!
-//! Everything here is pure but for `clock`, which alone asks the time, `socket`, which alone talks to libc, and `arena`, which keeps
-//! bodies where a socket can take them.
+//! Everything here is pure but for `clock`, which alone asks the time, `socket`, which alone talks to libc, `arena`, which keeps bodies
+//! where a socket can take them, and `drip`, which waits.
 
 /// Wall time, steady time and the one place that asks the system for either.
 pub mod clock;
@@ -35,6 +35,12 @@ pub mod near;
 
 /// How often somebody may fail.
 pub mod limit;
+
+/// Who holds how many of what all share.
+pub mod crowd;
+
+/// Bodies that come too slowly.
+pub mod drip;
 
 /// How an address may be written down.
 pub mod redact;

@@ -88,6 +88,7 @@ use crate::base::arena::Arena;
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
+use crate::base::crowd::Asker;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
 use crate::link::{self, Link};
@@ -268,6 +269,8 @@ pub(crate) struct Asked {
     target: Target,
     headers: HeaderMap,
     place: Place,
+    /// The device that waits, where one does.
+    asker: Option<Asker>,
 }
 
 impl Asked {

@@ -366,6 +366,7 @@ mod tests {
                 "write \"08:00-12:00\", half an hour or more within one day",
             ),
             ("[meter]\nslots = [\"12:00-16:00\", \"08:00-13:00\"]\n", "meter.slots", "let one end before the next begins"),
+            ("[meter]\npages = [\"https://t.kz/x\"]\n", "meter.pages[0]", "write \"https://test.example.kz\", without a path"),
             ("[meter]\nmlab = true\n", "meter.mlab", "write who agreed, and when: mlab_agreed = \"A. Serikova, headmistress, 2026-11-20\""),
             ("[meter]\nday = \"much\"\n", "meter.day", "write it like \"20 GiB\", \"64 MiB\" or \"500 kB\""),
             ("[meter]\ncontract_down = \"8\"\n", "meter.contract_down", "write it like \"8 Mbit/s\" or \"512 kbit/s\""),

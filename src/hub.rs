@@ -6,6 +6,7 @@
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::crowd::Crowd;
 use crate::base::unit::BitRate;
 use crate::life::{Life, supervise};
 use crate::meter::ndt7::server::{self, Ends, Server};
@@ -189,7 +190,7 @@ impl Hub {
         supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), (life, &woken), metrics));
         let since = clock.now();
         let who = Arc::new(|extensions: &http::Extensions| extensions.get::<Ends>().copied());
-        let tests = Server::new(server::Settings::HUB, who, clock.clone(), life, metrics);
+        let tests = Server::new(server::Settings::hub(), who, clock.clone(), life, metrics);
         let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken, echo));
         Ok(Hub { listeners, parts, tests, life: life.clone() })
     }
@@ -202,8 +203,8 @@ impl Hub {
     /// Serves until `life` stops; returns when the listeners are closed. Connections end within the grace of `Life::end`.
     pub async fn serve(self) {
         let router = serve::routes(self.parts, &self.tests);
-        let limit = listen::limit();
-        let loops = self.listeners.into_iter().map(|listener| listen::run(listener, router.clone(), self.life.clone(), limit.clone()));
+        let crowd = Crowd::default();
+        let loops = self.listeners.into_iter().map(|listener| listen::run(listener, router.clone(), self.life.clone(), crowd.clone()));
         futures_util::future::join_all(loops).await;
     }
 }

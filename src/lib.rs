@@ -64,6 +64,8 @@
 //! | object | one stored body, named by the blake3 of its decoded bytes |
 //! | entry | one stored answer: URL and variant, pointing to an object |
 //! | pin | what a pack keeps |
+//! | crowd, seat | who holds how many of what all share; one place in it, given back by itself |
+//! | asker | the device that waits for an answer: none takes what the others need |
 //! | flight | one fetch under way, which many requests read along with |
 //! | sample, rollup | one observation of the line; a summary over time |
 //! | outage, sign, cause | a trouble that is told; what points to one; the one of several that explains the others |

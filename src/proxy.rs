@@ -56,6 +56,7 @@ mod respond;
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
+use crate::base::crowd::Asker;
 use crate::base::target::Target;
 use crate::base::wire::watch::Patience;
 use crate::base::wire::{Limits, Turn};
@@ -371,6 +372,7 @@ impl Inner {
             Lane::Pass(target) => {
                 let mut request = prepare(request, &target);
                 self.add_via(&mut request);
+                request.extensions_mut().insert(Asker(peer.from));
                 Serving::Later(Box::pin(upgrade::pass(Arc::clone(self), target, request)))
             }
             // Without a CA there is nothing of ours behind that port.
@@ -403,6 +405,7 @@ impl Inner {
         if let Some(turn) = turn.filter(|_| query.request.version() == Version::HTTP_11) {
             query.request.extensions_mut().insert(turn.interim(Some(self.signature.via.clone())));
         }
+        query.request.extensions_mut().insert(Asker(client));
         self.add_via(&mut query.request);
         let inner = Arc::clone(self);
         Serving::Later(Box::pin(async move {

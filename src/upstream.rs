@@ -10,6 +10,7 @@
 use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
+use crate::base::crowd::Asker;
 use crate::base::target::{Scheme, Target};
 use crate::life::Life;
 use crate::link::foreground::Raise;
@@ -24,19 +25,27 @@ use crate::upstream::throttle::{Paced, Ride, Throttle};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use approach::Approach;
 pub use datagram::Datagrams;
 pub use error::Error;
 pub use guard::{Allowed, BadAllowed};
 pub use measure::{Line, LineMeter, LineStream};
+pub use settings::Settings;
+
+/// What the configuration says of it.
+mod settings;
 
 /// Why there is no answer.
 mod error;
+
+/// How long a connection is coming.
+mod approach;
 
 /// Which addresses are never reached.
 pub mod guard;
@@ -76,67 +85,6 @@ mod retry;
 
 /// Bodies on their way.
 mod body;
-
-/// `[upstream]` and what of `[proxy]` guards targets.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// DNS servers; empty: the system's.
-    pub resolver: Vec<SocketAddr>,
-    /// `name[:port]` -> `ip[:port]`, before DNS.
-    pub hosts: BTreeMap<String, String>,
-    /// PEM files beside the system's roots.
-    pub extra_roots: Vec<PathBuf>,
-    /// Revocation lists.
-    pub crls: Vec<PathBuf>,
-    /// "http://host:port".
-    pub parent: Option<Target>,
-    /// Private targets that may be reached all the same.
-    pub allow_private: Vec<Allowed>,
-    /// Our own listeners: never a target.
-    pub own: Vec<SocketAddr>,
-    /// For a name, all repeats included.
-    pub resolve_timeout: Duration,
-    /// For a TCP connection by whatever address; TLS and a parent's CONNECT get the same again.
-    pub connect_timeout: Duration,
-    /// From the request, or the last piece of its body, to the head of the answer.
-    pub first_byte_timeout: Duration,
-    /// Between pieces of an answer's body.
-    pub idle_timeout: Duration,
-    /// Idle pooled connections live this long.
-    pub pool_idle: Duration,
-    /// Connections per origin (HTTP/1.1).
-    pub per_origin: usize,
-    /// Of which background may hold at most this many.
-    pub background_per_origin: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            resolver: Vec::new(),
-            hosts: BTreeMap::new(),
-            extra_roots: Vec::new(),
-            crls: Vec::new(),
-            parent: None,
-            allow_private: Vec::new(),
-            own: Vec::new(),
-            // What a client may lose to a silent resolver, once.
-            resolve_timeout: Duration::from_secs(5),
-            // A satellite's SYN lost twice (1 s, 3 s, 7 s) still gets through.
-            connect_timeout: Duration::from_secs(10),
-            // What browsers and other proxies wait for a slow page.
-            first_byte_timeout: Duration::from_mins(1),
-            idle_timeout: Duration::from_mins(1),
-            // Below the 100 s of common load balancers, so that we close first.
-            pool_idle: Duration::from_secs(90),
-            // Six, as a browser alone would use, starves a class: thirty devices in one long-polling lesson hold a connection each.
-            // One each and two to spare keeps everyone served.
-            per_origin: 32,
-            // As polite as one careful crawler.
-            background_per_origin: 2,
-        }
-    }
-}
 
 /// An answer's head, its body to come, and how it was got.
 #[derive(Debug)]
@@ -191,7 +139,13 @@ const TRY_EVERY: Duration = Duration::from_secs(2);
 /// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
 const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
 
+/// How long a new connection is tried for where an old one is silent: a SYN is sent four times in that time, and whoever waits has
+/// waited for 10 s in all.
+const PROBE: Duration = Duration::from_millis(7500);
+
 type Place = Slot<Hyper>;
+/// For what, and which device waits.
+type Whom = (Class, Option<IpAddr>);
 
 /// A connection to send on, and the place that it takes.
 enum Ready {
@@ -207,7 +161,7 @@ impl Upstream {
     pub fn new(settings: Settings, clock: Clock, link: Link, life: &Life, metrics: &Metrics) -> anyhow::Result<Upstream> {
         let names = Names::new(settings.resolver.clone(), settings.resolve_timeout, clock.clone(), link.clone(), life.clone());
         let dial = Dial::new(&settings, names, clock.clone(), link.clone(), life.clone())?;
-        let limits = Limits { background: settings.background_per_origin.max(1), idle: settings.pool_idle };
+        let limits = Limits { background: settings.background_per_origin.max(1), idle: settings.pool_idle, idle_most: settings.idle };
         let upstream = Upstream(Arc::new(Inner {
             pool: Pool::new(limits, clock.clone()),
             dial,
@@ -228,7 +182,8 @@ impl Upstream {
     /// out to be closed, only where the request may be repeated; one that may not takes no connection that lay idle for long.
     ///
     /// Background takes connections of its own, at its pace. A [`Raise`] in the extensions says when somebody waits for it after all:
-    /// what has not begun by then goes as for a person, and what has is not held back any more. May be dropped at any await.
+    /// what has not begun by then goes as for a person, and what has is not held back any more. An [`Asker`] there says which device
+    /// waits, so that none takes what others need; an [`Approach`] is told while a connection is being opened. May be dropped at any await.
     ///
     /// # Errors
     /// See [`Error`]; nothing of an answer was seen then.
@@ -236,6 +191,8 @@ impl Upstream {
         // Before any connection is looked for: one to a parent serves every target, whoever it was opened for.
         self.0.dial.judge_literal(target.host(), target.port())?;
         let raise = request.extensions().get::<Raise>().cloned().unwrap_or_default();
+        let client = request.extensions().get::<Asker>().map(|asker| asker.0);
+        let approach = request.extensions().get::<Approach>().cloned().unwrap_or_default();
         let mut meter = self.meter(class);
         let mut progress = Arc::new(Progress::default());
         let mut outgoing = Outgoing::new(request);
@@ -251,7 +208,7 @@ impl Upstream {
                 if waits {
                     self.0.link.pace().opening().await;
                 }
-                self.ready(&key, target, class, retry::rested(earlier, repeatable)).await
+                self.ready(&key, target, (class, client), retry::rested(earlier, repeatable), &approach).await
             };
             let (ready, reused) = tokio::select! {
                 biased;
@@ -262,7 +219,11 @@ impl Upstream {
             let start = self.0.clock.steady();
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress, &raise);
             // A connection that was good before the line went says nothing when it is gone.
-            let answer = if reused { self.watched(target.host(), target.port(), false, exchange).await } else { exchange.await };
+            let answer = if reused {
+                self.watched(target.host(), target.port(), false, self.doubted(target, &approach, exchange)).await
+            } else {
+                exchange.await
+            };
             match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
@@ -276,6 +237,10 @@ impl Upstream {
                     outgoing.counted = was_unsent;
                     let body = unsent.or(spare);
                     let failed = Try { earlier, reused, unsent: was_unsent, idempotent, whole: body.is_some() };
+                    if matches!(error, Error::ConnectTimeout(..)) {
+                        // What lies idle there is as dead.
+                        self.0.pool.distrust(&key.text);
+                    }
                     if !retry::again(failed, &error) {
                         return Err(self.settled(error).await);
                     }
@@ -289,6 +254,38 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// An exchange on a connection that has lain idle. Silence may mean that the origin thinks, or that it is gone and the connection with
+    /// it, as behind a cut cable: so it is tried whether a new one can be had, and when that takes too long, it is gone.
+    async fn doubted<T>(
+        &self,
+        target: &Target,
+        approach: &Approach,
+        exchange: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        let mut exchange = pin!(exchange);
+        let probe = async {
+            approach.is_doubtful().await;
+            let reached = approach.of(async {
+                match self.0.dial.parent() {
+                    Some(parent) => self.0.dial.to_parent(parent, false).await,
+                    None => self.0.dial.stream(target.host(), target.port(), false).await,
+                }
+            });
+            tokio::time::timeout(PROBE, reached).await
+        };
+        tokio::select! {
+            biased;
+            done = exchange.as_mut() => return done,
+            probed = probe => match probed {
+                Ok(Err(error @ Error::ConnectTimeout(..))) => return Err(Failed { error, unsent: None }),
+                Err(_) => return Err(Failed { error: Error::ConnectTimeout(target.host().to_owned(), PROBE), unsent: None }),
+                // It is there, or says itself what is wrong.
+                Ok(_) => {}
+            },
+        }
+        exchange.await
     }
 
     /// A raw connection for CONNECT and the like, by the same names, guards, parent and deadlines. May be dropped at any await.
@@ -316,7 +313,7 @@ impl Upstream {
             h2
         } else {
             let _busy = self.0.link.foreground().begin();
-            match self.ready(&key, target, Class::Interactive, pool::ANY).await?.0 {
+            match self.ready(&key, target, (Class::Interactive, None), pool::ANY, &Approach::default()).await?.0 {
                 Ready::Many(..) => true,
                 Ready::One(one, slot) => {
                     // How long the origin keeps it will be known by its first answer only.
@@ -334,7 +331,7 @@ impl Upstream {
     }
 
     /// The address, where a host that is written as one is never reached.
-    pub fn prohibited(&self, host: &str, port: u16) -> Option<std::net::IpAddr> {
+    pub fn prohibited(&self, host: &str, port: u16) -> Option<IpAddr> {
         match self.0.dial.judge_literal(host, port) {
             Err(Error::Prohibited(address)) => Some(address),
             _ => None,
@@ -384,21 +381,29 @@ impl Upstream {
         self.0.dial.missed(target.host(), target.port());
     }
 
-    /// A connection for one request, which has lain idle for less than `rested`. Whether it was used before.
-    async fn ready(&self, key: &Key, target: &Target, class: Class, rested: Duration) -> Result<(Ready, bool), Error> {
-        match self.0.pool.checkout(key, class, rested).await? {
+    /// A connection for one request of somebody, which has lain idle for less than `rested`. Whether it was used before.
+    async fn ready(
+        &self,
+        key: &Key,
+        target: &Target,
+        (class, client): Whom,
+        rested: Duration,
+        approach: &Approach,
+    ) -> Result<(Ready, bool), Error> {
+        match self.0.pool.checkout(key, class, rested, client).await? {
             Lease::One(one, slot) => Ok((Ready::One(one, slot), true)),
             Lease::Many(many, slot) => Ok((Ready::Many(many, slot), true)),
-            Lease::Open(mut slot) => match self.watched(target.host(), target.port(), true, self.open(key, target, class, &mut slot)).await
-            {
-                Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
-                Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
-                Err(error) => {
-                    let error = self.settled(error).await;
-                    Pool::failed(slot, &error);
-                    Err(error)
+            Lease::Open(mut slot) => {
+                match approach.of(self.watched(target.host(), target.port(), true, self.open(key, target, class, &mut slot))).await {
+                    Ok(Opened::One(one)) => Ok((Ready::One(one, slot), false)),
+                    Ok(Opened::Many(many)) => Ok((Ready::Many(many, slot), false)),
+                    Err(error) => {
+                        let error = self.settled(error).await;
+                        Pool::failed(slot, &error);
+                        Err(error)
+                    }
                 }
-            },
+            }
         }
     }
 

@@ -117,6 +117,15 @@ fn policy_rfc9111() {
 }
 
 #[test]
+fn a_part_that_is_cut_again_and_again_comes_to_an_end() {
+    let story = Story::of_cuts(200);
+    let (node, mut tally) = (Node::start(false), Tally::default());
+    if let Err(fault) = play(&node, false, &story, &mut tally) {
+        panic!("{}: {}\n{}", fault.broken.rule, fault.broken.why, fault.told);
+    }
+}
+
+#[test]
 fn a_plain_cache_passes() {
     let (naive, mut tally) = (Naive::new(Flaw::None), Tally::default());
     let faults = run(&naive, true, SEED, 5000, 1, &mut tally);

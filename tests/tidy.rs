@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "src/base/backoff.rs",
     "src/base/count.rs",
     "src/base/limit.rs",
+    "src/base/crowd.rs",
     "src/base/bearer.rs",
     "src/base/near.rs",
     "src/base/redact.rs",

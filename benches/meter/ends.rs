@@ -3,7 +3,7 @@
 //! Each end has a runtime of its own, on threads that live in its namespace, so that every socket is made there.
 
 use crate::line::{Cable, Space};
-use bulak::admin::listen::serve_tcp;
+use bulak::admin::listen::{Room, serve_tcp};
 use bulak::base::clock::Clock;
 use bulak::base::count::Metrics;
 use bulak::life::{Jobs, Life};
@@ -50,10 +50,10 @@ impl Ends {
                 let arrival = extensions.get::<Arrival>()?;
                 Some(server::Ends { client: arrival.client, server: arrival.local })
             });
-            let tests = server::Server::new(server::Settings::HUB, who, clock, &life, &Metrics::default());
+            let tests = server::Server::new(server::Settings::hub(), who, clock, &life, &Metrics::default());
             listener.set_nonblocking(true).expect("a socket");
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            serve_tcp(&life, listener, tests.routes());
+            serve_tcp(&life, listener, tests.routes(), Room::default());
             life.stopping().await;
             life.end(Duration::from_secs(1)).await;
         });

@@ -1,6 +1,8 @@
 //! Serves a router on TCP and unix listeners until the node stops: then no new connections, and the open ones end after their
-//! answer.
+//! answer. Nobody holds a connection for nothing: heads, bodies and readers have their time, and no client has all connections.
 
+use crate::base::crowd::{Crowd, Seat};
+use crate::base::drip::{Pace, Steady};
 use crate::life::Life;
 use crate::portal::{Arrival, Door};
 use axum::Router;
@@ -8,19 +10,37 @@ use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
+/// How many connections a listener may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Open at once; more wait.
+    pub connections: usize,
+    /// Of one client; more are refused.
+    pub each: usize,
+}
+
 /// Open connections of one listener: a school of 500 devices reading the portal at once, 6 connections each, waits a little.
 const CONNECTIONS: usize = 1024;
+
+/// Of these, one client has an eighth: a browser has 6, a speed test 8, and a whole class may stand behind one Wi-Fi router's address.
+const EACH: usize = 128;
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { connections: CONNECTIONS, each: EACH }
+    }
+}
 
 /// A request's head must be here by then; slower senders hold a connection for nothing.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,10 +56,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TAKEN: Duration = Duration::from_mins(1);
 
 /// Serves `router` on a bound TCP listener; each request carries its [`Arrival`].
-pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
+pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router, room: Room) {
     let watch = life.clone();
     life.spawn(async move {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS));
+        let (seats, crowd) = (Arc::new(Semaphore::new(room.connections)), Crowd::default());
         while let Some(seat) = seat(&watch, &seats).await {
             let (stream, client) = tokio::select! {
                 () = watch.stopping() => break,
@@ -48,21 +68,35 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router) {
                     Err(error) => { failed(&error).await; continue }
                 },
             };
+            let Some(place) = crowd.enter(Some(client.ip().to_canonical()), usize::MAX, room.each) else {
+                turn_away(stream);
+                continue;
+            };
             // Also for a window that stays shut (tcp(7), TCP_USER_TIMEOUT). Without it, it merely takes the system's longer time.
             if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN)) {
                 tracing::debug!(%error, "no time limit for what is sent");
             }
             let arrival = stream.local_addr().ok().map(|local| Arrival { client, local, door: Door::Web });
-            serve(&watch, stream, arrival, router.clone(), seat);
+            serve(&watch, stream, arrival, router.clone(), (seat, Some(place)));
         }
     });
+}
+
+const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nRetry-After: 5\r\n\
+    Connection: close\r\n\r\ntoo many open connections.\n";
+
+/// Says why, without waiting for anything.
+fn turn_away(stream: TcpStream) {
+    let Ok(mut stream) = stream.into_std() else { return };
+    // The peer may be gone, and is owed nothing.
+    let _ = stream.write(CROWDED);
 }
 
 /// Serves `router` on a unix socket made by [`bind_unix`]; removes the socket's file at the end.
 pub fn serve_unix(life: &Life, listener: UnixListener, path: PathBuf, router: Router) {
     let watch = life.clone();
     life.spawn(async move {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS));
+        let seats = Arc::new(Semaphore::new(Room::default().connections));
         while let Some(seat) = seat(&watch, &seats).await {
             let stream = tokio::select! {
                 () = watch.stopping() => break,
@@ -71,7 +105,7 @@ pub fn serve_unix(life: &Life, listener: UnixListener, path: PathBuf, router: Ro
                     Err(error) => { failed(&error).await; continue }
                 },
             };
-            serve(&watch, stream, None, router.clone(), seat);
+            serve(&watch, stream, None, router.clone(), (seat, None));
         }
         drop(listener);
         if let Err(error) = std::fs::remove_file(&path) {
@@ -111,7 +145,7 @@ async fn seat(life: &Life, seats: &Arc<Semaphore>) -> Option<OwnedSemaphorePermi
 }
 
 /// A connection ends after the answer under way once the node stops; what it was upgraded to (a speed test) sees to its own end.
-fn serve<S>(life: &Life, stream: S, arrival: Option<Arrival>, router: Router, seat: OwnedSemaphorePermit)
+fn serve<S>(life: &Life, stream: S, arrival: Option<Arrival>, router: Router, seats: (OwnedSemaphorePermit, Option<Seat>))
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -119,7 +153,7 @@ where
         if let Some(arrival) = arrival {
             request.extensions_mut().insert(arrival);
         }
-        router.clone().oneshot(request.map(Body::new))
+        router.clone().oneshot(request.map(|body| Body::new(Steady::new(body, Pace::USUAL))))
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -140,7 +174,7 @@ where
         if let Err(error) = ended {
             tracing::debug!(%error, "web connection ended early");
         }
-        drop(seat);
+        drop(seats);
     });
 }
 
@@ -177,7 +211,7 @@ mod tests {
         let life = Life::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let addr = listener.local_addr().expect("bound");
-        serve_tcp(&life, listener, router);
+        serve_tcp(&life, listener, router, Room::default());
         let stream = tokio::net::TcpStream::connect(addr).await.expect("connects");
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("speaks");
         life.spawn(async move {
@@ -190,5 +224,42 @@ mod tests {
         assert_eq!(text, format!("127.0.0.1 {}", addr.port()));
         // The idle connection must not hold up the end.
         assert!(life.end(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn one_client_has_its_share_of_connections_and_gets_it_back() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let life = Life::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = listener.local_addr().expect("bound");
+        serve_tcp(&life, listener, Router::new().route("/", get(async || "here")), Room { connections: 100, each: 3 });
+        let answer = async |stream: &mut TcpStream| {
+            let mut text = [0; 12];
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ok();
+            stream.read_exact(&mut text).await.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        };
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(addr).await.expect("connects");
+            assert_eq!(answer(&mut stream).await, "HTTP/1.1 200");
+            held.push(stream);
+        }
+        let mut fourth = TcpStream::connect(addr).await.expect("connects");
+        let mut text = String::new();
+        fourth.read_to_string(&mut text).await.expect("an answer");
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with("connections.\n"), "{text}");
+        let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+        other.bind("127.0.0.2:0".parse().expect("an address")).expect("ours");
+        let mut other = other.connect(addr).await.expect("connects");
+        assert_eq!(answer(&mut other).await, "HTTP/1.1 200", "nobody pays for another");
+        drop(held);
+        loop {
+            let mut stream = TcpStream::connect(addr).await.expect("connects");
+            // Its going is noticed a moment later.
+            if answer(&mut stream).await == "HTTP/1.1 200" {
+                break;
+            }
+        }
+        life.stop();
     }
 }

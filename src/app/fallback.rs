@@ -31,6 +31,9 @@ const SPARE: &str = "store.spare";
 /// When another process holds it, or there is not even memory.
 pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<State> {
     let file = folder.join("node.sqlite");
+    if let Some(gone) = gone(folder) {
+        tracing::error!(folder = %folder.display(), "{gone}");
+    }
     let first = match open_sound(&file).await {
         Ok(state) => return Ok(state),
         Err(error) => error,
@@ -50,9 +53,25 @@ pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<State>
             Err(reason) => why = reason,
         }
     }
-    tracing::error!(why, "the state database cannot be used: reports and the night's progress are kept in memory until the next start");
+    tracing::error!(file = %file.display(), why, "the state database cannot be used: reports and the night's progress are kept in memory until the next start");
     ready.down("state", format!("is in memory only: {why}"));
     State::open(None).await.context("a state database in memory")
+}
+
+/// What has gone of a state that was there: key and database are made together, at the first start.
+fn gone(folder: &Path) -> Option<&'static str> {
+    let about = |name: &str| std::fs::symlink_metadata(folder.join(name));
+    let key = about("node.key").is_ok();
+    let database = about("node.sqlite").is_ok_and(|about| !about.is_file() || about.len() > 0);
+    match (key, database) {
+        (false, true) => Some(
+            "node.key is gone and a new key is made, which the hub takes for another node; put the old one back from a backup, or enrol this node anew",
+        ),
+        (true, false) => Some(
+            "node.sqlite is gone and a new one begins: tokens, history and reports that waited are lost; put it back from a backup, or make new tokens",
+        ),
+        _ => None,
+    }
 }
 
 /// Why a file is no state database.
@@ -195,6 +214,21 @@ mod tests {
     use super::*;
     use crate::base::clock::Time;
     use crate::state::outbox::{Label, Sealed};
+
+    #[test]
+    fn what_has_gone_is_told_and_a_first_start_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (key, database) = (folder.path().join("node.key"), folder.path().join("node.sqlite"));
+        assert_eq!(gone(folder.path()), None, "a first start");
+        std::fs::write(&database, "pages").expect("writes");
+        assert!(gone(folder.path()).is_some_and(|told| told.starts_with("node.key is gone")));
+        std::fs::write(&key, "key").expect("writes");
+        assert_eq!(gone(folder.path()), None);
+        std::fs::write(&database, "").expect("writes");
+        assert!(gone(folder.path()).is_some_and(|told| told.starts_with("node.sqlite is gone")), "emptied");
+        std::fs::remove_file(&database).expect("removed");
+        assert!(gone(folder.path()).is_some_and(|told| told.starts_with("node.sqlite is gone")));
+    }
 
     fn ready() -> (Ready, Metrics) {
         let metrics = Metrics::default();

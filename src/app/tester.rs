@@ -9,10 +9,10 @@ use axum::Router;
 use std::sync::Arc;
 
 /// The paths of tests. Through the proxy a device would measure the proxy as well, so it has to come straight to the web port.
-pub(super) fn routes(clock: &Clock, life: &Life, metrics: &Metrics) -> Router {
+pub(super) fn routes(pages: Vec<String>, clock: &Clock, life: &Life, metrics: &Metrics) -> Router {
     let who = Arc::new(|extensions: &http::Extensions| {
         let arrival = extensions.get::<Arrival>().filter(|arrival| arrival.door == Door::Web)?;
         Some(Ends { client: arrival.client, server: arrival.local })
     });
-    Server::new(Settings::LAN, who, clock.clone(), life, metrics).routes()
+    Server::new(Settings::lan(pages), who, clock.clone(), life, metrics).routes()
 }

@@ -29,7 +29,7 @@ impl Failures {
     /// # Errors
     /// See above: it is the outcome, not a fault.
     pub fn note(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let client = home(client);
+        let client = household(client);
         if !self.0.contains_key(&client) && self.0.len() >= CLIENTS {
             self.make_room(now);
         }
@@ -55,7 +55,7 @@ impl Failures {
 }
 
 /// The client as one household: an IPv6 device has a whole /64 of addresses.
-fn home(client: IpAddr) -> IpAddr {
+pub fn household(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
         four @ IpAddr::V4(_) => four,

@@ -101,7 +101,7 @@ impl Cache {
         // The node has no login anywhere, whatever an errand was made from.
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);
-        let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers, place });
+        let asked = Arc::new(Asked { method: Method::GET, target: errand.target.clone(), headers, place, asker: None });
         let order = Order {
             source: errand.source,
             way: Way::Http,

@@ -51,7 +51,7 @@ impl Cache {
     pub async fn explain(&self, target: &Target) -> Explain {
         let inner = &self.0;
         let place = inner.place(target, false);
-        let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place };
+        let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
         let ask = asked.ask();
         let now = inner.clock.now();
         let variants = match inner.store.find(&target.key()).await {

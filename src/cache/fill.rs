@@ -208,8 +208,9 @@ impl Inner {
     pub(crate) async fn land(&self, arrival: Arrival, order: &Order, pilot: &Pilot) -> Result<Arc<Entry>, Broken> {
         let Arrival { since, meta, withheld, mut draft, coded, body, length } = arrival;
         let readers = Readers::default();
+        pilot.withhold(withheld);
         let (tail, landing) = (draft.tail(), pilot.landing());
-        let live = Live { meta: meta.clone(), total: length, part: None, tail, readers: readers.clone(), landing, withheld };
+        let live = Live { meta: meta.clone(), total: length, part: None, tail, readers: readers.clone(), landing };
         pilot.publish(Stage::Live(Arc::new(live)));
         let mut intake = Intake {
             inner: self,

@@ -7,13 +7,13 @@ use crate::base::target::UrlKey;
 use crate::link::foreground::Raise;
 use crate::policy::Failure;
 use crate::store::{Entry, Meta, Tail};
-use crate::upstream;
+use crate::upstream::{self, Approach};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -55,8 +55,6 @@ pub(crate) struct Live {
     pub(crate) readers: Readers,
     /// Tells when it is stored. Readers get their last piece only then: whoever has the whole answer and asks again finds it.
     pub(crate) landing: Landing,
-    /// Fields that are not kept and go to the one who asked alone.
-    pub(crate) withheld: HeaderMap,
 }
 
 /// Counts those who read along, and knows whether there ever was one.
@@ -107,12 +105,17 @@ pub(crate) struct Flight {
     stage: watch::Receiver<Stage>,
     /// A person waits: it is background no more.
     pub(crate) urgent: Raise,
+    withheld: Arc<OnceLock<HeaderMap>>,
+    /// Whether the origin can be reached at all.
+    pub(crate) approach: Approach,
 }
 
 /// Where the flight's task publishes. The flight ends when it is dropped.
 pub(crate) struct Pilot {
     stage: watch::Sender<Stage>,
     pub(crate) urgent: Raise,
+    withheld: Arc<OnceLock<HeaderMap>>,
+    pub(crate) approach: Approach,
     board: Arc<Board>,
     key: FlightKey,
     /// Whether others can find this flight.
@@ -175,9 +178,9 @@ impl Board {
         }
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone() });
-        flights.insert(key.clone(), Arc::clone(&flight));
-        (flight, Some(Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(true), began: self.now() }))
+        let (flight, pilot) = self.prepare((sender, receiver), key.clone(), urgent, true);
+        flights.insert(key, Arc::clone(&flight));
+        (flight, Some(pilot))
     }
 
     /// The flight of `key`, when it is under way.
@@ -189,8 +192,21 @@ impl Board {
     pub(crate) fn alone(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Pilot) {
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone() });
-        (flight, Pilot { stage: sender, urgent, board: Arc::clone(self), key, listed: AtomicBool::new(false), began: self.now() })
+        self.prepare((sender, receiver), key, urgent, false)
+    }
+
+    fn prepare(
+        self: &Arc<Board>,
+        (sender, receiver): (watch::Sender<Stage>, watch::Receiver<Stage>),
+        key: FlightKey,
+        urgent: Raise,
+        listed: bool,
+    ) -> (Arc<Flight>, Pilot) {
+        let (withheld, approach) = (Arc::<OnceLock<HeaderMap>>::default(), Approach::default());
+        let (shared, known) = (Arc::clone(&withheld), approach.clone());
+        let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
+        let (board, listed) = (Arc::clone(self), AtomicBool::new(listed));
+        (flight, Pilot { stage: sender, urgent, withheld, approach, board, key, listed, began: self.now() })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.
@@ -230,6 +246,11 @@ impl Flight {
         self.urgent.raise();
     }
 
+    /// Fields that are not kept: for the one who asked alone. Known before the first word of an answer that is kept.
+    pub(crate) fn withheld(&self) -> HeaderMap {
+        self.withheld.get().cloned().unwrap_or_default()
+    }
+
     /// How far it is.
     pub(crate) fn now(&self) -> Stage {
         self.stage.borrow().clone()
@@ -253,6 +274,11 @@ impl Pilot {
     /// Whether the URL became doubtful after this flight began: what it brings may be older than that.
     pub(crate) fn is_overtaken(&self) -> bool {
         self.board.doubtful.lock().known.get(&self.key.url).is_some_and(|count| *count > self.began)
+    }
+
+    /// Keeps fields for the one who asked.
+    pub(crate) fn withhold(&self, fields: HeaderMap) {
+        self.withheld.get_or_init(|| fields);
     }
 
     /// For those who read along.

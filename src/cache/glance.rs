@@ -47,7 +47,7 @@ impl Cache {
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);
         let place = inner.place(target, true);
-        let asked = Asked { method: Method::GET, target: target.clone(), headers: headers.clone(), place };
+        let asked = Asked { method: Method::GET, target: target.clone(), headers: headers.clone(), place, asker: None };
         let (found, _) = inner.find(&asked.ask()).await;
         let found = found.filter(|found| !bare && found.entry.object.is_some());
         if found.is_some() && matches!(inner.decide(&asked.ask(), found.as_ref()), Decision::Serve { .. }) {

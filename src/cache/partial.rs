@@ -11,7 +11,7 @@ use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
-use crate::cache::serve::Answered;
+use crate::cache::serve::{Answered, first_hand};
 use crate::cache::voyage::{Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
@@ -104,20 +104,23 @@ impl Inner {
                 Some(answered) => answered,
                 None => alone().await,
             },
-            Some(Stage::Live(live)) if self.suits(asked, &live, false) => (self.live_as(asked, &live, said), why),
+            Some(Stage::Live(live)) if self.suits(asked, &live, false) => {
+                first_hand(&flight, true, (self.live_as(asked, &live, said), why))
+            }
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
-                Some(answered) => answered,
+                Some(answered) => first_hand(&flight, !collapsed, answered),
                 None if collapsed => alone().await,
                 None => self.fetch_alone(asked, order, why).await,
             },
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
-            _ => match lead {
+            stage => match lead {
                 None => alone().await,
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
                     // What was kept does not fit any more and is forgotten: the request starts anew.
-                    Err(_) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    Err(_) if matches!(stage, Some(Stage::Apart)) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    // An origin that breaks off would break off again, without end: one more try, past the store.
+                    Ok(Given::OwnCoding) | Err(_) => self.fetch_alone(asked, order, why).await,
                 },
             },
         }
@@ -264,7 +267,6 @@ impl Inner {
             tail: draft.tail(),
             readers: Readers::default(),
             landing: pilot.landing(),
-            withheld: HeaderMap::new(),
         })));
         match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {

@@ -16,6 +16,7 @@ use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// An answer and why it is what it is.
@@ -35,11 +36,22 @@ enum Company {
     OwnCoding,
 }
 
+/// What a flight's company hears first.
+enum Word {
+    /// This.
+    Of(Stage),
+    /// Nothing yet, and what is stored does.
+    Stale(Answered),
+    /// Nothing, and nothing will come.
+    Silence,
+}
+
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
         let Query { target, request, way } = query;
         let place = self.place(&target, false);
-        let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place });
+        let asker = request.extensions().get().copied();
+        let asked = Arc::new(Asked { method: request.method().clone(), target, headers: request.headers().clone(), place, asker });
         if let Some(archive) = self.archive(asked.target.host()) {
             return Box::pin(self.read_archive(&asked.ask(), &archive)).await;
         }
@@ -263,8 +275,10 @@ impl Inner {
         if collapsed {
             self.counters.collapsed.inc();
         }
-        let Some(stage) = self.first_word(&flight, found.is_some()).await else {
-            return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await;
+        let stage = match self.word_or_stale(asked, &flight, found.as_ref()).await {
+            Word::Of(stage) => stage,
+            Word::Stale(answered) => return answered,
+            Word::Silence => return self.no_answer(asked, found.as_ref(), Failure::Unreachable, None).await,
         };
         let again = |company| {
             Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company))
@@ -279,9 +293,9 @@ impl Inner {
                 let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
                 if readable { again(Company::Alone).await } else { self.fetch_alone(asked, order, why).await }
             }
-            Stage::Live(live) => (self.live(asked, &live, why, collapsed), why),
+            Stage::Live(live) => first_hand(&flight, !collapsed, (self.live(asked, &live, why, collapsed), why)),
             Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
-                Some(answered) => answered,
+                Some(answered) => first_hand(&flight, !collapsed, answered),
                 // Not to be shared, or not readable here: one more try, and then past the store.
                 None if company == Company::Shared => again(Company::Alone).await,
                 None => self.fetch_alone(asked, order, why).await,
@@ -313,6 +327,24 @@ impl Inner {
                 None => again(Company::Alone).await,
             },
         }
+    }
+
+    /// The flight's first word, or what is stored where even a connection takes long and the rules allow it; the flight goes on.
+    async fn word_or_stale(&self, asked: &Asked, flight: &Flight, found: Option<&Found>) -> Word {
+        let mut word = pin!(self.first_word(flight, found.is_some()));
+        let early = tokio::select! {
+            biased;
+            word = word.as_mut() => Some(word),
+            () = flight.approach.is_long(), if found.is_some() => None,
+        };
+        let word = match early {
+            Some(word) => word,
+            None => match self.stale(asked, found, Failure::Unreachable).await {
+                Some(stale) => return Word::Stale(stale),
+                None => word.await,
+            },
+        };
+        word.map_or(Word::Silence, Word::Of)
     }
 
     /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
@@ -357,9 +389,9 @@ impl Inner {
                 // Its reader learns of a break by the tail.
                 self.life.spawn(async move { drop(inner.land(*arrival, &order, &pilot).await) });
                 match flight.head().await {
-                    Some(Stage::Live(live)) => (self.live_as(asked, &live, said), why),
+                    Some(Stage::Live(live)) => first_hand(&flight, true, (self.live_as(asked, &live, said), why)),
                     Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, false).await {
-                        Some(answered) => answered,
+                        Some(answered) => first_hand(&flight, true, answered),
                         None => {
                             self.error(StatusCode::BAD_GATEWAY, "proxy_internal_error", "the stored answer could not be read", false, why)
                         }
@@ -384,15 +416,6 @@ impl Inner {
     }
 
     pub(crate) fn live_as(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
-        let leads = !said.collapsed;
-        let mut response = self.live_for(asked, live, said);
-        if leads {
-            response.headers_mut().extend(live.withheld.clone());
-        }
-        response
-    }
-
-    fn live_for(&self, asked: &Asked, live: &Live, said: Said) -> Response<Body> {
         let prepared = prepared::of_live(live, &self.rules);
         let ask = asked.ask();
         let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);
@@ -499,4 +522,12 @@ impl Inner {
         response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
         (response, why)
     }
+}
+
+/// An answer with the fields of it that are not kept, where it is for the one who asked for it.
+pub(crate) fn first_hand(flight: &Flight, leads: bool, mut answered: Answered) -> Answered {
+    if leads {
+        answered.0.headers_mut().extend(flight.withheld());
+    }
+    answered
 }

@@ -6,6 +6,7 @@
 
 use crate::base::body::Body;
 use crate::base::clock::Time;
+use crate::base::crowd::Asker;
 use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
@@ -19,7 +20,7 @@ use crate::policy::directive::Directives;
 use crate::policy::freshen::HeadEffect;
 use crate::policy::{self, Failure, Kind, Why};
 use crate::store::{Entry, Error, Meta, Source, Way};
-use crate::upstream;
+use crate::upstream::{self, Approach};
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
@@ -64,7 +65,8 @@ impl Inner {
     async fn fly(self: Arc<Inner>, pilot: &Pilot, lead: oneshot::Sender<Given>, voyage: Voyage) {
         let Voyage { asked, request, found, order, validating, keep } = voyage;
         let (requested, since) = (self.clock.now(), self.store.epoch());
-        let request = order.raised_by(request, &pilot.urgent);
+        let mut request = order.raised_by(request, &pilot.urgent);
+        request.extensions_mut().insert(pilot.approach.clone());
         let sent = match self.send(&asked, request, &order, found.is_some()).await {
             Ok(sent) => sent,
             Err(error) => return pilot.publish(Stage::Failed(Failure::Unreachable, Some(error))),
@@ -180,9 +182,13 @@ impl Inner {
     async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
         let Some(found) = found else { return };
         // A page that is there again says nothing about the 410 of yesterday but that it is over.
-        let other = status == StatusCode::OK && !matches!(found.entry.meta.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        let effect = policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length));
-        let done = match if other { HeadEffect::Forget } else { effect } {
+        let stored = found.entry.meta.status;
+        let effect = if status == StatusCode::OK && !matches!(stored, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            HeadEffect::Forget
+        } else {
+            policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length))
+        };
+        let done = match effect {
             HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),
@@ -302,6 +308,9 @@ pub(crate) fn bare(asked: &Asked) -> Request<Body> {
     *request.method_mut() = asked.method.clone();
     *request.headers_mut() = asked.headers.clone();
     request.headers_mut().remove(CONTENT_LENGTH);
+    if let Some(asker) = asked.asker {
+        request.extensions_mut().insert(asker);
+    }
     request
 }
 
@@ -322,6 +331,12 @@ fn copy_head(request: &Request<Body>) -> Request<Body> {
     }
     if let Some(raise) = request.extensions().get::<Raise>() {
         copy.extensions_mut().insert(raise.clone());
+    }
+    if let Some(asker) = request.extensions().get::<Asker>() {
+        copy.extensions_mut().insert(*asker);
+    }
+    if let Some(approach) = request.extensions().get::<Approach>() {
+        copy.extensions_mut().insert(approach.clone());
     }
     copy
 }

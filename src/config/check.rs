@@ -145,6 +145,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         pool_idle: file.upstream.pool_idle.0,
         per_origin,
         background_per_origin,
+        ..upstream::Settings::default()
     };
 
     if file.store.path.as_os_str().is_empty() {

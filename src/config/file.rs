@@ -173,7 +173,7 @@ impl Default for Upstream {
             // A silent resolver costs a client at most this once; then negative memory answers.
             resolve_timeout: seconds(5),
             // A satellite's three round trips of TCP and TLS take 2 s; retransmits of a lossy line another 7.
-            connect_timeout: seconds(10),
+            connect_timeout: seconds(9),
             // Slow portals think for half a minute before a report comes; browsers give up after 5 min.
             first_byte_timeout: seconds(60),
             idle_timeout: seconds(60),
@@ -491,6 +491,8 @@ pub struct Meter {
     pub day: String,
     /// Most bytes a month; empty: thirty days' worth.
     pub month: String,
+    /// Origins whose pages may run tests against this node in a browser.
+    pub pages: Vec<String>,
     /// What the provider has promised, towards the school; empty: unknown.
     pub contract_down: String,
     /// And towards the world.
@@ -507,6 +509,7 @@ impl Default for Meter {
             startup: true,
             day: String::new(),
             month: String::new(),
+            pages: Vec::new(),
             contract_down: String::new(),
             contract_up: String::new(),
         }

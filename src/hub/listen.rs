@@ -1,20 +1,32 @@
 //! Connections, within limits: so many at once, so long for a head, and a graceful end.
 
+use crate::base::crowd::Crowd;
+use crate::base::drip::{Pace, Steady};
+use crate::base::limit::household;
+use crate::base::near::is_near;
 use crate::life::Life;
 use crate::meter::ndt7::server::Ends;
+use axum::body::Body;
 use axum::{Extension, Router};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 /// Connections at once: a thousand schools in the same minute, and 64 KiB each makes 64 MiB.
 const MOST_CONNECTIONS: usize = 1_024;
+
+/// Of these, one address of the Internet has a quarter: schools behind one carrier's gateway share theirs, and one stranger leaves room
+/// for all others. A private address is whoever stands before the hub, and has no share of its own.
+const MOST_EACH: usize = MOST_CONNECTIONS / 4;
+
+/// What was sent must be taken within this; a reader that stopped reading gives its connection back.
+const TAKEN: Duration = Duration::from_mins(1);
 
 /// A head takes one packet; a satellite line may lose it twice.
 const HEAD_PATIENCE: Duration = Duration::from_secs(15);
@@ -26,12 +38,8 @@ const MOST_HEAD: usize = 64 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
-pub(crate) fn limit() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(MOST_CONNECTIONS))
-}
-
 /// Accepts until the node stops.
-pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, limit: Arc<Semaphore>) {
+pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, crowd: Crowd) {
     loop {
         let accepted = tokio::select! {
             () = life.stopping() => return,
@@ -46,17 +54,24 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, limit
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else {
+        let Some(seat) = crowd.enter(counted(client), MOST_CONNECTIONS, MOST_EACH) else {
             tracing::debug!("too many connections");
             continue;
         };
+        // Also for a window that stays shut (tcp(7)). Without it, it merely takes the system's longer time.
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN));
         // Only to count who fails too often; it goes nowhere else.
         let (router, watch) = (router.clone().layer(Extension(Client(client))), life.clone());
         life.spawn(async move {
             serve(stream, router, watch).await;
-            drop(permit);
+            drop(seat);
         });
     }
+}
+
+/// As whom an address is counted.
+pub(crate) fn counted(client: IpAddr) -> Option<IpAddr> {
+    (!is_near(client)).then(|| household(client))
 }
 
 async fn serve(stream: TcpStream, router: Router, life: Life) {
@@ -65,6 +80,8 @@ async fn serve(stream: TcpStream, router: Router, life: Life) {
     // For whoever is tested: which ends the connection has.
     let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, server: stream.local_addr()? }));
     let router = ends.map_or(router.clone(), |ends| router.layer(Extension(ends)));
+    let router =
+        tower::ServiceExt::map_request(router, |request: Request<Incoming>| request.map(|body| Body::new(Steady::new(body, Pace::USUAL))));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -75,5 +92,22 @@ async fn serve(stream: TcpStream, router: Router, life: Life) {
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_has_a_share_and_a_proxy_before_us_has_none() {
+        let crowd = Crowd::default();
+        let from = |text: &str| counted(text.parse().expect("an address"));
+        let stranger: Vec<_> = (0..MOST_CONNECTIONS)
+            .filter_map(|host| crowd.enter(from(&format!("2001:db8::{host:x}")), MOST_CONNECTIONS, MOST_EACH))
+            .collect();
+        assert_eq!(stranger.len(), MOST_EACH, "a /64 is one client");
+        let proxied: Vec<_> = (0..MOST_CONNECTIONS).filter_map(|_| crowd.enter(from("10.0.0.5"), MOST_CONNECTIONS, MOST_EACH)).collect();
+        assert_eq!(proxied.len(), MOST_CONNECTIONS - MOST_EACH);
     }
 }

@@ -6,6 +6,7 @@
 use crate::base::bearer;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
+use crate::base::crowd::Crowd;
 use crate::base::problem::Problem;
 use crate::hub::Settings;
 use crate::hub::enrol::Book;
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     echo: Option<Place>,
     /// Room for bodies, taken before the first byte is read.
     room: Semaphore,
+    /// Whose bodies come.
+    uploads: Crowd,
     hands: Arc<Semaphore>,
     stored: IntCounter,
     known: IntCounter,
@@ -93,6 +96,7 @@ impl Inner {
             woken,
             echo,
             room: Semaphore::new(reports::MOST_PIECES as usize),
+            uploads: Crowd::default(),
             hands: Arc::new(Semaphore::new(reports::MOST_AT_ONCE)),
             stored: records.with_label_values(&["stored"]),
             known: records.with_label_values(&["known"]),

@@ -21,6 +21,8 @@ pub struct Settings {
     pub caps: Caps,
     /// What the provider has promised.
     pub contract: Contract,
+    /// Origins whose pages may have their readers' browsers run tests against this node, beside its own.
+    pub pages: Vec<String>,
 }
 
 /// What the provider has promised, bit/s.

@@ -18,6 +18,7 @@ fn settings(servers: &[&str]) -> Settings {
         schedule: Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
         caps: budget::Caps::default(),
         contract: Contract::default(),
+        pages: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod seated;
 
 use crate::base::arena::Arena;
 use crate::base::clock::Clock;
+use crate::base::crowd::{Crowd, Seat};
 use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
 use crate::life::Life;
@@ -12,11 +13,9 @@ use crate::portal::{Arrival, Door as Entrance};
 use crate::proxy::holder::holder;
 use crate::tls::authority::Fingerprint;
 use ipnet::IpNet;
-use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge};
 use seated::Seated;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -159,45 +158,25 @@ fn turn_away<G: Greet>(stream: TcpStream, text: &[u8]) {
 
 /// Who is inside, by address.
 #[derive(Clone, Default)]
-pub(crate) struct Inside(Arc<Mutex<Count>>);
-
-#[derive(Default)]
-struct Count {
-    total: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
+pub(crate) struct Inside(Crowd);
 
 impl Inside {
     pub(crate) fn enter(&self, from: IpAddr, door: &Door) -> Option<Place> {
-        let mut count = self.0.lock();
-        if count.total >= door.total || count.by_client.get(&from).is_some_and(|held| *held >= door.per_client) {
-            return None;
-        }
-        count.total += 1;
-        *count.by_client.entry(from).or_default() += 1;
+        let seat = self.0.enter(Some(from), door.total, door.per_client)?;
         door.open.inc();
-        Some(Place { inside: self.clone(), from, open: door.open.clone() })
+        Some(Place { _seat: seat, open: door.open.clone() })
     }
 }
 
 /// One connection's place; given back when dropped.
 pub(crate) struct Place {
-    inside: Inside,
-    from: IpAddr,
+    _seat: Seat,
     open: IntGauge,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.dec();
-        let mut count = self.inside.0.lock();
-        count.total -= 1;
-        if let Some(held) = count.by_client.get_mut(&self.from) {
-            *held -= 1;
-            if *held == 0 {
-                count.by_client.remove(&self.from);
-            }
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod place;
 mod body;
 
 use crate::base::body::Body;
+use crate::base::crowd::Asker;
 use crate::base::target::{Scheme, Target};
 use crate::base::wire::Turn;
 use crate::cache::{self, Query, Trouble};
@@ -305,6 +306,8 @@ impl Mirror {
         };
         let glance = recorded.or_else(|| inner.glance(&query.request, &query.target, peer.from, true));
         let web = self.0.settings.doors.web_for(Some(peer.to));
+        let asker = Asker(peer.from);
+        query.request.extensions_mut().insert(asker);
         inner.add_via(&mut query.request);
         let inner = Arc::clone(inner);
         Serving::Later(Box::pin(async move {
@@ -317,6 +320,7 @@ impl Mirror {
                 }
                 let mut request = Request::new(Body::Empty);
                 (*request.method_mut(), *request.version_mut(), *request.headers_mut()) = (method, version, headers);
+                request.extensions_mut().insert(asker);
                 inner.add_via(&mut request);
                 response = inner.cache.answer(Query { target: reading.target.clone(), request, way: cache::Way::Mirror }).await;
             }

@@ -6,18 +6,27 @@
 //! connections where one is enough; so the first opens, the others wait for what it finds. An origin known to speak HTTP/1.1
 //! is opened freely up to the bound. If the one opening fails, all who waited for it get its error, not one deadline each.
 //!
+//! # Why nobody takes everything
+//! One device that asks an origin for fifty slow answers would hold every connection to it, and its class would wait. So each client
+//! may hold at most twice what is left free (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory
+//! packet switches", 1998): one alone has two thirds of the origin, two have two fifths each, and whoever comes next finds a place. Who
+//! is over his share waits, and those behind him pass. Over all origins a client has [`EACH`] requests under way or waiting: fetches
+//! outlive whoever asked for them, so his connections do not bound them.
+//!
 //! # Why some do not take what lies idle
 //! An origin may close an idle connection at any time, and a request that meets the close gets no answer; only one that may be
 //! repeated is helped by another try (RFC 9112 section 9.3.1). So whoever asks says how long a connection may have lain, and one
 //! that lay longer makes room for a new one. An origin that says how long it keeps a connection is taken at its word.
 
 use crate::base::clock::Clock;
+use crate::base::crowd::{Crowd, Seat};
 use crate::link::Class;
 use crate::upstream::Error;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -25,6 +34,16 @@ use tokio::sync::oneshot;
 const STREAMS: usize = 100;
 /// Requests waiting for one origin; a class of 30 with 40 objects each is 1,200, but those come six a browser.
 const WAITING: usize = 512;
+/// Of these, one client's: what a browser asks of one host at once is far below.
+const WAITING_EACH: usize = 128;
+/// Requests of one client under way and waiting, at all origins: as many as it may have connections to the proxy.
+const EACH: usize = 256;
+/// Requests of all clients. Beyond it the node would only collect what it cannot fetch.
+const ALL: usize = 8192;
+/// A client may hold so many times what is left free of an origin.
+const SHARE: usize = 2;
+/// Idle connections are counted after so many have come back: counting each time would cost more than a few too many.
+const COUNT_AFTER: usize = 32;
 /// How long a request waits for its turn. Connections held by long polls do not come back soon.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,6 +74,8 @@ pub(super) struct Limits {
     pub(super) background: usize,
     /// Idle ones live this long.
     pub(super) idle: Duration,
+    /// So many lie idle at all origins together; the oldest make room.
+    pub(super) idle_most: usize,
 }
 
 /// Where to: names one set of interchangeable connections.
@@ -93,6 +114,10 @@ struct Shared<K: Kinds> {
     origins: Mutex<HashMap<Arc<str>, Origin<K>>>,
     limits: Limits,
     clock: Clock,
+    /// Whose requests are under way.
+    crowd: Crowd,
+    /// Connections that came back since idle ones were counted.
+    returned: AtomicUsize,
     /// The node stops: nothing is kept any more.
     closed: AtomicBool,
 }
@@ -108,6 +133,8 @@ struct Origin<K: Kinds> {
     streams: usize,
     /// Leases that background holds.
     background: usize,
+    /// Leases that each client holds.
+    held: HashMap<IpAddr, usize>,
     /// Somebody is finding out what the origin speaks.
     opening: bool,
     /// It speaks HTTP/1.1 alone.
@@ -128,14 +155,25 @@ struct Idle<C> {
 struct Waiter<K: Kinds> {
     turn: oneshot::Sender<Grant<K>>,
     rested: Duration,
+    who: Option<IpAddr>,
+}
+
+/// Whom a place is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Who {
+    background: bool,
+    /// The client, where there is one.
+    client: Option<IpAddr>,
 }
 
 /// One place under the bounds. Dropping it frees the place.
 pub(super) struct Slot<K: Kinds> {
     shared: Arc<Shared<K>>,
     key: Key,
-    background: bool,
+    who: Who,
     kind: Kind,
+    /// One of its client's requests.
+    seat: Option<Seat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,30 +191,42 @@ enum Kind {
 impl<K: Kinds> Pool<K> {
     /// Empty.
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        Pool(Arc::new(Shared { origins: Mutex::default(), limits, clock, closed: AtomicBool::new(false) }))
+        Pool(Arc::new(Shared {
+            origins: Mutex::default(),
+            limits,
+            clock,
+            crowd: Crowd::default(),
+            returned: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }))
     }
 
     /// Waits for a place. An HTTP/1.1 connection that is used again has lain idle for less than `rested`: [`ANY`] takes all,
-    /// zero none. May be dropped at any await.
-    pub(super) async fn checkout(&self, key: &Key, class: Class, rested: Duration) -> Grant<K> {
+    /// zero none. `client`: for whom, where a device waits. May be dropped at any await.
+    pub(super) async fn checkout(&self, key: &Key, class: Class, rested: Duration, client: Option<IpAddr>) -> Grant<K> {
         let background = class != Class::Interactive;
+        let who = Who { background, client: client.filter(|_| !background) };
+        let Some(seat) = self.0.crowd.enter(who.client, ALL, EACH) else {
+            return Err(Error::Unavailable(key.text.to_string(), String::from("this device asks for too much at once")));
+        };
         let turn = {
             let mut origins = self.0.origins.lock();
             let origin = origins.entry(key.text.clone()).or_insert_with(|| Origin::new(key.clone()));
-            if let Some(lease) = origin.grant(&self.0, background, rested) {
-                return Ok(lease);
+            if let Some(lease) = origin.grant(&self.0, who, rested) {
+                return Ok(lease.seated(seat));
             }
             let queue = &mut origin.waiting[usize::from(background)];
             queue.retain(|waiter| !waiter.turn.is_closed());
-            if queue.len() >= WAITING {
+            let same = |waiter: &&Waiter<K>| who.client.is_some() && waiter.who == who.client;
+            if queue.len() >= WAITING || queue.iter().filter(same).count() >= WAITING_EACH {
                 return Err(busy(key));
             }
             let (sender, turn) = oneshot::channel();
-            queue.push_back(Waiter { turn: sender, rested });
+            queue.push_back(Waiter { turn: sender, rested, who: who.client });
             turn
         };
         match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Ok(grant)) => grant,
+            Ok(Ok(grant)) => grant.map(|lease| lease.seated(seat)),
             Ok(Err(_)) | Err(_) => Err(busy(key)),
         }
     }
@@ -229,16 +279,18 @@ impl<K: Kinds> Pool<K> {
         // Where it keeps it for a second or two, half of that.
         let lasts = keeps.map_or(ANY, |keeps| keeps.saturating_sub(MARGIN).max(keeps / 2)).min(shared.limits.idle);
         slot.kind = Kind::Void;
-        let background = std::mem::take(&mut slot.background);
         let closed = shared.closed.load(Ordering::Relaxed);
         shared.change(&slot.key.text, |origin| {
-            origin.background -= usize::from(background);
+            origin.left(slot.who);
             if closed || lasts.is_zero() || !one.is_open() {
                 origin.open -= 1;
             } else {
                 origin.idle.push(Idle { one, since, lasts });
             }
         });
+        if shared.returned.fetch_add(1, Ordering::Relaxed) % COUNT_AFTER == COUNT_AFTER - 1 {
+            shared.thin_out();
+        }
     }
 
     /// Everything idle at this origin is suspect: let it go.
@@ -292,6 +344,30 @@ impl<K: Kinds> Shared<K> {
         // Dropped only now: each frees its place, which takes the lock.
         drop(unwanted);
     }
+
+    /// Lets go of the oldest idle connections where there are too many: each is a descriptor, and a page of a thousand hosts leaves a
+    /// thousand.
+    fn thin_out(&self) {
+        let mut origins = self.origins.lock();
+        let mut idle: Vec<Instant> = origins.values().flat_map(|origin| origin.idle.iter().map(|idle| idle.since)).collect();
+        let Some(surplus) = idle.len().checked_sub(self.limits.idle_most).filter(|surplus| *surplus > 0) else { return };
+        let (_, youngest, _) = idle.select_nth_unstable(surplus - 1);
+        let until = *youngest;
+        for origin in origins.values_mut() {
+            let before = origin.idle.len();
+            origin.idle.retain(|idle| idle.since > until);
+            origin.open -= before - origin.idle.len();
+        }
+    }
+}
+
+impl<K: Kinds> Lease<K> {
+    /// The same, as one of its client's requests.
+    fn seated(mut self, seat: Seat) -> Lease<K> {
+        let (Lease::One(_, slot) | Lease::Many(_, slot) | Lease::Open(slot)) = &mut self;
+        slot.seat = Some(seat);
+        self
+    }
 }
 
 impl<K: Kinds> Origin<K> {
@@ -303,19 +379,42 @@ impl<K: Kinds> Origin<K> {
             open: 0,
             streams: 0,
             background: 0,
+            held: HashMap::new(),
             opening: false,
             only_one: false,
             waiting: Default::default(),
         }
     }
 
-    fn grant(&mut self, shared: &Arc<Shared<K>>, background: bool, rested: Duration) -> Option<Lease<K>> {
-        if background && self.background >= shared.limits.background {
+    /// Whether this client may hold one more of what this origin has.
+    fn may_hold(&self, client: IpAddr) -> bool {
+        let (most, used) = if self.shared.is_some() { (STREAMS, self.streams) } else { (self.key.most, self.open - self.idle.len()) };
+        self.held.get(&client).is_none_or(|held| *held < SHARE * most.saturating_sub(used))
+    }
+
+    /// A lease of his has ended.
+    fn left(&mut self, who: Who) {
+        self.background -= usize::from(who.background);
+        if let Some(client) = who.client
+            && let Some(held) = self.held.get_mut(&client)
+        {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&client);
+            }
+        }
+    }
+
+    fn grant(&mut self, shared: &Arc<Shared<K>>, who: Who, rested: Duration) -> Option<Lease<K>> {
+        if who.background && self.background >= shared.limits.background {
             return None;
         }
         let now = shared.clock.steady();
         self.prune(now, shared.limits.idle);
-        let slot = |kind| Slot { shared: shared.clone(), key: self.key.clone(), background, kind };
+        if who.client.is_some_and(|client| !self.may_hold(client)) {
+            return None;
+        }
+        let slot = |kind| Slot { shared: shared.clone(), key: self.key.clone(), who, kind, seat: None };
         let lease = if let Some((many, used)) = &mut self.shared {
             if self.streams >= STREAMS {
                 return None;
@@ -337,25 +436,36 @@ impl<K: Kinds> Origin<K> {
             self.open += 1;
             Lease::Open(slot(if self.opening { Kind::Opening } else { Kind::Alone }))
         };
-        self.background += usize::from(background);
+        self.background += usize::from(who.background);
+        if let Some(client) = who.client {
+            *self.held.entry(client).or_default() += 1;
+        }
         Some(lease)
     }
 
-    /// People first, each queue in its order.
+    /// People first, each queue in its order, but for those who hold their share already.
     fn wake(&mut self, shared: &Arc<Shared<K>>, unwanted: &mut Vec<Lease<K>>) {
         for background in [false, true] {
-            while let Some(waiter) = self.waiting[usize::from(background)].pop_front() {
+            let mut queue = std::mem::take(&mut self.waiting[usize::from(background)]);
+            let mut patient = VecDeque::new();
+            while let Some(waiter) = queue.pop_front() {
                 if waiter.turn.is_closed() {
                     continue;
                 }
-                let Some(lease) = self.grant(shared, background, waiter.rested) else {
-                    self.waiting[usize::from(background)].push_front(waiter);
+                if waiter.who.is_some_and(|client| !self.may_hold(client)) {
+                    patient.push_back(waiter);
+                    continue;
+                }
+                let Some(lease) = self.grant(shared, Who { background, client: waiter.who }, waiter.rested) else {
+                    patient.push_back(waiter);
                     break;
                 };
                 if let Err(Ok(lease)) = waiter.turn.send(Ok(lease)) {
                     unwanted.push(lease);
                 }
             }
+            patient.append(&mut queue);
+            self.waiting[usize::from(background)] = patient;
         }
     }
 
@@ -376,9 +486,9 @@ impl<K: Kinds> Drop for Slot<K> {
         if self.kind == Kind::Void {
             return;
         }
-        let (kind, background) = (self.kind, usize::from(self.background));
+        let (kind, who) = (self.kind, self.who);
         self.shared.clone().change(&self.key.text, |origin| {
-            origin.background -= background;
+            origin.left(who);
             match kind {
                 Kind::Stream => origin.streams -= 1,
                 Kind::Alone => origin.open -= 1,
@@ -397,187 +507,4 @@ fn busy(key: &Key) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    #[derive(Clone, Default)]
-    struct Wire(u32, Arc<AtomicBool>);
-
-    impl Reusable for Wire {
-        fn is_open(&self) -> bool {
-            !self.1.load(Ordering::Relaxed)
-        }
-    }
-
-    struct Dummy;
-
-    impl Kinds for Dummy {
-        type One = Wire;
-        type Many = Wire;
-    }
-
-    fn pool(most: usize, may_share: bool) -> (Pool<Dummy>, Key, Clock) {
-        let clock = Clock::manual(crate::base::clock::Time::BUILT);
-        let limits = Limits { background: 1, idle: Duration::from_secs(90) };
-        (Pool::new(limits, clock.clone()), Key { text: "http://a.kz".into(), most, may_share }, clock)
-    }
-
-    fn opens(grant: Grant<Dummy>) -> Slot<Dummy> {
-        match grant {
-            Ok(Lease::Open(slot)) => slot,
-            Ok(Lease::One(one, _) | Lease::Many(one, _)) => panic!("got connection {}", one.0),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn uses(grant: Grant<Dummy>) -> (Wire, Slot<Dummy>) {
-        match grant {
-            Ok(Lease::One(one, slot) | Lease::Many(one, slot)) => (one, slot),
-            Ok(Lease::Open(_)) => panic!("opens"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn the_newest_idle_connection_is_used_first_and_closed_or_old_ones_never() {
-        let (pool, key, clock) = pool(3, false);
-        let mut slots = Vec::new();
-        for _ in 0..3 {
-            let mut slot = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-            Pool::opened_one(&mut slot);
-            slots.push(slot);
-        }
-        let wires = [Wire(1, Arc::default()), Wire(2, Arc::default()), Wire(3, Arc::default())];
-        for (wire, slot) in wires.iter().zip(slots) {
-            Pool::put(wire.clone(), slot, None);
-            clock.advance(Duration::from_secs(10));
-        }
-        wires[2].1.store(true, Ordering::Relaxed);
-        let (used, slot) = uses(pool.checkout(&key, Class::Interactive, ANY).await);
-        assert_eq!(used.0, 2);
-        drop(slot);
-        clock.advance(Duration::from_secs(65));
-        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
-        pool.sweep();
-        assert!(pool.0.origins.lock().is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_idle_connection_is_used_while_its_origin_keeps_it() {
-        let second = Duration::from_secs(1);
-        let said = [(None, 90.0), (Some(5), 4.0), (Some(2), 1.0), (Some(1), 0.5), (Some(0), 0.0), (Some(3600), 90.0)];
-        for (keeps, lasts) in said {
-            for (after, kept) in [(-0.1, true), (0.1, false)] {
-                let (pool, key, clock) = pool(1, false);
-                let slot = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-                Pool::put(Wire::default(), slot, keeps.map(|keeps| second * keeps));
-                clock.advance(second.mul_f64(f64::max(lasts + after, 0.0)));
-                match pool.checkout(&key, Class::Interactive, ANY).await {
-                    Ok(Lease::One(..)) => assert!(kept, "{keeps:?} after {lasts} {after}"),
-                    Ok(Lease::Open(_)) => assert!(!kept || lasts == 0.0, "{keeps:?} after {lasts} {after}"),
-                    _ => panic!("neither"),
-                }
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn who_may_not_be_sent_again_takes_no_connection_that_lay_long() {
-        let (pool, key, clock) = pool(2, false);
-        let second = Duration::from_secs(1);
-        let slots = [opens(pool.checkout(&key, Class::Interactive, ANY).await), opens(pool.checkout(&key, Class::Interactive, ANY).await)];
-        for (number, slot) in (1..).zip(slots) {
-            Pool::put(Wire(number, Arc::default()), slot, None);
-            clock.advance(second / 2);
-        }
-        let (young, slot) = uses(pool.checkout(&key, Class::Interactive, second).await);
-        assert_eq!(young.0, 2);
-        Pool::put(young, slot, None);
-        clock.advance(second);
-        let fresh = opens(pool.checkout(&key, Class::Interactive, second).await);
-        assert_eq!((pool.idle(&key.text), pool.0.origins.lock()[&key.text].open), (1, 2), "the oldest made room");
-        let (kept, slot) = uses(pool.checkout(&key, Class::Interactive, ANY).await);
-        assert_eq!(kept.0, 2);
-        // One who waits says it, too.
-        let mut later = Box::pin(pool.checkout(&key, Class::Interactive, Duration::ZERO));
-        assert!((&mut later).now_or_never().is_none());
-        Pool::put(kept, slot, None);
-        drop((opens(later.await), fresh));
-        assert_eq!(pool.0.origins.lock()[&key.text].open, 0);
-    }
-
-    #[tokio::test]
-    async fn people_go_before_background_and_background_is_held_back() {
-        let (pool, key, _) = pool(2, false);
-        let night = opens(pool.checkout(&key, Class::Background, ANY).await);
-        let mut more_night = Box::pin(pool.checkout(&key, Class::Background, ANY));
-        assert!((&mut more_night).now_or_never().is_none(), "one is background's share");
-        let mut person = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-        Pool::opened_one(&mut person);
-        let mut second = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
-        assert!((&mut second).now_or_never().is_none());
-        drop(night);
-        let second = opens(second.await);
-        assert!((&mut more_night).now_or_never().is_none(), "people were first");
-        Pool::put(Wire(7, Arc::default()), person, None);
-        let (used, slot) = uses(more_night.await);
-        assert_eq!(used.0, 7);
-        drop((slot, second));
-        assert_eq!(pool.0.origins.lock()[&key.text].open, 0);
-    }
-
-    #[tokio::test]
-    async fn those_who_wait_for_an_opening_share_what_comes_of_it() {
-        let (pool, key, _) = pool(6, true);
-        let mut first = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-        let mut others: Vec<_> = (0..5).map(|_| Box::pin(pool.checkout(&key, Class::Interactive, ANY))).collect();
-        assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
-        let many = Wire(9, Arc::default());
-        Pool::opened_many(&mut first, &many);
-        let mut held = Vec::new();
-        for other in others {
-            let (used, slot) = uses(other.await);
-            assert_eq!(used.0, 9);
-            held.push(slot);
-        }
-        assert_eq!(pool.0.origins.lock()[&key.text].streams, 6);
-        many.1.store(true, Ordering::Relaxed);
-        drop((held, first));
-        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
-    }
-
-    #[tokio::test]
-    async fn those_who_wait_for_an_opening_share_its_failure_or_take_over() {
-        let (pool, key, _) = pool(6, true);
-        let first = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-        let mut other = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
-        assert!((&mut other).now_or_never().is_none());
-        drop(first);
-        let second = opens(other.await);
-        let mut other = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
-        assert!((&mut other).now_or_never().is_none());
-        Pool::failed(second, &Error::Refused("a.kz".into()));
-        assert!(matches!(other.await, Err(Error::Refused(_))));
-        let mut third = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-        Pool::opened_one(&mut third);
-        drop(opens(pool.checkout(&key, Class::Interactive, ANY).await));
-        pool.close();
-        Pool::put(Wire::default(), third, None);
-        assert_eq!(pool.0.origins.lock()[&key.text].open, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_never_comes_is_an_error_and_one_who_left_is_skipped() {
-        let (pool, key, _) = pool(1, false);
-        let held = opens(pool.checkout(&key, Class::Interactive, ANY).await);
-        let mut gone = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
-        assert!((&mut gone).now_or_never().is_none());
-        assert!(matches!(pool.checkout(&key, Class::Interactive, ANY).await, Err(Error::Unavailable(..))));
-        drop(gone);
-        let mut next = Box::pin(pool.checkout(&key, Class::Interactive, ANY));
-        assert!((&mut next).now_or_never().is_none());
-        drop(held);
-        drop(opens(next.await));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Stories on real sockets: an origin says, we ask, we expect.
 
 use super::*;
+use std::net::SocketAddr;
 
 /// Origins, a DNS server, a node's parts.
 mod kit;

@@ -1,6 +1,7 @@
 //! Bad days: a mistaken configuration, taken ports, a full disk, a read-only disk, a clock that believes it is 1970.
 
 use crate::kit;
+use crate::kit::mount::Mount;
 use crate::kit::node::{Setup, binary};
 use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program;
@@ -130,43 +131,6 @@ fn a_full_store_serves_on_and_keeps_below_its_quota() {
     assert!(used >= 8 << 20, "{used} bytes on disk: nothing was admitted");
     let answer = node.get("http://l.school.test/61");
     assert_eq!(answer.status, 200);
-}
-
-/// A tmpfs of its own at a folder; unmounted when dropped, which must be after the node and before the folder. `None` where mounting is not permitted, which is told as a skipped `test`.
-struct Mount(std::path::PathBuf);
-
-impl Mount {
-    fn new(test: &str, at: &Path, options: &str) -> Option<Mount> {
-        fs::create_dir_all(at).expect("a folder");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-        let output = program::run(&mount, 20);
-        if output.status.success() {
-            return Some(Mount(at.to_owned()));
-        }
-        let why = String::from_utf8_lossy(&output.stderr);
-        program::skipped(test, &format!("mounting is not permitted here: {}", why.trim()));
-        None
-    }
-
-    /// As a TOML value.
-    fn path(&self) -> String {
-        format!("\"{}\"", self.0.display())
-    }
-
-    fn remount(&self, options: &str) {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", &format!("remount,{options}")]).arg(&self.0);
-        let output = program::run(&mount, 20);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let mut umount = Command::new("umount");
-        program::run(umount.arg("-l").arg(&self.0), 20);
-    }
 }
 
 #[test]

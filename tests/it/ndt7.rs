@@ -310,7 +310,6 @@ fn the_client_of_the_registry_passes_against_node_and_hub() {
 
 #[test]
 fn the_client_of_browsers_passes_against_node_and_hub() {
-    let (node, hub, relay) = (node(), hub(), relay());
     let pages = Origin::start(|ask: &Ask| {
         let file = kit::packages().join("@m-lab/ndt7/src").join(ask.target.trim_start_matches('/'));
         Reply::Bytes(match std::fs::read(&file) {
@@ -322,6 +321,8 @@ fn the_client_of_browsers_passes_against_node_and_hub() {
             Err(_) => answer("404 Not Found", &[], b""),
         })
     });
+    let (hub, relay) = (hub(), relay());
+    let node = Setup::new().set("meter.pages", &format!("[\"http://{}\"]", pages.addr)).start();
     let mut browser = Wish::direct().start();
     let page = browser.visit_until(&format!("http://{}/", pages.addr), "ready");
     assert!(page.requests.iter().any(|url| url.ends_with("/ndt7.js")) && page.failed.is_empty(), "{page:?}");

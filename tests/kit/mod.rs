@@ -73,6 +73,9 @@ pub(crate) mod schema;
 /// Packs, signed.
 pub(crate) mod pack;
 
+/// Small disks.
+pub(crate) mod mount;
+
 /// curl, wget, Chromium, and children in general.
 pub(crate) mod program;
 

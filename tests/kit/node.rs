@@ -344,6 +344,11 @@ impl Hub {
         hub
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").0.id()
+    }
+
     /// Its folder, with its database.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

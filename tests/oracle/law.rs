@@ -147,6 +147,9 @@ fn renews(case: &Case<'_>, first: &Exchange, last: &Exchange) -> Result<(), Brok
     )
 }
 
+/// Most requests that one may cost: a rest in pieces, a retry of each over another connection.
+const MOST: usize = 8;
+
 /// Unsafe methods reach the origin, once; what may only come from the store does not (sections 4 and 5.2.1.7).
 fn written_through(case: &Case<'_>) -> Result<(), Broken> {
     let (count, method) = (case.own().count(), case.request.method.as_str());
@@ -158,6 +161,9 @@ fn written_through(case: &Case<'_>) -> Result<(), Broken> {
         case.own().find(|exchange| exchange.request.method != method && (method, exchange.request.method.as_str()) != ("HEAD", "GET"))
     {
         return broken("RFC 9110 section 9: the method", format!("{method} became {}", other.request.method));
+    }
+    if count > MOST {
+        return broken("RFC 9110 section 9.2.2: again and again", format!("{count} requests for one"));
     }
     let repeatable = matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
     if !repeatable && count != 1 {

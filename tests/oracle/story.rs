@@ -134,6 +134,32 @@ impl Story {
         Story { steps }
     }
 
+    /// An origin that breaks every part off, and clients that ask for the end of it.
+    pub(crate) fn of_cuts(count: usize) -> Story {
+        let state = State {
+            status: 200,
+            cache_control: vec!["max-age=60".into()],
+            expires: None,
+            dated: Some(0),
+            age: None,
+            tag: Tag::Strong,
+            modified: None,
+            vary: vec![],
+            sets_cookie: false,
+            size: 400,
+            ranges: true,
+            conditions: true,
+            lean: false,
+            framing: Framing::Length,
+            change_status: 200,
+            leads: None,
+        };
+        let range = ("Range", Value::Text("bytes=-20".into()));
+        let ask = Step::Ask(vec![Ask { place: 0, method: "GET", fields: vec![range] }]);
+        let begun = [Step::Change(0, Box::new(state)), Step::Trouble(0, Trouble::Cut)];
+        Story { steps: begun.into_iter().chain(std::iter::repeat_n(ask, count)).collect() }
+    }
+
     /// Requests in it.
     pub(crate) fn asks(&self) -> usize {
         self.steps.iter().map(|step| if let Step::Ask(asked) = step { asked.len() } else { 0 }).sum()

@@ -39,6 +39,7 @@ pub(super) fn meter(c: &mut Checker<'_>, meter: &file::Meter, zone: &str, hub: O
     if agreed.chars().count() > AGREED_LONGEST || agreed.chars().any(char::is_control) {
         c.wrong("meter.mlab_agreed", agreed, "is no name and date", "write them in one line: \"A. Serikova, 2026-11-20\"");
     }
+    let pages = c.each("meter.pages", &meter.pages, "write \"https://test.example.kz\", without a path", |text| origin(text));
     Settings {
         servers,
         hub: hub.and_then(|hub| Url::parse(hub.url()).ok()),
@@ -50,7 +51,15 @@ pub(super) fn meter(c: &mut Checker<'_>, meter: &file::Meter, zone: &str, hub: O
             down: rate(c, "meter.contract_down", &meter.contract_down).map(|rate| rate.0),
             up: rate(c, "meter.contract_up", &meter.contract_up).map(|rate| rate.0),
         },
+        pages,
     }
+}
+
+/// The origin of a page as browsers write it.
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    bare.then(|| url.origin().ascii_serialization())
 }
 
 /// A number of bytes, 0 among them: no test sends anything then.

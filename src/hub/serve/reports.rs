@@ -3,7 +3,7 @@
 use crate::base::problem::Problem;
 use crate::hub::accept::{Judged, Refusal, judge};
 use crate::hub::keep::Fate;
-use crate::hub::listen::Client;
+use crate::hub::listen::{Client, counted};
 use crate::hub::serve::{BODY_LIMIT, Inner, Parts, problem, unwell};
 use crate::report::batch;
 use crate::report::enrol::{Asks, Told};
@@ -31,6 +31,10 @@ pub(super) const MOST_PIECES: u32 = 1_024;
 /// One piece, bytes: about an hourly upload.
 const PIECE: usize = 64 << 10;
 
+/// Uploads of one address of the Internet at once: a quarter of the room when each is of the longest. Schools behind one carrier's gateway
+/// share it; a stranger who sends slowly leaves the rest.
+const MOST_EACH: usize = 16;
+
 /// How long an upload waits for room before it is sent away; the node comes again.
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -56,7 +60,7 @@ pub(super) struct Document;
         (status = 503, description = "come again", body = Problem)
     )
 )]
-async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {
+async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let inner = &*parts.0;
     let refuse = |status: StatusCode, id: &str, title: &str| {
@@ -71,6 +75,9 @@ async fn take(State(parts): State<Parts>, request: Request<Body>) -> Response {
     if told.is_some_and(|length| length > batch::MOST_BYTES) {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB; send fewer records at once");
     }
+    let Some(_seat) = inner.uploads.enter(client.and_then(|Extension(client)| counted(client.0)), usize::MAX, MOST_EACH) else {
+        return busy();
+    };
     // Until the upload is judged its body takes room; one that does not tell its length takes as much as may come.
     let pieces = u32::try_from(told.unwrap_or(batch::MOST_BYTES).div_ceil(PIECE).max(1)).unwrap_or(MOST_PIECES);
     let Ok(Ok(_room)) = tokio::time::timeout(ROOM_PATIENCE, inner.room.acquire_many(pieces)).await else {

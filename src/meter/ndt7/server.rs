@@ -5,6 +5,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
+use crate::base::limit::household;
 use crate::base::near::is_near;
 use crate::base::problem::Problem;
 use crate::base::socket::{self, Hold};
@@ -24,7 +25,7 @@ use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -44,6 +45,9 @@ const MOST_STREAMS: usize = super::client::MOST_STREAMS as usize;
 /// Longest id that joins streams, letters.
 const LONGEST_ID: usize = 64;
 
+/// A test that has ended leaves its seat within so many of these.
+const LEAVING: (Duration, u32) = (Duration::from_millis(50), 10);
+
 /// When all seats are taken, one will be free after a test.
 const COME_AGAIN: &str = "15";
 
@@ -62,21 +66,64 @@ pub struct Ends {
 /// Tells by a request's extensions who came; `None` where a test would measure something else (what lies between a proxy and us).
 pub type Who = Arc<dyn Fn(&Extensions) -> Option<Ends> + Send + Sync>;
 
+/// Whose pages may have their readers' browsers run tests. A browser says which page asks (RFC 6455 section 10.2), programs say nothing
+/// and are not held to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Anybody's: a server for the world.
+    All,
+    /// Our own, and those of these origins (`https://test.example.kz`). Any other page could spend the class's Wi-Fi and look at its
+    /// speed through a pupil's browser.
+    Own(Vec<String>),
+}
+
 /// What is offered to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Tests at once.
     pub at_once: usize,
+    /// Of these, one client's. At a public server an IPv6 network (/64) is one client, and a private address is whoever stands before
+    /// it, which is none.
+    pub each: usize,
+    /// Which pages may ask.
+    pub pages: Pages,
     /// Only for addresses that are private (RFC 1918, RFC 4193) or the machine's own.
     pub private_only: bool,
 }
 
 impl Settings {
-    /// For a school's network: a teacher and a colleague. More would measure each other.
-    pub const LAN: Settings = Settings { at_once: 2, private_only: true };
+    /// For a school's network: a teacher and a colleague. More would measure each other. `pages`: origins whose pages may ask as well.
+    pub fn lan(pages: Vec<String>) -> Settings {
+        Settings { at_once: 2, each: 1, pages: Pages::Own(pages), private_only: true }
+    }
 
-    /// For a region: 7,400 schools with three tests a day of twice ten seconds make six at once on average, four times that at worst.
-    pub const HUB: Settings = Settings { at_once: 24, private_only: false };
+    /// For a region: 7,400 schools with three tests a day of twice ten seconds make six at once on average, four times that at worst. Of
+    /// one address four: schools behind one carrier's gateway share theirs, and a stranger has a sixth.
+    pub fn hub() -> Settings {
+        Settings { at_once: 24, each: 4, pages: Pages::All, private_only: false }
+    }
+
+    /// As whom an address is counted.
+    fn client(&self, address: IpAddr) -> Option<IpAddr> {
+        // On a LAN every device has an address in the same /64.
+        if self.private_only { Some(address.to_canonical()) } else { (!is_near(address)).then(|| household(address)) }
+    }
+}
+
+impl Pages {
+    /// Whether the page that asks may. That our own name is ours is judged by whoever mounted the routes.
+    fn may(&self, headers: &HeaderMap) -> bool {
+        let Pages::Own(others) = self else { return true };
+        let mut said = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = said.next() else { return true };
+        let host = headers.get(header::HOST);
+        let ours = |origin: &str| {
+            let bare = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            host.and_then(|host| host.to_str().ok()).is_some_and(|host| bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host)))
+        };
+        let known = |origin: &str| ours(origin) || others.iter().any(|other| other.eq_ignore_ascii_case(origin));
+        said.next().is_none() && origin.to_str().is_ok_and(known)
+    }
 }
 
 /// A server of tests. Cheap to clone.
@@ -96,7 +143,7 @@ impl Server {
     /// Registers `bulak_meter_served_total`.
     pub fn new(settings: Settings, who: Who, clock: Clock, life: &Life, metrics: &Metrics) -> Server {
         let served = metrics.counters("bulak_meter_served_total", "Speed tests (streams) that others ran against us.", &["way", "end"]);
-        let seats = Mutex::new(Seats::new(settings.at_once, MOST_STREAMS));
+        let seats = Mutex::new(Seats::new(settings.at_once, settings.each, MOST_STREAMS));
         Server(Arc::new(Inner { settings, who, seats, clock, life: life.clone(), served }))
     }
 
@@ -107,7 +154,7 @@ impl Server {
             for way in [Way::Download, Way::Upload] {
                 router = router.route(
                     dialect.path(way),
-                    any(async move |State(server): State<Server>, request: Request| server.test(dialect, way, request)),
+                    any(async move |State(server): State<Server>, request: Request| server.test(dialect, way, request).await),
                 );
             }
         }
@@ -120,7 +167,7 @@ impl Server {
     }
 
     /// Answers the request for a test, and has it run once the connection is ours.
-    fn test(&self, dialect: Dialect, way: Way, mut request: Request) -> Response {
+    async fn test(&self, dialect: Dialect, way: Way, mut request: Request) -> Response {
         let asked = match self.admit(dialect, way, &request) {
             Ok(asked) => asked,
             Err(problem) => return problem.into_response(),
@@ -128,7 +175,7 @@ impl Server {
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return bad("this connection cannot be upgraded").into_response();
         };
-        if let Err(taken) = self.0.seats.lock().take(&asked.test) {
+        if let Err(taken) = self.seat(&asked).await {
             return full(taken);
         }
         let seat = Seat { server: self.clone(), test: asked.test.clone() };
@@ -148,6 +195,19 @@ impl Server {
         (StatusCode::SWITCHING_PROTOCOLS, fields, Body::empty()).into_response()
     }
 
+    /// A seat. A client whose last test has just ended gets it once that has left: its two directions follow each other closely.
+    async fn seat(&self, asked: &Asked) -> Result<(), Taken> {
+        let client = self.0.settings.client(asked.ends.client.ip());
+        for _ in 0..LEAVING.1 {
+            match self.0.seats.lock().take(&asked.test, client) {
+                Err(Taken::Client) => {}
+                done => return done,
+            }
+            tokio::time::sleep(LEAVING.0).await;
+        }
+        Err(Taken::Client)
+    }
+
     /// Whether this is the request of a test, from somebody who may.
     fn admit(&self, dialect: Dialect, way: Way, request: &Request) -> Result<Asked, Problem> {
         let far = "a test goes straight to this server's own address, from its own network";
@@ -158,6 +218,15 @@ impl Server {
         }
         if request.method() != Method::GET {
             return Err(bad("a test begins with GET"));
+        }
+        if !self.0.settings.pages.may(request.headers()) {
+            let title = "a page of another site asks for a test";
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "meter.page",
+                title,
+                "its origin is not among meter.pages; a program needs none",
+            ));
         }
         let key = key(request.headers(), dialect).map_err(bad)?;
         let mut asked = Asked { key, ends, test: Uuid::new_v4().to_string(), time: TIME, bytes: None, acked: None };
@@ -308,6 +377,7 @@ fn bad(title: &str) -> Problem {
 fn full(taken: Taken) -> Response {
     let title = match taken {
         Taken::Full => "as many tests run as may run at once",
+        Taken::Client => "a test of this device runs already",
         Taken::Streams => "this test has as many streams as it may have",
     };
     let mut response =

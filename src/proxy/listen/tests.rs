@@ -136,7 +136,7 @@ async fn strangers_and_crowds_are_turned_away() {
     assert_eq!(crowded.refused("connections"), 1);
     first.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
     rest(&mut first).await;
-    while crowded.door.inside.0.lock().total > 0 {
+    while crowded.door.inside.0.all() > 0 {
         tokio::task::yield_now().await;
     }
     let mut second = crowded.connect().await;
@@ -181,7 +181,7 @@ async fn a_tunnel_keeps_its_place_until_it_ends() {
     while rig.door.open.get() > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(rig.door.inside.0.lock().by_client.len(), 0);
+    assert_eq!(rig.door.inside.0.clients(), 0);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use crate::base::body::{Body, BodyError};
 use crate::base::wire::Limits;
-use crate::base::wire::watch::Patience;
+use crate::base::wire::watch::{BODY_STEP, Patience};
 use crate::proxy::listen::{Door, Peer, Place};
 use crate::proxy::talk::{Serve, Serving};
 use bytes::Bytes;
@@ -185,7 +185,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
             if inner.is_end_stream() {
                 Body::Empty
             } else {
-                Body::stream(Coming { inner, wait, timer: None, flow: Arc::clone(&open.flow) })
+                Body::stream(Coming { inner, wait, came: 0, timer: None, flow: Arc::clone(&open.flow) })
             }
         });
         join_cookies(request.headers_mut());
@@ -303,10 +303,12 @@ impl HttpBody for Taken {
     }
 }
 
-/// A request's body, each piece of which has a deadline from when it is waited for.
+/// A request's body, each step of which has a deadline from when it is waited for.
 struct Coming {
     inner: Incoming,
     wait: Duration,
+    /// Bytes since the deadline began.
+    came: usize,
     timer: Option<Pin<Box<Sleep>>>,
     flow: Arc<Mutex<Flow>>,
 }
@@ -319,7 +321,11 @@ impl HttpBody for Coming {
         let this = &mut *self;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.timer = None;
+                // A byte now and then is no progress.
+                this.came += frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+                if this.came >= BODY_STEP {
+                    (this.came, this.timer) = (0, None);
+                }
                 this.flow.lock().moved = true;
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }

@@ -14,7 +14,8 @@ fn ends(client: &str) -> Ends {
 
 fn server(who: Option<&str>) -> Server {
     let ends = who.map(ends);
-    Server::new(Settings::LAN, Arc::new(move |_: &Extensions| ends), Clock::manual(Time::BUILT), &Life::default(), &Metrics::default())
+    let settings = Settings::lan(vec![String::from("https://anybody.example")]);
+    Server::new(settings, Arc::new(move |_: &Extensions| ends), Clock::manual(Time::BUILT), &Life::default(), &Metrics::default())
 }
 
 fn request(path: &str, without: &str, more: &[(&str, &str)]) -> Request {
@@ -97,6 +98,39 @@ async fn only_ones_own_network_is_tested() {
     }
 }
 
+#[tokio::test]
+async fn a_page_of_another_site_runs_no_test_through_its_readers_browser() {
+    let lan = Some("192.168.8.20:5000");
+    let path = "/ndt/v7/download";
+    let of = |origin: &'static str| request(path, "", &[("host", "192.168.8.1"), ("origin", origin)]);
+    for (origin, fine) in [
+        ("https://anybody.example", true),
+        ("http://192.168.8.1", true),
+        ("https://192.168.8.1", true),
+        ("https://192.168.8.1:8443", false),
+        ("https://evil.example", false),
+        ("https://anybody.example.evil.example", false),
+        ("http://192.168.8.2", false),
+        ("null", false),
+        ("", false),
+    ] {
+        assert_eq!(is_fine(lan, of(origin)).await, fine, "{origin:?}");
+        assert_eq!(status(lan, of(origin)).await, if fine { 400 } else { 403 }, "{origin:?}");
+    }
+    let mut two = of("https://anybody.example");
+    two.headers_mut().append("origin", "https://evil.example".parse().unwrap());
+    assert_eq!(status(lan, two).await, 403, "two origins");
+    assert!(is_fine(lan, request(path, "origin", &[])).await, "programs name none");
+    let anybody = Server::new(
+        Settings::hub(),
+        Arc::new(move |_: &Extensions| Some(ends("8.8.8.8:1"))),
+        Clock::manual(Time::BUILT),
+        &Life::default(),
+        &Metrics::default(),
+    );
+    assert_eq!(anybody.routes().oneshot(of("https://evil.example")).await.unwrap().status(), 400, "a server for the world takes all pages");
+}
+
 #[test]
 fn what_is_asked_for_stays_within_bounds() {
     let mut asked = Asked { key: String::new(), ends: ends("10.0.0.2:1"), test: "own".into(), time: TIME, bytes: None, acked: None };
@@ -137,12 +171,23 @@ struct Both {
 
 impl Both {
     async fn new() -> Both {
+        Both::with(2).await
+    }
+
+    /// Of which one client may have so many.
+    async fn with(each: usize) -> Both {
         let (life, metrics, clock) = (Life::default(), Metrics::default(), Clock::system());
         let link = Link::new(link::Settings::default(), clock.clone(), &life, &metrics);
         let settings = upstream::Settings { allow_private: vec!["127.0.0.0/8".parse().unwrap()], ..upstream::Settings::default() };
         let upstream = Upstream::new(settings, clock.clone(), link.clone(), &life, &metrics).unwrap();
         let ends = ends("127.0.0.1:5000");
-        let server = Server::new(Settings::LAN, Arc::new(move |_: &Extensions| Some(ends)), clock.clone(), &life, &metrics);
+        let server = Server::new(
+            Settings { each, ..Settings::lan(Vec::new()) },
+            Arc::new(move |_: &Extensions| Some(ends)),
+            clock.clone(),
+            &life,
+            &metrics,
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (router, spawner) = (server.routes(), life.clone());
@@ -234,6 +279,36 @@ async fn a_third_test_at_once_is_refused() {
     let refused = [one, two, three].into_iter().filter(|run| matches!(run, Err(Error::Refused(StatusCode::SERVICE_UNAVAILABLE)))).count();
     assert_eq!(refused, 1);
     empties(&both.server).await;
+}
+
+#[tokio::test]
+async fn one_device_does_not_hold_all_seats() {
+    let both = Both::with(1).await;
+    let long = Limits { time: Duration::from_secs(4), bytes: None, ..brief() };
+    let run = || both.run(Dialect::Ndt7, Way::Upload, &long);
+    let (one, two) = tokio::join!(run(), run());
+    let refused = [&one, &two].into_iter().filter(|run| matches!(run, Err(Error::Refused(StatusCode::SERVICE_UNAVAILABLE)))).count();
+    assert_eq!(refused, 1, "{one:?} {two:?}");
+    // One after the other is what every test does.
+    for way in [Way::Download, Way::Upload, Way::Download] {
+        both.run(Dialect::Ndt7, way, &brief()).await.unwrap();
+    }
+    empties(&both.server).await;
+}
+
+#[test]
+fn at_a_public_server_a_network_is_one_client_and_a_gateway_is_none() {
+    let of = |settings: &Settings, address: &str| settings.client(address.parse().unwrap()).map(|client| client.to_string());
+    let (lan, hub) = (Settings::lan(Vec::new()), Settings::hub());
+    for (address, by_lan, by_hub) in [
+        ("192.168.8.20", Some("192.168.8.20"), None),
+        ("::ffff:10.0.0.7", Some("10.0.0.7"), None),
+        ("fd00::5", Some("fd00::5"), None),
+        ("8.8.8.8", Some("8.8.8.8"), Some("8.8.8.8")),
+        ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2:3:4:5:6"), Some("2001:db8:1:2::")),
+    ] {
+        assert_eq!((of(&lan, address).as_deref(), of(&hub, address).as_deref()), (by_lan, by_hub), "{address}");
+    }
 }
 
 #[tokio::test]
