@@ -179,6 +179,7 @@ async fn meter(life: &Life, hub: SocketAddr) -> anyhow::Result<(Meter, Link)> {
         schedule: Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
         caps: Caps::default(),
         contract: Contract::default(),
+        pages: Vec::new(),
     };
     let jobs = Jobs::new(clock.clone(), |_| ());
     let parts = Parts { settings, clock, life: life.clone(), link: link.clone(), upstream, jobs };
