@@ -15,8 +15,8 @@ pub use figures::{Brief, Summary};
 
 use crate::base::clock::Time;
 use crate::life::Life;
-use crate::link::Slice;
 use crate::link::rollup::Level;
+use crate::link::slice::Packed;
 use crate::prefetch::crawl::End;
 use crate::prefetch::web::Web;
 use crate::prefetch::wish::TONIGHT;
@@ -291,10 +291,15 @@ impl<W: Web> Night<W> {
 
     /// How long the line was down between two moments, as far as slices of five minutes tell; the one that runs is among them.
     async fn line_down(&self, from: Time, until: Time) -> Result<Duration, Error> {
-        let kept: Vec<Slice> = self.0.state.history().span(Level::Five.word(), from, until).await?;
+        let kept: Vec<Packed> = self.0.state.history().span(Level::Five.word(), from, until).await?;
         let running = self.0.link.as_ref().map(|link| link.slices(from)).unwrap_or_default();
-        let slices: BTreeMap<Time, u32> =
-            kept.iter().chain(&running).filter(|slice| slice.start < until).map(|slice| (slice.start, slice.down_seconds)).collect();
+        let slices: BTreeMap<Time, u32> = kept
+            .iter()
+            .map(|packed| &packed.0)
+            .chain(&running)
+            .filter(|slice| slice.start < until)
+            .map(|slice| (slice.start, slice.down_seconds))
+            .collect();
         Ok(Duration::from_secs(slices.values().map(|down| u64::from(*down)).sum()))
     }
 }

@@ -37,7 +37,7 @@ use period::Period;
 const PAGE: u32 = 500;
 
 /// Outages that a statement counts: a day keeps 24 of a kind at most, and a statement is of a month as a rule.
-const OUTAGES: u32 = 5_000;
+const OUTAGES: u32 = 2_000;
 
 /// What a node's statements rest on.
 #[derive(Clone)]

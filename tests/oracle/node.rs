@@ -49,7 +49,12 @@ impl Node {
         let settings = store::Settings { path: folder.path().join("store"), quota: Bytes::mib(256), ..usual.store.clone() };
         let store = Store::open(settings, clock.clone(), &life, &metrics).expect("a store");
         // With a list the line is down only when nothing of it answers: one silent origin does not make it so.
-        let link = Link::new(link::Settings { check: vec![origin.address.to_string()] }, clock.clone(), &life, &metrics);
+        let link = Link::new(
+            link::Settings { check: vec![origin.address.to_string()], ..link::Settings::default() },
+            clock.clone(),
+            &life,
+            &metrics,
+        );
         let allow_private = vec!["127.0.0.0/8".parse().expect("a network")];
         let reach = upstream::Settings { allow_private, own: sockets.addresses(), ..upstream::Settings::default() };
         let upstream = Upstream::new(reach, clock.clone(), link.clone(), &life, &metrics).expect("an upstream");

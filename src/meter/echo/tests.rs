@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::base::count::Metrics;
+use crate::config::Config;
 use crate::hub::{Hub, Settings as HubSettings, keep::Place as Database};
 use crate::life::Jobs;
 use crate::link;
 use crate::meter::schedule::Schedule;
-use crate::meter::{Contract, Parts, Settings, budget::Caps};
+use crate::meter::{Parts, Settings, budget::Caps};
 use crate::upstream;
 use std::net::SocketAddr;
 use tempfile::TempDir;
@@ -27,14 +28,10 @@ async fn place(hub: Option<SocketAddr>, day: Option<u64>) -> Place {
     let upstream = Upstream::new(settings, clock.clone(), link.clone(), &life, &metrics).expect("no network");
     let state = State::open(None).await.expect("opens");
     let settings = Settings {
-        servers: Vec::new(),
         hub: hub.map(|hub| format!("http://{hub}").parse().expect("an address")),
-        mlab: None,
         schedule: Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
         caps: Caps { day, month: None },
-        contract: Contract::default(),
-        pages: Vec::new(),
-        pupils: None,
+        ..Config::default().meter
     };
     let jobs = Jobs::new(clock.clone(), |_| ());
     let parts = Parts { settings, clock, life: life.clone(), link, upstream, jobs };
