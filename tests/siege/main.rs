@@ -31,5 +31,5 @@ mod scarce;
 /// Files of the state and of the store, damaged each in turn.
 mod damaged;
 
-/// slowhttptest and testssl.sh.
+/// slowhttptest.
 mod third;
