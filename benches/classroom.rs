@@ -18,7 +18,7 @@ use clap::Parser;
 use classroom::card::card;
 use classroom::content::Content;
 use classroom::peer::Kind;
-use classroom::result::Machine;
+use classroom::result::{Machine, Report};
 use classroom::scenario::Scenario;
 use classroom::{Run, emulation, run, trace};
 use std::fs;
@@ -66,7 +66,7 @@ struct Words {
 }
 
 fn main() -> ExitCode {
-    match go(Words::parse()) {
+    match go(&Words::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
@@ -75,38 +75,58 @@ fn main() -> ExitCode {
     }
 }
 
-fn go(words: Words) -> Result<(), String> {
+fn go(words: &Words) -> Result<(), String> {
     // Before other programs, with all that it starts: on a busy machine it would measure them.
     let _allowed = rustix::process::setpriority_process(None, -10);
     many_files();
     let earlier = words.against.as_deref().map(earlier).transpose()?;
-    let scenarios = scenarios(&words)?;
-    let proxies = proxies(&words)?;
+    let scenarios = scenarios(words)?;
+    let proxies = proxies(words)?;
     let emulation = emulation(&proxies);
     let folder = Folder::make()?;
     let rounds = words.rounds.map(usize::from).or(words.quick.then_some(1));
     let run_it = Run { scenarios, proxies, rounds, emulation };
-    let report = run(&run_it, &folder.0, &|what| eprintln!("{what}"));
-    let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-    let mut text = card(&report);
-    if let Some((machine, earlier)) = earlier {
-        if !report.machine.is_like(&machine) {
-            return Err(format!("the earlier figures are of another machine ({machine:?}); run both on one"));
+    if let Some(out) = &words.out {
+        write_traces(out, &run_it.scenarios)?;
+    }
+    let so_far = |report: &Report| {
+        // A run that is broken off has told what it knew.
+        let kept = words.out.as_deref().map(|out| json(report).and_then(|json| write(out, &card(report), &json)));
+        if let Some(Err(why)) = kept {
+            eprintln!("{why}");
         }
+    };
+    let report = run(&run_it, &folder.0, &|what| eprintln!("{what}"), &so_far);
+    let json = json(&report)?;
+    let mut text = card(&report);
+    if let Some(earlier) = earlier {
         text.push_str(&against(&serde_json::from_str(&json).map_err(|error| error.to_string())?, &earlier));
     }
     if let Some(out) = &words.out {
-        let broke = |error: std::io::Error| format!("{}: {error}", out.display());
-        fs::create_dir_all(out).map_err(broke)?;
-        fs::write(out.join("card.md"), &text).map_err(broke)?;
-        fs::write(out.join("classroom.json"), &json).map_err(broke)?;
-        for scenario in &run_it.scenarios {
-            let content = Content::of(scenario, 0);
-            let trace = serde_json::json!({ "objects": content.objects, "devices": trace::trace(scenario, &content, 0) });
-            fs::write(out.join(format!("{}.trace.json", scenario.name)), trace.to_string()).map_err(broke)?;
-        }
+        write(out, &text, &json)?;
     }
     println!("{}", if words.json { json } else { text });
+    Ok(())
+}
+
+fn json(report: &Report) -> Result<String, String> {
+    serde_json::to_string_pretty(report).map_err(|error| error.to_string())
+}
+
+fn write(out: &Path, card: &str, json: &str) -> Result<(), String> {
+    let files = fs::write(out.join("card.md"), card).and_then(|()| fs::write(out.join("classroom.json"), json));
+    files.map_err(|error| format!("{}: {error}", out.display()))
+}
+
+/// What the origin has and who asks for it, of each scenario's first round.
+fn write_traces(out: &Path, scenarios: &[Scenario]) -> Result<(), String> {
+    let broke = |error: std::io::Error| format!("{}: {error}", out.display());
+    fs::create_dir_all(out).map_err(broke)?;
+    for scenario in scenarios {
+        let content = Content::of(scenario, 0);
+        let trace = serde_json::json!({ "objects": content.objects, "devices": trace::trace(scenario, &content, 0) });
+        fs::write(out.join(format!("{}.trace.json", scenario.name)), trace.to_string()).map_err(broke)?;
+    }
     Ok(())
 }
 
@@ -149,15 +169,19 @@ fn proxies(words: &Words) -> Result<Vec<Kind>, String> {
     }
 }
 
-fn earlier(file: &Path) -> Result<(Machine, serde_json::Value), String> {
+/// An earlier run's figures, if they are of a machine like this.
+fn earlier(file: &Path) -> Result<serde_json::Value, String> {
     let broke = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     let text = fs::read_to_string(file).map_err(|error| broke(&error))?;
     let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| broke(&error))?;
     if value["format"] != classroom::result::FORMAT {
         return Err(broke(&format!("format {} is not {}", value["format"], classroom::result::FORMAT)));
     }
-    let machine = serde_json::from_value(value["machine"].clone()).map_err(|error| broke(&error))?;
-    Ok((machine, value))
+    let machine: Machine = serde_json::from_value(value["machine"].clone()).map_err(|error| broke(&error))?;
+    if !machine.is_like(&Machine::here()) {
+        return Err(broke(&format!("its figures are of another machine ({machine:?}); run both on one")));
+    }
+    Ok(value)
 }
 
 /// Medians of both runs, where both have them.

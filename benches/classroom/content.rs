@@ -288,7 +288,7 @@ fn slots(pages: &Pages, random: &mut Random) -> Vec<Slot> {
     let mut kinds = vec![Kind::Page];
     kinds.extend(std::iter::repeat_n(Kind::Style, style));
     kinds.extend(std::iter::repeat_n(Kind::Script, script));
-    let mut last = Vec::from_iter(std::iter::repeat_n(Kind::Font, font));
+    let mut last = vec![Kind::Font; font];
     last.extend(std::iter::repeat_n(Kind::Data, data));
     let pictures = pages.objects.saturating_sub(kinds.len() + last.len());
     kinds.extend(std::iter::repeat_n(Kind::Picture, pictures));

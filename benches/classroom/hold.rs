@@ -57,7 +57,7 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
     diary
 }
 
-/// The file comes in whole once; then all read it slowly from its begin.
+/// All read a file that is here, slowly, from its begin.
 pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
     let mut diary = Diary::default();
     let object = &stage.content.objects[stage.content.pages[0]];
@@ -65,10 +65,6 @@ pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
     let began = stage.clock.steady();
     let share = readers.rate.bytes_per_second() * 100 / 1000;
     runtime().block_on(async {
-        if Connection::default().fetch(&stage.way(0), &want, stage.clock).await.is_err() {
-            *diary.faults.entry("broken").or_default() += 1;
-            return;
-        }
         let end = stage.clock.steady() + readers.hold.0;
         let want = &want;
         let reads = (0..stage.scenario.devices.count).map(|device| async move {

@@ -56,8 +56,8 @@ pub(crate) fn emulation(proxies: &[Kind]) -> Emulation {
     if !outside && Cable::lay(&line).is_ok() { Emulation::Cable } else { Emulation::Relay }
 }
 
-/// Plays everything, round by round, the proxies taking turns; tells what it is at.
-pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str)) -> Report {
+/// Plays everything, round by round, the proxies taking turns; tells what it is at, and after each scenario all that is there so far.
+pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str), so_far: &dyn Fn(&Report)) -> Report {
     let clock = Clock::system();
     let mut report = Report {
         format: FORMAT,
@@ -96,6 +96,7 @@ pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str)) -> Report {
             proxies: proxies.collect(),
             scenario: scenario.clone(),
         });
+        so_far(&report);
     }
     report
 }

@@ -101,7 +101,9 @@ impl Stage<'_> {
         self.place.enter(|| {
             runtime.block_on(async {
                 let (way, mut connection) = (self.way(0), Connection::default());
-                for &object in &self.content.warm_up {
+                // What is read slowly is here before: it is the readers that cost.
+                let stored = matches!(self.scenario.work(), Work::Readers(_)).then(|| self.content.pages[0]);
+                for &object in self.content.warm_up.iter().chain(&stored) {
                     let want = Want { object: &self.content.objects[object], part: None, has: false };
                     connection.fetch(&way, &want, self.clock).await.map_err(|fault| format!("{fault:?}"))?;
                 }

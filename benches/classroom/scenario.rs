@@ -301,7 +301,8 @@ impl Scenario {
     pub(crate) fn line_text(&self) -> String {
         let outages = self.line.outages.iter();
         let outages = outages.map(|out| Outage { at: out.from.0, lasts: out.to.0.saturating_sub(out.from.0) }).collect();
-        Line { outages, ..self.line(0) }.to_string()
+        // The seed is the scenario's and said there.
+        Line { outages, seed: 1, ..self.line(0) }.to_string()
     }
 
     fn complaints(&self) -> Vec<String> {

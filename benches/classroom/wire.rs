@@ -3,6 +3,7 @@
 
 use super::content::Object;
 use bulak::base::clock::Clock;
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -178,10 +179,10 @@ fn request(way: &Way, want: &Want<'_>) -> String {
     let mut text =
         format!("GET {}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: classroom\r\nAccept: */*\r\n", way.prefix, want.object.path, way.host);
     if let Some(part) = &want.part {
-        text.push_str(&format!("Range: bytes={}-{}\r\n", part.start, part.end - 1));
+        write!(text, "Range: bytes={}-{}\r\n", part.start, part.end - 1).expect("a string grows");
     }
     if want.has {
-        text.push_str(&format!("If-None-Match: {}\r\n", want.object.tag()));
+        write!(text, "If-None-Match: {}\r\n", want.object.tag()).expect("a string grows");
     }
     text.push_str("\r\n");
     text
