@@ -21,6 +21,9 @@ const HEADERS: usize = 52;
 /// How long an accepting thread sleeps when nobody comes.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How often a cut line is looked at.
+const CUT: Duration = Duration::from_millis(10);
+
 /// A running line. It ends with its value.
 pub(crate) struct Relay(Arc<Shared>);
 
@@ -30,6 +33,7 @@ struct Shared {
     rtt: Duration,
     down: Mutex<Pipe>,
     up: Mutex<Pipe>,
+    cut: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -37,20 +41,25 @@ struct Shared {
 pub(crate) struct Way {
     /// Where to connect.
     pub(crate) addr: SocketAddr,
-    carried: Arc<AtomicU64>,
-    sent: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// Bytes each way.
+#[derive(Default)]
+struct Counts {
+    down: AtomicU64,
+    up: AtomicU64,
 }
 
 impl Way {
     /// Bytes that came from the far end.
     pub(crate) fn carried(&self) -> u64 {
-        self.carried.load(Ordering::Relaxed)
+        self.counts.down.load(Ordering::Relaxed)
     }
 
-    /// Bytes that went to it.
-    #[allow(dead_code, reason = "benches look at what comes")]
+    /// Bytes that went to the far end.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.counts.up.load(Ordering::Relaxed)
     }
 }
 
@@ -65,6 +74,7 @@ impl Relay {
             rtt: line.rtt,
             down: Mutex::new(Pipe::down(line)),
             up: Mutex::new(Pipe::up(line)),
+            cut: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }))
     }
@@ -76,20 +86,29 @@ impl Relay {
     pub(crate) fn way(&self, far: SocketAddr) -> io::Result<Way> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        let (addr, carried) = (listener.local_addr()?, Arc::new(AtomicU64::new(0)));
-        let sent = Arc::new(AtomicU64::new(0));
-        let (shared, count, count_up) = (Arc::clone(&self.0), Arc::clone(&carried), Arc::clone(&sent));
+        let (addr, counts) = (listener.local_addr()?, Arc::new(Counts::default()));
+        let (shared, count) = (Arc::clone(&self.0), Arc::clone(&counts));
         std::thread::spawn(move || {
             while !shared.stop.load(Ordering::Relaxed) {
                 let Ok((near, _)) = listener.accept() else {
                     std::thread::sleep(LOOK);
                     continue;
                 };
-                let (shared, counts) = (Arc::clone(&shared), [Arc::clone(&count), Arc::clone(&count_up)]);
-                std::thread::spawn(move || join(&shared, &near, far, counts));
+                let (shared, count) = (Arc::clone(&shared), Arc::clone(&count));
+                std::thread::spawn(move || join(&shared, &near, far, &count));
             }
         });
-        Ok(Way { addr, carried, sent })
+        Ok(Way { addr, counts })
+    }
+
+    /// Cuts the line: bytes on their way stall, and new connections get no answer.
+    pub(crate) fn cut(&self) {
+        self.0.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Mends it.
+    pub(crate) fn mend(&self) {
+        self.0.cut.store(false, Ordering::SeqCst);
     }
 }
 
@@ -100,7 +119,7 @@ impl Drop for Relay {
 }
 
 /// Carries one connection.
-fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, [carried, sent]: [Arc<AtomicU64>; 2]) {
+fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, counts: &Arc<Counts>) {
     // A handshake takes a round trip, which loopback has just skipped.
     std::thread::sleep(shared.rtt);
     let Ok(far) = TcpStream::connect(far) else { return };
@@ -111,15 +130,15 @@ fn join(shared: &Arc<Shared>, near: &TcpStream, far: SocketAddr, [carried, sent]
         io::Result::Ok((near.try_clone()?, far.try_clone()?, near.try_clone()?, far.try_clone()?))
     };
     let Ok((near_from, far_to, near_to, far_from)) = ready() else { return };
-    let up = Arc::clone(shared);
-    let count = |counter: Arc<AtomicU64>| {
-        move |bytes: usize| {
-            counter.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-    };
-    let lift = count(sent);
-    std::thread::spawn(move || pass(&up, &up.up, near_from, far_to, lift));
-    pass(shared, &shared.down, far_from, near_to, count(carried));
+    let (up, sent) = (Arc::clone(shared), Arc::clone(counts));
+    std::thread::spawn(move || {
+        pass(&up, &up.up, near_from, far_to, |bytes| {
+            sent.up.fetch_add(bytes as u64, Ordering::Relaxed);
+        });
+    });
+    pass(shared, &shared.down, far_from, near_to, |bytes| {
+        counts.down.fetch_add(bytes as u64, Ordering::Relaxed);
+    });
 }
 
 /// One direction of a connection: reads when the queue has room, writes when the bytes are due.
@@ -161,6 +180,10 @@ impl Shared {
     fn admit(&self, pipe: &Mutex<Pipe>, bytes: usize) -> Duration {
         loop {
             let now = self.now();
+            if self.cut.load(Ordering::SeqCst) && !self.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(CUT);
+                continue;
+            }
             let wait = {
                 let mut pipe = pipe.lock().expect("no thread panics holding it");
                 match pipe.pass(now, bytes) {

@@ -1,0 +1,247 @@
+//! The classroom: an open, replayable benchmark for school caches, for any proxy.
+//!
+//! `cargo bench --bench classroom -- --quick` (two minutes), without `--quick` all of `benches/classroom/scenarios` (about an hour and a
+//! half); `-- --help` names the rest. Needs root for a line of packets in network namespaces, else a relay stands in that is kinder than
+//! a line. Prints the score card; `--out FOLDER` takes it (`card.md`), the figures (`classroom.json`) and the traces. `BULAK_BIN` names
+//! another build of bulak, `BULAK_LINE_CONGESTION` what origins use instead of CUBIC.
+
+#[path = "../tests/kit/mod.rs"]
+mod kit;
+
+#[path = "line/mod.rs"]
+mod line;
+
+#[path = "classroom/mod.rs"]
+mod classroom;
+
+use clap::Parser;
+use classroom::card::card;
+use classroom::content::Content;
+use classroom::peer::Kind;
+use classroom::result::{Machine, Report};
+use classroom::scenario::Scenario;
+use classroom::{Run, emulation, run, trace};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// An open benchmark for school caches. Prints a score card in Markdown.
+#[derive(Debug, Parser)]
+#[command(name = "classroom")]
+struct Words {
+    /// Scenario files; all of benches/classroom/scenarios when there is none.
+    #[arg(long = "scenario", value_name = "FILE")]
+    scenarios: Vec<PathBuf>,
+    /// Proxies, goals are the first one's: bulak, squid, nginx, trafficserver, varnish, none.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    proxies: Vec<Kind>,
+    /// A forward proxy that runs already; the line is a relay then.
+    #[arg(long, value_name = "HOST:PORT")]
+    proxy: Option<SocketAddr>,
+    /// Its process id, for CPU and memory.
+    #[arg(long, value_name = "PID", requires = "proxy")]
+    pid: Option<u32>,
+    /// A forward proxy of your own: NAME=COMMAND, a shell command that starts it on $LISTEN.
+    #[arg(long, value_name = "NAME=COMMAND")]
+    start: Vec<String>,
+    /// Rounds of each scenario instead of what its file says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: Option<u8>,
+    /// A folder for card.md, classroom.json and the traces.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// The scenarios that say "quick = true", one round each, without "none".
+    #[arg(long)]
+    quick: bool,
+    /// Prints the figures as JSON instead of the card.
+    #[arg(long)]
+    json: bool,
+    /// Figures of an earlier run to hold these against; of the same kind of machine.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match go(&Words::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go(words: &Words) -> Result<(), String> {
+    // Before other programs, with all that it starts: on a busy machine it would measure them.
+    let _allowed = rustix::process::setpriority_process(None, -10);
+    many_files();
+    let earlier = words.against.as_deref().map(earlier).transpose()?;
+    let scenarios = scenarios(words)?;
+    let proxies = proxies(words)?;
+    let emulation = emulation(&proxies);
+    let folder = Folder::make()?;
+    let rounds = words.rounds.map(usize::from).or(words.quick.then_some(1));
+    let run_it = Run { scenarios, proxies, rounds, emulation };
+    if let Some(out) = &words.out {
+        write_traces(out, &run_it.scenarios)?;
+    }
+    let so_far = |report: &Report| {
+        // A run that is broken off has told what it knew.
+        let kept = words.out.as_deref().map(|out| json(report).and_then(|json| write(out, &card(report), &json)));
+        if let Some(Err(why)) = kept {
+            eprintln!("{why}");
+        }
+    };
+    let report = run(&run_it, &folder.0, &|what| eprintln!("{what}"), &so_far);
+    let json = json(&report)?;
+    let mut text = card(&report);
+    if let Some(earlier) = earlier {
+        text.push_str(&against(&serde_json::from_str(&json).map_err(|error| error.to_string())?, &earlier));
+    }
+    if let Some(out) = &words.out {
+        write(out, &text, &json)?;
+    }
+    println!("{}", if words.json { json } else { text });
+    Ok(())
+}
+
+fn json(report: &Report) -> Result<String, String> {
+    serde_json::to_string_pretty(report).map_err(|error| error.to_string())
+}
+
+fn write(out: &Path, card: &str, json: &str) -> Result<(), String> {
+    let files = fs::write(out.join("card.md"), card).and_then(|()| fs::write(out.join("classroom.json"), json));
+    files.map_err(|error| format!("{}: {error}", out.display()))
+}
+
+/// What the origin has and who asks for it, of each scenario's first round.
+fn write_traces(out: &Path, scenarios: &[Scenario]) -> Result<(), String> {
+    let broke = |error: std::io::Error| format!("{}: {error}", out.display());
+    fs::create_dir_all(out).map_err(broke)?;
+    for scenario in scenarios {
+        let content = Content::of(scenario, 0);
+        let trace = serde_json::json!({ "objects": content.objects, "devices": trace::trace(scenario, &content, 0) });
+        fs::write(out.join(format!("{}.trace.json", scenario.name)), trace.to_string()).map_err(broke)?;
+    }
+    Ok(())
+}
+
+fn scenarios(words: &Words) -> Result<Vec<Scenario>, String> {
+    let mut files = words.scenarios.clone();
+    if files.is_empty() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/classroom/scenarios");
+        let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        files =
+            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|file| kit::ends_in(&file.to_string_lossy(), "toml")).collect();
+        files.sort();
+    }
+    let mut all = files.iter().map(|file| Scenario::read(file)).collect::<Result<Vec<Scenario>, String>>()?;
+    if words.quick && words.scenarios.is_empty() {
+        all.retain(|scenario| scenario.quick);
+    }
+    Ok(all)
+}
+
+fn proxies(words: &Words) -> Result<Vec<Kind>, String> {
+    let mut all = words.proxies.clone();
+    for text in &words.start {
+        let (name, command) = text.split_once('=').ok_or_else(|| format!("--start \"{text}\"; write it like NAME=COMMAND"))?;
+        all.push(Kind::Command(name.to_owned(), command.to_owned()));
+    }
+    all.extend(words.proxy.map(|addr| Kind::Running(addr, words.pid)));
+    if all.is_empty() {
+        all = vec![Kind::Bulak, Kind::Squid, Kind::Nginx, Kind::TrafficServer, Kind::Varnish, Kind::None];
+        // Thirty copies over the line take their time.
+        all.retain(|kind| !words.quick || *kind != Kind::None);
+        all.retain(|kind| {
+            let is_here = kind.is_installed();
+            if !is_here {
+                eprintln!("{} is not installed: left out", kind.name());
+            }
+            is_here
+        });
+    }
+    match all.iter().find(|kind| !kind.is_installed()) {
+        Some(kind) => Err(format!("{} is not installed", kind.name())),
+        None => Ok(all),
+    }
+}
+
+/// An earlier run's figures, if they are of a machine like this.
+fn earlier(file: &Path) -> Result<serde_json::Value, String> {
+    let broke = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| broke(&error))?;
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| broke(&error))?;
+    if value["format"] != classroom::result::FORMAT {
+        return Err(broke(&format!("format {} is not {}", value["format"], classroom::result::FORMAT)));
+    }
+    let machine: Machine = serde_json::from_value(value["machine"].clone()).map_err(|error| broke(&error))?;
+    if !machine.is_like(&Machine::here()) {
+        return Err(broke(&format!("its figures are of another machine ({machine:?}); run both on one")));
+    }
+    Ok(value)
+}
+
+/// Medians of both runs, where both have them.
+fn against(now: &serde_json::Value, earlier: &serde_json::Value) -> String {
+    let mut text = String::from(
+        "\n## Against the earlier run\n\n| scenario | proxy | phase | median then | now | ratio |\n|---|---|---|---:|---:|---:|\n",
+    );
+    let medians = |report: &serde_json::Value| {
+        let mut all = Vec::new();
+        for played in report["scenarios"].as_array().into_iter().flatten() {
+            for proxy in played["proxies"].as_array().into_iter().flatten() {
+                for summary in proxy["summary"].as_array().into_iter().flatten() {
+                    let name = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                    let key = [name(&played["scenario"]["name"]), name(&proxy["name"]), name(&summary["phase"])];
+                    all.push((key, summary["visit"]["median"].as_f64().unwrap_or(f64::NAN)));
+                }
+            }
+        }
+        all
+    };
+    let then = medians(earlier);
+    for (key, now) in medians(now) {
+        if let Some((_, then)) = then.iter().find(|(other, _)| *other == key) {
+            let row = format!("| {} | {then:.1} ms | {now:.1} ms | {:.2} |\n", key.join(" | "), now / then);
+            text.push_str(&row);
+        }
+    }
+    text
+}
+
+/// Thousands of connections at both ends.
+fn many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }); // what is missing will be told
+}
+
+/// A folder of this run's own, gone at its end; those that killed runs left are gone at the next start.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Folder, String> {
+        // Not in a home: proxies that root has started go on as somebody else.
+        let place = std::env::temp_dir();
+        for entry in fs::read_dir(&place).into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix("classroom-").is_some_and(|id| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists()) {
+                let _gone = fs::remove_dir_all(entry.path()); // another start may be at it
+            }
+        }
+        let folder = place.join(format!("classroom-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Folder(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0); // the next start tries again
+    }
+}

@@ -1,0 +1,104 @@
+//! Connections that are held: those that say nothing, and those that read slowly. What counts is the memory that they cost a proxy.
+
+use super::device::Diary;
+use super::play::Stage;
+use super::scenario::{Idle, Readers};
+use super::wire::{Connection, Want, Way, look};
+use std::time::Duration;
+use tokio::io::AsyncBufReadExt;
+
+/// So many connections are opened at a time.
+const TOGETHER: usize = 100;
+
+/// What an idle device keeps ready for reading.
+const LITTLE: usize = 1 << 10;
+
+/// How often a slow reader reads.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// The least that the system gives a socket: what it holds for a reader is not the proxy's.
+const WINDOW: u32 = 4 << 10;
+
+/// Each connection asks once and stays.
+pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
+    let mut diary = Diary::default();
+    let want = Want { object: &stage.content.objects[stage.content.pages[0]], part: None, has: false };
+    let began = stage.clock.steady();
+    runtime().block_on(async {
+        let mut connections: Vec<Connection> = (0..idle.connections).map(|_| Connection::default()).collect();
+        for (batch, some) in connections.chunks_mut(TOGETHER).enumerate() {
+            let want = &want;
+            let asks = some.iter_mut().enumerate().map(|(at, connection)| async move {
+                let device = (batch * TOGETHER + at) % stage.scenario.devices.count;
+                let way = Way { buffer: LITTLE, ..stage.way(device) };
+                let asked = stage.clock.steady();
+                connection.fetch(&way, want, stage.clock).await.map(|got| got.first - asked)
+            });
+            for result in futures_util::future::join_all(asks).await {
+                match result {
+                    Ok(first) => {
+                        diary.right += 1;
+                        diary.first_bytes.push(first);
+                    }
+                    Err(_) => *diary.faults.entry("broken").or_default() += 1,
+                }
+            }
+        }
+        tokio::time::sleep(idle.hold.0).await;
+        // Those that were closed meanwhile were not held: a proxy may not save memory by throwing its class out.
+        for connection in &mut connections {
+            if connection.is_closed().await {
+                diary.right = diary.right.saturating_sub(1);
+                *diary.faults.entry("closed").or_default() += 1;
+            }
+        }
+    });
+    diary.visits.push(stage.clock.steady() - began);
+    diary
+}
+
+/// All read a file that is here, slowly, from its begin.
+pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
+    let mut diary = Diary::default();
+    let object = &stage.content.objects[stage.content.pages[0]];
+    let want = Want { object, part: None, has: false };
+    let began = stage.clock.steady();
+    let share = readers.rate.bytes_per_second() * 100 / 1000;
+    runtime().block_on(async {
+        let end = stage.clock.steady() + readers.hold.0;
+        let want = &want;
+        let reads = (0..stage.scenario.devices.count).map(|device| async move {
+            let way = Way { buffer: LITTLE, window: Some(WINDOW), ..stage.way(device) };
+            let mut connection = Connection::default();
+            let Ok(stream) = connection.ask(&way, want).await else { return false };
+            while stage.clock.steady() < end {
+                let mut left = usize::try_from(share).unwrap_or(usize::MAX);
+                while left > 0 {
+                    match look(stream, way.patience).await {
+                        Ok(some) if some > 0 => {
+                            let taken = some.min(left);
+                            stream.consume(taken);
+                            left -= taken;
+                        }
+                        _ => return false,
+                    }
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+            true
+        });
+        for good in futures_util::future::join_all(reads).await {
+            if good {
+                diary.right += 1;
+            } else {
+                *diary.faults.entry("broken").or_default() += 1;
+            }
+        }
+    });
+    diary.visits.push(stage.clock.steady() - began);
+    diary
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}

@@ -1,0 +1,30 @@
+//! bulak as it comes: the defaults of `config/school.toml`, no pack, no night; the banner on pages of a dead line is off, since devices here
+//! compare every byte.
+
+use super::{Life, Peer, Start};
+use crate::classroom::content::HOST;
+use crate::classroom::process::Family;
+use crate::kit::node::Setup;
+
+/// Starts it.
+pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
+    let words = here.place.words();
+    let setup = Setup::new()
+        .host(HOST, here.place.near)
+        .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"10.77.0.0/24\"]")
+        .set("store.quota", "\"2 GB\"")
+        .set("store.memory", "\"64 MiB\"")
+        .set("night.windows", "[]")
+        .set("node.log", "\"warn\"");
+    let setup = if words.is_empty() { setup } else { setup.under(&words.iter().map(String::as_str).collect::<Vec<_>>()) };
+    let (node, started) = setup.try_start_in(here.folder);
+    started?;
+    let family = Some(Family(node.id()));
+    Ok(Peer {
+        addr: node.proxy,
+        prefix: format!("http://{HOST}"),
+        host: HOST.to_owned(),
+        family,
+        _life: Life::Node { _node: Box::new(node) },
+    })
+}
