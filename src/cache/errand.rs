@@ -110,6 +110,7 @@ impl Cache {
             max_bytes: errand.max_bytes,
             moved: Arc::clone(&errand.moved),
             cancel: CancellationToken::new(),
+            waits: 0,
         };
         // Whoever drops this errand (the window ends at seven sharp) ends its fetch.
         let _over = order.cancel.clone().drop_guard();

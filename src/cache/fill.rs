@@ -47,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) moved: Arc<AtomicU64>,
     /// Cancelled when the errand that caused this fetch is over; a device that has joined keeps it going.
     pub(crate) cancel: CancellationToken,
+    /// How often it has waited for a part of what it wants.
+    pub(crate) waits: u8,
 }
 
 /// Longest HTML page that the node takes for itself: the largest honest ones (a standard on one page) have 15 MB; two gigabytes of

@@ -144,6 +144,9 @@ struct Memory {
     known: HashMap<UrlKey, u64>,
 }
 
+/// What a short range is, bytes: pieces of updates have 1 MiB, those of players up to this; 3 s of a line of 10 Mbit/s.
+const SHORT: u64 = 4 << 20;
+
 /// How many URLs are remembered: 4,096 × about 60 B.
 const REMEMBERED: usize = 4096;
 
@@ -186,6 +189,23 @@ impl Board {
     /// The flight of `key`, when it is under way.
     pub(crate) fn find(&self, key: &FlightKey) -> Option<Arc<Flight>> {
         self.flights.lock().get(key).map(Arc::clone)
+    }
+
+    /// A flight that brings a part of what this key's would bring, where both are short: worth a wait. Who wants much, or would wait
+    /// for much, goes his own way.
+    pub(crate) fn in_the_way(&self, key: &FlightKey) -> Option<Arc<Flight>> {
+        let short = |range: &Range<u64>| range.end - range.start <= SHORT;
+        let wanted = key.range.as_ref().filter(|range| short(range))?;
+        let flights = self.flights.lock();
+        let others = flights.iter().filter(|(other, _)| other.url == key.url && other.personal == key.personal && *other != key);
+        let overlap = |other: &FlightKey| {
+            let range = other.range.as_ref().filter(|range| short(range))?;
+            Some(range.end.min(wanted.end).saturating_sub(range.start.max(wanted.start))).filter(|bytes| *bytes > 0)
+        };
+        others
+            .filter_map(|(other, flight)| Some((overlap(other)?, flight)))
+            .max_by_key(|(bytes, _)| *bytes)
+            .map(|(_, flight)| Arc::clone(flight))
     }
 
     /// A flight that nobody else finds: for requests whose answer may be theirs alone.
@@ -340,6 +360,30 @@ mod tests {
         assert!(matches!(flight.end().await, Stage::Apart));
         assert!(board.is_apart(&UrlKey([1; 16])) && !board.is_apart(&UrlKey([2; 16])));
         assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
+    }
+
+    #[test]
+    fn short_ranges_wait_for_what_brings_a_part_of_them() {
+        const M: u64 = 1 << 20;
+        let board = Arc::new(Board::default());
+        let of = |range: Range<u64>| FlightKey { range: Some(range), ..key(1) };
+        let flying: Vec<_> = [0..M, 3 * M..4 * M, 10 * M..90 * M].map(|range| board.join(of(range), false)).into();
+        for (wanted, waits_for) in [
+            (M / 2..M + M / 2, Some(0)),
+            // The one that brings most of it.
+            (M - 1..3 * M + 5, Some(1)),
+            (M..3 * M, None),
+            // Its own is joined, not waited for; a long one brings it late; one who wants much does not wait.
+            (0..M, None),
+            (20 * M..21 * M, None),
+            (0..u64::MAX, None),
+        ] {
+            let found = board.in_the_way(&of(wanted.clone()));
+            let place = found.map(|found| flying.iter().position(|(flight, _)| Arc::ptr_eq(flight, &found)));
+            assert_eq!(place, waits_for.map(Some), "{wanted:?}");
+        }
+        assert!(board.in_the_way(&FlightKey { range: Some(0..5), ..key(2) }).is_none(), "another URL");
+        assert!(board.in_the_way(&key(1)).is_none(), "the whole");
     }
 
     #[tokio::test]

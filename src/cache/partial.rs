@@ -38,6 +38,10 @@ pub(crate) fn missing(ask: &Ask<'_>, found: &Found) -> Option<Range<u64>> {
     (!stream::gaps(&found.entry.have, &wanted).is_empty()).then_some(wanted)
 }
 
+/// How often a request waits for others that fetch a part of what it wants. Each wait brings some of it, so few are needed; after as many
+/// as this something is odd, and it asks for itself.
+const WAITS: u8 = 32;
+
 /// A flight that fetches parts.
 struct Stitch {
     asked: Arc<Asked>,
@@ -82,7 +86,18 @@ impl Inner {
 
     async fn fly_parts(self: &Arc<Inner>, asked: &Arc<Asked>, stitch: Stitch, why: Why, shared: bool) -> Answered {
         let key = self.flight_key(asked, Some(stitch.wanted.clone()));
-        let (flight, pilot) = if shared && !asked.headers.contains_key(AUTHORIZATION) {
+        let shared = shared && !asked.headers.contains_key(AUTHORIZATION);
+        if shared
+            && stitch.order.waits < WAITS
+            && let Some(flight) = self.board.in_the_way(&key)
+        {
+            // A part of this is on its way already: what is missing then is asked for then, and nothing comes twice.
+            flight.raise();
+            flight.end().await;
+            let order = Order { waits: stitch.order.waits + 1, ..stitch.order };
+            return Box::pin(self.decide_and_act(asked, bare(asked), order)).await;
+        }
+        let (flight, pilot) = if shared {
             self.board.join(key, true)
         } else {
             let (flight, pilot) = self.board.alone(key, true);

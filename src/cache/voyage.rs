@@ -273,6 +273,7 @@ impl Order {
             max_bytes: None,
             moved: Arc::default(),
             cancel: CancellationToken::new(),
+            waits: 0,
         }
     }
 }

@@ -84,3 +84,43 @@ fn a_whole_body_serves_any_part() {
     }
     assert_eq!(origin.count(), asked);
 }
+
+#[test]
+fn a_range_waits_for_another_that_brings_a_part_of_it() {
+    let body = kit::noise(9, FILE);
+    let (sent, gate) = (body.clone(), std::sync::Arc::new(std::sync::Barrier::new(2)));
+    let held = std::sync::Arc::clone(&gate);
+    let origin = Origin::start(move |ask| {
+        let range = first_range(ask, sent.len()).expect("a range");
+        let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, sent.len());
+        if ask.number == 1 {
+            held.wait();
+        }
+        let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4", place.as_str()];
+        Reply::Bytes(answer("206 Partial Content", &fields, &sent[range]))
+    });
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let ask = |from: usize| {
+        let proxy = node.proxy;
+        std::thread::spawn(move || {
+            let range = format!("Range: bytes={from}-{}", from + 999_999);
+            kit::http::fetch(proxy, "GET", "http://m.school.test/update", &[&range])
+        })
+    };
+    let first = ask(1_000_000);
+    kit::until("the first is on its way", 20, || origin.count() == 1);
+    let second = ask(1_500_000);
+    // One of another place does not wait for either, and shows that the second has had its time.
+    let third = ask(5_000_000).join().expect("a reader");
+    assert!(third.status == 206 && third.body == body[5_000_000..6_000_000]);
+    assert_eq!(origin.count(), 2, "the second waits");
+    gate.wait();
+    for (reader, from) in [(first, 1_000_000), (second, 1_500_000)] {
+        let answer = reader.join().expect("a reader");
+        assert!(answer.status == 206 && answer.body == body[from..from + 1_000_000], "{from}: {}", answer.status);
+    }
+    assert_eq!(origin.count(), 3);
+    let asked: Vec<String> = origin.asks().iter().filter_map(|ask| ask.field("range").map(str::to_owned)).collect();
+    assert_eq!(asked[2], "bytes=2000000-2499999", "of the second only what was missing");
+}
