@@ -187,7 +187,12 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`Error`]; nothing of an answer was seen then.
-    pub async fn send(&self, target: &Target, request: Request<Body>, mut class: Class) -> Result<Sent, Error> {
+    pub async fn send(&self, target: &Target, request: Request<Body>, class: Class) -> Result<Sent, Error> {
+        // On the heap: whoever awaits it would carry its 12 KiB, and so would everybody who awaits them.
+        Box::pin(self.deliver(target, request, class)).await
+    }
+
+    async fn deliver(&self, target: &Target, request: Request<Body>, mut class: Class) -> Result<Sent, Error> {
         // Before any connection is looked for: one to a parent serves every target, whoever it was opened for.
         self.0.dial.judge_literal(target.host(), target.port())?;
         let raise = request.extensions().get::<Raise>().cloned().unwrap_or_default();

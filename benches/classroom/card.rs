@@ -64,14 +64,18 @@ fn scenario(played: &Played) -> String {
         say("");
         if holds {
             say("| proxy | more memory | × best peer | failed | CPU ms |\n|---|---:|---:|---:|---:|");
-            rows.iter().for_each(|row| say(&hold(row, &rows)));
+            for row in &rows {
+                say(&hold(row, &rows));
+            }
         } else {
             say(&format!(
                 "| {} | median | × best peer | p95 | worst | first byte | failed | wrong | × one copy | sent | asked | CPU ms | peak |\n\
                  |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
                 words(phase)
             ));
-            rows.iter().for_each(|row| say(&pages(row, &rows)));
+            for row in &rows {
+                say(&pages(row, &rows));
+            }
         }
     }
     for proxy in &played.proxies {

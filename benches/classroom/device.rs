@@ -74,7 +74,9 @@ pub(crate) fn play(round: &Round, content: &Content, scenario: &Scenario, way: &
                 // Only what no fault has been written down for.
                 let open = missing.saturating_sub(device.expected.replace(0));
                 *diary.faults.entry("unfinished").or_default() += open;
-                connections.iter_mut().for_each(|connection| *connection = Connection::default());
+                for connection in &mut connections {
+                    *connection = Connection::default();
+                }
             }
         }
     });

@@ -37,7 +37,9 @@ impl Family {
             std::thread::sleep(Duration::from_millis(10));
         }
         // Only those that are still the same processes: their parents, ours among them, have not gone on to others within seconds.
-        members.into_iter().for_each(|id| signal(id, Signal::KILL));
+        for id in members {
+            signal(id, Signal::KILL);
+        }
     }
 
     fn members(self) -> Vec<u32> {

@@ -29,7 +29,7 @@ impl Random {
 
     /// From 0 to below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(u128::from(self.next()) * end as u128 >> 64).expect("below a usize")
+        usize::try_from((u128::from(self.next()) * end as u128) >> 64).expect("below a usize")
     }
 
     /// Normal, mean 0, deviation 1 (Box and Muller).

@@ -388,6 +388,7 @@ impl Complaints {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "numbers")]
     fn within<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, value: T, least: T, most: T) {
         if value < least || value > most {
             self.0.push(format!("{key} is {value}: {least} to {most}"));

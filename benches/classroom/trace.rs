@@ -116,7 +116,7 @@ fn which(devices: &Devices, content: &Content, random: &mut Random) -> Vec<usize
 
 fn think(devices: &Devices, random: &mut Random) -> Duration {
     let [least, most] = devices.think.map(|wait| wait.0);
-    least + (most - least).mul_f64(random.share())
+    least + most.saturating_sub(least).mul_f64(random.share())
 }
 
 /// The whole file, cut from an offset of its own, in an order of its own.

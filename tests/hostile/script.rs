@@ -237,12 +237,11 @@ fn read(case: &mut Case, lines: &[String]) -> Result<(), String> {
                 Open::Nothing => None,
             };
             let into = into.ok_or_else(|| format!("`{line}` belongs to nothing"))?;
-            match bytes.strip_suffix('\\').filter(|bytes| !bytes.ends_with('\\')) {
-                Some(bytes) => into.push_str(bytes),
-                None => {
-                    into.push_str(bytes);
-                    into.push_str("\\r\\n");
-                }
+            if let Some(bytes) = bytes.strip_suffix('\\').filter(|bytes| !bytes.ends_with('\\')) {
+                into.push_str(bytes);
+            } else {
+                into.push_str(bytes);
+                into.push_str("\\r\\n");
             }
             continue;
         }

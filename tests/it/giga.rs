@@ -64,6 +64,7 @@ impl Desk {
                 schedule: meter::schedule::Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: false },
                 caps: meter::budget::Caps::default(),
                 contract: meter::Contract::default(),
+                pages: Vec::new(),
                 pupils: None,
             };
             let jobs = Jobs::new(clock.clone(), |_| ());

@@ -138,7 +138,7 @@ fn a_hundred_slow_readers_of_a_film() {
     let url = "http://h.school.test/film";
     assert!(ask(PUPIL, town.node.proxy, "GET", url, &[]).complete);
     // What fetching took is not theirs.
-    let town = town.from_now_on();
+    let town = town.taken_as_peace();
     let readers: Vec<TcpStream> = (0..100).map(|number| begin(number % 20, &town, url)).collect();
     // About 10 kB/s each, for two seconds.
     let mut room = vec![0; 1_000];

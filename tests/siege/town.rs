@@ -154,7 +154,7 @@ impl Town {
     }
 
     /// What it holds now is what it holds in peace.
-    pub(crate) fn from_now_on(mut self) -> Town {
+    pub(crate) fn taken_as_peace(mut self) -> Town {
         self.before = Holds::of(self.node.id());
         self
     }

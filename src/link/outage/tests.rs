@@ -6,6 +6,7 @@ fn at(seconds: i64) -> Time {
     Time::from_secs(1_795_478_400 + seconds)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands where nothing may stand, too")]
 fn sign(what: What, since: i64, seen: i64) -> Option<Sign<Time>> {
     Some(Sign { what, since: at(since), seen: at(seen) })
 }

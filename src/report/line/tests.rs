@@ -21,6 +21,7 @@ impl Figures {
         (self.0 >> 33) % most
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where nothing may stand, too")]
     fn millis(&mut self) -> Option<f64> {
         Some(f64::from(u32::try_from(self.next(900_000)).expect("small")) / 1000.0)
     }
