@@ -6,15 +6,14 @@ fn at(seconds: i64) -> Time {
     Time::from_secs(1_795_478_400 + seconds)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it stands where nothing may stand, too")]
-fn sign(what: What, since: i64, seen: i64) -> Option<Sign<Time>> {
-    Some(Sign { what, since: at(since), seen: at(seen) })
+fn sign(what: What, since: i64, seen: i64) -> Sign<Time> {
+    Sign { what, since: at(since), seen: at(seen) }
 }
 
 /// A trouble from..until, looked at every two seconds.
 fn trouble(log: &mut Log, what: What, from: i64, until: i64) {
     for now in (from..until).step_by(2) {
-        log.step(sign(what, from, now), at(now));
+        log.step(Some(sign(what, from, now)), at(now));
     }
     log.step(None, at(until));
 }
@@ -36,12 +35,12 @@ fn an_outage_is_told_from_its_first_sign_once_it_is_sure() {
     trouble(&mut log, What::LineDown, 100, 108);
     assert_eq!(told(&mut log), [], "eight seconds are a bad line");
     for now in [200, 205, 209] {
-        log.step(sign(What::LineDown, 200, now), at(now));
+        log.step(Some(sign(What::LineDown, 200, now)), at(now));
         assert_eq!(told(&mut log), []);
     }
-    log.step(sign(What::LineDown, 200, 210), at(210));
+    log.step(Some(sign(What::LineDown, 200, 210)), at(210));
     assert_eq!(told(&mut log), [(What::LineDown, 200, 210, 10, true, 0)]);
-    log.step(sign(What::LineDown, 200, 260), at(260));
+    log.step(Some(sign(What::LineDown, 200, 260)), at(260));
     log.step(None, at(261));
     assert_eq!(told(&mut log), [(What::LineDown, 200, 261, 61, false, 0)]);
 }
@@ -71,12 +70,12 @@ fn one_trouble_at_a_time_and_a_short_one_takes_no_place() {
     // Names are dead; every half minute the line is taken for down for two seconds.
     for now in (0..120).step_by(2) {
         let what = if now % 30 == 0 { sign(What::LineDown, now, now) } else { sign(What::NamesDown, 1, now) };
-        log.step(what, at(now));
+        log.step(Some(what), at(now));
     }
     assert_eq!(told(&mut log), [(What::NamesDown, 1, 118, 117, true, 0)]);
     // Then the line goes as well, and comes back with names and all.
     for now in (120..200).step_by(2) {
-        log.step(sign(What::LineDown, 120, now), at(now));
+        log.step(Some(sign(What::LineDown, 120, now)), at(now));
     }
     log.step(None, at(200));
     assert_eq!(told(&mut log), [(What::NamesDown, 1, 120, 119, false, 0), (What::LineDown, 120, 200, 80, false, 0)]);
@@ -86,8 +85,8 @@ fn one_trouble_at_a_time_and_a_short_one_takes_no_place() {
 fn what_nobody_looks_at_any_more_ended_with_its_last_sign() {
     let mut log = Log::default();
     trouble(&mut log, What::OriginDown, 0, 100);
-    log.step(sign(What::OriginDown, 2_000, 2_030), at(2_030));
-    log.step(sign(What::OriginDown, 2_000, 2_030), at(2_600));
+    log.step(Some(sign(What::OriginDown, 2_000, 2_030)), at(2_030));
+    log.step(Some(sign(What::OriginDown, 2_000, 2_030)), at(2_600));
     log.step(None, at(2_632));
     assert_eq!(told(&mut log), [(What::OriginDown, 0, 100, 100, false, 0), (What::OriginDown, 2_000, 2_030, 30, false, 0)]);
 }
@@ -111,14 +110,14 @@ fn an_earlier_life_is_gone_on_with() {
 fn a_step_of_time_ends_what_runs_and_what_goes_on_is_another_entry() {
     let mut log = Log::default();
     for now in (0..60).step_by(2) {
-        log.step(sign(What::LineDown, 0, now), at(now));
+        log.step(Some(sign(What::LineDown, 0, now)), at(now));
     }
     // The clock is set on by a day while the line is down.
     let day = 86_400;
     log.cut(at(60), at(60 + day));
     log.past(What::ClockWrong, at(60 + day), at(60 + day));
     for now in (60..120).step_by(2) {
-        log.step(sign(What::LineDown, day, now + day), at(now + day));
+        log.step(Some(sign(What::LineDown, day, now + day)), at(now + day));
     }
     log.step(None, at(120 + day));
     assert_eq!(
@@ -142,7 +141,7 @@ fn what_was_seen_by_a_wrong_clock_is_dated_when_it_is_right() {
     log.remember(Entry::kept(What::BoxOff, at(-5_000), at(-4_000), 1_000, 0));
     log.begin(What::ClockWrong, at(0), at(0));
     for now in (0..60).step_by(2) {
-        log.step(sign(What::LineDown, 0, now), at(now));
+        log.step(Some(sign(What::LineDown, 0, now)), at(now));
     }
     log.shift(3_600_000_000, |entry| entry.what != What::BoxOff);
     log.end(What::ClockWrong, at(3_660));

@@ -21,14 +21,13 @@ impl Figures {
         (self.0 >> 33) % most
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it stands where nothing may stand, too")]
-    fn millis(&mut self) -> Option<f64> {
-        Some(f64::from(u32::try_from(self.next(900_000)).expect("small")) / 1000.0)
+    fn millis(&mut self) -> f64 {
+        f64::from(u32::try_from(self.next(900_000)).expect("small")) / 1000.0
     }
 
     /// Five minutes of a line that is never quiet.
     fn slice(&mut self, start: Time) -> Slice {
-        let connects = |of: &mut Figures| Connects { attempts: of.next(900), failures: of.next(90), rtt_median_ms: of.millis() };
+        let connects = |of: &mut Figures| Connects { attempts: of.next(900), failures: of.next(90), rtt_median_ms: Some(of.millis()) };
         let down = u32::try_from(self.next(60)).expect("small");
         Slice {
             start,
@@ -40,20 +39,20 @@ impl Figures {
             rx_bytes: self.next(300_000_000),
             tx_bytes: self.next(30_000_000),
             background_rx_bytes: self.next(100_000_000),
-            rtt_min_ms: self.millis(),
-            rtt_median_ms: self.millis(),
-            rtt_p95_ms: self.millis(),
-            first_byte_median_ms: self.millis(),
+            rtt_min_ms: Some(self.millis()),
+            rtt_median_ms: Some(self.millis()),
+            rtt_p95_ms: Some(self.millis()),
+            first_byte_median_ms: Some(self.millis()),
             download_p95_bps: Some(self.next(20_000_000)),
             attempts: u32::try_from(self.next(2_000)).expect("small"),
             failures: u32::try_from(self.next(200)).expect("small"),
             passive: Passive {
                 names: self.next(900),
-                name_median_ms: self.millis(),
+                name_median_ms: Some(self.millis()),
                 handshakes: self.next(900),
-                tls_median_ms: self.millis(),
+                tls_median_ms: Some(self.millis()),
                 loaded_connects: self.next(900),
-                loaded_rtt_median_ms: self.millis(),
+                loaded_rtt_median_ms: Some(self.millis()),
                 upload_p95_bps: Some(self.next(5_000_000)),
                 reach: ByReach { domestic: connects(self), foreign: connects(self), unknown: connects(self) },
             },
@@ -100,7 +99,7 @@ async fn a_year_of_a_line_that_is_never_quiet_takes_less_than_50_mb() {
             };
             state.outages().put(&row).await.expect("writes");
             for _ in 0..4 {
-                let times = [figures.millis(), figures.millis(), figures.millis(), figures.millis()];
+                let times = [Some(figures.millis()), Some(figures.millis()), Some(figures.millis()), Some(figures.millis())];
                 let row = Ping {
                     number: 0,
                     start,
