@@ -14,7 +14,7 @@ use crate::hub::keep::{self, Keep};
 use crate::hub::listen::Client;
 use crate::hub::people::{People, Role};
 use crate::hub::summary::{School, region};
-use crate::meter::echo::{self, Place};
+use crate::meter::echo::Place;
 use crate::meter::ndt7::server::{self, Server};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -138,7 +138,7 @@ pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
         .merge(look)
         .merge(change)
         .route("/api/v1/openapi.json", get(document::show))
-        .route(echo::PATH, get(show_echo))
+        .route("/api/v1/echo", get(show_echo))
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .with_state(parts)

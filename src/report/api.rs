@@ -63,7 +63,7 @@ async fn show_link(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
 #[into_params(parameter_in = Query)]
 struct Span {
     /// How long a window is.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     by: line::By,
     /// Windows at most, the newest.
     #[param(required = false, minimum = 1, maximum = 1_500)]

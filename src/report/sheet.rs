@@ -10,6 +10,7 @@ use crate::meter::Kept;
 use crate::report::line;
 use crate::report::statement::Desk;
 use crate::report::statement::period::Period;
+use crate::state::outage::Row;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -69,17 +70,24 @@ const WINDOWS: &[&str] = &[
     "failures",
 ];
 
+/// Columns of the outages.
+const OUTAGES: &[&str] = &["what", "started", "ended", "seconds", "open", "joined"];
+
+/// The most outages of a table.
+const MOST_OUTAGES: u32 = 2_000;
+
 /// The routes. Who may call them is the business of whoever mounts them.
 pub fn routes(desk: Desk) -> Router {
     Router::new()
         .route("/api/v1/link/tests.csv", get(tests))
         .route("/api/v1/link/hours.csv", get(hours))
         .route("/api/v1/link/days.csv", get(days))
+        .route("/api/v1/link/outages.csv", get(outages))
         .with_state(desk)
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(tests, hours, days))]
+#[openapi(paths(tests, hours, days, outages))]
 struct Document;
 
 /// What these routes take and give, in words of OpenAPI.
@@ -162,6 +170,26 @@ async fn days(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<
     table(&desk, "days", &wanted, WINDOWS, &rows)
 }
 
+/// What was out of order as a table.
+#[utoipa::path(
+    get,
+    path = "/api/v1/link/outages.csv",
+    tag = "status",
+    params(Wanted),
+    responses(
+        (status = 200, description = "a row an outage, oldest first", body = String, content_type = "text/csv"),
+        (status = 400, description = "no such period", body = Problem)
+    )
+)]
+async fn outages(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
+    let (start, end) = span(&desk, &wanted)?;
+    let mut found = desk.reporter.0.state.outages().since(start, MOST_OUTAGES).await.map_err(|error| failed(&error.into()))?;
+    found.retain(|row| row.start < end);
+    found.reverse();
+    let rows: Vec<Value> = found.iter().map(outage).collect();
+    table(&desk, "outages", &wanted, OUTAGES, &rows)
+}
+
 fn span(desk: &Desk, wanted: &Wanted) -> Result<(Time, Time), Problem> {
     let Wanted { month, from, to, .. } = wanted;
     let period = Period::of(month.as_deref(), from.as_deref(), to.as_deref(), desk.today()).map_err(|error| error.problem())?;
@@ -199,6 +227,14 @@ fn test(kept: &Kept) -> Value {
         }
     }
     row
+}
+
+/// An outage as a row.
+fn outage(row: &Row) -> Value {
+    json!({
+        "what": row.what, "started": row.start.micros(), "ended": row.end.micros(), "seconds": row.seconds, "open": row.open,
+        "joined": row.joined,
+    })
 }
 
 /// A window as a row.

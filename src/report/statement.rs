@@ -92,20 +92,18 @@ impl Desk {
         let tests = self.tests(start, end).await?;
         let hours = line::hours(&inner.state.history(), start, end.min(now), now).await?;
         let outages = self.outages(start, end.min(now)).await?;
-        let figures = sum(&about, &calendar, period, now, &tests, &hours, outages.as_deref());
+        let figures = sum(&about, &calendar, period, now, &tests, &hours, &outages);
         Ok(Document::sign(&inner.key, now.to_rfc3339(), figures)?)
     }
 
-    /// What was out of order in `start..end`, as far as it lies in there, oldest first; `None` when the log knows of nothing: it may
-    /// be younger than the period, and then the hours tell more.
-    async fn outages(&self, start: Time, end: Time) -> anyhow::Result<Option<Vec<Outage>>> {
+    /// What was out of order in `start..end`, as far as it lies in there, oldest first.
+    async fn outages(&self, start: Time, end: Time) -> anyhow::Result<Vec<Outage>> {
         let kept = self.outages.since(start, OUTAGES).await?;
         let inside = |kept: &crate::meter::outages::Kept| {
             let (from, to) = (kept.start.max(start), kept.end.min(end));
             (from < to).then(|| Outage { what: kept.event.what.word(), start: from, seconds: to.since(from).as_secs() })
         };
-        let found: Vec<Outage> = kept.iter().rev().filter_map(inside).collect();
-        Ok(Some(found).filter(|found| !found.is_empty()))
+        Ok(kept.iter().rev().filter_map(inside).collect())
     }
 
     /// The tests that began in `start..end`, oldest first.

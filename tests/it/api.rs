@@ -151,6 +151,7 @@ fn real_answers_and_all_examples_fit_the_document() {
         ("GET", "/api/v1/link/tests.csv", "/api/v1/link/tests.csv?from=yesterday".into(), None, 400),
         ("GET", "/api/v1/link/hours.csv", "/api/v1/link/hours.csv?month=13".into(), None, 400),
         ("GET", "/api/v1/link/days.csv", "/api/v1/link/days.csv?to=1".into(), None, 400),
+        ("GET", "/api/v1/link/outages.csv", "/api/v1/link/outages.csv?to=1".into(), None, 400),
         ("GET", "/api/v1/link/statement", "/api/v1/link/statement?month=october".into(), None, 400),
         ("GET", "/api/v1/reports/giga", "/api/v1/reports/giga".into(), None, 200),
         ("POST", "/api/v1/reports/giga/send", "/api/v1/reports/giga/send".into(), None, 409),

@@ -69,7 +69,7 @@ pub(crate) fn kept(number: u64, start: Time) -> Kept {
         "number": 0, "start": start.to_rfc3339(), "finish": start.plus(Duration::from_secs(9)).to_rfc3339(), "clock_ok": true,
         "server": "wss://speed.example.kz",
         "test": {
-            "id": format!("{number:x}"), "trigger": "daily", "end": "ok", "trouble": "none", "reach": "domestic", "busy": false,
+            "id": format!("{number:08x}-0000-4000-8000-000000000000"), "trigger": "daily", "end": "ok", "trouble": "none", "reach": "domestic", "busy": false,
             "cross_rx_bytes": 12_000, "cross_tx_bytes": 800, "cost_bytes": 5_000_000, "left_today_bytes": 30_000_000,
             "download": way(rate), "upload": way(2_000_000),
         },

@@ -175,9 +175,10 @@ fn written_through(case: &Case<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A connection that ends without a word: only where the origin's did.
+/// A connection that ends without a word: only where the origin's did, his own or that of whom he came along with.
 fn no_answer(case: &Case<'_>) -> Result<Kind, Broken> {
-    if case.own().any(|exchange| exchange.status == 0 || exchange.cut) {
+    let beside = |other: &&Exchange| other.step == case.step && other.request.place == case.request.place;
+    if case.own().chain(case.log.iter().filter(beside)).any(|exchange| exchange.status == 0 || exchange.cut) {
         return Ok(Kind::Own);
     }
     broken("an answer", "the connection ended without one".into())

@@ -38,6 +38,8 @@ enum Table {
     Hours,
     /// The line by days
     Days,
+    /// What was out of order
+    Outages,
 }
 
 impl Args {
@@ -64,6 +66,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure>
         Some(Table::Tests) | None => "tests",
         Some(Table::Hours) => "hours",
         Some(Table::Days) => "days",
+        Some(Table::Outages) => "outages",
     };
     let form = if args.plain { "plain" } else { "excel" };
     let days = query(&[("month", args.month.as_deref()), ("from", args.from.as_deref()), ("to", args.to.as_deref())]);

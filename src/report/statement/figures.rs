@@ -275,16 +275,8 @@ pub struct About {
     pub benchmark: u64,
 }
 
-/// Puts it together. `hours`: the line by hours, the running one included; `outages`: `None` where nobody kept a log.
-pub fn sum(
-    about: &About,
-    calendar: &Calendar,
-    period: Period,
-    now: Time,
-    tests: &[Kept],
-    hours: &[Rollup],
-    outages: Option<&[Outage]>,
-) -> Figures {
+/// Puts it together. `hours`: the line by hours, the running one included; `log`: outages, as far as a log was kept.
+pub fn sum(about: &About, calendar: &Calendar, period: Period, now: Time, tests: &[Kept], hours: &[Rollup], log: &[Outage]) -> Figures {
     let (start, end) = (calendar.span(period.from).0, calendar.span(period.to).1);
     let (over, end) = (end <= now, end.min(now));
     let inside: Vec<&Kept> = tests.iter().filter(|kept| kept.start >= start && kept.start < end).collect();
@@ -312,8 +304,12 @@ pub fn sum(
         None if time.available_ppm == Some(0) => State::Offline,
         None => State::NoData,
     };
-    let exact = outages.is_some();
-    let outages = outages.map_or_else(|| hourly(&hours), <[Outage]>::to_vec);
+    // The log begins with a later program than the hours: what lies before its first word is told by them.
+    let begins = log.iter().map(|outage| outage.start).min();
+    let before: Vec<&Rollup> = hours.iter().copied().filter(|hour| begins.is_none_or(|begins| hour.end <= begins)).collect();
+    let mut outages = hourly(&before);
+    let exact = outages.is_empty();
+    outages.extend_from_slice(log);
     Figures {
         school: about.school.clone(),
         school_id: about.school_id.clone(),

@@ -84,7 +84,7 @@ pub(in crate::report) fn sample() -> Figures {
         test(at(4, 9), Some(8_100_000), Some(2_100_000)),
     ];
     let hours = [hour(at(2, 8), 3_600, 0, 0), hour(at(2, 9), 3_000, 600, 0), hour(at(2, 10), 0, 300, 3_300)];
-    sum(&about(), &almaty(), october(), at(40, 0), &tests, &hours, None)
+    sum(&about(), &almaty(), october(), at(40, 0), &tests, &hours, &[])
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn every_second_of_a_period_is_explained() {
     assert_eq!((time.up_seconds, time.down_seconds, time.before_seconds), (6_600, 900, 2 * 86_400 + 8 * 3_600));
     // 6,600 of 7,500 watched seconds.
     assert_eq!(time.available_ppm, Some(880_000));
-    let nothing = sum(&about(), &almaty(), october(), at(10, 0), &[], &[], None);
+    let nothing = sum(&about(), &almaty(), october(), at(10, 0), &[], &[], &[]);
     assert_eq!((nothing.time.before_seconds, nothing.time.available_ppm, nothing.state), (10 * 86_400, None, State::NoData));
     assert_eq!((nothing.length_days, nothing.over, nothing.few), (10, false, true));
 }
@@ -118,7 +118,7 @@ fn every_second_of_a_period_is_explained() {
 fn many_tests_on_one_good_day_do_not_lift_a_month() {
     let mut tests: Vec<Kept> = (0..10).map(|day| test(at(day, 9), Some(2_000_000), None)).collect();
     tests.extend((0..100).map(|number| test(at(20, 0).plus(Duration::from_secs(number * 60)), Some(30_000_000), None)));
-    let figures = sum(&about(), &almaty(), october(), at(31, 0), &tests, &[], None);
+    let figures = sum(&about(), &almaty(), october(), at(31, 0), &tests, &[], &[]);
     assert_eq!((figures.download.median_bps, figures.download.tests, figures.download.days), (Some(2_000_000), 110, 11));
     assert_eq!((figures.state, figures.few), (State::Below, false));
     assert_eq!(figures.states, States { no_data: 20, below: 10, meets: 1, ..States::default() });
@@ -133,7 +133,7 @@ fn what_cannot_be_dated_or_was_not_sent_is_counted_and_left_out() {
     let mut manual = test(at(1, 11), Some(20_000_000), Some(1));
     (manual.test.trigger, manual.test.end, manual.test.busy, manual.test.reach) = (Trigger::Manual, End::Partial, true, Reach::Foreign);
     let tests = [undated, passive, manual, test(at(1, 12), None, None), test(at(32, 0), Some(1), None)];
-    let figures = sum(&about(), &almaty(), october(), at(40, 0), &tests, &[], None);
+    let figures = sum(&about(), &almaty(), october(), at(40, 0), &tests, &[], &[]);
     let rest = Tests { cost_bytes: 24_000_000, cross_bytes: 1_500, ..figures.tests.clone() };
     assert_eq!(figures.tests, rest);
     assert_eq!((rest.made, rest.failed, rest.passive, rest.undated, rest.manual, rest.busy, rest.foreign), (4, 1, 1, 1, 1, 1, 1));
@@ -148,16 +148,21 @@ fn outages_come_from_the_log_or_else_by_the_hour() {
     assert!(!figures.outages_exact);
     let outage = |what, hour, seconds| Outage { what, start: at(5, hour), seconds };
     let log = [outage("line_down", 1, 40), outage("line_down", 3, 400), outage("names_down", 4, 70)];
-    let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &[], Some(&log));
+    let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &[], &log);
     assert_eq!(figures.outages, [cause("line_down", 2, 440, 400), cause("names_down", 1, 70, 70)]);
     assert_eq!((figures.outages_exact, figures.longest.len(), figures.longest[0].seconds), (true, 3, 400));
     assert_eq!(figures.longest[0].start, "2026-10-05T22:00:00.000000Z", "03:00 in Almaty");
+    // Of the time before the log only the hours tell.
+    let hours = [hour(at(0, 8), 0, 3_600, 0), hour(at(5, 3), 3_200, 400, 0)];
+    let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &hours, &log);
+    assert_eq!(figures.outages[0], cause("line_down", 3, 4_040, 3_600));
+    assert!(!figures.outages_exact);
 }
 
 #[test]
 fn a_line_that_never_worked_is_offline() {
     let hours = [hour(at(0, 8), 0, 3_600, 0)];
-    let figures = sum(&about(), &almaty(), Period { from: first(), to: first() }, at(40, 0), &[], &hours, None);
+    let figures = sum(&about(), &almaty(), Period { from: first(), to: first() }, at(40, 0), &[], &hours, &[]);
     assert_eq!((figures.state, figures.states.offline, figures.time.available_ppm), (State::Offline, 1, Some(0)));
 }
 
