@@ -27,7 +27,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +42,9 @@ mod settings;
 
 /// Why there is no answer.
 mod error;
+
+/// A connection that has lain idle and says nothing.
+mod doubt;
 
 /// How long a connection is coming.
 mod approach;
@@ -138,10 +140,6 @@ const LONG_AT_FIRST: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_secs(2);
 /// While the line is down a try gets this long: a satellite's two round trips, and the first that works is news.
 const LONG_WHILE_DOWN: Duration = Duration::from_millis(1500);
-
-/// How long a new connection is tried for where an old one is silent: a SYN is sent four times in that time, and whoever waits has
-/// waited for 10 s in all.
-const PROBE: Duration = Duration::from_millis(7500);
 
 type Place = Slot<Hyper>;
 /// For what, and which device waits.
@@ -259,38 +257,6 @@ impl Upstream {
                 }
             }
         }
-    }
-
-    /// An exchange on a connection that has lain idle. Silence may mean that the origin thinks, or that it is gone and the connection with
-    /// it, as behind a cut cable: so it is tried whether a new one can be had, and when that takes too long, it is gone.
-    async fn doubted<T>(
-        &self,
-        target: &Target,
-        approach: &Approach,
-        exchange: impl Future<Output = Result<T, Failed>>,
-    ) -> Result<T, Failed> {
-        let mut exchange = pin!(exchange);
-        let probe = async {
-            approach.is_doubtful().await;
-            let reached = approach.of(async {
-                match self.0.dial.parent() {
-                    Some(parent) => self.0.dial.to_parent(parent, false).await,
-                    None => self.0.dial.stream(target.host(), target.port(), false).await,
-                }
-            });
-            tokio::time::timeout(PROBE, reached).await
-        };
-        tokio::select! {
-            biased;
-            done = exchange.as_mut() => return done,
-            probed = probe => match probed {
-                Ok(Err(error @ Error::ConnectTimeout(..))) => return Err(Failed { error, unsent: None }),
-                Err(_) => return Err(Failed { error: Error::ConnectTimeout(target.host().to_owned(), PROBE), unsent: None }),
-                // It is there, or says itself what is wrong.
-                Ok(_) => {}
-            },
-        }
-        exchange.await
     }
 
     /// A raw connection for CONNECT and the like, by the same names, guards, parent and deadlines. May be dropped at any await.
