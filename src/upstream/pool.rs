@@ -10,7 +10,7 @@
 //! One device that asks an origin for fifty slow answers would hold every connection to it, and its class would wait. So each client
 //! may hold at most twice what is left free (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory
 //! packet switches", 1998): one alone has two thirds of the origin, two have two fifths each, and whoever comes next finds a place. Who
-//! is over his share waits, and those behind him pass. Over all origins a client has [`EACH`] requests under way or waiting: fetches
+//! is over his share waits, and those behind him pass. Over all origins a client has `EACH` requests under way or waiting: fetches
 //! outlive whoever asked for them, so his connections do not bound them.
 //!
 //! # Why some do not take what lies idle
