@@ -10,6 +10,10 @@ pub mod worker;
 /// Long work that somebody may ask about and end.
 pub mod job;
 
+/// Something new.
+mod news;
+
 pub use drain::Life;
 pub use job::Jobs;
+pub use news::news;
 pub use worker::{Next, Worker, supervise};

@@ -7,7 +7,7 @@
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::unit::BitRate;
-use crate::life::Life;
+use crate::life::{Life, news};
 use crate::link::cause::Causes;
 use crate::link::estimate::Estimate;
 use crate::link::foreground::Foreground;
@@ -376,12 +376,8 @@ impl Link {
 
     /// Resolves when the verdict next changes, seen from the call on. A loop that also reads [`Link::state`] wants [`Link::watch`], which
     /// misses nothing in between. May be dropped at any await.
-    pub async fn changed(&self) {
-        let mut changed = self.watch();
-        // The sender lives in `self`, so this cannot fail while we wait.
-        if changed.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        news(&self.0.changed)
     }
 
     /// The verdict as a channel: every change after this call is seen.

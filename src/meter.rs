@@ -262,6 +262,11 @@ impl Meter {
         self.0.told.notified()
     }
 
+    /// Whether a test is under way.
+    pub(crate) fn is_testing(&self) -> bool {
+        self.0.turn.try_lock().is_err()
+    }
+
     /// Tests that began at `since` or later, the newest first.
     ///
     /// # Errors

@@ -223,7 +223,7 @@ impl Upstream {
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress, &raise);
             // A connection that was good before the line went says nothing when it is gone.
             let answer = if reused {
-                self.watched(target.host(), target.port(), false, self.doubted(target, &approach, exchange)).await
+                self.watched(target.host(), target.port(), false, self.doubted(target, (&approach, &progress), exchange)).await
             } else {
                 exchange.await
             };

@@ -40,9 +40,20 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
+/// Where a decoder's seeds are: its own, and what is read elsewhere and fits it.
+fn folders(name: &str) -> Vec<String> {
+    let also: &[&str] = match name {
+        "html" | "css" => &["data/demo"],
+        "rewrite" => &["data/demo", "fuzz/corpus/html", "fuzz/corpus/css", "fuzz/corpus/script", "fuzz/corpus/hls"],
+        _ => &[],
+    };
+    also.iter().map(|&folder| folder.to_owned()).chain([format!("fuzz/corpus/{name}")]).collect()
+}
+
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder).map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let all = folders(name).into_iter().filter_map(|folder| fs::read_dir(tests.join(folder)).ok());
+    let mut files: Vec<PathBuf> = all.flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     files.iter().map(|file| fs::read(file).expect("a seed")).collect()
 }

@@ -24,6 +24,9 @@ impl Time {
         Time(secs.saturating_mul(1_000_000))
     }
 
+    /// The end of time.
+    pub const MAX: Time = Time(i64::MAX);
+
     /// From microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Time {
         Time(micros)

@@ -10,6 +10,7 @@ use crate::cache::{Asked, Cache, Found, Inner, pieces, stream};
 use crate::link::Class;
 use crate::policy::{self, Decision, Failure, Why};
 use crate::store::{Entry, Error as StoreError, Source, Way};
+use crate::upstream;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, DATE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
@@ -161,6 +162,7 @@ impl Inner {
             }
             Stage::Broken(_, Some(most)) => Err(FetchError::TooLong(most)),
             Stage::Broken(why, None) => Err(self.broken(asked, partly.as_ref(), &why).await),
+            Stage::Failed(_, Some(upstream::Error::Crowded(_))) if !own && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
             // What was kept does not fit what is there now and is forgotten: it starts anew, once.
             Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {

@@ -78,6 +78,14 @@ impl Order {
         }
     }
 
+    /// Whether everybody has left and so much is missing that the fetch ends: it outlives the device that caused it, but not by much, for
+    /// nobody wants the other 2 GB of a film tapped by mistake. After a yes nobody comes along.
+    pub(crate) fn is_left(&self, missing: u64, readers: &Readers, pilot: &Pilot) -> bool {
+        // Held by whoever fetches and by the published head.
+        let gone = || readers.have_left(2);
+        self.class == Class::Interactive && missing > FINISH && gone() && pilot.leave(gone)
+    }
+
     /// The request with word of when a device waits for its answer, where it begins as background.
     pub(crate) fn raised_by(&self, mut request: Request<Body>, urgent: &Raise) -> Request<Body> {
         if self.class.is_background() {
@@ -218,7 +226,7 @@ impl Inner {
             inner: self,
             since,
             order,
-            urgent: &pilot.urgent,
+            pilot,
             readers,
             meta: &meta,
             total: length,
@@ -229,6 +237,8 @@ impl Inner {
         let done = match intake.run(&mut draft, coded, body).await {
             Ok(()) => draft.commit(meta.clone()).await.map_err(Broken::from),
             Err(broken) => {
+                // Keeping the rest takes a while, in which nobody is to come along.
+                pilot.unlist();
                 draft.fail(&broken.to_string());
                 match broken {
                     Broken::Origin(_) | Broken::Left => intake.save_rest().await,
@@ -255,7 +265,7 @@ struct Intake<'a> {
     inner: &'a Inner,
     since: Epoch,
     order: &'a Order,
-    urgent: &'a Raise,
+    pilot: &'a Pilot,
     readers: Readers,
     meta: &'a Meta,
     total: Option<u64>,
@@ -296,7 +306,7 @@ impl Intake<'_> {
         loop {
             let piece = tokio::select! {
                 piece = pieces.next() => piece,
-                () = self.order.stopped(self.urgent) => return Err(Broken::Left),
+                () = self.order.stopped(&self.pilot.urgent) => if self.pilot.stop() { return Err(Broken::Left) } else { continue },
             };
             let Some(piece) = piece else { break };
             let bytes = piece.map_err(Broken::Origin)?;
@@ -323,7 +333,7 @@ impl Intake<'_> {
             let mut step = BytesMut::with_capacity(STEP);
             let read = tokio::select! {
                 read = body.read_buf(&mut step) => read.map_err(origin)?,
-                () = self.order.stopped(self.urgent) => return Err(Broken::Left),
+                () = self.order.stopped(&self.pilot.urgent) => if self.pilot.stop() { return Err(Broken::Left) } else { continue },
             };
             if read == 0 {
                 return Ok(());
@@ -340,17 +350,14 @@ impl Intake<'_> {
 
     fn check_length(&self, length: u64) -> Result<(), Broken> {
         match self.order.most(self.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())) {
-            Some(most) if length > most && !self.urgent.is_raised() => Err(Broken::TooLong(most)),
+            Some(most) if length > most && !self.pilot.urgent.is_raised() => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }
     }
 
-    /// A fetch outlives the device that caused it, but not by much: nobody wants the other 2 GB of a film tapped by mistake.
     fn check_readers(&self, length: u64) -> Result<(), Broken> {
         let left = self.total.map_or(length, |total| total - length.min(total));
-        // Held here and by the published head.
-        let gone = self.order.class == Class::Interactive && left > FINISH && self.readers.have_left(2);
-        if gone { Err(Broken::Left) } else { Ok(()) }
+        if self.order.is_left(left, &self.readers, self.pilot) { Err(Broken::Left) } else { Ok(()) }
     }
 
     /// Whether a fetch that breaks off can go on later: large, length known, and the same bytes can be asked for again.

@@ -323,7 +323,38 @@ impl Pilot {
 }
 
 impl Pilot {
-    fn unlist(&self) {
+    /// Ends the search for company where nobody waits any more: `gone` is asked while nobody can come along, and whoever has found the
+    /// flight and does not read yet, or waits for its end, counts as well. Whoever comes after a yes begins anew.
+    pub(crate) fn leave(&self, gone: impl FnOnce() -> bool) -> bool {
+        let mut flights = self.board.flights.lock();
+        let listed = self.listed.load(Ordering::Relaxed);
+        // Asked that way and not by the count: what those did who held it before is seen then.
+        let held = listed && flights.get_mut(&self.key).is_some_and(|flight| Arc::get_mut(flight).is_none());
+        if held || !gone() {
+            return false;
+        }
+        self.forget(&mut flights);
+        true
+    }
+
+    /// The same where an errand's end stops it: a person who has come keeps it going.
+    pub(crate) fn stop(&self) -> bool {
+        let mut flights = self.board.flights.lock();
+        if self.urgent.is_raised() {
+            return false;
+        }
+        self.forget(&mut flights);
+        true
+    }
+
+    fn forget(&self, flights: &mut HashMap<FlightKey, Arc<Flight>>) {
+        if self.listed.swap(false, Ordering::Relaxed) {
+            flights.remove(&self.key);
+        }
+    }
+
+    /// Nobody finds the flight any more: it has said its last word, or is about to.
+    pub(crate) fn unlist(&self) {
         if self.listed.swap(false, Ordering::Relaxed) {
             self.board.flights.lock().remove(&self.key);
         }
@@ -360,6 +391,35 @@ mod tests {
         assert!(matches!(flight.end().await, Stage::Apart));
         assert!(board.is_apart(&UrlKey([1; 16])) && !board.is_apart(&UrlKey([2; 16])));
         assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
+    }
+
+    #[test]
+    fn whoever_has_found_a_flight_keeps_it_and_whoever_comes_later_begins_anew() {
+        let board = Arc::new(Board::default());
+        let (first, pilot) = board.join(key(1), true);
+        let pilot = pilot.expect("the first flies");
+        assert!(!pilot.leave(|| true), "the first has not begun to read");
+        drop(first);
+        assert!(!pilot.leave(|| false), "somebody reads");
+        let (second, none) = board.join(key(1), true);
+        assert!(none.is_none() && !pilot.leave(|| true), "another is about to");
+        drop(second);
+        assert!(pilot.leave(|| true));
+        let (_third, anew) = board.join(key(1), true);
+        let anew = anew.expect("nobody comes along with what was left");
+        drop(pilot);
+        assert!(board.find(&key(1)).is_some(), "the end of the old one does not take the new one away");
+        drop(anew);
+        assert!(board.find(&key(1)).is_none());
+        let (_, alone) = board.alone(key(1), true);
+        assert!(alone.leave(|| true), "nobody can come along with one that is not listed");
+
+        let (_, errand) = board.join(key(2), false);
+        let errand = errand.expect("an errand's");
+        drop(board.join(key(2), true));
+        assert!(!errand.stop() && board.find(&key(2)).is_some(), "a person has come along");
+        let (_, errand) = board.join(key(3), false);
+        assert!(errand.expect("another").stop() && board.join(key(3), true).1.is_some());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Epoch, Meta};
+use crate::upstream;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
@@ -89,6 +90,7 @@ impl Inner {
         let shared = shared && !asked.headers.contains_key(AUTHORIZATION);
         if shared
             && stitch.order.waits < WAITS
+            && !self.board.is_apart(&key.url)
             && let Some(flight) = self.board.in_the_way(&key)
         {
             // A part of this is on its way already: what is missing then is asked for then, and nothing comes twice.
@@ -127,6 +129,7 @@ impl Inner {
                 None if collapsed => alone().await,
                 None => self.fetch_alone(asked, order, why).await,
             },
+            Some(Stage::Failed(_, Some(upstream::Error::Crowded(_)))) if collapsed => alone().await,
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
             stage => match lead {
                 None => alone().await,
@@ -177,6 +180,7 @@ impl Inner {
             if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
                 return pilot.publish(Broken::TooLong(most).stage());
             }
+            pilot.withhold(policy::header::withheld(response.headers()));
             if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
                 return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
             }
@@ -275,15 +279,16 @@ impl Inner {
         let one = |found: &Found| matches!(part_of(&asked.ask(), &found.prepared), Part::One(_));
         let asked_for_part = asked.headers.contains_key(RANGE) && found.is_none_or(one);
         let part = (!whole || asked_for_part).then(|| head.wanted.clone());
+        let readers = Readers::default();
         pilot.publish(Stage::Live(Arc::new(Live {
             meta: head.meta.clone(),
             total: Some(head.total),
             part,
             tail: draft.tail(),
-            readers: Readers::default(),
+            readers: readers.clone(),
             landing: pilot.landing(),
         })));
-        match self.gather_all(pilot, asked, order, found, &head, &mut draft, body).await {
+        match self.gather_all((pilot, &readers), asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
                 if let Err(error) = draft.finish().await {
                     return pilot.publish(Broken::from(error).stage());
@@ -304,7 +309,7 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "as for gather")]
     async fn gather_all(
         self: &Arc<Inner>,
-        pilot: &Pilot,
+        (pilot, readers): (&Pilot, &Readers),
         asked: &Asked,
         order: &Order,
         found: Option<&Found>,
@@ -323,7 +328,7 @@ impl Inner {
                 Some(body) => body,
                 None => self.gap_body(asked, order, &pilot.urgent, head, &gap).await?,
             };
-            self.take_in(order, &pilot.urgent, head, &gap, body, draft).await?;
+            self.take_in(order, (pilot, readers), head, &gap, body, draft).await?;
             at = gap.end;
         }
         if let Some(found) = found.filter(|_| at < head.wanted.end) {
@@ -352,7 +357,7 @@ impl Inner {
     async fn take_in(
         &self,
         order: &Order,
-        urgent: &Raise,
+        (pilot, readers): (&Pilot, &Readers),
         head: &PartHead,
         gap: &Range<u64>,
         body: Body,
@@ -363,7 +368,7 @@ impl Inner {
         let broken = loop {
             let next = tokio::select! {
                 next = pieces.next() => next,
-                () = order.stopped(urgent) => break Some(Broken::Left),
+                () = order.stopped(&pilot.urgent) => if pilot.stop() { break Some(Broken::Left) } else { continue },
             };
             let bytes = match next {
                 None => break None,
@@ -377,10 +382,17 @@ impl Inner {
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;
+            if order.is_left(head.wanted.end - kept - piece.len() as u64, readers, pilot) {
+                break Some(Broken::Left);
+            }
             while piece.len() >= PIECE {
                 kept = self.keep_part(head, kept, piece.split_to(PIECE).freeze()).await;
             }
         };
+        if broken.is_some() {
+            // Keeping the rest takes a while, in which nobody is to come along.
+            pilot.unlist();
+        }
         kept = self.keep_part(head, kept, piece.freeze()).await;
         match broken {
             Some(broken) => Err(broken),

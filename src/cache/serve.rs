@@ -300,6 +300,8 @@ impl Inner {
                 None if company == Company::Shared => again(Company::Alone).await,
                 None => self.fetch_alone(asked, order, why).await,
             },
+            // It was the other one's device that asked for too much.
+            Stage::Failed(_, Some(upstream::Error::Crowded(_))) if collapsed => again(Company::Alone).await,
             Stage::Failed(failure, error) => {
                 if let Some(stale) = self.stale(asked, found.as_ref(), failure).await {
                     return stale;

@@ -87,10 +87,10 @@ impl Server {
     /// What is sent back, if anything.
     fn answer(&self, bytes: &[u8], client: SocketAddr) -> Option<Vec<u8>> {
         let counts = &self.counts;
-        let (now, wall) = (self.clock.steady(), self.clock.now());
+        let (now, age) = (self.clock.steady(), self.clock.age());
         let (answer, counter, proven) = match Packet::read(bytes) {
-            Some(Packet::Hello(nonce)) => (Packet::Cookie(nonce, self.secret.cookie(client, wall)), &counts.cookies, false),
-            Some(Packet::Ping(nonce, number, cookie)) if self.secret.knows(&cookie, client, wall) => {
+            Some(Packet::Hello(nonce)) => (Packet::Cookie(nonce, self.secret.cookie(client, age)), &counts.cookies, false),
+            Some(Packet::Ping(nonce, number, cookie)) if self.secret.knows(&cookie, client, age) => {
                 (Packet::Pong(nonce, number), &counts.pongs, true)
             }
             Some(Packet::Ping(..)) => {

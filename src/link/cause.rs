@@ -37,6 +37,18 @@ struct Trouble {
     seen: Instant,
 }
 
+impl Trouble {
+    /// It is seen now. What nobody has seen for long was another one.
+    fn again(before: Option<Trouble>, now: Instant) -> Trouble {
+        let since = before.filter(|before| before.is_fresh(now)).map_or(now, |before| before.since);
+        Trouble { since, seen: now }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen) <= FORGET
+    }
+}
+
 #[derive(Debug)]
 struct Host {
     /// It has answered before: a name that was mistyped is no outage.
@@ -56,18 +68,13 @@ impl Causes {
     /// `host` did not answer.
     pub fn silent(&mut self, host: &str, now: Instant) {
         let known = self.host(host, now);
-        let (mut trouble, times) = known.failing.unwrap_or((Trouble { since: now, seen: now }, 0));
-        trouble.seen = now;
-        known.failing = Some((trouble, times.saturating_add(1)));
+        let (before, times) = known.failing.filter(|(before, _)| before.is_fresh(now)).unzip();
+        known.failing = Some((Trouble::again(before, now), times.map_or(1, |times: u32| times.saturating_add(1))));
     }
 
     /// Some DNS server answered, or none did.
     pub fn names(&mut self, heard: bool, now: Instant) {
-        self.names = match (heard, self.names) {
-            (true, _) => None,
-            (false, Some(trouble)) => Some(Trouble { seen: now, ..trouble }),
-            (false, None) => Some(Trouble { since: now, seen: now }),
-        };
+        self.names = (!heard).then(|| Trouble::again(self.names, now));
     }
 
     /// The judge's verdict.
@@ -100,9 +107,7 @@ impl Causes {
         if let Some(since) = self.line {
             return Some(sign(What::LineDown, since, now));
         }
-        let counts = |trouble: &Trouble| {
-            now.saturating_duration_since(trouble.seen) <= FORGET && self.answered.is_some_and(|answered| answered >= trouble.since)
-        };
+        let counts = |trouble: &Trouble| trouble.is_fresh(now) && self.answered.is_some_and(|answered| answered >= trouble.since);
         if let Some(Trouble { since, seen }) = self.names.filter(counts) {
             return Some(sign(What::NamesDown, since, seen));
         }
@@ -114,8 +119,8 @@ impl Causes {
 
     /// Whether anything points to trouble, sure or not: then it is worth looking more often.
     pub fn doubts(&self, now: Instant) -> bool {
-        let fresh = |trouble: Trouble| now.saturating_duration_since(trouble.seen) <= FORGET;
-        self.interface.is_some() || self.line.is_some() || self.names.is_some_and(fresh) || self.sign(now).is_some()
+        let names = self.names.is_some_and(|names| names.is_fresh(now));
+        self.interface.is_some() || self.line.is_some() || names || self.sign(now).is_some()
     }
 
     fn host(&mut self, host: &str, now: Instant) -> &mut Host {
@@ -171,6 +176,26 @@ mod tests {
         causes.silent("b.kz", t + second * 9);
         assert_eq!(what(&causes, t + second * 9), Some(What::OriginDown));
         assert_eq!(what(&causes, t + second * 10 + FORGET), None, "nobody has asked for long");
+    }
+
+    #[test]
+    fn what_nobody_has_seen_for_long_is_not_the_beginning_of_what_is_seen_now() {
+        let (t, second) = (start(), Duration::from_secs(1));
+        let mut causes = Causes::default();
+        causes.answered("a.kz", t);
+        causes.answered("b.kz", t);
+        causes.silent("b.kz", t + second);
+        let later = t + second * 2 + FORGET;
+        causes.silent("b.kz", later);
+        causes.answered("a.kz", later + second);
+        assert_eq!(what(&causes, later + second), None, "two lost packets hours apart");
+        causes.silent("b.kz", later + second * 2);
+        causes.answered("a.kz", later + second * 3);
+        assert_eq!(causes.sign(later + second * 3).map(|sign| (sign.what, sign.since)), Some((What::OriginDown, later)));
+        causes.names(false, t);
+        causes.names(false, later + second * 4);
+        causes.answered("b.kz", later + second * 5);
+        assert_eq!(causes.sign(later + second * 5).map(|sign| (sign.what, sign.since)), Some((What::NamesDown, later + second * 4)));
     }
 
     #[test]

@@ -223,11 +223,14 @@ impl Log {
     /// Something begins, or began, and is sure: an entry, or an earlier one that goes on.
     pub fn begin(&mut self, what: What, since: Time, now: Time) {
         let opened = self.opened.entry(what).or_default();
-        opened.retain(|start| since.since(*start) < DAY);
+        // Either way: a clock that was set back has opened some of them later.
+        opened.retain(|start| since.since(*start).max(start.since(since)) < DAY);
         let full = opened.len() >= MOST_A_DAY;
         match self.entries.get_mut(&what) {
             Some(entry) if entry.open => entry.end = now.max(entry.end),
             Some(entry) if full || since.since(entry.end) <= JOIN => entry.again(since, now),
+            // Nothing is left to join it to, and the day has enough of them.
+            None if full => {}
             _ => {
                 opened.push_back(since);
                 self.done.extend(self.entries.insert(what, Entry::new(what, since, now)));

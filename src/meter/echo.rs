@@ -17,7 +17,7 @@ pub mod api;
 use crate::base::body::Body;
 use crate::base::clock::{Clock, Time};
 use crate::base::target::Target;
-use crate::life::{Life, Next, Worker, supervise};
+use crate::life::{Life, Next, Worker, news, supervise};
 use crate::link::{Class, Link, State as LineState};
 use crate::meter::test::{Reach, moment};
 use crate::meter::{Meter, settings};
@@ -198,11 +198,8 @@ impl Echo {
     }
 
     /// Resolves when something new was kept, seen from the call on. May be dropped at any await.
-    pub async fn changed(&self) {
-        let mut newest = self.0.newest.subscribe();
-        if newest.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        news(&self.0.newest)
     }
 
     /// What came and was not for a burst.
@@ -214,7 +211,8 @@ impl Echo {
     async fn burst(&self) -> Result<Result<Kept, Nothing>, state::Error> {
         let inner = &*self.0;
         let _turn = inner.turn.lock().await;
-        if inner.link.state() == LineState::Down || !inner.meter.may_spend(COST).await? {
+        // A test fills the line: what it did to the packets would be told of the line.
+        if inner.meter.is_testing() || inner.link.state() == LineState::Down || !inner.meter.may_spend(COST).await? {
             return Ok(Err(Nothing::NotNow));
         }
         let (host, port, reach) = match self.place().await {
@@ -230,6 +228,15 @@ impl Echo {
         inner.meter.spend(socket.passed()).await?;
         let Some(burst) = burst else { return Ok(Err(Nothing::Unproven)) };
         let ping = burst.ping(reach);
+        if ping.received == 0 {
+            // A hub that is not there, or has moved, loses no packets: it is asked anew, by the same line.
+            inner.memory.lock().place = None;
+            match self.place().await {
+                Ok((_, now, _)) if now == port => {}
+                Ok(_) => return Ok(Err(Nothing::NoServer)),
+                Err(nothing) => return Ok(Err(nothing)),
+            }
+        }
         {
             let mut memory = inner.memory.lock();
             memory.proven |= ping.received > 0;

@@ -15,7 +15,7 @@ pub mod api;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
-use crate::life::{Life, Next, Worker, supervise};
+use crate::life::{Life, Next, Worker, news, supervise};
 use crate::link::Link;
 use crate::link::outage::{Event, What};
 use crate::link::way::{Way, Ways};
@@ -26,6 +26,7 @@ use book::Book;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -93,7 +94,7 @@ impl Outages {
     async fn open(clock: &Clock, life: &Life, link: &Link, metrics: &Metrics, state: &State) -> Result<Outages, state::Error> {
         let kept = state.outages();
         kept.recover().await?;
-        let mut rows = kept.since(Time::from_micros(0), REMEMBERED).await?;
+        let mut rows = kept.within(Time::from_micros(0)..Time::MAX, REMEMBERED).await?;
         rows.reverse();
         // What was written down or counted before this life began is a sign of an earlier one.
         let begun = clock.now().minus(clock.age());
@@ -125,23 +126,20 @@ impl Outages {
     }
 
     /// Resolves when something new was kept, seen from the call on. May be dropped at any await.
-    pub async fn changed(&self) {
-        let mut newest = self.0.newest.subscribe();
-        if newest.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        news(&self.0.newest)
     }
 
-    /// Outages that end at `since` or later, as they are now, the newest first.
+    /// Outages of which a part lies in a span, as they are now, the newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn since(&self, since: Time, most: u32) -> Result<Vec<Kept>, state::Error> {
+    pub async fn within(&self, span: Range<Time>, most: u32) -> Result<Vec<Kept>, state::Error> {
         let fresh = self.0.book.lock().newest();
         let same = |row: &Row| fresh.iter().any(|fresh| (&fresh.what, fresh.start) == (&row.what, row.start));
-        let rows = self.0.kept.since(since, most).await?;
+        let rows = self.0.kept.within(span.clone(), most).await?;
         let mut all: Vec<Row> = rows.into_iter().filter(|row| !same(row)).collect();
-        all.extend(fresh.iter().filter(|row| row.open || row.end >= since).cloned());
+        all.extend(fresh.iter().filter(|row| (row.open || row.end >= span.start) && row.start < span.end).cloned());
         all.sort_by_key(|row| std::cmp::Reverse((row.start, row.number)));
         all.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(all.iter().filter_map(kept).collect())

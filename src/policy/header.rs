@@ -72,29 +72,37 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// What says how a body is to be read: no list takes that away from the body that is kept, nor gives another's form to it.
+const FORM: [HeaderName; 4] =
+    [http::header::CONTENT_ENCODING, http::header::CONTENT_LENGTH, http::header::CONTENT_RANGE, http::header::CONTENT_TYPE];
+
 /// What of an answer is stored (RFC 9111 section 3.1): no hop-by-hop fields, and none that `no-cache="…"` or `private="…"`
 /// names, which may not be used again without asking.
 pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     strip_hop_by_hop(&mut kept);
-    if kept.contains_key(CACHE_CONTROL) {
-        let told = Directives::read(&kept);
-        for name in told.no_cache_fields.iter().chain(&told.private_fields) {
-            kept.remove(name);
-        }
+    for name in named(headers) {
+        kept.remove(name);
     }
     kept
 }
 
+/// The fields that `no-cache="…"` or `private="…"` names.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    if !headers.contains_key(CACHE_CONTROL) {
+        return Vec::new();
+    }
+    let told = Directives::read(headers);
+    told.no_cache_fields.into_iter().chain(told.private_fields).filter(|name| !FORM.contains(name)).collect()
+}
+
 /// What of an answer [`fields_to_store`] leaves out because `no-cache="…"` or `private="…"` names it: for the one who asked.
 pub fn withheld(headers: &HeaderMap) -> HeaderMap {
-    let mut sent = headers.clone();
-    strip_hop_by_hop(&mut sent);
-    let kept = fields_to_store(headers);
-    if kept.len() == sent.len() {
-        return HeaderMap::new();
-    }
-    sent.iter().filter(|(name, _)| !kept.contains_key(*name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let named = named(headers);
+    let mut withheld: HeaderMap =
+        headers.iter().filter(|(name, _)| named.contains(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    strip_hop_by_hop(&mut withheld);
+    withheld
 }
 
 /// Fields that say who or where the client is, or that make an origin answer for another URL than the one that keys the cache.
@@ -343,6 +351,20 @@ mod tests {
         let control = ("cache-control", "no-cache=\"a, b\", private=\"set-cookie\", max-age=60");
         let fields = headers(&[control, ("a", "1"), ("b", "2"), ("c", "3"), ("set-cookie", "x"), ("connection", "close")]);
         assert_eq!(fields_to_store(&fields), headers(&[control, ("c", "3")]));
+        assert_eq!(withheld(&fields), headers(&[("a", "1"), ("b", "2"), ("set-cookie", "x")]));
+        assert!(withheld(&headers(&[("cache-control", "max-age=60"), ("a", "1")])).is_empty());
+    }
+
+    #[test]
+    fn no_list_takes_away_how_a_body_is_read_or_gives_another_its_form() {
+        let names = "content-encoding, Content-Length, content-range, content-type, x-own";
+        let control = format!("private=\"{names}\", no-cache=\"{names}\"");
+        let form =
+            [("content-encoding", "gzip"), ("content-length", "20"), ("content-range", "bytes 0-19/40"), ("content-type", "text/css")];
+        let all: Vec<(&str, &str)> = [("cache-control", control.as_str())].into_iter().chain(form).collect();
+        let fields = headers(&all.iter().copied().chain([("x-own", "1")]).collect::<Vec<_>>());
+        assert_eq!(fields_to_store(&fields), headers(&all));
+        assert_eq!(withheld(&fields), headers(&[("x-own", "1")]));
     }
 
     #[test]

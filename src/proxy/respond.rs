@@ -127,6 +127,7 @@ fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
         Error::Refused(_) => (502, "connection_refused", &UNREACHABLE),
         Error::ConnectTimeout(..) => (504, "connection_timeout", &UNREACHABLE),
         Error::Unavailable(..) => (502, "destination_unavailable", &UNREACHABLE),
+        Error::Crowded(_) => (503, "connection_limit_reached", &CROWDED),
         Error::TlsCertificate(..) => (502, "tls_certificate_error", &CERTIFICATE),
         Error::Tls(..) => (502, "tls_protocol_error", &CERTIFICATE),
         Error::ResponseTimeout(..) => (504, "http_response_timeout", &SLOW),
@@ -314,6 +315,12 @@ const UNREACHABLE: Say = Say {
     kk: "Сайтқа қосылу мүмкін болмады.",
     ru: "Не удалось соединиться с сайтом.",
     en: "The site cannot be reached.",
+};
+const CROWDED: Say = Say {
+    id: "proxy.crowded",
+    kk: "Бұл құрылғы бірден тым көп нәрсе сұрап тұр.",
+    ru: "Это устройство запрашивает слишком многое сразу.",
+    en: "This device asks for too much at once.",
 };
 const SLOW: Say =
     Say {

@@ -35,11 +35,13 @@ use http::HeaderValue;
 use message::School;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 /// Longest key, bytes.
@@ -117,8 +119,6 @@ struct Inner {
     upstream: Upstream,
     /// One round at a time.
     turn: Semaphore,
-    /// There is something to do.
-    changed: Notify,
     memory: Mutex<Memory>,
 }
 
@@ -172,8 +172,8 @@ impl Giga {
     /// The same without rounds of its own.
     pub fn quiet(parts: Parts) -> Giga {
         let Parts { settings, pace, clock, state, meter, link, upstream } = parts;
-        let (turn, changed, memory) = (Semaphore::new(1), Notify::new(), Mutex::default());
-        Giga(Arc::new(Inner { settings, pace, clock, state, meter, link, upstream, turn, changed, memory }))
+        let (turn, memory) = (Semaphore::new(1), Mutex::default());
+        Giga(Arc::new(Inner { settings, pace, clock, state, meter, link, upstream, turn, memory }))
     }
 
     /// Sends what waits now, refused things too: a person has looked.
@@ -277,10 +277,13 @@ pub fn read_key(name: &str, file: &Path) -> Result<String, String> {
     if mode.trailing_zeros() < 6 {
         return Err(format!("{name} {at} may be read by others (mode {mode:o}); chmod 600 it"));
     }
-    if about.len() > KEY_LONGEST {
-        return Err(format!("{name} {at} is no key: it has {} bytes", about.len()));
+    let mut text = String::new();
+    // Not by its length: a device says none.
+    let read = File::open(file).and_then(|opened| opened.take(KEY_LONGEST + 1).read_to_string(&mut text));
+    let length = read.map_err(|error| format!("{name} {at} cannot be read ({error})"))?;
+    if u64::try_from(length).unwrap_or(u64::MAX) > KEY_LONGEST {
+        return Err(format!("{name} {at} is no key: it has more than {KEY_LONGEST} bytes"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} {at} cannot be read ({error})"))?;
     let key = text.trim();
     let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
     if visible && HeaderValue::from_str(key).is_ok() { Ok(key.to_owned()) } else { Err(format!("{name} {at} holds no key in one line")) }

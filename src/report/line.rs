@@ -230,11 +230,11 @@ pub async fn history(history: &History, by: By, most: usize, now: Time) -> anyho
     let most = most.clamp(1, MOST_WINDOWS);
     let back = |level: Level| {
         let count = u32::try_from(most).unwrap_or(u32::MAX);
-        now.minus(level.length().saturating_mul(count))
+        level.window(now).minus(level.length().saturating_mul(count))
     };
     Ok(match by {
         By::Five => {
-            let slices = slices(history, back(Level::Five), now).await?;
+            let slices = slices(history, back(Level::Five), Level::Five.window(now)).await?;
             slices.iter().map(|slice| roll(slice.start, slice.end.max(slice.start), std::slice::from_ref(slice), &[])).collect()
         }
         By::Hour => history.span(Level::Hour.word(), back(Level::Hour), now).await?,

@@ -7,10 +7,9 @@ use crate::base::problem::Problem;
 use crate::base::table::{Form, csv};
 use crate::link::rollup::{Level, Rollup};
 use crate::meter::Kept;
-use crate::report::line;
+use crate::meter::outages;
 use crate::report::statement::Desk;
 use crate::report::statement::period::Period;
-use crate::state::outage::Row;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -72,9 +71,6 @@ const WINDOWS: &[&str] = &[
 
 /// Columns of the outages.
 const OUTAGES: &[&str] = &["what", "started", "ended", "seconds", "open", "joined"];
-
-/// The most outages of a table.
-const MOST_OUTAGES: u32 = 2_000;
 
 /// The routes. Who may call them is the business of whoever mounts them.
 pub fn routes(desk: Desk) -> Router {
@@ -145,8 +141,7 @@ async fn tests(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result
 )]
 async fn hours(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     let (start, end) = span(&desk, &wanted)?;
-    let inner = &*desk.reporter.0;
-    let hours = line::hours(&inner.state.history(), start, end, inner.clock.now()).await.map_err(|error| failed(&error))?;
+    let hours = desk.hours(start, end).await.map_err(|error| failed(&error))?;
     let rows: Vec<Value> = hours.iter().map(window).collect();
     table(&desk, "hours", &wanted, WINDOWS, &rows)
 }
@@ -183,9 +178,7 @@ async fn days(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<
 )]
 async fn outages(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     let (start, end) = span(&desk, &wanted)?;
-    let mut found = desk.reporter.0.state.outages().since(start, MOST_OUTAGES).await.map_err(|error| failed(&error.into()))?;
-    found.retain(|row| row.start < end);
-    found.reverse();
+    let found = desk.log(start, end).await.map_err(|error| failed(&error))?;
     let rows: Vec<Value> = found.iter().map(outage).collect();
     table(&desk, "outages", &wanted, OUTAGES, &rows)
 }
@@ -230,10 +223,10 @@ fn test(kept: &Kept) -> Value {
 }
 
 /// An outage as a row.
-fn outage(row: &Row) -> Value {
+fn outage(kept: &outages::Kept) -> Value {
     json!({
-        "what": row.what, "started": row.start.micros(), "ended": row.end.micros(), "seconds": row.seconds, "open": row.open,
-        "joined": row.joined,
+        "what": kept.event.what, "started": kept.start.micros(), "ended": kept.end.micros(), "seconds": kept.event.seconds,
+        "open": kept.event.open, "joined": kept.joined,
     })
 }
 

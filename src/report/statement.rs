@@ -26,7 +26,8 @@ pub mod api;
 
 use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
-use crate::meter::outages::Outages;
+use crate::link::rollup::Rollup;
+use crate::meter::outages::{self, Outages};
 use crate::meter::{Kept, Meter};
 use crate::report::{Reporter, line};
 use figures::{About, Outage, sum};
@@ -36,8 +37,8 @@ use period::Period;
 /// Tests that are read at once.
 const PAGE: u32 = 500;
 
-/// Outages that a statement counts: a day keeps 24 of a kind at most, and a statement is of a month as a rule.
-const OUTAGES: u32 = 2_000;
+/// Outages that are read of a span: a day keeps 24 of a kind at most, and a span is a month as a rule.
+const OUTAGES: u32 = 5_000;
 
 /// What a node's statements rest on.
 #[derive(Clone)]
@@ -76,8 +77,6 @@ impl Desk {
     /// The database's.
     pub async fn statement(&self, period: Period) -> anyhow::Result<Document> {
         let inner = &*self.reporter.0;
-        // What the last minutes saw is in it too.
-        self.reporter.keep_line().await?;
         let (calendar, now) = (self.calendar(), inner.clock.now());
         let (start, end) = (calendar.span(period.from).0, calendar.span(period.to).1);
         let view = self.meter.view().await?;
@@ -90,20 +89,37 @@ impl Desk {
             benchmark: view.benchmark_bps,
         };
         let tests = self.tests(start, end).await?;
-        let hours = line::hours(&inner.state.history(), start, end.min(now), now).await?;
+        let hours = self.hours(start, end).await?;
         let outages = self.outages(start, end.min(now)).await?;
         let figures = sum(&about, &calendar, period, now, &tests, &hours, &outages);
         Ok(Document::sign(&inner.key, now.to_rfc3339(), figures)?)
     }
 
+    /// The hours of `start..end`, what the last minutes saw included.
+    pub(crate) async fn hours(&self, start: Time, end: Time) -> anyhow::Result<Vec<Rollup>> {
+        self.reporter.keep_line().await?;
+        let inner = &*self.reporter.0;
+        let now = inner.clock.now();
+        line::hours(&inner.state.history(), start, end.min(now), now).await
+    }
+
+    /// Outages of which a part lies in `start..end`, oldest first.
+    pub(crate) async fn log(&self, start: Time, end: Time) -> anyhow::Result<Vec<outages::Kept>> {
+        let mut kept = self.outages.within(start..end, OUTAGES).await?;
+        kept.reverse();
+        Ok(kept)
+    }
+
     /// What was out of order in `start..end`, as far as it lies in there, oldest first.
     async fn outages(&self, start: Time, end: Time) -> anyhow::Result<Vec<Outage>> {
-        let kept = self.outages.since(start, OUTAGES).await?;
-        let inside = |kept: &crate::meter::outages::Kept| {
+        let kept = self.log(start, end).await?;
+        let inside = |kept: &outages::Kept| {
             let (from, to) = (kept.start.max(start), kept.end.min(end));
-            (from < to).then(|| Outage { what: kept.event.what.word(), start: from, seconds: to.since(from).as_secs() })
+            // What was joined to it has breaks between: it lasted as long as it lasted.
+            let seconds = kept.event.seconds.min(to.since(from).as_secs());
+            (from < to).then(|| Outage { what: kept.event.what.word(), start: from, seconds, times: u64::from(kept.joined) + 1 })
         };
-        Ok(kept.iter().rev().filter_map(inside).collect())
+        Ok(kept.iter().filter_map(inside).collect())
     }
 
     /// The tests that began in `start..end`, oldest first.

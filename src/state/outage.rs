@@ -5,6 +5,7 @@ use crate::base::clock::Time;
 use crate::state::{Error, State};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Outages are kept for a school year and a bit.
@@ -14,7 +15,7 @@ const KEEP: Duration = Duration::from_hours(400 * 24);
 const MOST: i64 = 10_000;
 
 /// The most rows that one question gets.
-const MOST_ROWS: u32 = 2_000;
+const MOST_ROWS: u32 = 5_000;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,16 +101,13 @@ impl Outages {
         Ok(rows.iter().map(read).collect())
     }
 
-    /// Rows that end at `since` or later or are open, the newest start first.
+    /// Rows of which a part lies in a span, the newest start first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn since(&self, since: Time, most: u32) -> Result<Vec<Row>, Error> {
-        let rows = sqlx::query("SELECT * FROM outage WHERE end >= ?1 OR open ORDER BY start DESC, number DESC LIMIT ?2")
-            .bind(since.micros())
-            .bind(most.min(MOST_ROWS))
-            .fetch_all(&self.0)
-            .await?;
+    pub async fn within(&self, span: Range<Time>, most: u32) -> Result<Vec<Row>, Error> {
+        let text = "SELECT * FROM outage WHERE (end >= ?1 OR open) AND start < ?2 ORDER BY start DESC, number DESC LIMIT ?3";
+        let rows = sqlx::query(text).bind(span.start.micros()).bind(span.end.micros()).bind(most.min(MOST_ROWS)).fetch_all(&self.0).await?;
         Ok(rows.iter().map(read).collect())
     }
 
@@ -163,7 +161,7 @@ mod tests {
         let last = outages.put(&row(first, 1_000, false)).await.expect("keeps");
         assert_eq!(outages.after(2, 10).await.expect("reads"), [row(last, 1_000, false)], "told once more");
         assert_eq!(outages.after(0, 10).await.expect("reads").len(), 2);
-        assert_eq!(outages.since(Time::from_secs(1_900), 10).await.expect("reads"), [row(2, 2_000, false)]);
+        assert_eq!(outages.within(Time::from_secs(1_900)..Time::MAX, 10).await.expect("reads"), [row(2, 2_000, false)]);
         outages.put(&row(0, 401 * 86_400, false)).await.expect("keeps");
         assert_eq!(outages.after(0, 10).await.expect("reads").len(), 1, "a year later");
     }

@@ -1,7 +1,9 @@
 //! A connection that has lain idle and says nothing: does the origin think, or is it gone?
 
+use crate::upstream::body::Progress;
 use crate::upstream::{Approach, Error, Failed, Target, Upstream};
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a new connection is tried for where an old one is silent: a SYN is sent four times in that time, and whoever waits has
@@ -14,25 +16,35 @@ impl Upstream {
     pub(super) async fn doubted<T>(
         &self,
         target: &Target,
-        approach: &Approach,
+        (approach, progress): (&Approach, &Progress),
         exchange: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {
         let mut exchange = pin!(exchange);
+        // An upload that goes on, or an interim answer, is no silence; and what an own upload holds up is no proof.
+        let steps = || progress.steps.load(Ordering::Relaxed);
         let probe = async {
-            approach.is_doubtful().await;
+            let before = loop {
+                let before = steps();
+                approach.is_doubtful().await;
+                if steps() == before {
+                    break before;
+                }
+            };
             let reached = approach.of(async {
                 match self.0.dial.parent() {
                     Some(parent) => self.0.dial.to_parent(parent, false).await,
                     None => self.0.dial.stream(target.host(), target.port(), false).await,
                 }
             });
-            tokio::time::timeout(PROBE, reached).await
+            let probed = tokio::time::timeout(PROBE, reached).await;
+            (probed, steps() != before)
         };
         tokio::select! {
             biased;
             done = exchange.as_mut() => return done,
-            probed = probe => match probed {
-                Ok(Err(error @ Error::ConnectTimeout(..))) => return Err(Failed { error, unsent: None }),
+            (probed, goes_on) = probe => match probed {
+                _ if goes_on => {}
+                Ok(Err(error @ (Error::ConnectTimeout(..) | Error::Unavailable(..)))) => return Err(Failed { error, unsent: None }),
                 Err(_) => return Err(Failed { error: Error::ConnectTimeout(target.host().to_owned(), PROBE), unsent: None }),
                 // It is there, or says itself what is wrong.
                 Ok(_) => {}

@@ -27,6 +27,9 @@ pub enum Error {
     /// Known to be down (negative memory), no route, or no connection free.
     #[error("{0} cannot be reached ({1})")]
     Unavailable(String, String),
+    /// The device that waits holds or waits for too much already; others would be served.
+    #[error("this device asks for too much at once, {0} among it")]
+    Crowded(String),
     /// Who answers is not who was asked for.
     #[error("the certificate of {0} is not valid ({1})")]
     TlsCertificate(String, String),
@@ -60,6 +63,7 @@ impl Error {
             Error::Refused(_) => "connection_refused",
             Error::ConnectTimeout(..) => "connection_timeout",
             Error::Unavailable(..) => "destination_unavailable",
+            Error::Crowded(_) => "connection_limit_reached",
             Error::TlsCertificate(..) => "tls_certificate_error",
             Error::Tls(_, detail) if detail.contains(ALERT) => "tls_alert_received",
             Error::Tls(..) => "tls_protocol_error",
@@ -76,6 +80,7 @@ impl Error {
             Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::Unavailable(..) | Error::ResponseTimeout(..) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Error::Crowded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Prohibited(_) => StatusCode::FORBIDDEN,
             Error::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
@@ -149,6 +154,7 @@ mod tests {
             (Error::Refused(host()), "connection_refused", 502, true),
             (Error::ConnectTimeout(host(), wait), "connection_timeout", 504, true),
             (Error::Unavailable(host(), host()), "destination_unavailable", 504, true),
+            (Error::Crowded(host()), "connection_limit_reached", 503, false),
             (Error::TlsCertificate(host(), host()), "tls_certificate_error", 502, false),
             (
                 Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()),

@@ -207,7 +207,7 @@ impl<K: Kinds> Pool<K> {
         let background = class != Class::Interactive;
         let who = Who { background, client: client.filter(|_| !background) };
         let Some(seat) = self.0.crowd.enter(who.client, ALL, EACH) else {
-            return Err(Error::Unavailable(key.text.to_string(), String::from("this device asks for too much at once")));
+            return Err(Error::Crowded(key.text.to_string()));
         };
         let turn = {
             let mut origins = self.0.origins.lock();
@@ -218,7 +218,10 @@ impl<K: Kinds> Pool<K> {
             let queue = &mut origin.waiting[usize::from(background)];
             queue.retain(|waiter| !waiter.turn.is_closed());
             let same = |waiter: &&Waiter<K>| who.client.is_some() && waiter.who == who.client;
-            if queue.len() >= WAITING || queue.iter().filter(same).count() >= WAITING_EACH {
+            if queue.iter().filter(same).count() >= WAITING_EACH {
+                return Err(Error::Crowded(key.text.to_string()));
+            }
+            if queue.len() >= WAITING {
                 return Err(busy(key));
             }
             let (sender, turn) = oneshot::channel();

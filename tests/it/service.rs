@@ -1,7 +1,7 @@
 //! The node as a service: what systemd would give it and take from it, what it tells systemd, and the units themselves.
 
 use crate::kit;
-use crate::kit::node::{Setup, binary};
+use crate::kit::node::{Setup, binary, copied};
 use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program;
 use std::fs;
@@ -74,8 +74,7 @@ fn its_own_user_and_the_ports_below_1024_are_enough() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
     std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
     // The build's folder may be closed to others.
-    let program = folder.path().join("bulak");
-    fs::copy(binary(), &program).expect("a copy");
+    let program = copied(folder.path());
     let become_nobody = format!(
         "shift; exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --inh-caps=-all,+net_bind_service \
          --ambient-caps=-all,+net_bind_service --bounding-set=-all,+net_bind_service {} \"$@\"",
@@ -144,7 +143,13 @@ fn what_the_installer_puts_down_serves() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 
     fs::write(at("etc/bulak/school.toml"), "[node]\nname = \"ours\"\n").expect("a file");
+    fs::write(at("lib/systemd/system/bulak-hub.service"), "[Service]\n").expect("a unit");
     install(&[]);
+    assert_ne!(
+        fs::read_to_string(at("lib/systemd/system/bulak-hub.service")).expect("a unit"),
+        "[Service]\n",
+        "a hub that is here grows old"
+    );
     assert!(fs::read_to_string(at("etc/bulak/school.toml")).expect("a file").contains("ours"), "an update overwrote what somebody wrote");
     install(&["--remove"]);
     assert!(!at("usr/bin/bulak").exists() && at("etc/bulak/school.toml").exists(), "removing keeps what people wrote");

@@ -25,6 +25,14 @@ pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BULAK_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_bulak")), PathBuf::from)
 }
 
+/// A copy of the program in this folder, for other users to run: the build's folder may be closed to them.
+#[allow(dead_code, reason = "few tests become somebody else")]
+pub(crate) fn copied(folder: &Path) -> PathBuf {
+    let copy = folder.join("bulak");
+    fs::copy(binary(), &copy).expect("a copy of the program");
+    copy
+}
+
 /// How a node is to be configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {

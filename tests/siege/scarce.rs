@@ -3,10 +3,13 @@
 //! Memory is left out: what the kernel does then is to end somebody, which is `kill -9`.
 
 use crate::kit;
-use crate::kit::node::{Setup, binary};
+use crate::kit::node::{Setup, copied};
 use crate::kit::program;
 use crate::town::{Holds, PUPIL, Town, ask, crowd, device, obliging, standing};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 /// A user that nobody is, so that its processes are counted apart.
@@ -66,16 +69,24 @@ fn as_nobody(threads: u64) -> Option<Vec<String>> {
     found.then(|| words.iter().map(|&word| word.to_owned()).chain([format!("--nproc={threads}")]).collect())
 }
 
+/// Others may look into it.
+fn open(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("ours");
+}
+
 fn skipped(test: &str) {
     program::skipped(test, "only root can start a program as somebody else, and only others are held to a number of threads");
 }
 
 #[test]
 fn a_node_without_threads_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    open(folder.path());
+    let program = copied(folder.path());
     for threads in [1, 2, 4, 6, 8, 10, 12] {
         let Some(words) = as_nobody(threads) else { return skipped("a_node_without_threads_says_so") };
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(binary()).args(["serve", "--ephemeral"]);
+        command.args(&words[1..]).arg(&program).args(["serve", "--ephemeral"]);
         let output = program::run(&command, 5);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!said.contains("panicked"), "{threads} threads: {said}");
@@ -93,8 +104,13 @@ fn a_node_that_gets_no_more_threads_goes_on() {
     let Some(words) = as_nobody(10_000) else { return skipped(test) };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let folder = tempfile::tempdir().expect("a folder");
+    open(folder.path());
+    let program = copied(folder.path());
+    // The node's own program follows; in its place that copy is run.
+    let copy = format!("shift; exec {} \"$@\"", program.display());
+    let under: Vec<&str> = words.iter().copied().chain(["sh", "-c", &copy, "sh"]).collect();
     std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root");
-    let town = Town::within(folder, Setup::new().under(&words), obliging());
+    let town = Town::within(folder, Setup::new().under(&under), obliging());
     // From now on not one more, and those that are only there for a burst leave after a while.
     let allow = |threads: &str| {
         // Only its own user may say so.

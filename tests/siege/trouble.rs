@@ -16,6 +16,15 @@ use std::time::Duration;
 const HOUR: &str = "Cache-Control: public, max-age=3600";
 const MIB: usize = 1 << 20;
 
+/// Ends what runs beside a test, however the test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let clock = Clock::system();
     let began = clock.steady();
@@ -44,6 +53,8 @@ fn an_origin_that_vanished_costs_a_moment_where_a_copy_is_at_hand() {
     }
     let going_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
+        // Also where a request below fails: the scope waits for its thread.
+        let stop = Stop(&going_on);
         // The line itself is up, which others show.
         scope.spawn(|| {
             let mut number = 0;
@@ -57,7 +68,7 @@ fn an_origin_that_vanished_costs_a_moment_where_a_copy_is_at_hand() {
         let (copy, took) = timed(|| node.get("http://gone.school.test/page"));
         let (error, waited) = timed(|| node.get("http://gone.school.test/never-seen"));
         let (again, at_once) = timed(|| node.get("http://gone.school.test/page"));
-        going_on.store(false, Ordering::SeqCst);
+        drop(stop);
         eprintln!("a stale copy in {took:?}, an error in {waited:?}, a stale copy again in {at_once:?}");
         assert_eq!((copy.status, copy.text().as_str()), (200, "lesson"), "{}", copy.cache_status());
         assert!(!copy.cache_status().contains("detail=offline"), "the line is up: {}", copy.cache_status());

@@ -129,7 +129,7 @@ fn owned(file: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("{} belongs to another user (number {owner})", file.display());
-    Err(Failure::new("hub.other_user", message, "run it as that user (\"sudo -u bulak bulak hub …\")").exit(Exit::NotAllowed))
+    Err(Failure::new("hub.other_user", message, "run it as that user (\"sudo -u bulak-hub bulak hub …\")").exit(Exit::NotAllowed))
 }
 
 async fn code(context: &Context, book: &Book, order: enrol::Order) -> Result<Exit, Failure> {

@@ -157,6 +157,21 @@ fn what_was_seen_by_a_wrong_clock_is_dated_when_it_is_right() {
 }
 
 #[test]
+fn a_clock_that_is_set_again_and_again_fills_no_log() {
+    let mut log = Log::default();
+    let mut written = 0;
+    for step in 0..200 {
+        // Two sources of time that do not agree.
+        let now = at(step * 5 + if step % 2 == 0 { 0 } else { 120 });
+        log.cut(now, now);
+        log.past(What::ClockWrong, now, now);
+        written += log.take_done().len();
+    }
+    written += log.entries().count();
+    assert!(written <= MOST_A_DAY, "{written} entries");
+}
+
+#[test]
 fn words_are_read_back() {
     for what in What::ALL {
         assert_eq!(What::read(what.word()), Some(what));

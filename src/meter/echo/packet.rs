@@ -11,8 +11,8 @@
 //! Whoever writes another's address into a hello makes the server send that one fewer bytes than it was sent; a forged ping makes it
 //! send nothing. The server keeps nothing of a client. All numbers are big-endian; what has another length or mark is dropped.
 
-use crate::base::clock::Time;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// What a client sends, and the longest that the server answers.
 pub const LENGTH: usize = 64;
@@ -21,7 +21,7 @@ const SHORT: usize = 40;
 /// Every packet begins so: our mark and the version.
 const MARK: &[u8; 4] = b"BKE1";
 /// Cookies are made anew after so long, and good for twice that.
-const SPELL: i64 = 300;
+const SPELL: u64 = 300;
 
 /// A number that a client draws for a burst: who does not see its packets cannot answer them.
 pub type Nonce = [u8; 8];
@@ -80,20 +80,20 @@ impl Packet {
 pub struct Secret(pub [u8; 32]);
 
 impl Secret {
-    /// The cookie of a client now.
-    pub fn cookie(&self, client: SocketAddr, now: Time) -> Cookie {
-        self.of(client, now.secs().div_euclid(SPELL))
+    /// The cookie of a client at this age of the server: a clock that is set must not make anybody's cookie a forged one.
+    pub fn cookie(&self, client: SocketAddr, age: Duration) -> Cookie {
+        self.of(client, age.as_secs() / SPELL)
     }
 
     /// Whether a cookie is this client's, of now or a moment ago.
-    pub fn knows(&self, cookie: &Cookie, client: SocketAddr, now: Time) -> bool {
-        let spell = now.secs().div_euclid(SPELL);
+    pub fn knows(&self, cookie: &Cookie, client: SocketAddr, age: Duration) -> bool {
+        let spell = age.as_secs() / SPELL;
         // Compared as hashes are: in constant time.
         let is = |spell| blake3::hash(cookie) == blake3::hash(&self.of(client, spell));
-        is(spell) | is(spell - 1)
+        is(spell) | spell.checked_sub(1).is_some_and(is)
     }
 
-    fn of(&self, client: SocketAddr, spell: i64) -> Cookie {
+    fn of(&self, client: SocketAddr, spell: u64) -> Cookie {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         match client.ip().to_canonical() {
             IpAddr::V4(ip) => hasher.update(&ip.octets()),
@@ -109,7 +109,6 @@ impl Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn packets_are_read_back_and_anything_else_is_none() {
@@ -134,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_cookie_is_one_clients_for_a_while() {
-        let (secret, now) = (Secret([1; 32]), Time::from_secs(1_795_478_400));
+        let (secret, now) = (Secret([1; 32]), Duration::from_secs(7));
         let client: SocketAddr = "192.0.2.7:4000".parse().expect("an address");
         let cookie = secret.cookie(client, now);
         assert!(secret.knows(&cookie, client, now));
-        assert!(secret.knows(&cookie, client, now.plus(Duration::from_secs(300))));
-        assert!(!secret.knows(&cookie, client, now.plus(Duration::from_secs(600))), "too old");
+        assert!(secret.knows(&cookie, client, now + Duration::from_secs(300)));
+        assert!(!secret.knows(&cookie, client, now + Duration::from_secs(600)), "too old");
         for other in ["192.0.2.7:4001", "192.0.2.8:4000", "[2001:db8::7]:4000"] {
             assert!(!secret.knows(&cookie, other.parse().expect("an address"), now), "{other}");
         }

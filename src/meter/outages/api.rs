@@ -1,5 +1,6 @@
 //! The log of outages as the API has it: `GET /api/v1/link/outages`.
 
+use crate::base::clock::Time;
 use crate::base::problem::Problem;
 use crate::meter::outages::{Kept, Outages};
 use axum::extract::{Query, State};
@@ -70,7 +71,7 @@ pub struct View {
 async fn show(State(outages): State<Outages>, Query(wanted): Query<Wanted>) -> Result<Json<View>, Problem> {
     let days = u64::from(wanted.days.clamp(1, 400));
     let since = outages.0.clock.now().minus(Duration::from_hours(24 * days));
-    let list = outages.since(since, wanted.most.clamp(1, MOST)).await;
+    let list = outages.within(since..Time::MAX, wanted.most.clamp(1, MOST)).await;
     let list =
         list.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "link.outages", error.to_string(), "see the node's log"))?;
     Ok(Json(View { open: outages.open_now(), outages: list }))

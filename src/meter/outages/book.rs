@@ -101,9 +101,14 @@ impl Book {
         let dated = |when: Instant| now.minus(steady.saturating_duration_since(when));
         self.log.step(sign.map(|Sign { what, since, seen }| Sign { what, since: dated(since), seen: dated(seen) }), now);
         if self.dated {
-            let done = self.log.take_done();
-            let news: Vec<Entry> = done.into_iter().filter(|entry| self.change(entry, None).is_some()).collect();
-            self.left.extend(news);
+            for entry in self.log.take_done() {
+                if self.change(&entry, None).is_some() {
+                    self.left.push(entry);
+                } else {
+                    // It is written as it is.
+                    self.kept.remove(&(entry.what, entry.start));
+                }
+            }
         }
         let surplus = self.left.len().saturating_sub(MOST_LEFT);
         self.left.drain(..surplus);

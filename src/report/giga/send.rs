@@ -51,7 +51,8 @@ pub(super) async fn flush(inner: &Inner, all: bool) -> anyhow::Result<()> {
     let key = match tokio::task::spawn_blocking(move || read_key("giga.key", &file)).await? {
         Ok(key) => key,
         Err(why) => {
-            later(inner, None, &why);
+            // A person mends it, and that counts at once.
+            later(inner, Some(Duration::ZERO), &why);
             return Ok(());
         }
     };
@@ -369,6 +370,7 @@ fn is_unsent(error: &Reach) -> bool {
             | Reach::Refused(_)
             | Reach::ConnectTimeout(..)
             | Reach::Unavailable(..)
+            | Reach::Crowded(_)
             | Reach::TlsCertificate(..)
             | Reach::Tls(..)
     )

@@ -45,6 +45,8 @@ pub fn judge(status: u16, body: &[u8]) -> Verdict {
         201 if body.is_empty() => Verdict::Refused("the server dropped it without a word: it does not take this version of the app".into()),
         201 if document["success"] == false => Verdict::Refused(said.unwrap_or_else(|| "the server did not take it".into())),
         401 => Verdict::Stopped(said.unwrap_or_else(|| "the server does not take the key".into())),
+        // A gateway's page, or nothing: nothing of the record was judged.
+        400 | 404 | 409 | 422 if !document.is_object() => Verdict::Later(format!("the server answered {status}")),
         400 | 404 | 409 | 422 => {
             let said = said.unwrap_or_else(|| format!("the server answered {status}"));
             if said.to_lowercase().contains("regist") { Verdict::Stranger } else { Verdict::Refused(said) }
@@ -103,7 +105,9 @@ mod tests {
             (400, r#"{"message":"school does not exist"}"#, refused("school does not exist")),
             (400, r#"{"message":["wrong","country\u0007 code"]}"#, refused("wrong; country code")),
             (400, r#"{"message":"device is not registered"}"#, Verdict::Stranger),
-            (400, "", refused("the server answered 400")),
+            (400, "{}", refused("the server answered 400")),
+            (400, "", Verdict::Later("the server answered 400".into())),
+            (404, "<html>nginx", Verdict::Later("the server answered 404".into())),
             (401, "", Verdict::Stopped("the server does not take the key".into())),
             (429, "", Verdict::Later("the server answered 429".into())),
             (500, "<html>", Verdict::Later("the server answered 500".into())),

@@ -27,7 +27,6 @@ impl Worker for Round {
         let turned = tokio::select! {
             () = self.life.stopping() => return Ok(Next::Done),
             () = tokio::time::sleep(ROUND) => false,
-            () = self.giga.0.changed.notified() => false,
             changed = self.watch.changed() => changed.is_ok(),
         };
         tokio::select! {

@@ -129,6 +129,11 @@ async fn a_year_of_a_line_that_is_never_quiet_takes_less_than_50_mb() {
         assert_eq!((told, month.off_seconds), (seconds, seconds / 12), "two hours of 24 were without power");
         assert!(month.rx_bytes > 0 && month.passive.names > 0 && month.passive.reach.foreign.attempts > 0);
     }
+    // Also in the middle of a window.
+    let later = end.plus(Duration::from_mins(33));
+    for (by, most, wanted) in [(By::Five, 6, 0), (By::Hour, 48, 48), (By::Day, 31, 31)] {
+        assert_eq!(super::history(&history, by, most, later).await.expect("reads").len(), wanted, "{by:?}");
+    }
     for (by, most, wanted) in [(By::Five, 24, 24), (By::Hour, 48, 48), (By::Day, 31, 31), (By::Day, 1_000_000, 365), (By::Month, 2, 2)] {
         assert_eq!(super::history(&history, by, most, end).await.expect("reads").len(), wanted, "{by:?}");
     }

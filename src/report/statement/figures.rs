@@ -122,6 +122,8 @@ pub struct Outage {
     pub start: Time,
     /// How long, as far as it lies in the period.
     pub seconds: u64,
+    /// How often: short ones that followed each other are joined.
+    pub times: u64,
 }
 
 /// What was out of order, by cause.
@@ -433,7 +435,7 @@ fn hourly(hours: &[&Rollup]) -> Vec<Outage> {
         for hour in hours.iter().filter(|hour| seconds(hour) > 0) {
             match found.last_mut().filter(|_| last == Some(hour.start)) {
                 Some(running) => running.seconds += seconds(hour),
-                None => found.push(Outage { what, start: hour.start, seconds: seconds(hour) }),
+                None => found.push(Outage { what, start: hour.start, seconds: seconds(hour), times: 1 }),
             }
             last = Some(hour.end);
         }
@@ -445,7 +447,7 @@ fn causes(outages: &[Outage]) -> Vec<Cause> {
     let mut by_cause: BTreeMap<&str, Cause> = BTreeMap::new();
     for outage in outages {
         let cause = by_cause.entry(outage.what).or_insert_with(|| Cause { what: outage.what.into(), ..Cause::default() });
-        cause.times += 1;
+        cause.times += outage.times;
         cause.seconds += outage.seconds;
         cause.longest_seconds = cause.longest_seconds.max(outage.seconds);
     }

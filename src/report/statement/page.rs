@@ -185,7 +185,7 @@ fn few(words: &Words, figures: &Figures) -> String {
 
 fn speed(words: &Words, speed: &Speed) -> Vec<String> {
     let short = speed.days_below_contract.map(|short| {
-        let share = words.share((short * 1_000_000).checked_div(speed.days).unwrap_or(0));
+        let share = words.share(short.saturating_mul(1_000_000).checked_div(speed.days).unwrap_or(0));
         format!("{} ({share})", fill(words.of, &[("part", &short), ("whole", &speed.days)]))
     });
     vec![
@@ -221,7 +221,8 @@ fn time(words: &Words, figures: &Figures) -> Vec<Pair> {
         (words.clock, time.clock_seconds),
         (words.before, time.before_seconds),
     ];
-    let all: u64 = rows.iter().map(|(_, seconds)| seconds).sum();
+    // Whoever made the page may have written any number.
+    let all = rows.iter().fold(0_u64, |all, (_, seconds)| all.saturating_add(*seconds));
     let told = |seconds: u64| {
         let share = words.share(u64::try_from(u128::from(seconds) * 1_000_000 / u128::from(all.max(1))).unwrap_or(0));
         format!("{} ({share})", words.span(seconds))

@@ -231,7 +231,7 @@ async fn one_client_has_so_many_requests_at_all_origins_together() {
     for number in 0..EACH {
         slots.push(opens(pool.checkout(&of(number), Class::Interactive, ANY, client(1)).await));
     }
-    assert!(matches!(pool.checkout(&of(EACH), Class::Interactive, ANY, client(1)).await, Err(Error::Unavailable(..))));
+    assert!(matches!(pool.checkout(&of(EACH), Class::Interactive, ANY, client(1)).await, Err(Error::Crowded(_))));
     drop(opens(pool.checkout(&of(EACH), Class::Interactive, ANY, client(2)).await));
     drop(slots.pop());
     drop(opens(pool.checkout(&of(EACH), Class::Interactive, ANY, client(1)).await));
@@ -252,7 +252,8 @@ async fn one_client_has_so_many_requests_at_all_origins_together() {
         }
     }
     assert_eq!((kept.len(), refused), (20, 0), "20 have a connection and {WAITING_EACH} wait");
-    assert!(pool.checkout(&key, Class::Interactive, ANY, client(1)).await.is_err(), "one more is one too many");
+    let more = pool.checkout(&key, Class::Interactive, ANY, client(1)).await;
+    assert!(matches!(more, Err(Error::Crowded(_))), "one more is one too many");
 }
 
 #[tokio::test]

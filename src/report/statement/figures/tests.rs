@@ -146,12 +146,16 @@ fn outages_come_from_the_log_or_else_by_the_hour() {
     let cause = |what: &str, times, seconds, longest_seconds| Cause { what: what.into(), times, seconds, longest_seconds };
     assert_eq!(figures.outages, [cause("box_off", 1, 3_300, 3_300), cause("line_down", 1, 900, 900)]);
     assert!(!figures.outages_exact);
-    let outage = |what, hour, seconds| Outage { what, start: at(5, hour), seconds };
+    let outage = |what, hour, seconds| Outage { what, start: at(5, hour), seconds, times: 1 };
     let log = [outage("line_down", 1, 40), outage("line_down", 3, 400), outage("names_down", 4, 70)];
     let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &[], &log);
     assert_eq!(figures.outages, [cause("line_down", 2, 440, 400), cause("names_down", 1, 70, 70)]);
     assert_eq!((figures.outages_exact, figures.longest.len(), figures.longest[0].seconds), (true, 3, 400));
     assert_eq!(figures.longest[0].start, "2026-10-05T22:00:00.000000Z", "03:00 in Almaty");
+    // Joined ones are counted one by one.
+    let joined = Outage { what: "line_down", start: at(5, 1), seconds: 150, times: 5 };
+    let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &[], &[joined]);
+    assert_eq!(figures.outages, [cause("line_down", 5, 150, 150)]);
     // Of the time before the log only the hours tell.
     let hours = [hour(at(0, 8), 0, 3_600, 0), hour(at(5, 3), 3_200, 400, 0)];
     let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &hours, &log);
