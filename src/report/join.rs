@@ -4,7 +4,7 @@ use crate::base::body::Body;
 use crate::base::problem::Problem;
 use crate::report::Inner;
 use crate::report::enrol::{Asks, Told};
-use crate::report::send::{collect, endpoint};
+use crate::report::send::{MOST_ANSWER, collect, endpoint};
 use http::{Method, Request, StatusCode, header};
 use serde_json::Value;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) async fn join(inner: &Inner, code: &str) -> Result<Told, Problem> {
     let exchange = async {
         let response = inner.world.post(&target, request).await?;
         let (head, body) = response.into_parts();
-        Ok::<_, String>((head.status, collect(body).await?))
+        Ok::<_, String>((head.status, collect(body, MOST_ANSWER).await?))
     };
     let answer = tokio::time::timeout(DEADLINE, exchange).await;
     let (status, body) = answer.unwrap_or_else(|_| Err("the hub did not answer in time".into())).map_err(away)?;

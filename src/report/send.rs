@@ -7,6 +7,7 @@ use crate::base::backoff::retry_after;
 use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::base::target::Target;
+use crate::base::unit::Bytes;
 use crate::report::batch;
 use crate::report::coding::Packer;
 use crate::report::compose;
@@ -25,7 +26,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Longest answer: 4,096 refusals of 200 bytes.
-const MOST_ANSWER: usize = 1 << 20;
+pub(crate) const MOST_ANSWER: usize = 1 << 20;
 
 /// What a backlog is sent in, before compression: 60 kB on the line. A class that comes back waits behind no more than that.
 const LOT_BYTES: usize = 256 << 10;
@@ -176,7 +177,7 @@ async fn upload(inner: &Inner, target: &Target, records: &[Record]) -> Verdict {
         let field = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let date = field(header::DATE).and_then(Time::parse_http);
         let wait = field(header::RETRY_AFTER).and_then(|text| retry_after(text, date.or(Some(inner.clock.now()))));
-        let body = collect(body).await?;
+        let body = collect(body, MOST_ANSWER).await?;
         Ok::<Verdict, String>(judge(head.status.as_u16(), wait, &body))
     };
     match tokio::time::timeout(DEADLINE, exchange).await {
@@ -186,14 +187,14 @@ async fn upload(inner: &Inner, target: &Target, records: &[Record]) -> Verdict {
     }
 }
 
-/// The whole answer. Frame by frame rather than `Body::collect`, whose future the compiler cannot prove `Send` in every place.
-pub(crate) async fn collect(mut body: Body) -> Result<Vec<u8>, String> {
+/// The whole of an answer of at most `most` bytes. Frame by frame rather than `Body::collect`, whose future the compiler cannot prove `Send` in every place.
+pub(crate) async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, String> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the hub's answer broke off ({error})"))?;
+        let frame = frame.map_err(|error| format!("the answer broke off ({error})"))?;
         let data = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
-        if whole.len() + data.len() > MOST_ANSWER {
-            return Err("the hub's answer is longer than 1 MiB".into());
+        if whole.len() + data.len() > most {
+            return Err(format!("the answer is longer than {}", Bytes(u64::try_from(most).unwrap_or(u64::MAX))));
         }
         whole.extend_from_slice(data);
     }

@@ -117,7 +117,8 @@ pub fn open<'a>(sealed: &'a [u8], key: &VerifyingKey) -> Option<&'a [u8]> {
     key.verify_strict(record, &signature).ok().map(|()| record)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

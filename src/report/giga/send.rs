@@ -9,10 +9,10 @@ use crate::link::Class;
 use crate::report::giga::message;
 use crate::report::giga::verdict::{Look, Verdict, judge, look};
 use crate::report::giga::{Inner, read_key};
+use crate::report::send::collect;
 use crate::state::giga::{Item, Mark, What};
 use crate::upstream::Error as Reach;
 use http::{Method, Request, header};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
@@ -331,7 +331,7 @@ impl Round<'_> {
             let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
             let date = field(header::DATE).and_then(Time::parse_http);
             let pause = field(header::RETRY_AFTER).and_then(|text| retry_after(text, date)).map(|pause| pause.min(LONGEST_PAUSE));
-            Heard::Answer { status: head.status.as_u16(), pause, body: collect(body).await }
+            Heard::Answer { status: head.status.as_u16(), pause, body: collect(body, MOST_ANSWER).await.ok() }
         };
         let limit = inner.pace.exchange;
         tokio::time::timeout(limit, exchange)
@@ -374,20 +374,6 @@ fn is_unsent(error: &Reach) -> bool {
             | Reach::TlsCertificate(..)
             | Reach::Tls(..)
     )
-}
-
-/// The whole of a short body.
-async fn collect(mut body: Body) -> Option<Vec<u8>> {
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.ok()?;
-        let data = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
-        if whole.len() + data.len() > MOST_ANSWER {
-            return None;
-        }
-        whole.extend_from_slice(data);
-    }
-    Some(whole)
 }
 
 /// Not now.

@@ -10,7 +10,6 @@ use crate::report::statement::figures::Figures;
 use crate::report::statement::page;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use utoipa::ToSchema;
 
 /// The version of this layout.
@@ -87,7 +86,7 @@ impl Document {
         let statement = Statement { v: VERSION, made, program, node: key.node(), key: key.public(), figures };
         let signed = serde_json::to_string(&statement)?;
         let sealed = key.seal(signed.as_bytes());
-        let signature = hex(sealed.get(..sign::SIGNATURE).unwrap_or_default());
+        let signature = sign::hex(sealed.get(..sign::SIGNATURE).unwrap_or_default());
         Ok(Document { digest: digest(&statement.figures)?, statement, signed, signature })
     }
 
@@ -172,15 +171,7 @@ fn unescape(text: &str) -> String {
 }
 
 fn digest(figures: &Figures) -> serde_json::Result<String> {
-    Ok(hex(&Sha256::digest(serde_json::to_vec(figures)?)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(sign::hex(&Sha256::digest(serde_json::to_vec(figures)?)))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
