@@ -201,8 +201,8 @@ impl Node {
 
         let giga = config.giga.clone().map(|settings| {
             let (clock, state, meter) = (clock.clone(), state.clone(), meter.clone());
-            let (link, upstream, pace) = (link.clone(), upstream.clone(), giga::Pace::default());
-            Giga::new(giga::Parts { settings, pace, clock, state, meter, link, upstream }, &life)
+            let (link, upstream, metrics, pace) = (link.clone(), upstream.clone(), metrics.clone(), giga::Pace::default());
+            Giga::new(giga::Parts { settings, pace, clock, state, meter, link, upstream, metrics }, &life)
         });
 
         if let Some(settings) = config.remote_write.clone() {

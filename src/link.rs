@@ -15,20 +15,25 @@ use crate::link::gauges::Gauges;
 use crate::link::outage::Sign;
 use crate::link::pace::Pace;
 use crate::link::passive::Passive;
-use crate::link::reach::judge;
+use crate::link::reach::{Reach, judge};
 use crate::link::slice::{Second, Slices};
 use crate::link::state::Judge;
+use crate::link::way::Out;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
+pub use sample::{Class, Sample};
 pub use slice::Slice;
+
+/// What it is told.
+mod sample;
 
 /// Samples to figures.
 pub mod estimate;
@@ -98,96 +103,6 @@ pub enum State {
     Down,
 }
 
-/// What traffic is for; interactive goes before background.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// A person waits.
-    Interactive,
-    /// Nobody waits.
-    Background,
-    /// Reports.
-    Report,
-    /// Measurements.
-    Measure,
-}
-
-impl Class {
-    /// The label value of metrics: foreground, prefetch, report, measure.
-    pub fn label(self) -> &'static str {
-        match self {
-            Class::Interactive => "foreground",
-            Class::Background => "prefetch",
-            Class::Report => "report",
-            Class::Measure => "measure",
-        }
-    }
-
-    /// Whether it makes way for everything else, on connections of its own. A measurement does not: it would measure its own manners.
-    pub fn is_background(self) -> bool {
-        matches!(self, Class::Background | Class::Report)
-    }
-}
-
-/// One observation from a real fetch.
-#[derive(Clone, Debug)]
-pub enum Sample {
-    /// A TCP connection came about.
-    Connected {
-        /// Whose it is.
-        host: Box<str>,
-        /// Where it went; probed while the line is down.
-        addr: SocketAddr,
-        /// How long it took: one round trip.
-        took: Duration,
-    },
-    /// It did not (a refusal from afar counts as reached: the line works).
-    Failed {
-        /// Whose it would have been.
-        host: Box<str>,
-    },
-    /// No DNS server answered (NXDOMAIN is an answer).
-    NameFailed {
-        /// What was asked.
-        host: Box<str>,
-    },
-    /// A name was answered for (NXDOMAIN is an answer).
-    Named {
-        /// How long that took.
-        took: Duration,
-    },
-    /// Whether any DNS server answers at all: some do, or all of them are silent.
-    Names {
-        /// One answered.
-        heard: bool,
-    },
-    /// A TLS handshake with an origin was done.
-    Secured {
-        /// How long that took.
-        took: Duration,
-    },
-    /// First byte of an answer.
-    FirstByte {
-        /// Whose it is.
-        host: Box<str>,
-        /// After the request was sent.
-        took: Duration,
-    },
-    /// These many body bytes came in (called often; cheap).
-    Received {
-        /// What for.
-        class: Class,
-        /// How many.
-        bytes: u64,
-    },
-    /// These many body bytes went out.
-    Sent {
-        /// What for.
-        class: Class,
-        /// How many.
-        bytes: u64,
-    },
-}
-
 /// Figures for status, reports, metrics.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct View {
@@ -221,6 +136,10 @@ struct Inner {
     mind: Mutex<Mind>,
     /// Received and sent since start, by class.
     moved: [(AtomicU64, AtomicU64); 4],
+    /// Received since start, in the order of [`Reach::ALL`].
+    came: [AtomicU64; 3],
+    /// Seconds since start.
+    beat: AtomicU64,
     /// Wakes the prober: a failure, a verdict.
     doubt: Notify,
     /// How many suspicions have been looked into.
@@ -251,6 +170,8 @@ struct Mind {
     suspicion: u32,
     /// Sums at the last tick: received, sent, received by background, received and sent by measurements.
     last: (u64, u64, u64, u64, u64),
+    /// The same by reach.
+    last_came: [u64; 3],
     /// The last second filled the line.
     full: bool,
     ticked: Option<Instant>,
@@ -279,6 +200,7 @@ impl Link {
             since: now,
             suspicion: 0,
             last: (0, 0, 0, 0, 0),
+            last_came: [0; 3],
             full: false,
             ticked: None,
         };
@@ -290,6 +212,8 @@ impl Link {
             changed: watch::Sender::new(State::Unknown),
             mind: Mutex::new(mind),
             moved: Default::default(),
+            came: Default::default(),
+            beat: AtomicU64::new(0),
             doubt: Notify::new(),
             settled: watch::Sender::new(0),
             checks: settings.check,
@@ -331,13 +255,19 @@ impl Link {
                 mind.slices.first_byte(took);
             }
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
-            Sample::Failed { host } => self.failed(&host, true),
-            Sample::NameFailed { host } => self.failed(&host, false),
+            Sample::Failed { host, addr } => self.failed(&host, addr, true),
+            Sample::NameFailed { host } => self.failed(&host, None, false),
+            Sample::Came { reach, bytes } => {
+                self.0.came[reach as usize].fetch_add(bytes, Ordering::Relaxed);
+                self.0.gauges.came[reach as usize].inc_by(bytes);
+            }
+            Sample::Segments { segments, rtt } => {
+                self.0.gauges.segments(segments, rtt);
+                self.0.mind.lock().slices.passive().segments(segments, rtt);
+            }
             Sample::Named { took } => {
                 self.0.gauges.names.observe(took.as_secs_f64());
-                let mut mind = self.0.mind.lock();
-                mind.causes.names(true, self.0.clock.steady());
-                mind.slices.passive().named(took);
+                self.0.mind.lock().slices.passive().named(took);
             }
             Sample::Secured { took } => {
                 self.0.gauges.tls.observe(took.as_secs_f64());
@@ -345,6 +275,16 @@ impl Link {
             }
             Sample::Names { heard } => self.0.mind.lock().causes.names(heard, self.0.clock.steady()),
         }
+    }
+
+    /// Where a host is, as far as it is known.
+    pub fn reach(&self, host: &str, addr: IpAddr) -> Reach {
+        judge(host, Some(addr), &self.0.domestic)
+    }
+
+    /// Grows by one each second: the cheap clock of whoever wants to do something now and then.
+    pub fn beat(&self) -> u64 {
+        self.0.beat.load(Ordering::Relaxed)
     }
 
     /// The transfers that people wait for.
@@ -447,8 +387,8 @@ impl Link {
     }
 
     /// Whether there is a way out: an interface that leads anywhere.
-    pub fn interface(&self, present: bool) {
-        self.0.mind.lock().causes.interface(present, self.0.clock.steady());
+    pub fn interface(&self, out: Out) {
+        self.0.mind.lock().causes.interface(out, self.0.clock.steady());
     }
 
     /// What is amiss now, the cause of everything else that is; and whether it is worth looking again soon.
@@ -496,7 +436,7 @@ impl Link {
 
     fn connected(&self, host: &str, addr: SocketAddr, took: Duration) {
         let now = self.0.clock.steady();
-        let reach = judge(host, Some(addr.ip()), &self.0.domestic);
+        let reach = self.reach(host, addr.ip());
         self.0.gauges.rtt.observe(took.as_secs_f64());
         self.0.gauges.reach[reach as usize].observe(took.as_secs_f64());
         let mut mind = self.0.mind.lock();
@@ -520,7 +460,7 @@ impl Link {
     }
 
     /// `dialled`: it is the host that did not answer, and not the servers of names.
-    fn failed(&self, host: &str, dialled: bool) {
+    fn failed(&self, host: &str, addr: Option<IpAddr>, dialled: bool) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
         if dialled {
@@ -528,7 +468,7 @@ impl Link {
         }
         mind.attempted = now;
         mind.estimate.failed(now);
-        mind.slices.failed(judge(host, None, &self.0.domestic));
+        mind.slices.failed(judge(host, addr, &self.0.domestic));
         mind.suspicion = mind.suspicion.saturating_add(1);
         mind.judge.failed(host, now);
         self.publish(&mut mind);
@@ -541,11 +481,15 @@ impl Link {
         let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
         let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure));
+        let came = [0, 1, 2].map(|reach| self.0.came[reach].load(Ordering::Relaxed));
+        self.0.beat.fetch_add(1, Ordering::Relaxed);
         let mut mind = self.0.mind.lock();
         let mind = &mut *mind;
+        let before = std::mem::replace(&mut mind.last_came, came);
+        let came = [0, 1, 2].map(|reach: usize| came[reach] - before[reach]);
         let (rx, tx) = (sums.0 - mind.last.0, sums.1 - mind.last.1);
         let (measure_rx, measure_tx) = (measure.0 - mind.last.3, measure.1 - mind.last.4);
-        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx };
+        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx, came };
         mind.last = (sums.0, sums.1, background, measure.0, measure.1);
         mind.full = self.is_full(rx, tx);
         let passed = mind.ticked.map_or(1, |last| steady.saturating_duration_since(last).as_millis().div_ceil(1000).max(1));

@@ -202,6 +202,8 @@ pub(crate) struct Memory {
     not_before: Option<Instant>,
     last_delivered: Option<Time>,
     trouble: Option<String>,
+    /// Until then the hub is told what an earlier program knew: it has one.
+    plain_until: Option<Instant>,
 }
 
 impl Reporter {

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use approach::Approach;
+pub use channel::Channel;
 pub use datagram::Datagrams;
 pub use error::Error;
 pub use guard::{Allowed, BadAllowed};
@@ -66,6 +67,9 @@ mod health;
 
 /// From a name to an open connection.
 mod dial;
+
+/// Connections that tell what they carry.
+mod channel;
 
 /// Connections per origin.
 mod pool;
@@ -263,7 +267,7 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
+    pub async fn connect(&self, host: &str, port: u16) -> Result<Channel, Error> {
         let host = host.to_ascii_lowercase();
         // Whoever opens a tunnel is about to load something.
         let _busy = self.0.link.foreground().begin();

@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "src/link/outage.rs",
     "src/link/way.rs",
     "src/link/reach.rs",
+    "src/link/sample.rs",
     "src/link/passive.rs",
     "src/link/slice.rs",
     "src/link/rollup.rs",

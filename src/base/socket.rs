@@ -30,6 +30,10 @@ pub struct TcpInfo {
     pub bytes_retransmitted: Option<u64>,
     /// Segments with data that came in, those out of order and repeats included (Linux 4.6).
     pub segments_received: Option<u32>,
+    /// Segments with data that were sent, repeats included (Linux 4.6).
+    pub segments_sent: Option<u32>,
+    /// Segments with data that came while one before them was missing (Linux 5.4).
+    pub segments_disordered: Option<u32>,
     /// Segments of ours that the other side told to have, those out of order included (Linux 4.18).
     pub segments_delivered: Option<u32>,
     /// Bytes that wait in our buffer and were not sent yet (Linux 4.6).
@@ -191,6 +195,8 @@ fn read(bytes: &[u8]) -> TcpInfo {
         bytes_sent: large(200),
         bytes_retransmitted: large(208),
         segments_received: small(152),
+        segments_sent: small(156),
+        segments_disordered: small(224),
         segments_delivered: small(192),
         bytes_unsent: small(144),
         busy: large(168).map(Duration::from_micros),
@@ -231,6 +237,8 @@ mod tests {
         assert_eq!(info.bytes_received, Some(1000));
         assert_eq!(info.retransmits, Some(0));
         assert!(info.rtt.is_some() && info.min_rtt.is_some());
+        assert_eq!((info.segments_received, info.segments_sent, info.segments_disordered), (Some(1), Some(0), Some(0)));
+        assert_eq!(tcp_info(&far).unwrap().segments_sent, Some(1));
     }
 
     #[test]

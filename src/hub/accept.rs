@@ -155,7 +155,7 @@ fn take((node, epoch, seq): (&str, i64, i64), value: &Value, sealed: Vec<u8>, kn
     }
     let complaints = schema::complaints(value);
     if !complaints.is_empty() {
-        return Err(format!("schema: {}", complaints.join(", ")).chars().take(200).collect());
+        return Err(format!("{}: {}", schema::REFUSAL, complaints.join(", ")).chars().take(200).collect());
     }
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let (start, end) = (text("start").and_then(moment), text("end").and_then(moment));

@@ -2,15 +2,16 @@
 //! its moment, one sign comes out.
 //!
 //! ```text
-//! interface_lost   no way out, or its interface is gone
+//! interface_lost   the way out is gone; or nobody answers and there has been none since the start
 //! line_down        the judge says so (`state`): nobody answers
-//! names_down       no DNS server answers, and since then some address did
+//! names_down       no DNS server gives answers, and since then some address did
 //! origin_down      a host that had answered is silent, and since then another one answered
 //! ```
 //!
 //! The first that holds hides those below it. Names of hosts stay in memory, bounded, and go nowhere: of a host only the class is told.
 
 use crate::link::outage::{CONFIRM, FORGET, Sign, What};
+use crate::link::way::Out;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -24,6 +25,8 @@ const ENOUGH: u32 = 2;
 #[derive(Debug, Default)]
 pub struct Causes {
     interface: Option<Instant>,
+    /// There is no way out, and there was none when the node started.
+    missing: bool,
     line: Option<Instant>,
     names: Option<Trouble>,
     hosts: HashMap<Box<str>, Host>,
@@ -72,7 +75,7 @@ impl Causes {
         known.failing = Some((Trouble::again(before, now), times.map_or(1, |times: u32| times.saturating_add(1))));
     }
 
-    /// Some DNS server answered, or none did.
+    /// Some DNS server gives answers, or none does.
     pub fn names(&mut self, heard: bool, now: Instant) {
         self.names = (!heard).then(|| Trouble::again(self.names, now));
     }
@@ -94,8 +97,9 @@ impl Causes {
     }
 
     /// Whether there is a way out.
-    pub fn interface(&mut self, present: bool, now: Instant) {
-        self.interface = if present { None } else { self.interface.or(Some(now)) };
+    pub fn interface(&mut self, out: Out, now: Instant) {
+        self.interface = if out == Out::Lost { self.interface.or(Some(now)) } else { None };
+        self.missing = out == Out::Missing;
     }
 
     /// The cause of everything that is amiss now.
@@ -105,7 +109,7 @@ impl Causes {
             return Some(sign(What::InterfaceLost, since, now));
         }
         if let Some(since) = self.line {
-            return Some(sign(What::LineDown, since, now));
+            return Some(sign(if self.missing { What::InterfaceLost } else { What::LineDown }, since, now));
         }
         let counts = |trouble: &Trouble| trouble.is_fresh(now) && self.answered.is_some_and(|answered| answered >= trouble.since);
         if let Some(Trouble { since, seen }) = self.names.filter(counts) {
@@ -230,11 +234,27 @@ mod tests {
         let (t, second) = (start(), Duration::from_secs(1));
         let mut causes = Causes::default();
         causes.line(true, t);
-        causes.interface(false, t + second);
-        causes.interface(false, t + second * 9);
+        causes.interface(Out::Lost, t + second);
+        causes.interface(Out::Lost, t + second * 9);
         assert_eq!(causes.sign(t + second * 9).map(|sign| (sign.what, sign.since)), Some((What::InterfaceLost, t + second)));
-        causes.interface(true, t + second * 10);
+        causes.interface(Out::There, t + second * 10);
         assert_eq!(what(&causes, t + second * 10), Some(What::LineDown), "the way is back, and still nobody answers");
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_since_the_start_explains_a_dead_line_and_nothing_else() {
+        let (t, second) = (start(), Duration::from_secs(1));
+        let mut causes = Causes::default();
+        causes.interface(Out::Missing, t);
+        assert_eq!(what(&causes, t), None, "nobody has tried anything: it may be as it should");
+        causes.line(true, t + second);
+        causes.interface(Out::Missing, t + second * 2);
+        assert_eq!(causes.sign(t + second * 2).map(|sign| (sign.what, sign.since)), Some((What::InterfaceLost, t + second)));
+        causes.line(false, t + second * 3);
+        assert_eq!(what(&causes, t + second * 3), None, "it works without");
+        causes.line(true, t + second * 4);
+        causes.interface(Out::There, t + second * 5);
+        assert_eq!(what(&causes, t + second * 5), Some(What::LineDown), "the cable was not all of it");
     }
 
     #[test]

@@ -1,5 +1,13 @@
-//! What real traffic shows beside rates and connects: how long names and TLS take, latency while the line is full, and all of it by
-//! where hosts are. Pure. Each figure comes with the count that it rests on; none costs a byte.
+//! What real traffic shows beside rates and connects: how long names and TLS take, latency while the line is full, what the kernel
+//! counts of segments, and all of it by where hosts are. Pure. Each figure comes with the count that it rests on; none costs a byte.
+//!
+//! # Why two ratios, and what neither of them is
+//! A school downloads. What it sends is requests and acknowledgements, and only data is ever sent again: `tcpi_total_retrans` over
+//! `tcpi_data_segs_out` (RFC 4898, `SegsRetrans` and `DataSegsOut`) tells of loss on the way out; over `tcpi_segs_out`, in which every
+//! acknowledgement counts, it would tell nothing. Of the way in a receiver sees no loss, only its trace: segments that come while one
+//! before them is missing, `tcpi_rcv_ooopack` over `tcpi_data_segs_in` (counted in `tcp_data_queue_ofo` since Linux 5.4). One lost
+//! segment leaves as many of them as were under way behind it, so that this is no loss ratio but the share of what came that had to
+//! wait for a repeat, or overtook something: 0 on a line that loses nothing, and growing with what it loses.
 
 use crate::link::estimate::{BUSY, quantile};
 use crate::link::reach::Reach;
@@ -31,8 +39,36 @@ pub struct Passive {
     /// 95th percentile of busy seconds towards the world, bits per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_p95_bps: Option<u64>,
+    /// Segments with data that were sent.
+    pub sent_segments: u64,
+    /// Of these, the share that was a repeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmitted_ratio: Option<f64>,
+    /// Segments with data that came, where the kernel tells which of them were out of order.
+    pub received_segments: u64,
+    /// Of these, the share that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disordered_ratio: Option<f64>,
+    /// Looks at an open connection that found a new round trip.
+    pub round_trips: u64,
+    /// Their median, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_median_ms: Option<f64>,
     /// Connections by where their hosts are.
     pub reach: ByReach,
+}
+
+/// What the kernel has counted of a connection since it was asked last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segments {
+    /// With data, sent; repeats included.
+    pub sent: u64,
+    /// Of these, repeats.
+    pub repeated: u64,
+    /// With data, received. 0 where the kernel does not tell which were out of order.
+    pub received: u64,
+    /// Of these, out of order.
+    pub disordered: u64,
 }
 
 /// Connections by where their hosts are.
@@ -61,11 +97,16 @@ pub struct Connects {
     /// Median time to connect, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_median_ms: Option<f64>,
+    /// Bytes that came over them, what is around bodies included.
+    pub rx_bytes: u64,
+    /// 95th percentile of seconds that were busy with these alone, bits per second. What others used meanwhile is missing from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub download_p95_bps: Option<u64>,
 }
 
 impl Connects {
     fn is_none(&self) -> bool {
-        self.attempts == 0
+        self.attempts == 0 && self.rx_bytes == 0
     }
 }
 
@@ -96,6 +137,12 @@ impl Passive {
             loaded_connects: total(|part| part.loaded_connects),
             loaded_rtt_median_ms: median(|part| part.loaded_rtt_median_ms, |part| part.loaded_connects),
             upload_p95_bps: quantile(parts.iter().filter_map(|part| part.upload_p95_bps).collect(), 0.95),
+            sent_segments: total(|part| part.sent_segments),
+            retransmitted_ratio: mean(parts.iter().filter_map(|part| Some((part.retransmitted_ratio?, part.sent_segments)))),
+            received_segments: total(|part| part.received_segments),
+            disordered_ratio: mean(parts.iter().filter_map(|part| Some((part.disordered_ratio?, part.received_segments)))),
+            round_trips: total(|part| part.round_trips),
+            round_trip_median_ms: median(|part| part.round_trip_median_ms, |part| part.round_trips),
             reach: ByReach::default(),
         };
         for (index, connects) in sum.reach.all_mut().into_iter().enumerate() {
@@ -103,19 +150,26 @@ impl Passive {
             connects.attempts = of().map(|part| part.attempts).fold(0, u64::saturating_add);
             connects.failures = of().map(|part| part.failures).fold(0, u64::saturating_add);
             connects.rtt_median_ms = share(0.5, of().filter_map(|part| Some((part.rtt_median_ms?, part.attempts))).collect());
+            connects.rx_bytes = of().map(|part| part.rx_bytes).fold(0, u64::saturating_add);
+            let rates = of().filter_map(|part| Some((count(part.download_p95_bps?)?, part.rx_bytes)));
+            connects.download_p95_bps = share(0.95, rates.collect()).map(whole);
         }
         sum
     }
 
-    /// Without what was told of it before: counts that is; a median has no parts.
+    /// Without what was told of it before: counts that is; a median or a share has no parts.
     pub fn fresh(&mut self, told: &Passive) {
         let less = |count: &mut u64, told: u64| *count = count.saturating_sub(told);
         less(&mut self.names, told.names);
         less(&mut self.handshakes, told.handshakes);
         less(&mut self.loaded_connects, told.loaded_connects);
+        less(&mut self.sent_segments, told.sent_segments);
+        less(&mut self.received_segments, told.received_segments);
+        less(&mut self.round_trips, told.round_trips);
         for (own, told) in self.reach.all_mut().into_iter().zip(told.reach.all()) {
             less(&mut own.attempts, told.attempts);
             less(&mut own.failures, told.failures);
+            less(&mut own.rx_bytes, told.rx_bytes);
         }
     }
 
@@ -133,6 +187,11 @@ impl Passive {
         for connects in self.reach.all() {
             row.extend([count(connects.attempts), count(connects.failures), connects.rtt_median_ms]);
         }
+        for connects in self.reach.all() {
+            row.extend([count(connects.rx_bytes), connects.download_p95_bps.and_then(count)]);
+        }
+        row.extend([count(self.sent_segments), self.retransmitted_ratio, count(self.received_segments), self.disordered_ratio]);
+        row.extend([count(self.round_trips), self.round_trip_median_ms]);
         row
     }
 
@@ -148,11 +207,23 @@ impl Passive {
             loaded_connects: natural(4),
             loaded_rtt_median_ms: at(5),
             upload_p95_bps: at(6).map(whole),
+            sent_segments: natural(22),
+            retransmitted_ratio: at(23),
+            received_segments: natural(24),
+            disordered_ratio: at(25),
+            round_trips: natural(26),
+            round_trip_median_ms: at(27),
             reach: ByReach::default(),
         };
         for (number, connects) in passive.reach.all_mut().into_iter().enumerate() {
-            let first = 7 + number * 3;
-            *connects = Connects { attempts: natural(first), failures: natural(first + 1), rtt_median_ms: at(first + 2) };
+            let (first, second) = (7 + number * 3, 16 + number * 2);
+            *connects = Connects {
+                attempts: natural(first),
+                failures: natural(first + 1),
+                rtt_median_ms: at(first + 2),
+                rx_bytes: natural(second),
+                download_p95_bps: at(second + 1).map(whole),
+            };
         }
         passive
     }
@@ -184,6 +255,18 @@ pub(super) fn share(wanted: f64, mut values: Vec<(f64, u64)>) -> Option<f64> {
     })
 }
 
+/// The mean of shares by what each is a share of, to the millionth: more digits are noise.
+#[expect(clippy::cast_precision_loss, reason = "weights are counts far below 2^52")]
+fn mean(shares: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
+    let (sum, all) = shares.fold((0.0, 0.0), |(sum, all), (share, weight)| (sum + share * weight as f64, all + weight as f64));
+    (all > 0.0).then(|| (sum / all * 1e6).round() / 1e6)
+}
+
+/// A part of a whole, at most all of it.
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    mean(std::iter::once((1.0, part.min(whole))).chain([(0.0, whole.saturating_sub(part))]))
+}
+
 /// Milliseconds, to the microsecond: more digits are noise that a year of rows would keep.
 pub(super) fn millis(took: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 µs")]
@@ -198,7 +281,19 @@ pub struct Samples {
     handshakes: Vec<f64>,
     loaded: Vec<f64>,
     uploads: Vec<u64>,
-    reach: [(u64, u64, Vec<f64>); 3],
+    segments: Segments,
+    trips: Vec<f64>,
+    reach: [Reached; 3],
+}
+
+/// Those of a reach.
+#[derive(Debug, Default)]
+struct Reached {
+    attempts: u64,
+    failures: u64,
+    connects: Vec<f64>,
+    bytes: u64,
+    busy: Vec<u64>,
 }
 
 impl Samples {
@@ -217,28 +312,46 @@ impl Samples {
         if full {
             keep(&mut self.loaded, millis(took));
         }
-        let (attempts, _, list) = &mut self.reach[reach as usize];
-        *attempts += 1;
-        keep(list, millis(took));
+        let reached = &mut self.reach[reach as usize];
+        reached.attempts += 1;
+        keep(&mut reached.connects, millis(took));
     }
 
     /// A connection did not come about.
     pub fn failed(&mut self, reach: Reach) {
-        let (attempts, failures, _) = &mut self.reach[reach as usize];
-        *attempts += 1;
-        *failures += 1;
+        let reached = &mut self.reach[reach as usize];
+        reached.attempts += 1;
+        reached.failures += 1;
     }
 
-    /// A second passed in which so many bytes went out without a test.
-    pub fn second(&mut self, bytes: u64) {
-        if bytes >= BUSY {
-            keep(&mut self.uploads, bytes);
+    /// What a connection has counted.
+    pub fn segments(&mut self, segments: Segments, rtt: Option<Duration>) {
+        self.segments.sent += segments.sent;
+        self.segments.repeated += segments.repeated;
+        self.segments.received += segments.received;
+        self.segments.disordered += segments.disordered;
+        if let Some(rtt) = rtt {
+            keep(&mut self.trips, millis(rtt));
+        }
+    }
+
+    /// A second passed in which so many bytes went out without a test, and so many came from hosts of each reach.
+    pub fn second(&mut self, sent: u64, came: [u64; 3]) {
+        if sent >= BUSY {
+            keep(&mut self.uploads, sent);
+        }
+        for (reached, bytes) in self.reach.iter_mut().zip(came) {
+            reached.bytes += bytes;
+            if bytes >= BUSY {
+                keep(&mut reached.busy, bytes);
+            }
         }
     }
 
     /// The figures so far.
     pub fn figures(&self) -> Passive {
         let median = |list: &Vec<f64>| quantile(list.clone(), 0.5);
+        let fastest = |seconds: &Vec<u64>| quantile(seconds.clone(), 0.95).map(|bytes| bytes.saturating_mul(8));
         let mut passive = Passive {
             names: self.names.len() as u64,
             name_median_ms: median(&self.names),
@@ -246,11 +359,23 @@ impl Samples {
             tls_median_ms: median(&self.handshakes),
             loaded_connects: self.loaded.len() as u64,
             loaded_rtt_median_ms: median(&self.loaded),
-            upload_p95_bps: quantile(self.uploads.clone(), 0.95).map(|bytes| bytes.saturating_mul(8)),
+            upload_p95_bps: fastest(&self.uploads),
+            sent_segments: self.segments.sent,
+            retransmitted_ratio: ratio(self.segments.repeated, self.segments.sent),
+            received_segments: self.segments.received,
+            disordered_ratio: ratio(self.segments.disordered, self.segments.received),
+            round_trips: self.trips.len() as u64,
+            round_trip_median_ms: median(&self.trips),
             reach: ByReach::default(),
         };
-        for (connects, (attempts, failures, list)) in passive.reach.all_mut().into_iter().zip(&self.reach) {
-            *connects = Connects { attempts: *attempts, failures: *failures, rtt_median_ms: median(list) };
+        for (connects, reached) in passive.reach.all_mut().into_iter().zip(&self.reach) {
+            *connects = Connects {
+                attempts: reached.attempts,
+                failures: reached.failures,
+                rtt_median_ms: median(&reached.connects),
+                rx_bytes: reached.bytes,
+                download_p95_bps: fastest(&reached.busy),
+            };
         }
         passive
     }
@@ -276,7 +401,8 @@ pub(crate) mod tests {
         let mut samples = Samples::default();
         samples.named(ms(1));
         samples.secured(ms(1));
-        samples.second(BUSY);
+        samples.second(BUSY, [BUSY; 3]);
+        samples.segments(Segments { sent: 100, repeated: 1, received: 1_000, disordered: 7 }, Some(ms(41)));
         for reach in Reach::ALL {
             samples.connected(reach, ms(1), true);
         }
@@ -297,19 +423,32 @@ pub(crate) mod tests {
         samples.secured(ms(80));
         samples.connected(Reach::Domestic, ms(25), false);
         samples.failed(Reach::Domestic);
-        samples.second(100_000);
-        samples.second(10);
+        samples.second(100_000, [200_000, 5_000_000, 0]);
+        samples.second(10, [10, 500_000, 3]);
+        samples.segments(Segments { sent: 90, repeated: 2, received: 1_000, disordered: 30 }, Some(ms(40)));
+        samples.segments(Segments { sent: 10, repeated: 0, received: 0, disordered: 0 }, None);
         let told = samples.figures();
         assert_eq!((told.names, told.name_median_ms, told.handshakes, told.tls_median_ms), (3, Some(20.0), 1, Some(80.0)));
         assert_eq!((told.loaded_connects, told.loaded_rtt_median_ms, told.upload_p95_bps), (1, Some(300.0), Some(800_000)));
-        assert_eq!(told.reach.domestic, Connects { attempts: 2, failures: 1, rtt_median_ms: Some(25.0) });
-        assert_eq!(told.reach.foreign, Connects { attempts: 3, failures: 0, rtt_median_ms: Some(200.0) });
-        assert_eq!(told.reach.unknown, Connects::default());
+        assert_eq!((told.sent_segments, told.retransmitted_ratio), (100, Some(0.02)));
+        assert_eq!((told.received_segments, told.disordered_ratio), (1_000, Some(0.03)));
+        assert_eq!((told.round_trips, told.round_trip_median_ms), (1, Some(40.0)));
+        let near = Connects { attempts: 2, failures: 1, rtt_median_ms: Some(25.0), rx_bytes: 200_010, download_p95_bps: Some(1_600_000) };
+        assert_eq!(told.reach.domestic, near);
+        let far =
+            Connects { attempts: 3, failures: 0, rtt_median_ms: Some(200.0), rx_bytes: 5_500_000, download_p95_bps: Some(40_000_000) };
+        assert_eq!(told.reach.foreign, far);
+        assert_eq!(told.reach.unknown, Connects { rx_bytes: 3, ..Connects::default() }, "too little to be a speed");
         assert_eq!(Passive::read(&told.row()), told);
         assert_eq!(Passive::read(&told.row()[..2]), Passive { names: 3, name_median_ms: Some(20.0), ..Passive::default() });
         let text = serde_json::to_string(&told).expect("JSON");
         assert_eq!(serde_json::from_str::<Passive>(&text).expect("reads back"), told);
-        assert!(!text.contains("unknown"), "what nobody tried is not told: {text}");
+        // As an older program has kept it.
+        let older = Passive::read(&told.row()[..16]);
+        assert_eq!((older.reach.foreign.attempts, older.reach.foreign.rx_bytes, older.retransmitted_ratio), (3, 0, None));
+        assert_eq!(told.row().len(), 28);
+        let quiet = serde_json::to_string(&Passive::default()).expect("JSON");
+        assert!(!quiet.contains("unknown"), "what nobody tried is not told: {quiet}");
         samples.clear();
         assert_eq!(samples.figures(), Passive::default());
     }
@@ -323,6 +462,15 @@ pub(crate) mod tests {
         let mut fresh = sum;
         fresh.fresh(&many);
         assert_eq!(fresh.names, 10);
+        let lossy = |sent_segments, ratio| Passive { sent_segments, retransmitted_ratio: Some(ratio), ..Passive::default() };
+        let sum = Passive::sum(&[&lossy(900, 0.0), &lossy(100, 0.02), &Passive::default()]);
+        assert_eq!((sum.sent_segments, sum.retransmitted_ratio, sum.disordered_ratio), (1_000, Some(0.002), None));
+        let rated = |rx_bytes, rate| Passive {
+            reach: ByReach { foreign: Connects { rx_bytes, download_p95_bps: Some(rate), ..Connects::default() }, ..ByReach::default() },
+            ..Passive::default()
+        };
+        let foreign = Passive::sum(&[&rated(99_000_000, 8_000_000), &rated(1_000, 400_000)]).reach.foreign;
+        assert_eq!((foreign.rx_bytes, foreign.download_p95_bps), (99_001_000, Some(8_000_000)));
         assert_eq!(Passive::sum(&[]), Passive::default());
     }
 

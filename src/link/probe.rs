@@ -122,10 +122,10 @@ async fn suspect(link: &Link) {
         link.connected(host, addr, took);
         return;
     }
-    for ((host, _), answer) in known.iter().zip(&answers) {
+    for ((host, addr), answer) in known.iter().zip(&answers) {
         // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
         if proven || *answer == Reached::No {
-            link.failed(host, true);
+            link.failed(host, Some(addr.ip()), true);
         }
     }
 }

@@ -158,6 +158,8 @@ pub struct Second {
     pub measure_rx: u64,
     /// Bytes sent by measurements.
     pub measure_tx: u64,
+    /// Bytes that came without a test, in the order of [`Reach::ALL`].
+    pub came: [u64; 3],
 }
 
 impl Second {
@@ -217,7 +219,7 @@ impl Slices {
             State::Down => open.down_seconds += 1,
             State::Unknown => open.unknown_seconds += 1,
         }
-        self.passive.second(second.tx.saturating_sub(second.measure_tx));
+        self.passive.second(second.tx.saturating_sub(second.measure_tx), second.came);
         if second.unasked() >= BUSY {
             self.busy.push(second.unasked());
         }
@@ -352,6 +354,8 @@ mod tests {
     fn a_slice_is_kept_as_a_short_row_and_older_forms_are_read() {
         let mut slice = Slice { up_seconds: 300, rx_bytes: 123_456, rtt_min_ms: Some(40.125), ..empty(Time::from_secs(1_800_000_000)) };
         slice.passive.reach.foreign.attempts = 7;
+        slice.passive.reach.foreign.rx_bytes = 9_000_000;
+        slice.passive.retransmitted_ratio = Some(0.0125);
         let text = serde_json::to_string(&Packed(slice.clone())).expect("JSON");
         assert!(text.starts_with("[1800000000000000,1800000000000000,300,0,0,0,123456,0,0,40.125,null,"), "{text}");
         let same = |text: &str| {

@@ -28,7 +28,7 @@ async fn the_lines_return_is_noticed_without_anybody_asking() {
     drop(listener);
     // One failure of a fetch, and the probe of the host that answered lately is the second.
     link.0.mind.lock().judge = Judge::new(false, link.0.clock.steady());
-    link.observe(Sample::Failed { host: "a.kz".into() });
+    link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
     until(&link, State::Down).await;
     assert_eq!(link.settle().await, State::Down);
     assert!(metrics.print().contains("bulak_link_up 0"));
@@ -45,7 +45,7 @@ async fn one_dead_host_among_living_ones_is_not_the_line() {
     let link = link(Vec::new(), &life, &metrics);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     link.observe(connected(listener.local_addr().unwrap()));
-    link.observe(Sample::Failed { host: "dead.kz".into() });
+    link.observe(Sample::Failed { host: "dead.kz".into(), addr: None });
     assert_eq!(link.settle().await, State::Up);
     listener.accept().await.unwrap();
     let view = link.view();
@@ -60,13 +60,13 @@ async fn a_check_list_decides_when_there_is_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let link = link(vec![addr.to_string()], &life, &metrics);
-    link.observe(Sample::Failed { host: "a.kz".into() });
+    link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
     until(&link, State::Up).await;
     drop(listener);
     // Each failure asks for a round at once; two rounds without an answer are enough.
     let nag = async {
         loop {
-            link.observe(Sample::Failed { host: "a.kz".into() });
+            link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -100,4 +100,24 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     assert_eq!(slices.len(), 2, "the finished one and the open one");
     assert_eq!((slices[0].rx_bytes, slices[0].tx_bytes, slices[0].background_rx_bytes), (50_000, 7, 50_000));
     assert_eq!(slices[0].up_seconds, 2);
+}
+
+#[tokio::test]
+async fn failures_and_bytes_are_told_by_where_the_host_is() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let settings = Settings { domestic: vec!["203.0.113.0/24".parse().unwrap()], ..Settings::default() };
+    let link = Link::new(settings, Clock::system(), &life, &metrics);
+    life.stop();
+    let (near, far): (IpAddr, IpAddr) = ([203, 0, 113, 7].into(), [198, 51, 100, 7].into());
+    for (host, addr) in [("a.kz", Some(far)), ("b.org", Some(far)), ("c.org", Some(near)), ("d.kz", None), ("e.org", None)] {
+        link.observe(Sample::Failed { host: host.into(), addr });
+    }
+    link.observe(Sample::Came { reach: link.reach("a.kz", far), bytes: 700_000 });
+    link.tick();
+    let reach = link.view().passive.reach;
+    assert_eq!([reach.domestic.failures, reach.foreign.failures, reach.unknown.failures], [2, 2, 1]);
+    assert_eq!((reach.foreign.rx_bytes, reach.foreign.download_p95_bps), (700_000, Some(5_600_000)));
+    assert_eq!((reach.domestic.rx_bytes, reach.domestic.download_p95_bps), (0, None));
+    link.tick();
+    assert_eq!(link.view().passive.reach.foreign.rx_bytes, 700_000, "once");
 }

@@ -1,7 +1,8 @@
 //! Which interfaces lead out of this machine, by the kernel's own tables of routes. Pure: their text comes in.
 //!
 //! Two kinds of machines: one with a default route has lost its way out when no interface has one any more, whatever its other
-//! interfaces (the school's Wi-Fi) do; one without (a school whose way is a route to one network) when none leads anywhere.
+//! interfaces (the school's Wi-Fi) do; one without (a school whose way is a route to one network) when none leads anywhere. A box
+//! remembers through restarts that it had a default route: one that starts without its cable has had one before.
 
 use std::collections::BTreeSet;
 
@@ -66,19 +67,49 @@ fn is_zero(hex: &str) -> bool {
     !hex.is_empty() && hex.bytes().all(|byte| byte == b'0')
 }
 
+/// Whether there is a way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// There is, or it never was one and may be as it should.
+    There,
+    /// There was one in this life of the node, and it is gone.
+    Lost,
+    /// There has been none in this life: in an earlier one there was, or there is no interface at all. Where the line works all the
+    /// same, none is needed.
+    Missing,
+}
+
 /// What has been there before.
 #[derive(Debug, Default)]
 pub struct Way {
     default: bool,
     any: bool,
+    /// An earlier life of the node had a default route.
+    remembered: bool,
 }
 
 impl Way {
-    /// Whether there is a way out; one that there never was is not missed.
-    pub fn look(&mut self, ways: &Ways) -> bool {
+    /// `remembered`: an earlier life had a default route, see [`Way::had_default`].
+    pub fn new(remembered: bool) -> Way {
+        Way { remembered, ..Way::default() }
+    }
+
+    /// Whether this life has had a default route: worth remembering.
+    pub fn had_default(&self) -> bool {
+        self.default
+    }
+
+    /// Looks whether there is a way out.
+    pub fn look(&mut self, ways: &Ways) -> Out {
         self.default |= !ways.default.is_empty();
         self.any |= !ways.any.is_empty();
-        if self.default { !ways.default.is_empty() } else { !self.any || !ways.any.is_empty() }
+        let (default, any) = (!ways.default.is_empty(), !ways.any.is_empty());
+        match (self.default, self.any) {
+            (true, _) if !default => Out::Lost,
+            (false, true) if !any => Out::Lost,
+            (false, _) if self.remembered || !any => Out::Missing,
+            _ => Out::There,
+        }
     }
 }
 
@@ -115,11 +146,23 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
     fn the_way_out_is_missed_when_there_was_one() {
         let read = |ipv4: &str| Ways::read(&format!("{HEAD}{ipv4}"), "");
         let mut way = Way::default();
-        assert!(way.look(&read("")), "there never was one");
-        assert!(way.look(&read(SCHOOL)));
-        assert!(!way.look(&read("")), "the only way is gone");
-        assert!(way.look(&read(&format!("{DEFAULT}{SCHOOL}"))));
-        assert!(!way.look(&read(SCHOOL)), "the school's own network leads nowhere");
-        assert!(way.look(&read(DEFAULT)));
+        assert_eq!(way.look(&read("")), Out::Missing, "no interface at all");
+        assert_eq!(way.look(&read(SCHOOL)), Out::There, "a route to one network may be all that is meant");
+        assert_eq!(way.look(&read("")), Out::Lost, "the only way is gone");
+        assert!(!way.had_default());
+        assert_eq!(way.look(&read(&format!("{DEFAULT}{SCHOOL}"))), Out::There);
+        assert_eq!(way.look(&read(SCHOOL)), Out::Lost, "the school's own network leads nowhere");
+        assert_eq!(way.look(&read(DEFAULT)), Out::There);
+        assert!(way.had_default());
+    }
+
+    #[test]
+    fn a_box_that_starts_without_its_cable_misses_what_it_had() {
+        let read = |ipv4: &str| Ways::read(&format!("{HEAD}{ipv4}"), "");
+        let mut way = Way::new(true);
+        assert_eq!(way.look(&read(SCHOOL)), Out::Missing);
+        assert_eq!(way.look(&read("")), Out::Lost, "and now the school's own is gone as well");
+        assert_eq!(way.look(&read(&format!("{DEFAULT}{SCHOOL}"))), Out::There);
+        assert_eq!(way.look(&read(SCHOOL)), Out::Lost);
     }
 }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -74,6 +75,8 @@ struct Inner {
     kept: state::outage::Outages,
     book: Mutex<Book>,
     way: Mutex<Way>,
+    /// That there was a default route is written down.
+    way_is_kept: AtomicBool,
     /// The newest number.
     newest: watch::Sender<i64>,
     gauges: BTreeMap<What, (IntGauge, IntCounter)>,
@@ -94,6 +97,7 @@ impl Outages {
     async fn open(clock: &Clock, life: &Life, link: &Link, metrics: &Metrics, state: &State) -> Result<Outages, state::Error> {
         let kept = state.outages();
         kept.recover().await?;
+        let remembered = kept.had_way().await?;
         let mut rows = kept.within(Time::from_micros(0)..Time::MAX, REMEMBERED).await?;
         rows.reverse();
         // What was written down or counted before this life began is a sign of an earlier one.
@@ -110,7 +114,8 @@ impl Outages {
             link: link.clone(),
             kept,
             book: Mutex::new(Book::new(clock.clone(), &rows, alive)),
-            way: Mutex::default(),
+            way: Mutex::new(Way::new(remembered)),
+            way_is_kept: AtomicBool::new(remembered),
             newest: watch::Sender::new(rows.iter().map(|row| row.number).max().unwrap_or(0)),
             gauges: What::ALL.into_iter().map(gauge).collect(),
         })))
@@ -152,8 +157,20 @@ impl Outages {
 
     /// One look, and what it says to write.
     async fn look(&self, all: bool) -> Result<(), state::Error> {
+        self.look_at(all, &ways()).await
+    }
+
+    async fn look_at(&self, all: bool, ways: &Ways) -> Result<(), state::Error> {
         let inner = &*self.0;
-        inner.link.interface(inner.way.lock().look(&ways()));
+        let (out, had) = {
+            let mut way = inner.way.lock();
+            (way.look(ways), way.had_default())
+        };
+        inner.link.interface(out);
+        if had && !inner.way_is_kept.load(Ordering::Relaxed) {
+            inner.kept.has_way().await?;
+            inner.way_is_kept.store(true, Ordering::Relaxed);
+        }
         let changes = {
             let mut book = inner.book.lock();
             book.look(inner.link.amiss().0);

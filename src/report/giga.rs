@@ -15,6 +15,9 @@ pub mod verdict;
 /// Over the API.
 pub mod api;
 
+/// For `/metrics`.
+mod gauges;
+
 /// One request after another.
 mod send;
 
@@ -23,6 +26,7 @@ mod worker;
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::{Clock, Time};
+use crate::base::count::Metrics;
 use crate::base::target::Target;
 use crate::life::{Life, supervise};
 use crate::link::Link;
@@ -31,6 +35,7 @@ use crate::state::State;
 use crate::state::giga::{Count, Mark, Parked};
 use crate::upstream::Upstream;
 use anyhow::Context;
+use gauges::Gauges;
 use http::HeaderValue;
 use message::School;
 use parking_lot::Mutex;
@@ -120,6 +125,7 @@ struct Inner {
     /// One round at a time.
     turn: Semaphore,
     memory: Mutex<Memory>,
+    gauges: Gauges,
 }
 
 #[derive(Default)]
@@ -133,7 +139,6 @@ struct Memory {
     /// The reason, and the key that the server does not take.
     stopped: Option<(String, String)>,
     trouble: Option<String>,
-    last_delivered: Option<Time>,
     /// When a check was last made.
     made: Option<Instant>,
     /// When checks were last sent.
@@ -159,10 +164,12 @@ pub struct Parts {
     pub link: Link,
     /// The way to the server.
     pub upstream: Upstream,
+    /// Where figures are shown.
+    pub metrics: Metrics,
 }
 
 impl Giga {
-    /// Begins to tell. Tests from before the first start with a server are not told: nobody agreed to that.
+    /// Begins to tell. Registers `bulak_giga_*`. Tests from before the first start with a server are not told: nobody agreed to that.
     pub fn new(parts: Parts, life: &Life) -> Giga {
         let giga = Giga::quiet(parts);
         supervise(life, worker::Round { giga: giga.clone(), life: life.clone(), watch: giga.0.link.watch() });
@@ -171,9 +178,9 @@ impl Giga {
 
     /// The same without rounds of its own.
     pub fn quiet(parts: Parts) -> Giga {
-        let Parts { settings, pace, clock, state, meter, link, upstream } = parts;
-        let (turn, memory) = (Semaphore::new(1), Mutex::default());
-        Giga(Arc::new(Inner { settings, pace, clock, state, meter, link, upstream, turn, memory }))
+        let Parts { settings, pace, clock, state, meter, link, upstream, metrics } = parts;
+        let (turn, memory, gauges) = (Semaphore::new(1), Mutex::default(), Gauges::new(&metrics));
+        Giga(Arc::new(Inner { settings, pace, clock, state, meter, link, upstream, turn, memory, gauges }))
     }
 
     /// Sends what waits now, refused things too: a person has looked.
@@ -196,8 +203,21 @@ impl Giga {
     /// The database's.
     pub async fn round(&self, all: bool) -> anyhow::Result<()> {
         let _turn = self.0.turn.acquire().await.context("the node ends")?;
+        // First what is there from before, so that what this round does is counted.
+        self.show().await?;
         self.collect().await?;
-        send::flush(&self.0, all).await
+        let done = send::flush(&self.0, all).await;
+        self.show().await?;
+        done
+    }
+
+    /// Shows how it goes in `/metrics`.
+    async fn show(&self) -> anyhow::Result<()> {
+        let queue = self.0.state.giga();
+        let (count, last) = (queue.count().await?, queue.last_delivered().await?);
+        let stopped = self.0.memory.lock().stopped.is_some();
+        self.0.gauges.show(&count, last, stopped);
+        Ok(())
     }
 
     /// Notes whether the line is there, if it is time to; `turned`: it has just gone or come back.
@@ -216,7 +236,7 @@ impl Giga {
         let inner = &*self.0;
         let queue = inner.state.giga();
         let mark = self.mark().await?;
-        let (waiting, parked) = (queue.count().await?, queue.parked().await?);
+        let (waiting, parked, last) = (queue.count().await?, queue.parked().await?, queue.last_delivered().await?);
         let memory = inner.memory.lock();
         Ok(Status {
             server: Some(inner.settings.base.origin().to_owned()),
@@ -225,7 +245,7 @@ impl Giga {
             parked,
             stopped: memory.stopped.as_ref().map(|(why, _)| why.clone()),
             trouble: memory.trouble.clone(),
-            last_delivered: memory.last_delivered.map(Time::to_rfc3339),
+            last_delivered: last.map(Time::to_rfc3339),
         })
     }
 

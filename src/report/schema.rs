@@ -118,6 +118,14 @@ pub const FIELDS: &[Field] = &[
     field("payload.line.reach.{reach}.attempts", Holds::Count, "", "how much the figures rest on"),
     field("payload.line.reach.{reach}.failures", Holds::Count, "", "whether the border or the line is bad"),
     field("payload.line.reach.{reach}.rtt_median_ms", Holds::Number, "ms", "what the way abroad adds"),
+    field("payload.line.reach.{reach}.rx_bytes", Holds::Count, "B", "how much the next figure rests on; what crosses the border"),
+    field("payload.line.reach.{reach}.download_p95_bps", Holds::Count, "bit/s", "speed seen without a test, near and abroad"),
+    field("payload.line.sent_segments", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.retransmitted_ratio", Holds::Number, "", "loss on the way out: see link::passive"),
+    field("payload.line.received_segments", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.disordered_ratio", Holds::Number, "", "trace of loss on the way in: see link::passive"),
+    field("payload.line.round_trips", Holds::Count, "", "how much the next figure rests on"),
+    field("payload.line.round_trip_median_ms", Holds::Number, "ms", "latency while the line is used"),
     field("payload.test.id", Holds::Id, "", "finds the same test in the server's log"),
     field("payload.test.trigger", Holds::Word(TRIGGERS), "", "why it ran"),
     field("payload.test.end", Holds::Word(ENDS), "", "how it ended"),
@@ -199,6 +207,37 @@ pub const FIELDS: &[Field] = &[
     field("payload.health.outbox_dropped", Holds::Count, "", "reports that were lost because the outbox was full"),
     field("payload.health.outbox_parked", Holds::Count, "", "reports that the hub refused"),
 ];
+
+/// How a hub's refusal begins that a record holds something outside its list.
+pub const REFUSAL: &str = "schema";
+
+/// Fields of an hour's payload that hubs of an earlier program do not know. Such a hub refuses a record for one of them, and is then
+/// told the same without: whoever adds a field adds it here too.
+pub const LATER: &[&str] = &[
+    "line.reach.{reach}.rx_bytes",
+    "line.reach.{reach}.download_p95_bps",
+    "line.sent_segments",
+    "line.retransmitted_ratio",
+    "line.received_segments",
+    "line.disordered_ratio",
+    "line.round_trips",
+    "line.round_trip_median_ms",
+];
+
+/// Takes out of a payload what hubs of an earlier program do not know. Whether there was any of it.
+pub fn without_later(payload: &mut Value) -> bool {
+    let mut had = false;
+    for path in LATER {
+        for reach in REACHES {
+            let path = path.replace("{reach}", reach);
+            let (above, name) = path.rsplit_once('.').unwrap_or_default();
+            let pointer = format!("/{}", above.replace('.', "/"));
+            let fields = payload.pointer_mut(&pointer).and_then(Value::as_object_mut);
+            had |= fields.is_some_and(|fields| fields.remove(name).is_some());
+        }
+    }
+    had
+}
 
 /// Every reason why this record may not leave; empty when it may. Reasons name the field, never its value.
 pub fn complaints(record: &Value) -> Vec<String> {
@@ -328,6 +367,22 @@ mod tests {
         for (version, may) in [("0.1.0", true), ("1.20.300-rc.1", true), ("0.1", false), ("1.2.3.4", false), ("1.2.x", false)] {
             assert_eq!(is_version(version), may, "{version}");
         }
+    }
+
+    #[test]
+    fn what_is_new_can_be_left_out() {
+        for later in LATER {
+            assert!(FIELDS.iter().any(|field| field.path == format!("payload.{later}")), "{later} is on no list");
+        }
+        let line =
+            json!({"up_seconds": 5, "sent_segments": 7, "reach": {"foreign": {"attempts": 1, "rx_bytes": 9}, "unknown": {"rx_bytes": 1}}});
+        let mut payload = json!({"line": line, "health": {"version": "0.1.0"}});
+        assert!(without_later(&mut payload));
+        let wanted =
+            json!({"line": {"up_seconds": 5, "reach": {"foreign": {"attempts": 1}, "unknown": {}}}, "health": {"version": "0.1.0"}});
+        assert_eq!(payload, wanted);
+        assert!(!without_later(&mut payload), "once");
+        assert!(!without_later(&mut json!({"ping": {"sent": 1}})) && !without_later(&mut json!(7)));
     }
 
     #[test]

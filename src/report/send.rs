@@ -13,6 +13,7 @@ use crate::report::coding::Packer;
 use crate::report::compose;
 use crate::report::gather::{self, plain};
 use crate::report::join::join;
+use crate::report::schema;
 use crate::report::verdict::{NUMBER_USED, Reply, Verdict, judge};
 use crate::report::{Flushed, Inner};
 use crate::state::outbox::{Sealed, Waiting};
@@ -33,6 +34,9 @@ const LOT_BYTES: usize = 256 << 10;
 
 /// A backlog of more bytes than this gives way to a class: what one hour leaves is a packet or two, and nobody sees it.
 pub(crate) const BACKLOG: u64 = 100_000;
+
+/// How long a hub that did not know a field is told without those that came later: then it is tried whether it has a newer program.
+const PLAIN: Duration = Duration::from_hours(24);
 
 /// How the next upload goes.
 #[derive(Debug)]
@@ -83,9 +87,11 @@ pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<
         return Ok(Step::Empty);
     };
     outbox.try_until(last.epoch, last.seq).await?;
+    let plainly = inner.memory.lock().plain_until.is_some_and(|until| until > inner.clock.steady());
     let mut records = Vec::with_capacity(waiting.len());
     for Waiting { epoch, seq, sealed } in waiting {
-        match plain(&sealed) {
+        let reworded = if plainly { reword(inner, epoch, seq, &sealed).await? } else { None };
+        match plain(&reworded.unwrap_or(sealed)) {
             Some(sealed) => records.push(Record { epoch, seq, sealed }),
             None => outbox.park(epoch, seq, "it cannot be read any more").await?,
         }
@@ -218,12 +224,38 @@ async fn take(inner: &Inner, records: &[Record], reply: &Reply, flushed: &mut Fl
             used = true;
             continue;
         }
+        if reject.why.starts_with(schema::REFUSAL) && reword_refused(inner, records, reject.seq).await? {
+            continue;
+        }
         let why: String = reject.why.chars().filter(|letter| !letter.is_control()).take(200).collect();
         tracing::warn!(seq = reject.seq, why, "the hub refused a report");
         outbox.park(epoch, reject.seq, &why).await?;
         flushed.parked += 1;
     }
     Ok(used)
+}
+
+/// A record without what hubs of an earlier program do not know; `None`: it has none of it.
+async fn reword(inner: &Inner, epoch: i64, seq: i64, old: &Sealed) -> anyhow::Result<Option<Sealed>> {
+    let new = gather::anew(inner, &mut Packer::new(), old, |record| schema::without_later(&mut record.payload));
+    if let Some(new) = &new {
+        inner.state.outbox().reword(epoch, seq, new).await?;
+    }
+    Ok(new)
+}
+
+/// The hub does not know a field of this record: it is told the same without those that came later, and so is what follows. Whether
+/// there was anything to leave out.
+async fn reword_refused(inner: &Inner, records: &[Record], seq: i64) -> anyhow::Result<bool> {
+    let Some(record) = records.iter().find(|record| record.seq == seq) else { return Ok(false) };
+    if reword(inner, record.epoch, seq, &Sealed::plain(record.sealed.clone())).await?.is_none() {
+        return Ok(false);
+    }
+    let until = inner.clock.steady() + PLAIN;
+    if inner.memory.lock().plain_until.replace(until).is_none() {
+        tracing::info!("the hub has an older program: it is told what that knows");
+    }
+    Ok(true)
 }
 
 /// This box was restored from a copy: its numbers had been used. Begins a new epoch and signs what waits anew.

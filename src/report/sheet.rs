@@ -67,6 +67,11 @@ const WINDOWS: &[&str] = &[
     "download_p95_bps",
     "attempts",
     "failures",
+    "retransmitted_ratio",
+    "disordered_ratio",
+    "round_trip_median_ms",
+    "domestic_bps",
+    "foreign_bps",
 ];
 
 /// Columns of the outages.
@@ -235,6 +240,9 @@ fn window(rollup: &Rollup) -> Value {
     let mut row = serde_json::to_value(rollup).unwrap_or(Value::Null);
     row["started"] = json!(rollup.start.micros());
     row["ended"] = json!(rollup.end.micros());
+    let reach = &rollup.passive.reach;
+    row["domestic_bps"] = json!(reach.domestic.download_p95_bps);
+    row["foreign_bps"] = json!(reach.foreign.download_p95_bps);
     row
 }
 
@@ -270,6 +278,7 @@ mod tests {
             rtt_p95_ms: Some(1.0),
             first_byte_median_ms: Some(1.0),
             download_p95_bps: Some(1),
+            passive: crate::link::passive::tests::full(),
             ..Rollup::default()
         };
         for (columns, row) in [(TESTS, test(&kept)), (WINDOWS, window(&whole))] {

@@ -289,6 +289,36 @@ async fn a_hub_that_asks_for_eternity_is_asked_again_tomorrow() {
 }
 
 #[tokio::test]
+async fn a_hub_of_an_earlier_program_is_told_what_it_knows() {
+    let mut stage = Stage::new();
+    let key = stage.node("state.sqlite").await.status().await.key;
+    stage.hub(&key).await;
+    let node = stage.node("state.sqlite").await;
+    // Its refusal, in its words; what is sent after it arrives at a hub that keeps what it is told.
+    let refusal = r#"{"acked_seq":1,"reject":[{"seq":1,"why":"schema: a field outside the list (payloadlinesentsegments)"}]}"#;
+    stage.script.trouble.canned.lock().push((200, Some(refusal)));
+    node.report_now().await.expect("reports");
+    let flushed = node.flush().await.expect("sends");
+    assert_eq!((flushed.delivered, flushed.parked, flushed.waiting), (1, 0, 0));
+    // What follows goes plainly at once, and the day after as it is.
+    for hours in [1, 24] {
+        stage.clock.advance(Duration::from_hours(hours));
+        node.report_now().await.expect("reports");
+        assert_eq!(node.flush().await.expect("sends").delivered, 1);
+    }
+    assert_eq!(stage.script.trouble.uploads.load(Ordering::Relaxed), 3);
+    let told = stage.ask("/api/v1/schools/aksukent-7").await;
+    let lines: Vec<&Value> = told["records"].as_array().expect("a list").iter().map(|record| &record["payload"]["line"]).collect();
+    assert!(lines.iter().all(|line| line["up_seconds"].is_u64()), "{told}");
+    let known: Vec<bool> = lines.iter().map(|line| line.get("sent_segments").is_some()).collect();
+    assert_eq!(known, [true, false, false], "the newest first");
+    // A refusal that has nothing to do with that is for good.
+    stage.script.trouble.canned.lock().push((200, Some(r#"{"acked_seq":4,"reject":[{"seq":4,"why":"signature"}]}"#)));
+    node.report_now().await.expect("reports");
+    assert_eq!(node.flush().await.expect("sends").parked, 1);
+}
+
+#[tokio::test]
 async fn a_node_that_the_hub_does_not_know_waits_and_says_so() {
     let mut stage = Stage::new();
     stage.hub(&sign::Key::make().public()).await;

@@ -222,12 +222,23 @@ impl Giga {
         Ok(())
     }
 
-    /// The server has these.
+    /// The server has these, as of now.
     ///
     /// # Errors
     /// The database's.
-    pub async fn done(&self, numbers: &[i64]) -> Result<(), Error> {
-        self.leave("UPDATE giga_mark SET delivered = delivered + ?", numbers).await
+    pub async fn done(&self, numbers: &[i64], now: Time) -> Result<(), Error> {
+        self.leave("UPDATE giga_mark SET delivered = delivered + ?", numbers).await?;
+        sqlx::query("UPDATE giga_mark SET delivered_at = ?").bind(now.micros()).execute(&self.0).await?;
+        Ok(())
+    }
+
+    /// When the server last took something.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn last_delivered(&self) -> Result<Option<Time>, Error> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT delivered_at FROM giga_mark").fetch_optional(&self.0).await?;
+        Ok(row.filter(|(moment,)| *moment > 0).map(|(moment,)| Time::from_micros(moment)))
     }
 
     /// These were sent twice, nobody knows, and that is the end of it.
@@ -380,8 +391,10 @@ mod tests {
         let mark = giga.mark(&fresh).await.expect("kept");
         assert_eq!((mark.user_id.as_str(), mark.registered.as_str(), mark.test), ("server's", "https://a.kz 1", 8));
         giga.unasked(&[tests[0].number]).await.expect("writes");
-        giga.done(&[tests[0].number]).await.expect("writes");
-        giga.done(&[tests[0].number]).await.expect("is gone already");
+        assert_eq!(giga.last_delivered().await.expect("reads"), None);
+        giga.done(&[tests[0].number], Time::from_secs(90)).await.expect("writes");
+        giga.done(&[tests[0].number], Time::from_secs(91)).await.expect("is gone already");
+        assert_eq!(giga.last_delivered().await.expect("reads"), Some(Time::from_secs(91)));
         giga.park(tests[1].number, "no such school").await.expect("writes");
         let count = giga.count().await.expect("reads");
         let wanted = Count { checks: 3, oldest: Some(Time::from_secs(0)), parked: 1, delivered: 1, ..Count::default() };

@@ -17,6 +17,9 @@ const MOST: i64 = 10_000;
 /// The most rows that one question gets.
 const MOST_ROWS: u32 = 5_000;
 
+/// Under which name it stands among the settings that this box has had a default route.
+const HAD_WAY: &str = "way_out";
+
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -121,6 +124,27 @@ impl Outages {
             self.put(&Row { open: false, ..read(row) }).await?;
         }
         Ok(rows.len())
+    }
+
+    /// Whether this box has ever had a default route.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn had_way(&self) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT value FROM setting WHERE name = ?").bind(HAD_WAY).fetch_optional(&self.0).await?;
+        Ok(row.is_some())
+    }
+
+    /// It has one now.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn has_way(&self) -> Result<(), Error> {
+        sqlx::query("INSERT INTO setting (name, value) VALUES (?1, 'default') ON CONFLICT DO NOTHING")
+            .bind(HAD_WAY)
+            .execute(&self.0)
+            .await?;
+        Ok(())
     }
 }
 

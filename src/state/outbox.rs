@@ -262,6 +262,22 @@ impl Outbox {
         Ok(())
     }
 
+    /// A waiting record in other words, under its number: the hub has not taken it as it was.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn reword(&self, epoch: i64, seq: i64, sealed: &Sealed) -> Result<(), Error> {
+        sqlx::query("UPDATE outbox SET coding = ?3, size = ?4, sealed = ?5 WHERE epoch = ?1 AND seq = ?2")
+            .bind(epoch)
+            .bind(seq)
+            .bind(sealed.coding)
+            .bind(i64::try_from(sealed.size).unwrap_or(i64::MAX))
+            .bind(&sealed.bytes)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// The hub will never take this one: keep it aside with the reason.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::life::Life;
 use crate::link::state::refusal_proves;
 use crate::link::{Link, Sample};
 use crate::tls::trust::{Trust, noting_requests};
+use crate::upstream::channel::Channel;
 use crate::upstream::guard::Guard;
 use crate::upstream::health::{Advice, Health};
 use crate::upstream::names::Names;
@@ -151,7 +152,7 @@ impl Dial {
     }
 
     /// A byte stream to `host:port`, by way of the parent where there is one. `quiet`: for background.
-    pub(super) async fn stream(&self, host: &str, port: u16, quiet: bool) -> Result<TcpStream, Error> {
+    pub(super) async fn stream(&self, host: &str, port: u16, quiet: bool) -> Result<Channel, Error> {
         let Some(parent) = self.parent() else { return self.tcp(host, port, false, quiet).await };
         self.judge_literal(host, port)?;
         let stream = self.tcp(parent.host(), parent.port(), true, quiet).await?;
@@ -178,7 +179,7 @@ impl Dial {
     }
 
     /// A plain connection to the parent, for requests in absolute form.
-    pub(super) async fn to_parent(&self, parent: &Target, quiet: bool) -> Result<TcpStream, Error> {
+    pub(super) async fn to_parent(&self, parent: &Target, quiet: bool) -> Result<Channel, Error> {
         self.tcp(parent.host(), parent.port(), true, quiet).await
     }
 
@@ -221,7 +222,7 @@ impl Dial {
     }
 
     /// A TCP connection, past the memory of silent hosts.
-    async fn tcp(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<TcpStream, Error> {
+    async fn tcp(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<Channel, Error> {
         let place = format!("{host}:{port}");
         let advice = self.0.health.lock().ask(&place, self.0.clock.steady());
         if let Advice::Shut { why, probe } = advice {
@@ -239,7 +240,7 @@ impl Dial {
     }
 
     /// A TCP connection by whatever address works. Tells the line and the memory.
-    async fn connect(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<TcpStream, Error> {
+    async fn connect(&self, host: &str, port: u16, is_parent: bool, quiet: bool) -> Result<Channel, Error> {
         let (addrs, port_there) = self.resolve(host, port).await?;
         let permitted = |ip: &IpAddr| self.judge(SocketAddr::new(*ip, port_there), is_parent).is_ok();
         let reachable: Vec<IpAddr> = addrs.iter().copied().filter(permitted).collect();
@@ -259,7 +260,7 @@ impl Dial {
                 if quiet {
                     self.0.link.pace().reached(addr, took);
                 }
-                return Ok(stream);
+                return Ok(Channel::new(stream, host, addr, &self.0.link));
             }
             Ok(Err(Some(error))) => error,
             Ok(Err(None)) => Error::DnsError(host.to_owned(), String::from("no address")),
@@ -296,11 +297,12 @@ impl Dial {
 
     /// What a failed connection says about the host and the line.
     fn blame(&self, host: &str, port: u16, addrs: &[IpAddr], error: &Error) {
+        let failed = || Sample::Failed { host: host.into(), addr: addrs.first().copied() };
         match error {
             Error::Refused(_) if addrs.iter().any(|ip| refusal_proves(*ip)) => {}
-            Error::Refused(_) => self.0.link.observe(Sample::Failed { host: host.into() }),
+            Error::Refused(_) => self.0.link.observe(failed()),
             Error::ConnectTimeout(..) | Error::Unavailable(..) => {
-                self.0.link.observe(Sample::Failed { host: host.into() });
+                self.0.link.observe(failed());
                 self.0.health.lock().failed(&format!("{host}:{port}"), "it did not answer a moment ago", self.0.clock.steady());
             }
             _ => {}
@@ -370,7 +372,7 @@ fn read_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
 }
 
 /// CONNECT (RFC 9110 section 9.3.6). Not a byte behind the answer's head is taken from the stream.
-async fn ask_parent(mut stream: TcpStream, host: &str, port: u16) -> Result<TcpStream, Error> {
+async fn ask_parent(mut stream: Channel, host: &str, port: u16) -> Result<Channel, Error> {
     let broken = |error: io::Error| Error::Unavailable(host.to_owned(), format!("the parent proxy: {error}"));
     let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(broken)?;

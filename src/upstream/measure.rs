@@ -4,6 +4,7 @@
 use crate::base::socket::{self, Hold, TcpInfo};
 use crate::base::target::{Scheme, Target};
 use crate::link::{Class, Link, Sample};
+use crate::upstream::channel::Channel;
 use crate::upstream::dial::Wire;
 use crate::upstream::{Error, Upstream};
 use std::io;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// A connection to measure with.
 pub struct Line {
@@ -43,7 +43,7 @@ impl Upstream {
     pub async fn line(&self, target: &Target) -> Result<Line, Error> {
         let (host, port) = (target.host(), target.port());
         let stream = match self.watched(host, port, true, self.0.dial.stream(host, port, false)).await {
-            Ok(stream) => stream,
+            Ok(stream) => stream.untold(),
             Err(error) => return Err(self.settled(error).await),
         };
         let hold = Hold::on(&stream).inspect_err(|error| tracing::debug!(%error, "the kernel cannot be asked about a test")).ok();
@@ -98,7 +98,7 @@ impl AsyncWrite for LineStream {
 
 /// Counts beneath TLS.
 struct Counted {
-    stream: TcpStream,
+    stream: Channel,
     passed: Arc<Passed>,
     link: Link,
 }

@@ -3,6 +3,11 @@
 //! A lookup that nobody answers costs its client at most the resolve deadline. Half-way through, the root's name servers are asked for
 //! as well, which any living server knows by heart: so one broken zone is told from servers that are silent altogether. While they
 //! are, everything else is answered at once and a probe goes out every few seconds.
+//!
+//! # Why a failure is no answer
+//! A server that says SERVFAIL or REFUSED to one name may be right: its zone is broken. One that says so of the root and of the
+//! country's own domain as well knows nothing at all (a router whose provider's DNS is gone): names are down, though nobody is silent.
+//! Names are still asked for then, since such a no comes at once.
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
@@ -37,6 +42,8 @@ const AFTER_SILENCE: Duration = Duration::from_millis(300);
 const CANARY: Duration = Duration::from_secs(1);
 /// While all servers are silent they are probed at such intervals: a packet is small, a class that waits is not.
 const PROBES: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(30) };
+/// What is asked for where a server fails at the root, which some refuse to strangers: a domain that any of them can find.
+const SECOND: &str = "kz.";
 /// How long a server's own trouble is remembered.
 const TROUBLE: Duration = Duration::from_secs(5);
 /// A denial without SOA.
@@ -55,10 +62,34 @@ struct Inner {
     resolver: ArcSwapOption<TokioResolver>,
     answers: Mutex<Answers>,
     flights: Mutex<HashMap<Box<str>, Flight>>,
+    seen: Mutex<Seen>,
     wait: Duration,
     clock: Clock,
     link: Link,
     life: Life,
+}
+
+/// How the servers are, all of them together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Servers {
+    /// One gives answers, or nobody knows otherwise.
+    #[default]
+    Well,
+    /// Somebody is there, and whatever is asked for fails.
+    Failing,
+    /// Nobody says anything.
+    Silent,
+}
+
+/// What was seen of the servers last.
+#[derive(Default)]
+struct Seen {
+    servers: Servers,
+    /// A probe goes out every few seconds, so many since they were well.
+    watched: bool,
+    probes: u32,
+    /// Whether a failure was more than one name's is being looked into.
+    checking: bool,
 }
 
 /// What came of asking.
@@ -77,6 +108,7 @@ impl Names {
             resolver: ArcSwapOption::from(resolver.map(Arc::new)),
             answers: Mutex::default(),
             flights: Mutex::default(),
+            seen: Mutex::default(),
             wait,
             clock,
             link,
@@ -84,7 +116,7 @@ impl Names {
         }));
         if names.0.resolver.load().is_none() {
             tracing::warn!("the system names no DNS server; names are asked for when it does");
-            names.fall_silent();
+            names.saw(Servers::Silent);
         }
         names
     }
@@ -129,6 +161,7 @@ impl Names {
 
     /// The line is back: ask again for everything that was silent.
     pub(super) fn line_is_back(&self) {
+        self.0.seen.lock().servers = Servers::Well;
         self.0.answers.lock().forget_silence(self.0.clock.steady());
     }
 
@@ -155,7 +188,7 @@ impl Names {
         self.0.life.spawn_until_stop(async move {
             let began = names.0.clock.steady();
             let result = names.fly(&name).await;
-            if !matches!(result, Err(Error::DnsTimeout(_))) {
+            if result.as_ref().map_or_else(denies, |_| true) {
                 names.0.link.observe(Sample::Named { took: names.0.clock.steady().saturating_duration_since(began) });
             }
             names.0.flights.lock().remove(&name);
@@ -166,17 +199,18 @@ impl Names {
 
     async fn fly(&self, name: &str) -> Result<Addrs, Error> {
         let Some(resolver) = self.0.resolver.load_full() else {
-            self.0.link.observe(Sample::Names { heard: false });
-            self.fall_silent();
+            self.saw(Servers::Silent);
             return Err(Error::DnsTimeout(name.to_owned()));
         };
-        let (outcome, heard) = self.ask(&resolver, name).await;
+        let (outcome, servers) = self.ask(&resolver, name).await;
+        match servers {
+            Servers::Well => self.saw(servers),
+            Servers::Failing => self.check(),
+            // Below, when the name's own silence is noted.
+            Servers::Silent => {}
+        }
         let now = self.0.clock.steady();
         let mut answers = self.0.answers.lock();
-        if heard {
-            answers.heard(now);
-        }
-        self.0.link.observe(Sample::Names { heard });
         match outcome {
             Outcome::Found(addrs, ttl) => {
                 answers.answered(name, addrs.clone(), ttl, now);
@@ -189,20 +223,20 @@ impl Names {
             Outcome::Silent => {
                 answers.silent(name, now);
                 drop(answers);
-                if !heard {
-                    self.fall_silent();
+                if servers == Servers::Silent {
+                    self.saw(servers);
                 }
                 Err(Error::DnsTimeout(name.to_owned()))
             }
         }
     }
 
-    /// Asks for a name and, when that takes long, for the root. Whether any server was heard.
-    async fn ask(&self, resolver: &TokioResolver, name: &str) -> (Outcome, bool) {
+    /// Asks for a name and, when that takes long, for the root. What that says of the servers: failing may mean one zone alone.
+    async fn ask(&self, resolver: &TokioResolver, name: &str) -> (Outcome, Servers) {
         let mut query = pin!(tokio::time::timeout(self.0.wait, both(resolver, name)));
         let mut canary = pin!(async {
             tokio::time::sleep(self.0.wait / 2).await;
-            is_answer(&resolver.lookup(".", RecordType::NS).await)
+            hear(&resolver.lookup(".", RecordType::NS).await)
         });
         let (outcome, heard) = match select(query.as_mut(), canary.as_mut()).await {
             Either::Left((outcome, _)) => (outcome, None),
@@ -211,43 +245,110 @@ impl Names {
         match (outcome.unwrap_or(Outcome::Silent), heard) {
             (Outcome::Silent, None) => {
                 let lookup = resolver.lookup(".", RecordType::NS);
-                let heard = tokio::time::timeout(CANARY.min(self.0.wait), lookup).await.is_ok_and(|answer| is_answer(&answer));
+                let heard = tokio::time::timeout(CANARY.min(self.0.wait), lookup).await.map_or(Servers::Silent, |answer| hear(&answer));
                 (Outcome::Silent, heard)
             }
             (Outcome::Silent, Some(heard)) => (Outcome::Silent, heard),
-            (outcome, _) => (outcome, true),
+            (outcome @ Outcome::Denied { trouble: true, .. }, _) => (outcome, Servers::Failing),
+            (outcome, _) => (outcome, Servers::Well),
         }
     }
 
-    /// From now on nothing is waited for, until a probe hears a server.
-    fn fall_silent(&self) {
-        if !self.0.answers.lock().all_silent() {
+    /// Something failed: everything, or one zone? Nobody waits for that.
+    fn check(&self) {
+        if std::mem::replace(&mut self.0.seen.lock().checking, true) {
             return;
         }
-        tracing::info!("no DNS server answers");
         let names = self.clone();
         self.0.life.spawn_until_stop(async move {
-            for tries in 0_u32.. {
-                tokio::time::sleep(PROBES.wait(tries, 1.0)).await;
-                if !names.0.answers.lock().is_all_silent() || names.probe().await {
-                    break;
-                }
+            let servers = names.probe().await;
+            names.0.seen.lock().checking = false;
+            // Somebody has just said something; whoever is slow about the root is not silent for that.
+            if servers != Servers::Silent {
+                names.saw(servers);
             }
-            names.0.answers.lock().heard(names.0.clock.steady());
-            tracing::info!("names are asked for again");
         });
     }
 
-    /// Whether a server answers. The system's list of servers is read anew: it may have changed with the network.
-    async fn probe(&self) -> bool {
+    /// Notes how the servers are, and tells the line. While they are not well, a probe goes out every few seconds.
+    fn saw(&self, servers: Servers) {
+        {
+            let mut answers = self.0.answers.lock();
+            if servers == Servers::Silent {
+                answers.all_silent();
+            } else {
+                answers.heard(self.0.clock.steady());
+            }
+        }
+        let well = servers == Servers::Well;
+        self.0.link.observe(Sample::Names { heard: well });
+        let (before, unwatched) = {
+            let mut seen = self.0.seen.lock();
+            let before = std::mem::replace(&mut seen.servers, servers);
+            if before == Servers::Well {
+                seen.probes = 0;
+            }
+            let unwatched = !well && !seen.watched;
+            seen.watched |= unwatched;
+            (before, unwatched)
+        };
+        if before != servers {
+            match servers {
+                Servers::Well => tracing::info!("names are asked for again"),
+                Servers::Failing => tracing::info!("DNS servers answer, and nothing but failures"),
+                Servers::Silent => tracing::info!("no DNS server answers"),
+            }
+        }
+        if servers == Servers::Failing {
+            // The line itself, perhaps, of which the school's own router knows: addresses tell.
+            self.0.link.suspect();
+        }
+        if unwatched {
+            self.0.life.spawn_until_stop(self.clone().watch());
+        }
+    }
+
+    /// Probes until the servers are well.
+    async fn watch(self) {
+        loop {
+            let tries = {
+                let mut seen = self.0.seen.lock();
+                if seen.servers == Servers::Well {
+                    seen.watched = false;
+                    return;
+                }
+                seen.probes = seen.probes.saturating_add(1);
+                seen.probes - 1
+            };
+            tokio::time::sleep(PROBES.wait(tries, 1.0)).await;
+            // Whoever was asked for something meanwhile may have seen it, or the line is back.
+            if self.0.seen.lock().servers != Servers::Well {
+                let servers = self.probe().await;
+                self.saw(servers);
+            }
+        }
+    }
+
+    /// How the servers are. The system's list of them is read anew: it may have changed with the network.
+    async fn probe(&self) -> Servers {
         if self.0.servers.is_empty() {
             self.0.resolver.store(build(&self.0.servers, self.0.wait).map(Arc::new));
         }
-        let Some(resolver) = self.0.resolver.load_full() else { return false };
-        let lookup = resolver.lookup(".", RecordType::NS);
-        let heard = tokio::time::timeout(self.0.wait, lookup).await.is_ok_and(|answer| is_answer(&answer));
-        self.0.link.observe(Sample::Names { heard });
-        heard
+        let Some(resolver) = self.0.resolver.load_full() else { return Servers::Silent };
+        match self.hears(&resolver, ".").await {
+            // Some keep the root from whoever is no server.
+            Servers::Failing => match self.hears(&resolver, SECOND).await {
+                Servers::Well => Servers::Well,
+                Servers::Failing | Servers::Silent => Servers::Failing,
+            },
+            servers => servers,
+        }
+    }
+
+    /// What is said of a name that exists.
+    async fn hears(&self, resolver: &TokioResolver, name: &str) -> Servers {
+        let lookup = resolver.lookup(name, RecordType::NS);
+        tokio::time::timeout(self.0.wait, lookup).await.map_or(Servers::Silent, |answer| hear(&answer))
     }
 }
 
@@ -352,7 +453,16 @@ fn trouble(why: String) -> Outcome {
     Outcome::Denied { why, ttl: TROUBLE, trouble: true }
 }
 
-/// Any answer, a refusal too, shows that somebody is there.
-fn is_answer(answer: &Answer) -> bool {
-    matches!(answer, Ok(_) | Err(NetError::Dns(_)))
+/// What an answer about a name that exists says of the servers.
+fn hear(answer: &Answer) -> Servers {
+    match answer {
+        Ok(_) => Servers::Well,
+        Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+            if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
+        {
+            Servers::Well
+        }
+        Err(NetError::Dns(_)) => Servers::Failing,
+        Err(_) => Servers::Silent,
+    }
 }

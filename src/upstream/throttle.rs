@@ -14,6 +14,7 @@ use crate::base::socket;
 use crate::link::Link;
 use crate::link::foreground::{Busy, Raise};
 use crate::link::pace::Seat;
+use crate::upstream::channel::Channel;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io;
@@ -163,7 +164,7 @@ type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The stream of such a connection.
 pub(super) struct Paced {
-    stream: TcpStream,
+    stream: Channel,
     throttle: Arc<Throttle>,
     /// The transfer that is known.
     number: u64,
@@ -178,7 +179,7 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(stream: TcpStream, throttle: Arc<Throttle>) -> Paced {
+    pub(super) fn new(stream: Channel, throttle: Arc<Throttle>) -> Paced {
         Paced { stream, throttle, number: 0, rides: false, raised: None, free: false, beat: None, window: None, clamped: false }
     }
 
@@ -297,7 +298,7 @@ pub(super) async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(addr).await
 }
 
-fn mark(stream: &TcpStream, class: u32) -> io::Result<()> {
+fn mark(stream: &Channel, class: u32) -> io::Result<()> {
     mark_as(&socket2::SockRef::from(stream), stream.peer_addr()?.is_ipv4(), class)
 }
 

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-fn key_file(folder: &Path, key: &str) -> PathBuf {
+pub(crate) fn key_file(folder: &Path, key: &str) -> PathBuf {
     let file = folder.join("giga.key");
     std::fs::write(&file, key).expect("written");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("chmod");
@@ -35,6 +35,7 @@ struct Desk {
     server: Server,
     state: State,
     giga: Giga,
+    metrics: Metrics,
     clock: Clock,
     folder: TempDir,
     tests: u64,
@@ -51,7 +52,7 @@ impl Desk {
         let (clock, key) = (Clock::system(), key_file(folder.path(), KEY));
         let school = School { id: "kz-7".into(), giga_id: school.into(), country: "KZ".into() };
         let base = Target::parse(&server.url()).expect("an address");
-        let (state, giga) = runtime.block_on(async {
+        let (state, giga, metrics) = runtime.block_on(async {
             let (life, metrics) = (Life::default(), Metrics::default());
             let state = State::open(None).await.expect("opens");
             let link = Link::new(link::Settings::default(), clock.clone(), &life, &metrics);
@@ -74,11 +75,20 @@ impl Desk {
             let retry = Backoff { first: Duration::ZERO, most: Duration::ZERO };
             let pace = Pace { between: Duration::ZERO, exchange, retry, ..Pace::default() };
             let settings = Settings { base, key, school };
-            let giga = Giga::quiet(Parts { settings, pace, clock: clock.clone(), state: state.clone(), meter, link, upstream });
+            let own = metrics.clone();
+            let giga =
+                Giga::quiet(Parts { settings, pace, clock: clock.clone(), state: state.clone(), meter, link, upstream, metrics: own });
             giga.status().await.expect("begins");
-            (state, giga)
+            (state, giga, metrics)
         });
-        Desk { runtime, server, state, giga, clock, folder, tests: 0 }
+        Desk { runtime, server, state, giga, metrics, clock, folder, tests: 0 }
+    }
+
+    /// A line of `/metrics`.
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics.print();
+        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(known, _)| known == name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in\n{text}"))
     }
 
     /// The meter keeps another test.
@@ -124,6 +134,8 @@ fn registered_first_then_every_test_once_by_the_rules() {
     desk.checks(0..5);
     let status = desk.round(true);
     assert_eq!((desk.copies(), status.registered, status.trouble, status.waiting.delivered), (vec![1, 1, 1], true, None, 8));
+    assert!((desk.metric("bulak_giga_records_total{fate=\"delivered\"}") - 8.0).abs() < 0.1);
+    assert!(desk.metric("bulak_giga_last_delivered_timestamp_seconds") > 1.7e9 && status.last_delivered.is_some());
     let books = desk.server.books();
     assert_eq!((books.users.len(), books.checks.len(), books.dropped), (1, 5, 0));
     let test = &books.tests[0];
@@ -143,8 +155,11 @@ fn after_a_silence_the_server_is_asked_first() {
     desk.server.moods(&[Mood::CutAfter]);
     let status = desk.round(false);
     assert!(status.trouble.is_some() && status.waiting.tests == 1, "{status:?}");
+    let waiting = "bulak_giga_waiting{what=\"test\"}";
+    assert!(desk.metric(waiting) > 0.9 && desk.metric("bulak_giga_last_delivered_timestamp_seconds") < 0.1);
     let status = desk.round(false);
     assert_eq!((desk.copies(), status.waiting.tests, status.trouble), (vec![1], 0, None), "it had it");
+    assert!(desk.metric(waiting) < 0.1);
     desk.test();
     desk.server.moods(&[Mood::CutBefore]);
     desk.round(false);
@@ -207,6 +222,8 @@ fn what_the_server_refuses_for_good_is_parked_and_told() {
     desk.test();
     let status = desk.round(true);
     assert_eq!((status.waiting.parked, status.waiting.tests, status.parked[0].why.as_str()), (1, 1, "wrong country code"));
+    let refused = desk.metric("bulak_giga_records_total{fate=\"refused\"}");
+    assert!((refused - 1.0).abs() < 0.1 && (desk.metric("bulak_giga_parked") - 1.0).abs() < 0.1, "{refused}");
     // A person has mended it.
     desk.server.books().country = "KZ".into();
     let status = desk.runtime.block_on(desk.giga.now()).expect("sent");
@@ -225,6 +242,7 @@ fn a_key_that_is_not_taken_stops_everything_until_there_is_another() {
     desk.server.books().key = "another-key".into();
     let status = desk.round(true);
     assert!(status.stopped.is_some() && status.waiting.tests == 1, "{status:?}");
+    assert!(desk.metric("bulak_giga_stopped") > 0.9);
     let asked = desk.server.asks("POST", "/");
     for _ in 0..3 {
         desk.round(true);
@@ -233,6 +251,7 @@ fn a_key_that_is_not_taken_stops_everything_until_there_is_another() {
     key_file(desk.folder.path(), "another-key\n");
     let status = desk.round(true);
     assert_eq!((status.stopped, desk.copies()), (None, vec![1]));
+    assert!(desk.metric("bulak_giga_stopped") < 0.1);
     std::fs::set_permissions(desk.folder.path().join("giga.key"), std::fs::Permissions::from_mode(0o644)).expect("chmod");
     desk.test();
     assert!(desk.round(true).trouble.is_some_and(|why| why.contains("chmod 600")));

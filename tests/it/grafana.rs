@@ -1,6 +1,8 @@
 //! What `config/grafana` holds is about metrics that a node has.
 
+use crate::giga::key_file;
 use crate::kit;
+use crate::kit::giga::{KEY, SCHOOL, Server};
 use crate::kit::node::Setup;
 use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program;
@@ -29,7 +31,15 @@ fn every_metric_of_dashboards_and_rules_is_one_of_a_nodes() {
     let origin = Origin::start(|_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], b"a lesson")));
     let server = Setup::new().start();
     let place = format!("[\"ws://{} domestic\"]", server.web);
-    let node = Setup::new().host("a.school.test", origin.addr).set("meter.servers", &place).set("meter.day", "\"3 MB\"").start();
+    let (giga, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
+    let node = Setup::new()
+        .host("a.school.test", origin.addr)
+        .set("meter.servers", &place)
+        .set("meter.day", "\"3 MB\"")
+        .set("giga.url", &format!("\"{}\"", giga.url()))
+        .set("giga.key", &format!("\"{}\"", key_file(folder.path(), KEY).display()))
+        .set("giga.id", &format!("\"{SCHOOL}\""))
+        .start();
     node.twice("http://a.school.test/lesson");
     node.command(&["link", "test", "--json"]);
     let text = node.web("/metrics").text();
@@ -38,7 +48,9 @@ fn every_metric_of_dashboards_and_rules_is_one_of_a_nodes() {
     let missing: Vec<&String> = wanted.iter().filter(|name| !there.contains(*name) && !there.contains(&bare(name))).collect();
     assert!(missing.is_empty(), "{missing:?} in\n{text}");
     // Labels that the questions choose by.
-    for label in ["dir=\"rx\"", "class=\"foreground\"", "cache=\"hit\"", "end=\""] {
+    for label in
+        ["dir=\"rx\"", "class=\"foreground\"", "cache=\"hit\"", "end=\"", "reach=\"unknown\"", "what=\"check\"", "fate=\"refused\""]
+    {
         assert!(text.contains(label), "{label} in\n{text}");
     }
     let Some(promtool) = program::find("promtool") else {

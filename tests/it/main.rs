@@ -41,6 +41,9 @@ mod offline;
 /// Ways in which a line fails, told apart.
 mod outages;
 
+/// What a line loses, as the kernel counts it.
+mod loss;
+
 /// CONNECT, upgrades, interim answers.
 mod tunnel;
 

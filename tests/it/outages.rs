@@ -193,6 +193,30 @@ fn an_interface_that_disappears_is_not_the_providers_fault() {
 }
 
 #[test]
+fn a_cable_that_was_pulled_while_the_box_was_off_is_told_as_such() {
+    let Some(cable) = cable("a_cable_that_was_pulled_while_the_box_was_off_is_told_as_such", "20/20 Mbit/s, 10 ms") else { return };
+    let plug = "link add up0 type veth peer name up1\naddr add 192.0.2.1/24 dev up0\nlink set up1 up\nlink set up0 up\n\
+                route add default via 192.0.2.2 dev up0\n";
+    if let Err(error) = cable.near.configure(plug) {
+        return program::skipped("a_cable_that_was_pulled_while_the_box_was_off_is_told_as_such", &error.to_string());
+    }
+    let addr = world(&cable);
+    let mut node = school(&cable, Setup::new().host("a.school.test", addr));
+    let get = |node: &Node| cable.near.enter(|| http::get(node.proxy, "http://a.school.test/").status);
+    assert_eq!(get(&node), 200);
+    kit::until("the node has looked", 60, || node.metric_in(&cable, "bulak_link_outage") == Some(0.0));
+    node.terminate();
+    cable.near.configure("link del up0\n").expect("it was there");
+    cable.cut();
+    node.restart();
+    until_told(&node, "interface_lost", |_| assert_ne!(get(&node), 200, "nothing gets through"));
+    cable.near.configure(plug).expect("plugged in again");
+    cable.mend();
+    until_told(&node, "", |_| ());
+    assert_eq!(told(&node), ["interface_lost"]);
+}
+
+#[test]
 fn a_cut_cable_is_the_line_and_its_mending_is_seen_without_anybody_asking() {
     let Some(cable) = cable("a_cut_cable_is_the_line_and_its_mending_is_seen_without_anybody_asking", "8/2 Mbit/s, 60 ms") else { return };
     let addr = world(&cable);

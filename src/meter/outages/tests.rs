@@ -37,7 +37,7 @@ impl Place {
     }
 
     fn silent(&self, host: &str) {
-        self.link.observe(Sample::Failed { host: host.into() });
+        self.link.observe(Sample::Failed { host: host.into(), addr: None });
     }
 
     /// So long passes, with a look every two seconds.
@@ -45,6 +45,15 @@ impl Place {
         for _ in 0..seconds / 2 {
             self.clock.advance(Duration::from_secs(2));
             self.outages.look(false).await.expect("looks");
+        }
+    }
+
+    /// So many looks at a box without a cable, on which nothing answers.
+    async fn without_cable(&self, looks: u32) {
+        for _ in 0..looks {
+            self.clock.advance(Duration::from_secs(2));
+            self.silent("a.kz");
+            self.outages.look_at(false, &school()).await.expect("looks");
         }
     }
 
@@ -193,16 +202,46 @@ async fn sleep_is_time_in_which_the_box_was_off() {
 async fn no_interface_explains_everything() {
     let place = fresh().await;
     place.answered("a.kz");
-    place.outages.0.way.lock().look(&Ways::default());
-    for _ in 0..10 {
-        // Without the real tables: what the tale says.
-        place.clock.advance(Duration::from_secs(2));
-        place.silent("a.kz");
-        place.link.interface(false);
-        place.outages.0.book.lock().look(place.link.amiss().0);
-    }
+    place.outages.look_at(false, &wired()).await.expect("looks");
+    place.without_cable(10).await;
     let open = place.outages.open_now();
     assert_eq!(open.iter().map(|kept| kept.event.what).collect::<Vec<_>>(), [What::InterfaceLost]);
+}
+
+#[tokio::test]
+async fn a_box_that_starts_without_its_cable_says_so_and_one_that_never_had_one_does_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("state.sqlite");
+    let open = async |clock: Clock| place(clock, State::open(Some(&file)).await.expect("opens")).await;
+    // No default route, as far as it has lived: its way out may be a route to one network, and the line is what is dead.
+    let first = open(Clock::manual(START.plus(Duration::from_hours(24)))).await;
+    first.without_cable(10).await;
+    assert_eq!(first.outages.open_now().iter().map(|kept| kept.event.what).collect::<Vec<_>>(), [What::LineDown]);
+    first.answered("a.kz");
+    first.outages.look_at(false, &wired()).await.expect("looks");
+    let clock = Clock::manual(first.clock.now().plus(Duration::from_hours(1)));
+    first.state.close().await;
+    // The power fails, and somebody has pulled the cable.
+    let second = open(clock).await;
+    second.outages.look_at(false, &school()).await.expect("looks");
+    assert!(second.outages.open_now().is_empty(), "nobody has tried anything yet");
+    second.without_cable(10).await;
+    let told = second.outages.open_now();
+    assert_eq!(told.iter().map(|kept| kept.event.what).collect::<Vec<_>>(), [What::InterfaceLost]);
+    second.answered("a.kz");
+    second.clock.advance(Duration::from_secs(2));
+    second.outages.look_at(false, &wired()).await.expect("looks");
+    assert!(second.outages.open_now().is_empty());
+}
+
+/// The school's own network, and nothing else.
+fn school() -> Ways {
+    Ways { any: ["wlan0".to_owned()].into(), ..Ways::default() }
+}
+
+/// And a cable.
+fn wired() -> Ways {
+    Ways { default: ["eth0".to_owned()].into(), any: ["eth0".to_owned(), "wlan0".to_owned()].into() }
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Round<'_> {
         if item.asked > 0 {
             match self.look(kept.start, body["UUID"].as_str().unwrap_or_default()).await {
                 Look::There => {
-                    queue.done(&own).await?;
+                    queue.done(&own, self.inner.clock.now()).await?;
                     self.settled();
                     return Ok(Continue(()));
                 }
@@ -163,7 +163,7 @@ impl Round<'_> {
         let heard = self.ask(Method::POST, "/measurements", Some(&body)).await;
         match verdict(heard) {
             (Verdict::Taken(_), _) => {
-                queue.done(&own).await?;
+                queue.done(&own, self.inner.clock.now()).await?;
                 self.settled();
                 Ok(Continue(()))
             }
@@ -222,7 +222,7 @@ impl Round<'_> {
             let heard = self.ask(Method::POST, &path, Some(&body)).await;
             match verdict(heard) {
                 (Verdict::Taken(_), _) => {
-                    queue.done(&numbers).await?;
+                    queue.done(&numbers, self.inner.clock.now()).await?;
                     self.settled();
                 }
                 (Verdict::Refused(why), _) if is_about_school(&why) => {
@@ -236,7 +236,7 @@ impl Round<'_> {
                 }
                 // It has it already.
                 (Verdict::Refused(_), _) if alone => {
-                    queue.done(&numbers).await?;
+                    queue.done(&numbers, self.inner.clock.now()).await?;
                     self.settled();
                 }
                 // One of them may be known there: all go alone now, which `asked` says.
@@ -262,6 +262,7 @@ impl Round<'_> {
     async fn park(&self, item: &Item, why: &str) -> anyhow::Result<ControlFlow<()>> {
         tracing::warn!(why, "the Giga Meter server refused something for good");
         self.inner.state.giga().park(item.number, why).await?;
+        self.inner.gauges.refused();
         if !is_about_school(why) {
             return Ok(Continue(()));
         }
@@ -290,7 +291,6 @@ impl Round<'_> {
     fn settled(&self) {
         let mut memory = self.inner.memory.lock();
         (memory.tries, memory.trouble, memory.not_before) = (0, None, None);
-        memory.last_delivered = Some(self.inner.clock.now());
     }
 
     /// One exchange, not sooner after the last one than the server takes.

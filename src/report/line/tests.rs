@@ -27,7 +27,13 @@ impl Figures {
 
     /// Five minutes of a line that is never quiet.
     fn slice(&mut self, start: Time) -> Slice {
-        let connects = |of: &mut Figures| Connects { attempts: of.next(900), failures: of.next(90), rtt_median_ms: Some(of.millis()) };
+        let connects = |of: &mut Figures| Connects {
+            attempts: of.next(900),
+            failures: of.next(90),
+            rtt_median_ms: Some(of.millis()),
+            rx_bytes: of.next(300_000_000),
+            download_p95_bps: Some(of.next(20_000_000)),
+        };
         let down = u32::try_from(self.next(60)).expect("small");
         Slice {
             start,
@@ -54,6 +60,12 @@ impl Figures {
                 loaded_connects: self.next(900),
                 loaded_rtt_median_ms: Some(self.millis()),
                 upload_p95_bps: Some(self.next(5_000_000)),
+                sent_segments: self.next(200_000),
+                retransmitted_ratio: Some(self.millis() / 1000.0),
+                received_segments: self.next(900_000),
+                disordered_ratio: Some(self.millis() / 1000.0),
+                round_trips: self.next(900),
+                round_trip_median_ms: Some(self.millis()),
                 reach: ByReach { domestic: connects(self), foreign: connects(self), unknown: connects(self) },
             },
         }

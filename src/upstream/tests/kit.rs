@@ -118,13 +118,26 @@ pub(super) fn hello() -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_vec()
 }
 
-/// A DNS server; `answer` gives the addresses of a name, `None` stays silent. Counts what it was asked.
+/// What a DNS server says to a name.
+pub(super) enum Says {
+    Addrs(Vec<std::net::IpAddr>),
+    /// A failure, by its code (RFC 1035 section 4.1.1): 2 SERVFAIL, 5 REFUSED.
+    Fails(u8),
+    Nothing,
+}
+
+/// A DNS server. Counts what it was asked.
 pub(super) struct Dns {
     pub(super) addr: SocketAddr,
     pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
+/// One whose `answer` gives the addresses of a name; `None` stays silent.
 pub(super) async fn dns(life: &Life, answer: impl Fn(&str) -> Option<Vec<std::net::IpAddr>> + Send + 'static) -> Dns {
+    dns_that(life, move |name| answer(name).map_or(Says::Nothing, Says::Addrs)).await
+}
+
+pub(super) async fn dns_that(life: &Life, answer: impl Fn(&str) -> Says + Send + 'static) -> Dns {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let dns = Dns { addr: socket.local_addr().unwrap(), asked: Arc::default() };
     let asked = dns.asked.clone();
@@ -134,9 +147,13 @@ pub(super) async fn dns(life: &Life, answer: impl Fn(&str) -> Option<Vec<std::ne
             let (name, end) = read_name(&packet[..length]);
             let kind = u16::from_be_bytes([packet[end], packet[end + 1]]);
             asked.lock().push(format!("{name} {kind}"));
-            let Some(addrs) = answer(&name) else { continue };
+            let (code, addrs) = match answer(&name) {
+                Says::Addrs(addrs) => (0, addrs),
+                Says::Fails(code) => (code, Vec::new()),
+                Says::Nothing => continue,
+            };
             let addrs: Vec<_> = addrs.into_iter().filter(|addr| kind == if addr.is_ipv4() { 1 } else { 28 }).collect();
-            socket.send_to(&reply(&packet[..end + 4], &addrs), from).await.unwrap();
+            socket.send_to(&reply(&packet[..end + 4], code, &addrs), from).await.unwrap();
         }
     });
     dns
@@ -156,9 +173,9 @@ fn read_name(packet: &[u8]) -> (String, usize) {
     (name, at + 1)
 }
 
-fn reply(question: &[u8], addrs: &[std::net::IpAddr]) -> Bytes {
+fn reply(question: &[u8], code: u8, addrs: &[std::net::IpAddr]) -> Bytes {
     let mut packet = question.to_vec();
-    packet[2..4].copy_from_slice(&[0x81, 0x80]);
+    packet[2..4].copy_from_slice(&[0x81, 0x80 | code]);
     packet[6..12].copy_from_slice(&[0, u8::try_from(addrs.len()).unwrap(), 0, 0, 0, 0]);
     for addr in addrs {
         let (kind, bytes) = match addr {

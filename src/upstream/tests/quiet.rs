@@ -5,6 +5,7 @@ use super::kit::*;
 use super::*;
 use crate::base::socket::{unread, window_clamp};
 use crate::link::pace;
+use crate::upstream::channel::Channel;
 use http_body_util::BodyExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,7 +168,8 @@ async fn the_nights_own_patience_is_no_silence_of_the_origin() {
 async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     let node = node(settings());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = throttle::connect(listener.local_addr().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let stream = throttle::connect(addr).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     let watched = dup(&stream);
     let tos = || socket2::SockRef::from(&watched).tos_v4().unwrap();
@@ -175,7 +177,7 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     let usual = window_clamp(&watched).unwrap();
     assert!(usual > 50_000, "{usual}");
     let throttle = Throttle::new(node.link.clone());
-    let mut paced = Paced::new(stream, throttle.clone());
+    let mut paced = Paced::new(Channel::new(stream, "a.kz", addr, &node.link), throttle.clone());
     let raise = Raise::default();
     let ride = throttle.ride(raise.clone());
     far.write_all(&[7; 4000]).await.unwrap();
@@ -218,11 +220,12 @@ async fn a_transfer_that_ends_in_debt_holds_up_no_other() {
     let node = node(settings());
     let _somebody = node.link.foreground().begin();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = throttle::connect(listener.local_addr().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let stream = throttle::connect(addr).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     far.write_all(&vec![7; 20_000]).await.unwrap();
     let throttle = Throttle::new(node.link.clone());
-    let mut paced = Paced::new(stream, throttle.clone());
+    let mut paced = Paced::new(Channel::new(stream, "a.kz", addr, &node.link), throttle.clone());
     let mut ride = throttle.ride(Raise::default());
     let one = async {
         let mut all = Vec::new();

@@ -2,7 +2,10 @@
 
 use super::kit::*;
 use super::*;
+use crate::link::outage::What;
+use crate::link::passive::ByReach;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::net::TcpListener;
 
 /// Whether nobody has connected: a connection on loopback is there as soon as it is made.
@@ -112,6 +115,72 @@ async fn one_silent_zone_does_not_silence_the_others() {
     assert_eq!(failed.proxy_status(), "dns_timeout");
     node.upstream.connect("fine.kz", origin.addr.port()).await.unwrap();
     life.stop();
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nothing_but_failures_is_dead_and_one_broken_zone_is_not() {
+    let life = Life::default();
+    let origin = origin(&life, |_, _| Some(hello())).await;
+    let port = origin.addr.port();
+    // Which names fail, and how: none; one zone; that and the root, which it keeps from strangers; all of them, in two ways.
+    let mood = Arc::new(AtomicU8::new(0));
+    let seen = mood.clone();
+    let dns = dns_that(&life, move |name| match (seen.load(Ordering::Relaxed), name) {
+        (1 | 2, name) if name.starts_with("broken") => Says::Fails(2),
+        (2, ".") => Says::Fails(5),
+        (3, _) => Says::Fails(2),
+        (4, _) => Says::Fails(5),
+        (_, "." | "kz.") => Says::Addrs(Vec::new()),
+        _ => Says::Addrs(vec![loopback()]),
+    })
+    .await;
+    let node = node(Settings { resolver: vec![dns.addr], ..settings() });
+    let amiss = || node.link.amiss().0.map(|sign| sign.what);
+    node.upstream.connect("fine.kz", port).await.unwrap();
+    for (now, name, asked) in [(1, "broken.kz", ". 2"), (2, "broken2.kz", "kz. 2")] {
+        mood.store(now, Ordering::Relaxed);
+        let failed = node.upstream.connect(name, port).await.unwrap_err();
+        assert_eq!(failed.proxy_status(), "dns_error", "{failed}");
+        eventually(|| dns.asked.lock().iter().any(|known| known == asked)).await;
+        node.upstream.connect(&format!("fine{now}.kz"), port).await.unwrap();
+        assert_eq!(amiss(), None, "one zone is broken");
+    }
+    for now in [3, 4] {
+        mood.store(now, Ordering::Relaxed);
+        let failed = node.upstream.connect(&format!("any{now}.kz"), port).await.unwrap_err();
+        assert_eq!(failed.proxy_status(), "dns_error", "{failed}");
+        // The line is looked at too, and is there.
+        eventually(|| amiss() == Some(What::NamesDown)).await;
+        assert_eq!(node.link.state(), State::Up);
+        mood.store(0, Ordering::Relaxed);
+        // Nobody asks for anything, and it is noticed.
+        eventually(|| amiss().is_none()).await;
+        node.upstream.connect(&format!("well{now}.kz"), port).await.unwrap();
+    }
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_failure_counts_for_where_the_host_is_and_not_for_what_it_is_called() {
+    let dead = free().await;
+    let hosts = [(String::from("dead.kz"), dead.to_string())].into();
+    let node = node(Settings { hosts, ..settings() });
+    node.upstream.connect("dead.kz", 80).await.unwrap_err();
+    // A window is told once it has counted a second.
+    eventually(|| node.link.view().passive.reach != ByReach::default()).await;
+    let reach = node.link.view().passive.reach;
+    assert_eq!((reach.domestic.failures, reach.foreign.failures), (0, 0), "it is in this house");
+    assert!(reach.unknown.failures > 0);
+}
+
+/// Waits until it is so; only a hang is a failure.
+async fn eventually(is: impl Fn() -> bool) {
+    let wait = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it never came");
 }
 
 #[tokio::test]
