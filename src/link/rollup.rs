@@ -9,8 +9,9 @@
 
 use crate::base::clock::Time;
 use crate::link::Slice;
-use crate::link::passive::{Passive, share};
-use serde::{Deserialize, Serialize};
+use crate::link::passive::{Passive, count, share, whole};
+use crate::link::slice::{moment, short};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
 /// How long a rollup's window is.
@@ -103,6 +104,70 @@ pub struct Rollup {
     /// Names, TLS, latency under load, hosts near and far.
     #[serde(flatten)]
     pub passive: Passive,
+}
+
+/// A rollup as years of them are kept: a row of numbers without names, like a slice's ([`crate::link::slice::Packed`]). With names it has
+/// more than a thousand bytes, and SQLite would give each a page of 4 KiB of its own. What an older program wrote with names is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded(pub Rollup);
+
+/// Numbers of a row before the passive ones.
+const OWN: usize = 18;
+
+impl Serialize for Folded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rollup = &self.0;
+        let mut row: Vec<Option<f64>> = [rollup.start, rollup.end].map(moment).to_vec();
+        row.extend([rollup.up_seconds, rollup.slow_seconds, rollup.down_seconds].map(count));
+        row.extend([rollup.no_data_seconds, rollup.off_seconds, rollup.clock_seconds].map(count));
+        row.extend([rollup.rx_bytes, rollup.tx_bytes, rollup.background_rx_bytes].map(count));
+        row.extend([rollup.rtt_min_ms, rollup.rtt_median_ms, rollup.rtt_p95_ms, rollup.first_byte_median_ms]);
+        row.extend([rollup.download_p95_bps.and_then(count), count(rollup.attempts), count(rollup.failures)]);
+        row.extend(rollup.passive.row());
+        serializer.collect_seq(row.into_iter().map(short))
+    }
+}
+
+impl<'de> Deserialize<'de> for Folded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Folded, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Row(Vec<Option<f64>>),
+            Whole(Box<Rollup>),
+        }
+        let row = match Form::deserialize(deserializer)? {
+            Form::Whole(rollup) => return Ok(Folded(*rollup)),
+            Form::Row(row) => row,
+        };
+        if row.len() < OWN {
+            return Err(serde::de::Error::custom("too short a row"));
+        }
+        let at = |index: usize| row.get(index).copied().flatten();
+        let natural = |index: usize| at(index).map_or(0, whole);
+        let time = |index: usize| Time::from_micros(i64::try_from(natural(index)).unwrap_or(i64::MAX));
+        Ok(Folded(Rollup {
+            start: time(0),
+            end: time(1),
+            up_seconds: natural(2),
+            slow_seconds: natural(3),
+            down_seconds: natural(4),
+            no_data_seconds: natural(5),
+            off_seconds: natural(6),
+            clock_seconds: natural(7),
+            rx_bytes: natural(8),
+            tx_bytes: natural(9),
+            background_rx_bytes: natural(10),
+            rtt_min_ms: at(11),
+            rtt_median_ms: at(12),
+            rtt_p95_ms: at(13),
+            first_byte_median_ms: at(14),
+            download_p95_bps: at(15).map(whole),
+            attempts: natural(16),
+            failures: natural(17),
+            passive: Passive::read(row.get(OWN..).unwrap_or_default()),
+        }))
+    }
 }
 
 /// Sums up the slices that begin in `start..end`, and explains the rest of the window by what is known of the node's `runs`.
@@ -341,6 +406,21 @@ mod tests {
         }
         assert_eq!(Level::Hour.window(Time::from_micros(-1)), Time::from_secs(-3_600));
         assert_eq!(Level::Five.window(at(299)), at(0));
+    }
+
+    #[test]
+    fn a_rollup_is_kept_as_a_short_row_and_one_with_names_is_read() {
+        let mut rollup = roll(at(0), at(3_600), &[slice(0, 300, 200, 100, 0)], &[run(0, 1_200, true), run(1_200, 1_500, false)]);
+        rollup.passive = crate::link::passive::tests::full();
+        let text = serde_json::to_string(&Folded(rollup.clone())).expect("JSON");
+        assert!(text.len() < 400 && text.starts_with("[1795478400000000,1795482000000000,300,200,100,"), "{text}");
+        let named = serde_json::to_string(&rollup).expect("JSON");
+        for text in [&text, &named, &text.replace(']', ",1,2]")] {
+            assert_eq!(serde_json::from_str::<Folded>(text).expect("reads back"), Folded(rollup.clone()), "{text}");
+        }
+        for wrong in ["[1,2]", "7", "[1795478400000000,\"a\"]"] {
+            assert!(serde_json::from_str::<Folded>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

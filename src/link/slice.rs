@@ -77,12 +77,12 @@ impl Serialize for Packed {
 }
 
 /// A moment of a row: 2^53 µs are the year 2255.
-fn moment(time: Time) -> Option<f64> {
+pub(super) fn moment(time: Time) -> Option<f64> {
     u64::try_from(time.micros()).ok().and_then(count)
 }
 
 /// Whole numbers without a point, and nothing for what is not known.
-fn short(value: Option<f64>) -> serde_json::Value {
+pub(super) fn short(value: Option<f64>) -> serde_json::Value {
     match value {
         Some(value) if value.fract() == 0.0 && value >= 0.0 => whole(value).into(),
         Some(value) => value.into(),

@@ -6,7 +6,7 @@
 
 use crate::base::clock::{Clock, Time};
 use crate::link::Slice;
-use crate::link::rollup::{Level, Rollup, Run, merge, months, roll};
+use crate::link::rollup::{Folded, Level, Rollup, Run, merge, months, roll};
 use crate::link::slice::Packed;
 use crate::report::Inner;
 use crate::state::history::{History, Ran};
@@ -109,21 +109,21 @@ async fn complete(history: &History, this_hour: Time) -> anyhow::Result<()> {
     };
     while hour < this_hour {
         let end = hour.plus(Level::Hour.length());
-        history.put(Level::Hour.word(), hour, &window(history, hour, end).await?).await?;
+        history.put(Level::Hour.word(), hour, &Folded(window(history, hour, end).await?)).await?;
         hour = end;
     }
     let today = Level::Day.window(this_hour);
     let mut day = match history.newest(Level::Day.word()).await? {
         Some(newest) => newest.plus(Level::Day.length()),
-        None => match history.span::<Rollup>(Level::Hour.word(), oldest, today).await?.first() {
+        None => match kept(history, Level::Hour, oldest, today).await?.first() {
             Some(first) => Level::Day.window(first.start),
             None => return Ok(()),
         },
     };
     while day < today {
         let end = day.plus(Level::Day.length());
-        let hours = history.span::<Rollup>(Level::Hour.word(), day, end).await?;
-        history.put(Level::Day.word(), day, &merge(day, end, &hours)).await?;
+        let hours = kept(history, Level::Hour, day, end).await?;
+        history.put(Level::Day.word(), day, &Folded(merge(day, end, &hours))).await?;
         day = end;
     }
     Ok(())
@@ -137,6 +137,11 @@ async fn first_run(history: &History, from: Time, until: Time) -> anyhow::Result
 async fn window(history: &History, start: Time, end: Time) -> anyhow::Result<Rollup> {
     let slices = slices(history, start, end).await?;
     Ok(roll(start, end, &slices, &runs(history, start, end).await?))
+}
+
+/// Hours or days that begin in `start..end` and are kept, oldest first.
+pub(crate) async fn kept(history: &History, level: Level, start: Time, end: Time) -> anyhow::Result<Vec<Rollup>> {
+    Ok(history.span::<Folded>(level.word(), start, end).await?.into_iter().map(|folded| folded.0).collect())
 }
 
 async fn slices(history: &History, start: Time, end: Time) -> anyhow::Result<Vec<Slice>> {
@@ -186,7 +191,7 @@ fn fresh(mut slice: Slice, told: Option<&Slice>, start: Time) -> Slice {
 /// The hours that begin in `start..end`, oldest first; the one that is running at `now` as far as it has come.
 pub(crate) async fn hours(history: &History, start: Time, end: Time, now: Time) -> anyhow::Result<Vec<Rollup>> {
     let running = Level::Hour.window(now);
-    let mut hours = history.span::<Rollup>(Level::Hour.word(), start, end.min(running)).await?;
+    let mut hours = kept(history, Level::Hour, start, end.min(running)).await?;
     // Where no hour is kept and the node has not run in this one either (its clock is wrong), nothing is known.
     let ran = !hours.is_empty() || first_run(history, running, now).await?.is_some();
     if ran && start <= running && running < end {
@@ -237,10 +242,10 @@ pub async fn history(history: &History, by: By, most: usize, now: Time) -> anyho
             let slices = slices(history, back(Level::Five), Level::Five.window(now)).await?;
             slices.iter().map(|slice| roll(slice.start, slice.end.max(slice.start), std::slice::from_ref(slice), &[])).collect()
         }
-        By::Hour => history.span(Level::Hour.word(), back(Level::Hour), now).await?,
-        By::Day => history.span(Level::Day.word(), back(Level::Day), now).await?,
+        By::Hour => kept(history, Level::Hour, back(Level::Hour), now).await?,
+        By::Day => kept(history, Level::Day, back(Level::Day), now).await?,
         By::Month => {
-            let days: Vec<Rollup> = history.span(Level::Day.word(), now.minus(KEEP_DAYS), now).await?;
+            let days = kept(history, Level::Day, now.minus(KEEP_DAYS), now).await?;
             let mut all = months(&days);
             all.drain(..all.len().saturating_sub(most));
             all
@@ -255,11 +260,11 @@ pub async fn history(history: &History, by: By, most: usize, now: Time) -> anyho
 pub async fn recent(history: &History, now: Time) -> anyhow::Result<Recent> {
     let this_hour = Level::Hour.window(now);
     let from = this_hour.minus(Duration::from_hours(23));
-    let mut hours = history.span::<Rollup>(Level::Hour.word(), from, this_hour).await?;
+    let mut hours = kept(history, Level::Hour, from, this_hour).await?;
     hours.push(window(history, this_hour, now).await?);
     // Hours without power are kept too; before the first kept hour there was no node, and nothing to call off.
     let day = merge(hours.first().map_or(from, |first| first.start), now, &hours);
-    let days = history.span::<Rollup>(Level::Day.word(), now.minus(Duration::from_hours(31 * 24)), now).await?;
+    let days = kept(history, Level::Day, now.minus(Duration::from_hours(31 * 24)), now).await?;
     Ok(Recent { day, hours, days })
 }
 

@@ -8,6 +8,7 @@ use crate::base::table::{Form, csv};
 use crate::link::rollup::{Level, Rollup};
 use crate::meter::Kept;
 use crate::meter::outages;
+use crate::report::line;
 use crate::report::statement::Desk;
 use crate::report::statement::period::Period;
 use axum::Router;
@@ -165,7 +166,7 @@ async fn hours(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result
 async fn days(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     let (start, end) = span(&desk, &wanted)?;
     let history = desk.reporter.0.state.history();
-    let days = history.span::<Rollup>(Level::Day.word(), start, end).await.map_err(|error| failed(&error.into()))?;
+    let days = line::kept(&history, Level::Day, start, end).await.map_err(|error| failed(&error))?;
     let rows: Vec<Value> = days.iter().map(window).collect();
     table(&desk, "days", &wanted, WINDOWS, &rows)
 }

@@ -101,6 +101,12 @@ impl Answers {
         entry.silences += 1;
     }
 
+    /// A name that was answered for, and whose answer no server remembers any more: what has to be looked up anew. The latest.
+    pub(super) fn past(&self, now: Instant) -> Option<Box<str>> {
+        let over = self.names.iter().filter(|(_, entry)| entry.addrs.is_some() && entry.fresh <= now);
+        over.max_by_key(|(_, entry)| entry.fresh).map(|(name, _)| name.clone())
+    }
+
     /// Nobody answers for anything.
     pub(super) fn all_silent(&mut self) {
         self.all_silent = true;
@@ -160,7 +166,10 @@ mod tests {
         assert_eq!(answers.look("a", later + SECOND * 89), Look::Silent(Some(addrs.clone())), "twice as long");
         assert_eq!(answers.look("a", now + STALE + SECOND * 100), ask(None, true), "too old for anything");
         answers.answered("a", addrs.clone(), Duration::ZERO, later);
-        assert_eq!(answers.look("a", later + SECOND * 4), Look::Known(addrs));
+        assert_eq!(answers.look("a", later + SECOND * 4), Look::Known(addrs.clone()));
+        answers.answered("b", addrs, SECOND * 9, later);
+        let past = |after: u32| answers.past(later + SECOND * after).as_deref().map(str::to_owned);
+        assert_eq!((past(4), past(5), past(60)), (None, Some("a".into()), Some("b".into())));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! are, everything else is answered at once and a probe goes out every few seconds.
 //!
 //! # Why a failure is no answer
-//! A server that says SERVFAIL or REFUSED to one name may be right: its zone is broken. One that says so of the root and of the
-//! country's own domain as well knows nothing at all (a router whose provider's DNS is gone): names are down, though nobody is silent.
-//! Names are still asked for then, since such a no comes at once.
+//! A server that says SERVFAIL or REFUSED to one name may be right: its zone is broken. One that says so of the root, of the country's
+//! own domain and of a name that it has answered for before (one that lets through a list of names knows that) knows nothing at all, as a
+//! router whose provider's DNS is gone: names are down, though nobody is silent. They are still asked for then, since such a no comes at once.
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
@@ -335,19 +335,24 @@ impl Names {
             self.0.resolver.store(build(&self.0.servers, self.0.wait).map(Arc::new));
         }
         let Some(resolver) = self.0.resolver.load_full() else { return Servers::Silent };
-        match self.hears(&resolver, ".").await {
-            // Some keep the root from whoever is no server.
-            Servers::Failing => match self.hears(&resolver, SECOND).await {
-                Servers::Well => Servers::Well,
-                Servers::Failing | Servers::Silent => Servers::Failing,
-            },
-            servers => servers,
+        let first = self.hears(&resolver, ".", RecordType::NS).await;
+        if first != Servers::Failing {
+            return first;
+        }
+        // Some keep the root from whoever is no server, and some everything but what they let through.
+        if self.hears(&resolver, SECOND, RecordType::NS).await == Servers::Well {
+            return Servers::Well;
+        }
+        let past = self.0.answers.lock().past(self.0.clock.steady());
+        match past {
+            Some(name) if self.hears(&resolver, &format!("{name}."), RecordType::A).await == Servers::Well => Servers::Well,
+            _ => Servers::Failing,
         }
     }
 
     /// What is said of a name that exists.
-    async fn hears(&self, resolver: &TokioResolver, name: &str) -> Servers {
-        let lookup = resolver.lookup(name, RecordType::NS);
+    async fn hears(&self, resolver: &TokioResolver, name: &str, kind: RecordType) -> Servers {
+        let lookup = resolver.lookup(name, kind);
         tokio::time::timeout(self.0.wait, lookup).await.map_or(Servers::Silent, |answer| hear(&answer))
     }
 }
