@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
-/// Slices are kept for a year and a bit, in short rows: about 20 MB of a line that is never quiet (a test writes such a year).
+/// Slices are kept for a year and a bit, in short rows: about 35 MB of a line that is never quiet (a test writes such a year).
 const KEEP_FIVE: Duration = Duration::from_hours(400 * 24);
 
 /// Hours are kept for a school year and the one before.

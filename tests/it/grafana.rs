@@ -31,13 +31,13 @@ fn every_metric_of_dashboards_and_rules_is_one_of_a_nodes() {
     let origin = Origin::start(|_| Reply::Bytes(ok(&["Cache-Control: public, max-age=3600"], b"a lesson")));
     let server = Setup::new().start();
     let place = format!("[\"ws://{} domestic\"]", server.web);
-    let (giga, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
+    let (giga, secret) = (Server::start(), tempfile::tempdir().expect("a folder"));
     let node = Setup::new()
         .host("a.school.test", origin.addr)
         .set("meter.servers", &place)
         .set("meter.day", "\"3 MB\"")
         .set("giga.url", &format!("\"{}\"", giga.url()))
-        .set("giga.key", &format!("\"{}\"", key_file(folder.path(), KEY).display()))
+        .set("giga.key", &format!("\"{}\"", key_file(secret.path(), KEY).display()))
         .set("giga.id", &format!("\"{SCHOOL}\""))
         .start();
     node.twice("http://a.school.test/lesson");

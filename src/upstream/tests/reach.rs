@@ -127,9 +127,8 @@ async fn a_server_that_answers_nothing_but_failures_is_dead_and_one_broken_zone_
     let seen = mood.clone();
     let dns = dns_that(&life, move |name| match (seen.load(Ordering::Relaxed), name) {
         (1 | 2, name) if name.starts_with("broken") => Says::Fails(2),
-        (2, ".") => Says::Fails(5),
         (3, _) => Says::Fails(2),
-        (4, _) => Says::Fails(5),
+        (2, ".") | (4, _) => Says::Fails(5),
         (5, name) if !name.starts_with("fine") && !name.starts_with("well") => Says::Fails(5),
         (_, "." | "kz.") => Says::Addrs(Vec::new()),
         _ => Says::Addrs(vec![loopback()]),
