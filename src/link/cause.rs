@@ -27,6 +27,8 @@ pub struct Causes {
     interface: Option<Instant>,
     /// There is no way out, and there was none when the node started.
     missing: bool,
+    /// When a way out came back: what is dead from then on is the line.
+    back: Option<Instant>,
     line: Option<Instant>,
     names: Option<Trouble>,
     hosts: HashMap<Box<str>, Host>,
@@ -98,6 +100,9 @@ impl Causes {
 
     /// Whether there is a way out.
     pub fn interface(&mut self, out: Out, now: Instant) {
+        if out == Out::There && (self.missing || self.interface.is_some()) {
+            self.back = Some(now);
+        }
         self.interface = if out == Out::Lost { self.interface.or(Some(now)) } else { None };
         self.missing = out == Out::Missing;
     }
@@ -109,7 +114,11 @@ impl Causes {
             return Some(sign(What::InterfaceLost, since, now));
         }
         if let Some(since) = self.line {
-            return Some(sign(if self.missing { What::InterfaceLost } else { What::LineDown }, since, now));
+            return Some(if self.missing {
+                sign(What::InterfaceLost, since, now)
+            } else {
+                sign(What::LineDown, self.back.map_or(since, |back| back.max(since)), now)
+            });
         }
         let counts = |trouble: &Trouble| trouble.is_fresh(now) && self.answered.is_some_and(|answered| answered >= trouble.since);
         if let Some(Trouble { since, seen }) = self.names.filter(counts) {
@@ -254,7 +263,8 @@ mod tests {
         assert_eq!(what(&causes, t + second * 3), None, "it works without");
         causes.line(true, t + second * 4);
         causes.interface(Out::There, t + second * 5);
-        assert_eq!(what(&causes, t + second * 5), Some(What::LineDown), "the cable was not all of it");
+        // The cable was not all of it: from then on it is the line.
+        assert_eq!(causes.sign(t + second * 7).map(|sign| (sign.what, sign.since)), Some((What::LineDown, t + second * 5)));
     }
 
     #[test]
