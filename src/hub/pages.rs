@@ -21,7 +21,8 @@ th{font-weight:600}nav a{margin-right:1rem;display:inline-block;min-height:24px}
 .mark{display:inline-block;padding:.1rem .5rem;border:1px solid #555;border-radius:.3rem;color:#1a1a1a}\
 .dropped_off,.at_risk,.silent_week,.silent,.line_down{background:#fbdcd6}.late,.never_reported{background:#fdf1c8}.live{background:#dcefdc}\
 .unknown{background:#eee}.old{color:#595959}dl{display:grid;grid-template-columns:max-content auto;gap:.2rem 1rem}dt{font-weight:600}dd{margin:0}\
-.event{border-left:.4rem solid #b3261e;padding:.3rem .8rem;margin:.6rem 0}input,button{font:inherit;padding:.2rem .5rem;min-height:24px}.lines label,.lines button{display:block;margin:.8rem 0}.out{float:right}\
+.event{border-left:.4rem solid #b3261e;padding:.3rem .8rem;margin:.6rem 0}input,button{font:inherit;padding:.2rem .5rem;min-height:24px}\
+.lines label,.lines button{display:block;margin:.8rem 0}.out{float:right}\
 .chart{width:100%;max-width:60rem;height:auto;font:11px system-ui,sans-serif}.chart text{fill:currentColor}.grid{stroke:#bbb;stroke-width:.5;fill:none}\
 .strip{vertical-align:middle}.up{fill:#2e7d32}.part{fill:#b28704}.down{fill:#b3261e}.off{fill:#555}.quiet{fill:#9aa5b1}.none{fill:#999}\
 .gap{opacity:.25}.line{stroke:#1558b0;stroke-width:2;fill:none}.contract{stroke:#b3261e;stroke-dasharray:6 4;fill:none}\

@@ -46,7 +46,7 @@ impl Asker {
         }
         let body = to_bytes(body, 64 << 10).await.expect("a body");
         let told = format!("{method} {path} {kind}: {status} {}", String::from_utf8_lossy(&body));
-        assert_eq!(head.headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes()), Some(CONTENT_TYPE.as_bytes()), "{told}");
+        assert_eq!(head.headers.get(header::CONTENT_TYPE).map(axum::http::HeaderValue::as_bytes), Some(CONTENT_TYPE.as_bytes()), "{told}");
         let problem: Problem = serde_json::from_slice(&body).expect(&told);
         assert!(problem.status == status && problem.kind.ends_with(&problem.id) && !problem.id.is_empty(), "{told}");
         assert!(!problem.title.is_empty() && status != 500, "{told}");
