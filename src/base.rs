@@ -48,6 +48,9 @@ pub mod door;
 /// Bodies that come too slowly.
 pub mod drip;
 
+/// SQLite files that survive a power cut.
+pub(crate) mod sqlite;
+
 /// Days as people of a place count them.
 pub mod calendar;
 

@@ -47,13 +47,9 @@ pub mod used;
 /// Wishes, and what many missed.
 pub mod wish;
 
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use crate::base::sqlite;
+use sqlx::sqlite::SqlitePool;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long a writer waits for another before it gives up.
-const BUSY: Duration = Duration::from_secs(10);
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -107,32 +103,7 @@ pub struct State {
 impl State {
     /// Opens or makes the database; `None` keeps it in memory (ephemeral nodes, tests).
     pub async fn open(file: Option<&Path>) -> Result<State, Error> {
-        let (options, connections) = match file {
-            // Every connection to `:memory:` is a database of its own: exactly one, never closed.
-            None => (SqliteConnectOptions::new().in_memory(true), 1),
-            // FULL: a report that was acknowledged as queued must survive a power cut.
-            Some(file) => (
-                SqliteConnectOptions::new()
-                    .filename(file)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(BUSY),
-                4,
-            ),
-        };
-        if file.is_some() {
-            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
-            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
-            SqliteConnection::connect_with(&options).await?.close().await?;
-        }
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.foreign_keys(true))
-            .await?;
+        let pool = sqlite::open(file).await?;
         sqlx::migrate!("src/state/migrations").run(&pool).await?;
         Ok(State { pool })
     }

@@ -314,6 +314,7 @@ impl Intake<'_> {
                 self.keep(&bytes).await;
             }
             draft.write(bytes).await?;
+            self.pilot.lead_alone(draft);
             self.check_length(draft.len())?;
             self.check_readers(draft.len())?;
         }
@@ -339,6 +340,7 @@ impl Intake<'_> {
                 return Ok(());
             }
             draft.write(step.freeze()).await?;
+            self.pilot.lead_alone(draft);
             self.check_length(draft.len())?;
             self.check_readers(draft.len())?;
             let came = self.order.moved.load(Ordering::Relaxed).saturating_sub(start).max(1);

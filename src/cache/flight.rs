@@ -6,7 +6,7 @@
 use crate::base::target::UrlKey;
 use crate::link::foreground::Raise;
 use crate::policy::Failure;
-use crate::store::{Entry, Meta, Tail};
+use crate::store::{Draft, Entry, Meta, Tail};
 use crate::upstream::{self, Approach};
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -308,12 +308,14 @@ impl Pilot {
 
     /// Tells everyone.
     pub(crate) fn publish(&self, stage: Stage) {
+        let listed = self.listed.load(Ordering::Relaxed);
         if !matches!(stage, Stage::Asking | Stage::Live(_)) {
             // The last word: whoever comes after it must not take it for news of his own.
             self.unlist();
         }
         match stage {
-            Stage::Apart => self.board.set_apart(self.key.url, true),
+            // Of one that nobody could wait for it says nothing: a HEAD, or a client's own condition.
+            Stage::Apart if listed => self.board.set_apart(self.key.url, true),
             Stage::Live(_) => self.board.set_apart(self.key.url, false),
             _ => {}
         }
@@ -350,6 +352,13 @@ impl Pilot {
     fn forget(&self, flights: &mut HashMap<FlightKey, Arc<Flight>>) {
         if self.listed.swap(false, Ordering::Relaxed) {
             flights.remove(&self.key);
+        }
+    }
+
+    /// Nobody comes along any more with what is kept for those who read already.
+    pub(crate) fn lead_alone(&self, draft: &Draft) {
+        if draft.is_passed_on() {
+            self.unlist();
         }
     }
 
@@ -413,6 +422,8 @@ mod tests {
         assert!(board.find(&key(1)).is_none());
         let (_, alone) = board.alone(key(1), true);
         assert!(alone.leave(|| true), "nobody can come along with one that is not listed");
+        alone.publish(Stage::Apart);
+        assert!(!board.is_apart(&UrlKey([1; 16])), "nobody has waited in vain for one client's own question");
 
         let (_, errand) = board.join(key(2), false);
         let errand = errand.expect("an errand's");

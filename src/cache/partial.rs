@@ -21,14 +21,14 @@ use crate::upstream;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs.
+/// What of a partly kept answer this request needs, when not all of that is here: the whole range it needs. HEAD needs no byte of it.
 pub(crate) fn missing(ask: &Ask<'_>, found: &Found) -> Option<Range<u64>> {
-    if found.entry.object.is_some() {
+    if found.entry.object.is_some() || *ask.method == Method::HEAD {
         return None;
     }
     let wanted = match part_of(ask, &found.prepared) {
@@ -137,8 +137,10 @@ impl Inner {
                     Ok(Given::Answer(given)) => self.given(given, why),
                     // What was kept does not fit any more and is forgotten: the request starts anew.
                     Err(_) if matches!(stage, Some(Stage::Apart)) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    // The origin gets the client's own question, ranges and all.
+                    Ok(Given::OwnCoding) => self.pass(asked, bare(asked), order, why).await,
                     // An origin that breaks off would break off again, without end: one more try, past the store.
-                    Ok(Given::OwnCoding) | Err(_) => self.fetch_alone(asked, order, why).await,
+                    Err(_) => self.fetch_alone(asked, order, why).await,
                 },
             },
         }
@@ -175,7 +177,9 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
-        if let Some(head) = self.part_head(&asked, &order, &response, &first, (requested, since)) {
+        let part = self.part_head(&asked, &order, &response, &first, (requested, since));
+        let misfit = part.as_ref().err().copied();
+        if let Ok(head) = part {
             let most = order.most(response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
             if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
                 return pilot.publish(Broken::TooLong(most).stage());
@@ -184,20 +188,23 @@ impl Inner {
             if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
                 return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
             }
-            // With a part of it here, this answer is only the rest: the whole is fetched, for this client alone.
-            let given = if found.is_some() { Given::OwnCoding } else { Given::Answer((response, Why::StoreFull)) };
+            // With a part of it here, this answer is only the rest.
+            let given = if found.is_some() { Given::OwnCoding } else { self.alone(response, Why::StoreFull) };
             drop(lead.send(given));
             return pilot.publish(Stage::Apart);
         }
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            if found.is_some() {
+            match found {
+                None => drop(lead.send(self.alone(response, Why::Partial))),
                 // The file has changed, or the origin cuts ranges as it likes: our parts are of no use.
-                if let Err(error) = self.store.forget(&asked.target.key(), false).await {
-                    tracing::warn!(%error, "parts that do not fit could not be forgotten");
-                    drop(lead.send(Given::OwnCoding));
+                Some(_) if misfit == Some(Misfit::Other) => {
+                    if let Err(error) = self.store.forget(&asked.target.key(), false).await {
+                        tracing::warn!(%error, "parts that do not fit could not be forgotten");
+                        drop(lead.send(Given::OwnCoding));
+                    }
                 }
-            } else {
-                drop(lead.send(Given::Answer((response, Why::Partial))));
+                // What one client may not share says nothing about what is kept for all.
+                Some(_) => drop(lead.send(Given::OwnCoding)),
             }
             return pilot.publish(Stage::Apart);
         }
@@ -205,10 +212,15 @@ impl Inner {
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
-                drop(lead.send(readable(&asked, response, why)));
+                drop(lead.send(readable(&asked, self.counters.relayed(response), why)));
                 pilot.publish(Stage::Apart);
             }
         }
+    }
+
+    /// An answer for the one who asked, as it came.
+    fn alone(&self, response: Response<Body>, why: Why) -> Given {
+        Given::Answer((self.counters.relayed(response), why))
     }
 
     /// Whether a 206 is the part that was asked for, may be kept, and fits what is kept already.
@@ -219,16 +231,17 @@ impl Inner {
         response: &Response<Body>,
         gap: &Gap<'_>,
         (requested, since): (Time, Epoch),
-    ) -> Option<PartHead> {
+    ) -> Result<PartHead, Misfit> {
         if response.status() != StatusCode::PARTIAL_CONTENT || coding::coded(response.headers(), true) != Coded::Plain {
-            return None;
+            return Err(Misfit::Other);
         }
-        let (start, end, total) = told_part(response.headers())?;
+        let (Some((start, end, total)), Some(strong)) = (told_part(response.headers()), strong_validator(response.headers())) else {
+            return Err(Misfit::Other);
+        };
         let received = self.clock.now();
-        let strong = strong_validator(response.headers())?;
         let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received)
         else {
-            return None;
+            return Err(Misfit::NotForAll);
         };
         policy::key::forget_coding(&mut vary);
         let mut headers = storable_fields(response.headers(), received);
@@ -236,9 +249,8 @@ impl Inner {
         let wanted = match gap.found {
             Some(found) => {
                 let same = found.entry.length == total && strong_validator(&found.entry.meta.headers).as_ref() == Some(&strong);
-                let next = stream::gaps(&found.entry.have, gap.wanted).into_iter().next()?;
-                if !same || start != next.start || end != next.end {
-                    return None;
+                if !same || stream::gaps(&found.entry.have, gap.wanted).first() != Some(&(start..end)) {
+                    return Err(Misfit::Other);
                 }
                 headers = policy::freshen(&found.entry.meta.headers, &headers);
                 gap.wanted.clone()
@@ -259,7 +271,7 @@ impl Inner {
             way: order.way,
             flags: 0,
         };
-        Some(PartHead { since, meta, total, wanted, first: start..end, strong })
+        Ok(PartHead { since, meta, total, wanted, first: start..end, strong })
     }
 
     /// Puts kept and fetched pieces one behind the other into `draft`, which everyone reads from, and keeps the fetched ones.
@@ -293,6 +305,7 @@ impl Inner {
                 if let Err(error) = draft.finish().await {
                     return pilot.publish(Broken::from(error).stage());
                 }
+                self.outdate_if_overtaken(asked, pilot).await;
                 // An older whole may stand in the way of these parts: it is not what was fetched.
                 let (now, _) = self.find(&asked.ask()).await;
                 if let Some(now) = now.filter(|now| strong_validator(&now.entry.meta.headers).as_ref() == Some(&head.strong)) {
@@ -382,6 +395,7 @@ impl Inner {
             }
             piece.extend_from_slice(&bytes);
             draft.write(bytes).await?;
+            pilot.lead_alone(draft);
             if order.is_left(head.wanted.end - kept - piece.len() as u64, readers, pilot) {
                 break Some(Broken::Left);
             }
@@ -417,6 +431,15 @@ impl Inner {
 struct Gap<'a> {
     found: Option<&'a Found>,
     wanted: &'a Range<u64>,
+}
+
+/// Why an answer to a range is not the part that was asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Misfit {
+    /// Another version, another part, or no part at all.
+    Other,
+    /// Not to be kept for others.
+    NotForAll,
 }
 
 /// The head of a part that is being fetched.

@@ -156,9 +156,13 @@ impl Inner {
         why: Why,
     ) -> Answered {
         request.headers_mut().remove(COOKIE);
-        let plain = Arc::new(asked.without_cookie());
-        let source = if asked.place.account { found.entry.meta.source } else { order.source };
-        let answered = self.ask_origin(&plain, request, Order { source, ..order.clone() }, Some((found, Some(conditions))), why).await;
+        let (plain, in_no_name) = in_no_name(asked, &order, &found);
+        let answered = self.ask_origin(&plain, request, in_no_name, Some((found, Some(conditions))), why).await;
+        self.or_in_his_name(asked, order, answered).await
+    }
+
+    /// What was asked for in nobody's name, or, where that was refused, what the client gets himself.
+    async fn or_in_his_name(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, answered: Answered) -> Answered {
         let ours = answered.0.extensions().get::<Trouble>().is_some();
         if ours || matches!(answered.0.status().as_u16(), 200 | 206 | 304 | 404 | 410 | 412 | 416) {
             return answered;
@@ -167,13 +171,26 @@ impl Inner {
     }
 
     /// Serves what is stored, fetching what of it is missing; bytes that turn out to be damaged are fetched again.
-    async fn from_store(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, found: Found, said: Said) -> Answered {
+    async fn from_store(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        mut request: Request<Body>,
+        order: Order,
+        found: Found,
+        said: Said,
+    ) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
             if Directives::read(&asked.headers).only_if_cached {
                 return self.refuse(Why::OnlyIfCached);
             }
             if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
                 return answered;
+            }
+            if self.is_for_all(asked) {
+                request.headers_mut().remove(COOKIE);
+                let (plain, in_no_name) = in_no_name(asked, &order, &found);
+                let answered = self.complete(&plain, request, in_no_name, found, wanted, Why::Partial).await;
+                return self.or_in_his_name(asked, order, answered).await;
             }
             return self.complete(asked, request, order, found, wanted, Why::Partial).await;
         }
@@ -354,16 +371,15 @@ impl Inner {
         if !stored {
             return flight.head().await;
         }
-        loop {
-            tokio::select! {
-                stage = flight.head() => return stage,
-                () = self.link.changed() => if self.link.state() == link::State::Down { return None },
-            }
+        tokio::select! {
+            biased;
+            stage = flight.head() => stage,
+            () = self.link.becomes(link::State::Down) => None,
         }
     }
 
     /// Forwards without looking at the store; unsafe methods invalidate what they may have changed.
-    async fn pass(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
+    pub(crate) async fn pass(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
         let (requested, since) = (self.clock.now(), self.store.epoch());
         let mut response = match self.upstream.send(&asked.target, request, order.class).await {
             Ok(sent) => sent.response,
@@ -376,13 +392,13 @@ impl Inner {
         let mut said = Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored: false, collapsed: false };
         if asked.method != Method::POST {
             self.say(response.headers_mut(), said);
-            return (response, why);
+            return (self.counters.relayed(response), why);
         }
         // POST may say that its answer is what a later GET would get (RFC 9110 section 9.3.3).
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             Judged::Apart(mut response, _) => {
                 self.say(response.headers_mut(), said);
-                (response, why)
+                (self.counters.relayed(response), why)
             }
             Judged::Keep(arrival) => {
                 said.stored = true;
@@ -524,6 +540,12 @@ impl Inner {
         response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
         (response, why)
     }
+}
+
+/// The request without what tells who asks, and whose order it is then.
+fn in_no_name(asked: &Asked, order: &Order, found: &Found) -> (Arc<Asked>, Order) {
+    let source = if asked.place.account { found.entry.meta.source } else { order.source };
+    (Arc::new(asked.without_cookie()), Order { source, ..order.clone() })
 }
 
 /// An answer with the fields of it that are not kept, where it is for the one who asked for it.

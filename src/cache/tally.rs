@@ -79,15 +79,13 @@ impl Counters {
         let slot = word * WAYS.len() + way;
         self.requests[slot * CLASSES.len() + class_index(response.status())].inc();
         self.waits[word].observe(took.as_secs_f64());
-        let counter = &self.bytes[slot];
-        match response.body_mut() {
-            Body::Empty | Body::Full(None) => {}
-            Body::Full(Some(bytes)) => counter.inc_by(bytes.len() as u64),
-            body @ Body::Stream(_) => {
-                let inner = std::mem::take(body);
-                *body = Body::stream(Counted { inner, counter: counter.clone() });
-            }
-        }
+        counted(response.body_mut(), &self.bytes[slot]);
+    }
+
+    /// Counts what an origin sends to one client alone.
+    pub(crate) fn relayed(&self, mut response: Response<Body>) -> Response<Body> {
+        counted(response.body_mut(), &self.upstream);
+        response
     }
 
     /// Counts one tunnel when it opens.
@@ -126,6 +124,18 @@ fn way_index(way: Way) -> usize {
 
 fn class_index(status: StatusCode) -> usize {
     usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
+}
+
+/// Counts a body's bytes as they are taken.
+fn counted(body: &mut Body, counter: &IntCounter) {
+    match body {
+        Body::Empty | Body::Full(None) => {}
+        Body::Full(Some(bytes)) => counter.inc_by(bytes.len() as u64),
+        Body::Stream(_) => {
+            let inner = std::mem::take(body);
+            *body = Body::stream(Counted { inner, counter: counter.clone() });
+        }
+    }
 }
 
 /// Counts a stream's bytes as they leave.
@@ -172,5 +182,7 @@ mod tests {
         stream.into_body().collect(9).await.expect("reads");
         let tally = counters.tally();
         assert_eq!((tally.by_way["http"]["hit"], tally.by_way["mirror"]["miss"]), ((1, 5), (1, 3)));
+        counters.relayed(Response::new(Body::full("1234567"))).into_body().collect(9).await.expect("reads");
+        assert_eq!(counters.tally().upstream_bytes, 7);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Voyage {
 pub(crate) enum Given {
     /// The origin's answer.
     Answer(Answered),
-    /// Nothing that this client could read: he is to ask again in the codings that he named.
+    /// Nothing that is for this client: his own question is to go to the origin, past the store.
     OwnCoding,
 }
 
@@ -81,18 +81,22 @@ impl Inner {
                 return pilot.publish(Stage::Apart);
             }
             return match self.confirm(&asked, &found.entry, response.headers(), requested).await {
-                Ok(entry) => pilot.publish(Stage::Stored(entry, Outcome::Confirmed)),
+                Ok(entry) => {
+                    self.outdate_if_overtaken(&asked, pilot).await;
+                    pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
+                }
                 Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
             };
         }
         // Whoever asked may have gone; then nobody needs this answer.
-        let give = |response, why| drop(lead.send(readable(&asked, response, why)));
+        let give = |response, why| drop(lead.send(readable(&asked, self.counters.relayed(response), why)));
         if let (Some(_), true) = (&found, is_failure(status)) {
             give(response, Why::Stale);
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
         }
         if asked.method == Method::HEAD {
             self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), requested).await;
+            self.outdate_if_overtaken(&asked, pilot).await;
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
@@ -204,6 +208,13 @@ impl Inner {
         self.board.note(*url);
         if let Err(error) = self.mark(url).await {
             tracing::warn!(%error, "an outdated answer could not be marked");
+        }
+    }
+
+    /// An answer that was asked for before its URL became doubtful takes no doubt away (RFC 9111 section 4.4).
+    pub(crate) async fn outdate_if_overtaken(&self, asked: &Asked, pilot: &Pilot) {
+        if pilot.is_overtaken() {
+            self.outdate(&asked.target.key()).await;
         }
     }
 

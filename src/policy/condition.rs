@@ -21,7 +21,8 @@ pub(super) fn condition(ask: &Ask<'_>, kept: &Kept) -> Condition {
             return Condition::Failed;
         }
     } else if let Some(limit) = single_date(ask.headers, &IF_UNMODIFIED_SINCE)
-        && kept.modified.is_none_or(|modified| modified > limit)
+        // Without a Last-Modified there is nothing to hold it against (RFC 9110 section 13.1.4).
+        && kept.modified.is_some_and(|modified| modified > limit)
     {
         return Condition::Failed;
     }
@@ -126,6 +127,7 @@ mod tests {
             (&[("if-match", "\"a\""), ("if-unmodified-since", T10)], tagged, Condition::Go),
             (&[("if-unmodified-since", T10)], tagged, Condition::Failed),
             (&[("if-unmodified-since", T11)], tagged, Condition::Go),
+            (&[("if-unmodified-since", T10)], &[("date", T12)], Condition::Go),
             (&[("if-match", "\"a\""), ("if-none-match", "\"a\"")], tagged, Condition::NotModified),
         ];
         for (asked, fields, wanted) in table {

@@ -5,7 +5,7 @@
 
 use crate::base::clock::Time;
 use crate::policy::directive::Directives;
-use crate::policy::{Ask, Decision, Kept, Line, Rules, Why, freshen, secret, stale, stranger};
+use crate::policy::{Ask, Condition, Decision, Kept, Line, Rules, Why, condition, freshen, secret, stale, stranger};
 use http::{HeaderMap, Method, header};
 
 /// Which of the fields that matter a request carries.
@@ -15,6 +15,8 @@ struct Glance {
     range: bool,
     login: bool,
     cookie: bool,
+    /// A condition that is the origin's to judge.
+    strict: bool,
     /// A field that asks for another method.
     overrides: bool,
 }
@@ -27,6 +29,7 @@ impl Glance {
                 header::CACHE_CONTROL | header::PRAGMA => seen.wishes = true,
                 header::RANGE => seen.range = true,
                 header::COOKIE => seen.cookie = true,
+                header::IF_MATCH | header::IF_UNMODIFIED_SINCE => seen.strict = true,
                 _ => {
                     seen.login = seen.login || secret::is_login(name);
                     seen.overrides = seen.overrides || secret::is_override(name);
@@ -90,6 +93,11 @@ fn with_entry(rules: &Rules, ask: &Ask<'_>, kept: &Kept, line: Line, now: Time, 
     let fresh = ttl > 0;
     let content = meets(wishes, age, ttl) || (kept.immutable && fresh && !wishes.no_store);
     if fresh && content && !barred {
+        // If-Match and If-Unmodified-Since are not a cache's to judge (RFC 9111 section 4.3.2): ours may be another version than the one
+        // that the origin has by now. Only a no is worth asking for.
+        if seen.strict && line != Line::Down && !wishes.only_if_cached && condition::condition(ask, kept) == Condition::Failed {
+            return Decision::Pass { why: Why::Request };
+        }
         return serve(Why::Fresh, false);
     }
     if stale::offline(rules, ask, kept, line) {
@@ -192,6 +200,9 @@ mod tests {
             (&[("cache-control", "max-stale")], HOUR, 1_000_000, ("serve", Why::MaxStale)),
             (&[("cache-control", "max-stale")], &[("cache-control", "max-age=60, must-revalidate")], 61, ("fetch", Why::Stale)),
             (&[("cache-control", "only-if-cached")], HOUR, 0, ("serve", Why::Fresh)),
+            (&[("if-match", "\"b\"")], etag, 0, ("pass", Why::Request)),
+            (&[("if-match", "\"a\"")], etag, 0, ("serve", Why::Fresh)),
+            (&[("if-match", "\"b\""), ("cache-control", "only-if-cached")], etag, 0, ("serve", Why::Fresh)),
             (&[("cache-control", "only-if-cached")], HOUR, 3600, ("refuse", Why::OnlyIfCached)),
             (&[("cache-control", "no-cache")], &[("cache-control", "max-age=60, immutable")], 59, ("serve", Why::Fresh)),
             (&[("cache-control", "max-age=0")], &[("cache-control", "max-age=60, immutable")], 59, ("serve", Why::Fresh)),

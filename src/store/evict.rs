@@ -131,7 +131,13 @@ impl Gate {
     /// The file system has `space` = (free, total) bytes (total 0: not known) while the store takes `used`.
     pub(crate) fn look(&self, space: (u64, u64), used: u64) {
         let (free, total) = space;
-        self.state.lock().room = (total > 0).then(|| used.saturating_add(free).saturating_sub(total / LEFT_FREE));
+        let room = (total > 0).then(|| used.saturating_add(free).saturating_sub(total / LEFT_FREE));
+        let mut state = self.state.lock();
+        if room > state.room {
+            // Others have made room: what could not be written for lack of it can be now.
+            state.stuck_until = None;
+        }
+        state.room = room;
     }
 
     /// Nothing is written from now on.

@@ -324,11 +324,12 @@ impl Inner {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&meta.url);
         self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
-        let one = self.object_lock(&whole.object);
         // Until an answer leads to it, a body here already counts as unused.
         let here = self.hold(&whole.object);
+        // Before the lock, which readers wait for: to make room can take a while.
         let room = self.make_room(if here.is_some() { ANSWER } else { whole.length + ANSWER })?;
-        let held = match here {
+        let one = self.object_lock(&whole.object);
+        let held = match here.or_else(|| self.hold(&whole.object)) {
             Some(held) => held,
             None => self.store_body(whole, content_type, meta.coding.is_some())?,
         };
@@ -459,15 +460,24 @@ impl Inner {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
             return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
         }
-        if matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full)) {
-            // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
-            let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
-            self.show(&url, &entry, &[]);
-            return Ok(entry);
-        }
-        let entry = self.put_meta(&url, kept, entry.body.clone());
+        // A doubt is written down even then, as a TOMB would be: on disk the answer may be fresh.
+        let doubted = kept.meta.flags & !entry.meta.flags != 0;
+        let room = self.gate.admit(self.log.bytes(), 0);
+        let put = match room {
+            Err(Error::Full) if doubted => self.put_meta(&url, kept.clone(), entry.body.clone()),
+            Err(error) => Err(error),
+            Ok(()) => self.put_meta(&url, kept.clone(), entry.body.clone()),
+        };
         drop(held);
-        entry
+        match put {
+            // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
+            Err(Error::Full | Error::ReadOnly) => {
+                let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
+                self.show(&url, &entry, &[]);
+                Ok(entry)
+            }
+            put => put,
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Streaming in: a `Draft` is invisible until `commit` and gone if dropped; up to 1 MiB it lives in memory, beyond that in a
 //! file below `tmp/`. Any number of `Tail`s follow it live, each at its own offset: a slow reader reads from the file, so
 //! nothing is kept for it.
+//!
+//! When the disk takes no more of it (full, read-only, broken, or the body is longer than the store takes) nobody's download ends
+//! for that: the rest goes past the disk, through memory, as fast as the slowest reader takes it. What all have read is let go, and
+//! at the end nothing is stored.
 
 use crate::base::digest::Hasher;
 use crate::store::disk::{DiskFile, create_within};
@@ -11,10 +15,12 @@ use crate::store::segment::{Log, Written};
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -22,6 +28,10 @@ use tokio::task::JoinHandle;
 const MEMORY: usize = 1 << 20;
 /// Written to the file at once; one such piece may be on its way while the next fills.
 const STEP: usize = 256 << 10;
+/// What goes past the disk waits for its readers up to this length; as much again may be what they are just reading.
+const AFLOAT: usize = 1 << 20;
+/// Who has not begun to read by then does not come.
+const COMING: Duration = Duration::from_secs(2);
 
 /// A body being written: invisible until `commit`, gone if dropped. In memory up to 1 MiB, then in a file below `tmp/`.
 /// Readers may follow behind while it grows.
@@ -37,31 +47,62 @@ pub struct Draft {
     most: u64,
     flush: Option<JoinHandle<io::Result<()>>>,
     file: Option<Temporary>,
+    /// Why the disk takes no more of it.
+    lost: Option<Error>,
 }
 
 /// Follows a [`Draft`].
-#[derive(Clone)]
-pub struct Tail(Arc<Shared>);
+pub struct Tail {
+    shared: Arc<Shared>,
+    /// Among the readers; none before the first piece.
+    number: Option<u64>,
+}
 
 struct Shared {
     state: Mutex<State>,
     /// Rung when there is more, or the end.
     more: Notify,
+    /// Rung when a reader has got on, or left.
+    room: Notify,
 }
 
 struct State {
     /// The file and how much of it is written.
     file: Option<(Arc<dyn DiskFile>, u64)>,
-    /// On its way to the file.
+    /// Bytes after those of the file that all readers have had and that are nowhere any more.
+    gone: u64,
+    /// On its way to the file, or to the readers.
     flushing: Bytes,
     /// After that; frozen into `flushing` when the body ends.
     fresh: Vec<u8>,
     end: End,
+    /// What each reader asks for next.
+    readers: HashMap<u64, u64>,
+    /// The next reader's number.
+    next: u64,
 }
 
 impl State {
+    fn in_file(&self) -> u64 {
+        self.file.as_ref().map_or(0, |(_, length)| *length)
+    }
+
+    /// Where `flushing` begins.
+    fn base(&self) -> u64 {
+        self.in_file() + self.gone
+    }
+
     fn written(&self) -> u64 {
-        self.file.as_ref().map_or(0, |(_, length)| *length) + (self.flushing.len() + self.fresh.len()) as u64
+        self.base() + (self.flushing.len() + self.fresh.len()) as u64
+    }
+
+    /// Lets go of what every reader has had.
+    fn let_go(&mut self) {
+        let Some(slowest) = self.readers.values().min() else { return };
+        if *slowest >= self.base() + self.flushing.len() as u64 {
+            self.gone += self.flushing.len() as u64;
+            self.flushing = Bytes::from(std::mem::take(&mut self.fresh));
+        }
     }
 }
 
@@ -139,11 +180,12 @@ impl Drop for Temporary {
 
 impl Draft {
     pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>, most: u64) -> Draft {
-        let state = State { file: None, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open };
+        let state =
+            State { file: None, gone: 0, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open, readers: HashMap::new(), next: 0 };
         Draft {
             since: inner.purges.epoch(),
             inner,
-            shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new() }),
+            shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new(), room: Notify::new() }),
             content_type: content_type.map(str::to_owned),
             hasher: Hasher::default(),
             crcs: Crcs::default(),
@@ -151,6 +193,7 @@ impl Draft {
             most,
             flush: None,
             file: None,
+            lost: None,
         }
     }
 
@@ -159,26 +202,71 @@ impl Draft {
         self.since = since;
     }
 
-    /// Adds bytes. Must not be dropped midway: the draft then holds some of them.
+    /// Adds bytes. Waits for readers where the disk takes no more. Must not be dropped midway: the draft then holds some of them.
     ///
     /// # Errors
-    /// `Full` when the store has no room for more of it, or it alone would take more of it than it may; the disk's when the temporary
-    /// file cannot be made or written. The draft is then of no more use.
+    /// When the disk takes no more and nobody reads: `Full` when the store has no room for more of it, or it alone would take more of it
+    /// than it may; the disk's when the temporary file cannot be made or written. The draft is then of no more use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.hasher.update(&bytes);
         self.crcs.update(&bytes);
         for piece in bytes.chunks(STEP) {
             self.length += piece.len() as u64;
+            if self.lost.is_some() {
+                self.pass_on(piece).await?;
+                continue;
+            }
             let waiting = {
                 let mut state = self.shared.state.lock();
                 state.fresh.extend_from_slice(piece);
                 state.fresh.len()
             };
             if waiting >= if self.file.is_some() { STEP } else { MEMORY + 1 } {
-                self.spill_if_admitted().await?;
+                if let Err(error) = self.spill_if_admitted().await {
+                    self.go_past_the_disk(error).await;
+                }
             }
             self.shared.more.notify_waiters();
         }
+        Ok(())
+    }
+
+    /// Whether what comes is passed on to those who read already, and kept for nobody else.
+    pub fn is_passed_on(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    async fn go_past_the_disk(&mut self, error: Error) {
+        tracing::warn!(%error, "the store takes no more of a body: it is passed on and not kept");
+        // What is on its way arrives or stays in memory.
+        let _ = self.settle().await;
+        self.lost = Some(error);
+    }
+
+    /// Past the disk, when those who read have had what came before.
+    async fn pass_on(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let room = shared.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            let alone;
+            {
+                let mut state = shared.state.lock();
+                state.let_go();
+                if state.fresh.len() < AFLOAT {
+                    state.fresh.extend_from_slice(piece);
+                    break;
+                }
+                alone = state.readers.is_empty();
+            }
+            if !alone {
+                room.await;
+            } else if tokio::time::timeout(COMING, room).await.is_err() {
+                return Err(self.lost.take().unwrap_or(Error::Full));
+            }
+        }
+        shared.more.notify_waiters();
         Ok(())
     }
 
@@ -248,7 +336,7 @@ impl Draft {
     /// A reader that starts at `offset` and follows the writer to the end; outlives `commit`. When the draft is dropped without
     /// commit its readers get an error. `Clone`, so that latecomers can join.
     pub fn tail(&self) -> Tail {
-        Tail(Arc::clone(&self.shared))
+        Tail { shared: Arc::clone(&self.shared), number: None }
     }
 
     /// Compresses, deduplicates, appends BLOB and META; visible when this returns, durable at the next group commit. Readers see
@@ -258,6 +346,9 @@ impl Draft {
     /// `Full`, `ReadOnly`, `Purged` or the disk's; the readers have the whole body then, but nothing is stored.
     pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
         let content = self.close().await?;
+        if let Some(error) = self.lost.take() {
+            return Err(error);
+        }
         let crcs = std::mem::take(&mut self.crcs).finish();
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
         let (inner, since, kind, file) = (Arc::clone(&self.inner), self.since, self.content_type.take(), self.file.take());
@@ -280,13 +371,20 @@ impl Draft {
 
     /// Settles all bytes where readers find them, and tells readers that this is the end.
     async fn close(&mut self) -> Result<Content, Error> {
-        if self.file.is_some() {
-            self.spill().await?;
-            self.settle().await?;
+        if self.file.is_some() && self.lost.is_none() {
+            let spilled = match self.spill().await {
+                Ok(()) => self.settle().await,
+                failed => failed,
+            };
+            if let Err(error) = spilled {
+                self.go_past_the_disk(error).await;
+            }
         }
         let content = {
             let mut state = self.shared.state.lock();
-            let content = if let Some((file, _)) = &state.file {
+            let content = if self.lost.is_some() {
+                Content::Memory(Bytes::new())
+            } else if let Some((file, _)) = &state.file {
                 Content::File(Arc::clone(file))
             } else {
                 state.fresh.shrink_to_fit();
@@ -329,16 +427,31 @@ enum Found {
     Nothing,
 }
 
+impl Clone for Tail {
+    fn clone(&self) -> Tail {
+        Tail { shared: Arc::clone(&self.shared), number: None }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.shared.state.lock().readers.remove(&number);
+            self.shared.room.notify_waiters();
+        }
+    }
+}
+
 impl Tail {
     /// Whether everything has been written: the end was declared, or `total` bytes are there.
     pub fn is_complete(&self, total: Option<u64>) -> bool {
-        let state = self.0.state.lock();
+        let state = self.shared.state.lock();
         !matches!(state.end, End::Open) || total.is_some_and(|total| state.written() >= total)
     }
 
     /// Bytes that have come so far.
     pub fn come(&self) -> u64 {
-        self.0.state.lock().written()
+        self.shared.state.lock().written()
     }
 
     /// The next piece (at most 256 KiB) at `offset`, waiting for the writer when it must; `None` at the end of a finished body.
@@ -348,10 +461,10 @@ impl Tail {
     /// When the draft failed or was dropped, or its file cannot be read. What came before may still be read from its offset.
     pub async fn read(&mut self, offset: u64) -> Result<Option<Bytes>, Error> {
         loop {
-            let more = self.0.more.notified();
+            let more = self.shared.more.notified();
             tokio::pin!(more);
             more.as_mut().enable();
-            match self.0.look(offset)? {
+            match self.shared.look(&mut self.number, offset)? {
                 Found::Bytes(bytes) => return Ok(Some(bytes)),
                 Found::End => return Ok(None),
                 Found::Nothing => more.await,
@@ -368,23 +481,43 @@ impl Tail {
 }
 
 impl Shared {
+    fn look(&self, number: &mut Option<u64>, offset: u64) -> Result<Found, Error> {
+        let mut state = self.state.lock();
+        let next = &mut state.next;
+        let number = *number.get_or_insert_with(|| {
+            *next += 1;
+            *next
+        });
+        state.readers.insert(number, offset);
+        let found = state.look(offset)?;
+        if let Found::Bytes(bytes) = &found {
+            state.readers.insert(number, offset + bytes.len() as u64);
+        }
+        drop(state);
+        self.room.notify_waiters();
+        Ok(found)
+    }
+}
+
+impl State {
     fn look(&self, offset: u64) -> Result<Found, Error> {
-        let state = self.state.lock();
         let piece = usize::try_from(PIECE).unwrap_or(STEP);
-        let written = state.file.as_ref().map_or(0, |file| file.1);
-        if let Some((file, written)) = state.file.as_ref().filter(|file| offset < file.1) {
+        if let Some((file, written)) = self.file.as_ref().filter(|file| offset < file.1) {
             let n = usize::try_from(written - offset).unwrap_or(piece).min(piece);
             return Ok(Found::File(Arc::clone(file), n));
         }
-        let at = usize::try_from(offset - written).unwrap_or(usize::MAX);
-        let flushing = state.flushing.len();
+        let Some(at) = offset.checked_sub(self.base()) else {
+            return Err(Error::Disk(io::Error::new(io::ErrorKind::UnexpectedEof, "this part of the body was passed on and not kept")));
+        };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let flushing = self.flushing.len();
         if at < flushing {
-            return Ok(Found::Bytes(state.flushing.slice(at..flushing.min(at + piece))));
+            return Ok(Found::Bytes(self.flushing.slice(at..flushing.min(at + piece))));
         }
-        if let Some(rest) = state.fresh.get(at - flushing..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = self.fresh.get(at - flushing..).filter(|rest| !rest.is_empty()) {
             return Ok(Found::Bytes(Bytes::copy_from_slice(&rest[..rest.len().min(piece)])));
         }
-        match &state.end {
+        match &self.end {
             End::Open => Ok(Found::Nothing),
             End::Done => Ok(Found::End),
             End::Failed(why) => Err(Error::Disk(io::Error::new(io::ErrorKind::UnexpectedEof, why.clone()))),

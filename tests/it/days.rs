@@ -6,8 +6,10 @@ use crate::kit::node::{Setup, binary};
 use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Barrier};
 
 const HOUR: &str = "Cache-Control: public, max-age=3600";
 const MIB: usize = 1 << 20;
@@ -133,6 +135,32 @@ fn a_full_store_serves_on_and_keeps_below_its_quota() {
     assert_eq!(answer.status, 200);
 }
 
+/// Nobody can know before how long it gets: whoever reads gets it whole, and nothing of it is kept.
+#[test]
+fn a_body_that_grows_past_what_the_store_takes_is_passed_on() {
+    const LENGTH: usize = 5 * MIB;
+    let origin = Origin::start(|ask| {
+        let body = kit::noise(ask.target.len() as u64, LENGTH);
+        Reply::Act(Box::new(move |stream| {
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nContent-Type: video/mp4\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let mut sent = stream.write_all(head.as_bytes());
+            for chunk in body.chunks(1 << 16) {
+                let size = format!("{:x}\r\n", chunk.len());
+                sent = sent.and_then(|()| stream.write_all(&[size.as_bytes(), chunk, b"\r\n"].concat()));
+            }
+            // Whoever reads may have left.
+            let _ = sent.and_then(|()| stream.write_all(b"0\r\n\r\n"));
+        }))
+    });
+    let setup = Setup::new().set("store.quota", "\"32 MiB\"").set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"");
+    let node = setup.host("l.school.test", origin.addr).start();
+    let url = "http://l.school.test/film";
+    for _ in 0..2 {
+        let answer = node.get(url);
+        assert!(answer.complete && answer.body == kit::noise("/film".len() as u64, LENGTH), "{} bytes", answer.body.len());
+    }
+}
+
 #[test]
 fn a_disk_that_fills_up_takes_nothing_from_the_class() {
     let disk = tempfile::tempdir().expect("a folder");
@@ -153,6 +181,38 @@ fn a_disk_that_fills_up_takes_nothing_from_the_class() {
         let answer = node.get(&format!("http://l.school.test/{number}"));
         assert!(answer.complete && answer.body == kit::noise(number, MIB), "file {number} afterwards: {}", answer.status);
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_cuts_nothing_off() {
+    const LENGTH: usize = 6 * MIB;
+    let disk = tempfile::tempdir().expect("a folder");
+    let test = "a_disk_that_fills_up_meanwhile_cuts_nothing_off";
+    let Some(mount) = Mount::new(test, &disk.path().join("store"), "size=24m") else { return };
+    let gate = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let (body, held) = (kit::noise(1, LENGTH), Arc::clone(&held));
+        Reply::Act(Box::new(move |stream| {
+            let (first, rest) = body.split_at(LENGTH / 3);
+            let head = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nETag: \"1\"\r\nContent-Length: {LENGTH}\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), first].concat()).expect("the node reads");
+            held.wait();
+            stream.write_all(rest).expect("the node reads on");
+        }))
+    });
+    let setup = Setup::new().set("store.segment", "\"4 MiB\"").set("store.memory", "\"2 MiB\"").set("store.path", &mount.path());
+    let node = setup.host("l.school.test", origin.addr).start();
+    let proxy = node.proxy;
+    let reader = std::thread::spawn(move || kit::http::get(proxy, "http://l.school.test/film"));
+    let seg = disk.path().join("store/tmp");
+    kit::until("the film arrives on the disk", 20, || size(&seg) > 1 << 20);
+    let mut other = std::fs::File::create(disk.path().join("store/somebody-else-s")).expect("a file");
+    let full = (0..64).any(|_| other.write_all(&[0; MIB]).is_err());
+    assert!(full, "the disk is full now");
+    gate.wait();
+    let answer = reader.join().expect("a reader");
+    assert!(answer.complete && answer.body == kit::noise(1, LENGTH), "{} bytes", answer.body.len());
 }
 
 #[test]

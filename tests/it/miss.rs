@@ -1,8 +1,10 @@
 //! What goes to the origin, and how: nothing about the client, nothing of this hop, no place that a proxy must not reach.
 
+use crate::kit;
 use crate::kit::http::{Connection, fetch, request};
 use crate::kit::node::Setup;
-use crate::kit::origin::{Origin, Reply, ok};
+use crate::kit::origin::{Origin, Reply, answer, ok};
+use std::sync::{Arc, Barrier};
 
 fn plain() -> Origin {
     Origin::start(|ask| Reply::Bytes(ok(&["Cache-Control: no-store"], ask.body.as_slice())))
@@ -164,4 +166,36 @@ fn the_node_is_not_reached_through_itself() {
         let answer = fetch(node.proxy, "GET", &own, &[]);
         assert!(answer.status >= 400, "{own} through the proxy: {}", answer.status);
     }
+}
+
+/// RFC 9111 section 4.4: what was asked for before the change says nothing about what is true after it.
+#[test]
+fn a_change_holds_against_a_confirmation_that_was_under_way() {
+    let gate = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |ask| {
+        if ask.method == "POST" {
+            return Reply::Bytes(ok(&["Cache-Control: no-store"], b"changed"));
+        }
+        if ask.field("if-none-match").is_none() {
+            return Reply::Bytes(ok(&["Cache-Control: max-age=3600", "ETag: \"1\""], b"page"));
+        }
+        if ask.number == 2 {
+            held.wait();
+        }
+        Reply::Bytes(answer("304 Not Modified", &["Cache-Control: max-age=3600", "ETag: \"1\""], b""))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let url = "http://a.school.test/marks";
+    assert!(node.twice(url).is_hit());
+    let proxy = node.proxy;
+    let asking = std::thread::spawn(move || fetch(proxy, "GET", url, &["Cache-Control: no-cache"]));
+    kit::until("the origin is asked", 20, || origin.count() == 2);
+    assert_eq!(node.fetch("POST", url, &["Content-Length: 0"]).text(), "changed");
+    gate.wait();
+    assert_eq!(asking.join().expect("a reader").text(), "page");
+    let asked = origin.count();
+    assert!(!node.get(url).is_hit(), "what stood there before the change is asked about");
+    assert_eq!(origin.count(), asked + 1);
+    assert!(node.get(url).is_hit(), "and then it holds again");
 }

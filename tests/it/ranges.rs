@@ -3,7 +3,7 @@
 use crate::kit;
 use crate::kit::line::Line;
 use crate::kit::node::Setup;
-use crate::kit::origin::{Origin, Reply, answer, first_range, ok};
+use crate::kit::origin::{Origin, Reply, answer, first_range, ok, promise};
 
 const FILE: usize = 8 << 20;
 
@@ -123,4 +123,41 @@ fn a_range_waits_for_another_that_brings_a_part_of_it() {
     assert_eq!(origin.count(), 3);
     let asked: Vec<String> = origin.asks().iter().filter_map(|ask| ask.field("range").map(str::to_owned)).collect();
     assert_eq!(asked[2], "bytes=2000000-2499999", "of the second only what was missing");
+}
+
+#[test]
+fn what_is_partly_here_outlives_a_head_and_an_answer_for_one() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| {
+        let range = first_range(ask, sent.len()).unwrap_or(0..sent.len());
+        let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, sent.len());
+        let mut fields = vec!["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4", place.as_str()];
+        // As an origin does that begins a session with whoever comes.
+        if range.start == 2_000_000 {
+            fields.push("Set-Cookie: sid=1");
+        }
+        if ask.field("range").is_none() {
+            return Reply::Bytes(if ask.method == "HEAD" { promise(&fields[..3], sent.len()) } else { ok(&fields[..3], &sent) });
+        }
+        let body = if ask.method == "HEAD" { &[][..] } else { &sent[range] };
+        Reply::Bytes(answer("206 Partial Content", &fields, body))
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/film";
+    let part = |from: usize| {
+        let answer = node.fetch("GET", url, &[&format!("Range: bytes={from}-{}", from + 999_999)]);
+        assert!(answer.status == 206 && answer.body == body[from..from + 1_000_000], "{from}: {}", answer.status);
+        answer
+    };
+    part(0);
+    kit::until("the first part is kept", 20, || part(0).is_hit());
+    let head = node.fetch("HEAD", url, &[]);
+    assert_eq!((head.status, head.field("content-length")), (200, FILE.to_string()));
+    assert!(part(0).is_hit(), "a HEAD takes nothing away");
+    let asked = origin.count();
+    assert!(part(2_000_000).has("set-cookie"), "what is for one goes to that one");
+    assert!(part(0).is_hit(), "and takes nothing away from the others");
+    assert!(!part(2_000_000).is_hit());
+    assert!(origin.count() > asked + 1, "nor is it kept");
 }

@@ -3,6 +3,7 @@
 use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
+use crate::base::sqlite;
 use crate::hub::accept::Judged;
 use crate::hub::day::Kept;
 use crate::hub::figures::{Day, Outage, Test};
@@ -15,16 +16,11 @@ use crate::report::batch;
 use crate::report::coding::{Packer, unpack};
 use crate::report::sign;
 use futures_util::future::BoxFuture;
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
-
-/// How long a writer waits for another: an upload's transaction takes milliseconds.
-const BUSY: Duration = Duration::from_secs(10);
 
 /// Rows that go in one step: a tenth of a second, so that uploads hardly wait.
 const STEP: i64 = 5_000;
@@ -41,27 +37,7 @@ impl Sqlite {
     /// # Errors
     /// See [`Error`].
     pub async fn open(file: Option<&Path>) -> Result<Sqlite, Error> {
-        let (options, connections) = match file {
-            // Every connection to `:memory:` is a database of its own.
-            None => (SqliteConnectOptions::new().in_memory(true), 1),
-            Some(file) => (
-                SqliteConnectOptions::new()
-                    .filename(file)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    // FULL: what was acknowledged is deleted at the school.
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(BUSY),
-                4,
-            ),
-        };
-        if file.is_some() {
-            // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
-            // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
-            SqliteConnection::connect_with(&options).await?.close().await?;
-        }
-        let pool = SqlitePoolOptions::new().max_connections(connections).min_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.connect_with(options).await?;
+        let pool = sqlite::open(file).await?;
         sqlx::migrate!("src/hub/migrations/sqlite").run(&pool).await?;
         Ok(Sqlite { pool })
     }

@@ -2,6 +2,7 @@
 //! client that keeps us waiting: a request's body has a deadline for each piece, and answers that nobody takes end the connection.
 
 use crate::base::body::{Body, BodyError};
+use crate::base::drip::{Pace, Steady};
 use crate::base::wire::Limits;
 use crate::base::wire::watch::{BODY_STEP, Patience};
 use crate::proxy::listen::{Door, Peer, Place};
@@ -22,7 +23,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::time::Sleep;
 
 /// Requests at a time on one connection: what browsers assume before they are told (RFC 9113 section 6.5.2 asks for 100 at least).
 const STREAMS: u32 = 128;
@@ -74,13 +74,13 @@ where
             end = connection.as_mut() => return end.err(),
             () = tick.as_mut() => {
                 match flow.lock().tick(&door.patience) {
-                    Pace::Fine => {}
-                    Pace::Idle if draining => {}
-                    Pace::Idle => {
+                    Found::Fine => {}
+                    Found::Idle if draining => {}
+                    Found::Idle => {
                         draining = true;
                         connection.as_mut().graceful_shutdown();
                     }
-                    Pace::Unread => {
+                    Found::Unread => {
                         door.refused.with_label_values(&["unread"]).inc();
                         return None;
                     }
@@ -101,7 +101,7 @@ where
 
 /// What a tick found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+enum Found {
     Fine,
     /// No request for long.
     Idle,
@@ -126,23 +126,23 @@ struct Flow {
 }
 
 impl Flow {
-    fn tick(&mut self, patience: &Patience) -> Pace {
+    fn tick(&mut self, patience: &Patience) -> Found {
         self.now = self.now.wrapping_add(1);
         let oldest = self.pressed.values().map(|since| self.now.wrapping_sub(*since)).max().unwrap_or(0);
         if oldest > patience.write.saturating_mul(2) {
-            return Pace::Unread;
+            return Found::Unread;
         }
         // h2 lets nobody end one stream from outside. So a connection with an answer that is not taken gets no new requests (the
         // client opens another one for those), and ends after as long again; whatever else it asks for does not hold that up.
         if oldest > patience.write {
-            return if self.pressed.len() == self.open { Pace::Unread } else { Pace::Idle };
+            return if self.pressed.len() == self.open { Found::Unread } else { Found::Idle };
         }
         if std::mem::take(&mut self.moved) || self.open > 0 {
             self.stalled = 0;
-            return Pace::Fine;
+            return Found::Fine;
         }
         self.stalled += 1;
-        if self.stalled > patience.idle { Pace::Idle } else { Pace::Fine }
+        if self.stalled > patience.idle { Found::Idle } else { Found::Fine }
     }
 }
 
@@ -185,7 +185,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
             if inner.is_end_stream() {
                 Body::Empty
             } else {
-                Body::stream(Coming { inner, wait, came: 0, timer: None, flow: Arc::clone(&open.flow) })
+                Body::stream(Coming { inner: Steady::new(inner, Pace { step: BODY_STEP, wait }), flow: Arc::clone(&open.flow) })
             }
         });
         join_cookies(request.headers_mut());
@@ -303,13 +303,9 @@ impl HttpBody for Taken {
     }
 }
 
-/// A request's body, each step of which has a deadline from when it is waited for.
+/// A request's body, whose coming keeps its connection alive.
 struct Coming {
-    inner: Incoming,
-    wait: Duration,
-    /// Bytes since the deadline began.
-    came: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    inner: Steady<Incoming>,
     flow: Arc<Mutex<Flow>>,
 }
 
@@ -318,25 +314,11 @@ impl HttpBody for Coming {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                // A byte now and then is no progress.
-                this.came += frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-                if this.came >= BODY_STEP {
-                    (this.came, this.timer) = (0, None);
-                }
-                this.flow.lock().moved = true;
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-            Poll::Pending => {
-                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.wait)));
-                if timer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Some(Err("the client sent its body too slowly".into())));
-                }
-                Poll::Pending
-            }
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if polled.is_ready() {
+            self.flow.lock().moved = true;
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -382,22 +364,22 @@ mod tests {
         let patience = Patience { idle: 2, head: 1, body: 1, write: 1 };
         let flow = Arc::new(Mutex::new(Flow::default()));
         let tick = || flow.lock().tick(&patience);
-        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Idle]);
+        assert_eq!([tick(), tick(), tick()], [Found::Fine, Found::Fine, Found::Idle]);
         let (mut one, two) = (Open::new(Arc::clone(&flow)), Open::new(Arc::clone(&flow)));
-        assert_eq!([tick(), tick(), tick(), tick()], [Pace::Fine; 4], "both answers are ours to give");
+        assert_eq!([tick(), tick(), tick(), tick()], [Found::Fine; 4], "both answers are ours to give");
         one.press(true);
-        assert_eq!([tick(), tick()], [Pace::Fine, Pace::Idle], "no new requests beside what is not taken");
+        assert_eq!([tick(), tick()], [Found::Fine, Found::Idle], "no new requests beside what is not taken");
         let mut more: Vec<Open> = (0..4).map(|_| Open::new(Arc::clone(&flow))).collect();
         more[0].press(true);
-        assert_eq!(tick(), Pace::Unread, "and whatever else is asked for does not hold up its end");
+        assert_eq!(tick(), Found::Unread, "and whatever else is asked for does not hold up its end");
         one.press(false);
         drop(more);
-        assert_eq!([tick(), tick(), tick()], [Pace::Fine; 3]);
+        assert_eq!([tick(), tick(), tick()], [Found::Fine; 3]);
         drop(two);
         one.press(true);
-        assert_eq!([tick(), tick()], [Pace::Fine, Pace::Unread], "the only one");
+        assert_eq!([tick(), tick()], [Found::Fine, Found::Unread], "the only one");
         drop(one);
-        assert_eq!([tick(), tick(), tick()], [Pace::Fine, Pace::Fine, Pace::Fine]);
-        assert_eq!(tick(), Pace::Idle);
+        assert_eq!([tick(), tick(), tick()], [Found::Fine, Found::Fine, Found::Fine]);
+        assert_eq!(tick(), Found::Idle);
     }
 }

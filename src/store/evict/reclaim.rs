@@ -125,7 +125,7 @@ impl Inner {
             if !self.evict_some(reclaim)? {
                 if self.log.bytes() >= before && self.gate.stick() {
                     tracing::warn!(
-                        "the store is full and everything in it is pinned: nothing new is kept; let a pack go, or raise store.quota"
+                        "the store is full and nothing in it can go: nothing new is kept; let a pack go, raise store.quota, or make room on the disk"
                     );
                 }
                 break;

@@ -49,7 +49,12 @@ impl Inner {
             if let Some(now) = now.as_ref().filter(|now| now.object.is_some()) {
                 return Ok(Arc::new(self.entry(&url, now.clone(), None)));
             }
-            let kept = if let Some(now) = now.filter(|_| same) {
+            let kept = if let Some(mut now) = now.filter(|_| same) {
+                if meta.received > now.meta.received {
+                    // The newer answer's fields stand for the whole (RFC 9111 section 3.4).
+                    now.meta = Meta { source: now.meta.source, way: now.meta.way, ..meta };
+                    self.put_meta(&url, now.clone(), None)?;
+                }
                 now
             } else {
                 // Parts of an older version may still stand on disk, though they were evicted: they must stay hidden, also when a power
