@@ -1,12 +1,16 @@
 //! The hub under a region's load, on SQLite and on PostgreSQL: records a second in batches, a province of 7,400 schools on its page,
 //! and what a school costs on disk.
 //!
+//! Some hundred schools come through the doors that a hub has; the rest of the province is made from their rows in SQL (`province`).
+//!
 //! `cargo bench --bench hub`; options after `--`: `--schools 7400`, `--raw 2` (days of raw rows), `--days 90` (days of day rows),
 //! `--only sqlite|postgres`. PostgreSQL is Debian's, started here in a folder of its own, with its own safety settings (fsync on).
 
 #[path = "../tests/kit/postgres.rs"]
 #[expect(dead_code, reason = "tests start it with other settings")]
 mod cluster;
+#[path = "hub/province.rs"]
+mod province;
 
 use bulak::base::calendar::Calendar;
 use bulak::base::clock::{Clock, Time};
@@ -33,6 +37,9 @@ const A_DAY: i64 = 24 + 96 + 3 + 1;
 
 /// Uploads under way at once.
 const AT_ONCE: usize = 4;
+
+/// Schools whose rows come through the doors that a hub has, and whose time is taken; the others' rows are made in SQL from the first's.
+const MEASURED: usize = 200;
 
 /// 2026-11-24T05:00:00Z.
 const NOW: Time = Time::from_secs(1_795_496_400);
@@ -131,22 +138,23 @@ async fn exchange(place: SocketAddr, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A province: raw rows of some days through the door behind signatures, day rows of some months, then its pages and its weight.
+/// A province: some schools' days through the doors that a hub has, all others' from them, then its pages and its weight.
 async fn fill(database: Place, options: &Options) {
     let keep = keep::open(&database).await.expect("opens");
     let calendar = Calendar::of("Asia/Almaty").expect("known");
-    let begun = now();
     let today = calendar.day(NOW);
-    let schools: Vec<String> = (0..options.schools).map(|number| format!("school-{number:05}")).collect();
-    for school in schools.chunks(10) {
-        let days: Vec<Day> = school.iter().flat_map(|school| (1..=options.days).map(|back| day(school, today - back))).collect();
+    let names = (0..options.schools).map(|number| format!("school-{number:05}"));
+    let schools: Vec<(Key, String)> = names.map(|name| (Key::make(), name)).collect();
+    let measured = &schools[..schools.len().min(MEASURED)];
+    let begun = now();
+    for some in measured.chunks(10) {
+        let days: Vec<Day> = some.iter().flat_map(|(_, school)| (1..=options.days).map(|back| day(school, today - back))).collect();
         keep.put_days(&days, &[]).await.expect("writes");
     }
-    println!("  {} day rows in {:.0} s", options.schools * i64::from(options.days), begun.elapsed().as_secs_f64());
-    let keys: Vec<Key> = schools.iter().map(|_| Key::make()).collect();
+    told("day rows, 900 at once", measured.len(), i64::from(options.days), begun);
     let begun = now();
     let (shared, calendar) = (&keep, &calendar);
-    futures_util::stream::iter(keys.iter().zip(&schools))
+    futures_util::stream::iter(measured)
         .map(|(key, school)| async move {
             for back in (0..options.raw).rev() {
                 shared.take(&judged(&key.node(), school, back), calendar, NOW).await.expect("takes");
@@ -155,45 +163,71 @@ async fn fill(database: Place, options: &Options) {
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<()>>()
         .await;
-    let count = options.schools * options.raw * A_DAY;
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = count as f64 / begun.elapsed().as_secs_f64();
-    println!("  {count} raw rows, one school's day at once, behind the signatures: {rate:.0} a second");
-    let weights = keep.weigh().await.expect("weighs");
+    told("raw rows, one school's day at once, behind the signatures", measured.len(), options.raw * A_DAY, begun);
     drop(keep);
-    pages(&database, &keys, &schools).await;
+    owed(&database, measured).await;
+    if let [(key, school), ..] = measured {
+        let others: Vec<(String, String)> = schools.iter().skip(MEASURED).map(|(key, school)| (key.node(), school.clone())).collect();
+        let begun = now();
+        let made = province::spread(&database, (&key.node(), school), &others).await;
+        println!("  {made} rows of the other {} schools made in {:.0} s", others.len(), begun.elapsed().as_secs_f64());
+    }
+    let weights = keep::open(&database).await.expect("opens").weigh().await.expect("weighs");
+    pages(&database, &schools).await;
     weigh(&weights, options);
 }
 
-/// How long a hub takes for its pages, and for the days that it owes.
-async fn pages(database: &Place, keys: &[Key], schools: &[String]) {
-    let node = |(key, school): (&Key, &String)| Enrolled {
+fn told(what: &str, schools: usize, each: i64, begun: Instant) {
+    let count = i64::try_from(schools).expect("some schools") * each;
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("  {what}: {rate:.0} a second ({count})");
+}
+
+/// A hub over this database with these schools on its roll; where it listens.
+async fn open(database: &Place, schools: &[(Key, String)], life: &Life) -> SocketAddr {
+    let node = |(key, school): &(Key, String)| Enrolled {
         key: key.public(),
         school: school.clone(),
         name: format!("№ {school} орта мектебі"),
-        provider: format!("provider-{}", school.len() % 3),
+        provider: format!("provider-{}", school.bytes().last().unwrap_or_default() % 3),
         ..Enrolled::default()
     };
     let settings = Settings {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         database: database.clone(),
-        nodes: keys.iter().zip(schools).map(node).collect(),
+        nodes: schools.iter().map(node).collect(),
         ..Settings::default()
     };
-    let (life, metrics) = (Life::default(), Metrics::default());
     let begun = now();
-    let hub = Hub::bind(settings, Clock::manual(NOW), &life, &metrics).await.expect("binds");
-    println!("  opened in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
+    let hub = Hub::bind(settings, Clock::manual(NOW), life, &Metrics::default()).await.expect("binds");
+    println!("  opened with {} schools in {:.0} ms", schools.len(), begun.elapsed().as_secs_f64() * 1e3);
     let place = hub.addresses()[0];
     life.spawn(hub.serve());
+    place
+}
+
+/// How long a hub takes for the days that it owes.
+async fn owed(database: &Place, schools: &[(Key, String)]) {
     let keep = keep::open(database).await.expect("opens");
+    let owed = keep.stale(u32::MAX).await.expect("reads").len();
+    let life = Life::default();
     let begun = now();
+    open(database, schools, &life).await;
     while !keep.stale(1).await.expect("reads").is_empty() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("  the days that those rows touch made anew in {:.0} s", begun.elapsed().as_secs_f64());
+    println!("  {owed} days that those rows touch made anew in {:.1} s", begun.elapsed().as_secs_f64());
+    assert!(life.end(Duration::from_secs(30)).await, "the hub ends");
+}
+
+/// How long a hub takes for its pages.
+async fn pages(database: &Place, schools: &[(Key, String)]) {
+    let life = Life::default();
+    let place = open(database, schools, &life).await;
     for (name, path) in [
         ("region page", "/?lang=ru"),
+        ("region page, its tenth", "/?lang=ru&page=9"),
         ("region page, searched", "/?lang=ru&q=school-07"),
         ("school page, 90 days", "/schools/school-00042?days=90"),
         ("schools as JSON, 1000", "/api/v1/schools"),

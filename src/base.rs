@@ -1,7 +1,7 @@
 //! The ground floor: small words that every module may use.
 //!
 //! Everything here is pure but for `clock`, which alone asks the time, `socket`, which alone talks to libc, `arena`, which keeps bodies
-//! where a socket can take them, and `drip`, which waits.
+//! where a socket can take them, `door`, which sets how long a connection may be silent, and `drip`, which waits.
 
 /// Wall time, steady time and the one place that asks the system for either.
 pub mod clock;
@@ -27,6 +27,9 @@ pub mod count;
 /// The error document of every API.
 pub mod problem;
 
+/// What the framework refuses, as such documents.
+pub mod refusal;
+
 /// Bearer tokens: shape, names, how they are shown.
 pub mod bearer;
 
@@ -38,6 +41,9 @@ pub mod limit;
 
 /// Who holds how many of what all share.
 pub mod crowd;
+
+/// What every port does with a connection first.
+pub mod door;
 
 /// Bodies that come too slowly.
 pub mod drip;

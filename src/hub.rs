@@ -2,7 +2,8 @@
 //!
 //! It never learns who browsed what: what may be in a report is `report::schema`'s list, and the hub refuses anything else.
 //! Read in this order: `accept` (what is taken, pure), `facts` (what of it goes into columns, pure), `keep` (where it goes), `day` and
-//! `tend` (what is made of it), `summary` (who needs a call, pure), `serve`; who may do what is in `roll`, `enrol` and `people`.
+//! `tend` (what is made of it), `summary` (who needs a call, pure), `serve`; who may do what is in `roll`, `enrol`, `people` (tokens) and
+//! `sign_in` (passwords).
 
 use crate::base::calendar::Calendar;
 use crate::base::clock::{Clock, Time};
@@ -45,6 +46,18 @@ pub mod enrol;
 /// Who may look and who may change.
 pub mod people;
 
+/// People with a password.
+pub mod sign_in;
+
+/// What a browser shows of somebody who is signed in.
+mod session;
+
+/// Passwords as they are kept.
+mod password;
+
+/// How much a node may have kept.
+mod allow;
+
 /// The hub's file.
 pub mod settings;
 
@@ -86,6 +99,8 @@ pub struct Settings {
     pub calendar: Calendar,
     /// Who may look at pages and figures.
     pub viewers: Viewers,
+    /// Under which names people are answered; empty: under any.
+    pub names: Vec<String>,
     /// How long records are kept as they were signed.
     pub keep_records: Duration,
     /// How long hours are kept.
@@ -101,7 +116,7 @@ pub struct Settings {
 pub enum Viewers {
     /// Whoever reaches the hub.
     Anyone,
-    /// Who shows a token.
+    /// Who shows a token, or has signed in.
     Tokens,
 }
 
@@ -132,6 +147,7 @@ impl Default for Settings {
             silent_after: Duration::from_hours(24),
             calendar: Calendar::of(ZONE).unwrap_or_default(),
             viewers: Viewers::Anyone,
+            names: Vec::new(),
             keep_records: Duration::from_hours(60 * 24),
             keep_hours: Duration::from_hours(400 * 24),
             echo: true,

@@ -142,6 +142,8 @@ const PURE: &[&str] = &[
     "src/meter/ndt7/seats.rs",
     "src/admin/api/role.rs",
     "src/hub/accept.rs",
+    "src/hub/allow.rs",
+    "src/hub/session.rs",
     "src/hub/day.rs",
     "src/hub/facts.rs",
     "src/hub/echo/limit.rs",

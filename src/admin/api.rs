@@ -29,7 +29,7 @@ mod tokens;
 use crate::admin::Parts;
 use crate::base::problem::Problem;
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use http::StatusCode;
 
@@ -48,15 +48,12 @@ fn shared(parts: &Parts, extra: Router) -> Router {
 
 /// The API as the local socket has it: nobody is asked for a token.
 pub(super) fn open(parts: &Parts, extra: Router) -> Router {
-    shared(parts, extra).layer(from_fn(guard::as_problems))
+    shared(parts, extra)
 }
 
 /// The API as the web port has it: nothing below `/api/v1/` is answered but to private addresses, with a token that may.
 pub fn guarded(parts: &Parts, extra: Router) -> Router {
-    shared(parts, extra)
-        .route("/api/v1/{*rest}", any(async || unknown()))
-        .layer(from_fn(guard::as_problems))
-        .layer(from_fn_with_state(parts.tokens.clone(), guard::guard))
+    shared(parts, extra).route("/api/v1/{*rest}", any(async || unknown())).layer(from_fn_with_state(parts.tokens.clone(), guard::guard))
 }
 
 /// There is no such route.

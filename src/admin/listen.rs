@@ -2,6 +2,7 @@
 //! answer. Nobody holds a connection for nothing: heads, bodies and readers have their time, and no client has all connections.
 
 use crate::base::crowd::{Crowd, Seat};
+use crate::base::door;
 use crate::base::drip::{Pace, Steady};
 use crate::life::Life;
 use crate::portal::{Arrival, Door};
@@ -10,14 +11,14 @@ use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
@@ -51,10 +52,6 @@ const HEAD_LIMIT: usize = 32 << 10;
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What was sent must be taken within this: a reader that stopped reading (a stream of events in a page that sleeps) or is gone gives
-/// its place back.
-const TAKEN: Duration = Duration::from_mins(1);
-
 /// Serves `router` on a bound TCP listener; each request carries its [`Arrival`].
 pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router, room: Room) {
     let watch = life.clone();
@@ -69,27 +66,14 @@ pub fn serve_tcp(life: &Life, listener: TcpListener, router: Router, room: Room)
                 },
             };
             let Some(place) = crowd.enter(Some(client.ip().to_canonical()), usize::MAX, room.each) else {
-                turn_away(stream);
+                door::crowded(stream);
                 continue;
             };
-            // Also for a window that stays shut (tcp(7), TCP_USER_TIMEOUT). Without it, it merely takes the system's longer time.
-            if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN)) {
-                tracing::debug!(%error, "no time limit for what is sent");
-            }
+            door::look_after(&stream);
             let arrival = stream.local_addr().ok().map(|local| Arrival { client, local, door: Door::Web });
             serve(&watch, stream, arrival, router.clone(), (seat, Some(place)));
         }
     });
-}
-
-const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nRetry-After: 5\r\n\
-    Connection: close\r\n\r\ntoo many open connections.\n";
-
-/// Says why, without waiting for anything.
-fn turn_away(stream: TcpStream) {
-    let Ok(mut stream) = stream.into_std() else { return };
-    // The peer may be gone, and is owed nothing.
-    let _ = stream.write(CROWDED);
 }
 
 /// Serves `router` on a unix socket made by [`bind_unix`]; removes the socket's file at the end.
@@ -189,6 +173,7 @@ mod tests {
     use crate::base::body::Body as Message;
     use axum::Extension;
     use axum::routing::get;
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn a_socket_left_by_a_dead_node_is_replaced() {
@@ -223,6 +208,20 @@ mod tests {
         let text = Message::stream(direct.into_body()).collect(100).await.expect("a body");
         assert_eq!(text, format!("127.0.0.1 {}", addr.port()));
         // The idle connection must not hold up the end.
+        assert!(life.end(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_lost_its_power_is_asked_after() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let life = Life::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = listener.local_addr().expect("bound");
+        serve_tcp(&life, listener, Router::new().route("/", get(async || "here")), Room::default());
+        let mut silent = TcpStream::connect(addr).await.expect("connects");
+        silent.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");
+        silent.read_exact(&mut [0; 12]).await.expect("answers");
+        assert!(door::is_asked_after(addr.port(), silent.local_addr().expect("bound").port()).await);
         assert!(life.end(Duration::from_secs(5)).await);
     }
 

@@ -2,11 +2,13 @@
 
 use crate::admin::Parts;
 use crate::base::problem::Problem;
+use crate::base::refusal::as_problems;
 use crate::base::target::Target;
 use crate::cache::Tally;
 use crate::link::View;
 use crate::store::Stat;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
@@ -29,6 +31,7 @@ pub fn local_router(parts: &Parts, extra: Router) -> Router {
         .merge(super::api::open(parts, extra))
         .fallback(async || super::api::unknown())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(as_problems))
 }
 
 /// How the node is doing: `ready`, `reasons`, `notices`, its parts' figures and the night. What is not known is null, never 0.

@@ -5,9 +5,10 @@ use crate::admin::host::Names;
 use crate::admin::told::{Told, failed};
 use crate::admin::{Parts, devices};
 use crate::base::problem::Problem;
+use crate::base::refusal::{InWords, as_problems};
 use crate::portal::{Arrival, Home, STYLE};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -40,6 +41,7 @@ pub fn web_router(parts: Parts, extra: Router) -> Router {
         .merge(extra)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "web.unknown", "there is no such page", "begin at /"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(as_problems))
         .layer(from_fn_with_state(parts.names, guard))
 }
 
@@ -104,7 +106,7 @@ async fn readyz(State(parts): State<Parts>) -> Response {
     if reasons.is_empty() {
         "ready\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, Extension(InWords), reasons.join("\n") + "\n").into_response()
     }
 }
 

@@ -7,6 +7,7 @@
 //! script lock out a colleague behind the same address.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -19,17 +20,32 @@ const PAUSE: Duration = Duration::from_secs(6);
 /// Clients that are remembered: more than a school has devices. Past it, whoever would be forgiven next is.
 const CLIENTS: usize = 1024;
 
-/// Failures by client.
-#[derive(Debug, Default)]
-pub struct Failures(HashMap<IpAddr, Instant>);
+/// Failures by client, or by whatever else they are counted.
+#[derive(Debug)]
+pub struct Failures<K = IpAddr>(HashMap<K, Instant>);
+
+impl<K> Default for Failures<K> {
+    fn default() -> Failures<K> {
+        Failures(HashMap::new())
+    }
+}
 
 impl Failures {
-    /// Notes a failure. `Err`: one too many; how long until the next is answered.
+    /// Notes a failure of a client's household. `Err`: one too many; how long until the next is answered.
     ///
     /// # Errors
     /// See above: it is the outcome, not a fault.
     pub fn note(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let client = household(client);
+        self.note_as(household(client), now)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Failures<K> {
+    /// The same under any key.
+    ///
+    /// # Errors
+    /// See [`Failures::note`].
+    pub fn note_as(&mut self, client: K, now: Instant) -> Result<(), Duration> {
         if !self.0.contains_key(&client) && self.0.len() >= CLIENTS {
             self.make_room(now);
         }
@@ -41,6 +57,11 @@ impl Failures {
         }
         self.0.insert(client, free + PAUSE);
         Ok(())
+    }
+
+    /// Forgets the failures under a key.
+    pub fn forgive(&mut self, client: &K) {
+        self.0.remove(client);
     }
 
     /// Forgets everybody whose failures are forgiven, else whoever would be next.

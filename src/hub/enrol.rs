@@ -9,8 +9,8 @@ use crate::base::digest::Digest;
 use crate::base::limit::Failures;
 use crate::base::problem::Problem;
 use crate::hub::Enrolled;
-use crate::hub::keep::register::{CodeRow, Enrolment, SchoolRow};
-use crate::hub::keep::{self, Keep};
+use crate::hub::keep::Keep;
+use crate::hub::keep::register::{CodeRow, Enrolment, Listed as OfFile, SchoolRow};
 use crate::hub::roll::Roll;
 use crate::report::enrol::{Asks, Told};
 use crate::report::schema::is_label;
@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,15 @@ const SHOWN: usize = 3;
 
 /// How long a code counts: until the next visit to the school.
 pub const GOOD_FOR: Duration = Duration::from_hours(14 * 24);
+
+/// How long a code is remembered after its end: what a school asks about is in the list.
+pub const REMEMBERED: Duration = Duration::from_hours(90 * 24);
+
+/// Codes of every state: each of 10^5 schools enrols twice within the time that a code is remembered.
+const MOST_CODES: i64 = 200_000;
+
+/// Nodes that enrolled or were revoked, and schools of codes: 10^5 schools whose boxes are replaced nine times. All are in memory.
+const MOST_NODES: i64 = 1_000_000;
 
 /// A stranger makes the roll be read anew so often at most.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -112,6 +122,8 @@ pub struct Book(Arc<Inner>);
 
 struct Inner {
     file: Vec<Enrolled>,
+    /// The file's nodes by their ids.
+    listed: Vec<OfFile>,
     keep: Arc<dyn Keep>,
     clock: Clock,
     roll: ArcSwap<Roll>,
@@ -126,7 +138,10 @@ impl Book {
     /// A key of the file that is none, and the database's.
     pub async fn open(file: Vec<Enrolled>, keep: Arc<dyn Keep>, clock: Clock) -> Result<Book, crate::hub::Error> {
         let roll = read(&file, &*keep).await?;
-        let inner = Inner { file, keep, clock, roll: ArcSwap::from_pointee(roll), read: Mutex::default(), failures: Mutex::default() };
+        let of_file = |node: &Enrolled| Some(OfFile { node: sign::node_of(&sign::public(&node.key)?), school: node.school.clone() });
+        let listed = file.iter().filter_map(of_file).collect();
+        let inner =
+            Inner { file, listed, keep, clock, roll: ArcSwap::from_pointee(roll), read: Mutex::default(), failures: Mutex::default() };
         Ok(Book(Arc::new(inner)))
     }
 
@@ -157,14 +172,6 @@ impl Book {
         self.refresh().await.is_ok()
     }
 
-    /// Whether the node was revoked a moment ago, by whomever.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn is_revoked(&self, node: &str) -> Result<bool, keep::Error> {
-        Ok(self.0.keep.node(node).await?.is_some_and(|row| row.revoked.is_some()))
-    }
-
     /// A node asks to be enrolled.
     ///
     /// # Errors
@@ -174,15 +181,8 @@ impl Book {
             problem(StatusCode::BAD_REQUEST, "hub.bad_signature", "the request is not signed by the key that it names", "send it again")
         })?;
         let node = sign::node_of(&key);
-        let roll = self.roll();
-        let of_file = self
-            .0
-            .file
-            .iter()
-            .find(|listed| sign::public(&listed.key).is_some_and(|key| sign::node_of(&key) == node))
-            .map(|listed| listed.school.as_str());
         let now = self.0.clock.now();
-        let done = self.0.keep.enrol(hash(&asks.code), &node, &asks.key, of_file, now).await.map_err(|error| unwell(&error))?;
+        let done = self.0.keep.enrol(hash(&asks.code), (&node, &asks.key), &self.0.listed, now).await.map_err(|error| unwell(&error))?;
         let (school, replaces) = match done {
             Enrolment::Done { school, replaces } => (school, replaces),
             Enrolment::NoCode => return Err(self.wrong(client)),
@@ -193,12 +193,6 @@ impl Book {
                 return Err(problem(StatusCode::CONFLICT, "hub.key_taken", &title, remedy));
             }
         };
-        if replaces {
-            // Those of the hub's file are in no row that the code could have changed.
-            for other in roll.schools().get(&school.id).into_iter().flat_map(|about| &about.nodes).filter(|other| **other != node) {
-                self.0.keep.revoke(other, &school.id, now).await.map_err(|error| unwell(&error))?;
-            }
-        }
         self.refresh().await.map_err(|error| unwell(&error))?;
         tracing::info!(node, school = school.id, replaces, "a node has enrolled");
         Ok(Told { node, school: school.id, name: school.name })
@@ -234,6 +228,7 @@ impl Book {
         let plain = |text: &str| text.trim().chars().filter(|letter| !letter.is_control()).take(200).collect::<String>();
         let code: String = (0..LENGTH).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
         let now = self.0.clock.now();
+        self.room().await?;
         let row = CodeRow {
             id: format!("{}-{:04}", &code[..SHOWN], rand::random_range(0..10_000)),
             hash: hash(&code).0.to_vec(),
@@ -254,6 +249,16 @@ impl Book {
         self.refresh().await.map_err(|error| unwell(&error))?;
         tracing::info!(school, "a code was made");
         Ok(Made { code, listed: listed(&row, now) })
+    }
+
+    /// Whether one more school, code and node find room.
+    async fn room(&self) -> Result<(), Problem> {
+        let sizes = self.0.keep.sizes().await.map_err(|error| unwell(&error))?;
+        let full = [("codes", sizes.codes, MOST_CODES), ("nodes", sizes.nodes, MOST_NODES), ("schools", sizes.schools, MOST_NODES)];
+        let Some((what, _, most)) = full.into_iter().find(|(_, count, most)| count >= most) else { return Ok(()) };
+        let title = format!("there are {most} {what} already");
+        let remedy = "withdraw codes that nobody needs, or wait until old ones are forgotten";
+        Err(problem(StatusCode::CONFLICT, "hub.too_many", &title, remedy))
     }
 
     /// All codes, newest first.
@@ -286,7 +291,7 @@ impl Book {
         let twins = self.0.keep.twins().await.map_err(|error| unwell(&error))?;
         let roll = self.roll();
         let is_twin = |id: &str| twins.iter().any(|twin| twin.node == id);
-        let of_file = |id: &str| self.0.file.iter().any(|listed| sign::public(&listed.key).is_some_and(|key| sign::node_of(&key) == id));
+        let of_file: HashSet<&str> = self.0.listed.iter().map(|listed| listed.node.as_str()).collect();
         let mut nodes: Vec<Node> = rows
             .iter()
             .filter(|row| row.revoked.is_some())
@@ -295,7 +300,7 @@ impl Book {
         nodes.extend(roll.nodes().map(|(id, known)| Node {
             id: id.to_owned(),
             school: known.school.clone(),
-            state: if of_file(id) { "file" } else { "code" }.into(),
+            state: if of_file.contains(id) { "file" } else { "code" }.into(),
             twin: is_twin(id),
         }));
         nodes.sort_by(|a, b| (&a.school, &a.id).cmp(&(&b.school, &b.id)));

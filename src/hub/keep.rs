@@ -5,7 +5,7 @@
 //! the same tests. A columnar cluster for a nation would be a third `Keep`; a `Register` needs transactions and stays where it is.
 //!
 //! Read in this order: `columns` (what an upload changes, pure), `statement` (text of SQL, pure), `shared` (what both databases are
-//! asked alike), `sqlite`, `postgres`.
+//! asked alike) and `office` (the same of who may do what), `sqlite`, `postgres`.
 
 use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
@@ -25,6 +25,10 @@ mod statement;
 /// What both databases are asked alike.
 #[macro_use]
 mod shared;
+
+/// The same of the register.
+#[macro_use]
+mod office;
 
 /// Who may do what.
 pub mod register;
@@ -92,6 +96,15 @@ pub struct Taken {
     pub twin: bool,
 }
 
+/// What came of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uptake {
+    /// All that was new is on disk.
+    Taken(Taken),
+    /// Nothing was kept: the node was revoked meanwhile.
+    Revoked,
+}
+
 /// A node's newest news.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latest {
@@ -138,6 +151,10 @@ pub struct Cutoffs {
     pub pings: Time,
     /// Hours, by when they were.
     pub hours: Time,
+    /// Codes, by until when they counted.
+    pub codes: Time,
+    /// Sessions, by when they were used last and by when they began.
+    pub sessions: (Time, Time),
 }
 
 /// What a table weighs.
@@ -164,8 +181,8 @@ pub struct Asked<'a> {
 
 /// Where records go, and what is made of them.
 pub trait Keep: Register {
-    /// Keeps what is new, all or nothing, durable when it returns.
-    fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Taken, Error>>;
+    /// Keeps what is new, all or nothing, durable when it returns; nothing of a node that was revoked a moment ago, by whomever.
+    fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Uptake, Error>>;
 
     /// The newest news of every node.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Latest>, Error>>;

@@ -1,6 +1,7 @@
 //! Connections, within limits: so many at once, so long for a head, and a graceful end.
 
 use crate::base::crowd::Crowd;
+use crate::base::door;
 use crate::base::drip::{Pace, Steady};
 use crate::base::limit::household;
 use crate::base::near::is_near;
@@ -24,9 +25,6 @@ const MOST_CONNECTIONS: usize = 1_024;
 /// Of these, one address of the Internet has a quarter: schools behind one carrier's gateway share theirs, and one stranger leaves room
 /// for all others. A private address is whoever stands before the hub, and has no share of its own.
 const MOST_EACH: usize = MOST_CONNECTIONS / 4;
-
-/// What was sent must be taken within this; a reader that stopped reading gives its connection back.
-const TAKEN: Duration = Duration::from_mins(1);
 
 /// A head takes one packet; a satellite line may lose it twice.
 const HEAD_PATIENCE: Duration = Duration::from_secs(15);
@@ -56,10 +54,10 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, crowd
         };
         let Some(seat) = crowd.enter(counted(client), MOST_CONNECTIONS, MOST_EACH) else {
             tracing::debug!("too many connections");
+            door::crowded(stream);
             continue;
         };
-        // Also for a window that stays shut (tcp(7)). Without it, it merely takes the system's longer time.
-        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN));
+        door::look_after(&stream);
         // Only to count who fails too often; it goes nowhere else.
         let (router, watch) = (router.clone().layer(Extension(Client(client))), life.clone());
         life.spawn(async move {

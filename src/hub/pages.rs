@@ -12,6 +12,9 @@ pub(crate) mod region;
 /// One school.
 pub(crate) mod school;
 
+/// Where people sign in.
+pub(crate) mod sign_in;
+
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem auto;max-width:82rem;padding:0 1rem;color:#1a1a1a;background:#fff}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}\
 th{font-weight:600}nav a{margin-right:1rem;display:inline-block;min-height:24px}.box{overflow-x:auto}\
@@ -19,6 +22,7 @@ th{font-weight:600}nav a{margin-right:1rem;display:inline-block;min-height:24px}
 .dropped_off,.at_risk,.silent_week,.silent,.line_down{background:#fbdcd6}.late,.never_reported{background:#fdf1c8}.live{background:#dcefdc}\
 .unknown{background:#eee}.old{color:#595959}dl{display:grid;grid-template-columns:max-content auto;gap:.2rem 1rem}dt{font-weight:600}dd{margin:0}\
 .event{border-left:.4rem solid #b3261e;padding:.3rem .8rem;margin:.6rem 0}input,button{font:inherit;padding:.2rem .5rem;min-height:24px}\
+.lines label,.lines button{display:block;margin:.8rem 0}.out{float:right}\
 .chart{width:100%;max-width:60rem;height:auto;font:11px system-ui,sans-serif}.chart text{fill:currentColor}.grid{stroke:#bbb;stroke-width:.5;fill:none}\
 .strip{vertical-align:middle}.up{fill:#2e7d32}.part{fill:#b28704}.down{fill:#b3261e}.off{fill:#555}.quiet{fill:#9aa5b1}.none{fill:#999}\
 .gap{opacity:.25}.line{stroke:#1558b0;stroke-width:2;fill:none}.contract{stroke:#b3261e;stroke-dasharray:6 4;fill:none}\
@@ -149,8 +153,16 @@ mod tests {
                 found: 1,
                 asked: &region::Asked { state: None, text: evil.into(), page: 0 },
                 now: Time::from_secs(0),
+                signed: Some(evil),
             };
-            let told = school::Told { days: &[], tests: std::slice::from_ref(&test), outages: &[], records: &[], span: (0, 30) };
+            let told = school::Told {
+                days: &[],
+                tests: std::slice::from_ref(&test),
+                outages: &[],
+                records: &[],
+                span: (0, 30),
+                signed: Some(evil),
+            };
             let pages = [region::render(tongue, &calendar, &region), school::render(tongue, &calendar, &school, &told)];
             for text in pages.map(|page| page.expect("renders")) {
                 assert!(!text.contains("<script") && !text.contains("<img"), "{text}");

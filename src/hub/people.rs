@@ -1,7 +1,8 @@
 //! Who may look and who may change: tokens of people and programs, made, shown once, kept as a hash, revoked at once.
 //!
 //! A token begins with `hub_`; its shape is that of `base::bearer`. It is shown as `Authorization: Bearer`, or as the password of a
-//! browser's own sign-in (Basic, any name), so that pages need no form, no cookie and no script. What a browser sends by itself changes nothing: that takes Bearer, which no form of another site can send.
+//! browser's own sign-in (Basic, any name), so that pages need no script. What a browser sends by itself changes nothing: that takes Bearer,
+//! which no form of another site can send. People with a password are in `sign_in`.
 
 use crate::base::bearer::{self, Mark};
 use crate::base::clock::{Clock, Time};
@@ -27,7 +28,7 @@ use utoipa::ToSchema;
 const MARK: Mark = Mark("hub_");
 
 /// Most tokens: every school's director may have one.
-const MOST: usize = 20_000;
+const MOST: i64 = 20_000;
 
 /// When a token was last used is written down so often at most.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -127,7 +128,7 @@ impl People {
         let now = self.0.clock.now();
         let name = MARK.named(name)?;
         let expires = expires.map(|text| bearer::expiry(text, now)).transpose()?;
-        if self.0.keep.tokens().await.map_err(|error| unwell(&error))?.len() >= MOST {
+        if self.0.keep.sizes().await.map_err(|error| unwell(&error))?.tokens >= MOST {
             let title = format!("there are {MOST} tokens already");
             return Err(Problem::new(StatusCode::CONFLICT, "token.too_many", title, "revoke what nobody uses any more"));
         }

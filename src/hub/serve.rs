@@ -1,28 +1,37 @@
 //! Paths and answers: uploads and enrolments in, JSON, tables and pages out.
 //!
-//! Three kinds of doors: nodes sign what they send and show no token; whoever looks needs one where `hub.viewers` says so; whoever
-//! changes something always does. Errors are problem documents (RFC 9457), within v1 things are only added.
+//! Three kinds of doors: nodes sign what they send and show no token; whoever looks needs one where `hub.viewers` says so, or has signed
+//! in; whoever changes something always shows a token. Errors are problem documents (RFC 9457), within v1 things are only added.
 
 use crate::base::bearer;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::base::crowd::Crowd;
 use crate::base::problem::Problem;
+use crate::base::refusal::as_problems;
 use crate::hub::Settings;
+use crate::hub::allow::Allowance;
 use crate::hub::enrol::Book;
 use crate::hub::keep::{self, Keep};
-use crate::hub::listen::Client;
+use crate::hub::listen::{Client, counted};
 use crate::hub::people::{People, Role};
+use crate::hub::session::{self, Way};
+use crate::hub::sign_in::{Person, SignIn};
 use crate::hub::summary::{School, region};
 use crate::meter::echo::Place;
 use crate::meter::ndt7::server::{self, Server};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use held::Held;
+use parking_lot::Mutex;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 /// Uploads and enrolments of nodes.
@@ -37,11 +46,35 @@ mod office;
 /// Pages.
 mod show;
 
+/// Who signs in and out.
+mod sign;
+
+/// An answer that holds its room.
+mod held;
+
 /// The document.
 mod document;
 
 /// Bytes of an order: a few words.
 const BODY_LIMIT: usize = 16 << 10;
+
+/// Pages and small figures that are made at once: each may take some 10 MB for a region of 7,400 schools.
+const MOST_READERS: usize = 8;
+
+/// Of those that are made or wait, one address of the Internet has so many: an office behind one gateway shares them.
+const MOST_READERS_EACH: usize = 32;
+
+/// Large tables in memory at once: each may take 60 MB, and what its text takes.
+const MOST_TABLES: usize = 3;
+
+/// Of those that are sent or wait, one address of the Internet has so many.
+const MOST_TABLES_EACH: usize = 2;
+
+/// How long a reader waits for its turn.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a reader may take for a large table: 60 MB at 1 Mbit/s.
+const TABLE_PATIENCE: Duration = Duration::from_mins(8);
 
 /// What the paths share.
 #[derive(Clone)]
@@ -54,6 +87,7 @@ pub(crate) struct Inner {
     keep: Arc<dyn Keep>,
     book: Book,
     people: People,
+    sign_in: SignIn,
     since: Time,
     /// Tells whoever makes days that something has come.
     woken: Arc<Notify>,
@@ -64,6 +98,14 @@ pub(crate) struct Inner {
     /// Whose bodies come.
     uploads: Crowd,
     hands: Arc<Semaphore>,
+    /// What each node has spent.
+    allowance: Mutex<Allowance>,
+    /// Pages that are made, and for whom.
+    reading: Semaphore,
+    readers: Crowd,
+    /// Tables that are in memory, and for whom.
+    tables: Arc<Semaphore>,
+    tables_of: Crowd,
     stored: IntCounter,
     known: IntCounter,
     refused: IntCounter,
@@ -84,6 +126,7 @@ impl Inner {
         woken: Arc<Notify>,
         echo: Option<Place>,
     ) -> Inner {
+        let sign_in = SignIn::new(keep.clone(), clock.clone(), metrics);
         let records = metrics.counters("bulak_hub_records_total", "Records that came, by what became of them.", &["fate"]);
         Inner {
             settings,
@@ -92,12 +135,18 @@ impl Inner {
             keep,
             book,
             people,
+            sign_in,
             since,
             woken,
             echo,
             room: Semaphore::new(reports::MOST_PIECES as usize),
             uploads: Crowd::default(),
             hands: Arc::new(Semaphore::new(reports::MOST_AT_ONCE)),
+            allowance: Mutex::default(),
+            reading: Semaphore::new(MOST_READERS),
+            readers: Crowd::default(),
+            tables: Arc::new(Semaphore::new(MOST_TABLES)),
+            tables_of: Crowd::default(),
             stored: records.with_label_values(&["stored"]),
             known: records.with_label_values(&["known"]),
             refused: records.with_label_values(&["refused"]),
@@ -132,11 +181,13 @@ impl Parts {
 }
 
 pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
-    let look = figures::routes().merge(show::routes()).layer(from_fn_with_state((parts.clone(), Role::Viewer), guard));
+    let small = figures::routes().merge(show::routes()).layer(from_fn_with_state(parts.clone(), reading));
+    let tables = figures::tables().layer(from_fn_with_state(parts.clone(), table));
+    let look = small.merge(tables).layer(from_fn_with_state((parts.clone(), Role::Viewer), guard));
     let change = office::routes().layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(from_fn_with_state((parts.clone(), Role::Admin), guard));
+    let people = look.merge(change).layer(from_fn_with_state(parts.clone(), named)).merge(sign::routes(&parts));
     reports::routes()
-        .merge(look)
-        .merge(change)
+        .merge(people)
         .route("/api/v1/openapi.json", get(document::show))
         .route("/api/v1/echo", get(show_echo))
         .route("/healthz", get(async || "ok\n"))
@@ -144,20 +195,83 @@ pub(crate) fn routes(parts: Parts, tests: &Server) -> Router {
         .with_state(parts)
         .merge(tests.routes())
         .merge(server::locate_routes())
+        .layer(from_fn(as_problems))
 }
 
-/// Asks for a token that may.
-async fn guard(State((parts, role)): State<(Parts, Role)>, request: Request, next: Next) -> Response {
+/// In the extensions of a request: who is signed in.
+#[derive(Clone, Debug)]
+struct Signed(String);
+
+/// Answers people under names of ours alone.
+async fn named(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    if session::is_named(&parts.0.settings.names, request.headers()) { next.run(request).await } else { sign::misdirected() }
+}
+
+/// Asks for a token that may, or for somebody who is signed in and may.
+async fn guard(State((parts, role)): State<(Parts, Role)>, mut request: Request, next: Next) -> Response {
+    let shown = bearer::shown(request.headers());
     // A browser also sends what it signed in with (Basic) along with a form of another site.
-    let ambient = bearer::shown(request.headers()).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let ambient = shown.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     if ambient && !request.method().is_safe() {
         return problem(StatusCode::FORBIDDEN, "hub.no_bearer", "what changes something shows its token as Authorization: Bearer");
     }
     let client = request.extensions().get::<Client>().map(|client| client.0);
-    match parts.0.people.may(role, request.headers(), client).await {
-        Ok(()) => next.run(request).await,
-        Err(answer) => answer,
+    // A session is for reading: a browser shows it by itself.
+    let session = if shown.is_none() && request.method().is_safe() { signed(&parts, request.headers(), client).await } else { Ok(None) };
+    match session {
+        Ok(Some(person)) if person.role >= role => {
+            request.extensions_mut().insert(Signed(person.name));
+            return next.run(request).await;
+        }
+        Ok(Some(_)) => return problem(StatusCode::FORBIDDEN, "hub.not_allowed", "this is for admins: ask whoever set your password"),
+        Ok(None) => {}
+        Err(error) => return unwell(&error),
     }
+    let refusal = match parts.0.people.may(role, request.headers(), client).await {
+        Ok(()) => return next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    let place = sign::place_for(&request).filter(|_| refusal.status() == StatusCode::UNAUTHORIZED);
+    let Some(place) = place else { return refusal };
+    match parts.0.sign_in.is_open().await {
+        Ok(true) => Redirect::to(&place).into_response(),
+        Ok(false) => refusal,
+        Err(error) => unwell(&error),
+    }
+}
+
+/// Who is signed in, as the browser shows.
+async fn signed(parts: &Parts, headers: &HeaderMap, client: Option<IpAddr>) -> Result<Option<Person>, keep::Error> {
+    match session::shown(headers, Way::of(headers, client)) {
+        Some(shown) => parts.0.sign_in.who(shown).await,
+        None => Ok(None),
+    }
+}
+
+/// A page or a few figures: each may hold a whole region in memory for a moment, so few are made at once.
+async fn reading(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    let Some(_seat) = parts.0.readers.enter(share(&request), usize::MAX, MOST_READERS_EACH) else { return crowded() };
+    let Ok(Ok(_room)) = tokio::time::timeout(READ_PATIENCE, parts.0.reading.acquire()).await else { return crowded() };
+    next.run(request).await
+}
+
+/// A large table is in memory until its reader has it; so there are fewer, and a reader has its time.
+async fn table(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    let Some(seat) = parts.0.tables_of.enter(share(&request), usize::MAX, MOST_TABLES_EACH) else { return crowded() };
+    let Ok(Ok(room)) = tokio::time::timeout(READ_PATIENCE, parts.0.tables.clone().acquire_owned()).await else { return crowded() };
+    next.run(request).await.map(|body| Body::new(Held::new(body, (seat, room), TABLE_PATIENCE)))
+}
+
+/// As whom whoever asks is counted; nobody in particular where a proxy stands before us.
+fn share(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Client>().and_then(|client| counted(client.0))
+}
+
+/// Too many read at once.
+fn crowded() -> Response {
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.busy", "too many pages and tables are asked for at once");
+    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("30"));
+    answer
 }
 
 /// At which port of UDP the nodes' pings come back; 404 where they do not.
@@ -192,3 +306,6 @@ fn problem(status: StatusCode, id: &str, title: &str) -> Response {
 fn no_school() -> Response {
     problem(StatusCode::NOT_FOUND, "hub.no_school", "no such school is enrolled")
 }
+
+#[cfg(test)]
+mod tests;

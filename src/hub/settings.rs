@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys of `[hub]`.
-const KEYS: &str = "listen, database, late_after, silent_after, timezone, viewers, keep_records, keep_hours, echo";
+const KEYS: &str = "listen, database, late_after, silent_after, timezone, viewers, names, keep_records, keep_hours, echo";
 
 /// Keys of `[[node]]`.
 const NODE_KEYS: &str = "key, school, name, provider, contract";
@@ -128,6 +128,7 @@ impl Reader<'_> {
                 "silent_after" => self.wait("hub.silent_after", value, &mut settings.silent_after),
                 "timezone" => self.zone(value, settings),
                 "viewers" => self.viewers(value, settings),
+                "names" => self.names(value, settings),
                 "keep_records" => self.kept("hub.keep_records", value, SHORTEST_RECORDS, &mut settings.keep_records),
                 "keep_hours" => self.kept("hub.keep_hours", value, SHORTEST_HOURS, &mut settings.keep_hours),
                 "echo" => match value.get_ref().as_bool() {
@@ -150,6 +151,23 @@ impl Reader<'_> {
             match told.and_then(|text| text.parse().ok()) {
                 Some(address) => settings.listen.push(address),
                 None => self.complain(item.span().start, "hub.listen", format!("\"{}\" is no address", told.unwrap_or_default()), REMEDY),
+            }
+        }
+    }
+
+    fn names(&mut self, value: &Spanned<DeValue<'_>>, settings: &mut Settings) {
+        const REMEDY: &str = "write a list of names without ports, such as [\"hub.example.kz\"], or [] for any";
+        let Some(items) = value.get_ref().as_array() else {
+            return self.complain(value.span().start, "hub.names", "is no list of names".into(), REMEDY);
+        };
+        settings.names.clear();
+        for item in items {
+            let told = item.get_ref().as_str().unwrap_or_default();
+            let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-');
+            if told.is_empty() || !told.chars().all(plain) {
+                self.complain(item.span().start, "hub.names", format!("\"{told}\" is no name of a host"), REMEDY);
+            } else {
+                settings.names.push(told.trim_end_matches('.').to_owned());
             }
         }
     }
@@ -297,11 +315,19 @@ mod tests {
         let node =
             Enrolled { key, school: "aksu-7".into(), name: "№ 7".into(), provider: "SAT".into(), contract: Some(BitRate::mbit(8)) };
         assert_eq!((settings.nodes.as_slice(), settings.database), ([node].as_slice(), Place::File("x.sqlite".into())));
-        let text = "[hub]\ndatabase = \"postgres:///bulak\"\ntimezone = \"UTC\"\nviewers = \"tokens\"\nkeep_records = \"2 days\"\n";
+        let text = "[hub]\ndatabase = \"postgres:///bulak\"\ntimezone = \"UTC\"\nviewers = \"tokens\"\nnames = [\"hub.example.kz\"]\nkeep_records = \"2 days\"\n";
         let settings = parse(text).expect("valid");
         assert_eq!((settings.database, settings.viewers), (Place::Postgres("postgres:///bulak".into()), Viewers::Tokens));
+        assert_eq!(settings.names, ["hub.example.kz"]);
         assert_eq!((settings.calendar, settings.keep_records.as_secs()), (Calendar::of("UTC").expect("known"), 172_800));
-        for wrong in ["timezone = \"Mars\"", "viewers = \"me\"", "keep_hours = \"9 days\"", "keep_records = 5"] {
+        for wrong in [
+            "timezone = \"Mars\"",
+            "viewers = \"me\"",
+            "names = [\"http://hub\"]",
+            "names = \"hub\"",
+            "keep_hours = \"9 days\"",
+            "keep_records = 5",
+        ] {
             let complaints = parse(&format!("[hub]\n{wrong}\n")).expect_err(wrong);
             assert!(complaints.len() == 1 && wrong.starts_with(complaints[0].key.trim_start_matches("hub.")), "{complaints:?}");
         }

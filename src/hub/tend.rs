@@ -8,9 +8,10 @@ use crate::base::clock::Clock;
 use crate::base::count::{IntGauge, Metrics};
 use crate::hub::Settings;
 use crate::hub::day::roll;
-use crate::hub::enrol::Book;
+use crate::hub::enrol::{Book, REMEMBERED};
 use crate::hub::figures::Day;
 use crate::hub::keep::{Cutoffs, Keep, Stale};
+use crate::hub::session::{IDLE, LONGEST};
 use crate::life::{Life, Next, Worker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,13 @@ impl Tend {
 
     fn cutoffs(&self) -> Cutoffs {
         let now = self.clock.now();
-        Cutoffs { records: now.minus(self.keep_records), pings: now.minus(KEEP_PINGS), hours: now.minus(self.keep_hours) }
+        Cutoffs {
+            records: now.minus(self.keep_records),
+            pings: now.minus(KEEP_PINGS),
+            hours: now.minus(self.keep_hours),
+            codes: now.minus(REMEMBERED),
+            sessions: (now.minus(IDLE), now.minus(LONGEST)),
+        }
     }
 }
 

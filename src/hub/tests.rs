@@ -14,13 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// 2026-11-24T05:00:00Z.
 const NOW: Time = Time::from_secs(1_795_496_400);
 
-struct Stage {
-    place: SocketAddr,
+pub(super) struct Stage {
+    pub(super) place: SocketAddr,
     life: Life,
-    key: Key,
-    clock: Clock,
+    pub(super) key: Key,
+    pub(super) clock: Clock,
     database: Place,
-    router: axum::Router,
+    pub(super) router: axum::Router,
+    pub(super) parts: serve::Parts,
     _folder: tempfile::TempDir,
 }
 
@@ -29,7 +30,7 @@ impl Stage {
         Stage::with(None, Viewers::Anyone).await
     }
 
-    async fn with(database: Option<Place>, viewers: Viewers) -> Stage {
+    pub(super) async fn with(database: Option<Place>, viewers: Viewers) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Key::make();
         let database = database.unwrap_or_else(|| Place::File(folder.path().join("deep/hub.sqlite")));
@@ -45,13 +46,14 @@ impl Stage {
         let (life, clock) = (Life::default(), Clock::manual(NOW));
         let hub = Hub::bind(settings, clock.clone(), &life, &Metrics::default()).await.expect("binds");
         let place = hub.addresses()[0];
-        let router = serve::routes(hub.parts.clone(), &hub.tests);
+        let parts = hub.parts.clone();
+        let router = serve::routes(parts.clone(), &hub.tests);
         life.spawn(hub.serve());
-        Stage { place, life, key, clock, database, router, _folder: folder }
+        Stage { place, life, key, clock, database, router, parts, _folder: folder }
     }
 
     /// What other programs do with the same database.
-    async fn office(&self) -> (enrol::Book, people::People) {
+    pub(super) async fn office(&self) -> (enrol::Book, people::People) {
         let keep = open(&self.database).await.expect("opens");
         let book = enrol::Book::open(vec![], keep.clone(), self.clock.clone()).await.expect("reads");
         (book, people::People::new(keep, self.clock.clone(), Viewers::Tokens))
@@ -90,7 +92,7 @@ impl Stage {
         (status, String::from_utf8(body).expect("UTF-8"))
     }
 
-    async fn upload(&self, records: &[Vec<u8>]) -> (StatusCode, Value) {
+    pub(super) async fn upload(&self, records: &[Vec<u8>]) -> (StatusCode, Value) {
         let body = batch::pack(records.iter().map(Vec::as_slice)).expect("packs");
         let digest = batch::digest(&body);
         self.raw(body, Some(&digest)).await
@@ -105,7 +107,7 @@ impl Stage {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    fn record(key: &Key, seq: i64, more: &Value) -> Vec<u8> {
+    pub(super) fn record(key: &Key, seq: i64, more: &Value) -> Vec<u8> {
         let mut record = json!({
             "v": 1, "node": key.node(), "boot_id": "00000000", "epoch": 5, "seq": seq, "kind": "hour",
             "start": "2026-11-24T04:00:00.000000Z", "end": "2026-11-24T05:00:00.000000Z", "clock_ok": true, "payload": {
@@ -477,4 +479,14 @@ async fn a_copied_card_is_found_and_told() {
     assert!(stage.get("/?lang=en").await.1.contains("copied key"));
     assert!(stage.get("/schools/%D0%90%D2%9B%D1%81%D1%83%207?lang=en").await.1.contains("Two boxes use one key"));
     assert!(stage.get("/metrics").await.1.contains("bulak_hub_twin_uploads_total 1"));
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_power_is_asked_after() {
+    let stage = Stage::new().await;
+    let mut silent = tokio::net::TcpStream::connect(stage.place).await.expect("connects");
+    // Answered once, so that the hub has surely taken the connection up.
+    silent.write_all(b"GET /healthz HTTP/1.1\r\nhost: hub\r\n\r\n").await.expect("sends");
+    silent.read_exact(&mut [0; 12]).await.expect("answers");
+    assert!(crate::base::door::is_asked_after(stage.place.port(), silent.local_addr().expect("bound").port()).await);
 }

@@ -96,6 +96,28 @@ pub(crate) fn event_key(what: &str) -> &'static str {
 
 /// key, kk, ru, en.
 pub(crate) const WORDS: &[(&str, &str, &str, &str)] = &[
+    ("sign_in", "Кіру", "Вход", "Sign in"),
+    ("sign_out", "Шығу", "Выйти", "Sign out"),
+    ("name", "Аты", "Имя", "Name"),
+    ("password", "Құпиясөз", "Пароль", "Password"),
+    (
+        "wrong_password",
+        "Аты немесе құпиясөзі дұрыс емес. Қайта теріңіз.",
+        "Имя или пароль неверны. Наберите ещё раз.",
+        "The name or the password is not right. Type them again.",
+    ),
+    (
+        "too_many_tries",
+        "Тым көп әрекет жасалды. Бір минуттан кейін қайталаңыз.",
+        "Слишком много попыток. Повторите через минуту.",
+        "Too many tries. Try again in a minute.",
+    ),
+    (
+        "not_private",
+        "Бұл байланыс қорғалмаған: құпиясөзді басқалар оқи алады. Бетті https арқылы ашыңыз.",
+        "Это соединение не защищено: пароль могут прочитать другие. Откройте страницу по https.",
+        "This connection is not protected: others could read the password. Open the page over https.",
+    ),
     ("region", "Мектептер", "Школы", "Schools"),
     ("school", "Мектеп", "Школа", "School"),
     ("state", "Күйі", "Состояние", "State"),

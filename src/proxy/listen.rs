@@ -6,6 +6,7 @@ mod seated;
 use crate::base::arena::Arena;
 use crate::base::clock::Clock;
 use crate::base::crowd::{Crowd, Seat};
+use crate::base::door::{crowded, turn_away};
 use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
 use crate::life::Life;
@@ -17,7 +18,7 @@ use prometheus::{IntCounterVec, IntGauge};
 use seated::Seated;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -127,11 +128,17 @@ pub(crate) async fn accept<G: Greet>(listener: TcpListener, door: Door, greet: G
 fn admit<G: Greet>(door: &Door, stream: TcpStream, from: IpAddr, greet: &G) {
     if !door.clients.iter().any(|net| net.contains(&from)) {
         door.refused.with_label_values(&["client"]).inc();
-        return turn_away::<G>(stream, STRANGER);
+        if G::PLAIN {
+            turn_away(stream, STRANGER);
+        }
+        return;
     }
     let Some(place) = door.inside.enter(from, door) else {
         door.refused.with_label_values(&["connections"]).inc();
-        return turn_away::<G>(stream, CROWDED);
+        if G::PLAIN {
+            crowded(stream);
+        }
+        return;
     };
     // Answers are whole when they are written; waiting for more would only delay them. A failure costs speed, nothing else.
     let _ = stream.set_nodelay(true);
@@ -142,20 +149,6 @@ fn admit<G: Greet>(door: &Door, stream: TcpStream, from: IpAddr, greet: &G) {
 
 const STRANGER: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\n\
     this proxy serves its own school's addresses\n";
-const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nRetry-After: 5\r\n\
-    Connection: close\r\n\r\ntoo many open connections.\n";
-
-/// Says why where that is understood, without waiting for anything.
-fn turn_away<G: Greet>(stream: TcpStream, text: &[u8]) {
-    if !G::PLAIN {
-        return;
-    }
-    let Ok(mut stream) = stream.into_std() else { return };
-    // The peer may be gone, and is owed nothing.
-    let _ = stream.write(text);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-}
-
 /// Who is inside, by address.
 #[derive(Clone, Default)]
 pub(crate) struct Inside(Crowd);

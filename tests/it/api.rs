@@ -424,3 +424,55 @@ fn the_command_shows_the_numbers_of_the_api() {
         assert_eq!((&jobs["jobs"][0]["state"], &jobs["jobs"][0]["done"]), (&"done".into(), &told["progress"]["bytes_done"]), "{jobs}");
     });
 }
+
+/// Asks as an admin; what is refused must be a document that says as which.
+fn refused(node: &Node, method: &str, path: &str, token: &str, body: Option<&Value>) -> u16 {
+    let answer = ask(node, method, path, token, body);
+    if answer.status >= 400 {
+        let told = format!("{method} {path}: {} {}", answer.status, answer.text());
+        assert_eq!(answer.field("content-type"), "application/problem+json", "{told}");
+        let problem = document(&answer);
+        assert_eq!(problem["status"], answer.status, "{told}");
+        for part in ["id", "title", "remedy"] {
+            assert!(problem[part].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+        }
+    }
+    answer.status
+}
+
+#[test]
+fn whatever_is_refused_is_a_document() {
+    let site = Site::new(true);
+    let node = site.node();
+    let admin = token(&node, "admin", "admin");
+    let all = routes();
+    let mut documents = 0;
+    for route in all.iter().filter(|route| !SOCKET_ONLY.contains(&route.path.as_str())) {
+        let path = route.path.replace("{id}", "nothing");
+        let known: Vec<&str> = all.iter().filter(|other| other.path == route.path).map(|other| other.method.as_str()).collect();
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            if !known.contains(&method) {
+                assert_eq!(refused(&node, method, &path, &admin, None), 405, "{method} {path}");
+                documents += 1;
+            }
+        }
+    }
+    assert!(documents > 60, "{documents}");
+    // Pages and what programs ask are told in the same form.
+    for path in ["/", "/portal.css", "/healthz", "/readyz", "/metrics", "/tonight", "/record"] {
+        assert_eq!(refused(&node, "PUT", path, "", None), 405, "{path}");
+    }
+    for (path, status) in [("/nowhere", 404), ("/api/v1/nothing", 404), ("/healthz/", 404)] {
+        assert_eq!(refused(&node, "GET", path, &admin, None), status, "{path}");
+    }
+    let long = Value::from("x".repeat(65_600));
+    for (path, body, status) in [
+        ("/api/v1/tokens", None, 415),
+        ("/api/v1/tokens", Some(json!([])), 422),
+        ("/api/v1/tokens", Some(long), 413),
+        ("/tonight", Some(json!({})), 415),
+    ] {
+        assert_eq!(refused(&node, "POST", path, &admin, body.as_ref()), status, "{path}");
+    }
+    assert_eq!(refused(&node, "GET", "/check?n=x", &admin, None), 400);
+}

@@ -115,6 +115,9 @@ mod wishes;
 /// The school's own CA: its commands, its files, what openssl makes of them.
 mod authority;
 
+/// People who sign in at the hub.
+mod people;
+
 /// Packs' content under the school's own names.
 mod mirror;
 

@@ -380,6 +380,22 @@ impl Hub {
         self.child = None;
     }
 
+    /// A command with its file, and this on standard input.
+    pub(crate) fn command(&self, words: &[&str], input: &str) -> Output {
+        let typed = self.folder.path().join("typed");
+        fs::write(&typed, input).expect("a file");
+        let mut command = Command::new(binary());
+        command.arg("hub").args(words).arg("--config").arg(&self.file).stdin(fs::File::open(&typed).expect("a file"));
+        let output = command.output().expect("the command runs");
+        fs::remove_file(typed).expect("removed");
+        output
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("hub.log")).unwrap_or_default()
+    }
+
     /// A JSON document of its API.
     pub(crate) fn json(&self, path: &str) -> serde_json::Value {
         let answer = http::get_direct(self.addr, &self.addr.to_string(), path);

@@ -8,18 +8,14 @@ use crate::admin::api::role::needed;
 use crate::admin::token::{Tokens, Worth};
 use crate::base::bearer;
 use crate::base::near::is_near;
-use crate::base::problem::{CONTENT_TYPE, Problem};
+use crate::base::problem::Problem;
 use crate::portal::Arrival;
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::net::IpAddr;
 use std::time::Duration;
-
-/// Letters of a refusal of the framework's that are told on.
-const WORDS: usize = 300;
 
 /// By which token a request came; for what lasts longer than an answer.
 #[derive(Clone, Debug)]
@@ -97,47 +93,18 @@ fn too_many(wait: Duration) -> Response {
     answer
 }
 
-/// Gives what the framework refuses (no JSON, a wrong type, a wrong method) the form of all our errors.
-pub(super) async fn as_problems(request: Request, next: Next) -> Response {
-    let answer = next.run(request).await;
-    let status = answer.status();
-    let ours = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == CONTENT_TYPE);
-    if ours || !(status.is_client_error() || status.is_server_error()) {
-        return answer;
-    }
-    let (head, body) = answer.into_parts();
-    let words = to_bytes(body, 16 << 10).await.unwrap_or_default();
-    let words: String = String::from_utf8_lossy(&words).chars().filter(|letter| !letter.is_control()).take(WORDS).collect();
-    let (id, usual) = match status {
-        StatusCode::METHOD_NOT_ALLOWED => ("api.method", "this address does not take that method"),
-        StatusCode::NOT_FOUND => ("api.unknown", "there is no such address"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("api.too_long", "the request's body is too long"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("api.no_json", "the request's body is not said to be JSON"),
-        _ if status.is_server_error() => ("api.failed", "the request could not be answered"),
-        _ => ("api.misuse", "the request cannot be understood"),
-    };
-    let title = if words.is_empty() { usual.to_owned() } else { format!("{usual}: {words}") };
-    let remedy = match status {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "send it with Content-Type: application/json",
-        _ => "see /api/v1/openapi.json",
-    };
-    let mut problem = Problem::new(status, id, title, remedy).into_response();
-    for (name, value) in head.headers.iter().filter(|(name, _)| **name != header::CONTENT_TYPE && **name != header::CONTENT_LENGTH) {
-        problem.headers_mut().append(name, value.clone());
-    }
-    problem
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admin::api::role::Role;
     use crate::base::clock::{Clock, Time};
     use crate::base::count::Metrics;
+    use crate::base::problem::CONTENT_TYPE;
+    use crate::base::refusal::as_problems;
     use crate::life::Life;
     use crate::portal::Door;
     use crate::state;
-    use axum::body::Body;
+    use axum::body::{Body, to_bytes};
     use axum::middleware::{from_fn, from_fn_with_state};
     use axum::routing::{any, get, post};
     use axum::{Json, Router};
@@ -266,25 +233,5 @@ mod tests {
         assert_eq!(stage.ask("GET", "/api/v1/status", &[], 8).await.0, 401, "nobody pays for another");
         stage.clock.advance(Duration::from_mins(2));
         assert_eq!(stage.ask("GET", "/api/v1/status", &[], 7).await.0, 401);
-    }
-
-    #[tokio::test]
-    async fn what_the_framework_refuses_is_a_document_too() {
-        let stage = Stage::new().await;
-        let best = format!("Bearer {}", stage.token(Role::Admin).await);
-        let (status, headers, body) = stage.ask("DELETE", "/api/v1/status", &[&best], 1).await;
-        assert_eq!((status, &body["id"], &body["status"]), (405, &"api.method".into(), &405.into()));
-        assert!(headers.contains_key(header::ALLOW));
-        let router = Router::new().route("/x", post(async |Json(value): Json<Vec<String>>| Json(value))).layer(from_fn(as_problems));
-        let request = Request::post("/x").header(header::CONTENT_TYPE, "application/json").body(Body::from("[1]")).expect("a request");
-        let answer = router.clone().oneshot(request).await.expect("an answer");
-        assert_eq!((answer.status().as_u16(), &answer.headers()[header::CONTENT_TYPE]), (422, &HeaderValue::from_static(CONTENT_TYPE)));
-        let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.expect("a body")).expect("JSON");
-        assert!(body["title"].as_str().is_some_and(|title| title.contains("expected a string")), "{body}");
-        let bare = Request::post("/x").body(Body::from("[]")).expect("a request");
-        let answer = router.oneshot(bare).await.expect("an answer");
-        let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.expect("a body")).expect("JSON");
-        assert_eq!((&body["status"], &body["id"]), (&415.into(), &"api.no_json".into()));
-        assert!(body["remedy"].as_str().is_some_and(|remedy| remedy.contains("Content-Type: application/json")), "{body}");
     }
 }

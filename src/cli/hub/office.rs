@@ -1,8 +1,9 @@
-//! `bulak hub code|codes|nodes|revoke|token`: who may report to the hub and who may look at it; `bulak hub join`: the node's side.
+//! `bulak hub code|codes|nodes|revoke|token|people`: who may report to the hub and who may look at it; `bulak hub join`: the node's side.
 //!
 //! The hub's database is changed itself, whether the hub runs or not: it looks there before it trusts anybody.
 
 use crate::base::clock::Clock;
+use crate::base::count::Metrics;
 use crate::base::unit::{BitRate, Wait};
 use crate::cli::local::{Local, read};
 use crate::cli::table::table;
@@ -10,12 +11,16 @@ use crate::cli::{Context, Exit, Failure};
 use crate::hub::enrol::{self, Book};
 use crate::hub::keep::Place;
 use crate::hub::people::{People, Role};
+use crate::hub::sign_in::SignIn;
 use crate::hub::{Settings, Viewers};
 use crate::report::enrol::Told;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// People with a password.
+mod people;
 
 /// What to do beside serving.
 #[derive(Clone, Debug, Subcommand)]
@@ -57,6 +62,9 @@ pub(super) enum Order {
     /// Who may look (viewer) and who may change (admin)
     #[command(subcommand)]
     Token(TokenOrder),
+    /// People who sign in on the hub's pages with a name and a password
+    #[command(subcommand)]
+    People(PeopleOrder),
     /// On a node: enrol at the hub of hub.url by a code
     #[command(after_help = "Examples:\n  bulak hub join 7KQ2MPX4\n  bulak hub join 7KQ2MPX4 --json")]
     Join {
@@ -94,6 +102,30 @@ pub(super) enum TokenOrder {
     },
 }
 
+/// What to do with people.
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "Examples:\n  bulak hub people password aigul --role viewer\n  bulak hub people list")]
+pub(super) enum PeopleOrder {
+    /// Set a person's password, new or old; it is asked for, or read from standard input, never an argument
+    #[command(after_help = "Examples:\n  bulak hub people password aigul\n  bulak hub people password aigul --role admin < password.txt")]
+    Password {
+        /// By which the person signs in
+        name: String,
+        /// What the person may look at: viewer or admin [default: as it is; viewer for somebody new]
+        #[arg(long)]
+        role: Option<Role>,
+    },
+    /// The people, without their passwords
+    #[command(after_help = "Examples:\n  bulak hub people list\n  bulak hub people list --json")]
+    List,
+    /// Remove a person; whoever is signed in under the name is no more
+    #[command(after_help = "Examples:\n  bulak hub people remove aigul\n  bulak hub people remove aigul --dry-run")]
+    Remove {
+        /// By which the person signs in
+        name: String,
+    },
+}
+
 /// Carries an order out.
 pub(super) async fn run(context: &Context, order: Order, settings: Settings) -> Result<Exit, Failure> {
     if let Place::File(file) = &settings.database {
@@ -115,6 +147,7 @@ pub(super) async fn run(context: &Context, order: Order, settings: Settings) -> 
         Order::Nodes => nodes(context, &book).await,
         Order::Revoke { node } => revoke(context, &book, &node).await,
         Order::Token(order) => token(context, &People::new(keep, clock, Viewers::Tokens), order).await,
+        Order::People(order) => people::run(context, &SignIn::new(keep, clock, &Metrics::default()), order).await,
         Order::Join { code } => join(context, &code).await,
     }
 }

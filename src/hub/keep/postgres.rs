@@ -11,10 +11,10 @@ use crate::hub::day::Kept;
 use crate::hub::facts::{Facts, plausible};
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::keep::columns::{Columns, is_twin};
-use crate::hub::keep::register::{CodeRow, Enrolment, NodeRow, Register, SchoolRow, TokenRow};
+use crate::hub::keep::register::{CodeRow, Enrolment, Listed, NodeRow, PersonRow, Register, SchoolRow, SessionRow, Sizes, TokenRow};
 use crate::hub::keep::shared::older;
-use crate::hub::keep::statement::{Dialect, Writes, texts};
-use crate::hub::keep::{Asked, Cutoffs, Error, Fate, Keep, Latest, Stale, Taken, Twin, Weight};
+use crate::hub::keep::statement::{Dialect, Writes, days, one_of};
+use crate::hub::keep::{Asked, Cutoffs, Error, Fate, Keep, Latest, Stale, Taken, Twin, Uptake, Weight};
 use crate::report::batch;
 use crate::report::coding::{Packer, unpack};
 use crate::report::sign;
@@ -66,6 +66,12 @@ impl Postgres {
         Ok(self.pool.begin().await?)
     }
 
+    /// Holds a name until this transaction ends; others who want it wait.
+    async fn hold(work: &mut sqlx::Transaction<'static, sqlx::Postgres>, name: &str) -> Result<(), Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(&mut **work).await?;
+        Ok(())
+    }
+
     /// Makes the partitions that these rows need.
     async fn ensure(&self, judged: &Judged, now: Time) -> Result<(), Error> {
         let mut wanted = BTreeSet::from([("record", window(now.micros(), WEEK))]);
@@ -93,11 +99,14 @@ impl Postgres {
         Ok(())
     }
 
-    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Taken, Error> {
+    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Uptake, Error> {
         self.ensure(judged, now).await?;
         let mut work = self.begin().await?;
         // Uploads of one node one after the other: a number is looked for in all partitions, which no unique index spans.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(&judged.node).execute(&mut *work).await?;
+        Postgres::hold(&mut work, &judged.node).await?;
+        if Postgres::is_out(&mut work, &judged.node).await? {
+            return Ok(Uptake::Revoked);
+        }
         let numbers: Vec<i64> = judged.fresh.iter().map(|fresh| fresh.seq).collect();
         let known: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT seq, digest FROM record WHERE node = $1 AND epoch = $2 AND seq = ANY($3)")
             .bind(&judged.node)
@@ -151,7 +160,7 @@ impl Postgres {
         }
         let twin = Postgres::write(&mut work, judged, &fates, calendar, now).await?;
         work.commit().await?;
-        Ok(Taken { fates, twin })
+        Ok(Uptake::Taken(Taken { fates, twin }))
     }
 
     /// Drops one partition that is too old as a whole.
@@ -209,3 +218,4 @@ fn window(micros: i64, days: i64) -> i64 {
 }
 
 shared!(Postgres, sqlx::Postgres, Dialect::Postgres);
+office!(Postgres, sqlx::Postgres);

@@ -1,10 +1,11 @@
-//! Who may do what: nodes that enrolled, codes by which they may, people's tokens. Secrets are kept as hashes.
+//! Who may do what: nodes that enrolled, codes by which they may, tokens, people and who of them is signed in. Secrets are kept as hashes.
 
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::hub::keep::Error;
 use futures_util::future::BoxFuture;
 use sqlx::FromRow;
+use std::fmt;
 
 /// A node that enrolled by a code, or was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -74,6 +75,62 @@ pub struct TokenRow {
     pub used: Option<i64>,
 }
 
+/// A node of the hub's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub node: String,
+    /// Its school's.
+    pub school: String,
+}
+
+/// A person who signs in with a password.
+#[derive(Clone, PartialEq, Eq, FromRow)]
+pub struct PersonRow {
+    /// By which he signs in.
+    pub name: String,
+    /// What he may do.
+    pub role: String,
+    /// argon2id in the PHC form.
+    pub password: String,
+    /// When it was set (µs since 1970).
+    pub changed: i64,
+}
+
+impl fmt::Debug for PersonRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersonRow").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// blake3 of what the browser shows.
+    pub hash: Vec<u8>,
+    /// Who.
+    pub person: String,
+    /// Since when (µs since 1970).
+    pub begun: i64,
+    /// Seen last, to the minute.
+    pub seen: i64,
+}
+
+/// How many rows there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct Sizes {
+    /// Codes of every state.
+    pub codes: i64,
+    /// Nodes that enrolled or were revoked.
+    pub nodes: i64,
+    /// Schools that codes were made for.
+    pub schools: i64,
+    /// Tokens.
+    pub tokens: i64,
+    /// People with a password.
+    pub people: i64,
+}
+
 /// What came of an enrolment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enrolment {
@@ -95,19 +152,19 @@ pub trait Register: Send + Sync + 'static {
     /// Nodes that enrolled or were revoked.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRow>, Error>>;
 
-    /// One of them.
-    fn node<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<NodeRow>, Error>>;
-
     /// Schools that codes were made for.
     fn schools(&self) -> BoxFuture<'_, Result<Vec<SchoolRow>, Error>>;
 
-    /// Uses a code for a node, all or nothing. `of_file`: the school for which the hub's file lists this node.
+    /// How many there are of each.
+    fn sizes(&self) -> BoxFuture<'_, Result<Sizes, Error>>;
+
+    /// Uses a code for a node (id and key), all or nothing: with its acceptance the nodes that it replaces are revoked, those of the
+    /// hub's `file` too.
     fn enrol<'a>(
         &'a self,
         code: Digest,
-        node: &'a str,
-        key: &'a str,
-        of_file: Option<&'a str>,
+        node: (&'a str, &'a str),
+        file: &'a [Listed],
         now: Time,
     ) -> BoxFuture<'a, Result<Enrolment, Error>>;
 
@@ -137,4 +194,28 @@ pub trait Register: Send + Sync + 'static {
 
     /// Notes that a token was used.
     fn token_used<'a>(&'a self, id: &'a str, now: Time) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// All people, by name.
+    fn people(&self) -> BoxFuture<'_, Result<Vec<PersonRow>, Error>>;
+
+    /// One of them.
+    fn person<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<PersonRow>, Error>>;
+
+    /// Keeps a person, new or changed; whoever was signed in under this name is no more.
+    fn put_person<'a>(&'a self, person: &'a PersonRow) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Ends a person and his sessions. Whether there was one.
+    fn drop_person<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// Keeps a session of a person who has still this `password` (hash); of more than `each` the oldest end. Whether it was kept.
+    fn add_session<'a>(&'a self, session: &'a SessionRow, password: &'a str, each: u32) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// A session and its person's role.
+    fn session<'a>(&'a self, hash: &'a [u8]) -> BoxFuture<'a, Result<Option<(SessionRow, String)>, Error>>;
+
+    /// Notes that a session was used.
+    fn session_seen<'a>(&'a self, hash: &'a [u8], now: Time) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Ends a session.
+    fn drop_session<'a>(&'a self, hash: &'a [u8]) -> BoxFuture<'a, Result<(), Error>>;
 }

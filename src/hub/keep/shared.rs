@@ -1,4 +1,4 @@
-//! What both databases are asked alike, in the same words: `$1` is a parameter in either, many rows come as one JSON array.
+//! What both databases are asked alike of reports and figures, in the same words (the register is in `office`): `$1` is a parameter in either, many rows come as one JSON array.
 //!
 //! A macro rather than a type with a database as parameter: sqlx's bounds for that would be longer than the questions.
 
@@ -117,10 +117,7 @@ macro_rules! shared {
             }
 
             async fn read_days(&self, schools: Option<&[String]>, from: i32, to: i32) -> Result<Vec<Day>, Error> {
-                static TEXT: LazyLock<String> = LazyLock::new(|| {
-                    let schools = texts($dialect, "$3");
-                    format!("SELECT * FROM day WHERE school IN {schools} AND day BETWEEN $1 AND $2 ORDER BY school, day")
-                });
+                static TEXT: LazyLock<String> = LazyLock::new(|| days($dialect));
                 let Some(schools) = schools else {
                     let all = sqlx::query_as("SELECT * FROM day WHERE day BETWEEN $1 AND $2 ORDER BY school, day");
                     return Ok(all.bind(from).bind(to).fetch_all(&self.pool).await?);
@@ -146,7 +143,7 @@ macro_rules! shared {
 
             async fn read_told(&self, nodes: &[String]) -> Result<Vec<(String, String)>, Error> {
                 static TEXT: LazyLock<String> = LazyLock::new(|| {
-                    format!("SELECT node, record FROM latest WHERE record <> '' AND node IN {}", texts($dialect, "$1"))
+                    format!("SELECT node, record FROM latest WHERE record <> '' AND {}", one_of($dialect, "node", "$1"))
                 });
                 Ok(sqlx::query_as(TEXT.as_str()).bind(serde_json::to_string(nodes)?).fetch_all(&self.pool).await?)
             }
@@ -163,199 +160,10 @@ macro_rules! shared {
                 let text = |sealed: Vec<u8>| String::from_utf8_lossy(sign::peel(&sealed).unwrap_or_default()).into_owned();
                 Ok(sealed.map(text).collect())
             }
-
-            async fn use_code(
-                &self,
-                code: Digest,
-                node: &str,
-                key: &str,
-                of_file: Option<&str>,
-                now: Time,
-            ) -> Result<Enrolment, Error> {
-                let mut work = self.begin().await?;
-                let first: Option<(String, bool)> = sqlx::query_as(
-                    "UPDATE code SET used = $1, node = $2 WHERE hash = $3 AND used IS NULL AND expires > $1 RETURNING school, replaces",
-                )
-                .bind(now.micros())
-                .bind(node)
-                .bind(code.0.as_slice())
-                .fetch_optional(&mut *work)
-                .await?;
-                let again = first.is_none();
-                let of_this_node: Option<(String, bool)> = match first {
-                    Some(first) => Some(first),
-                    None => {
-                        let used = sqlx::query_as("SELECT school, replaces FROM code WHERE hash = $1 AND node = $2");
-                        used.bind(code.0.as_slice()).bind(node).fetch_optional(&mut *work).await?
-                    }
-                };
-                let Some((school, replaces)) = of_this_node else { return Ok(Enrolment::NoCode) };
-                let row: Option<NodeRow> =
-                    sqlx::query_as("SELECT * FROM node WHERE id = $1").bind(node).fetch_optional(&mut *work).await?;
-                match row {
-                    // An answer that was lost; but a code that was used up brings no revoked node back.
-                    Some(row) if again && row.revoked.is_some() => return Ok(Enrolment::NoCode),
-                    Some(row) if row.revoked.is_none() && row.school != school => return Ok(Enrolment::Taken(row.school)),
-                    // The file wins over rows, also over one that was revoked.
-                    _ if of_file.is_some_and(|of_file| of_file != school) => {
-                        return Ok(Enrolment::Taken(of_file.unwrap_or_default().to_owned()));
-                    }
-                    _ => {}
-                }
-                sqlx::query(
-                    "INSERT INTO node (id, key, school, added, revoked) VALUES ($1, $2, $3, $4, NULL)
-                     ON CONFLICT (id) DO UPDATE SET key = excluded.key, school = excluded.school, revoked = NULL",
-                )
-                .bind(node)
-                .bind(key)
-                .bind(&school)
-                .bind(now.micros())
-                .execute(&mut *work)
-                .await?;
-                if replaces && !again {
-                    sqlx::query("UPDATE node SET revoked = $1 WHERE school = $2 AND id <> $3 AND revoked IS NULL")
-                        .bind(now.micros())
-                        .bind(&school)
-                        .bind(node)
-                        .execute(&mut *work)
-                        .await?;
-                }
-                let about: Option<SchoolRow> =
-                    sqlx::query_as("SELECT * FROM school WHERE id = $1").bind(&school).fetch_optional(&mut *work).await?;
-                work.commit().await?;
-                let school = about.unwrap_or_else(|| SchoolRow { id: school, ..SchoolRow::default() });
-                Ok(Enrolment::Done { school, replaces: replaces && !again })
-            }
-        }
-
-        impl Register for $kind {
-            fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRow>, Error>> {
-                Box::pin(async move { Ok(sqlx::query_as("SELECT * FROM node ORDER BY id").fetch_all(&self.pool).await?) })
-            }
-
-            fn node<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<NodeRow>, Error>> {
-                Box::pin(async move {
-                    Ok(sqlx::query_as("SELECT * FROM node WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
-                })
-            }
-
-            fn schools(&self) -> BoxFuture<'_, Result<Vec<SchoolRow>, Error>> {
-                Box::pin(async move { Ok(sqlx::query_as("SELECT * FROM school ORDER BY id").fetch_all(&self.pool).await?) })
-            }
-
-            fn enrol<'a>(
-                &'a self,
-                code: Digest,
-                node: &'a str,
-                key: &'a str,
-                of_file: Option<&'a str>,
-                now: Time,
-            ) -> BoxFuture<'a, Result<Enrolment, Error>> {
-                Box::pin(self.use_code(code, node, key, of_file, now))
-            }
-
-            fn revoke<'a>(&'a self, node: &'a str, school: &'a str, now: Time) -> BoxFuture<'a, Result<bool, Error>> {
-                Box::pin(async move {
-                    let done = sqlx::query(
-                        "INSERT INTO node (id, key, school, added, revoked) VALUES ($1, '', $2, $3, $3)
-                         ON CONFLICT (id) DO UPDATE SET revoked = excluded.revoked WHERE node.revoked IS NULL",
-                    )
-                    .bind(node)
-                    .bind(school)
-                    .bind(now.micros())
-                    .execute(&self.pool)
-                    .await?;
-                    // With a new key or a new code it is no twin any more.
-                    sqlx::query("DELETE FROM twin WHERE node = $1").bind(node).execute(&self.pool).await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            }
-
-            fn codes(&self) -> BoxFuture<'_, Result<Vec<CodeRow>, Error>> {
-                Box::pin(async move { Ok(sqlx::query_as("SELECT * FROM code ORDER BY made DESC, id").fetch_all(&self.pool).await?) })
-            }
-
-            fn add_code<'a>(&'a self, code: &'a CodeRow, school: &'a SchoolRow) -> BoxFuture<'a, Result<(), Error>> {
-                Box::pin(async move {
-                    let mut work = self.begin().await?;
-                    sqlx::query(
-                        "INSERT INTO school (id, name, provider, contract_bps) VALUES ($1, $2, $3, $4)
-                         ON CONFLICT (id) DO UPDATE SET
-                             name = CASE WHEN excluded.name = '' THEN school.name ELSE excluded.name END,
-                             provider = CASE WHEN excluded.provider = '' THEN school.provider ELSE excluded.provider END,
-                             contract_bps = COALESCE(excluded.contract_bps, school.contract_bps)",
-                    )
-                    .bind(&school.id)
-                    .bind(&school.name)
-                    .bind(&school.provider)
-                    .bind(school.contract_bps)
-                    .execute(&mut *work)
-                    .await?;
-                    sqlx::query("INSERT INTO code (id, hash, school, replaces, made, expires) VALUES ($1, $2, $3, $4, $5, $6)")
-                        .bind(&code.id)
-                        .bind(&code.hash)
-                        .bind(&code.school)
-                        .bind(code.replaces)
-                        .bind(code.made)
-                        .bind(code.expires)
-                        .execute(&mut *work)
-                        .await?;
-                    work.commit().await?;
-                    Ok(())
-                })
-            }
-
-            fn drop_code<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
-                Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM code WHERE id = $1 AND used IS NULL").bind(id).execute(&self.pool).await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            }
-
-            fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRow>, Error>> {
-                Box::pin(async move { Ok(sqlx::query_as("SELECT * FROM token ORDER BY name").fetch_all(&self.pool).await?) })
-            }
-
-            fn token<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
-                Box::pin(async move {
-                    Ok(sqlx::query_as("SELECT * FROM token WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
-                })
-            }
-
-            fn add_token<'a>(&'a self, token: &'a TokenRow) -> BoxFuture<'a, Result<bool, Error>> {
-                Box::pin(async move {
-                    let done = sqlx::query(
-                        "INSERT INTO token (id, name, role, hash, created, expires) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(&token.id)
-                    .bind(&token.name)
-                    .bind(&token.role)
-                    .bind(&token.hash)
-                    .bind(token.created)
-                    .bind(token.expires)
-                    .execute(&self.pool)
-                    .await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            }
-
-            fn drop_token<'a>(&'a self, which: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
-                Box::pin(async move {
-                    let gone = sqlx::query_as("DELETE FROM token WHERE id = $1 OR name = $1 RETURNING *");
-                    Ok(gone.bind(which).fetch_optional(&self.pool).await?)
-                })
-            }
-
-            fn token_used<'a>(&'a self, id: &'a str, now: Time) -> BoxFuture<'a, Result<(), Error>> {
-                Box::pin(async move {
-                    sqlx::query("UPDATE token SET used = $2 WHERE id = $1").bind(id).bind(now.micros()).execute(&self.pool).await?;
-                    Ok(())
-                })
-            }
         }
 
         impl Keep for $kind {
-            fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Taken, Error>> {
+            fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Uptake, Error>> {
                 Box::pin(self.store(judged, calendar, now))
             }
 
@@ -417,7 +225,12 @@ macro_rules! shared {
             }
 
             fn prune(&self, cutoffs: Cutoffs) -> BoxFuture<'_, Result<bool, Error>> {
-                Box::pin(self.let_go(cutoffs))
+                Box::pin(async move {
+                    let more = self.let_go(cutoffs).await?;
+                    // Few rows, all at once.
+                    self.forget(cutoffs).await?;
+                    Ok(more)
+                })
             }
 
             fn weigh(&self) -> BoxFuture<'_, Result<Vec<Weight>, Error>> {

@@ -8,15 +8,17 @@ use crate::hub::accept::Judged;
 use crate::hub::day::Kept;
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::keep::columns::{Columns, is_twin};
-use crate::hub::keep::register::{CodeRow, Enrolment, NodeRow, Register, SchoolRow, TokenRow};
+use crate::hub::keep::register::{CodeRow, Enrolment, Listed, NodeRow, PersonRow, Register, SchoolRow, SessionRow, Sizes, TokenRow};
 use crate::hub::keep::shared::older;
-use crate::hub::keep::statement::{Dialect, Writes, texts};
-use crate::hub::keep::{Asked, Cutoffs, Error, Fate, Keep, Latest, Stale, Taken, Twin, Weight};
+use crate::hub::keep::statement::{Dialect, Writes, days, one_of};
+use crate::hub::keep::{Asked, Cutoffs, Error, Fate, Keep, Latest, Stale, Taken, Twin, Uptake, Weight};
 use crate::report::batch;
 use crate::report::coding::{Packer, unpack};
 use crate::report::sign;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqlitePool;
+use std::collections::BTreeSet;
+use std::future::{Ready, ready};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -44,8 +46,16 @@ impl Sqlite {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Taken, Error> {
+    /// There is one writer at a time: whoever began has held every name since.
+    fn hold(_work: &mut sqlx::Transaction<'static, sqlx::Sqlite>, _name: &str) -> Ready<Result<(), Error>> {
+        ready(Ok(()))
+    }
+
+    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Uptake, Error> {
         let mut work = self.begin().await?;
+        if Sqlite::is_out(&mut work, &judged.node).await? {
+            return Ok(Uptake::Revoked);
+        }
         let mut fates = Vec::with_capacity(judged.fresh.len());
         let mut packer = Packer::new();
         for fresh in &judged.fresh {
@@ -82,7 +92,7 @@ impl Sqlite {
         }
         let twin = Sqlite::write(&mut work, judged, &fates, calendar, now).await?;
         work.commit().await?;
-        Ok(Taken { fates, twin })
+        Ok(Uptake::Taken(Taken { fates, twin }))
     }
 
     /// Rows lie in the order in which they came, so the oldest are the first: no index is needed to find them.
@@ -112,3 +122,4 @@ impl Sqlite {
 }
 
 shared!(Sqlite, sqlx::Sqlite, Dialect::Sqlite);
+office!(Sqlite, sqlx::Sqlite);

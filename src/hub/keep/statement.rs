@@ -70,10 +70,17 @@ fn insert(dialect: Dialect, table: &str, columns: &[&str], conflict: &str) -> St
     }
 }
 
-/// A parameter that holds a JSON array of texts, as a set.
-pub(super) fn texts(dialect: Dialect, parameter: &str) -> String {
+/// Whether a column is one of the texts in a parameter that holds a JSON array. PostgreSQL has an array of it first: then an index on the
+/// column can be used whatever else is asked, where a set to join with makes it guess.
+pub(super) fn one_of(dialect: Dialect, column: &str, parameter: &str) -> String {
     match dialect {
-        Dialect::Sqlite => format!("(SELECT value FROM json_each({parameter}))"),
-        Dialect::Postgres => format!("(SELECT jsonb_array_elements_text({parameter}::jsonb))"),
+        Dialect::Sqlite => format!("{column} IN (SELECT value FROM json_each({parameter}))"),
+        Dialect::Postgres => format!("{column} = ANY(ARRAY(SELECT jsonb_array_elements_text({parameter}::jsonb)))"),
     }
+}
+
+/// Days of the schools in `$3`, from `$1` to `$2`: what the region's page asks for its strips.
+pub(super) fn days(dialect: Dialect) -> String {
+    let schools = one_of(dialect, "school", "$3");
+    format!("SELECT * FROM day WHERE {schools} AND day BETWEEN $1 AND $2 ORDER BY school, day")
 }

@@ -5,7 +5,7 @@ use crate::base::digest::Digest;
 use crate::hub::accept::Fresh;
 use crate::hub::facts::{self, Frame};
 use crate::hub::figures::{Day, Figures};
-use crate::hub::keep::register::{CodeRow, Enrolment, SchoolRow, TokenRow};
+use crate::hub::keep::register::{CodeRow, Enrolment, Listed, SchoolRow, TokenRow};
 use serde_json::{Value, json};
 
 /// 2026-11-24T05:00:00Z.
@@ -60,7 +60,10 @@ fn judged(epoch: i64, fresh: Vec<Fresh>) -> Judged {
 }
 
 async fn take(keep: &dyn Keep, epoch: i64, fresh: Vec<Fresh>, now: Time) -> Taken {
-    keep.take(&judged(epoch, fresh), &calendar(), now).await.expect("takes")
+    match keep.take(&judged(epoch, fresh), &calendar(), now).await.expect("takes") {
+        Uptake::Taken(taken) => taken,
+        Uptake::Revoked => panic!("nobody was revoked"),
+    }
 }
 
 fn up(seconds: i64) -> Value {
@@ -162,6 +165,13 @@ both! {
         let twins = keep.twins().await.expect("reads");
         assert_eq!(twins, [Twin { node: "n".into(), found: at(HOUR).micros(), seen: at(2 * HOUR).micros(), times: 2 }]);
         assert_eq!(keep.recent("n", 10).await.expect("reads").len(), 6, "nothing was overwritten");
+        // A copy that speaks with the numbers of the other is told so, and what was told first stays as it was told.
+        let told = keep.recent("n", 10).await.expect("reads");
+        let (news, days) = (keep.latest().await.expect("reads"), keep.stale(99).await.expect("reads"));
+        let other = fresh(epoch, (3, "hour", 0, 2 * HOUR), &up(7_200));
+        assert_eq!(take(epoch, vec![other], 3 * HOUR).await, Taken { fates: vec![Fate::Used], twin: false });
+        assert_eq!(keep.recent("n", 10).await.expect("reads"), told);
+        assert_eq!((keep.latest().await.expect("reads"), keep.stale(99).await.expect("reads")), (news, days));
     }
 
     async fn what_is_too_old_goes_and_the_rest_stays(keep: &dyn Keep) {
@@ -173,7 +183,7 @@ both! {
             take(keep, 1, records, at(then)).await;
         }
         let before = |days: i64| at(-days * day);
-        let cutoffs = Cutoffs { records: before(60), pings: before(25), hours: before(90) };
+        let cutoffs = Cutoffs { records: before(60), pings: before(25), hours: before(90), codes: before(90), sessions: (NOW, NOW) };
         let mut steps = 0;
         while keep.prune(cutoffs).await.expect("prunes") {
             steps += 1;
@@ -198,7 +208,10 @@ both! {
         for (code, school) in [(code("one", false, "s"), school("s", "S")), (code("two", true, "s"), school("s", "")), (code("three", false, "t"), school("t", "T"))] {
             keep.add_code(&code, &school).await.expect("kept");
         }
-        let enrol = async |code: &str, node: &str, of_file, now| keep.enrol(Digest::of(code.as_bytes()), node, "key", of_file, at(now)).await.expect("answers");
+        let enrol = async |code: &str, node: &str, of_file: Option<&str>, now| {
+            let file: Vec<Listed> = of_file.into_iter().map(|school| Listed { node: node.into(), school: school.into() }).collect();
+            keep.enrol(Digest::of(code.as_bytes()), (node, "key"), &file, at(now)).await.expect("answers")
+        };
         let done = |replaces| Enrolment::Done { school: school("s", "S"), replaces };
         assert_eq!(enrol("nine", "n1", None, 0).await, Enrolment::NoCode);
         assert_eq!(enrol("one", "n1", None, 100).await, Enrolment::NoCode, "expired");
@@ -214,7 +227,8 @@ both! {
         assert_eq!(enrol("one", "n1", None, 5).await, Enrolment::NoCode, "a used code brings nobody back");
         assert!(keep.revoke("n2", "s", at(6)).await.expect("revokes") && !keep.revoke("n2", "s", at(7)).await.expect("revokes"));
         assert!(keep.revoke("of the file", "s", at(6)).await.expect("revokes"));
-        assert_eq!(keep.node("n2").await.expect("reads").expect("there").revoked, Some(at(6).micros()));
+        let nodes = keep.nodes().await.expect("reads");
+        assert_eq!(nodes.iter().find(|row| row.id == "n2").expect("there").revoked, Some(at(6).micros()));
         assert!(keep.drop_code("three").await.expect("drops") && !keep.drop_code("one").await.expect("drops"));
         assert_eq!(keep.schools().await.expect("reads"), [school("s", "S"), school("t", "T")]);
     }
@@ -294,6 +308,38 @@ async fn a_reader_reads_the_views_alone() {
         let refused = sqlx::query(deed).execute(&reader).await.expect_err(deed);
         assert_eq!(refused.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("42501"), "{deed}: {refused}");
     }
+}
+
+/// A province on one page: what it asks is answered by an index, whatever there is of other schools and of raw rows.
+#[tokio::test]
+async fn the_region_asks_for_its_days_by_an_index() {
+    let schools: Vec<String> = (0..60).map(|number| format!("s{number:02}")).collect();
+    let days: Vec<Day> =
+        schools.iter().flat_map(|school| (0..40).map(|day| Day { school: school.clone(), day, ..Day::default() })).collect();
+    let asked = serde_json::to_string(&schools[..9]).expect("JSON");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hub.sqlite");
+    Sqlite::open(Some(&file)).await.expect("opens").put_days(&days, &[]).await.expect("writes");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.expect("opens");
+    let text = format!("EXPLAIN QUERY PLAN {}", statement::days(statement::Dialect::Sqlite));
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(10).bind(39).bind(&asked).fetch_all(&pool).await.expect("explains");
+    let lines: Vec<&str> = plan.iter().map(|(.., line)| line.as_str()).collect();
+    assert!(lines.contains(&"SEARCH day USING PRIMARY KEY (school=? AND day>? AND day<?)"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("SCAN day")), "{lines:?}");
+
+    let Some(cluster) = cluster::Cluster::start() else { return };
+    Postgres::open(&cluster.first()).await.expect("opens").put_days(&days, &[]).await.expect("writes");
+    let mut desk = <sqlx::PgConnection as sqlx::Connection>::connect(&cluster.first()).await.expect("connects");
+    // A table of a few pages is read as a whole by choice; of a province it would be a gigabyte.
+    sqlx::raw_sql("ANALYZE; SET enable_seqscan = off").execute(&mut desk).await.expect("set");
+    let text = format!("EXPLAIN {}", statement::days(statement::Dialect::Postgres));
+    let plan: Vec<(String,)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(10).bind(39).bind(&asked).fetch_all(&mut desk).await.expect("explains");
+    let lines: Vec<&str> = plan.iter().map(|(line,)| line.trim()).collect();
+    assert!(lines.iter().any(|line| line.contains("Index Scan") && line.contains("day")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("Index Cond") && line.contains("school") && line.contains("day >=")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("Seq Scan")), "{lines:?}");
 }
 
 /// What Grafana's panels were built on: these columns stay, in both databases.

@@ -38,6 +38,8 @@ pub(crate) struct Region<'a> {
     pub(crate) asked: &'a Asked,
     /// When.
     pub(crate) now: Time,
+    /// Who is signed in.
+    pub(crate) signed: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -47,7 +49,8 @@ pub(crate) struct Region<'a> {
 <html lang="{{ tongue.code() }}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Bulak: {{ tongue.say("region") }}</title><style>{{ style|safe }}</style></head>
 <body>
-<nav><a href="/?lang=kk">Қазақша</a><a href="/?lang=ru">Русский</a><a href="/?lang=en">English</a></nav>
+{% if let Some(name) = signed %}<form class="out" method="post" action="/sign-out">{{ name }} <button>{{ tongue.say("sign_out") }}</button></form>
+{% endif %}<nav><a href="/?lang=kk">Қазақша</a><a href="/?lang=ru">Русский</a><a href="/?lang=en">English</a></nav>
 <main>
 <h1>{{ tongue.say("region") }}: {{ all }}</h1>
 <p>{{ now }}</p>
@@ -68,6 +71,7 @@ pub(crate) struct Region<'a> {
 struct Page<'a> {
     tongue: Tongue,
     style: &'a str,
+    signed: Option<&'a str>,
     now: String,
     all: usize,
     events: &'a [Event],
@@ -93,6 +97,7 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, region: &Region<'_>) -
     Page {
         tongue,
         style: STYLE,
+        signed: region.signed,
         now: calendar.clock(region.now),
         all: region.counts.values().sum(),
         events: region.events,

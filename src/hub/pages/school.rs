@@ -22,6 +22,8 @@ pub(crate) struct Told<'a> {
     pub(crate) records: &'a [Value],
     /// First and last day.
     pub(crate) span: (i32, i32),
+    /// Who is signed in.
+    pub(crate) signed: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -31,7 +33,8 @@ pub(crate) struct Told<'a> {
 <html lang="{{ tongue.code() }}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Bulak: {{ row.name }}</title><style>{{ style|safe }}</style></head>
 <body>
-<nav><a href="/?lang={{ tongue.code() }}">← {{ tongue.say("region") }}</a><a href="{{ row.link }}?lang=kk">Қазақша</a><a href="{{ row.link }}?lang=ru">Русский</a><a href="{{ row.link }}?lang=en">English</a></nav>
+{% if let Some(name) = signed %}<form class="out" method="post" action="/sign-out">{{ name }} <button>{{ tongue.say("sign_out") }}</button></form>
+{% endif %}<nav><a href="/?lang={{ tongue.code() }}">← {{ tongue.say("region") }}</a><a href="{{ row.link }}?lang=kk">Қазақша</a><a href="{{ row.link }}?lang=ru">Русский</a><a href="{{ row.link }}?lang=en">English</a></nav>
 <main>
 <h1>{{ row.name }}</h1>
 <p><span class="mark {{ row.class }}">{{ row.standing }}</span> {{ tongue.say("heard") }}: {{ row.heard }}{% if !row.provider.is_empty() %} · {{ tongue.say("provider") }}: {{ row.provider }}{% endif %}{% if !row.contract.is_empty() %} · {{ tongue.say("contract") }}: {{ row.contract }}{% endif %}</p>
@@ -75,6 +78,7 @@ pub(crate) struct Told<'a> {
 struct Page<'a> {
     tongue: Tongue,
     style: &'a str,
+    signed: Option<&'a str>,
     row: Row,
     speed: String,
     hours_chart: String,
@@ -121,6 +125,7 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, school: &School, told:
     Page {
         tongue,
         style: STYLE,
+        signed: told.signed,
         row: row(tongue, school),
         speed: chart::speed(tongue, told.span, told.days, &dots, school.contract_bps),
         hours_chart: chart::hours(tongue, told.span, told.days),

@@ -43,24 +43,26 @@ fn whole() -> Value {
     document["components"]["securitySchemes"] = json!({
         "bearer": { "type": "http", "scheme": "bearer", "description": "bulak hub token add NAME --role viewer|admin" },
         "basic": { "type": "http", "scheme": "basic", "description": "any name, the token as the password" },
+        "session": { "type": "apiKey", "in": "cookie", "name": "__Host-bulak", "description": "whoever signed in at /sign-in, for reading; without TLS: bulak" },
     });
     for operation in
         document["paths"].as_object_mut().into_iter().flatten().filter_map(|(_, operations)| operations.as_object_mut()).flatten()
     {
-        complete(operation.1);
+        complete(operation.0 == "get", operation.1);
     }
     document
 }
 
 /// Who may, and errors in their own media type.
-fn complete(operation: &mut Value) {
+fn complete(reads: bool, operation: &mut Value) {
     let role = match operation["tags"][0].as_str() {
         Some("figures" | "tables") => "viewer",
         Some("office") => "admin",
         _ => return problem::in_document(&mut operation["responses"]),
     };
     operation["x-role"] = json!(role);
-    operation["security"] = json!([{ "bearer": [role] }, { "basic": [role] }]);
+    operation["security"] =
+        if reads { json!([{ "bearer": [role] }, { "basic": [role] }, { "session": [role] }]) } else { json!([{ "bearer": [role] }]) };
     for (status, what) in
         [("401", "no token that counts"), ("403", "the token's role is too low"), ("429", "too many requests without a token")]
     {

@@ -32,14 +32,20 @@ const MOST_DAYS: i32 = 31;
 /// Days of one school of one answer.
 const MOST_DAYS_OF_ONE: i32 = 3_660;
 
+/// What is small.
 pub(super) fn routes() -> Router<Parts> {
     Router::new()
         .route("/api/v1/schools", get(schools))
-        .route("/api/v1/schools.csv", get(schools_csv))
         .route("/api/v1/events", get(together))
         .route("/api/v1/schools/{id}", get(school))
         .route("/api/v1/schools/{id}/days", get(days))
         .route("/api/v1/schools/{id}/days.csv", get(days_csv))
+}
+
+/// What may be large.
+pub(super) fn tables() -> Router<Parts> {
+    Router::new()
+        .route("/api/v1/schools.csv", get(schools_csv))
         .route("/api/v1/schools/{id}/tests", get(tests))
         .route("/api/v1/schools/{id}/tests.csv", get(tests_csv))
         .route("/api/v1/schools/{id}/outages", get(outages))

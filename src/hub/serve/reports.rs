@@ -2,7 +2,7 @@
 
 use crate::base::problem::Problem;
 use crate::hub::accept::{Judged, Refusal, judge};
-use crate::hub::keep::Fate;
+use crate::hub::keep::{Fate, Uptake};
 use crate::hub::listen::{Client, counted};
 use crate::hub::serve::{BODY_LIMIT, Inner, Parts, problem, unwell};
 use crate::report::batch;
@@ -57,6 +57,7 @@ pub(super) struct Document;
         (status = 200, description = "acked_seq, reject (seq, why), next_after_s", body = Object),
         (status = 403, description = "the node is not enrolled, or was revoked", body = Problem),
         (status = 413, description = "too large", body = Problem),
+        (status = 429, description = "more records than a school makes; Retry-After says when to go on", body = Problem),
         (status = 503, description = "come again", body = Problem)
     )
 )]
@@ -101,14 +102,7 @@ async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, req
             let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
             refuse(status, refusal.id(), &refusal.to_string())
         }
-        Some(Ok(judged)) => match inner.book.is_revoked(&judged.node).await {
-            Ok(false) => book(inner, judged).await,
-            Ok(true) => {
-                let refusal = Refusal::Revoked(judged.node);
-                refuse(StatusCode::FORBIDDEN, refusal.id(), &refusal.to_string())
-            }
-            Err(error) => unwell(&error),
-        },
+        Some(Ok(judged)) => book(inner, judged).await,
     }
 }
 
@@ -125,8 +119,18 @@ async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Opti
 }
 
 async fn book(inner: &Inner, judged: Judged) -> Response {
+    let steady = inner.clock.steady();
+    if let Err(wait) = inner.allowance.lock().ask(&judged.node, steady) {
+        inner.uploads_refused.inc();
+        return late(wait);
+    }
     let taken = match inner.keep.take(&judged, &inner.settings.calendar, inner.clock.now()).await {
-        Ok(taken) => taken,
+        Ok(Uptake::Taken(taken)) => taken,
+        Ok(Uptake::Revoked) => {
+            inner.uploads_refused.inc();
+            let refusal = Refusal::Revoked(judged.node);
+            return problem(StatusCode::FORBIDDEN, refusal.id(), &refusal.to_string());
+        }
         Err(error) => return unwell(&error),
     };
     if taken.twin {
@@ -139,7 +143,9 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
     }
     inner.woken.notify_one();
     let count = |wanted: Fate| taken.fates.iter().filter(|fate| **fate == wanted).count() as u64;
-    inner.stored.inc_by(count(Fate::Stored));
+    let stored = count(Fate::Stored);
+    inner.allowance.lock().spend(&judged.node, stored, steady);
+    inner.stored.inc_by(stored);
     inner.known.inc_by(count(Fate::Known));
     let mut reject = judged.reject;
     let used = judged.fresh.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Used);
@@ -147,6 +153,14 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
     reject.sort_by_key(|reject| reject.seq);
     inner.refused.inc_by(reject.len() as u64);
     Json(Reply { acked_seq: judged.last, reject, next_after_s: 0 }).into_response()
+}
+
+/// More than a school has to tell: its records wait in its outbox.
+fn late(wait: Duration) -> Response {
+    let mut response =
+        problem(StatusCode::TOO_MANY_REQUESTS, "hub.too_many_records", "this node has sent more records than a school makes");
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(wait.as_secs() + 1));
+    response
 }
 
 /// No room for one more body just now.
@@ -157,7 +171,7 @@ fn busy() -> Response {
 }
 
 /// A wish of a few words takes no longer, whatever a client announces and does not send.
-async fn patient(request: Request<Body>, next: Next) -> Response {
+pub(super) async fn patient(request: Request<Body>, next: Next) -> Response {
     let answer = tokio::time::timeout(ROOM_PATIENCE, next.run(request)).await;
     answer.unwrap_or_else(|_| problem(StatusCode::REQUEST_TIMEOUT, "hub.slow", "the request took too long; send it again"))
 }

@@ -5,11 +5,11 @@ use crate::hub::figures::Day;
 use crate::hub::keep::{self, Asked};
 use crate::hub::pages::{region, school};
 use crate::hub::serve::figures::{Which, chosen, one, recent};
-use crate::hub::serve::{Parts, no_school, unwell};
+use crate::hub::serve::{Parts, Signed, no_school, unwell};
 use crate::hub::summary::{STANDINGS, School, Standing, events};
 use crate::hub::words::Tongue;
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -39,8 +39,13 @@ struct Wish {
     days: Option<i32>,
 }
 
-async fn region_page(State(parts): State<Parts>, Query(wish): Query<Wish>, headers: HeaderMap) -> Response {
-    let tongue = tongue(&wish, &headers);
+async fn region_page(
+    State(parts): State<Parts>,
+    signed: Option<Extension<Signed>>,
+    Query(wish): Query<Wish>,
+    headers: HeaderMap,
+) -> Response {
+    let tongue = tongue(wish.lang.as_deref(), &headers);
     let read = async {
         let all = parts.region().await?;
         let mut counts: BTreeMap<Standing, usize> = BTreeMap::new();
@@ -63,6 +68,7 @@ async fn region_page(State(parts): State<Parts>, Query(wish): Query<Wish>, heade
             found,
             asked: &asked,
             now: parts.0.clock.now(),
+            signed: signed.as_ref().map(|Extension(signed)| signed.0.as_str()),
         };
         Ok::<_, keep::Error>(region::render(tongue, &parts.0.settings.calendar, &told))
     };
@@ -90,8 +96,14 @@ async fn strips(parts: &Parts, tongue: Tongue, schools: &[School]) -> Result<Has
     Ok(ids.iter().map(strip).collect())
 }
 
-async fn school_page(State(parts): State<Parts>, Path(id): Path<String>, Query(wish): Query<Wish>, headers: HeaderMap) -> Response {
-    let tongue = tongue(&wish, &headers);
+async fn school_page(
+    State(parts): State<Parts>,
+    signed: Option<Extension<Signed>>,
+    Path(id): Path<String>,
+    Query(wish): Query<Wish>,
+    headers: HeaderMap,
+) -> Response {
+    let tongue = tongue(wish.lang.as_deref(), &headers);
     let read = async {
         let Some(school) = one(&parts, &id).await? else { return Ok::<_, keep::Error>(None) };
         let records = recent(&parts, &school).await?;
@@ -101,7 +113,8 @@ async fn school_page(State(parts): State<Parts>, Path(id): Path<String>, Query(w
         let days = parts.0.keep.days(Some(std::slice::from_ref(&school.id)), from, to).await?;
         let asked = Asked { school: Some(&school.id), from: calendar.span(from).0, until: calendar.span(to).1, most: MOST_ROWS };
         let (tests, outages) = (parts.0.keep.tests(asked).await?, parts.0.keep.outages(asked).await?);
-        let told = school::Told { days: &days, tests: &tests, outages: &outages, records: &records, span: (from, to) };
+        let signed = signed.as_ref().map(|Extension(signed)| signed.0.as_str());
+        let told = school::Told { days: &days, tests: &tests, outages: &outages, records: &records, span: (from, to), signed };
         Ok(Some(school::render(tongue, calendar, &school, &told)))
     };
     match read.await {
@@ -111,12 +124,12 @@ async fn school_page(State(parts): State<Parts>, Path(id): Path<String>, Query(w
     }
 }
 
-fn tongue(wish: &Wish, headers: &HeaderMap) -> Tongue {
+pub(super) fn tongue(wanted: Option<&str>, headers: &HeaderMap) -> Tongue {
     let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    Tongue::choose(wish.lang.as_deref(), asked)
+    Tongue::choose(wanted, asked)
 }
 
-fn page(rendered: Result<String, askama::Error>) -> Response {
+pub(super) fn page(rendered: Result<String, askama::Error>) -> Response {
     match rendered {
         Ok(text) => {
             // No script, no foreign content: what a school's name may smuggle in has nowhere to run.
@@ -124,7 +137,8 @@ fn page(rendered: Result<String, askama::Error>) -> Response {
             let fields = [
                 (header::CONTENT_SECURITY_POLICY, guard),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::REFERRER_POLICY, "no-referrer"),
+                // Not "no-referrer": browsers would then not say either that a form of ours is ours.
+                (header::REFERRER_POLICY, "same-origin"),
                 (header::CACHE_CONTROL, "no-store"),
                 (header::VARY, "Accept-Language"),
             ];
