@@ -74,14 +74,15 @@ impl Readers {
     }
 }
 
-/// Waits for a flight's last word.
+/// Waits for a flight's last word. On a channel of its own: the stages hold this, and would hold themselves, with the whole body, when a
+/// flight ends without a last word.
 #[derive(Clone)]
-pub(crate) struct Landing(watch::Receiver<Stage>);
+pub(crate) struct Landing(watch::Receiver<bool>);
 
 impl Landing {
     /// May be dropped at any await.
     pub(crate) async fn done(&mut self) {
-        let landed = self.0.wait_for(|stage| !matches!(stage, Stage::Asking | Stage::Live(_)));
+        let landed = self.0.wait_for(|landed| *landed);
         // Over in any case: landed, ended without a word, or so slow (a stalled card) that the reader is not kept waiting.
         let _ = tokio::time::timeout(LANDING, landed).await;
     }
@@ -113,6 +114,7 @@ pub(crate) struct Flight {
 /// Where the flight's task publishes. The flight ends when it is dropped.
 pub(crate) struct Pilot {
     stage: watch::Sender<Stage>,
+    landed: watch::Sender<bool>,
     pub(crate) urgent: Raise,
     withheld: Arc<OnceLock<HeaderMap>>,
     pub(crate) approach: Approach,
@@ -226,7 +228,10 @@ impl Board {
         let (shared, known) = (Arc::clone(&withheld), approach.clone());
         let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
         let (board, listed) = (Arc::clone(self), AtomicBool::new(listed));
-        (flight, Pilot { stage: sender, urgent, withheld, approach, board, key, listed, began: self.now() })
+        (
+            flight,
+            Pilot { stage: sender, landed: watch::Sender::new(false), urgent, withheld, approach, board, key, listed, began: self.now() },
+        )
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.
@@ -303,13 +308,14 @@ impl Pilot {
 
     /// For those who read along.
     pub(crate) fn landing(&self) -> Landing {
-        Landing(self.stage.subscribe())
+        Landing(self.landed.subscribe())
     }
 
     /// Tells everyone.
     pub(crate) fn publish(&self, stage: Stage) {
         let listed = self.listed.load(Ordering::Relaxed);
-        if !matches!(stage, Stage::Asking | Stage::Live(_)) {
+        let last = !matches!(stage, Stage::Asking | Stage::Live(_));
+        if last {
             // The last word: whoever comes after it must not take it for news of his own.
             self.unlist();
         }
@@ -321,6 +327,7 @@ impl Pilot {
         }
         // Nobody may be listening any more; the fetch goes on for the store's sake.
         self.stage.send_replace(stage);
+        self.landed.send_replace(last);
     }
 }
 
@@ -463,6 +470,25 @@ mod tests {
         let (flight, pilot) = board.join(key(1), false);
         drop(pilot);
         assert!(flight.head().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_last_word_holds_no_stage() {
+        let board = Arc::new(Board::default());
+        for word in [Some(Stage::Apart), None] {
+            let (_flight, pilot) = board.alone(key(1), false);
+            let before = pilot.stage.receiver_count();
+            let mut landing = pilot.landing();
+            assert_eq!(pilot.stage.receiver_count(), before, "a stage that holds this would never be freed");
+            let began = tokio::time::Instant::now();
+            if let Some(word) = word {
+                pilot.publish(word);
+            } else {
+                drop(pilot);
+            }
+            landing.done().await;
+            assert!(began.elapsed().is_zero(), "it was told, not waited for");
+        }
     }
 
     #[test]

@@ -221,10 +221,11 @@ impl Draft {
                 state.fresh.extend_from_slice(piece);
                 state.fresh.len()
             };
-            if waiting >= if self.file.is_some() { STEP } else { MEMORY + 1 } {
-                if let Err(error) = self.spill_if_admitted().await {
-                    self.go_past_the_disk(error).await;
-                }
+            let most = if self.file.is_some() { STEP } else { MEMORY + 1 };
+            if waiting >= most
+                && let Err(error) = self.spill_if_admitted().await
+            {
+                self.go_past_the_disk(error).await;
             }
             self.shared.more.notify_waiters();
         }

@@ -208,7 +208,7 @@ fn a_disk_that_fills_up_meanwhile_cuts_nothing_off() {
     let seg = disk.path().join("store/tmp");
     kit::until("the film arrives on the disk", 20, || size(&seg) > 1 << 20);
     let mut other = std::fs::File::create(disk.path().join("store/somebody-else-s")).expect("a file");
-    let full = (0..64).any(|_| other.write_all(&[0; MIB]).is_err());
+    let full = (0..64).any(|_| other.write_all(&vec![0; MIB]).is_err());
     assert!(full, "the disk is full now");
     gate.wait();
     let answer = reader.join().expect("a reader");

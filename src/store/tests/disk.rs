@@ -156,6 +156,7 @@ async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_its_s
 
 /// Longer than the store takes, with one reader before that and one who comes at the end.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "readers of a test, which end with it")]
 async fn what_the_disk_does_not_take_goes_past_it_to_those_who_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_on(Arc::new(Real), Settings { quota: Size::mib(20), ..settings(dir.path()) }).unwrap();
