@@ -460,23 +460,20 @@ impl Inner {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
             return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
         }
+        let refused = matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full | Error::ReadOnly));
         // A doubt is written down even then, as a TOMB would be: on disk the answer may be fresh.
         let doubted = kept.meta.flags & !entry.meta.flags != 0;
-        let room = self.gate.admit(self.log.bytes(), 0);
-        let put = match room {
-            Err(Error::Full) if doubted => self.put_meta(&url, kept.clone(), entry.body.clone()),
-            Err(error) => Err(error),
-            Ok(()) => self.put_meta(&url, kept.clone(), entry.body.clone()),
-        };
+        let put = (!refused || doubted).then(|| self.put_meta(&url, kept.clone(), entry.body.clone()));
         drop(held);
         match put {
+            Some(Ok(entry)) => Ok(entry),
+            Some(Err(error)) if !refused => Err(error),
             // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
-            Err(Error::Full | Error::ReadOnly) => {
+            _ => {
                 let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
                 self.show(&url, &entry, &[]);
                 Ok(entry)
             }
-            put => put,
         }
     }
 }

@@ -107,7 +107,7 @@ pub(super) enum TokenOrder {
 #[command(after_help = "Examples:\n  bulak hub people password aigul --role viewer\n  bulak hub people list")]
 pub(super) enum PeopleOrder {
     /// Set a person's password, new or old; it is asked for, or read from standard input, never an argument
-    #[command(after_help = "Examples:\n  bulak hub people password aigul\n  bulak hub people password aigul --role admin < password.txt")]
+    #[command(after_help = "Examples:\n  bulak hub people password aigul\n  bulak hub people password aigul --role admin")]
     Password {
         /// By which the person signs in
         name: String,
