@@ -33,8 +33,8 @@ const EVENTS: usize = 6;
 /// What a class fetches meanwhile: half a minute of the line.
 const LESSON: usize = 3_000_000;
 
-/// A school's day takes so much room in the outbox, at most.
-const MOST_A_DAY: u64 = 40_000;
+/// A school's day takes so much room in the outbox, at most: ninety of them cross 1 Mbit/s in half a minute.
+const MOST_A_DAY: u64 = 42_000;
 
 /// What 1 Mbit/s carries in an hour is 450 MB; a backlog of ninety days may have a hundredth of it.
 const MOST_BYTES: u64 = 4_500_000;
