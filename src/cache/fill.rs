@@ -249,7 +249,8 @@ impl Inner {
                 Err(broken)
             }
         };
-        if done.is_ok() && pilot.is_overtaken() {
+        // Parts of what broke off are kept, too.
+        if pilot.is_overtaken() {
             self.outdate(&UrlKey::of(&meta.url)).await;
         }
         match &done {

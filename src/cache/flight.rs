@@ -362,7 +362,7 @@ impl Pilot {
         }
     }
 
-    /// Nobody comes along any more with what is kept for those who read already.
+    /// Nobody comes along any more where what comes is kept only until those have it who read already.
     pub(crate) fn lead_alone(&self, draft: &Draft) {
         if draft.is_passed_on() {
             self.unlist();

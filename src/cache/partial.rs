@@ -177,27 +177,28 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         let first = Gap { found: found.as_ref(), wanted: &wanted };
-        let part = self.part_head(&asked, &order, &response, &first, (requested, since));
-        let misfit = part.as_ref().err().copied();
-        if let Ok(head) = part {
-            let most = order.most(response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
-            if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
-                return pilot.publish(Broken::TooLong(most).stage());
+        let misfit = match self.part_head(&asked, &order, &response, &first, (requested, since)) {
+            Err(misfit) => misfit,
+            Ok(head) => {
+                let most = order.most(response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
+                if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
+                    return pilot.publish(Broken::TooLong(most).stage());
+                }
+                pilot.withhold(policy::header::withheld(response.headers()));
+                if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
+                    return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
+                }
+                // With a part of it here, this answer is only the rest.
+                let given = if found.is_some() { Given::OwnCoding } else { self.alone(response, Why::StoreFull) };
+                drop(lead.send(given));
+                return pilot.publish(Stage::Apart);
             }
-            pilot.withhold(policy::header::withheld(response.headers()));
-            if let Ok(draft) = self.store.begin_for(order.source, Some(head.wanted.end - head.wanted.start), None) {
-                return self.gather(pilot, &asked, &order, found.as_ref(), head, draft, response.into_body()).await;
-            }
-            // With a part of it here, this answer is only the rest.
-            let given = if found.is_some() { Given::OwnCoding } else { self.alone(response, Why::StoreFull) };
-            drop(lead.send(given));
-            return pilot.publish(Stage::Apart);
-        }
+        };
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             match found {
                 None => drop(lead.send(self.alone(response, Why::Partial))),
                 // The file has changed, or the origin cuts ranges as it likes: our parts are of no use.
-                Some(_) if misfit == Some(Misfit::Other) => {
+                Some(_) if misfit == Misfit::Other => {
                     if let Err(error) = self.store.forget(&asked.target.key(), false).await {
                         tracing::warn!(%error, "parts that do not fit could not be forgotten");
                         drop(lead.send(Given::OwnCoding));
@@ -302,9 +303,7 @@ impl Inner {
         })));
         match self.gather_all((pilot, &readers), asked, order, found, &head, &mut draft, body).await {
             Ok(()) => {
-                if let Err(error) = draft.finish().await {
-                    return pilot.publish(Broken::from(error).stage());
-                }
+                draft.finish().await;
                 self.outdate_if_overtaken(asked, pilot).await;
                 // An older whole may stand in the way of these parts: it is not what was fetched.
                 let (now, _) = self.find(&asked.ask()).await;
@@ -314,6 +313,7 @@ impl Inner {
             }
             Err(broken) => {
                 draft.fail(&broken.to_string());
+                self.outdate_if_overtaken(asked, pilot).await;
                 pilot.publish(broken.stage());
             }
         }
@@ -434,7 +434,7 @@ struct Gap<'a> {
 }
 
 /// Why an answer to a range is not the part that was asked for.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(PartialEq)]
 enum Misfit {
     /// Another version, another part, or no part at all.
     Other,

@@ -31,6 +31,8 @@ const TIGHT: u64 = 90;
 const GOAL: u64 = 88;
 /// One in so many bytes of the file system is left free for others.
 const LEFT_FREE: u64 = 20;
+/// One in so many bytes of the room more, and it is worth while to look again: logs come and go.
+const MORE: u64 = 100;
 /// After the disk said that it is read-only, try again after this long: somebody may have remounted it.
 const READ_ONLY_FOR: Duration = Duration::from_mins(1);
 
@@ -133,7 +135,7 @@ impl Gate {
         let (free, total) = space;
         let room = (total > 0).then(|| used.saturating_add(free).saturating_sub(total / LEFT_FREE));
         let mut state = self.state.lock();
-        if room > state.room {
+        if room.zip(state.room).is_some_and(|(room, before)| room > before.saturating_add(before / MORE)) {
             // Others have made room: what could not be written for lack of it can be now.
             state.stuck_until = None;
         }

@@ -347,9 +347,6 @@ impl Draft {
     /// `Full`, `ReadOnly`, `Purged` or the disk's; the readers have the whole body then, but nothing is stored.
     pub async fn commit(mut self, meta: Meta) -> Result<Arc<Entry>, Error> {
         let content = self.close().await?;
-        if let Some(error) = self.lost.take() {
-            return Err(error);
-        }
         let crcs = std::mem::take(&mut self.crcs).finish();
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
         let (inner, since, kind, file) = (Arc::clone(&self.inner), self.since, self.content_type.take(), self.file.take());
@@ -363,14 +360,15 @@ impl Draft {
     }
 
     /// Ends the body without storing it: its readers read to the end. For bodies that are kept elsewhere, as parts.
-    ///
-    /// # Errors
-    /// The disk's; readers get an error then.
-    pub async fn finish(mut self) -> Result<(), Error> {
-        self.close().await.map(drop)
+    pub async fn finish(mut self) {
+        // Whether the disk has all of it is nobody's matter here.
+        let _ = self.close().await;
     }
 
     /// Settles all bytes where readers find them, and tells readers that this is the end.
+    ///
+    /// # Errors
+    /// Why the disk has not all of it.
     async fn close(&mut self) -> Result<Content, Error> {
         if self.file.is_some() && self.lost.is_none() {
             let spilled = match self.spill().await {
@@ -383,20 +381,20 @@ impl Draft {
         }
         let content = {
             let mut state = self.shared.state.lock();
-            let content = if self.lost.is_some() {
-                Content::Memory(Bytes::new())
+            let content = if let Some(error) = self.lost.take() {
+                Err(error)
             } else if let Some((file, _)) = &state.file {
-                Content::File(Arc::clone(file))
+                Ok(Content::File(Arc::clone(file)))
             } else {
                 state.fresh.shrink_to_fit();
                 state.flushing = Bytes::from(std::mem::take(&mut state.fresh));
-                Content::Memory(state.flushing.clone())
+                Ok(Content::Memory(state.flushing.clone()))
             };
             state.end = End::Done;
             content
         };
         self.shared.more.notify_waiters();
-        Ok(content)
+        content
     }
 
     /// The body broke off: readers get the error; what has come so far may be kept as parts by the caller.

@@ -1,6 +1,6 @@
 //! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
 
-use crate::kit;
+use crate::kit::{self, pack};
 use crate::kit::line::Line;
 use crate::kit::node::Setup;
 use crate::kit::origin::{Origin, Reply, answer, first_range, ok, promise};
@@ -160,4 +160,35 @@ fn what_is_partly_here_outlives_a_head_and_an_answer_for_one() {
     assert!(part(0).is_hit(), "and takes nothing away from the others");
     assert!(!part(2_000_000).is_hit());
     assert!(origin.count() > asked + 1, "nor is it kept");
+}
+
+/// What a pack's path class names is the same for everybody: a pupil who opens it with his cookie goes on with what is here.
+#[test]
+fn what_is_partly_here_is_completed_in_nobody_s_name() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| {
+        let range = first_range(ask, sent.len()).unwrap_or(0..sent.len());
+        let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, sent.len());
+        let fields = ["ETag: \"m1\"", "Cache-Control: max-age=3600", "Content-Type: video/mp4", place.as_str()];
+        Reply::Bytes(answer("206 Partial Content", &fields, &sent[range]))
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let pack = "id = \"films\"\nversion = \"1\"\nlicence = \"a test's own\"\n[title]\nen = \"Films\"\n[[seed]]\nurl = \"http://m.school.test/\"\n\
+                [scope]\nhosts = [\"m.school.test\"]\n[[class]]\nhost = \"m.school.test\"\npath = \"/v/**\"\n";
+    let setup = Setup::new().host("m.school.test", origin.addr).set("night.windows", "[]");
+    let node = pack::publish(setup, folder.path(), "films", pack).start_in(folder);
+    let part = |from: usize, more: &[&str]| {
+        let range = format!("Range: bytes={from}-{}", from + 999_999);
+        let answer = node.fetch("GET", "http://m.school.test/v/film", &[&[range.as_str()], more].concat());
+        assert!(answer.status == 206 && answer.body == body[from..from + 1_000_000], "{from}: {} {}", answer.status, answer.cache_status());
+        answer
+    };
+    part(0, &[]);
+    kit::until("the first part is kept", 20, || part(0, &[]).is_hit());
+    part(500_000, &["Cookie: sid=1"]);
+    kit::until("the second is kept for everybody", 20, || part(500_000, &[]).is_hit());
+    assert!(part(0, &[]).is_hit());
+    let asked: Vec<_> = origin.asks().iter().map(|ask| (ask.field("range").map(str::to_owned), ask.field("cookie").map(str::to_owned))).collect();
+    assert_eq!(asked[1..], [(Some("bytes=1000000-1499999".to_owned()), None)], "only what was missing, in nobody's name");
 }

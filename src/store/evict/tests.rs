@@ -46,4 +46,9 @@ fn that_everything_is_pinned_is_said_once_until_something_is_not() {
     assert!(!gate.is_stuck() && !gate.stick(), "looked again, still all pinned");
     gate.freed();
     assert!(gate.stick());
+    // Somebody deletes files on the same disk: a little is not worth a look, much is.
+    for (free, stuck) in [(10_000, true), (10_050, true), (9_000, true), (9_500, false)] {
+        gate.look((free, 10_000), 0);
+        assert_eq!(gate.is_stuck(), stuck, "{free} bytes are free");
+    }
 }

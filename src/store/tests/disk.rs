@@ -154,6 +154,28 @@ async fn what_arrives_counts_against_the_quota_and_no_body_takes_more_than_its_s
     assert!((3..=5).contains(&drafts.len()), "what others bring counts: {}", drafts.len());
 }
 
+/// The last piece finds no room: the readers have it from memory, and nothing is stored.
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_end_of_a_body_takes_nothing_from_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let store = open_on(Arc::new(disk.clone()), settings(dir.path())).unwrap();
+    let body = Bytes::from(noise(1, 1_400_000));
+    let mut draft = store.begin_for(Source::Client, None, None).unwrap();
+    let mut tail = draft.tail();
+    draft.write(body.slice(..1_200_000)).await.unwrap();
+    draft.write(body.slice(1_200_000..)).await.unwrap();
+    assert!(!draft.is_passed_on());
+    disk.0.full.store(true, Ordering::Relaxed);
+    assert!(matches!(draft.commit(meta("http://a.kz/")).await, Err(Error::Full)));
+    let mut read = Vec::new();
+    while let Some(piece) = tail.read(read.len() as u64).await.unwrap() {
+        read.extend_from_slice(&piece);
+    }
+    assert!(read == body);
+    assert!(store.find(&key("http://a.kz/")).await.unwrap().is_empty());
+}
+
 /// Longer than the store takes, with one reader before that and one who comes at the end.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "readers of a test, which end with it")]
