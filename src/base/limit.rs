@@ -59,6 +59,13 @@ impl<K: Copy + Eq + Hash> Failures<K> {
         Ok(())
     }
 
+    /// Takes the newest note under a key back: it was no failure.
+    pub fn take_back(&mut self, client: &K) {
+        if let Some(free) = self.0.get_mut(client) {
+            *free = free.checked_sub(PAUSE).unwrap_or(*free);
+        }
+    }
+
     /// Forgets the failures under a key.
     pub fn forgive(&mut self, client: &K) {
         self.0.remove(client);
@@ -106,6 +113,9 @@ mod tests {
         for _ in 0..BURST {
             assert_eq!(failures.note(one, clock.steady()), Ok(()), "forgiven");
         }
+        failures.take_back(&one);
+        assert_eq!(failures.note(one, clock.steady()), Ok(()), "one was none");
+        assert_eq!(failures.note(one, clock.steady()), Err(PAUSE), "and no more than that one");
     }
 
     #[test]

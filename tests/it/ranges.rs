@@ -1,9 +1,9 @@
 //! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
 
-use crate::kit::{self, pack};
 use crate::kit::line::Line;
 use crate::kit::node::Setup;
 use crate::kit::origin::{Origin, Reply, answer, first_range, ok, promise};
+use crate::kit::{self, pack};
 
 const FILE: usize = 8 << 20;
 
@@ -189,6 +189,7 @@ fn what_is_partly_here_is_completed_in_nobody_s_name() {
     part(500_000, &["Cookie: sid=1"]);
     kit::until("the second is kept for everybody", 20, || part(500_000, &[]).is_hit());
     assert!(part(0, &[]).is_hit());
-    let asked: Vec<_> = origin.asks().iter().map(|ask| (ask.field("range").map(str::to_owned), ask.field("cookie").map(str::to_owned))).collect();
+    let asked: Vec<_> =
+        origin.asks().iter().map(|ask| (ask.field("range").map(str::to_owned), ask.field("cookie").map(str::to_owned))).collect();
     assert_eq!(asked[1..], [(Some("bytes=1000000-1499999".to_owned()), None)], "only what was missing, in nobody's name");
 }
