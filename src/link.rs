@@ -259,7 +259,6 @@ impl Link {
             Sample::NameFailed { host } => self.failed(&host, None, false),
             Sample::Came { reach, bytes } => {
                 self.0.came[reach as usize].fetch_add(bytes, Ordering::Relaxed);
-                self.0.gauges.came[reach as usize].inc_by(bytes);
             }
             Sample::Segments { segments, rtt } => {
                 self.0.gauges.segments(segments, rtt);
@@ -477,7 +476,7 @@ impl Link {
     }
 
     /// What happened in the second that just ended.
-    fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
         let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure));
@@ -487,16 +486,20 @@ impl Link {
         let mind = &mut *mind;
         let before = std::mem::replace(&mut mind.last_came, came);
         let came = [0, 1, 2].map(|reach: usize| came[reach] - before[reach]);
+        for (counter, bytes) in self.0.gauges.came.iter().zip(came) {
+            counter.inc_by(bytes);
+        }
         let (rx, tx) = (sums.0 - mind.last.0, sums.1 - mind.last.1);
         let (measure_rx, measure_tx) = (measure.0 - mind.last.3, measure.1 - mind.last.4);
-        let second = Second { rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx, came };
+        let millis = mind.ticked.map_or(1000, |last| u64::try_from(steady.saturating_duration_since(last).as_millis()).unwrap_or(u64::MAX));
+        let second = Second { millis, rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx, came };
         mind.last = (sums.0, sums.1, background, measure.0, measure.1);
         mind.full = self.is_full(rx, tx);
-        let passed = mind.ticked.map_or(1, |last| steady.saturating_duration_since(last).as_millis().div_ceil(1000).max(1));
+        let passed = millis.div_ceil(1000).max(1);
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.
         let missed = if passed > 2 { u32::try_from(passed - 1).unwrap_or(u32::MAX) } else { 0 };
-        mind.estimate.second(second.unasked(), steady);
+        mind.estimate.second(second.speed(second.unasked()), steady);
         let (usual_rtt, usual_rate) = mind.slices.usual();
         let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
         mind.judge.tick(slow, steady);

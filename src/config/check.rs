@@ -18,7 +18,7 @@ use crate::config::file;
 use crate::config::written::{Written, complain, quote};
 use crate::config::{Config, Hub, Intercept, Manners, Night, Node, Packs, Proxy, Web};
 use crate::link::{self, pace};
-use crate::policy::{Kind, Offline, Rules};
+use crate::policy::{Kind, Offline, Rules, header};
 use crate::prefetch::survey::Budget;
 use crate::prefetch::{Holiday, Window, wish};
 use crate::site::discover::media::Policy;
@@ -190,7 +190,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         &[("public", Offline::Public), ("packs", Offline::Packs), ("off", Offline::Off)],
     );
     let targeted = c.each("cache.targeted", &file.cache.targeted, "write a field name such as \"CDN-Cache-Control\"", |text| {
-        text.parse::<HeaderName>().ok().filter(|field| *field != http::header::CACHE_CONTROL)
+        text.parse::<HeaderName>().ok().filter(|field| header::is_control(field) && *field != http::header::CACHE_CONTROL)
     });
     let rules = Rules { kind, targeted, offline, heuristic_share: HEURISTIC.0, heuristic_max: HEURISTIC.1 };
     let cache =

@@ -35,7 +35,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub enum What {
     /// Nothing gets through.
     LineDown,
-    /// Addresses answer and no DNS server does.
+    /// Addresses answer, and no DNS server gives answers.
     NamesDown,
     /// A host that had answered does not, while others do.
     OriginDown,

@@ -11,6 +11,7 @@
 
 use crate::link::estimate::{BUSY, quantile};
 use crate::link::reach::Reach;
+use crate::link::slice::Second;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -335,15 +336,17 @@ impl Samples {
         }
     }
 
-    /// A second passed in which so many bytes went out without a test, and so many came from hosts of each reach.
-    pub fn second(&mut self, sent: u64, came: [u64; 3]) {
+    /// A second passed.
+    pub fn second(&mut self, second: &Second) {
+        let sent = second.speed(second.tx.saturating_sub(second.measure_tx));
         if sent >= BUSY {
             keep(&mut self.uploads, sent);
         }
-        for (reached, bytes) in self.reach.iter_mut().zip(came) {
+        for (reached, bytes) in self.reach.iter_mut().zip(second.came) {
             reached.bytes += bytes;
-            if bytes >= BUSY {
-                keep(&mut reached.busy, bytes);
+            let speed = second.speed(bytes);
+            if speed >= BUSY {
+                keep(&mut reached.busy, speed);
             }
         }
     }
@@ -401,7 +404,7 @@ pub(crate) mod tests {
         let mut samples = Samples::default();
         samples.named(ms(1));
         samples.secured(ms(1));
-        samples.second(BUSY, [BUSY; 3]);
+        samples.second(&second(BUSY, [BUSY; 3]));
         samples.segments(Segments { sent: 100, repeated: 1, received: 1_000, disordered: 7 }, Some(ms(41)));
         for reach in Reach::ALL {
             samples.connected(reach, ms(1), true);
@@ -411,6 +414,10 @@ pub(crate) mod tests {
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    fn second(tx: u64, came: [u64; 3]) -> Second {
+        Second { millis: 1000, tx, came, ..Second::default() }
     }
 
     #[test]
@@ -423,8 +430,8 @@ pub(crate) mod tests {
         samples.secured(ms(80));
         samples.connected(Reach::Domestic, ms(25), false);
         samples.failed(Reach::Domestic);
-        samples.second(100_000, [200_000, 5_000_000, 0]);
-        samples.second(10, [10, 500_000, 3]);
+        samples.second(&second(100_000, [200_000, 5_000_000, 0]));
+        samples.second(&second(10, [10, 500_000, 3]));
         samples.segments(Segments { sent: 90, repeated: 2, received: 1_000, disordered: 30 }, Some(ms(40)));
         samples.segments(Segments { sent: 10, repeated: 0, received: 0, disordered: 0 }, None);
         let told = samples.figures();

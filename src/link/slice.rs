@@ -148,6 +148,8 @@ pub struct Slices {
 /// What one second brought.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Second {
+    /// How long it was in truth: a beat may come late, ms.
+    pub millis: u64,
     /// Bytes received.
     pub rx: u64,
     /// Bytes sent.
@@ -166,6 +168,11 @@ impl Second {
     /// What came without a test: only that is a speed seen without one.
     pub fn unasked(&self) -> u64 {
         self.rx.saturating_sub(self.measure_rx)
+    }
+
+    /// Bytes that moved in it, as bytes a second.
+    pub fn speed(&self, bytes: u64) -> u64 {
+        bytes.saturating_mul(1000) / self.millis.max(1000)
     }
 }
 
@@ -219,9 +226,10 @@ impl Slices {
             State::Down => open.down_seconds += 1,
             State::Unknown => open.unknown_seconds += 1,
         }
-        self.passive.second(second.tx.saturating_sub(second.measure_tx), second.came);
-        if second.unasked() >= BUSY {
-            self.busy.push(second.unasked());
+        self.passive.second(&second);
+        let speed = second.speed(second.unasked());
+        if speed >= BUSY {
+            self.busy.push(speed);
         }
         let same = open.start.secs().div_euclid(SECONDS) == now.secs().div_euclid(SECONDS);
         if !same || self.busy.len() >= MOST {

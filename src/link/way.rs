@@ -70,7 +70,7 @@ fn is_zero(hex: &str) -> bool {
 /// Whether there is a way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
-    /// There is, or it never was one and may be as it should.
+    /// There is one, to everywhere or, where there never was such a one, to somewhere.
     There,
     /// There was one in this life of the node, and it is gone.
     Lost,
@@ -89,14 +89,19 @@ pub struct Way {
 }
 
 impl Way {
-    /// `remembered`: an earlier life had a default route, see [`Way::had_default`].
+    /// `remembered`: an earlier life had a default route, see [`Way::has_default`].
     pub fn new(remembered: bool) -> Way {
         Way { remembered, ..Way::default() }
     }
 
-    /// Whether this life has had a default route: worth remembering.
-    pub fn had_default(&self) -> bool {
-        self.default
+    /// Whether this house has a default route, by this life or an earlier one: worth remembering.
+    pub fn has_default(&self) -> bool {
+        self.default || self.remembered
+    }
+
+    /// The line works without a default route: this house needs none, whatever another did.
+    pub fn forget(&mut self) {
+        self.remembered = false;
     }
 
     /// Looks whether there is a way out.
@@ -149,11 +154,11 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
         assert_eq!(way.look(&read("")), Out::Missing, "no interface at all");
         assert_eq!(way.look(&read(SCHOOL)), Out::There, "a route to one network may be all that is meant");
         assert_eq!(way.look(&read("")), Out::Lost, "the only way is gone");
-        assert!(!way.had_default());
+        assert!(!way.has_default());
         assert_eq!(way.look(&read(&format!("{DEFAULT}{SCHOOL}"))), Out::There);
         assert_eq!(way.look(&read(SCHOOL)), Out::Lost, "the school's own network leads nowhere");
         assert_eq!(way.look(&read(DEFAULT)), Out::There);
-        assert!(way.had_default());
+        assert!(way.has_default());
     }
 
     #[test]

@@ -16,9 +16,9 @@ pub mod api;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, IntGauge, Metrics};
 use crate::life::{Life, Next, Worker, news, supervise};
-use crate::link::Link;
 use crate::link::outage::{Event, What};
-use crate::link::way::{Way, Ways};
+use crate::link::way::{Out, Way, Ways};
+use crate::link::{self, Link};
 use crate::meter::test::moment;
 use crate::state::outage::Row;
 use crate::state::{self, State};
@@ -157,19 +157,25 @@ impl Outages {
 
     /// One look, and what it says to write.
     async fn look(&self, all: bool) -> Result<(), state::Error> {
-        self.look_at(all, &ways()).await
+        self.look_at(all, ways().as_ref()).await
     }
 
-    async fn look_at(&self, all: bool, ways: &Ways) -> Result<(), state::Error> {
+    /// `ways`: `None` where nobody can tell.
+    async fn look_at(&self, all: bool, ways: Option<&Ways>) -> Result<(), state::Error> {
         let inner = &*self.0;
-        let (out, had) = {
-            let mut way = inner.way.lock();
-            (way.look(ways), way.had_default())
-        };
-        inner.link.interface(out);
-        if had && !inner.way_is_kept.load(Ordering::Relaxed) {
-            inner.kept.has_way().await?;
-            inner.way_is_kept.store(true, Ordering::Relaxed);
+        if let Some(ways) = ways {
+            let (out, has) = {
+                let mut way = inner.way.lock();
+                if way.look(ways) == Out::Missing && inner.link.state() == link::State::Up {
+                    way.forget();
+                }
+                (way.look(ways), way.has_default())
+            };
+            inner.link.interface(out);
+            if has != inner.way_is_kept.load(Ordering::Relaxed) {
+                inner.kept.keep_way(has).await?;
+                inner.way_is_kept.store(has, Ordering::Relaxed);
+            }
         }
         let changes = {
             let mut book = inner.book.lock();
@@ -214,15 +220,15 @@ fn kept(row: &Row) -> Option<Kept> {
     Some(Kept { number: row.number, start: row.start, end: row.end, event, joined: row.joined })
 }
 
-/// The interfaces that lead out now. The kernel's tables are read like files, and cost no disk.
-fn ways() -> Ways {
+/// The interfaces that lead out now; `None` when the table cannot be read. The kernel's tables are read like files, and cost no disk.
+fn ways() -> Option<Ways> {
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/self/net/{name}"));
     // A kernel without IPv6 has no such table.
-    let table = |name: &str| std::fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
-    let ways = Ways::read(&table("route"), &table("ipv6_route"));
+    let ways = Ways::read(&table("route").ok()?, &table("ipv6_route").unwrap_or_default());
     // "0": no cable, no radio. An interface that is down cannot be asked, and has no routes either.
     let carrier = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/carrier"));
     let dead = ways.any.iter().filter(|name| carrier(name).is_ok_and(|text| text.trim() == "0")).cloned().collect();
-    ways.but(&dead)
+    Some(ways.but(&dead))
 }
 
 /// Looks until the node ends.

@@ -92,7 +92,26 @@ impl Directives {
 
     /// Reads the first targeted field that is there, well formed and not empty (RFC 9213 section 2.2).
     pub fn read_targeted(headers: &HeaderMap, targeted: &[HeaderName]) -> Option<Directives> {
-        targeted.iter().find_map(|name| read_structured(headers, name))
+        targeted.iter().find_map(|name| Directives::read_structured(headers, name))
+    }
+
+    /// Reads one targeted field; `None` when it is not there, badly formed or empty.
+    pub fn read_structured(headers: &HeaderMap, name: &HeaderName) -> Option<Directives> {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let joined = lines.join(&b", "[..]);
+        let members: sfv::Dictionary = sfv::Parser::new(&joined).parse().ok()?;
+        if members.is_empty() {
+            return None;
+        }
+        let mut found = Directives::default();
+        for (key, entry) in &members {
+            let sfv::ListEntry::Item(item) = entry else { continue };
+            take_structured(&mut found, key.as_str(), &item.bare_item);
+        }
+        Some(found)
     }
 
     fn take(&mut self, member: &[u8]) {
@@ -219,24 +238,6 @@ fn quote_end(text: &[u8], open: usize) -> Option<usize> {
         }
     }
     None
-}
-
-fn read_structured(headers: &HeaderMap, name: &HeaderName) -> Option<Directives> {
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    if lines.is_empty() {
-        return None;
-    }
-    let joined = lines.join(&b", "[..]);
-    let members: sfv::Dictionary = sfv::Parser::new(&joined).parse().ok()?;
-    if members.is_empty() {
-        return None;
-    }
-    let mut found = Directives::default();
-    for (key, entry) in &members {
-        let sfv::ListEntry::Item(item) = entry else { continue };
-        take_structured(&mut found, key.as_str(), &item.bare_item);
-    }
-    Some(found)
 }
 
 fn take_structured(found: &mut Directives, name: &str, value: &sfv::BareItem) {

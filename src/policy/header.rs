@@ -87,13 +87,21 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// The fields that `no-cache="…"` or `private="…"` names.
+/// The fields that `no-cache="…"` or `private="…"` names, in Cache-Control or in a targeted field: whoever that is meant for, to keep
+/// less does no harm.
 fn named(headers: &HeaderMap) -> Vec<HeaderName> {
-    if !headers.contains_key(CACHE_CONTROL) {
-        return Vec::new();
+    let mut named = Vec::new();
+    for field in headers.keys().filter(|name| is_control(name)) {
+        let told = if field == CACHE_CONTROL { Some(Directives::read(headers)) } else { Directives::read_structured(headers, field) };
+        let told = told.unwrap_or_default();
+        named.extend(told.no_cache_fields.into_iter().chain(told.private_fields).filter(|name| !FORM.contains(name)));
     }
-    let told = Directives::read(headers);
-    told.no_cache_fields.into_iter().chain(told.private_fields).filter(|name| !FORM.contains(name)).collect()
+    named
+}
+
+/// Cache-Control, and every field that is built like it (RFC 9213 section 2.1).
+pub fn is_control(name: &HeaderName) -> bool {
+    name.as_str().ends_with("cache-control")
 }
 
 /// What of an answer [`fields_to_store`] leaves out because `no-cache="…"` or `private="…"` names it: for the one who asked.
@@ -353,6 +361,9 @@ mod tests {
         assert_eq!(fields_to_store(&fields), headers(&[control, ("c", "3")]));
         assert_eq!(withheld(&fields), headers(&[("a", "1"), ("b", "2"), ("set-cookie", "x")]));
         assert!(withheld(&headers(&[("cache-control", "max-age=60"), ("a", "1")])).is_empty());
+        let targeted = ("cdn-cache-control", "max-age=60, private=\"a\", no-cache=\"B\"");
+        let fields = headers(&[targeted, ("cache-control", "private=\"c\""), ("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]);
+        assert_eq!(fields_to_store(&fields), headers(&[targeted, ("cache-control", "private=\"c\""), ("d", "4")]));
     }
 
     #[test]

@@ -85,9 +85,9 @@ fn is_readable(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A page where a class names a script or a picture: a sign-in, or a portal in between.
+/// A page where a class names a script or a picture: a sign-in, or a portal in between. A page is no picture on a host with accounts either.
 fn is_page_instead(ask: &Ask<'_>, headers: &HeaderMap) -> bool {
-    ask.place.class && kind::is_static(ask.target.path(), ask.place.account) && is_page(headers)
+    ask.place.class && kind::is_static(ask.target.path(), false) && is_page(headers)
 }
 
 fn is_page(headers: &HeaderMap) -> bool {
@@ -304,7 +304,9 @@ mod tests {
             assert!(!goes_bare(&school(), &Ask { method: &Method::POST, ..ask }));
         }
         let page = [PUBLIC, ("content-type", "Text/HTML; charset=utf-8")];
-        assert_eq!(verdict("http://a.kz/v1/app.js", Place { own: true, ..account }, &[], 200, &page), Some(Why::Unstorable));
+        for url in ["http://a.kz/v1/app.js", "http://a.kz/v1/pic.png"] {
+            assert_eq!(verdict(url, Place { own: true, ..account }, &[], 200, &page), Some(Why::Unstorable), "{url}");
+        }
         assert_eq!(verdict("http://a.kz/v1/app", Place { own: true, ..account }, &[], 200, &page), None);
         assert!(bare_suffices(StatusCode::OK, &headers(&[("content-type", "text/css")])));
         assert!(!bare_suffices(StatusCode::OK, &headers(&page)) && !bare_suffices(StatusCode::FOUND, &headers(&[])));

@@ -172,7 +172,7 @@ impl Giga {
     /// Begins to tell. Registers `bulak_giga_*`. Tests from before the first start with a server are not told: nobody agreed to that.
     pub fn new(parts: Parts, life: &Life) -> Giga {
         let giga = Giga::quiet(parts);
-        supervise(life, worker::Round { giga: giga.clone(), life: life.clone(), watch: giga.0.link.watch() });
+        supervise(life, worker::Round { giga: giga.clone(), life: life.clone(), shown: false, watch: giga.0.link.watch() });
         giga
     }
 

@@ -208,6 +208,9 @@ pub const FIELDS: &[Field] = &[
     field("payload.health.outbox_parked", Holds::Count, "", "reports that the hub refused"),
 ];
 
+/// What such a refusal says of a field that the hub does not know.
+pub const UNLISTED: &str = "a field outside the list";
+
 /// How a hub's refusal begins that a record holds something outside its list.
 pub const REFUSAL: &str = "schema";
 
@@ -261,7 +264,7 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
         // A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
         None => {
             let name: String = path.chars().filter(char::is_ascii_lowercase).take(40).collect();
-            found.push(format!("a field outside the list ({name})"));
+            found.push(format!("{UNLISTED} ({name})"));
         }
         Some(field) if !may_hold(field.holds, value) => found.push(format!("{} holds something else than it may", field.path)),
         Some(_) => {}

@@ -224,7 +224,8 @@ async fn take(inner: &Inner, records: &[Record], reply: &Reply, flushed: &mut Fl
             used = true;
             continue;
         }
-        if reject.why.starts_with(schema::REFUSAL) && reword_refused(inner, records, reject.seq).await? {
+        let unlisted = reject.why.starts_with(schema::REFUSAL) && reject.why.contains(schema::UNLISTED);
+        if unlisted && reword_refused(inner, records, reject.seq).await? {
             continue;
         }
         let why: String = reject.why.chars().filter(|letter| !letter.is_control()).take(200).collect();

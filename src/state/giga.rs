@@ -227,9 +227,7 @@ impl Giga {
     /// # Errors
     /// The database's.
     pub async fn done(&self, numbers: &[i64], now: Time) -> Result<(), Error> {
-        self.leave("UPDATE giga_mark SET delivered = delivered + ?", numbers).await?;
-        sqlx::query("UPDATE giga_mark SET delivered_at = ?").bind(now.micros()).execute(&self.0).await?;
-        Ok(())
+        self.leave("UPDATE giga_mark SET delivered = delivered + ?1, delivered_at = ?2", numbers, Some(now)).await
     }
 
     /// When the server last took something.
@@ -246,7 +244,7 @@ impl Giga {
     /// # Errors
     /// The database's.
     pub async fn unsure(&self, numbers: &[i64]) -> Result<(), Error> {
-        self.leave("UPDATE giga_mark SET unsure = unsure + ?", numbers).await
+        self.leave("UPDATE giga_mark SET unsure = unsure + ?1", numbers, None).await
     }
 
     /// There is nothing to send for these any more.
@@ -254,17 +252,19 @@ impl Giga {
     /// # Errors
     /// The database's.
     pub async fn gone(&self, numbers: &[i64]) -> Result<(), Error> {
-        self.leave("UPDATE giga_mark SET dropped = dropped + ?", numbers).await
+        self.leave("UPDATE giga_mark SET dropped = dropped + ?1", numbers, None).await
     }
 
-    async fn leave(&self, count: &'static str, numbers: &[i64]) -> Result<(), Error> {
+    async fn leave(&self, count: &'static str, numbers: &[i64], at: Option<Time>) -> Result<(), Error> {
         let mut change = self.0.begin().await?;
         let mut left = 0;
         for number in numbers {
             let done = sqlx::query("DELETE FROM giga_item WHERE number = ?").bind(number).execute(&mut *change).await?;
             left += done.rows_affected();
         }
-        sqlx::query(count).bind(i64::try_from(left).unwrap_or(i64::MAX)).execute(&mut *change).await?;
+        let count = sqlx::query(count).bind(i64::try_from(left).unwrap_or(i64::MAX));
+        let count = if let Some(at) = at { count.bind(at.micros()) } else { count };
+        count.execute(&mut *change).await?;
         change.commit().await?;
         Ok(())
     }

@@ -135,15 +135,17 @@ impl Outages {
         Ok(row.is_some())
     }
 
-    /// It has one now.
+    /// It has one now, or needs none.
     ///
     /// # Errors
     /// The database's.
-    pub async fn has_way(&self) -> Result<(), Error> {
-        sqlx::query("INSERT INTO setting (name, value) VALUES (?1, 'default') ON CONFLICT DO NOTHING")
-            .bind(HAD_WAY)
-            .execute(&self.0)
-            .await?;
+    pub async fn keep_way(&self, has: bool) -> Result<(), Error> {
+        let change = if has {
+            "INSERT INTO setting (name, value) VALUES (?1, 'default') ON CONFLICT DO NOTHING"
+        } else {
+            "DELETE FROM setting WHERE name = ?1"
+        };
+        sqlx::query(change).bind(HAD_WAY).execute(&self.0).await?;
         Ok(())
     }
 }

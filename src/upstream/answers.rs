@@ -38,6 +38,11 @@ pub(super) enum Look {
     Ask { stale: Option<Addrs>, was_silent: bool },
 }
 
+/// So many names that were answered for fail, and it is more than one broken zone.
+const SEVERAL: usize = 2;
+/// A failure counts for so long after it is asked about again.
+const LATELY: Duration = Duration::from_mins(1);
+
 #[derive(Debug)]
 struct Entry {
     addrs: Option<Addrs>,
@@ -103,8 +108,16 @@ impl Answers {
 
     /// A name that was answered for, and whose answer no server remembers any more: what has to be looked up anew. The latest.
     pub(super) fn past(&self, now: Instant) -> Option<Box<str>> {
-        let over = self.names.iter().filter(|(_, entry)| entry.addrs.is_some() && entry.fresh <= now);
+        // One that fails now says nothing of the others.
+        let over = self.names.iter().filter(|(_, entry)| entry.addrs.is_some() && entry.denied.is_none() && entry.fresh <= now);
         over.max_by_key(|(_, entry)| entry.fresh).map(|(name, _)| name.clone())
+    }
+
+    /// Whether what was answered for before says that servers fail altogether: several such names fail now, or none holds any more.
+    pub(super) fn fails(&self, now: Instant) -> bool {
+        let known = || self.names.values().filter(|entry| entry.addrs.is_some());
+        let failed = |entry: &&Entry| entry.denied.as_ref().is_some_and(|(_, until)| now < *until + LATELY);
+        known().filter(failed).count() >= SEVERAL || !known().any(|entry| entry.denied.is_none() && now < entry.fresh)
     }
 
     /// Nobody answers for anything.

@@ -8,6 +8,7 @@ use crate::base::clock::Clock;
 use crate::base::target::{Scheme, Target};
 use crate::base::wire;
 use crate::life::Life;
+use crate::link::reach::Reach;
 use crate::link::state::refusal_proves;
 use crate::link::{Link, Sample};
 use crate::tls::trust::{Trust, noting_requests};
@@ -260,7 +261,9 @@ impl Dial {
                 if quiet {
                     self.0.link.pace().reached(addr, took);
                 }
-                return Ok(Channel::new(stream, host, addr, &self.0.link));
+                // What comes by a parent is from anywhere.
+                let reach = if is_parent { Reach::Unknown } else { self.0.link.reach(host, addr.ip()) };
+                return Ok(Channel::new(stream, reach, &self.0.link));
             }
             Ok(Err(Some(error))) => error,
             Ok(Err(None)) => Error::DnsError(host.to_owned(), String::from("no address")),

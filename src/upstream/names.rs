@@ -48,6 +48,8 @@ const SECOND: &str = "kz.";
 const TROUBLE: Duration = Duration::from_secs(5);
 /// A denial without SOA.
 const NO_SOA: u32 = 30;
+/// Failures are looked into so often at most: blocked names come by the dozen.
+const CHECKS: Duration = Duration::from_secs(1);
 /// Names asked for at the same time; more than any class opens, little enough that nobody uses us to flood a server.
 const FLIGHTS: usize = 256;
 
@@ -161,7 +163,7 @@ impl Names {
 
     /// The line is back: ask again for everything that was silent.
     pub(super) fn line_is_back(&self) {
-        self.0.seen.lock().servers = Servers::Well;
+        // How the servers are, whoever watches them finds out.
         self.0.answers.lock().forget_silence(self.0.clock.steady());
     }
 
@@ -204,6 +206,8 @@ impl Names {
         };
         let (outcome, servers) = self.ask(&resolver, name).await;
         match servers {
+            // Of its own names a router tells without any line: that is no end of failing.
+            Servers::Well if matches!(outcome, Outcome::Denied { .. }) && self.0.seen.lock().servers == Servers::Failing => self.check(),
             Servers::Well => self.saw(servers),
             Servers::Failing => self.check(),
             // Below, when the name's own silence is noted.
@@ -262,6 +266,7 @@ impl Names {
         let names = self.clone();
         self.0.life.spawn_until_stop(async move {
             let servers = names.probe().await;
+            tokio::time::sleep(CHECKS).await;
             names.0.seen.lock().checking = false;
             // Somebody has just said something; whoever is slow about the root is not silent for that.
             if servers != Servers::Silent {
@@ -281,9 +286,10 @@ impl Names {
             }
         }
         let well = servers == Servers::Well;
-        self.0.link.observe(Sample::Names { heard: well });
         let (before, unwatched) = {
             let mut seen = self.0.seen.lock();
+            // In the order in which it is noted here.
+            self.0.link.observe(Sample::Names { heard: well });
             let before = std::mem::replace(&mut seen.servers, servers);
             if before == Servers::Well {
                 seen.probes = 0;
@@ -299,7 +305,7 @@ impl Names {
                 Servers::Silent => tracing::info!("no DNS server answers"),
             }
         }
-        if servers == Servers::Failing {
+        if servers == Servers::Failing && before != servers {
             // The line itself, perhaps, of which the school's own router knows: addresses tell.
             self.0.link.suspect();
         }
@@ -321,33 +327,47 @@ impl Names {
                 seen.probes - 1
             };
             tokio::time::sleep(PROBES.wait(tries, 1.0)).await;
-            // Whoever was asked for something meanwhile may have seen it, or the line is back.
-            if self.0.seen.lock().servers != Servers::Well {
-                let servers = self.probe().await;
-                self.saw(servers);
+            // Whoever was asked for something meanwhile may have seen it.
+            if self.0.seen.lock().servers == Servers::Well {
+                continue;
+            }
+            // The system's list of servers may have changed with the network.
+            if self.0.servers.is_empty()
+                && let Some(resolver) = build(&self.0.servers, self.0.wait)
+            {
+                self.0.resolver.store(Some(Arc::new(resolver)));
+            }
+            let servers = self.probe().await;
+            self.saw(servers);
+            if servers == Servers::Failing {
+                self.0.link.suspect();
             }
         }
     }
 
-    /// How the servers are. The system's list of them is read anew: it may have changed with the network.
+    /// How the servers are.
     async fn probe(&self) -> Servers {
-        if self.0.servers.is_empty() {
-            self.0.resolver.store(build(&self.0.servers, self.0.wait).map(Arc::new));
-        }
         let Some(resolver) = self.0.resolver.load_full() else { return Servers::Silent };
-        let first = self.hears(&resolver, ".", RecordType::NS).await;
-        if first != Servers::Failing {
-            return first;
+        let mut all = Servers::Silent;
+        // Some keep the root from whoever is no server, or drop what is asked of it.
+        for name in [".", SECOND] {
+            match self.hears(&resolver, name, RecordType::NS).await {
+                Servers::Well => return Servers::Well,
+                Servers::Failing => all = Servers::Failing,
+                Servers::Silent => {}
+            }
         }
-        // Some keep the root from whoever is no server, and some everything but what they let through.
-        if self.hears(&resolver, SECOND, RecordType::NS).await == Servers::Well {
-            return Servers::Well;
+        if all == Servers::Silent {
+            return all;
         }
+        // And some keep everything but what they let through, which they have answered for.
         let past = self.0.answers.lock().past(self.0.clock.steady());
-        match past {
-            Some(name) if self.hears(&resolver, &format!("{name}."), RecordType::A).await == Servers::Well => Servers::Well,
-            _ => Servers::Failing,
-        }
+        let well = match past {
+            Some(name) => self.hears(&resolver, &format!("{name}."), RecordType::A).await == Servers::Well,
+            // All that they have answered for still holds: nobody knows otherwise.
+            None => !self.0.answers.lock().fails(self.0.clock.steady()),
+        };
+        if well { Servers::Well } else { Servers::Failing }
     }
 
     /// What is said of a name that exists.

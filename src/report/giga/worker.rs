@@ -14,6 +14,8 @@ const ROUND: Duration = Duration::from_mins(1);
 pub(super) struct Round {
     pub(super) giga: Giga,
     pub(super) life: Life,
+    /// Whether what waits has been shown.
+    pub(super) shown: bool,
     pub(super) watch: watch::Receiver<State>,
 }
 
@@ -24,6 +26,9 @@ impl Worker for Round {
 
     /// A server that hangs must not hold up the node's end: what was under way may have arrived, and is asked about next time.
     async fn work(&mut self) -> anyhow::Result<Next> {
+        if !std::mem::replace(&mut self.shown, true) {
+            self.giga.show().await?;
+        }
         let turned = tokio::select! {
             () = self.life.stopping() => return Ok(Next::Done),
             () = tokio::time::sleep(ROUND) => false,

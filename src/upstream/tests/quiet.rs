@@ -5,6 +5,7 @@ use super::kit::*;
 use super::*;
 use crate::base::socket::{unread, window_clamp};
 use crate::link::pace;
+use crate::link::reach::Reach;
 use crate::upstream::channel::Channel;
 use http_body_util::BodyExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,7 +178,7 @@ async fn marks_and_windows_are_the_nights_until_a_device_waits() {
     let usual = window_clamp(&watched).unwrap();
     assert!(usual > 50_000, "{usual}");
     let throttle = Throttle::new(node.link.clone());
-    let mut paced = Paced::new(Channel::new(stream, "a.kz", addr, &node.link), throttle.clone());
+    let mut paced = Paced::new(Channel::new(stream, Reach::Unknown, &node.link), throttle.clone());
     let raise = Raise::default();
     let ride = throttle.ride(raise.clone());
     far.write_all(&[7; 4000]).await.unwrap();
@@ -225,7 +226,7 @@ async fn a_transfer_that_ends_in_debt_holds_up_no_other() {
     let (mut far, _) = listener.accept().await.unwrap();
     far.write_all(&vec![7; 20_000]).await.unwrap();
     let throttle = Throttle::new(node.link.clone());
-    let mut paced = Paced::new(Channel::new(stream, "a.kz", addr, &node.link), throttle.clone());
+    let mut paced = Paced::new(Channel::new(stream, Reach::Unknown, &node.link), throttle.clone());
     let mut ride = throttle.ride(Raise::default());
     let one = async {
         let mut all = Vec::new();

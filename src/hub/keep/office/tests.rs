@@ -112,6 +112,18 @@ impl Stage {
             twins.iter().all(|twin| twin.node != format!("{school}-old")),
         ]
     }
+
+    /// The same once nothing changes any more: what was given up may still be on its way into the database while this asks.
+    async fn settled(&self, school: &str) -> [bool; 5] {
+        let mut before = self.state(school).await;
+        loop {
+            let now = self.state(school).await;
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    }
 }
 
 fn file_of(school: &str) -> [Listed; 2] {
@@ -194,7 +206,7 @@ both! {
                 })
                 .await
             };
-            let state = stage.state(&school).await;
+            let state = stage.settled(&school).await;
             assert!(state == [true; 5] || state == [false; 5], "cut off after {polls}: {state:?}");
             undone += usize::from(state == [false; 5]);
             if let Some(done) = done {
