@@ -1,7 +1,7 @@
 //! What the framework refuses (no JSON, a wrong type, a wrong method, a query that cannot be read), in the form of all our errors.
 //!
 //! One layer around the routes of every port. It leaves alone what is ours already: problem documents, pages, and what a handler says
-//! in plain words on purpose ([`InWords`]).
+//! in plain words on purpose ([`InWords`](crate::base::refusal::InWords)).
 
 use crate::base::problem::{CONTENT_TYPE, Problem};
 use axum::body::to_bytes;
