@@ -392,16 +392,18 @@ impl Log {
             open.seq
         };
         let written = self.write(&*current.file, current.end, new, seq).and_then(|(line, end)| {
-            self.finish(&Current { end, lines: vec![line], ..current })?;
-            Ok((line, end))
+            // Held in the table before it is told: whoever makes room would take it for unused.
+            self.finish_then(&Current { end, lines: vec![line], ..current }, || {
+                self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
+                self.take_in(&line, new, number, end - line.at);
+                self.ledger.change(number, |segment| segment.alone = Some(Digest(new.key)));
+            })?;
+            Ok(line.at)
         });
         match written {
-            Ok((line, end)) => {
-                self.bytes.fetch_add(end - record::SEGMENT_HEADER, Ordering::Relaxed);
-                self.ledger.change(number, |segment| segment.alone = Some(Digest(new.key)));
-                self.take_in(&line, new, number, end - line.at);
+            Ok(at) => {
                 self.settle(number);
-                Ok(Place { segment: number, at: line.at })
+                Ok(Place { segment: number, at })
             }
             Err(error) => {
                 self.leave(number, Lane::Main, record::SEGMENT_HEADER);

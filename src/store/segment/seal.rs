@@ -50,6 +50,11 @@ impl Log {
 
     /// Footer, sync, name.
     pub(super) fn finish(&self, current: &Current) -> Result<(), Unsealed> {
+        self.finish_then(current, || {})
+    }
+
+    /// [`Log::finish`], with what must be done when it is on the medium and before anybody sees it among the sealed.
+    pub(super) fn finish_then(&self, current: &Current, then: impl FnOnce()) -> Result<(), Unsealed> {
         let (at, file) = (current.end, &*current.file);
         let footer = footer(&self.uuid, at, &current.lines, 0, self.clock.now().micros());
         if let Err(error) = file.write_at(&footer, at).and_then(|()| file.truncate(at + footer.len() as u64)) {
@@ -71,6 +76,7 @@ impl Log {
         self.count(Written::Meta, length);
         let (bytes, first) = (at + length, current.lines.first().map(|line| line.seq));
         let gauge = Some(Gauge::of(&current.lines, current.copies));
+        then();
         self.ledger.change(current.number, |segment| *segment = Segment { standing, bytes, first, gauge, ..*segment });
         Ok(())
     }
