@@ -359,9 +359,9 @@ impl Store {
         Ok(Draft::new(Arc::clone(&self.0), content_type, most))
     }
 
-    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so;
-    /// one that was replaced meanwhile is returned as it now is, without `meta`; in a full store the new meta is kept in memory
-    /// alone.
+    /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so, and what
+    /// replaced one meanwhile stays as it is: the caller alone gets the old one with `meta`. In a full store the new meta is kept in
+    /// memory alone.
     ///
     /// # Errors
     /// `ReadOnly`, `Disk`.

@@ -163,23 +163,15 @@ impl Inner {
             }
             policy::Admit::No(Why::NoStore | Why::Private) => self.renew_outdated(entry, meta, asked).await,
             _ if refiled => self.renew_outdated(entry, meta, asked).await,
-            _ => self.renew(entry, meta).await,
+            _ => self.store.renew(entry, meta).await,
         }
     }
 
     /// Writes new fields, and that they must be asked about before they are used again.
     async fn renew_outdated(&self, entry: &Arc<Entry>, meta: Meta, asked: &Asked) -> Result<Arc<Entry>, Error> {
-        let entry = self.renew(entry, meta).await?;
+        let entry = self.store.renew(entry, meta).await?;
         self.outdate(&asked.target.key()).await;
         Ok(entry)
-    }
-
-    /// Writes new fields. An answer that was replaced meanwhile is another one, which nobody has confirmed to this client: he gets
-    /// the one that was.
-    async fn renew(&self, entry: &Arc<Entry>, meta: Meta) -> Result<Arc<Entry>, Error> {
-        let renewed = self.store.renew(entry, meta).await?;
-        let same = renewed.object == entry.object && renewed.meta.headers.get(ETAG) == entry.meta.headers.get(ETAG);
-        Ok(if same { renewed } else { Arc::clone(entry) })
     }
 
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).

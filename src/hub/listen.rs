@@ -7,8 +7,8 @@ use crate::base::limit::household;
 use crate::base::near::is_near;
 use crate::life::Life;
 use crate::meter::ndt7::server::Ends;
+use axum::Router;
 use axum::body::Body;
-use axum::{Extension, Router};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -58,10 +58,9 @@ pub(crate) async fn run(listener: TcpListener, router: Router, life: Life, crowd
             continue;
         };
         door::look_after(&stream);
-        // Only to count who fails too often; it goes nowhere else.
-        let (router, watch) = (router.clone().layer(Extension(Client(client))), life.clone());
+        let (router, watch) = (router.clone(), life.clone());
         life.spawn(async move {
-            serve(stream, router, watch).await;
+            serve(stream, client, router, watch).await;
             drop(seat);
         });
     }
@@ -72,14 +71,20 @@ pub(crate) fn counted(client: IpAddr) -> Option<IpAddr> {
     (!is_near(client)).then(|| household(client))
 }
 
-async fn serve(stream: TcpStream, router: Router, life: Life) {
+async fn serve(stream: TcpStream, client: IpAddr, router: Router, life: Life) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MOST_HEAD);
     // For whoever is tested: which ends the connection has.
-    let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, server: stream.local_addr()? }));
-    let router = ends.map_or(router.clone(), |ends| router.layer(Extension(ends)));
-    let router =
-        tower::ServiceExt::map_request(router, |request: Request<Incoming>| request.map(|body| Body::new(Steady::new(body, Pace::USUAL))));
+    let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, server: stream.local_addr()? })).ok();
+    // Told to each request: a layer around the router would be a router of its own for each connection.
+    let router = tower::ServiceExt::map_request(router, move |mut request: Request<Incoming>| {
+        // Only to count who fails too often; it goes nowhere else.
+        request.extensions_mut().insert(Client(client));
+        if let Some(ends) = ends {
+            request.extensions_mut().insert(ends);
+        }
+        request.map(|body| Body::new(Steady::new(body, Pace::USUAL)))
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -446,19 +446,20 @@ impl Inner {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&entry.meta.url);
         let _stripe = self.stripe(&url);
+        let kept = Kept { meta, object: entry.object, length: entry.length };
+        let renewed = || Arc::new(self.entry(&url, kept.clone(), entry.body.clone()));
         if let Some(now) = self.present(&url, &entry.meta.key)?
             && (now.object, now.length, meta::validator(&now.meta.headers))
                 != (entry.object, entry.length, meta::validator(&entry.meta.headers))
         {
-            // What was asked about has been replaced meanwhile.
-            return Ok(now);
+            // What was asked about has been replaced meanwhile: whoever asked gets what was confirmed, and nobody else.
+            return Ok(renewed());
         }
-        let kept = Kept { meta, object: entry.object, length: entry.length };
         let held = entry.object.map(|object| self.hold(&object));
         let body_here = !matches!(held, Some(None));
         if !body_here || self.log.table().read().entry(&url, &entry.meta.key.0).is_none() {
             // Forgotten meanwhile: the caller may still answer with it, but it stays forgotten.
-            return Ok(Arc::new(self.entry(&url, kept, entry.body.clone())));
+            return Ok(renewed());
         }
         let refused = matches!(self.gate.admit(self.log.bytes(), 0), Err(Error::Full | Error::ReadOnly));
         // A doubt is written down even then, as a TOMB would be: on disk the answer may be fresh.
@@ -470,7 +471,7 @@ impl Inner {
             Some(Err(error)) if !refused => Err(error),
             // Known in memory until it leaves there; the disk keeps the older meta, which is merely asked about again.
             _ => {
-                let entry = Arc::new(self.entry(&url, kept, entry.body.clone()));
+                let entry = renewed();
                 self.show(&url, &entry, &[]);
                 Ok(entry)
             }

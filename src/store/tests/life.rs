@@ -211,9 +211,12 @@ async fn a_late_renewal_does_not_bring_an_older_body_back() {
     let mut newer = meta(url);
     newer.headers.insert("etag", "\"v2\"".parse().unwrap());
     put(&store, newer, b"new").await.unwrap();
-    let now = store.renew(&old, meta(url)).await.unwrap();
-    assert_eq!(now.meta.headers["etag"], "\"v2\"");
+    let mut told = meta(url);
+    told.headers.insert("x-told", "by the 304".parse().unwrap());
+    let confirmed = store.renew(&old, told).await.unwrap();
+    assert!(confirmed.meta.headers.contains_key("x-told") && !confirmed.meta.headers.contains_key("etag"), "for whoever asked");
     assert_eq!(get(&store, url).await.unwrap(), "new");
+    assert!(store.find(&key(url)).await.unwrap().iter().all(|entry| !entry.meta.headers.contains_key("x-told")));
     store.close().await.unwrap();
     drop(store);
     assert_eq!(get(&open(dir.path()), url).await.unwrap(), "new");
