@@ -214,7 +214,8 @@ async fn a_late_renewal_does_not_bring_an_older_body_back() {
     let mut told = meta(url);
     told.headers.insert("x-told", "by the 304".parse().unwrap());
     let confirmed = store.renew(&old, told).await.unwrap();
-    assert!(confirmed.meta.headers.contains_key("x-told") && !confirmed.meta.headers.contains_key("etag"), "for whoever asked");
+    let fields = &confirmed.meta.headers;
+    assert!(fields.contains_key("x-told") && fields.get("etag").is_none_or(|tag| tag != "\"v2\""), "for whoever asked");
     assert_eq!(get(&store, url).await.unwrap(), "new");
     assert!(store.find(&key(url)).await.unwrap().iter().all(|entry| !entry.meta.headers.contains_key("x-told")));
     store.close().await.unwrap();
