@@ -405,6 +405,15 @@ impl Store {
         self.0.run_write(move |inner| if durable { inner.purge(&url) } else { inner.forget(&url, false) }).await
     }
 
+    /// Forgets this entry alone; other variants and pins of its URL stay. Not durable.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Disk`.
+    pub async fn forget_entry(&self, entry: &Entry) -> Result<(), Error> {
+        let (url, key) = (UrlKey::of(&entry.meta.url), entry.meta.key);
+        self.0.run_write(move |inner| inner.forget_entry(&url, &key)).await
+    }
+
     /// Forgets everything whose URL has this host; durable, and also for fetches under way. How many entries.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::base::target::{Target, UrlKey};
 use crate::cache::{Cache, prepared};
 use crate::policy::{self, is_secret};
 use crate::store::Source;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// A stored answer that can be confirmed by one conditional request.
 #[derive(Clone, Debug)]
@@ -38,10 +38,9 @@ impl Cache {
         if kept.is_fresh(by) || policy::freshen::conditions(kept).is_empty() {
             return None;
         }
-        let field = |(name, value): &(Box<str>, Box<[u8]>)| {
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
-        };
-        let headers = entry.meta.vary.iter().filter_map(field).filter(|(_, value)| !value.is_empty()).collect();
+        let field =
+            |(name, value): &(Box<str>, Box<[u8]>)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, policy::key::asked_again(value)?));
+        let headers = entry.meta.vary.iter().filter_map(field).collect();
         // What a device brought in is from now on the node's own.
         let source = if entry.meta.source == Source::Client { Source::Prefetch } else { entry.meta.source };
         Some(Expiring { target, headers, source })

@@ -81,9 +81,11 @@ impl Order {
     /// Whether everybody has left and so much is missing that the fetch ends: it outlives the device that caused it, but not by much, for
     /// nobody wants the other 2 GB of a film tapped by mistake. After a yes nobody comes along.
     pub(crate) fn is_left(&self, missing: u64, readers: &Readers, pilot: &Pilot) -> bool {
+        // Of an errand that is over, a device that had come along was the last.
+        let a_devices = self.class == Class::Interactive || self.cancel.is_cancelled();
         // Held by whoever fetches and by the published head.
-        let gone = || readers.have_left(2);
-        self.class == Class::Interactive && missing > FINISH && gone() && pilot.leave(gone)
+        let gone = || readers.are_gone(2);
+        a_devices && missing > FINISH && gone() && pilot.leave(gone)
     }
 
     /// The request with word of when a device waits for its answer, where it begins as background.

@@ -12,8 +12,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -57,20 +57,19 @@ pub(crate) struct Live {
     pub(crate) landing: Landing,
 }
 
-/// Counts those who read along, and knows whether there ever was one.
+/// Counts those who read along.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Readers(Arc<AtomicBool>);
+pub(crate) struct Readers(Arc<()>);
 
 impl Readers {
     /// One more; it counts until it is dropped.
     pub(crate) fn join(&self) -> Readers {
-        self.0.store(true, Ordering::Relaxed);
         self.clone()
     }
 
-    /// Whether somebody has read, and nobody does any more; `holders` only keep the count.
-    pub(crate) fn have_left(&self, holders: usize) -> bool {
-        self.0.load(Ordering::Relaxed) && Arc::strong_count(&self.0) <= holders
+    /// Whether nobody reads; `holders` only keep the count. Who is about to holds the flight, see [`Pilot::leave`].
+    pub(crate) fn are_gone(&self, holders: usize) -> bool {
+        Arc::strong_count(&self.0) <= holders
     }
 }
 
@@ -120,6 +119,8 @@ pub(crate) struct Pilot {
     pub(crate) approach: Approach,
     board: Arc<Board>,
     key: FlightKey,
+    /// Held by whoever waits for it, and by the board while it is listed.
+    flight: Weak<Flight>,
     /// Whether others can find this flight.
     listed: AtomicBool,
     /// The board's count when the flight began.
@@ -227,11 +228,9 @@ impl Board {
         let (withheld, approach) = (Arc::<OnceLock<HeaderMap>>::default(), Approach::default());
         let (shared, known) = (Arc::clone(&withheld), approach.clone());
         let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
-        let (board, listed) = (Arc::clone(self), AtomicBool::new(listed));
-        (
-            flight,
-            Pilot { stage: sender, landed: watch::Sender::new(false), urgent, withheld, approach, board, key, listed, began: self.now() },
-        )
+        let (board, listed, landed, began) = (Arc::clone(self), AtomicBool::new(listed), watch::Sender::new(false), self.now());
+        let held = Arc::downgrade(&flight);
+        (flight, Pilot { stage: sender, landed, urgent, withheld, approach, board, key, flight: held, listed, began })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before.
@@ -337,8 +336,9 @@ impl Pilot {
     pub(crate) fn leave(&self, gone: impl FnOnce() -> bool) -> bool {
         let mut flights = self.board.flights.lock();
         let listed = self.listed.load(Ordering::Relaxed);
-        // Asked that way and not by the count: what those did who held it before is seen then.
-        let held = listed && flights.get_mut(&self.key).is_some_and(|flight| Arc::get_mut(flight).is_none());
+        let held = self.flight.strong_count() > usize::from(listed);
+        // What those did who held it before, which is to begin to read, is seen from here on.
+        fence(Ordering::Acquire);
         if held || !gone() {
             return false;
         }
@@ -427,7 +427,9 @@ mod tests {
         assert!(board.find(&key(1)).is_some(), "the end of the old one does not take the new one away");
         drop(anew);
         assert!(board.find(&key(1)).is_none());
-        let (_, alone) = board.alone(key(1), true);
+        let (first, alone) = board.alone(key(1), true);
+        assert!(!alone.leave(|| true), "whoever asked waits for its head");
+        drop(first);
         assert!(alone.leave(|| true), "nobody can come along with one that is not listed");
         alone.publish(Stage::Apart);
         assert!(!board.is_apart(&UrlKey([1; 16])), "nobody has waited in vain for one client's own question");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// gzip pays for text from here on: less fits into one packet anyway.
 const GZIP_FROM: u64 = 1 << 10;
 /// Fields that speak of the bytes as the origin sent them (RFC 9530, RFC 3230, RFC 1864).
-const SUMS: [HeaderName; 4] = [
+pub(crate) const SUMS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),

@@ -7,7 +7,10 @@ use crate::cache::{Inner, banner, form, stream};
 use crate::policy::{self, Ask, Condition, Part, Why};
 use crate::store::{Entry, Error};
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName};
+use http::header::{
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName,
+    LAST_MODIFIED,
+};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -107,6 +110,11 @@ impl Inner {
             response.headers_mut().remove(name);
         }
         Some(response)
+    }
+
+    /// 412, when the client wants another version than this one.
+    pub(crate) fn failed(&self, ask: &Ask<'_>, prepared: &Prepared, said: Said) -> Option<Response<Body>> {
+        if policy::condition(ask, &prepared.kept) == Condition::Failed { self.unmodified(ask, prepared, said, None) } else { None }
     }
 
     /// The whole answer with its own status.
@@ -227,9 +235,14 @@ impl Inner {
             return Ok(self.whole(ask, prepared, said, Body::full(page)));
         };
         let mut response = self.whole(ask, prepared, said, Body::Empty);
-        // Another representation than the origin's: its tag would be a lie.
-        response.headers_mut().remove(ETAG);
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(marked.len()));
+        // Another representation than the origin's: its validators, parts and sums would be lies, and a browser that kept it would show
+        // the banner long after the line is back.
+        let headers = response.headers_mut();
+        for field in [ETAG, LAST_MODIFIED, EXPIRES, ACCEPT_RANGES].iter().chain(&form::SUMS) {
+            headers.remove(field);
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(marked.len()));
         *response.body_mut() = Body::full(Bytes::from(marked));
         Ok(response)
     }

@@ -127,7 +127,7 @@ impl Inner {
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => first_hand(&flight, !collapsed, answered),
                 None if collapsed => alone().await,
-                None => self.fetch_alone(asked, order, why).await,
+                None => self.pass(asked, bare(asked), order, why).await,
             },
             Some(Stage::Failed(_, Some(upstream::Error::Crowded(_)))) if collapsed => alone().await,
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
@@ -137,10 +137,9 @@ impl Inner {
                     Ok(Given::Answer(given)) => self.given(given, why),
                     // What was kept does not fit any more and is forgotten: the request starts anew.
                     Err(_) if matches!(stage, Some(Stage::Apart)) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
-                    // The origin gets the client's own question, ranges and all.
-                    Ok(Given::OwnCoding) => self.pass(asked, bare(asked), order, why).await,
-                    // An origin that breaks off would break off again, without end: one more try, past the store.
-                    Err(_) => self.fetch_alone(asked, order, why).await,
+                    // The origin gets the client's own question, ranges and all. One that broke off would break off again, without end:
+                    // so this is the last try.
+                    Ok(Given::OwnCoding) | Err(_) => self.pass(asked, bare(asked), order, why).await,
                 },
             },
         }
@@ -197,14 +196,14 @@ impl Inner {
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             match found {
                 None => drop(lead.send(self.alone(response, Why::Partial))),
-                // The file has changed, or the origin cuts ranges as it likes: our parts are of no use.
-                Some(_) if misfit == Misfit::Other => {
-                    if let Err(error) = self.store.forget(&asked.target.key(), false).await {
+                // The file has changed, or the origin cuts ranges as it likes: our parts are of no use. Other variants are.
+                Some(found) if misfit == Misfit::Other => {
+                    if let Err(error) = self.store.forget_entry(&found.entry).await {
                         tracing::warn!(%error, "parts that do not fit could not be forgotten");
                         drop(lead.send(Given::OwnCoding));
                     }
                 }
-                // What one client may not share says nothing about what is kept for all.
+                // What one client may not share, or one server leaves unsaid, says nothing about what is kept for all.
                 Some(_) => drop(lead.send(Given::OwnCoding)),
             }
             return pilot.publish(Stage::Apart);
@@ -233,11 +232,14 @@ impl Inner {
         gap: &Gap<'_>,
         (requested, since): (Time, Epoch),
     ) -> Result<PartHead, Misfit> {
-        if response.status() != StatusCode::PARTIAL_CONTENT || coding::coded(response.headers(), true) != Coded::Plain {
+        if response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(Misfit::Other);
         }
+        if coding::coded(response.headers(), true) != Coded::Plain {
+            return Err(Misfit::Vague);
+        }
         let (Some((start, end, total)), Some(strong)) = (told_part(response.headers()), strong_validator(response.headers())) else {
-            return Err(Misfit::Other);
+            return Err(Misfit::Vague);
         };
         let received = self.clock.now();
         let Admit::Store { mut vary } = policy::admit(&self.rules, &asked.ask(), StatusCode::PARTIAL_CONTENT, response.headers(), received)
@@ -335,7 +337,7 @@ impl Inner {
         let mut next = Some(body);
         for gap in gaps {
             if let Some(found) = found.filter(|_| at < gap.start) {
-                copy(self.store.read(&found.entry, Some(at..gap.start)).await?, draft).await?;
+                copy(self.store.read(&found.entry, Some(at..gap.start)).await?, draft, pilot).await?;
             }
             let body = match next.take() {
                 Some(body) => body,
@@ -345,7 +347,7 @@ impl Inner {
             at = gap.end;
         }
         if let Some(found) = found.filter(|_| at < head.wanted.end) {
-            copy(self.store.read(&found.entry, Some(at..head.wanted.end)).await?, draft).await?;
+            copy(self.store.read(&found.entry, Some(at..head.wanted.end)).await?, draft, pilot).await?;
         }
         Ok(())
     }
@@ -436,8 +438,10 @@ struct Gap<'a> {
 /// Why an answer to a range is not the part that was asked for.
 #[derive(PartialEq)]
 enum Misfit {
-    /// Another version, another part, or no part at all.
+    /// Another version, or another part: what is kept is of no use.
     Other,
+    /// It does not say of which version it is, or is none of the plain body.
+    Vague,
     /// Not to be kept for others.
     NotForAll,
 }
@@ -455,10 +459,11 @@ struct PartHead {
     strong: HeaderValue,
 }
 
-async fn copy(body: Body, draft: &mut Draft) -> Result<(), Broken> {
+async fn copy(body: Body, draft: &mut Draft, pilot: &Pilot) -> Result<(), Broken> {
     let mut pieces = stream::pieces(body);
     while let Some(piece) = pieces.next().await {
         draft.write(piece.map_err(Broken::Origin)?).await?;
+        pilot.lead_alone(draft);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::cache::hit::Said;
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, prepared, stream};
 use crate::link::Class;
-use crate::policy::{self, Part, Why};
+use crate::policy::{self, Condition, Part, Why};
 use crate::store::Entry;
 use http::header::{ACCEPT_RANGES, AUTHORIZATION, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -105,6 +105,9 @@ impl Inner {
         }
         let ask = asked.ask();
         let prepared = prepared::of_live(live, &self.rules);
+        if policy::condition(&ask, &prepared.kept) == Condition::Failed {
+            return None;
+        }
         let part = policy::part(&ask, &prepared.ready, total);
         let wanted = match &part {
             Part::Whole => 0..total,

@@ -439,6 +439,10 @@ impl Inner {
         let whole = live.part.as_ref().is_some_and(|part| live.total == Some(part.end - part.start)) && !asked.headers.contains_key(RANGE);
         let aged = live.meta.headers.contains_key(AGE).then(|| prepared.kept.age(self.clock.now()));
         let said = Said { age: aged, ..said };
+        // What was to be of another version is not given of this one. (That it is what the client has already costs only bytes.)
+        if let Some(failed) = self.failed(&ask, &prepared, said) {
+            return failed;
+        }
         let follow = |start, end| stream::follow(live, start, end);
         if let Some(part) = live.part.as_ref().filter(|_| !whole) {
             return self.one_part(&ask, &prepared, said, part.clone(), follow(0, Some(part.end - part.start)));

@@ -57,6 +57,13 @@ fn answered_language(answer: &HeaderMap) -> Option<Vec<u8>> {
     plain.then(|| language.to_ascii_lowercase())
 }
 
+/// The value of a request field that asks for what is stored under this one; `None` where the field was absent, or any would do.
+pub fn asked_again(stored: &[u8]) -> Option<HeaderValue> {
+    let value = stored.strip_prefix(b"=")?;
+    let end = value.iter().position(|byte| *byte == LANGUAGE_MARK).unwrap_or(value.len());
+    HeaderValue::from_bytes(&value[..end]).ok()
+}
+
 /// The first variant that fits; callers list the newest first.
 pub(super) fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
     variants.into_iter().position(|vary| vary.iter().all(|(name, stored)| fits(ask, name, stored)))
@@ -262,6 +269,17 @@ mod tests {
         }
         let ask = Ask { method: &Method::GET, target: &target, headers: &HeaderMap::new(), place: Place::default() };
         assert_eq!(select(&ask, std::iter::once(&stored[..])), None);
+    }
+
+    #[test]
+    fn a_variant_can_be_asked_for_again() {
+        let asked = headers(&[("accept-language", "kk, ru;q=0.50"), ("foo", "1")]);
+        let told = headers(&[("vary", "accept-language, foo, bar"), ("content-language", "kk")]);
+        let vary = selecting(&asked, &told).expect("selecting fields");
+        let again = vary.iter().filter_map(|(name, stored)| Some((name.parse().ok()?, asked_again(stored)?))).collect::<HeaderMap>();
+        assert_eq!(again, headers(&[("accept-language", "kk,ru;q=0.5"), ("foo", "1")]), "the absent stays absent");
+        assert_eq!(selecting(&again, &told), Some(vary));
+        assert_eq!(asked_again(ANY), None);
     }
 
     proptest! {

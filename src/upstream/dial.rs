@@ -143,12 +143,27 @@ impl Dial {
             next
         };
         let Some((host, port)) = next else { return };
-        let tried = match self.parent() {
-            Some(parent) => self.connect(parent.host(), parent.port(), true, false).await,
-            None => self.connect(&host, port, false, false).await,
-        };
-        if let Err(error) = tried {
+        if let Err(error) = self.reach(&host, port).await {
             tracing::debug!(%error, "the line is tried");
+        }
+    }
+
+    /// Whether a new connection towards `target` can be had: tried in truth, past the memory of silent hosts.
+    pub(super) async fn probe(&self, target: &Target) -> Result<Channel, Error> {
+        self.reach(target.host(), target.port()).await
+    }
+
+    /// An old connection to `target` has brought an answer: it is not silent, whatever became of new ones.
+    pub(super) fn answered(&self, target: &Target) {
+        if self.parent().is_none() {
+            self.0.health.lock().worked(&format!("{}:{}", target.host(), target.port()));
+        }
+    }
+
+    async fn reach(&self, host: &str, port: u16) -> Result<Channel, Error> {
+        match self.parent() {
+            Some(parent) => self.connect(parent.host(), parent.port(), true, false).await,
+            None => self.connect(host, port, false, false).await,
         }
     }
 

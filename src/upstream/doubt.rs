@@ -30,18 +30,18 @@ impl Upstream {
                     break before;
                 }
             };
-            let reached = approach.of(async {
-                match self.0.dial.parent() {
-                    Some(parent) => self.0.dial.to_parent(parent, false).await,
-                    None => self.0.dial.stream(target.host(), target.port(), false).await,
-                }
-            });
+            let reached = approach.of(self.0.dial.probe(target));
             let probed = tokio::time::timeout(PROBE, reached).await;
             (probed, steps() != before)
         };
         tokio::select! {
             biased;
-            done = exchange.as_mut() => return done,
+            done = exchange.as_mut() => {
+                if done.is_ok() {
+                    self.0.dial.answered(target);
+                }
+                return done;
+            }
             (probed, goes_on) = probe => match probed {
                 _ if goes_on => {}
                 Ok(Err(error @ (Error::ConnectTimeout(..) | Error::Unavailable(..)))) => return Err(Failed { error, unsent: None }),

@@ -154,9 +154,12 @@ fn a_large_film_that_its_only_reader_leaves_is_not_fetched_to_the_end() {
     let counted = Arc::clone(&sent);
     let origin = Origin::start(move |ask: &Ask| {
         let counted = Arc::clone(&counted);
-        let short = ask.target == "/whole";
+        let (short, slow) = (ask.target == "/whole", ask.target == "/slow");
         Reply::Act(Box::new(move |stream| {
             use std::io::Write;
+            if slow {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
             let length = if short { 24 << 20 } else { LENGTH };
             let head = format!(
                 "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nContent-Type: video/mp4\r\nContent-Length: {length}\r\n\r\n"
@@ -180,16 +183,110 @@ fn a_large_film_that_its_only_reader_leaves_is_not_fetched_to_the_end() {
     let node = Setup::new().host("a.school.test", origin.addr).start();
     // Whoever stays gets all of it, also where the fetch is far ahead of him.
     assert_eq!(node.get("http://a.school.test/whole").body.len(), 24 << 20);
-    sent.store(0, Ordering::SeqCst);
-    let mut connection = Connection::open(node.proxy);
-    connection.send(&request("GET", "http://a.school.test/film", &[])).expect("sends");
-    std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
-    drop(connection);
-    let mut last = usize::MAX;
-    kit::until("the origin's side ends", 60, || {
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let now = sent.load(Ordering::SeqCst);
-        std::mem::replace(&mut last, now) == now
+    // One leaves with the first byte, the others before there is any.
+    for (path, fields) in [("film", &[][..]), ("slow", &[]), ("slow", &["Range: bytes=0-"])] {
+        sent.store(0, Ordering::SeqCst);
+        let asked = origin.count();
+        let mut connection = Connection::open(node.proxy);
+        connection.send(&request("GET", &format!("http://a.school.test/{path}"), fields)).expect("sends");
+        if path == "film" {
+            std::io::BufRead::fill_buf(connection.raw()).expect("a first byte");
+        } else {
+            kit::until("the origin is asked", 20, || origin.count() > asked);
+        }
+        drop(connection);
+        kit::until("something comes", 20, || sent.load(Ordering::SeqCst) > 0);
+        let mut last = usize::MAX;
+        kit::until("the origin's side ends", 60, || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let now = sent.load(Ordering::SeqCst);
+            std::mem::replace(&mut last, now) == now
+        });
+        assert!(last < LENGTH, "{path} {fields:?}: all of it was fetched for nobody");
+    }
+}
+
+/// A download that goes on says which version it wants; whatever comes meanwhile is not glued to what it has.
+#[test]
+fn another_version_than_the_one_that_is_wanted_is_refused_also_while_it_arrives() {
+    let version = Arc::new(std::sync::atomic::AtomicUsize::new(1));
+    let now = Arc::clone(&version);
+    let origin = Origin::start(move |ask: &Ask| {
+        let tag = format!("\"v{}\"", now.load(Ordering::SeqCst));
+        let etag = format!("ETag: {tag}");
+        let fields = ["Cache-Control: public, no-cache", etag.as_str()];
+        if ask.field("if-none-match") == Some(tag.as_str()) {
+            return Reply::Bytes(answer("304 Not Modified", &fields, b""));
+        }
+        let head = format!("HTTP/1.1 200 OK\r\n{}\r\n{etag}\r\nContent-Length: 20\r\n\r\n", fields[0]);
+        Reply::Act(Box::new(move |stream| {
+            use std::io::Write;
+            // Slow enough that the head is looked at before the body is there.
+            for piece in [head.as_bytes(), b"0123456789", b"0123456789"] {
+                if stream.write_all(piece).is_err() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+        }))
     });
-    assert!(last < LENGTH, "all of it was fetched for nobody");
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let url = "http://a.school.test/film";
+    assert_eq!(node.get(url).body.len(), 20);
+    version.store(2, Ordering::SeqCst);
+    let statuses = [&["Range: bytes=10-", "If-Match: \"v1\""][..], &["If-Match: \"v1\""], &["Range: bytes=10-", "If-Match: \"v2\""]]
+        .map(|fields| node.fetch("GET", url, fields).status);
+    assert_eq!(statuses, [412, 412, 206]);
+}
+
+#[test]
+fn one_answer_without_a_tag_takes_no_parts_away() {
+    let vague = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&vague);
+    let origin = Origin::start(move |ask: &Ask| {
+        let language = if ask.field("accept-language") == Some("kk") { "kk" } else { "ru" };
+        let whole = language.repeat(150_000);
+        let tag = format!("ETag: \"{language}\"");
+        let mut fields = vec!["Cache-Control: public, max-age=3600", "Vary: Accept-Language"];
+        if !now.load(Ordering::SeqCst) {
+            fields.push(&tag);
+        }
+        let Some(range) = first_range(ask, whole.len()) else { return Reply::Bytes(ok(&fields, whole.as_bytes())) };
+        let told = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, whole.len());
+        fields.push(&told);
+        Reply::Bytes(answer("206 Partial Content", &fields, &whole.as_bytes()[range]))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let ask = |range: &str, language: &str| {
+        let fields = [format!("Range: bytes={range}"), format!("Accept-Language: {language}")];
+        node.fetch("GET", "http://a.school.test/film", &[&fields[0], &fields[1]])
+    };
+    node.fetch("GET", "http://a.school.test/film", &["Accept-Language: ru"]);
+    kit::until("the part is kept", 20, || ask("0-99999", "kk").is_hit());
+    vague.store(true, Ordering::SeqCst);
+    let odd = ask("0-199999", "kk");
+    assert_eq!((odd.status, odd.body.len()), (206, 200_000), "{}", odd.cache_status());
+    assert!(ask("0-99999", "kk").is_hit() && ask("0-99999", "ru").is_hit(), "nothing was forgotten");
+}
+
+#[test]
+fn a_range_that_broke_off_is_asked_for_again_as_a_range() {
+    let origin = Origin::start(move |ask: &Ask| {
+        let ranged = ask.field("range").is_some();
+        Reply::Act(Box::new(move |stream| {
+            use std::io::Write;
+            let head = if ranged {
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 50-149/900\r\nETag: \"a\"\r\nContent-Length: 100\r\n\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 900\r\n\r\n"
+            };
+            // The connection ends in the body; the client's side may have ended first.
+            drop(stream.write_all(head.as_bytes()));
+        }))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for _ in 0..5 {
+        node.fetch("GET", "http://a.school.test/film", &["Range: bytes=50-149"]);
+    }
+    assert!(origin.asks().iter().all(|ask| ask.field("range") == Some("bytes=50-149")), "{:?}", origin.asks());
 }

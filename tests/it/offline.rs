@@ -23,7 +23,10 @@ fn site(version: &Arc<AtomicUsize>) -> Origin {
             "/private" => ok(&["Cache-Control: no-store", "Content-Type: text/html"], page.as_bytes()),
             "/style.css" => ok(&["Cache-Control: public, max-age=3600", "Content-Type: text/css"], b"p{color:green}"),
             "/fixed" => ok(&["Cache-Control: no-cache, no-transform", "Content-Type: text/html", &etag], page.as_bytes()),
-            _ => ok(&["Cache-Control: no-cache", "Content-Type: text/html; charset=utf-8", &etag], page.as_bytes()),
+            _ => {
+                let dated = "Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT";
+                ok(&["Cache-Control: no-cache", "Content-Type: text/html; charset=utf-8", &etag, dated], page.as_bytes())
+            }
         })
     })
 }
@@ -84,6 +87,8 @@ fn the_banner_is_on_pages_alone_and_tells_the_age() {
     let page = offline[0].text();
     assert!(page.len() > online[0].body.len() && page.contains("Seven times eight"), "{page}");
     assert!(offline[0].complete, "the length is that of the page with its banner");
+    let kept = ["etag", "last-modified", "expires", "accept-ranges"].map(|name| offline[0].has(name));
+    assert_eq!((kept, offline[0].field("cache-control").as_str()), ([false; 4], "no-store"), "no browser shows it when the line is back");
     assert_eq!(offline[1].body, online[1].body, "a style sheet stays as it is");
     assert_eq!(offline[2].body, online[2].body, "no-transform stays as it is");
 }

@@ -53,6 +53,9 @@ impl Stage {
 fn echo(mut stream: Stream) {
     while let Some(lines) = head(&mut stream) {
         let has = |text: &str| lines.iter().any(|line| line.eq_ignore_ascii_case(text));
+        if lines[0].contains("/gone") {
+            return;
+        }
         if !has("upgrade: websocket") || !has("connection: upgrade") {
             say(&mut stream, &ok(&["Cache-Control: no-store"], lines[0].as_bytes())).expect("sends");
             continue;
@@ -101,6 +104,11 @@ fn websocket_goes_through_an_opened_connection_in_both_protocols() {
         // Beside it on the same connection.
         let answer = two::fetch(&mut two, two::ask("GET", &format!("https://{TALK}/x"), &[])).await;
         assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (200, &b"GET /x HTTP/1.1"[..]));
+        // RFC 9113 section 8.1.1: a HEAD has no body, whatever page tells of the error to others.
+        for (method, told) in [("GET", true), ("HEAD", false)] {
+            let gone = two::fetch(&mut two, two::ask(method, &format!("https://{TALK}/gone"), &[("accept", "text/html")])).await;
+            assert_eq!((gone.status().as_u16(), !gone.body().is_empty()), (502, told), "{method}");
+        }
         let foreign = two::socket(&mut two, "https://other.school.test/chat").await;
         assert_eq!(foreign.err().map(|answer| answer.status().as_u16()), Some(421));
     });

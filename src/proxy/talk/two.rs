@@ -194,12 +194,17 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
             stay.place = open.place.take();
             request.extensions_mut().insert(Stay(Arc::new(stay)));
         }
+        let only_head = *request.method() == Method::HEAD;
         let serving = self.serve.serve(request, self.peer, None);
         Box::pin(async move {
-            let response = match serving {
+            let mut response = match serving {
                 Serving::Now(response) => response,
                 Serving::Later(later) => later.await,
             };
+            if only_head {
+                // Over HTTP/1.1 hyper sees to that; here a page of ours would make the answer malformed (RFC 9113 section 8.1.1).
+                *response.body_mut() = Body::Empty;
+            }
             open.moved();
             Ok(response.map(|inner| Taken { inner, open }))
         })

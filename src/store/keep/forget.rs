@@ -1,5 +1,6 @@
 //! What goes, and what packs keep: TOMBs, pins.
 
+use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::keep::{LOOKS, half};
 use crate::store::meta::Kept;
@@ -46,6 +47,15 @@ impl Inner {
         self.hot.remove(url);
         self.let_go();
         Ok(gone.len() as u64)
+    }
+
+    /// Forgets one variant. The URL stays pinned: what comes anew is wanted as before.
+    pub(crate) fn forget_entry(&self, url: &UrlKey, key: &Digest) -> Result<(), Error> {
+        let _stripe = self.stripe(url);
+        self.bury(url, &half(key))?;
+        self.hot.remove(url);
+        self.let_go();
+        Ok(())
     }
 
     /// What was pinned or here may be evicted or is gone.

@@ -108,6 +108,34 @@ async fn a_small_body_that_met_a_closed_connection_is_sent_again_and_goes_on_whe
 }
 
 #[tokio::test]
+async fn an_exchange_that_takes_long_is_doubted_by_trying_and_not_from_memory() {
+    let node = node(settings());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    let origin = async {
+        let (mut first, _) = listener.accept().await.unwrap();
+        read_head(&mut first).await.unwrap();
+        first.write_all(&hello()).await.unwrap();
+        read_head(&mut first).await.unwrap();
+        // Whoever doubts comes, and only then is there an answer.
+        let probe = listener.accept().await.unwrap();
+        first.write_all(&hello()).await.unwrap();
+        (first, probe)
+    };
+    let client = async {
+        text(node.upstream.send(&url, get(), Class::Interactive).await.unwrap()).await.unwrap();
+        while node.upstream.0.pool.idle(&url.origin().into()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        node.upstream.0.dial.shut(url.host(), url.port());
+        let sent = node.upstream.send(&url, post(Body::full("an order")), Class::Interactive).await.unwrap();
+        (sent.reused, text(sent).await.unwrap())
+    };
+    let (_open, sent) = tokio::join!(origin, client);
+    assert_eq!(sent, (true, String::from("hello")));
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_again_takes_a_new_connection_after_a_second() {
     let clock = Clock::manual(crate::base::clock::Time::BUILT);
     let node = kit::node_at(settings(), clock.clone());
