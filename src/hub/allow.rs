@@ -32,7 +32,15 @@ impl Allowance {
         if ahead >= most { Err(ahead.saturating_sub(most) + EACH) } else { Ok(()) }
     }
 
-    /// Notes what was kept of a node. Only nodes of the roll come here, so there are no more of them than that holds.
+    /// Gives back what was noted and not kept.
+    pub(crate) fn give_back(&mut self, node: &str, records: u64) {
+        let cost = EACH.saturating_mul(u32::try_from(records).unwrap_or(u32::MAX));
+        if let Some(clear) = self.clear.get_mut(node) {
+            *clear = clear.checked_sub(cost).unwrap_or(*clear);
+        }
+    }
+
+    /// Notes what is kept of a node, beforehand: whoever hangs up meanwhile has spent it. Only nodes of the roll come here, so there are no more of them than that holds.
     pub(crate) fn spend(&mut self, node: &str, records: u64, now: Instant) {
         if records == 0 {
             return;
@@ -51,6 +59,17 @@ impl Allowance {
 mod tests {
     use super::*;
     use crate::base::clock::{Clock, Time};
+
+    #[test]
+    fn what_was_not_kept_is_given_back() {
+        let (mut allowance, clock) = (Allowance::default(), Clock::manual(Time::BUILT));
+        allowance.spend("n", u64::from(BACKLOG), clock.steady());
+        assert!(allowance.ask("n", clock.steady()).is_err(), "spent before anything is kept");
+        allowance.give_back("n", u64::from(BACKLOG));
+        assert!(allowance.ask("n", clock.steady()).is_ok());
+        allowance.give_back("stranger", 7);
+        assert!(allowance.ask("stranger", clock.steady()).is_ok());
+    }
 
     #[test]
     fn a_backlog_at_once_then_forty_times_what_a_school_makes() {

@@ -54,45 +54,71 @@ pub fn roll(school: &str, day: i32, span: (Time, Time), kept: &Kept) -> Day {
     rolled.ping_median_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.rtt_median_ms?, float(ping.received)))));
     rolled.jitter_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.jitter_ms?, float(ping.received)))));
 
-    for outage in kept.outages.iter().filter(|outage| outage.what == "line_down" && outage.clock_ok) {
-        let (start, end) = (Time::from_micros(outage.started), Time::from_micros(outage.ended));
+    for (start, end) in downs(&kept.outages) {
         let seconds = overlap((start, end), span);
-        rolled.outages += i64::from(inside(outage.started));
+        rolled.outages += i64::from(inside(start.micros()));
         rolled.outage_seconds = rolled.outage_seconds.saturating_add(seconds);
         rolled.longest_outage_seconds = rolled.longest_outage_seconds.max(seconds);
     }
     rolled
 }
 
+/// When the line was down: what several boxes of one school tell of the same time is one outage.
+fn downs(outages: &[Outage]) -> Vec<Span> {
+    let told = outages.iter().filter(|outage| outage.what == "line_down" && outage.clock_ok);
+    let mut sorted: Vec<Span> = told.map(|outage| (Time::from_micros(outage.started), Time::from_micros(outage.ended))).collect();
+    sorted.sort_unstable();
+    let mut downs: Vec<Span> = Vec::new();
+    for (start, end) in sorted {
+        match downs.last_mut().filter(|last| start < last.1) {
+            Some(last) => last.1 = last.1.max(end),
+            None => downs.push((start, end)),
+        }
+    }
+    downs
+}
+
+/// A stretch of time.
+type Span = (Time, Time);
+
 /// Line and cache of one day: how many records told of it, and what.
-fn line(span: (Time, Time), hours: &[Hour]) -> (i64, Figures) {
+///
+/// Two boxes of one school tell of the same line: each second of it is counted once, by whoever ran then, and "off" only while none
+/// did. What went through the boxes is counted for both.
+fn line(span: Span, hours: &[Hour]) -> (i64, Figures) {
     let mut sorted: Vec<&Hour> = hours.iter().collect();
     sorted.sort_by_key(|hour| (hour.started, hour.ended));
     let mut day = Figures::default();
     let mut parts: Vec<(&Figures, f64)> = Vec::new();
     let mut records = 0;
-    let mut covered = i64::MIN;
-    let slack = i64::try_from(SLACK.as_micros()).unwrap_or(0);
+    let (mut told, mut gaps): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+    let slack = seconds(SLACK);
     for hour in sorted {
-        // Two boxes of one school tell of the same time: the line is counted once, what went through them twice.
-        let told = hour.started.saturating_add(slack) < covered;
-        if !told {
-            covered = covered.max(hour.ended);
-        }
-        let (share, off) = split(hour, span);
+        let Cut { head, gap, tail } = cut(hour);
+        let within = |part: Span| (part.0.max(span.0), part.1.min(span.1));
+        let ran = overlap(head, span) + overlap(tail, span);
+        let all = length_of(head) + length_of(tail);
+        let end = tail.1;
+        let share = match all {
+            // A record without running time, or shorter than a second, belongs to the day of its end.
+            0 => f64::from(u8::from(end > span.0 && end <= span.1)),
+            all => float(ran) / float(all),
+        };
+        let off = overlap(gap, span);
         if share <= 0.0 && off == 0 {
             continue;
         }
         records += 1;
         let figures = &hour.figures;
-        if !told {
-            day.up_seconds += part(figures.up_seconds, share);
-            day.slow_seconds += part(figures.slow_seconds, share);
-            day.down_seconds += part(figures.down_seconds, share);
-            day.no_data_seconds += part(figures.no_data_seconds, share);
-            day.clock_seconds += part(figures.clock_seconds, share);
-            day.off_seconds += off;
-        }
+        let fresh: i64 = [head, tail].iter().map(|part| left_of(within(*part), &told)).sum();
+        let line = if ran - fresh <= slack { share } else { float(fresh) / float(all) };
+        day.up_seconds += part(figures.up_seconds, line);
+        day.slow_seconds += part(figures.slow_seconds, line);
+        day.down_seconds += part(figures.down_seconds, line);
+        day.no_data_seconds += part(figures.no_data_seconds, line);
+        day.clock_seconds += part(figures.clock_seconds, line);
+        told.extend([head, tail].map(within));
+        gaps.push(within(gap));
         for (sum, more) in bytes(&mut day).into_iter().zip(values(figures)) {
             *sum = sum.saturating_add(part(more, share));
         }
@@ -100,28 +126,44 @@ fn line(span: (Time, Time), hours: &[Hour]) -> (i64, Figures) {
             parts.push((figures, share));
         }
     }
+    for gap in gaps {
+        day.off_seconds += left_of(gap, &told);
+        told.push(gap);
+    }
     percentiles(&mut day, &parts);
     (records, day)
 }
 
-/// What of a record lies in `span`: the share of its running time, and seconds in which the box was off.
-fn split(hour: &Hour, span: (Time, Time)) -> (f64, i64) {
+/// A record's time: it ran in `head` and `tail`, and the box was off in the gap between.
+struct Cut {
+    head: Span,
+    gap: Span,
+    tail: Span,
+}
+
+fn cut(hour: &Hour) -> Cut {
     let (start, end) = (Time::from_micros(hour.started), Time::from_micros(hour.ended));
     let off = Duration::from_secs(u64::try_from(hour.figures.off_seconds).unwrap_or(0)).min(end.since(start));
     let running = end.since(start).saturating_sub(off);
     let tail = if off.is_zero() { running } else { running.min(TAIL) };
     let (head_end, tail_start) = (start.plus(running.saturating_sub(tail)), end.minus(tail));
-    let ran = overlap((start, head_end), span) + overlap((tail_start, end), span);
-    let all = seconds(running);
-    let share = match (all, ran) {
-        // A record without running time, or shorter than a second, belongs to the day of its end.
-        (0, _) => f64::from(u8::from(end > span.0 && end <= span.1)),
-        (all, ran) => float(ran) / float(all),
-    };
-    (share, overlap((head_end, tail_start), span))
+    Cut { head: (start, head_end), gap: (head_end, tail_start), tail: (tail_start, end) }
 }
 
-fn overlap(one: (Time, Time), other: (Time, Time)) -> i64 {
+/// Seconds of a stretch that none of the others covers.
+fn left_of(whole: Span, others: &[Span]) -> i64 {
+    let mut left = vec![whole];
+    for other in others {
+        left = left.iter().flat_map(|one| [(one.0, one.1.min(other.0)), (one.0.max(other.1), one.1)]).filter(|one| one.0 < one.1).collect();
+    }
+    left.into_iter().map(length_of).sum()
+}
+
+fn length_of(span: Span) -> i64 {
+    seconds(span.1.since(span.0))
+}
+
+fn overlap(one: Span, other: Span) -> i64 {
     seconds(one.1.min(other.1).since(one.0.max(other.0)))
 }
 
@@ -279,7 +321,28 @@ mod tests {
             ..Kept::default()
         };
         let day = roll("s", 0, span(0), &kept);
-        assert_eq!((day.records, day.figures.up_seconds, day.figures.rx_bytes), (4, 3_600 + 3_610 + 3_600, 4_000));
+        assert_eq!((day.records, day.figures.up_seconds, day.figures.rx_bytes), (4, 10_800, 4_000), "three hours are three hours");
+    }
+
+    #[test]
+    fn a_box_that_was_off_takes_nothing_away_from_one_that_ran() {
+        let mut hours: Vec<Hour> = (0..48).map(|number| hour("b", number * 3_600, (number + 1) * 3_600, 0)).collect();
+        // An hour before and an hour after two days.
+        hours.push(hour("a", -3_600, 2 * 86_400 + 3_600, 2 * 86_400));
+        for number in [0, 1] {
+            // Whether the others' days are read with it or not.
+            let (from, until) = span(number);
+            let touching = |hour: &&Hour| hour.started < until.micros() && hour.ended > from.micros();
+            let few: Vec<Hour> = hours.iter().filter(touching).cloned().collect();
+            for kept in [hours.clone(), few] {
+                let day = roll("s", 0, span(number), &Kept { hours: kept, ..Kept::default() });
+                assert_eq!((day.figures.up_seconds, day.figures.off_seconds), (86_400, 0), "day {number}");
+            }
+        }
+        // Without the other one it was off, also when two were.
+        let both = vec![hours[48].clone(), hour("c", -7_200, 2 * 86_400 + 3_600, 2 * 86_400)];
+        let day = roll("s", 0, span(1), &Kept { hours: both, ..Kept::default() });
+        assert_eq!((day.figures.up_seconds, day.figures.off_seconds), (0, 86_400));
     }
 
     #[test]
@@ -317,6 +380,9 @@ mod tests {
         assert_eq!((day.tests, day.tests_failed, day.test_bytes, day.download_bps, day.upload_bps), (4, 1, 20, Some(8), None));
         assert_eq!((day.pings_sent, day.pings_received, day.ping_median_ms), (40, 25, Some(40.0)));
         assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (1, 6_700, 6_400));
+        let shared = Kept { outages: vec![outage("line_down", 30, 620), outage("line_down", 0, 600)], ..Kept::default() };
+        let day = roll("s", 0, span(0), &shared);
+        assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (1, 620, 620), "two boxes, one line");
         let twice = Kept { hours: [kept.hours.clone(), kept.hours.clone()].concat(), ..Kept::default() };
         assert_eq!(roll("s", 7, span(0), &twice).figures.up_seconds, 7_200, "a record that is there twice is no second line");
     }

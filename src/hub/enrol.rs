@@ -189,7 +189,7 @@ impl Book {
             Enrolment::Taken(school) => {
                 tracing::warn!(node, school, "a key that belongs to a school asks to be another's: a copied card?");
                 let title = format!("this key belongs to the school \"{school}\" already; the card of its box was copied");
-                let remedy = "give this box a key of its own: stop it, move report.key out of its state folder, start it and enrol again";
+                let remedy = "give this box a key of its own: stop it, move node.key out of its state folder, start it and enrol again";
                 return Err(problem(StatusCode::CONFLICT, "hub.key_taken", &title, remedy));
             }
         };

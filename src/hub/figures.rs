@@ -294,6 +294,20 @@ pub struct Day {
     pub longest_outage_seconds: i64,
 }
 
+impl Day {
+    /// The same with what another one says of pings.
+    #[must_use]
+    pub fn with_pings_of(self, known: &Day) -> Day {
+        Day {
+            pings_sent: known.pings_sent,
+            pings_received: known.pings_received,
+            ping_median_ms: known.ping_median_ms,
+            jitter_ms: known.jitter_ms,
+            ..self
+        }
+    }
+}
+
 /// Names of [`Day`] before and after those of its figures.
 pub const DAY: &[&str] = &[
     "school",

@@ -22,7 +22,7 @@ use crate::meter::echo::Place;
 use crate::meter::ndt7::server::{self, Server};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -301,6 +301,18 @@ fn unwell(why: &dyn std::fmt::Display) -> Response {
 
 fn problem(status: StatusCode, id: &str, title: &str) -> Response {
     Problem::new(status, id, title, "").into_response()
+}
+
+/// A school's id in a path. What can be none is nobody's, and PostgreSQL takes no text with a zero in it.
+struct SchoolId(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for SchoolId {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<SchoolId, Response> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        if id.chars().any(char::is_control) { Err(no_school()) } else { Ok(SchoolId(id)) }
+    }
 }
 
 fn no_school() -> Response {

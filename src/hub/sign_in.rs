@@ -94,16 +94,26 @@ impl Tries {
         self.by_name.note_as(name, now)
     }
 
+    /// Takes a noted try back.
+    fn take_back(&mut self, name: Digest, client: Option<IpAddr>) {
+        let place = (name, client.map_or(IpAddr::from([0; 4]), household));
+        if self.places.contains_key(&place) {
+            self.by_place.take_back(&place);
+            return;
+        }
+        self.by_name.take_back(&name);
+        if let Some(client) = client {
+            self.by_client.take_back(&household(client));
+        }
+    }
+
     fn forgive(&mut self, name: Digest, client: Option<IpAddr>, now: Instant) {
         let place = (name, client.map_or(IpAddr::from([0; 4]), household));
         self.by_place.forgive(&place);
         let known = self.places.contains_key(&place);
         if !known {
             // It was counted there. Only it is taken back: a stranger with a password of his own has as many tries as before.
-            self.by_name.take_back(&name);
-            if let Some(client) = client {
-                self.by_client.take_back(&household(client));
-            }
+            self.take_back(name, client);
         }
         if self.places.len() >= MOST_PLACES
             && !known
@@ -181,7 +191,7 @@ impl SignIn {
 
     /// Whether anybody can sign in.
     pub(crate) async fn is_open(&self) -> Result<bool, keep::Error> {
-        Ok(self.0.keep.sizes().await?.people > 0)
+        self.0.keep.has_people().await
     }
 
     /// Signs somebody in; what his browser is to show.
@@ -202,12 +212,19 @@ impl SignIn {
         let inner = &*self.0;
         let (called, steady) = (Digest::of(name.as_bytes()), inner.clock.steady());
         inner.tries.lock().note(called, client, steady).map_err(Denied::Held)?;
-        let person = inner.keep.person(name).await.map_err(Denied::Trouble)?;
+        // What was not looked at was no try.
+        let no_try = |denied| {
+            inner.tries.lock().take_back(called, client);
+            denied
+        };
+        // PostgreSQL takes no text with a zero in it, and nobody is called so.
+        let nobody = name.chars().any(char::is_control);
+        let person = if nobody { None } else { inner.keep.person(name).await.map_err(|error| no_try(Denied::Trouble(error)))? };
         let kept = person.map(|person| person.password);
         match inner.hasher.look(kept.clone(), password.to_owned()).await {
             Look::Fits => {}
             Look::Wrong => return Err(Denied::Wrong),
-            Look::Busy => return Err(Denied::Busy),
+            Look::Busy => return Err(no_try(Denied::Busy)),
         }
         let secret: [u8; 32] = rand::random();
         let shown = blake3::Hash::from_bytes(secret).to_hex().to_string();
@@ -228,11 +245,11 @@ impl SignIn {
         let (now, seen) = (inner.clock.now(), Time::from_micros(session.seen));
         let Ok(role) = role.parse() else { return Ok(None) };
         if is_over(Time::from_micros(session.begun), seen, now) {
-            inner.keep.drop_session(&hash).await?;
+            noted(inner.keep.drop_session(&hash).await);
             return Ok(None);
         }
         if now.since(seen) >= MINUTE {
-            inner.keep.session_seen(&hash, now).await?;
+            noted(inner.keep.session_seen(&hash, now).await);
         }
         Ok(Some(Person { name: session.person, role }))
     }
@@ -240,6 +257,13 @@ impl SignIn {
     /// Ends a session.
     pub(crate) async fn sign_out(&self, shown: &str) -> Result<(), keep::Error> {
         self.0.keep.drop_session(&hash(shown)).await
+    }
+}
+
+/// A database that takes nothing (a full disk) keeps nobody out who is signed in.
+fn noted(done: Result<(), keep::Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "a session could not be noted");
     }
 }
 
@@ -268,6 +292,19 @@ mod tests {
         }
         let guesses = (100..200_u32).filter(|number| tries.note(Digest::of(&number.to_be_bytes()), office, clock.steady()).is_ok()).count();
         assert_eq!(guesses, 10, "who guesses there is held up all the same");
+    }
+
+    #[test]
+    fn a_try_that_was_not_looked_at_is_none() {
+        let (mut tries, clock) = (Tries::default(), Clock::manual(Time::BUILT));
+        let (name, desk) = (Digest::of(b"aigul"), Some(IpAddr::from([203, 0, 113, 7])));
+        for known in [false, true] {
+            for number in 0..100 {
+                assert!(tries.note(name, desk, clock.steady()).is_ok(), "{number}, known: {known}");
+                tries.take_back(name, desk);
+            }
+            tries.forgive(name, desk, clock.steady());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! for a week finds the days that it owes in its database and makes them.
 
 use crate::base::calendar::Calendar;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntGauge, Metrics};
 use crate::hub::Settings;
 use crate::hub::day::roll;
@@ -44,6 +44,8 @@ pub(crate) struct Tend {
     keep_records: Duration,
     keep_hours: Duration,
     pruned: Option<std::time::Instant>,
+    /// When the roll was.
+    read: Option<std::time::Instant>,
     owed: IntGauge,
     twins: IntGauge,
 }
@@ -67,6 +69,7 @@ impl Tend {
             keep_records: settings.keep_records,
             keep_hours: settings.keep_hours,
             pruned: None,
+            read: None,
             owed: metrics.gauge("bulak_hub_stale_days", "Days of schools that must be made anew, of one step."),
             twins: metrics.gauge("bulak_hub_twin_nodes", "Nodes whose key two boxes use."),
         }
@@ -92,7 +95,7 @@ impl Worker for Tend {
     async fn work(&mut self) -> anyhow::Result<Next> {
         // What is older than the hours that are left cannot be made anew: it stays as it is.
         let oldest = self.calendar.day(self.clock.now().minus(self.keep_hours)).saturating_add(2);
-        let made = make(&*self.keep, &self.calendar, oldest).await?;
+        let made = make(&*self.keep, &self.calendar, (oldest, self.cutoffs().pings)).await?;
         self.owed.set(i64::try_from(made).unwrap_or(i64::MAX));
         if made >= MOST_DAYS as usize {
             return Ok(Next::Busy);
@@ -104,8 +107,12 @@ impl Worker for Tend {
             }
             self.pruned = Some(now);
         }
-        self.book.refresh().await?;
-        self.twins.set(i64::try_from(self.keep.twins().await?.len()).unwrap_or(i64::MAX));
+        // Whoever enrols, revokes or meets a stranger reads the roll at once.
+        if self.read.is_none_or(|last| now.saturating_duration_since(last) >= ROUND) {
+            self.book.refresh().await?;
+            self.twins.set(i64::try_from(self.keep.twins().await?.len()).unwrap_or(i64::MAX));
+            self.read = Some(now);
+        }
         Ok(tokio::select! {
             () = self.woken.notified() => Next::Wait(GATHER),
             () = tokio::time::sleep(ROUND) => Next::Busy,
@@ -114,16 +121,17 @@ impl Worker for Tend {
     }
 }
 
-/// Makes some of the days that are owed. How many.
+/// Makes some of the days that are owed, from the oldest that can be made anew; what their pings say stays where the pings are gone. How
+/// many.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn make(keep: &dyn Keep, calendar: &Calendar, oldest: i32) -> anyhow::Result<usize> {
+pub(crate) async fn make(keep: &dyn Keep, calendar: &Calendar, since: (i32, Time)) -> anyhow::Result<usize> {
     let stale = keep.stale(MOST_DAYS).await?;
     let mut days = Vec::with_capacity(stale.len());
     for of_school in stale.chunk_by(|a, b| a.school == b.school) {
         for run in of_school.chunk_by(|a, b| a.day.abs_diff(b.day) <= 1) {
-            days.extend(of_run(keep, calendar, run, oldest).await?);
+            days.extend(of_run(keep, calendar, run, since).await?);
         }
     }
     keep.put_days(&days, &stale).await?;
@@ -131,10 +139,21 @@ pub(crate) async fn make(keep: &dyn Keep, calendar: &Calendar, oldest: i32) -> a
 }
 
 /// Days of one school that follow one another: one read.
-async fn of_run(keep: &dyn Keep, calendar: &Calendar, run: &[Stale], oldest: i32) -> anyhow::Result<Vec<Day>> {
+async fn of_run(keep: &dyn Keep, calendar: &Calendar, run: &[Stale], (oldest, pings): (i32, Time)) -> anyhow::Result<Vec<Day>> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
     let (from, until) = (calendar.span(first.day).0, calendar.span(last.day).1);
     let kept = keep.kept(&first.school, from, until).await?;
+    // Of those whose pings are no longer here.
+    let before = if from < pings { keep.days(Some(std::slice::from_ref(&first.school)), first.day, last.day).await? } else { Vec::new() };
     let fresh = run.iter().filter(|stale| stale.day >= oldest);
-    Ok(fresh.map(|stale| roll(&stale.school, stale.day, calendar.span(stale.day), &kept)).collect())
+    Ok(fresh
+        .map(|stale| {
+            let span = calendar.span(stale.day);
+            let day = roll(&stale.school, stale.day, span, &kept);
+            match before.iter().find(|known| known.day == stale.day && span.0 < pings) {
+                Some(known) => day.with_pings_of(known),
+                None => day,
+            }
+        })
+        .collect())
 }

@@ -14,6 +14,7 @@ use crate::report::compose;
 use crate::report::gather::{self, plain};
 use crate::report::join::join;
 use crate::report::schema;
+use crate::report::sign;
 use crate::report::verdict::{NUMBER_USED, Reply, Verdict, judge};
 use crate::report::{Flushed, Inner};
 use crate::state::outbox::{Sealed, Waiting};
@@ -43,14 +44,15 @@ const PLAIN: Duration = Duration::from_hours(24);
 pub(crate) struct Way {
     /// Records of one upload, at most.
     most: usize,
-    /// A new epoch was begun, a code was used; neither helps twice.
+    /// A new epoch was begun, with or without another name, a code was used; none helps twice.
     renewed: bool,
+    renamed: bool,
     joined: bool,
 }
 
 impl Default for Way {
     fn default() -> Way {
-        Way { most: batch::MOST_RECORDS, renewed: false, joined: false }
+        Way { most: batch::MOST_RECORDS, renewed: false, renamed: false, joined: false }
     }
 }
 
@@ -98,6 +100,10 @@ pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<
     }
     let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Step::More) };
     let (epoch, seq, last) = (first.epoch, first.seq, last.seq);
+    if names_another(inner, first) && !std::mem::replace(&mut inner.memory.lock().way.renamed, true) {
+        renew(inner, "this box has a key of its own: what waits is signed by it, in a new epoch").await?;
+        return Ok(Step::More);
+    }
     Ok(match upload(inner, &target, &records).await {
         Verdict::Taken(reply) if reply.acked_seq < seq && reply.reject.is_empty() => later(inner, None, "the hub took nothing"),
         // What it believes to have taken it was not sent: it means somebody else, and nothing of ours is safe there.
@@ -108,7 +114,7 @@ pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<
             if used && std::mem::replace(&mut inner.memory.lock().way.renewed, true) {
                 later(inner, None, "the hub says that the numbers of a new epoch are used")
             } else if used {
-                renew(inner).await?;
+                renew(inner, "the hub knows these numbers already: this box was restored, a new epoch begins").await?;
                 Step::More
             } else if reply.acked_seq < last {
                 // What the hub left out for now is asked about later, not at once.
@@ -259,18 +265,26 @@ async fn reword_refused(inner: &Inner, records: &[Record], seq: i64) -> anyhow::
     Ok(true)
 }
 
-/// This box was restored from a copy: its numbers had been used. Begins a new epoch and signs what waits anew.
-async fn renew(inner: &Inner) -> anyhow::Result<()> {
+/// Whether a record waits under another node's name: the key was lost or put aside since, and no hub takes that name from this one.
+fn names_another(inner: &Inner, record: &Record) -> bool {
+    let read = sign::peel(&record.sealed).and_then(|bytes| serde_json::from_slice::<compose::Record<Value>>(bytes).ok());
+    read.is_some_and(|record| record.node != inner.who.node)
+}
+
+/// Begins a new epoch and signs what waits anew, as this node: the box was restored from a copy and its numbers had been used, or it has
+/// another key.
+async fn renew(inner: &Inner, why: &str) -> anyhow::Result<()> {
     let seal = |old: &Sealed, epoch: i64, seq: i64| {
         let rename = |record: &mut compose::Record<Value>| {
             (record.epoch, record.seq) = (epoch, seq);
+            record.node.clone_from(&inner.who.node);
             true
         };
         // One that cannot be read is put aside when its turn comes.
         Ok(gather::anew(inner, &mut Packer::new(), old, rename).unwrap_or_else(|| old.clone()))
     };
     let count = inner.state.outbox().begin_epoch(inner.clock.now().secs(), seal).await?;
-    tracing::info!(count, "the hub knows these numbers already: this box was restored, a new epoch begins");
+    tracing::info!(count, "{why}");
     Ok(())
 }
 

@@ -62,7 +62,9 @@ impl World for Script {
             if let Some((status, retry)) = canned {
                 let builder = Response::builder().status(status);
                 let builder = retry.map_or(Response::builder().status(status), |retry| builder.header("retry-after", retry));
-                return Ok(builder.body(Body::Empty).expect("valid"));
+                // As a hub says it of records.
+                let told = if status == 400 { r#"{"id":"hub.malformed","title":"not taken"}"# } else { "" };
+                return Ok(builder.body(Body::full(told)).expect("valid"));
             }
             self.trouble.uploads.fetch_add(1, Ordering::Relaxed);
             let place: SocketAddr = target.authority().parse().expect("an address");
@@ -260,6 +262,26 @@ async fn answers_of_the_hub_are_obeyed() {
     assert_eq!((flushed.delivered, flushed.parked, flushed.waiting), (3, 1, 0));
     let status = node.status().await;
     assert_eq!((status.parked[0].seq, status.outbox.parked), (1, 1));
+    assert_eq!(stage.at_hub().await, 3);
+}
+
+/// The key was lost, or put aside since its card had been copied: what the box has found meanwhile is told under its new name.
+#[tokio::test]
+async fn a_box_with_a_new_key_tells_what_waited_under_the_old_one() {
+    let mut stage = Stage::new();
+    let node = stage.node("state.sqlite").await;
+    let old = node.status().await.key;
+    node.report_now().await.expect("reports");
+    node.report_now().await.expect("reports");
+    drop(node);
+    std::fs::remove_file(stage.path("report.key")).expect("a key");
+    let key = stage.node("state.sqlite").await.status().await.key;
+    assert_ne!(key, old);
+    stage.hub(&key).await;
+    let node = stage.node("state.sqlite").await;
+    node.report_now().await.expect("reports");
+    let flushed = node.flush().await.expect("sends");
+    assert_eq!((flushed.delivered, flushed.parked, flushed.waiting, flushed.trouble), (3, 0, 0, None));
     assert_eq!(stage.at_hub().await, 3);
 }
 

@@ -1,8 +1,9 @@
 //! What an answer of the hub means for the records that were sent. Pure.
 //!
 //! # Why
-//! A 4xx that speaks of the records (malformed, too large) will be the same tomorrow: the record is parked. A 4xx that speaks of the
-//! node or the address (not enrolled yet, wrong URL) is mended by a person: the records wait, nothing is lost.
+//! A 4xx of a hub that speaks of the records (malformed, too large) will be the same tomorrow: the record is parked. A 4xx that speaks of
+//! the node or the address (not enrolled yet, wrong URL) is mended by a person, and one without the hub's word on the records may come
+//! from the way: the records wait, nothing is lost.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,10 +70,11 @@ pub fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict
             "the hub does not know this node (status {status}); enrol it by a code (bulak hub join CODE), or add its key to the hub's [[node]] list"
         )),
         404 | 405 | 407 | 408 | 421 | 425 | 429 => later(format!("status {status}")),
-        413 if is_page(body) => Verdict::TooLarge(format!("status {status}, and not from a hub")),
+        413 if !speaks_of_records(body) => Verdict::TooLarge(format!("status {status}, and not from a hub")),
         // A page is no word of a hub about records: a captive portal, a proxy.
         400..=499 if is_page(body) => later(format!("status {status}, and the answer is not a hub's")),
-        400..=499 => Verdict::Refused(format!("status {status}: {}", reason(body))),
+        400..=499 if speaks_of_records(body) => Verdict::Refused(format!("status {status}: {}", reason(body))),
+        400..=499 => later(format!("status {status}: {}", reason(body))),
         _ => later(format!("status {status}")),
     }
 }
@@ -80,6 +82,15 @@ pub fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict
 /// Whether it is made for people to look at.
 fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// What a hub says of records that it will not take as they are. All else may be the way's doing: damaged, cut or changed by something
+/// between, which tomorrow may be gone.
+const OF_RECORDS: [&str; 4] = ["hub.malformed", "hub.unreadable", "hub.too_large", "hub.mixed"];
+
+fn speaks_of_records(body: &[u8]) -> bool {
+    let told = serde_json::from_slice::<serde_json::Value>(body).ok();
+    told.as_ref().and_then(|told| told.get("id")?.as_str()).is_some_and(|id| OF_RECORDS.contains(&id))
 }
 
 /// The `title` of a problem document, or the beginning of a text.
@@ -110,11 +121,16 @@ mod tests {
             (200, None, good, "taken"),
             (200, None, b"<html>Welcome to the Wi-Fi</html>", "later"),
             (302, None, b"", "later"),
-            (400, None, b"{\"title\":\"bad\"}", "refused"),
-            (413, None, b"", "refused"),
+            (400, None, b"{\"id\":\"hub.malformed\",\"title\":\"bad\"}", "refused"),
+            (413, None, b"{\"id\":\"hub.too_large\"}", "refused"),
+            // Damaged on the way, stripped of its coding, or by a server of another kind: tomorrow the way may be whole.
+            (400, None, b"{\"id\":\"hub.digest\",\"title\":\"damaged\"}", "later"),
+            (400, None, b"{\"title\":\"bad\"}", "later"),
+            (415, None, b"{\"id\":\"hub.coding\"}", "later"),
+            (413, None, b"", "large"),
             (413, None, b"\r\n<html><h1>413 Request Entity Too Large</h1>", "large"),
             (400, None, b"<!DOCTYPE html>Welcome to the Wi-Fi", "later"),
-            (422, ten, b"", "refused"),
+            (422, ten, b"", "then"),
             (403, None, b"", "stranger"),
             (404, None, b"", "later"),
             (429, ten, b"", "then"),
@@ -125,7 +141,8 @@ mod tests {
         for (status, wait, body, wanted) in table {
             assert_eq!(word(&judge(*status, *wait, body)), *wanted, "{status}");
         }
-        assert_eq!(judge(400, None, b"{\"title\":\"wrong digest\"}"), Verdict::Refused("status 400: wrong digest".into()));
+        let told = judge(400, None, b"{\"id\":\"hub.mixed\",\"title\":\"two nodes\"}");
+        assert_eq!(told, Verdict::Refused("status 400: two nodes".into()));
         let Verdict::Taken(reply) = judge(200, None, good) else { panic!("taken") };
         assert_eq!((reply.acked_seq, reply.next_after_s, reply.reject[0].seq), (7, 5, 3));
         let forever = format!("{{\"acked_seq\":7,\"next_after_s\":{}}}", u64::MAX);

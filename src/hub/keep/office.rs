@@ -33,6 +33,8 @@ macro_rules! office {
                 };
                 let Some((school, replaces)) = of_this_node else { return Ok(Enrolment::NoCode) };
                 Self::hold(&mut work, &school).await?;
+                // And the key: two copies of a card may come at once, each with a code of another school.
+                Self::hold(&mut work, node).await?;
                 let row: Option<NodeRow> =
                     sqlx::query_as("SELECT * FROM node WHERE id = $1").bind(node).fetch_optional(&mut *work).await?;
                 let of_file = file.iter().find(|listed| listed.node == node);
@@ -181,6 +183,12 @@ macro_rules! office {
                          (SELECT count(*) FROM person) AS people",
                     );
                     Ok(sizes.fetch_one(&self.pool).await?)
+                })
+            }
+
+            fn has_people(&self) -> BoxFuture<'_, Result<bool, Error>> {
+                Box::pin(async move {
+                    Ok(sqlx::query("SELECT 1 FROM person LIMIT 1").fetch_optional(&self.pool).await?.is_some())
                 })
             }
 

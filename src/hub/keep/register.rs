@@ -158,6 +158,9 @@ pub trait Register: Send + Sync + 'static {
     /// How many there are of each.
     fn sizes(&self) -> BoxFuture<'_, Result<Sizes, Error>>;
 
+    /// Whether anybody has a password: a row at most is looked at, for strangers ask.
+    fn has_people(&self) -> BoxFuture<'_, Result<bool, Error>>;
+
     /// Uses a code for a node (id and key), all or nothing: with its acceptance the nodes that it replaces are revoked, those of the
     /// hub's `file` too.
     fn enrol<'a>(

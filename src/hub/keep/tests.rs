@@ -6,6 +6,7 @@ use crate::hub::accept::Fresh;
 use crate::hub::facts::{self, Frame};
 use crate::hub::figures::{Day, Figures};
 use crate::hub::keep::register::{CodeRow, Enrolment, Listed, SchoolRow, TokenRow};
+use crate::hub::tend;
 use serde_json::{Value, json};
 
 /// 2026-11-24T05:00:00Z.
@@ -145,6 +146,21 @@ both! {
         assert_eq!(keep.days(None, 5, 6).await.expect("reads"), [day("s", 5), day("t", 5), changed.clone()]);
         assert_eq!(keep.days(Some(&["t".into(), "x".into()]), 6, 9).await.expect("reads"), [changed]);
         assert!(keep.days(Some(&[]), 0, 9).await.expect("reads").is_empty());
+    }
+
+    async fn a_day_whose_pings_are_gone_keeps_what_they_said(keep: &dyn Keep) {
+        let ping = json!({ "ping": { "reach": "domestic", "sent": 20, "received": 19, "rtt_median_ms": 40 } });
+        take(keep, 1, vec![fresh(1, (1, "hour", -HOUR, 0), &up(3_600)), fresh(1, (2, "ping", -600, -598), &ping)], NOW).await;
+        let day = calendar().day(at(-600));
+        let make = async |pings| tend::make(keep, &calendar(), (day - 9, pings)).await.expect("makes");
+        make(at(-9 * HOUR)).await;
+        let gone = Cutoffs { records: NOW, pings: at(HOUR), hours: at(-9 * HOUR), codes: NOW, sessions: (NOW, NOW) };
+        while keep.prune(gone).await.expect("prunes") {}
+        take(keep, 1, vec![fresh(1, (3, "hour", 0, HOUR), &up(3_600))], NOW).await;
+        make(calendar().span(day).1).await;
+        let days = keep.days(None, day, day).await.expect("reads");
+        let told = (days[0].figures.up_seconds, days[0].pings_sent, days[0].pings_received, days[0].ping_median_ms);
+        assert_eq!(told, (7_200, 20, 19, Some(40.0)));
     }
 
     async fn a_cloned_card_is_told_and_a_restored_box_is_not(keep: &dyn Keep) {

@@ -6,9 +6,9 @@ use crate::base::problem::Problem;
 use crate::base::table::{Form, csv};
 use crate::hub::figures::{Day, OUTAGE, Outage, TEST, Test, day_columns};
 use crate::hub::keep::{self, Asked};
-use crate::hub::serve::{Parts, no_school, unwell};
+use crate::hub::serve::{Parts, SchoolId, no_school, unwell};
 use crate::hub::summary::{Event, STANDINGS, School, Standing, events};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -226,7 +226,7 @@ struct One {
     params(("id" = String, Path, description = "the school's id")),
     responses((status = 200, description = "the school", body = One), (status = 404, description = "no such school", body = Problem))
 )]
-async fn school(State(parts): State<Parts>, Path(id): Path<String>) -> Response {
+async fn school(State(parts): State<Parts>, SchoolId(id): SchoolId) -> Response {
     let read = async {
         let Some(school) = one(&parts, &id).await? else { return Ok::<Option<One>, keep::Error>(None) };
         let records = recent(&parts, &school).await?;
@@ -247,7 +247,7 @@ async fn school(State(parts): State<Parts>, Path(id): Path<String>) -> Response 
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "its days, oldest first", body = Vec<Day>), (status = 400, description = "no such date", body = Problem))
 )]
-async fn days(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn days(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     match span(&parts, &when, MOST_DAYS_OF_ONE) {
         Ok((from, to)) => answer(parts.0.keep.days(Some(&[id]), from, to).await),
         Err(problem) => problem.into_response(),
@@ -262,7 +262,7 @@ async fn days(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Q
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "a table", content_type = "text/csv"), (status = 400, description = "no such date", body = Problem))
 )]
-async fn days_csv(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn days_csv(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     days_table(&parts, Some(&[id]), &when, MOST_DAYS_OF_ONE).await
 }
 
@@ -297,7 +297,7 @@ async fn days_table(parts: &Parts, schools: Option<&[String]>, when: &When, most
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "its tests; times in µs since 1970", body = Vec<Test>), (status = 400, description = "no such date", body = Problem))
 )]
-async fn tests(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn tests(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     match asked(&parts, Some(&id), &when) {
         Ok(asked) => answer(parts.0.keep.tests(asked).await),
         Err(problem) => problem.into_response(),
@@ -312,7 +312,7 @@ async fn tests(State(parts): State<Parts>, Path(id): Path<String>, Query(when): 
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "a table", content_type = "text/csv"), (status = 400, description = "no such date", body = Problem))
 )]
-async fn tests_csv(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn tests_csv(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     tests_table(&parts, Some(&id), &when).await
 }
 
@@ -346,7 +346,7 @@ async fn tests_table(parts: &Parts, school: Option<&str>, when: &When) -> Respon
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "its outages; times in µs since 1970", body = Vec<Outage>), (status = 400, description = "no such date", body = Problem))
 )]
-async fn outages(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn outages(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     match asked(&parts, Some(&id), &when) {
         Ok(asked) => answer(parts.0.keep.outages(asked).await),
         Err(problem) => problem.into_response(),
@@ -361,7 +361,7 @@ async fn outages(State(parts): State<Parts>, Path(id): Path<String>, Query(when)
     params(("id" = String, Path, description = "the school's id"), When),
     responses((status = 200, description = "a table", content_type = "text/csv"), (status = 400, description = "no such date", body = Problem))
 )]
-async fn outages_csv(State(parts): State<Parts>, Path(id): Path<String>, Query(when): Query<When>) -> Response {
+async fn outages_csv(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
     outages_table(&parts, Some(&id), &when).await
 }
 

@@ -86,7 +86,10 @@ async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, req
     };
     let body = match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, batch::MOST_BYTES)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB and must be whole"),
+        Ok(Err(error)) if is_too_long(&error) => {
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "hub.too_large", "an upload has at most 1 MiB");
+        }
+        Ok(Err(_)) => return refuse(StatusCode::REQUEST_TIMEOUT, "hub.slow", "the upload broke off or stood still; send it again"),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "hub.slow", "the upload took too long; send it again"),
     };
     let digest = head.headers.get("content-digest").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -106,6 +109,11 @@ async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, req
     }
 }
 
+/// Whether a body was longer than it may be; else it broke off, or came too slowly.
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.downcast_ref::<http_body_util::LengthLimitError>().is_some())
+}
+
 /// Unpacks and verifies on a thread of its own, a few at a time.
 async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Option<Result<Judged, Refusal>> {
     let hand = Arc::clone(&inner.hands).acquire_owned().await.ok()?;
@@ -120,7 +128,15 @@ async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Opti
 
 async fn book(inner: &Inner, judged: Judged) -> Response {
     let steady = inner.clock.steady();
-    if let Err(wait) = inner.allowance.lock().ask(&judged.node, steady) {
+    let asked = {
+        let mut allowance = inner.allowance.lock();
+        let asked = allowance.ask(&judged.node, steady);
+        if asked.is_ok() {
+            allowance.spend(&judged.node, judged.fresh.len() as u64, steady);
+        }
+        asked
+    };
+    if let Err(wait) = asked {
         inner.uploads_refused.inc();
         return late(wait);
     }
@@ -131,7 +147,10 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
             let refusal = Refusal::Revoked(judged.node);
             return problem(StatusCode::FORBIDDEN, refusal.id(), &refusal.to_string());
         }
-        Err(error) => return unwell(&error),
+        Err(error) => {
+            inner.allowance.lock().give_back(&judged.node, judged.fresh.len() as u64);
+            return unwell(&error);
+        }
     };
     if taken.twin {
         inner.twins_seen.inc();
@@ -144,7 +163,7 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
     inner.woken.notify_one();
     let count = |wanted: Fate| taken.fates.iter().filter(|fate| **fate == wanted).count() as u64;
     let stored = count(Fate::Stored);
-    inner.allowance.lock().spend(&judged.node, stored, steady);
+    inner.allowance.lock().give_back(&judged.node, judged.fresh.len() as u64 - stored);
     inner.stored.inc_by(stored);
     inner.known.inc_by(count(Fate::Known));
     let mut reject = judged.reject;
