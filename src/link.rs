@@ -53,6 +53,9 @@ pub mod way;
 /// Whether a host is in the country.
 pub mod reach;
 
+/// Which side of the line an address is on.
+pub mod side;
+
 /// What real traffic shows beside rates.
 pub mod passive;
 
@@ -237,8 +240,7 @@ impl Link {
         link
     }
 
-    /// Tells what happened. Loopback and LAN addresses must be marked by the caller leaving them out, unless they were reached as
-    /// origins: an origin is an origin.
+    /// Tells what happened. What says nothing of the line is left out by the caller: see [`side`].
     pub fn observe(&self, sample: Sample) {
         match sample {
             Sample::Received { class, bytes } => {

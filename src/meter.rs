@@ -476,11 +476,14 @@ impl Meter {
 /// The figures of a test, from what was found.
 fn told(order: &Order, found: Found, passive: Option<u64>, reach: Reach, left: u64) -> Test {
     let estimates = [&found.download, &found.upload].map(|figures| figures.as_ref().is_some_and(|figures| figures.estimate_bps.is_some()));
+    // What a run had got by the end of its bytes is little, and not nothing.
+    let short = found.is_short && [&found.download, &found.upload].into_iter().flatten().any(|figures| figures.ndt7_bps.is_some());
     let nothing = found.download.is_none() && found.upload.is_none() && found.trouble == Trouble::Budget && found.spent == 0;
     let end = match (nothing, estimates, found.trouble) {
         (true, ..) => End::Passive,
         (_, [true, true], Trouble::None) => End::Ok,
-        (_, [false, false], _) => End::Failed,
+        (_, [true, true], Trouble::Budget) if !found.is_short => End::Ok,
+        (_, [false, false], _) if !short => End::Failed,
         _ => End::Partial,
     };
     let download = if nothing { passive.map(estimate::passive) } else { found.download };

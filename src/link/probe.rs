@@ -2,7 +2,8 @@
 //! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not. While
 //! nobody fails and nobody asks, once in a quarter of an hour.
 
-use crate::link::state::{ENOUGH, refusal_proves};
+use crate::link::side::Side;
+use crate::link::state::ENOUGH;
 use crate::link::{Link, State};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -123,7 +124,7 @@ async fn suspect(link: &Link) {
         return;
     }
     for ((host, addr), answer) in known.iter().zip(&answers) {
-        // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
+        // This machine, when it refuses and has never answered, says nothing about the line.
         if proven || *answer == Reached::No {
             link.failed(host, Some(addr.ip()), true);
         }
@@ -142,7 +143,7 @@ impl Link {
 enum Reached {
     /// Answered, after so long.
     Yes(Duration),
-    /// Refused by this machine or its own network.
+    /// Refused by this machine, or in the school's own network.
     Refused,
     /// Silent, or no way there.
     No,
@@ -156,7 +157,7 @@ async fn reach(link: &Link, addr: SocketAddr) -> Reached {
     match tried {
         Ok(Ok(_)) => Reached::Yes(took),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            if refusal_proves(addr.ip()) {
+            if Side::of(addr.ip()).refusal_proves() {
                 Reached::Yes(took)
             } else {
                 Reached::Refused

@@ -110,6 +110,11 @@ pub fn on_the_wire(bytes: u64) -> u64 {
     u64::try_from(u128::from(bytes) * u128::from(WIRE.0) / u128::from(WIRE.1)).unwrap_or(u64::MAX)
 }
 
+/// The bytes of TCP for which the line carries so many, at most.
+pub fn off_the_wire(bytes: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(WIRE.1) / u128::from(WIRE.0)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +166,7 @@ mod tests {
         for (known, part) in [(None, 75), (Some((20, 20)), 50), (Some((100, 1)), 85), (Some((1, 100)), 35), (Some((0, 0)), 75)] {
             assert_eq!(budget.download(10_000, known), part * 100, "{known:?}");
         }
-        assert_eq!(on_the_wire(1_000_000), 1_080_000);
+        assert_eq!((on_the_wire(1_000_000), off_the_wire(1_080_000)), (1_080_000, 1_000_000));
+        assert!((0..5_000).all(|bytes| on_the_wire(off_the_wire(bytes)) <= bytes), "never more than there is");
     }
 }

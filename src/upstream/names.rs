@@ -161,6 +161,14 @@ impl Names {
         }
     }
 
+    /// The addresses of `name` as they are known, without asking.
+    pub(super) fn known(&self, name: &str) -> Option<Addrs> {
+        match self.0.answers.lock().look(name.trim_end_matches('.'), self.0.clock.steady()) {
+            Look::Known(addrs) | Look::Silent(Some(addrs)) | Look::Ask { stale: Some(addrs), .. } => Some(addrs),
+            Look::Denied(_) | Look::Silent(None) | Look::Ask { stale: None, .. } => None,
+        }
+    }
+
     /// The line is back: ask again for everything that was silent.
     pub(super) fn line_is_back(&self) {
         // How the servers are, whoever watches them finds out.
