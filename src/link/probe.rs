@@ -63,23 +63,51 @@ async fn check(link: &Link, known: &mut BTreeMap<String, SocketAddr>) {
         let before = known.get(check).copied();
         async move {
             let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
-            let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before)?;
+            if before.is_none() && matches!(&found, Ok(Err(error)) if is_nobody(error)) {
+                return Checked::Nobody;
+            }
+            let Some(addr) = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before) else {
+                return Checked::Silent;
+            };
             match reach(link, addr).await {
-                Reached::Yes(took) => Some((check.clone(), addr, took)),
-                Reached::Refused | Reached::No => None,
+                Reached::Yes(took) => Checked::Answered(check.clone(), addr, took),
+                Reached::Refused | Reached::No => Checked::Silent,
             }
         }
     });
     let answers = futures_util::future::join_all(tries).await;
-    let answered = answers.iter().flatten().next().is_some();
-    for (check, addr, took) in answers.into_iter().flatten() {
-        link.connected(&addr.to_string(), addr, took);
-        known.insert(check, addr);
+    if answers.iter().all(|answer| matches!(answer, Checked::Nobody)) {
+        // A mistyped list is no dead line; whoever said that there is no such name was reached.
+        tracing::debug!("link.check names nobody");
+        return;
+    }
+    let answered = answers.iter().any(|answer| matches!(answer, Checked::Answered(..)));
+    for answer in answers {
+        if let Checked::Answered(check, addr, took) = answer {
+            link.connected(&addr.to_string(), addr, took);
+            known.insert(check, addr);
+        }
     }
     let now = link.0.clock.steady();
     let mut mind = link.0.mind.lock();
     mind.judge.round(answered, now);
     link.publish(&mut mind);
+}
+
+/// What came of a place of the check list.
+enum Checked {
+    Answered(String, SocketAddr, Duration),
+    Silent,
+    /// There is no such name.
+    Nobody,
+}
+
+/// Whether the system says that nobody has a name, in the words of glibc or of musl (`gai_strerror`): the code itself is not told.
+fn is_nobody(error: &std::io::Error) -> bool {
+    const WORDS: [&str; 4] =
+        ["Name or service not known", "No address associated with", "Name does not resolve", "Name has no usable address"];
+    let text = error.to_string();
+    WORDS.iter().any(|word| text.contains(word))
 }
 
 /// Down: one host, each time the next.

@@ -78,6 +78,20 @@ async fn a_check_list_decides_when_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_check_that_names_nobody_is_no_dead_line() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    // A name that no resolver asks anybody for: a label may have 63 letters.
+    let link = link(vec![format!("{}.kz:443", "a".repeat(64))], &life, &metrics);
+    let mut rounds = link.0.settled.subscribe();
+    for round in 0..state::ROUNDS + 1 {
+        link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
+        rounds.changed().await.unwrap();
+        assert_eq!(link.state(), State::Unknown, "round {round}");
+    }
+    life.stop();
+}
+
+#[tokio::test]
 async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     let (life, metrics) = (Life::default(), Metrics::default());
     let clock = Clock::manual(Time::from_secs(1_800_000_298));

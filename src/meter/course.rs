@@ -203,7 +203,8 @@ impl Course<'_> {
         let spent = with(mean, trip);
         // And the next look comes only after so much more.
         let by_then = with(rate.max(mean), trip + TELL.as_secs_f64());
-        let limit = self.limit(way, Some(seen));
+        // A line that goes so fast now has the bytes for it, before half a second could show it.
+        let limit = self.limit(way, Some(seen.max(rate)));
         self.found.lock().spent = spent;
         (self.tell)(&Sight { way, streams, elapsed: progress.elapsed, rate, spent, allowance: self.budget.allowance(Some(seen)) });
         watch.stop = if !self.budget.full && watch.series.say(watch.rtt_min) == Say::Settled {

@@ -110,11 +110,9 @@ async fn without_bytes_nothing_is_sent_and_the_test_says_so() {
 async fn bytes_that_run_out_leave_the_figure_and_its_reason() {
     let life = Life::default();
     // On a line of 20 Mbit/s: before anything is steady, before anything is sure, and when it is.
-    for (day, end, trouble) in [
-        (1_500_000, End::Partial, Trouble::Budget),
-        (12_000_000, End::Partial, Trouble::Budget),
-        (50_000_000, End::Ok, Trouble::None),
-    ] {
+    for (day, end, trouble) in
+        [(1_500_000, End::Partial, Trouble::Budget), (12_000_000, End::Partial, Trouble::Budget), (50_000_000, End::Ok, Trouble::None)]
+    {
         let (clock, state) = (clock(), State::open(None).await.expect("opens"));
         let caps = budget::Caps { day: Some(day), month: Some(day) };
         let meter = meter(Settings { caps, ..settings(&["wss://a.kz"]) }, numbers(|_, _, _| 20e6), &clock, &life, &state).await;

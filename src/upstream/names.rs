@@ -15,6 +15,7 @@ use crate::life::Life;
 use crate::link::{Link, Sample};
 use crate::upstream::Error;
 use crate::upstream::answers::{Addrs, Answers, Look};
+use crate::upstream::error::NO_SUCH_NAME;
 use arc_swap::ArcSwapOption;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
@@ -390,7 +391,6 @@ fn denies(error: &Error) -> bool {
     matches!(error, Error::DnsError(_, why) if why == NO_SUCH_NAME || why == NO_ADDRESS)
 }
 
-const NO_SUCH_NAME: &str = "no such name";
 const NO_ADDRESS: &str = "no address records";
 
 fn build(servers: &[SocketAddr], wait: Duration) -> Option<TokioResolver> {

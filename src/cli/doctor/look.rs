@@ -329,11 +329,7 @@ fn packs(config: &Config, status: Option<&Value>) -> Finding {
 
 async fn names(config: &Config) -> Finding {
     const NAME: (&str, Option<&str>) = ("names", Some("line"));
-    let (servers, from) = if config.upstream.resolver.is_empty() {
-        (std::fs::read_to_string("/etc/resolv.conf").map(|text| system_servers(&text)).unwrap_or_default(), "the system")
-    } else {
-        (config.upstream.resolver.clone(), "upstream.resolver")
-    };
+    let (servers, from) = servers(config);
     if servers.is_empty() {
         return Finding::new(
             NAME.0,
@@ -370,16 +366,63 @@ async fn names(config: &Config) -> Finding {
     )
 }
 
+/// The DNS servers that the node asks, and where they are named.
+fn servers(config: &Config) -> (Vec<SocketAddr>, &'static str) {
+    if config.upstream.resolver.is_empty() {
+        (std::fs::read_to_string("/etc/resolv.conf").map(|text| system_servers(&text)).unwrap_or_default(), "the system")
+    } else {
+        (config.upstream.resolver.clone(), "upstream.resolver")
+    }
+}
+
+/// Whether a DNS server says that nobody has the name of this place.
+async fn denies(servers: &[SocketAddr], place: &str) -> bool {
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let Some(question) = question(host) else { return false };
+    for server in servers.iter().take(2) {
+        if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(1), answer(*server, &question)).await {
+            return answer.get(3).is_some_and(|flags| flags & 0xf == NO_SUCH_NAME);
+        }
+    }
+    false
+}
+
+/// RCODE of RFC 1035 section 4.1.1: the name does not exist.
+const NO_SUCH_NAME: u8 = 3;
+
+/// The question for the address of a name; `None` where it is none.
+fn question(name: &str) -> Option<Vec<u8>> {
+    let name = name.trim_end_matches('.');
+    if name.parse::<IpAddr>().is_ok() || name.starts_with('[') {
+        return None;
+    }
+    // The head of the other question; one name, A, IN.
+    let mut question = ROOT_QUESTION[..12].to_vec();
+    for label in name.split('.') {
+        // RFC 1035 section 2.3.4.
+        let length = u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?;
+        question.push(length);
+        question.extend(label.bytes());
+    }
+    question.extend([0, 0, 1, 0, 1]);
+    Some(question)
+}
+
 async fn ask(server: SocketAddr) -> std::io::Result<()> {
+    answer(server, &ROOT_QUESTION).await.map(drop)
+}
+
+/// What a server says to a question. Any answer to it will do, a refusal too: the server is there.
+async fn answer(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
     let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
-    socket.send(&ROOT_QUESTION).await?;
-    let mut answer = [0; 512];
+    socket.send(question).await?;
+    let mut answer = vec![0; 512];
     let length = socket.recv(&mut answer).await?;
-    // Any answer to our question will do, a refusal too: the server is there.
-    let ours = length >= 12 && answer[..2] == ROOT_QUESTION[..2] && answer[2] & 0x80 != 0;
-    if ours { Ok(()) } else { Err(std::io::Error::from(ErrorKind::InvalidData)) }
+    answer.truncate(length);
+    let ours = length >= 12 && answer[..2] == question[..2] && answer[2] & 0x80 != 0;
+    if ours { Ok(answer) } else { Err(std::io::Error::from(ErrorKind::InvalidData)) }
 }
 
 fn system_servers(text: &str) -> Vec<SocketAddr> {
@@ -409,13 +452,20 @@ async fn line(config: &Config, status: Option<&Value>) -> Finding {
     if tries.is_empty() {
         return Finding::new(NAME, None, State::Unknown, "nothing to try: link.check is empty and no node has fetched anything", "");
     }
-    let mut last = String::new();
+    let servers = servers(config).0;
+    let (mut last, mut nameless) = (None, Vec::new());
     for place in tries.iter().take(2) {
         match reach(place).await {
             Ok(()) => return Finding::fine(NAME, None, format!("{place} can be reached")),
-            Err(why) => last = format!("{place}: {why}"),
+            Err(_) if denies(&servers, place).await => nameless.push(place.as_str()),
+            Err(why) => last = Some(format!("{place}: {why}")),
         }
     }
+    let Some(last) = last else {
+        // A server that says so has been reached: whatever else is wrong, this is no sign of a dead line.
+        let message = format!("there is no such name: {}", nameless.join(", "));
+        return Finding::new(NAME, None, State::Attention, message, "see how it is written in link.check or upstream.parent");
+    };
     Finding::new(NAME, None, State::Failed, last, "look at modem and cable, then call the provider")
 }
 
@@ -507,6 +557,39 @@ mod tests {
         let text = "# comment\nsearch school\nnameserver 192.168.8.1\nnameserver  fd00::1 \nnameserver x\n";
         let wanted: Vec<SocketAddr> = ["192.168.8.1:53", "[fd00::1]:53"].iter().map(|text| text.parse().expect("an address")).collect();
         assert_eq!(system_servers(text), wanted);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_is_told_from_a_dead_line() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+        let addr = server.local_addr().expect("bound");
+        let answering = async {
+            loop {
+                let mut packet = [0; 512];
+                let (length, client) = server.recv_from(&mut packet).await.expect("a question");
+                packet[2] |= 0x80;
+                packet[3] = if packet[12..length].starts_with(b"\x06nobody\x07example\x00") { NO_SUCH_NAME } else { 0 };
+                server.send_to(&packet[..length], client).await.expect("answers");
+            }
+        };
+        let asking = async {
+            assert!(denies(&[addr], "nobody.example:443").await);
+            for place in ["somebody.example:443", "127.0.0.1:9", "[::1]:9", ":9", "a..b:9"] {
+                assert!(!denies(&[addr], place).await, "{place}");
+            }
+            let mut config = Config::default();
+            config.upstream.resolver = vec![addr];
+            config.link.check = vec![String::from("nobody.example:443")];
+            let finding = line(&config, None).await;
+            assert_eq!((finding.state, finding.message.as_str()), (State::Attention, "there is no such name: nobody.example:443"));
+            let closed = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("bound");
+            config.link.check.push(closed.to_string());
+            assert_eq!(line(&config, None).await.state, State::Failed, "one that exists and is silent is another matter");
+        };
+        tokio::select! {
+            () = answering => {}
+            () = asking => {}
+        }
     }
 
     #[tokio::test]
