@@ -117,6 +117,24 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
 }
 
 #[tokio::test]
+async fn a_late_beat_fills_no_line() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let clock = Clock::manual(Time::from_secs(1_800_000_001));
+    let link = Link::new(Settings::default(), clock.clone(), &life, &metrics);
+    life.stop();
+    link.tick();
+    // A line of 1 MB a second that is half used, and a beat three seconds late.
+    link.capacity(Some(8_000_000), None);
+    for (seconds, bytes, loaded) in [(3, 1_500_000, 0), (1, 900_000, 1)] {
+        link.observe(Sample::Received { class: Class::Interactive, bytes });
+        clock.advance(Duration::from_secs(seconds));
+        link.tick();
+        link.observe(connected(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9)));
+        assert_eq!(link.view().passive.loaded_connects, loaded, "{bytes} in {seconds} s");
+    }
+}
+
+#[tokio::test]
 async fn failures_and_bytes_are_told_by_where_the_host_is() {
     let (life, metrics) = (Life::default(), Metrics::default());
     let settings = Settings { domestic: vec!["203.0.113.0/24".parse().unwrap()], ..Settings::default() };
