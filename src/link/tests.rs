@@ -83,7 +83,7 @@ async fn a_check_that_names_nobody_is_no_dead_line() {
     // A name that no resolver asks anybody for: a label may have 63 letters.
     let link = link(vec![format!("{}.kz:443", "a".repeat(64))], &life, &metrics);
     let mut rounds = link.0.settled.subscribe();
-    for round in 0..state::ROUNDS + 1 {
+    for round in 0..=state::ROUNDS {
         link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
         rounds.changed().await.unwrap();
         assert_eq!(link.state(), State::Unknown, "round {round}");

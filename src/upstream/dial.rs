@@ -264,7 +264,7 @@ impl Dial {
                     self.0.prefer_v6.store(addr.is_ipv6(), Ordering::Relaxed);
                 }
                 self.0.health.lock().worked(&format!("{host}:{port}"));
-                if !self.side(addr.ip(), is_parent).tells() {
+                if !side(addr.ip(), is_parent).tells() {
                     return Ok(Channel::house(stream));
                 }
                 self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
@@ -292,7 +292,7 @@ impl Dial {
         quiet: bool,
     ) -> Result<(TcpStream, SocketAddr, Duration), Error> {
         self.judge(addr, is_parent)?;
-        let side = self.side(addr.ip(), is_parent);
+        let side = side(addr.ip(), is_parent);
         if side.tells() {
             self.0.link.trying(host, addr);
         }
@@ -314,13 +314,13 @@ impl Dial {
     /// What a failed connection says about the host and, where one of its addresses is no neighbour's, about the line.
     fn blame(&self, (host, port): (&str, u16), addrs: &[IpAddr], is_parent: bool, error: &Error) {
         let failed = || {
-            let addr = addrs.iter().copied().find(|ip| self.side(*ip, is_parent).tells());
+            let addr = addrs.iter().copied().find(|ip| side(*ip, is_parent).tells());
             if addr.is_some() {
                 self.0.link.observe(Sample::Failed { host: host.into(), addr });
             }
         };
         match error {
-            Error::Refused(_) if addrs.iter().any(|ip| self.side(*ip, is_parent).refusal_proves()) => {}
+            Error::Refused(_) if addrs.iter().any(|ip| side(*ip, is_parent).refusal_proves()) => {}
             Error::Refused(_) => failed(),
             Error::ConnectTimeout(..) | Error::Unavailable(..) => {
                 failed();
@@ -328,12 +328,6 @@ impl Dial {
             }
             _ => {}
         }
-    }
-
-    /// On which side of the line an address is; a parent is the way out, wherever it stands.
-    fn side(&self, addr: IpAddr, is_parent: bool) -> Side {
-        let side = Side::of(addr);
-        if is_parent { side.named() } else { side }
     }
 
     /// Whether this place is in the school's own network, as far as that is known without asking anybody.
@@ -377,6 +371,12 @@ impl Dial {
         }
         Ok((self.0.names.lookup(host).await?, port))
     }
+}
+
+/// On which side of the line an address is; a parent is the way out, wherever it stands.
+fn side(addr: IpAddr, is_parent: bool) -> Side {
+    let side = Side::of(addr);
+    if is_parent { side.named() } else { side }
 }
 
 /// Small requests go out at once; a peer that vanished is noticed within two minutes.
