@@ -53,6 +53,9 @@ pub mod way;
 /// Whether a host is in the country.
 pub mod reach;
 
+/// Which side of the line an address is on.
+pub mod side;
+
 /// What real traffic shows beside rates.
 pub mod passive;
 
@@ -237,8 +240,7 @@ impl Link {
         link
     }
 
-    /// Tells what happened. Loopback and LAN addresses must be marked by the caller leaving them out, unless they were reached as
-    /// origins: an origin is an origin.
+    /// Tells what happened. What says nothing of the line is left out by the caller: see [`side`].
     pub fn observe(&self, sample: Sample) {
         match sample {
             Sample::Received { class, bytes } => {
@@ -494,7 +496,8 @@ impl Link {
         let millis = mind.ticked.map_or(1000, |last| u64::try_from(steady.saturating_duration_since(last).as_millis()).unwrap_or(u64::MAX));
         let second = Second { millis, rx, tx, background_rx: background - mind.last.2, measure_rx, measure_tx, came };
         mind.last = (sums.0, sums.1, background, measure.0, measure.1);
-        mind.full = self.is_full(rx, tx);
+        // By what a second of it had: a beat that comes late brings more, and fills no line by that.
+        mind.full = self.is_full(second.speed(rx), second.speed(tx));
         let passed = millis.div_ceil(1000).max(1);
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.

@@ -358,7 +358,8 @@ impl Meter {
         let known = self.known().await?;
         let rows = self.rows(&settings.schedule.day(self.0.clock.now())).await?;
         let budget = self.budget(&settings, &rows, order.slot, order.full, known).await?;
-        Ok((server.ok_or(Error::NoServer)?, budget.allowance(known.0), budget.suffices()))
+        let rate = self.0.link.view().download.map(|rate| rate.0).max(self.got().await?);
+        Ok((server.ok_or(Error::NoServer)?, budget.allowance(known.0), budget.suffices(rate)))
     }
 
     /// One test; it is kept before this returns, however it ended. `stop` ends it at once.
@@ -380,7 +381,8 @@ impl Meter {
         let found = Mutex::new(Found::default());
         let passive = inner.link.view().download.map(|rate| rate.0);
         let mut server = None;
-        if budget.suffices() {
+        let suffices = budget.suffices(passive.max(self.got().await?));
+        if suffices {
             inner.measure.open(&day, budget.allowance(Some(u64::MAX))).await?;
             // Background gives way as it does to people; a test moves all the time, so it never sleeps.
             let busy = inner.link.foreground().begin();
@@ -405,7 +407,7 @@ impl Meter {
         // A line that has shown to be faster has a larger day.
         let shown = [&found.download, &found.upload].into_iter().flatten().filter_map(|figures| figures.estimate_bps).max();
         let left = budget.left(budget.capacity.max(shown)).saturating_sub(found.spent);
-        let test = told(order, found.clone(), passive.filter(|_| !budget.suffices()), server.reach, left);
+        let test = told(order, found.clone(), passive.filter(|_| !suffices), server.reach, left);
         let mut kept =
             Kept { number: 0, start, finish, clock_ok: clock_ok && inner.clock.trusted(), server: server.name(), test, raw: Value::Null };
         inner.measure.close(&day, found.spent).await?;
@@ -428,6 +430,12 @@ impl Meter {
         let tests = self.since(since, SHOWN).await?;
         let of = |upload| tests.iter().find_map(|kept| kept.test.estimate(upload));
         Ok((of(false), of(true)))
+    }
+
+    /// The most that a run has got of the line lately, sure or not.
+    async fn got(&self) -> Result<Option<u64>, Error> {
+        let tests = self.since(self.0.clock.now().minus(KNOWN_FOR), SHOWN).await?;
+        Ok(tests.iter().flat_map(|kept| [&kept.test.download, &kept.test.upload]).flatten().filter_map(|figures| figures.ndt7_bps).max())
     }
 
     async fn rows(&self, day: &str) -> Result<Vec<Row>, Error> {
@@ -476,11 +484,14 @@ impl Meter {
 /// The figures of a test, from what was found.
 fn told(order: &Order, found: Found, passive: Option<u64>, reach: Reach, left: u64) -> Test {
     let estimates = [&found.download, &found.upload].map(|figures| figures.as_ref().is_some_and(|figures| figures.estimate_bps.is_some()));
+    // What a run had got by the end of its bytes is little, and not nothing.
+    let short = found.is_short && [&found.download, &found.upload].into_iter().flatten().any(|figures| figures.ndt7_bps.is_some());
     let nothing = found.download.is_none() && found.upload.is_none() && found.trouble == Trouble::Budget && found.spent == 0;
     let end = match (nothing, estimates, found.trouble) {
         (true, ..) => End::Passive,
         (_, [true, true], Trouble::None) => End::Ok,
-        (_, [false, false], _) => End::Failed,
+        (_, [true, true], Trouble::Budget) if !found.is_short => End::Ok,
+        (_, [false, false], _) if !short => End::Failed,
         _ => End::Partial,
     };
     let download = if nothing { passive.map(estimate::passive) } else { found.download };

@@ -437,8 +437,8 @@ impl Inner {
         self.signature.failed(error, self.link.state() == State::Down)
     }
 
-    /// Relays and counts until one of the sides or limits ends it.
-    async fn relay<A, B>(&self, client: A, origin: B)
+    /// Relays and counts until one of the sides or limits ends it; `is_line`: the origin is no server of the school's own.
+    async fn relay<A, B>(&self, client: A, origin: B, is_line: bool)
     where
         A: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
@@ -446,17 +446,22 @@ impl Inner {
         let class = Class::Interactive;
         self.cache.count_tunnel();
         let mut tunnel = self.link.foreground().tunnel();
+        let observe = |sample| {
+            if is_line {
+                self.link.observe(sample);
+            }
+        };
         let end = relay(client, origin, self.lasting, |way, bytes| {
             tunnel.moved(bytes);
             match way {
                 Way::Up => {
                     self.bytes_up.inc_by(bytes);
-                    self.link.observe(Sample::Sent { class, bytes });
+                    observe(Sample::Sent { class, bytes });
                 }
                 Way::Down => {
                     self.bytes_down.inc_by(bytes);
                     self.cache.count_tunnel_bytes(bytes);
-                    self.link.observe(Sample::Received { class, bytes });
+                    observe(Sample::Received { class, bytes });
                 }
             }
         });

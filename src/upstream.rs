@@ -17,14 +17,13 @@ use crate::link::foreground::Raise;
 use crate::link::{Class, Link, Sample, State};
 use crate::upstream::body::{Download, Meter, Progress};
 use crate::upstream::dial::Dial;
-use crate::upstream::exchange::{Failed, Form, Hyper, One, Outgoing};
+use crate::upstream::exchange::{Failed, Form, Hyper, Many, One, Outgoing};
 use crate::upstream::names::Names;
 use crate::upstream::pool::{Key, Lease, Limits, Pool, Slot};
 use crate::upstream::retry::Try;
 use crate::upstream::throttle::{Paced, Ride, Throttle};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -103,6 +102,8 @@ pub struct Sent {
     pub proto: &'static str,
     /// Whether a pooled connection was used.
     pub reused: bool,
+    /// Whether it passes the line: the school's own servers are in front of it.
+    pub is_line: bool,
 }
 
 /// What is known of an origin that proved who it is.
@@ -152,7 +153,16 @@ type Whom = (Class, Option<IpAddr>);
 /// A connection to send on, and the place that it takes.
 enum Ready {
     One(One, Place),
-    Many(http2::SendRequest<Body>, Place),
+    Many(Many, Place),
+}
+
+impl Ready {
+    fn is_line(&self) -> bool {
+        match self {
+            Ready::One(one, _) => one.is_line,
+            Ready::Many(many, _) => many.is_line,
+        }
+    }
 }
 
 impl Upstream {
@@ -222,6 +232,7 @@ impl Upstream {
                 ready = ready => ready?,
                 () = raise.raised(), if class.is_background() => continue,
             };
+            meter.is_line = ready.is_line();
             let spare = if reused { outgoing.spare_body() } else { None };
             let start = self.0.clock.steady();
             let exchange = self.exchange(ready, target, &mut outgoing, &meter, &progress, &raise);
@@ -234,9 +245,12 @@ impl Upstream {
             match answer {
                 Ok((response, proto)) => {
                     let waited = self.0.clock.steady().saturating_duration_since(start);
-                    self.0.link.observe(Sample::FirstByte { host: target.host().into(), took: waited });
+                    let is_line = meter.is_line;
+                    if is_line {
+                        self.0.link.observe(Sample::FirstByte { host: target.host().into(), took: waited });
+                    }
                     self.0.requests.with_label_values(&[class.label(), proto]).inc();
-                    return Ok(Sent { response, waited, proto, reused });
+                    return Ok(Sent { response, waited, proto, reused, is_line });
                 }
                 Err(Failed { error, unsent }) => {
                     let idempotent = retry::is_idempotent(&outgoing.method);
@@ -388,21 +402,25 @@ impl Upstream {
             Some(parent) if target.scheme() == Scheme::Http => self.0.dial.to_parent(parent, quiet).await?,
             _ => self.0.dial.stream(host, target.port(), quiet).await?,
         };
+        let is_line = stream.is_line();
         let throttle = quiet.then(|| Throttle::new(self.0.link.clone()));
         let (stream, h2): (Box<dyn dial::Wire>, bool) = match (target.scheme(), &throttle) {
             (Scheme::Http, None) => (Box::new(stream), false),
             (Scheme::Http, Some(throttle)) => (Box::new(Paced::new(stream, Arc::clone(throttle))), false),
-            (Scheme::Https, None) => self.0.dial.tls(stream, target, !key.may_share).await?,
-            (Scheme::Https, Some(throttle)) => self.0.dial.tls(Paced::new(stream, Arc::clone(throttle)), target, !key.may_share).await?,
+            (Scheme::Https, None) => self.0.dial.tls((stream, is_line), target, !key.may_share).await?,
+            (Scheme::Https, Some(throttle)) => {
+                let paced = Paced::new(stream, Arc::clone(throttle));
+                self.0.dial.tls((paced, is_line), target, !key.may_share).await?
+            }
         };
         if h2 {
-            let many = exchange::start_many(stream, host, life).await?;
+            let many = Many { sender: exchange::start_many(stream, host, life).await?, is_line };
             Pool::opened_many(slot, &many);
             Ok(Opened::Many(many))
         } else {
             let sender = exchange::start_one(stream, host, life).await?;
             Pool::opened_one(slot);
-            Ok(Opened::One(One { sender, throttle }))
+            Ok(Opened::One(One { sender, throttle, is_line }))
         }
     }
 
@@ -432,7 +450,7 @@ impl Upstream {
                 Ok((self.incoming(response, host, outgoing, meter, None, ride), "h1"))
             }
             Ready::Many(mut many, slot) => {
-                let response = exchange::head(many.try_send_request(request), host, wait, progress, None).await?;
+                let response = exchange::head(many.sender.try_send_request(request), host, wait, progress, None).await?;
                 meter.moved();
                 Ok((self.incoming(response, host, outgoing, meter, Some(slot), None), "h2"))
             }
@@ -500,6 +518,10 @@ impl Upstream {
                 State::Up | State::Slow => LONG,
             };
             tokio::time::sleep(long).await;
+            if self.0.dial.is_in_house(host, port) {
+                // A neighbour's silence is no sign of the line, nor is the line's end his.
+                std::future::pending::<()>().await;
+            }
             link.suspect();
             link.becomes(State::Down).await;
         };
@@ -558,6 +580,7 @@ impl Upstream {
         Meter {
             link: self.0.link.clone(),
             class,
+            is_line: true,
             received: self.0.bytes.with_label_values(&[class.label(), "rx"]),
             sent: self.0.bytes.with_label_values(&[class.label(), "tx"]),
             busy: (!class.is_background()).then(|| Arc::new(self.0.link.foreground().begin())),
@@ -568,7 +591,7 @@ impl Upstream {
 /// What came of opening.
 enum Opened {
     One(One),
-    Many(http2::SendRequest<Body>),
+    Many(Many),
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ where
 async fn meter(life: &Life, hub: SocketAddr) -> anyhow::Result<(Meter, Link)> {
     let (clock, metrics) = (Clock::system(), Metrics::default());
     let link = Link::new(link::Settings::default(), clock.clone(), life, &metrics);
-    let net = "10.77.0.0/16".parse()?;
+    let net = "198.18.0.0/15".parse()?;
     let settings = upstream::Settings { allow_private: vec![Allowed { net, ports: None }], ..upstream::Settings::default() };
     let upstream = Upstream::new(settings, clock.clone(), link.clone(), life, &metrics)?;
     let server = Server::parse(&format!("ws://{hub}")).ok_or_else(|| anyhow::anyhow!("no server"))?;

@@ -135,7 +135,7 @@ impl<'c> Place<'c> {
         let mut setup = Setup::new()
             .host("night.school.test", self.night)
             .host("class.school.test", self.class)
-            .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"10.77.0.0/24\"]")
+            .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"198.18.0.0/15\"]")
             .set("night.windows", "[\"mon-sun 00:00-24:00\"]")
             .set("store.quota", "\"4 GiB\"");
         if let Road::Cable(cable) = &self.road {

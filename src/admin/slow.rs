@@ -212,7 +212,8 @@ impl Looks {
         let tried = tokio::time::timeout(PATIENCE, self.upstream.connect(&host, port)).await;
         let took = self.parts.clock.steady().saturating_duration_since(began);
         let took_ms = matches!(tried, Ok(Ok(_))).then(|| took.as_secs_f64() * 1e3);
-        self.note(number, |finding| finding.site = Some(Site { host, took_ms }));
+        let nameless = matches!(&tried, Ok(Err(error)) if error.is_nameless());
+        self.note(number, |finding| finding.site = Some(Site { host, took_ms, nameless }));
     }
 }
 

@@ -7,6 +7,9 @@ mod verdict;
 /// The looks themselves.
 mod look;
 
+/// Those at names.
+mod names;
+
 /// Those at what devices are told.
 mod devices;
 

@@ -124,7 +124,7 @@ impl ByReach {
 }
 
 impl Passive {
-    /// Windows in one. Medians are those of the parts' medians by their counts (see `rollup`).
+    /// Windows in one. Medians are those of the parts' medians by the samples that they rest on (see `rollup`).
     pub fn sum(parts: &[&Passive]) -> Passive {
         let total = |count: fn(&Passive) -> u64| parts.iter().map(|part| count(part)).fold(0, u64::saturating_add);
         let median = |value: fn(&Passive) -> Option<f64>, count: fn(&Passive) -> u64| {
@@ -150,7 +150,8 @@ impl Passive {
             let of = || parts.iter().map(move |part| part.reach.all()[index]);
             connects.attempts = of().map(|part| part.attempts).fold(0, u64::saturating_add);
             connects.failures = of().map(|part| part.failures).fold(0, u64::saturating_add);
-            connects.rtt_median_ms = share(0.5, of().filter_map(|part| Some((part.rtt_median_ms?, part.attempts))).collect());
+            connects.rtt_median_ms =
+                share(0.5, of().filter_map(|part| Some((part.rtt_median_ms?, part.attempts.saturating_sub(part.failures)))).collect());
             connects.rx_bytes = of().map(|part| part.rx_bytes).fold(0, u64::saturating_add);
             let rates = of().filter_map(|part| Some((count(part.download_p95_bps?)?, part.rx_bytes)));
             connects.download_p95_bps = share(0.95, rates.collect()).map(whole);

@@ -2,7 +2,8 @@
 //! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not. While
 //! nobody fails and nobody asks, once in a quarter of an hour.
 
-use crate::link::state::{ENOUGH, refusal_proves};
+use crate::link::side::Side;
+use crate::link::state::ENOUGH;
 use crate::link::{Link, State};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -62,23 +63,51 @@ async fn check(link: &Link, known: &mut BTreeMap<String, SocketAddr>) {
         let before = known.get(check).copied();
         async move {
             let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(check.as_str())).await;
-            let addr = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before)?;
+            if before.is_none() && matches!(&found, Ok(Err(error)) if is_nobody(error)) {
+                return Checked::Nobody;
+            }
+            let Some(addr) = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before) else {
+                return Checked::Silent;
+            };
             match reach(link, addr).await {
-                Reached::Yes(took) => Some((check.clone(), addr, took)),
-                Reached::Refused | Reached::No => None,
+                Reached::Yes(took) => Checked::Answered(check.clone(), addr, took),
+                Reached::Refused | Reached::No => Checked::Silent,
             }
         }
     });
     let answers = futures_util::future::join_all(tries).await;
-    let answered = answers.iter().flatten().next().is_some();
-    for (check, addr, took) in answers.into_iter().flatten() {
-        link.connected(&addr.to_string(), addr, took);
-        known.insert(check, addr);
+    if answers.iter().all(|answer| matches!(answer, Checked::Nobody)) {
+        // A mistyped list is no dead line; whoever said that there is no such name was reached.
+        tracing::debug!("link.check names nobody");
+        return;
+    }
+    let answered = answers.iter().any(|answer| matches!(answer, Checked::Answered(..)));
+    for answer in answers {
+        if let Checked::Answered(check, addr, took) = answer {
+            link.connected(&addr.to_string(), addr, took);
+            known.insert(check, addr);
+        }
     }
     let now = link.0.clock.steady();
     let mut mind = link.0.mind.lock();
     mind.judge.round(answered, now);
     link.publish(&mut mind);
+}
+
+/// What came of a place of the check list.
+enum Checked {
+    Answered(String, SocketAddr, Duration),
+    Silent,
+    /// There is no such name.
+    Nobody,
+}
+
+/// Whether the system says that nobody has a name, in the words of glibc or of musl (`gai_strerror`): the code itself is not told.
+fn is_nobody(error: &std::io::Error) -> bool {
+    const WORDS: [&str; 4] =
+        ["Name or service not known", "No address associated with", "Name does not resolve", "Name has no usable address"];
+    let text = error.to_string();
+    WORDS.iter().any(|word| text.contains(word))
 }
 
 /// Down: one host, each time the next.
@@ -123,7 +152,7 @@ async fn suspect(link: &Link) {
         return;
     }
     for ((host, addr), answer) in known.iter().zip(&answers) {
-        // A machine of the school's own network that refuses, and has never answered, says nothing about the line.
+        // This machine, when it refuses and has never answered, says nothing about the line.
         if proven || *answer == Reached::No {
             link.failed(host, Some(addr.ip()), true);
         }
@@ -142,7 +171,7 @@ impl Link {
 enum Reached {
     /// Answered, after so long.
     Yes(Duration),
-    /// Refused by this machine or its own network.
+    /// Refused by this machine, or in the school's own network.
     Refused,
     /// Silent, or no way there.
     No,
@@ -156,7 +185,7 @@ async fn reach(link: &Link, addr: SocketAddr) -> Reached {
     match tried {
         Ok(Ok(_)) => Reached::Yes(took),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            if refusal_proves(addr.ip()) {
+            if Side::of(addr.ip()).refusal_proves() {
                 Reached::Yes(took)
             } else {
                 Reached::Refused

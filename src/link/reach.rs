@@ -7,7 +7,7 @@
 //! 3. Without a list, or without an address (a name that was not reached), a name of the country is domestic: `.kz`, `.қаз`.
 //! 4. Anything else is not known. A foreign name may have a copy next door, so its name does not make it foreign.
 
-use crate::base::near::is_near;
+use crate::link::side::Side;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ impl Reach {
 /// Where a host is; `networks`: the country's, as far as they are known.
 pub fn judge(host: &str, addr: Option<IpAddr>, networks: &[IpNet]) -> Reach {
     if let Some(addr) = addr.map(|addr| addr.to_canonical()) {
-        if is_near(addr) {
+        if Side::of(addr) != Side::Outside {
             return Reach::Unknown;
         }
         if !networks.is_empty() {

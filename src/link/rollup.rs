@@ -4,8 +4,10 @@
 //! tried. All windows are UTC, so no day has 23 hours. Keeping rollups is the business of `state`, filling them that of `report`.
 //!
 //! # Why percentiles of percentiles
-//! A node keeps no raw samples. The median of a long window is the median of its parts' medians weighted by attempts, and its 95th
-//! percentile that of their 95th percentiles: exact for steady lines, never below the lowest nor above the highest part.
+//! A node keeps no raw samples. The median of a long window is the median of its parts' medians weighted by the connections that came
+//! about, and its 95th percentile that of their 95th percentiles: exact for steady lines, never below the lowest nor above the highest
+//! part. Attempts that failed took no time that anybody knows: five minutes of an outage, with one slow connect among hundreds in vain,
+//! must not speak for the hour.
 
 use crate::base::clock::Time;
 use crate::link::Slice;
@@ -193,7 +195,7 @@ pub fn roll(start: Time, end: Time, slices: &[Slice], runs: &[Run]) -> Rollup {
     rollup.no_data_seconds += room.take(ran(true).saturating_sub(told));
     rollup.off_seconds = room.0;
     let weigh = |value: fn(&Slice) -> Option<f64>| -> Vec<(f64, u64)> {
-        inside.iter().filter_map(|slice| Some((value(slice)?, u64::from(slice.attempts)))).collect()
+        inside.iter().filter_map(|slice| Some((value(slice)?, u64::from(slice.attempts.saturating_sub(slice.failures))))).collect()
     };
     rollup.rtt_min_ms = smallest(inside.iter().filter_map(|slice| slice.rtt_min_ms));
     rollup.rtt_median_ms = share(0.5, weigh(|slice| slice.rtt_median_ms));
@@ -223,7 +225,7 @@ pub fn merge(start: Time, end: Time, parts: &[Rollup]) -> Rollup {
     }
     rollup.off_seconds = room.0;
     let weigh = |value: fn(&Rollup) -> Option<f64>| -> Vec<(f64, u64)> {
-        inside.iter().filter_map(|part| Some((value(part)?, part.attempts))).collect()
+        inside.iter().filter_map(|part| Some((value(part)?, part.attempts.saturating_sub(part.failures)))).collect()
     };
     rollup.rtt_min_ms = smallest(inside.iter().filter_map(|part| part.rtt_min_ms));
     rollup.rtt_median_ms = share(0.5, weigh(|part| part.rtt_median_ms));
@@ -395,6 +397,28 @@ mod tests {
         for month in &months {
             assert_eq!(seconds(month).iter().sum::<u64>(), month.end.since(month.start).as_secs(), "every second is explained");
         }
+    }
+
+    #[test]
+    fn an_outage_with_one_slow_connect_does_not_speak_for_the_hour() {
+        let mut hour: Vec<Slice> = (0..12).map(|step| slice(step * 300, 300, 0, 0, 0)).collect();
+        for slice in &mut hour {
+            (slice.attempts, slice.failures, slice.first_byte_median_ms) = (20, 0, Some(200.0));
+            slice.passive.reach.foreign.attempts = 20;
+            slice.passive.reach.foreign.rtt_median_ms = Some(50.0);
+        }
+        let outage = &mut hour[5];
+        (outage.attempts, outage.failures, outage.rtt_median_ms, outage.first_byte_median_ms) = (900, 899, Some(2_900.0), Some(5_000.0));
+        (outage.rtt_p95_ms, outage.passive.reach.foreign.rtt_median_ms) = (Some(2_900.0), Some(2_900.0));
+        (outage.passive.reach.foreign.attempts, outage.passive.reach.foreign.failures) = (900, 899);
+        let told = roll(at(0), at(3_600), &hour, &[]);
+        let figures = |told: &Rollup| {
+            (told.rtt_median_ms, told.rtt_p95_ms, told.first_byte_median_ms, told.passive.reach.foreign.rtt_median_ms, told.attempts)
+        };
+        let wanted = (Some(50.0), Some(90.0), Some(200.0), Some(50.0), 1_120);
+        assert_eq!(figures(&told), wanted);
+        let calm = roll(at(3_600), at(7_200), &[], &[]);
+        assert_eq!(figures(&merge(at(0), at(7_200), &[told, calm])), wanted);
     }
 
     #[test]

@@ -3,14 +3,9 @@
 //! Without a check list our own fetches decide: *down* when every host tried within `WINDOW` failed
 //! and there were at least `ENOUGH` attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
 //! down (`ROUNDS` in a row without any answer), while any success brings it up.
-//!
-//! # Why a refusal is not always an answer
-//! A refused connection to a public address crossed the line twice, so the line works. A refusal by this machine or by its
-//! own network says nothing about the line, so it counts as a failure.
 
 use crate::link::State;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Attempts older than this say nothing about now.
@@ -25,17 +20,6 @@ pub const SLOW_AFTER: Duration = Duration::from_secs(30);
 pub const FINE_AFTER: Duration = Duration::from_mins(1);
 /// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].
 const MOST: usize = 64;
-
-/// Whether a refused connection from this address proves that the line works.
-pub fn refusal_proves(addr: IpAddr) -> bool {
-    match addr.to_canonical() {
-        IpAddr::V4(v4) => {
-            let cgnat = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified() || cgnat)
-        }
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unique_local() || v6.is_unspecified()),
-    }
-}
 
 /// Judges the line.
 #[derive(Debug)]
@@ -208,21 +192,5 @@ mod tests {
             now += second;
         }
         assert_eq!(seen, [(0, State::Up), (70, State::Slow), (160, State::Up)]);
-    }
-
-    #[test]
-    fn a_refusal_proves_the_line_only_from_afar() {
-        for (addr, proves) in [
-            ("93.184.216.34", true),
-            ("2a00:1450::1", true),
-            ("127.0.0.1", false),
-            ("192.168.1.1", false),
-            ("100.100.0.1", false),
-            ("::1", false),
-            ("fd00::1", false),
-            ("::ffff:10.0.0.1", false),
-        ] {
-            assert_eq!(refusal_proves(addr.parse().expect(addr)), proves, "{addr}");
-        }
     }
 }

@@ -78,6 +78,20 @@ async fn a_check_list_decides_when_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_check_that_names_nobody_is_no_dead_line() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    // A name that no resolver asks anybody for: a label may have 63 letters.
+    let link = link(vec![format!("{}.kz:443", "a".repeat(64))], &life, &metrics);
+    let mut rounds = link.0.settled.subscribe();
+    for round in 0..=state::ROUNDS {
+        link.observe(Sample::Failed { host: "a.kz".into(), addr: None });
+        rounds.changed().await.unwrap();
+        assert_eq!(link.state(), State::Unknown, "round {round}");
+    }
+    life.stop();
+}
+
+#[tokio::test]
 async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     let (life, metrics) = (Life::default(), Metrics::default());
     let clock = Clock::manual(Time::from_secs(1_800_000_298));
@@ -100,6 +114,24 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     assert_eq!(slices.len(), 2, "the finished one and the open one");
     assert_eq!((slices[0].rx_bytes, slices[0].tx_bytes, slices[0].background_rx_bytes), (50_000, 7, 50_000));
     assert_eq!(slices[0].up_seconds, 2);
+}
+
+#[tokio::test]
+async fn a_late_beat_fills_no_line() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let clock = Clock::manual(Time::from_secs(1_800_000_001));
+    let link = Link::new(Settings::default(), clock.clone(), &life, &metrics);
+    life.stop();
+    link.tick();
+    // A line of 1 MB a second that is half used, and a beat three seconds late.
+    link.capacity(Some(8_000_000), None);
+    for (seconds, bytes, loaded) in [(3, 1_500_000, 0), (1, 900_000, 1)] {
+        link.observe(Sample::Received { class: Class::Interactive, bytes });
+        clock.advance(Duration::from_secs(seconds));
+        link.tick();
+        link.observe(connected(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9)));
+        assert_eq!(link.view().passive.loaded_connects, loaded, "{bytes} in {seconds} s");
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,10 @@ const WIRE: (u64, u64) = (108, 100);
 /// Less than this is not worth a test: half a second of the thinnest line, both ways.
 const LEAST: u64 = 150_000;
 
+/// Nor is less than half a second of a faster one (its bits in bytes, by two): what is on its way when a test hangs up would be more than
+/// it may take.
+const HALF_A_SECOND: u64 = 8 * 2;
+
 /// The parts of a test that a download may take, percent, where the line's own are not known; and the bounds where they are.
 const DOWN: (u64, u64, u64) = (75, 35, 85);
 
@@ -90,9 +94,10 @@ impl Budget {
         day.min(self.caps.month(capacity).saturating_sub(self.spent.month))
     }
 
-    /// Whether a test is worth beginning.
-    pub fn suffices(&self) -> bool {
-        self.allowance(None) >= LEAST
+    /// Whether a test is worth beginning; `rate`: what the line has been seen to carry, bit/s, where no test could tell its capacity.
+    pub fn suffices(&self, rate: Option<u64>) -> bool {
+        let rate = self.capacity.max(rate).unwrap_or(0).min(FAST);
+        self.allowance(None) >= LEAST.max(rate / HALF_A_SECOND)
     }
 
     /// Of this allowance, the part of the download; the upload gets what it leaves. `known`: both directions' capacity as last seen.
@@ -108,6 +113,11 @@ impl Budget {
 /// What the line has carried for so many bytes of TCP.
 pub fn on_the_wire(bytes: u64) -> u64 {
     u64::try_from(u128::from(bytes) * u128::from(WIRE.0) / u128::from(WIRE.1)).unwrap_or(u64::MAX)
+}
+
+/// The bytes of TCP for which the line carries so many, at most.
+pub fn off_the_wire(bytes: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(WIRE.1) / u128::from(WIRE.0)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -143,8 +153,10 @@ mod tests {
     #[test]
     fn the_budget_wins() {
         for (today, suffices) in [(0, true), (49 * MB, true), (50 * MB, false), (60 * MB, false), (50 * MB - 100_000, false)] {
-            assert_eq!(budget(today, 1).suffices(), suffices, "{today}");
+            assert_eq!(budget(today, 1).suffices(None), suffices, "{today}");
         }
+        assert!(!budget(49 * MB, 1).suffices(Some(20 * MB)) && budget(48 * MB, 1).suffices(Some(20 * MB)), "half a second is more");
+        assert!(budget(0, 3).suffices(Some(10_000 * MB)), "no line is too fast");
         let month = Budget { spent: Spent { today: 0, month: 1_499 * MB }, ..budget(0, 1) };
         assert_eq!(month.allowance(None), MB, "the month's rest is less than the day's");
         // Whatever a day brings, its tests together never take more than it has.
@@ -161,6 +173,7 @@ mod tests {
         for (known, part) in [(None, 75), (Some((20, 20)), 50), (Some((100, 1)), 85), (Some((1, 100)), 35), (Some((0, 0)), 75)] {
             assert_eq!(budget.download(10_000, known), part * 100, "{known:?}");
         }
-        assert_eq!(on_the_wire(1_000_000), 1_080_000);
+        assert_eq!((on_the_wire(1_000_000), off_the_wire(1_080_000)), (1_080_000, 1_000_000));
+        assert!((0..5_000).all(|bytes| on_the_wire(off_the_wire(bytes)) <= bytes), "never more than there is");
     }
 }

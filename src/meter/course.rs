@@ -4,11 +4,11 @@
 //! What is found is noted as it is found ([`Found`]): a test that is dropped in the middle is told and paid for as far as it came.
 
 use crate::link::{Class, Link};
-use crate::meter::budget::{Budget, on_the_wire};
+use crate::meter::budget::{Budget, off_the_wire, on_the_wire};
 use crate::meter::carrier::Carrier;
 use crate::meter::estimate::{self, Shown};
 use crate::meter::ndt7::Way;
-use crate::meter::ndt7::client::{Continue, Ended, Error, Limits, Outcome, Progress};
+use crate::meter::ndt7::client::{Continue, Ended, Error, Limits, Outcome, Progress, TELL};
 use crate::meter::ndt7::message::Message;
 use crate::meter::segments::Arrived;
 use crate::meter::settings::Server;
@@ -59,6 +59,8 @@ pub(super) struct Found {
     pub(super) seen: u64,
     /// What cut it short.
     pub(super) trouble: Trouble,
+    /// The bytes were used up before a direction's figure was of use.
+    pub(super) is_short: bool,
 }
 
 /// A test that is to be run.
@@ -109,7 +111,7 @@ impl Course<'_> {
         let passive = self.passive.filter(|_| way == Way::Download);
         let (first, stop) = self.one(way, 1).await?;
         if stop == Some(Stop::Budget) && !first.plateau.is_some_and(|plateau| plateau.is_useful()) {
-            self.found.lock().trouble = Trouble::Budget;
+            self.found.lock().is_short = true;
             return Ok(estimate::figures(&first, None, passive));
         }
         let wanted = estimate::streams(&first, passive).filter(|_| self.server.several && self.is_worth(way, &first));
@@ -143,8 +145,9 @@ impl Course<'_> {
         let cross = self.link.beside(Class::Measure);
         let limits = Limits {
             streams,
-            // The calls below hold the budget; this one holds where a line is so fast that a tenth of a second is much.
-            bytes: Some(self.limit(way, Some(u64::MAX)).saturating_sub(before)),
+            // The calls below hold the budget; this one holds where a line is so fast that a tenth of a second is much. It counts
+            // payload, and what is around that has to fit in as well.
+            bytes: Some(off_the_wire(self.limit(way, Some(u64::MAX)).saturating_sub(before))),
             ..Limits::default()
         };
         let target = self.server.target(streams);
@@ -166,6 +169,9 @@ impl Course<'_> {
         let shown = watch.shown(way, streams, &outcome);
         found.busy |= shown.plateau.is_some_and(|plateau| plateau.cross_share() > BUSY);
         let stop = if outcome.ended == Ended::Limit { Some(Stop::Budget) } else { watch.stop };
+        if stop == Some(Stop::Budget) {
+            found.trouble = Trouble::Budget;
+        }
         if matches!(outcome.ended, Ended::Cut | Ended::Stalled) && found.trouble == Trouble::None && way == Way::Download {
             found.trouble = if outcome.ended == Ended::Cut { Trouble::Line } else { Trouble::Stalled };
         }
@@ -187,16 +193,23 @@ impl Course<'_> {
             found.seen = found.seen.max(watch.series.latest());
             found.seen
         };
-        // What is on its way when we hang up still comes.
-        let under_way = watch.rtt.last().map_or(0, |(_, rtt)| whole(float(mean) / 8.0 * rtt.as_secs_f64()));
-        let spent = before + on_the_wire(progress.cost.received.saturating_add(progress.cost.sent).saturating_add(under_way));
-        let limit = self.limit(way, Some(seen));
-        self.found.lock().spent = spent;
         let rate = watch.recent(progress);
+        // What is on its way when we hang up still comes; of an upload it is counted already.
+        let trip = watch.rtt.last().filter(|_| way == Way::Download).map_or(0.0, |(_, rtt)| rtt.as_secs_f64());
+        let with = |bits: u64, seconds: f64| {
+            let ahead = whole(float(bits) / 8.0 * seconds);
+            before + on_the_wire(progress.cost.received.saturating_add(progress.cost.sent).saturating_add(ahead))
+        };
+        let spent = with(mean, trip);
+        // And the next look comes only after so much more.
+        let by_then = with(rate.max(mean), trip + TELL.as_secs_f64());
+        // A line that goes so fast now has the bytes for it, before half a second could show it.
+        let limit = self.limit(way, Some(seen.max(rate)));
+        self.found.lock().spent = spent;
         (self.tell)(&Sight { way, streams, elapsed: progress.elapsed, rate, spent, allowance: self.budget.allowance(Some(seen)) });
         watch.stop = if !self.budget.full && watch.series.say(watch.rtt_min) == Say::Settled {
             Some(Stop::Settled)
-        } else if spent >= limit {
+        } else if by_then >= limit {
             Some(Stop::Budget)
         } else {
             return Continue::On;

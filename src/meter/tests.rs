@@ -107,6 +107,29 @@ async fn without_bytes_nothing_is_sent_and_the_test_says_so() {
 }
 
 #[tokio::test]
+async fn bytes_that_run_out_leave_the_figure_and_its_reason() {
+    let life = Life::default();
+    // On a line of 20 Mbit/s: before anything is steady, before anything is sure, and when it is.
+    for (day, end, trouble) in
+        [(1_500_000, End::Partial, Trouble::Budget), (12_000_000, End::Partial, Trouble::Budget), (50_000_000, End::Ok, Trouble::None)]
+    {
+        let (clock, state) = (clock(), State::open(None).await.expect("opens"));
+        let caps = budget::Caps { day: Some(day), month: Some(day) };
+        let meter = meter(Settings { caps, ..settings(&["wss://a.kz"]) }, numbers(|_, _, _| 20e6), &clock, &life, &state).await;
+        for round in 0..4 {
+            let kept = meter.test(&MANUAL, &CancellationToken::new(), &|_| ()).await.expect("kept");
+            if round == 0 {
+                assert_eq!((kept.test.end, kept.test.trouble), (end, trouble), "{day} {:?}", kept.test);
+                assert!(kept.test.download.expect("told").ndt7_bps.is_some(), "{day}");
+            }
+        }
+        let view = meter.view().await.expect("a view");
+        assert!(view.spent_today_bytes <= day && view.spent_today_bytes > 0, "{} of {day}", view.spent_today_bytes);
+    }
+    life.stop();
+}
+
+#[tokio::test]
 async fn a_server_that_will_not_is_passed_by() {
     let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
     let carrier = Numbers {

@@ -42,6 +42,8 @@ pub struct Site {
     pub host: String,
     /// How long a connection took, milliseconds; `None`: it came to nothing.
     pub took_ms: Option<f64>,
+    /// There is nobody of that name.
+    pub nameless: bool,
 }
 
 /// What is slow.
@@ -78,7 +80,7 @@ impl Finding {
         if matches!(self.line, Some(State::Slow)) {
             return Slow::Line;
         }
-        if let Some(site) = &self.site {
+        if let Some(site) = self.site.as_ref().filter(|site| !site.nameless) {
             let usual = self.rtt_ms.unwrap_or(100.0);
             if site.took_ms.is_none_or(|took| took > usual * SITE.0 && took > usual + SITE.1) {
                 return Slow::Site;
@@ -157,7 +159,8 @@ fn rows(words: &Words, finding: &Finding) -> Vec<(String, String)> {
         (words.slow_trip.to_owned(), finding.rtt_ms.map_or_else(|| words.unknown.to_owned(), millis)),
     ];
     if let Some(site) = &finding.site {
-        rows.push((site.host.clone(), site.took_ms.map_or_else(|| words.slow_silent.to_owned(), millis)));
+        let nothing = if site.nameless { words.slow_nameless } else { words.slow_silent };
+        rows.push((site.host.clone(), site.took_ms.map_or_else(|| nothing.to_owned(), millis)));
     }
     rows
 }
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_cause_hides_its_consequences() {
-        let site = |took_ms| Some(Site { host: "a.kz".into(), took_ms });
+        let site = |took_ms| Some(Site { host: "a.kz".into(), took_ms, nameless: false });
         let good = Finding {
             wifi_bps: Some(60_000_000),
             line_bps: Some(8_000_000),
@@ -212,7 +215,7 @@ mod tests {
             assert!(begin.contains("name=\"site\"") && !begin.contains("refresh"), "{begin}");
             let looking = page(Step::Looking(0xab));
             assert!(looking.contains("/slow/load.bmp?v=00000000000000ab") && looking.contains("url=/slow?v=00000000000000ab"), "{looking}");
-            let site = Site { host: "<b>.kz".into(), took_ms: Some(41.6) };
+            let site = Site { host: "<b>.kz".into(), took_ms: Some(41.6), nameless: false };
             let finding = Finding { wifi_bps: Some(61_250_000), site: Some(site), ..Finding::default() };
             let found = page(Step::Found(&finding));
             assert!(found.contains("42 ") && !found.contains("<b>.kz") && !found.contains("refresh"), "{found}");

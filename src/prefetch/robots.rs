@@ -94,6 +94,8 @@ enum File {
 enum Answer {
     Text(Bytes),
     Missing,
+    /// There is nobody of that name.
+    Nameless,
     Lost,
     Failed(Option<Duration>),
 }
@@ -142,6 +144,10 @@ impl Book {
             // Nothing was learned about the origin.
             return (Verdict::Unknown(Wait { until: now.plus(SOON), blame: false, passing: true, fails: 0 }), cost);
         }
+        if matches!(answer, Answer::Nameless) {
+            // Nobody is there who could forbid anything: the fetch itself tells what is wrong, and nothing is remembered.
+            return (Verdict::Allowed, cost);
+        }
         let page = self.learn(target.origin(), answer, now);
         (verdict(&page, target, true, now), cost)
     }
@@ -158,7 +164,7 @@ impl Book {
         let bad = |wait| RobotsFile { until: now.plus(wait), since: Some(since), fails: fails.saturating_add(1), body: None };
         let file = match answer {
             Answer::Text(body) => good(body.to_vec()),
-            Answer::Missing => good(Vec::new()),
+            Answer::Missing | Answer::Nameless => good(Vec::new()),
             Answer::Lost if !lost_before => {
                 let page = Page { until: now.plus(SOON), file: File::Lost, weight: LEAST };
                 self.keep(origin, page.clone(), now);
@@ -234,6 +240,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
             What::Gone | What::Refused(_) => return (Answer::Missing, cost),
             What::Lost(_) | What::Partly(_) => return (Answer::Lost, cost),
             What::Busy(wait) => return (Answer::Failed(wait), cost),
+            What::Nameless(_) => return (Answer::Nameless, cost),
             What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (Answer::Failed(None), cost),
         }
     }

@@ -80,6 +80,8 @@ pub enum What {
     Broken(String),
     /// The way to it failed, or the transfer broke off: the line's fault as likely as the host's.
     Lost(String),
+    /// There is nobody of that name.
+    Nameless(String),
     /// The transfer broke off, and what it brought is kept: the next try goes on there.
     Partly(String),
     /// Our own store takes nothing.
@@ -349,6 +351,7 @@ pub(super) fn failed(error: &FetchError) -> What {
         FetchError::Upstream(upstream) if upstream.proxy_status() == "destination_ip_prohibited" => {
             What::Refused(format!("{error}; where it is a server of the school's own, name it in proxy.allow_private_targets"))
         }
+        FetchError::Upstream(upstream) if upstream.is_nameless() => What::Nameless(error.to_string()),
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
         FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
         FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),

@@ -129,7 +129,8 @@ impl Wish {
         let shared = Arc::clone(&inner);
         inner.life.spawn_until_stop(async move {
             if let Some(client) = shared.upgraded(client).await {
-                shared.relay(TokioIo::new(client), origin).await;
+                let is_line = origin.is_line();
+                shared.relay(TokioIo::new(client), origin, is_line).await;
             }
             drop(self);
         });
@@ -180,7 +181,10 @@ impl Wish {
 /// Reaches `host:port` and relays, beginning with what was read already.
 pub(crate) async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(inner: &Arc<Inner>, client: Replay<S>, host: &str, port: u16) {
     match inner.upstream.connect(host, port).await {
-        Ok(origin) => inner.relay(client, origin).await,
+        Ok(origin) => {
+            let is_line = origin.is_line();
+            inner.relay(client, origin, is_line).await;
+        }
         Err(error) => {
             tracing::debug!(%error, "a connection that was to be passed on");
             inner.tunnels.with_label_values(&["unreached"]).inc();

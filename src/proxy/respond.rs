@@ -122,6 +122,7 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
     match error {
         Error::DnsTimeout(_) => (504, "dns_timeout", &NAME),
+        Error::DnsError(..) if error.is_nameless() => (502, "dns_error", &NO_NAME),
         Error::DnsError(..) => (502, "dns_error", &NAME),
         Error::Prohibited(_) => (403, "destination_ip_prohibited", &PROHIBITED),
         Error::Refused(_) => (502, "connection_refused", &UNREACHABLE),
@@ -306,6 +307,12 @@ const PROHIBITED: Say = Say {
     ru: "Этот адрес нельзя открыть через прокси.",
     en: "This address cannot be opened through the proxy.",
 };
+const NO_NAME: Say = Say {
+    id: "origin.no_such_name",
+    kk: "Мұндай атпен сайт жоқ: оның дұрыс жазылғанын тексеріңіз.",
+    ru: "Сайта с таким именем нет: проверьте, верно ли оно написано.",
+    en: "There is no site of this name: see whether it is written correctly.",
+};
 const NAME: Say =
     Say {
         id: "origin.name", kk: "Сайттың мекенжайы табылмады.", ru: "Адрес сайта не найден.", en: "The site's address was not found."
@@ -361,6 +368,8 @@ mod tests {
     async fn pages_speak_three_languages_and_escape_what_they_quote() {
         let me = Signature::new("school 1<");
         assert_eq!((me.name(), me.via.to_str().ok()), ("school1", Some("1.1 school1")));
+        let response = me.failed(&Error::DnsError("nobody.kz".into(), "no such name".into()), false);
+        assert_eq!(response.headers()["proxy-status"], "school1; error=dns_error; details=\"origin.no_such_name\"");
         let response = me.failed(&Error::DnsError("<script>".into(), "NXDOMAIN".into()), false);
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()["proxy-status"], "school1; error=dns_error; details=\"origin.name\"");

@@ -23,8 +23,8 @@ pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request
         as_upgrade(&mut request);
     }
     strip_but_upgrade(request.headers_mut());
-    let mut response = match inner.upstream.send(&target, request, Class::Interactive).await {
-        Ok(sent) => sent.response,
+    let (mut response, is_line) = match inner.upstream.send(&target, request, Class::Interactive).await {
+        Ok(sent) => (sent.response, sent.is_line),
         Err(error) => return inner.failed(&error),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -42,7 +42,7 @@ pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request
     } else {
         strip_but_upgrade(response.headers_mut());
     }
-    join(&inner, client, origin, stay);
+    join(&inner, client, (origin, is_line), stay);
     inner.signature.finish(response.map(|_| Body::Empty), true)
 }
 
@@ -87,11 +87,11 @@ fn strip_but_upgrade(headers: &mut HeaderMap) {
     }
 }
 
-fn join(inner: &Arc<Inner>, client: OnUpgrade, origin: OnUpgrade, stay: Option<Stay>) {
+fn join(inner: &Arc<Inner>, client: OnUpgrade, (origin, is_line): (OnUpgrade, bool), stay: Option<Stay>) {
     let shared = Arc::clone(inner);
     inner.life.spawn_until_stop(async move {
         match tokio::try_join!(client, origin) {
-            Ok((client, origin)) => shared.relay(TokioIo::new(client), TokioIo::new(origin)).await,
+            Ok((client, origin)) => shared.relay(TokioIo::new(client), TokioIo::new(origin), is_line).await,
             Err(error) => {
                 tracing::debug!(%error, "the protocol was not switched after all");
                 shared.tunnels.with_label_values(&["broken"]).inc();

@@ -3,6 +3,8 @@
 //!
 //! Nothing is dated by a wrong clock: while it is not trusted nothing is kept; once it is, the time since the node's start is
 //! entered as "ran with a wrong clock". A box that loses power before that leaves a gap that looks like "off".
+//!
+//! Before its first run there was no box, and nothing to call off: the first hour, day and month begin with it.
 
 use crate::base::clock::{Clock, Time};
 use crate::link::Slice;
@@ -113,17 +115,18 @@ async fn complete(history: &History, this_hour: Time) -> anyhow::Result<()> {
         hour = end;
     }
     let today = Level::Day.window(this_hour);
-    let mut day = match history.newest(Level::Day.word()).await? {
-        Some(newest) => newest.plus(Level::Day.length()),
+    let (mut day, first) = match history.newest(Level::Day.word()).await? {
+        Some(newest) => (newest.plus(Level::Day.length()), None),
         None => match kept(history, Level::Hour, oldest, today).await?.first() {
-            Some(first) => Level::Day.window(first.start),
+            Some(first) => (Level::Day.window(first.start), Some(first.start)),
             None => return Ok(()),
         },
     };
     while day < today {
         let end = day.plus(Level::Day.length());
         let hours = kept(history, Level::Hour, day, end).await?;
-        history.put(Level::Day.word(), day, &Folded(merge(day, end, &hours))).await?;
+        let start = first.map_or(day, |first| first.max(day));
+        history.put(Level::Day.word(), day, &Folded(merge(start, end, &hours))).await?;
         day = end;
     }
     Ok(())
@@ -133,8 +136,9 @@ async fn first_run(history: &History, from: Time, until: Time) -> anyhow::Result
     Ok(history.runs(from, until).await?.first().map(|ran| ran.start))
 }
 
-/// One window from kept slices and heartbeats.
+/// One window from kept slices and heartbeats, as far as it lies behind the node's first run; without any it is empty.
 async fn window(history: &History, start: Time, end: Time) -> anyhow::Result<Rollup> {
+    let start = history.first_run().await?.map_or(end, |first| first.clamp(start, end.max(start)));
     let slices = slices(history, start, end).await?;
     Ok(roll(start, end, &slices, &runs(history, start, end).await?))
 }

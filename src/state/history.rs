@@ -139,6 +139,15 @@ impl History {
             .collect())
     }
 
+    /// When the node ran for the first time, as far as runs are kept.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn first_run(&self) -> Result<Option<Time>, Error> {
+        let (start,): (Option<i64>,) = sqlx::query_as("SELECT min(start) FROM uptime").fetch_one(&self.0).await?;
+        Ok(start.map(Time::from_micros))
+    }
+
     /// Forgets runs that ended before `before`. How many.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use tokio::time::{Instant, Sleep};
 pub(super) struct Meter {
     pub(super) link: Link,
     pub(super) class: Class,
+    /// It passes the line: what the school's own servers send is counted, and is not the line's.
+    pub(super) is_line: bool,
     pub(super) received: IntCounter,
     pub(super) sent: IntCounter,
     /// Somebody waits for what is counted.
@@ -30,13 +32,17 @@ pub(super) struct Meter {
 impl Meter {
     fn received(&self, bytes: u64) {
         self.received.inc_by(bytes);
-        self.link.observe(Sample::Received { class: self.class, bytes });
+        if self.is_line {
+            self.link.observe(Sample::Received { class: self.class, bytes });
+        }
         self.moved();
     }
 
     fn sent(&self, bytes: u64) {
         self.sent.inc_by(bytes);
-        self.link.observe(Sample::Sent { class: self.class, bytes });
+        if self.is_line {
+            self.link.observe(Sample::Sent { class: self.class, bytes });
+        }
         self.moved();
     }
 

@@ -23,6 +23,7 @@ const EVERY: u64 = 10;
 pub struct Channel {
     stream: TcpStream,
     trace: Option<Trace>,
+    is_line: bool,
 }
 
 /// What is told.
@@ -47,7 +48,17 @@ impl Channel {
         // A SYN that had to be repeated counts for nothing: no data was lost.
         let told = count(&stream).map(|(segments, _)| segments).unwrap_or_default();
         let trace = Trace { link: link.clone(), reach, beat: link.beat(), told };
-        Channel { stream, trace: Some(trace) }
+        Channel { stream, trace: Some(trace), is_line: true }
+    }
+
+    /// One to a server in the school's own network, which tells nothing: it does not pass the line.
+    pub(super) fn house(stream: TcpStream) -> Channel {
+        Channel { stream, trace: None, is_line: false }
+    }
+
+    /// Whether what it carries passes the line.
+    pub fn is_line(&self) -> bool {
+        self.is_line
     }
 
     /// The same, telling nothing: a test of the line fills it on purpose, and speaks for itself.

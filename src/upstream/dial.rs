@@ -9,7 +9,7 @@ use crate::base::target::{Scheme, Target};
 use crate::base::wire;
 use crate::life::Life;
 use crate::link::reach::Reach;
-use crate::link::state::refusal_proves;
+use crate::link::side::Side;
 use crate::link::{Link, Sample};
 use crate::tls::trust::{Trust, noting_requests};
 use crate::upstream::channel::Channel;
@@ -199,8 +199,13 @@ impl Dial {
         self.tcp(parent.host(), parent.port(), true, quiet).await
     }
 
-    /// TLS over `stream` to `target`. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
-    pub(super) async fn tls<S: Wire + 'static>(&self, stream: S, target: &Target, h1_only: bool) -> Result<(Box<dyn Wire>, bool), Error> {
+    /// TLS over `stream` to `target`; `is_line`: as its channel said. Whether HTTP/2 was agreed on; `h1_only` does not offer it.
+    pub(super) async fn tls<S: Wire + 'static>(
+        &self,
+        (stream, is_line): (S, bool),
+        target: &Target,
+        h1_only: bool,
+    ) -> Result<(Box<dyn Wire>, bool), Error> {
         let host = target.host();
         let bare = host.trim_start_matches('[').trim_end_matches([']', '.']).to_owned();
         let name = rustls::pki_types::ServerName::try_from(bare)
@@ -215,7 +220,9 @@ impl Dial {
             self.asks(host);
         }
         let stream = stream.map_err(|error| Error::from_tls(host, &error))?;
-        self.0.link.observe(Sample::Secured { took: self.0.clock.steady().saturating_duration_since(began) });
+        if is_line {
+            self.0.link.observe(Sample::Secured { took: self.0.clock.steady().saturating_duration_since(began) });
+        }
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(stream), h2))
     }
@@ -272,6 +279,9 @@ impl Dial {
                     self.0.prefer_v6.store(addr.is_ipv6(), Ordering::Relaxed);
                 }
                 self.0.health.lock().worked(&format!("{host}:{port}"));
+                if !side(addr.ip(), is_parent).tells() {
+                    return Ok(Channel::house(stream));
+                }
                 self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
                 if quiet {
                     self.0.link.pace().reached(addr, took);
@@ -284,7 +294,7 @@ impl Dial {
             Ok(Err(None)) => Error::DnsError(host.to_owned(), String::from("no address")),
             Err(_) => Error::ConnectTimeout(host.to_owned(), wait),
         };
-        self.blame(host, port, &reachable, &error);
+        self.blame((host, port), &reachable, is_parent, &error);
         Err(error)
     }
 
@@ -297,12 +307,15 @@ impl Dial {
         quiet: bool,
     ) -> Result<(TcpStream, SocketAddr, Duration), Error> {
         self.judge(addr, is_parent)?;
-        self.0.link.trying(host, addr);
+        let side = side(addr.ip(), is_parent);
+        if side.tells() {
+            self.0.link.trying(host, addr);
+        }
         let start = self.0.clock.steady();
         let connected = if quiet { throttle::connect(addr).await } else { TcpStream::connect(addr).await };
         let took = self.0.clock.steady().saturating_duration_since(start);
         let refused = connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if refused && refusal_proves(addr.ip()) {
+        if refused && side.refusal_proves() {
             // A no from afar came over the line and back.
             self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
         }
@@ -313,18 +326,35 @@ impl Dial {
         Ok((stream, addr, took))
     }
 
-    /// What a failed connection says about the host and the line.
-    fn blame(&self, host: &str, port: u16, addrs: &[IpAddr], error: &Error) {
-        let failed = || Sample::Failed { host: host.into(), addr: addrs.first().copied() };
+    /// What a failed connection says about the host and, where one of its addresses is no neighbour's, about the line.
+    fn blame(&self, (host, port): (&str, u16), addrs: &[IpAddr], is_parent: bool, error: &Error) {
+        let failed = || {
+            let addr = addrs.iter().copied().find(|ip| side(*ip, is_parent).tells());
+            if addr.is_some() {
+                self.0.link.observe(Sample::Failed { host: host.into(), addr });
+            }
+        };
         match error {
-            Error::Refused(_) if addrs.iter().any(|ip| refusal_proves(*ip)) => {}
-            Error::Refused(_) => self.0.link.observe(failed()),
+            Error::Refused(_) if addrs.iter().any(|ip| side(*ip, is_parent).refusal_proves()) => {}
+            Error::Refused(_) => failed(),
             Error::ConnectTimeout(..) | Error::Unavailable(..) => {
-                self.0.link.observe(failed());
+                failed();
                 self.0.health.lock().failed(&format!("{host}:{port}"), "it did not answer a moment ago", self.0.clock.steady());
             }
             _ => {}
         }
+    }
+
+    /// Whether this place is in the school's own network, as far as that is known without asking anybody.
+    pub(super) fn is_in_house(&self, host: &str, port: u16) -> bool {
+        if self.parent().is_some() {
+            return false;
+        }
+        let known = match self.fixed(host, port).map(|(ip, _)| ip).or_else(|| literal(host)) {
+            Some(ip) => Some(Arc::from([ip])),
+            None => self.0.names.known(host),
+        };
+        known.is_some_and(|addrs| !addrs.is_empty() && addrs.iter().all(|ip| !Side::of(*ip).tells()))
     }
 
     fn judge(&self, addr: SocketAddr, is_parent: bool) -> Result<(), Error> {
@@ -356,6 +386,12 @@ impl Dial {
         }
         Ok((self.0.names.lookup(host).await?, port))
     }
+}
+
+/// On which side of the line an address is; a parent is the way out, wherever it stands.
+fn side(addr: IpAddr, is_parent: bool) -> Side {
+    let side = Side::of(addr);
+    if is_parent { side.named() } else { side }
 }
 
 /// Small requests go out at once; a peer that vanished is noticed within two minutes.

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("no DNS server answered for {0}")]
     DnsTimeout(String),
     /// NXDOMAIN and kin.
-    #[error("{0} has no address ({1})")]
+    #[error("{}", unnamed(.0, .1))]
     DnsError(String, String),
     /// Not a target of ours.
     #[error("{0} is an address that this proxy does not reach")]
@@ -48,6 +48,13 @@ pub enum Error {
     /// The client's own body failed.
     #[error("the request body broke off ({0})")]
     RequestBody(String),
+}
+
+/// Why there is no address: nobody has this name. Mistyped, or given up.
+pub(super) const NO_SUCH_NAME: &str = "no such name";
+
+fn unnamed(host: &str, why: &str) -> String {
+    if why == NO_SUCH_NAME { format!("there is no such name: {host}") } else { format!("{host} has no address ({why})") }
 }
 
 /// How rustls words an alert from the other side.
@@ -85,6 +92,11 @@ impl Error {
             Error::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether there is nobody of that name, which is neither the line's fault nor a host's.
+    pub fn is_nameless(&self) -> bool {
+        matches!(self, Error::DnsError(_, why) if why == NO_SUCH_NAME)
     }
 
     /// Whether the line could be to blame: nothing was heard from the other side, or it fell silent.
@@ -169,7 +181,11 @@ mod tests {
             (Error::RequestBody(host()), "http_request_error", 400, false),
         ];
         for (error, word, status, line) in table {
+            assert!(!error.is_nameless());
             assert_eq!((error.proxy_status(), error.status().as_u16(), error.is_line()), (word, status, line), "{error}");
         }
+        let nobody = Error::DnsError(String::from("nobody.kz"), String::from(NO_SUCH_NAME));
+        assert!(nobody.is_nameless() && !nobody.is_line());
+        assert_eq!(nobody.to_string(), "there is no such name: nobody.kz");
     }
 }

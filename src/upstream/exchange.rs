@@ -37,7 +37,7 @@ pub(super) struct Hyper;
 
 impl Kinds for Hyper {
     type One = One;
-    type Many = http2::SendRequest<Body>;
+    type Many = Many;
 }
 
 /// A connection of HTTP/1.1.
@@ -45,6 +45,16 @@ pub(super) struct One {
     pub(super) sender: http1::SendRequest<Body>,
     /// One of the night's.
     pub(super) throttle: Option<Arc<Throttle>>,
+    /// It passes the line.
+    pub(super) is_line: bool,
+}
+
+/// A connection of HTTP/2.
+#[derive(Clone)]
+pub(super) struct Many {
+    pub(super) sender: http2::SendRequest<Body>,
+    /// It passes the line.
+    pub(super) is_line: bool,
 }
 
 impl Reusable for One {
@@ -53,9 +63,9 @@ impl Reusable for One {
     }
 }
 
-impl Reusable for http2::SendRequest<Body> {
+impl Reusable for Many {
     fn is_open(&self) -> bool {
-        !self.is_closed()
+        !self.sender.is_closed()
     }
 }
 

@@ -46,12 +46,13 @@ impl Upstream {
             Ok(stream) => stream.untold(),
             Err(error) => return Err(self.settled(error).await),
         };
+        let is_line = stream.is_line();
         let hold = Hold::on(&stream).inspect_err(|error| tracing::debug!(%error, "the kernel cannot be asked about a test")).ok();
         let passed = Arc::new(Passed::default());
         let counted = Counted { stream, passed: Arc::clone(&passed), link: self.0.link.clone() };
         let stream: Box<dyn Wire> = match target.scheme() {
             Scheme::Http => Box::new(counted),
-            Scheme::Https => self.0.dial.tls(counted, target, true).await?.0,
+            Scheme::Https => self.0.dial.tls((counted, is_line), target, true).await?.0,
         };
         Ok(Line { stream: LineStream(stream), meter: LineMeter { passed, hold } })
     }

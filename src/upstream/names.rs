@@ -15,6 +15,7 @@ use crate::life::Life;
 use crate::link::{Link, Sample};
 use crate::upstream::Error;
 use crate::upstream::answers::{Addrs, Answers, Look};
+use crate::upstream::error::NO_SUCH_NAME;
 use arc_swap::ArcSwapOption;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
@@ -158,6 +159,14 @@ impl Names {
                     Ok(stale)
                 }
             }
+        }
+    }
+
+    /// The addresses of `name` as they are known, without asking.
+    pub(super) fn known(&self, name: &str) -> Option<Addrs> {
+        match self.0.answers.lock().look(name.trim_end_matches('.'), self.0.clock.steady()) {
+            Look::Known(addrs) | Look::Silent(Some(addrs)) | Look::Ask { stale: Some(addrs), .. } => Some(addrs),
+            Look::Denied(_) | Look::Silent(None) | Look::Ask { stale: None, .. } => None,
         }
     }
 
@@ -382,7 +391,6 @@ fn denies(error: &Error) -> bool {
     matches!(error, Error::DnsError(_, why) if why == NO_SUCH_NAME || why == NO_ADDRESS)
 }
 
-const NO_SUCH_NAME: &str = "no such name";
 const NO_ADDRESS: &str = "no address records";
 
 fn build(servers: &[SocketAddr], wait: Duration) -> Option<TokioResolver> {

@@ -12,6 +12,9 @@ mod plain;
 /// Connections that give way.
 mod quiet;
 
+/// The school's own servers.
+mod house;
+
 /// Names and what must not be reached.
 mod reach;
 

@@ -11,7 +11,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     let words = here.place.words();
     let setup = Setup::new()
         .host(HOST, here.place.near)
-        .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"10.77.0.0/24\"]")
+        .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"198.18.0.0/15\"]")
         .set("store.quota", "\"2 GB\"")
         .set("store.memory", "\"64 MiB\"")
         .set("night.windows", "[]")

@@ -3,6 +3,7 @@
 
 use super::devices;
 use super::https;
+use super::names::{denies, names, servers};
 use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
@@ -15,7 +16,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How long one look over the network may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,9 +29,6 @@ const FREE_PERCENT: u64 = 5;
 
 /// Most pack files that are counted.
 const PACKS: usize = 1000;
-
-/// A question that every DNS server answers from memory: the name servers of the root (RFC 1035 section 4.1, RFC 9609).
-const ROOT_QUESTION: [u8; 17] = [0x62, 0x75, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
 
 /// Looks at what only the node, or a user like its own, can tell.
 const OF_THE_NODE: [&str; 7] = ["https", "ports", "pac", "disk", "store", "packs", "local names"];
@@ -327,68 +325,7 @@ fn packs(config: &Config, status: Option<&Value>) -> Finding {
     }
 }
 
-async fn names(config: &Config) -> Finding {
-    const NAME: (&str, Option<&str>) = ("names", Some("line"));
-    let (servers, from) = if config.upstream.resolver.is_empty() {
-        (std::fs::read_to_string("/etc/resolv.conf").map(|text| system_servers(&text)).unwrap_or_default(), "the system")
-    } else {
-        (config.upstream.resolver.clone(), "upstream.resolver")
-    };
-    if servers.is_empty() {
-        return Finding::new(
-            NAME.0,
-            NAME.1,
-            State::Failed,
-            "the system names no DNS server",
-            "set upstream.resolver, or mend /etc/resolv.conf",
-        );
-    }
-    let mut silent = Vec::new();
-    for server in servers.iter().take(3) {
-        // One after the other, a second each: the usual first answers at once.
-        match tokio::time::timeout(Duration::from_secs(1), ask(*server)).await {
-            Ok(Ok(())) if silent.is_empty() => return Finding::fine(NAME.0, NAME.1, format!("{server} answers")),
-            Ok(Ok(())) => {
-                let message = format!("{} is silent, {server} answers: each new name waits", silent.join(", "));
-                return Finding::new(
-                    NAME.0,
-                    NAME.1,
-                    State::Attention,
-                    message,
-                    format!("put it first, or take the silent one from {from}"),
-                );
-            }
-            Ok(Err(_)) | Err(_) => silent.push(server.to_string()),
-        }
-    }
-    Finding::new(
-        NAME.0,
-        NAME.1,
-        State::Failed,
-        format!("no DNS server answers ({})", silent.join(", ")),
-        format!("look at the line first, then at the servers of {from}"),
-    )
-}
-
-async fn ask(server: SocketAddr) -> std::io::Result<()> {
-    let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(server).await?;
-    socket.send(&ROOT_QUESTION).await?;
-    let mut answer = [0; 512];
-    let length = socket.recv(&mut answer).await?;
-    // Any answer to our question will do, a refusal too: the server is there.
-    let ours = length >= 12 && answer[..2] == ROOT_QUESTION[..2] && answer[2] & 0x80 != 0;
-    if ours { Ok(()) } else { Err(std::io::Error::from(ErrorKind::InvalidData)) }
-}
-
-fn system_servers(text: &str) -> Vec<SocketAddr> {
-    let addresses =
-        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok());
-    addresses.map(|ip| SocketAddr::new(ip, 53)).collect()
-}
-
-async fn line(config: &Config, status: Option<&Value>) -> Finding {
+pub(super) async fn line(config: &Config, status: Option<&Value>) -> Finding {
     const NAME: &str = "line";
     match status.and_then(|status| status["link"]["state"].as_str()) {
         Some("up") => return Finding::fine(NAME, None, "up"),
@@ -409,13 +346,20 @@ async fn line(config: &Config, status: Option<&Value>) -> Finding {
     if tries.is_empty() {
         return Finding::new(NAME, None, State::Unknown, "nothing to try: link.check is empty and no node has fetched anything", "");
     }
-    let mut last = String::new();
+    let servers = servers(config).0;
+    let (mut last, mut nameless) = (None, Vec::new());
     for place in tries.iter().take(2) {
         match reach(place).await {
             Ok(()) => return Finding::fine(NAME, None, format!("{place} can be reached")),
-            Err(why) => last = format!("{place}: {why}"),
+            Err(_) if denies(&servers, place).await => nameless.push(place.as_str()),
+            Err(why) => last = Some(format!("{place}: {why}")),
         }
     }
+    let Some(last) = last else {
+        // A server that says so has been reached: whatever else is wrong, this is no sign of a dead line.
+        let message = format!("there is no such name: {}", nameless.join(", "));
+        return Finding::new(NAME, None, State::Attention, message, "see how it is written in link.check or upstream.parent");
+    };
     Finding::new(NAME, None, State::Failed, last, "look at modem and cable, then call the provider")
 }
 
@@ -500,30 +444,6 @@ mod tests {
         let finding = packs(&config, Some(&status));
         assert_eq!(finding.state, State::Attention);
         assert!(finding.message.contains("/p/a.toml: no signature"), "{finding:?}");
-    }
-
-    #[test]
-    fn the_systems_servers_are_read() {
-        let text = "# comment\nsearch school\nnameserver 192.168.8.1\nnameserver  fd00::1 \nnameserver x\n";
-        let wanted: Vec<SocketAddr> = ["192.168.8.1:53", "[fd00::1]:53"].iter().map(|text| text.parse().expect("an address")).collect();
-        assert_eq!(system_servers(text), wanted);
-    }
-
-    #[tokio::test]
-    async fn a_silent_name_server_is_told_from_one_that_answers() {
-        let server = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
-        let addr = server.local_addr().expect("bound");
-        let answer = async {
-            let mut question = [0; 64];
-            let (length, client) = server.recv_from(&mut question).await.expect("a question");
-            assert_eq!(question[..length], ROOT_QUESTION);
-            question[2] |= 0x80;
-            server.send_to(&question[..length], client).await.expect("answers");
-        };
-        let (asked, ()) = tokio::join!(ask(addr), answer);
-        assert!(asked.is_ok());
-        let closed = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("bound");
-        assert!(reach(&closed.to_string()).await.is_err());
     }
 
     #[tokio::test]

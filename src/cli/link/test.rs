@@ -147,7 +147,12 @@ pub(super) fn people(kept: &Kept, tests: &Value) -> String {
 
 /// `19.8 Mbit/s (19.5 to 20.1), ndt7 says 18.9 Mbit/s; 2.4 s, BBR`.
 pub(super) fn direction(figures: &Figures) -> String {
-    let Some(estimate) = figures.estimate_bps else { return String::from("no figure") };
+    let Some(estimate) = figures.estimate_bps else {
+        return figures.ndt7_bps.map_or_else(
+            || String::from("no figure"),
+            |ndt7| format!("no sure figure, ndt7 says {} after {:.1} s", BitRate(ndt7).human(), figures.took_ms / 1e3),
+        );
+    };
     let mut text = BitRate(estimate).human();
     // Writing to memory cannot fail.
     if let (Some(low), Some(high)) = (figures.low_bps, figures.high_bps) {

@@ -7,7 +7,7 @@ use http::StatusCode;
 use std::time::Duration;
 use url::Url;
 
-pub use run::run;
+pub use run::{TELL, run};
 
 /// From the first packet to the outcome.
 mod run;

@@ -147,6 +147,7 @@ pub(super) const EN: Words = Words {
     slow_used: "In use on the line now",
     slow_trip: "The way through the line and back",
     slow_silent: "does not answer",
+    slow_nameless: "there is no such name",
     slow_mbit: "Mbit/s",
     slow_millis: "ms",
     slow_comma: ".",

@@ -147,6 +147,7 @@ pub(super) const KK: Words = Words {
     slow_used: "Қазір желіде қолданылып жатқаны",
     slow_trip: "Желі арқылы барып-қайту уақыты",
     slow_silent: "жауап бермейді",
+    slow_nameless: "мұндай ат жоқ",
     slow_mbit: "Мбит/сек",
     slow_millis: "мсек",
     slow_comma: ",",

@@ -147,6 +147,7 @@ pub(super) const RU: Words = Words {
     slow_used: "Занято в канале сейчас",
     slow_trip: "Путь по каналу туда и обратно",
     slow_silent: "не отвечает",
+    slow_nameless: "такого имени нет",
     slow_mbit: "Мбит/с",
     slow_millis: "мс",
     slow_comma: ",",

@@ -32,6 +32,10 @@ const HOPS: u8 = 10;
 const TRAIL: usize = 10_000;
 /// Days in a row on which a host failed, after which a run gives up what is left of it, so that the rest of the pack has its next run.
 const DAYS: u32 = 3;
+/// What is wrong with a host that fails too often ...
+const FAILED: &str = "it failed too often today";
+/// ... and with one that nobody knows.
+const NAMELESS: &str = "there is no such name";
 /// Times in a row that a robots.txt could not be had, after which a run gives up its origin.
 const ROBOTS: u32 = 4;
 
@@ -148,13 +152,14 @@ impl<W: Web> Crawl<'_, W> {
             }
             What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
-            What::Broken(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            What::Broken(_) | What::Nameless(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
             // Piece by piece it gets through, whatever the line does.
             What::Partly(_) => Fate::Later { at: now.plus(SOON), failed: false },
             What::Lost(_) if wish.tries == 0 && wish.strikes < HOPELESS => Fate::Later { at: now.plus(SOON), failed: true },
             // Counted once for each wish: the first failure of a host that answered, the second of one that was lost.
-            What::Lost(why) => self.broken(desk, wish, target, why, wish.tries == 1, now).await?,
-            What::Broken(why) => self.broken(desk, wish, target, why, wish.tries == 0, now).await?,
+            What::Lost(why) => self.broken(desk, wish, target, (why, FAILED), wish.tries == 1, now).await?,
+            What::Broken(why) => self.broken(desk, wish, target, (why, FAILED), wish.tries == 0, now).await?,
+            What::Nameless(why) => self.broken(desk, wish, target, (why, NAMELESS), wish.tries == 0, now).await?,
             What::Gone | What::Here { .. } | What::Moved { .. } | What::Full(_) => Fate::Gone,
         })
     }
@@ -199,10 +204,19 @@ impl<W: Web> Crawl<'_, W> {
         if refusal.first { Ok(tried(wish, now, "the host is busy".into())) } else { Ok(Fate::Later { at: now, failed: false }) }
     }
 
-    async fn broken(&self, desk: &mut Desk, wish: &Wish, target: &Target, why: String, counts: bool, now: Time) -> Result<Fate, Error> {
+    /// `host`: what that means for the host, should it happen too often.
+    async fn broken(
+        &self,
+        desk: &mut Desk,
+        wish: &Wish,
+        target: &Target,
+        (why, host): (String, &str),
+        counts: bool,
+        now: Time,
+    ) -> Result<Fate, Error> {
         tracing::debug!(host = target.host(), tries = wish.tries, why, "a fetch failed");
         if counts {
-            self.blame(desk, target.host(), "it failed too often today", now).await?;
+            self.blame(desk, target.host(), host, now).await?;
         }
         // At least half of the wait is kept: full jitter would sometimes ask again at once.
         Ok(tried(wish, now.plus(AGAIN.wait(wish.tries, 0.5 + self.web.share() / 2.0)), why))
@@ -220,7 +234,11 @@ impl<W: Web> Crawl<'_, W> {
         let days = self.state.pause_host(host, until, true, why).await?;
         tracing::warn!(host, errors, days, pack = self.pack.id, "host failed too often today, left alone until tomorrow");
         if days >= DAYS {
-            let why = format!("the host has failed for {days} days; it is tried again in later nights");
+            let why = if why == NAMELESS {
+                format!("{NAMELESS}: see how it is written in the pack; it is tried again in later nights")
+            } else {
+                format!("the host has failed for {days} days; it is tried again in later nights")
+            };
             let told = Told { why: &why, counted: self.counted(reason::failed(&why)) };
             desk.queues.give_up_host(self.state, host, told, now).await?;
         }

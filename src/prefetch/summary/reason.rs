@@ -42,11 +42,12 @@ const fn reason(word: &'static str, told: &'static str, remedy: &'static str) ->
 }
 
 /// Every reason.
-pub static REASONS: [Reason; 15] = [
+pub static REASONS: [Reason; 16] = [
     reason("failed.server", "the host answered with an error of its own (5xx)", AGAIN),
     reason("failed.busy", "the host was too busy (429, 503)", AGAIN),
     reason("failed.refused", "the host refuses it (4xx)", "open the page in a browser; if it needs a sign-in, take it out of the pack"),
     reason("failed.unreachable", "the host could not be reached, or broke off", AGAIN),
+    reason("failed.name", "there is no host of this name", "see how it is written in the pack; if it has moved, change the pack"),
     reason("failed.days", "the host has failed for days", "open it in a browser; if it has moved, change the pack"),
     reason("failed.robots", "the host's robots.txt could not be read, so nothing may be fetched", AGAIN),
     reason("failed.unkept", "it came, but its origin forbids keeping it", "take it out of the pack"),
@@ -94,6 +95,7 @@ pub fn failed(why: &str) -> &'static str {
         _ if begins("status 5") => "failed.server",
         _ if begins("the host is busy") => "failed.busy",
         _ if begins("status ") => "failed.refused",
+        _ if begins("there is no such name") => "failed.name",
         _ if begins("the host has failed for") => "failed.days",
         _ if begins("robots.txt cannot be had") => "failed.robots",
         _ if begins("may not be kept") => "failed.unkept",
@@ -164,6 +166,7 @@ mod tests {
             (Fate::Failed("status 403".into()), "failed.refused"),
             (Fate::Failed("the host is busy".into()), "failed.busy"),
             (Fate::Failed("the host has failed for 3 days; it is tried again in later nights".into()), "failed.days"),
+            (Fate::Failed("there is no such name: nobody.kz".into()), "failed.name"),
             (Fate::Failed("robots.txt cannot be had, so nothing here may be fetched".into()), "failed.robots"),
             (Fate::Failed("may not be kept: Private".into()), "failed.unkept"),
             (Fate::Failed("it redirects to itself; it may want a cookie".into()), "failed.moved"),

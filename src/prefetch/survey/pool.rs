@@ -235,8 +235,8 @@ impl<W: Web> Survey<'_, W> {
         }
         let failed = match &came.got {
             Got::Barred(Verdict::Unknown(_)) => true,
-            Got::Reply(reply) => matches!(reply.what, What::Broken(_) | What::Lost(_) | What::Partly(_)),
-            Got::Told(Err(what)) => matches!(what, What::Broken(_) | What::Lost(_)),
+            Got::Reply(reply) => matches!(reply.what, What::Broken(_) | What::Nameless(_) | What::Lost(_) | What::Partly(_)),
+            Got::Told(Err(what)) => matches!(what, What::Broken(_) | What::Nameless(_) | What::Lost(_)),
             Got::Told(Ok(Glance::Told(told))) => told.status.is_server_error() && told.status.as_u16() != 501,
             _ => false,
         };

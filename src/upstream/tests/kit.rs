@@ -77,7 +77,15 @@ impl Origin {
 /// Answers the requests of each connection in turn; `answers` gives the bytes by connection and request number (from 0);
 /// `None` closes after the request was read.
 pub(super) async fn origin(life: &Life, answers: impl Fn(usize, usize) -> Option<Vec<u8>> + Send + Sync + 'static) -> Origin {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    origin_at(TcpListener::bind("127.0.0.1:0").await.unwrap(), life, answers)
+}
+
+/// The same, where a test wants it.
+pub(super) fn origin_at(
+    listener: TcpListener,
+    life: &Life,
+    answers: impl Fn(usize, usize) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> Origin {
     let origin = Origin { addr: listener.local_addr().unwrap(), connections: Arc::default(), heads: Arc::default() };
     let (connections, heads, answers, life2) = (origin.connections.clone(), origin.heads.clone(), Arc::new(answers), life.clone());
     life.spawn_until_stop(async move {
@@ -186,4 +194,16 @@ fn reply(question: &[u8], code: u8, addrs: &[std::net::IpAddr]) -> Bytes {
         packet.extend(bytes);
     }
     packet.into()
+}
+
+/// An address that answers nothing: a listener whose queue is full drops what else comes, as a dead line would. With a paused clock
+/// nothing but deadlines happens there.
+pub(super) fn hanging_at(ip: std::net::IpAddr) -> ((socket2::Socket, std::net::TcpStream), SocketAddr) {
+    let domain = if ip.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let queued = std::net::TcpStream::connect(addr).unwrap();
+    ((socket, queued), addr)
 }

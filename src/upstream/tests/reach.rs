@@ -260,7 +260,7 @@ async fn a_host_that_is_gone_takes_the_line_down_and_back_up() {
 
 #[tokio::test(start_paused = true)]
 async fn what_hangs_ends_when_the_line_turns_out_to_be_down() {
-    let (_hanging, addr) = hanging();
+    let (_hanging, addr) = hanging_at(loopback());
     let node = node(settings());
     node.link.observe(Sample::Connected { host: "a.kz".into(), addr, took: Duration::from_millis(1) });
     let failed = node.upstream.connect("127.0.0.1", addr.port()).await.unwrap_err();
@@ -273,7 +273,7 @@ async fn what_hangs_ends_when_the_line_turns_out_to_be_down() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_hangs_is_remembered() {
-    let (_hanging, addr) = hanging();
+    let (_hanging, addr) = hanging_at(loopback());
     let node = node(settings());
     let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
     node.link.observe(Sample::Connected { host: "b.kz".into(), addr: alive.local_addr().unwrap(), took: Duration::from_millis(1) });
@@ -287,7 +287,7 @@ async fn a_host_that_hangs_is_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_behind_a_cut_line_knows_by_the_first_request() {
-    let (_hanging, addr) = hanging();
+    let (_hanging, addr) = hanging_at(loopback());
     let node = node(settings());
     let start = tokio::time::Instant::now();
     let failed = node.upstream.send(&target(&format!("http://{addr}/")), get(), Class::Interactive).await.unwrap_err();
@@ -318,15 +318,4 @@ async fn a_node_that_never_reached_anything_sees_the_lines_return() {
 /// An address where nobody listens.
 async fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-/// An address that answers nothing: a listener whose queue is full drops what else comes, as a dead line would. With a paused clock
-/// nothing but deadlines happens there.
-fn hanging() -> ((socket2::Socket, std::net::TcpStream), SocketAddr) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    let queued = std::net::TcpStream::connect(addr).unwrap();
-    ((socket, queued), addr)
 }

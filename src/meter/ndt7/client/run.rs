@@ -16,7 +16,7 @@ use url::Url;
 use uuid::Uuid;
 
 /// How often whoever asked is told.
-const TELL: Duration = Duration::from_millis(150);
+pub const TELL: Duration = Duration::from_millis(150);
 
 /// A test that the other side ended this late (share of its time) was a whole one.
 const WHOLE: f64 = 0.9;
