@@ -203,5 +203,6 @@ mod tests {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
         assert_eq!(Bytes(4_100_000_000).human(), "4.1 GB");
+        assert_eq!(Bytes::gib(20 << 10).human(), "22.0 TB");
     }
 }

@@ -212,9 +212,7 @@ mod tests {
 
     #[test]
     fn a_store_without_the_room_that_it_was_promised_is_told() {
-        let store = |quota: u64, free: u64, admitting: bool| {
-            json!({"store": {"quota_bytes": quota, "disk_bytes": 0, "free_bytes": free, "size_bytes": 1_000, "admitting": admitting}})
-        };
+        let store = |quota: u64, free: u64, admitting: bool| json!({"store": {"quota_bytes": quota, "disk_bytes": 0, "free_bytes": free, "size_bytes": 1_000, "admitting": admitting}});
         assert!(attention(&store(500, 600, true)).is_empty());
         for (ill, wanted) in [
             (store(5_000, 600, true), "larger than the disk"),

@@ -69,7 +69,7 @@ impl World for Script {
             let place: SocketAddr = target.authority().parse().expect("an address");
             let response = send(&self.life, place, request).await?;
             let lose = self.trouble.lose_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            if lose.is_ok() { Err("cut".into()) } else { Ok(response) }
+            if lose.is_ok() { Err(Unsent::Later("cut".into())) } else { Ok(response) }
         })
     }
 }
