@@ -12,6 +12,9 @@ pub mod local;
 /// Tables and quantities for people.
 pub mod table;
 
+/// Quota against disk.
+mod room;
+
 /// How far long work is.
 mod progress;
 

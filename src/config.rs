@@ -32,6 +32,7 @@ use crate::upstream;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -262,7 +263,14 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         Ok(source) => parse(&source, environment, &name),
         Err(error) => {
             let remedy = "name another file with --config, or make one with \"bulak config default\"";
-            let complaint = written::complain("", Place::Default, String::new(), &format!("cannot be read ({error})"), remedy);
+            let why = match error.kind() {
+                ErrorKind::NotFound => "is not there".to_owned(),
+                ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
+                ErrorKind::InvalidData => "is no text in UTF-8".to_owned(),
+                ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+                _ => format!("cannot be read ({error})"),
+            };
+            let complaint = written::complain("", Place::Default, String::new(), &why, remedy);
             Err(Complaints { list: vec![complaint], file: name, source: String::new() })
         }
     }
@@ -484,6 +492,7 @@ mod tests {
     fn a_missing_file_is_one_complaint() {
         let complaints = load(Some(Path::new("/nonexistent/school.toml")), std::iter::empty()).expect_err("no file");
         assert_eq!(complaints.list.len(), 1);
-        assert!(complaints.to_string().contains("cannot be read"));
+        assert!(complaints.to_string().contains("is not there"));
+        assert!(complaints.unread().is_some());
     }
 }

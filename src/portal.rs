@@ -30,6 +30,9 @@ pub mod slow;
 /// What is kept, what is opened, who sees it.
 pub mod privacy;
 
+/// An address that leads nowhere.
+pub mod lost;
+
 /// What came of a wish; where a recording begins.
 pub mod tonight;
 

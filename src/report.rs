@@ -141,6 +141,8 @@ pub struct Status {
     pub last_delivered: Option<String>,
     /// Why the last upload did not work; `None` after one that did.
     pub trouble: Option<String>,
+    /// What a person must mend before reports reach the hub, and how; `None` when there is nothing, or waiting is enough.
+    pub by_hand: Option<String>,
     /// Records that the hub refused for good.
     pub parked: Vec<Parked>,
 }
@@ -202,6 +204,8 @@ pub(crate) struct Memory {
     not_before: Option<Instant>,
     last_delivered: Option<Time>,
     trouble: Option<String>,
+    /// Why waiting alone does not help.
+    by_hand: Option<String>,
     /// Until then the hub is told what an earlier program knew: it has one.
     plain_until: Option<Instant>,
 }
@@ -382,6 +386,7 @@ impl Reporter {
             next_report: memory.due.map(Time::to_rfc3339),
             last_delivered: memory.last_delivered.map(Time::to_rfc3339),
             trouble: memory.trouble.clone(),
+            by_hand: memory.by_hand.clone(),
             parked,
         }
     }

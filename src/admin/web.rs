@@ -6,6 +6,8 @@ use crate::admin::told::{Told, failed};
 use crate::admin::{Parts, devices};
 use crate::base::problem::Problem;
 use crate::base::refusal::{InWords, as_problems};
+use crate::portal::frame::Frame;
+use crate::portal::lost::Lost;
 use crate::portal::{Arrival, Home, STYLE};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -37,9 +39,9 @@ pub fn web_router(parts: Parts, extra: Router) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .fallback(lost)
         .with_state(parts.clone())
         .merge(extra)
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "web.unknown", "there is no such page", "begin at /"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn(as_problems))
         .layer(from_fn_with_state(parts.names, guard))
@@ -99,6 +101,18 @@ async fn home(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>, t
         opens: !parts.reach.enrol.load().opened.is_empty(),
     };
     Ok(told.page(home.render(told.language).map_err(failed)?))
+}
+
+/// An address that leads nowhere: a page for a browser, a document for a program.
+async fn lost(State(parts): State<Parts>, told: Told, fields: HeaderMap) -> Response {
+    let problem = Problem::new(StatusCode::NOT_FOUND, "web.unknown", "there is no such page", "begin at /");
+    let shows = fields.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("text/html"));
+    let frame = Frame::new(told.language, "/", &parts.reach.title);
+    match (Lost { frame }).render() {
+        Ok(page) if shows => (StatusCode::NOT_FOUND, told.page(page)).into_response(),
+        Ok(_) => problem.into_response(),
+        Err(error) => failed(error).into_response(),
+    }
 }
 
 async fn readyz(State(parts): State<Parts>) -> Response {

@@ -52,6 +52,12 @@ impl Calendar {
         jiff::Timestamp::from_microsecond(moment.micros())
             .map_or_else(|_| "–".into(), |stamp| stamp.to_zoned(self.0.clone()).strftime("%d.%m.%Y %H:%M").to_string())
     }
+
+    /// The day of a moment (RFC 3339) as people of the place read it: `24.11.2026`; the text as it is where it is no moment.
+    pub fn day_of(&self, stamp: &str) -> String {
+        let moment = stamp.parse::<jiff::Timestamp>();
+        moment.map_or_else(|_| stamp.to_owned(), |moment| moment.to_zoned(self.0.clone()).strftime("%d.%m.%Y").to_string())
+    }
 }
 
 /// The date of a day's number.

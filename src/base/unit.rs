@@ -42,7 +42,7 @@ impl Bytes {
 
     /// For people: decimal, three digits (`4.1 GB`).
     pub fn human(self) -> String {
-        human(self.0, &[("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)], "B")
+        human(self.0, &[("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)], "B")
     }
 }
 
@@ -203,5 +203,6 @@ mod tests {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
         assert_eq!(Bytes(4_100_000_000).human(), "4.1 GB");
+        assert_eq!(Bytes::gib(20 << 10).human(), "22.0 TB");
     }
 }

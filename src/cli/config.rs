@@ -67,6 +67,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 }
 
 fn people(keys: &serde_json::Map<String, Value>) -> String {
+    if keys.is_empty() {
+        return "every key is at its default".to_owned();
+    }
     let mut table = table(&["key", "value", "set by"]);
     for (name, key) in keys {
         table.add_row(vec![name.clone(), key["value"].to_string(), source(&key["source"])]);
@@ -84,6 +87,11 @@ fn source(source: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_changed_is_told() {
+        assert_eq!(people(&serde_json::Map::new()), "every key is at its default");
+    }
 
     #[test]
     fn show_tells_who_set_what() {

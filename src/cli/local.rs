@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -130,7 +131,7 @@ impl Local {
         let place = self.socket.display();
         match tokio::time::timeout(CONNECT_LIMIT, UnixStream::connect(&self.socket)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
+            Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::new(
                 "node.not_allowed",
                 format!("this user may not use {place}"),
                 "run it as root or as a member of the node's group",
@@ -138,7 +139,11 @@ impl Local {
             .exit(Exit::NotAllowed)),
             Ok(Err(error)) => Err(Failure::new(
                 "node.no_answer",
-                format!("no node answers at {place} ({error})"),
+                match error.kind() {
+                    ErrorKind::NotFound => format!("no node runs here: {place} is not there"),
+                    ErrorKind::ConnectionRefused => format!("no node runs here: nobody answers at {place}"),
+                    _ => format!("no node answers at {place} ({error})"),
+                },
                 "start it with \"bulak serve\", or point --config at its configuration",
             )
             .exit(Exit::NoAnswer)),

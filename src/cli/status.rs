@@ -1,6 +1,7 @@
 //! `bulak status`: how the node is doing, on one screen, health last. What is not known is written "unknown".
 
 use crate::cli::local::Local;
+use crate::cli::room::{self, Room};
 use crate::cli::table::{bytes, count, moment, pairs, text};
 use crate::cli::{Context, Exit, Failure};
 use jiff::tz::TimeZone;
@@ -31,6 +32,8 @@ fn attention(document: &Value) -> Vec<String> {
     let store = &document["store"];
     if store["writable"] == false {
         needs.push("the store cannot be written: nothing new is kept".to_owned());
+    } else if let Some(trouble) = room(store) {
+        needs.push(format!("{}; {}", trouble.message, trouble.remedy));
     } else if store["admitting"] == false {
         needs.push("the store is full: nothing new is kept".to_owned());
     }
@@ -49,6 +52,9 @@ fn attention(document: &Value) -> Vec<String> {
     if document["link"]["state"] == "down" && !causes.contains(&"interface_lost") {
         needs.push("the line is down: what is stored is served".to_owned());
     }
+    if let Some(why) = document["report"]["by_hand"].as_str() {
+        needs.push(format!("reports do not reach the region: {why}"));
+    }
     let giga = &document["giga"];
     if let Some(why) = giga["stopped"].as_str() {
         needs.push(format!("the Giga Meter server is told nothing more: {why}; write its key to giga.key"));
@@ -60,6 +66,12 @@ fn attention(document: &Value) -> Vec<String> {
         needs.push("the clock is wrong: nothing expires by it".to_owned());
     }
     needs
+}
+
+/// What is wrong with the room that the store has.
+fn room(store: &Value) -> Option<room::Trouble> {
+    let [quota, free, total] = ["quota_bytes", "free_bytes", "size_bytes"].map(|name| store[name].as_u64());
+    room::look(Room { quota: quota?, free: free?, total: total?, used: store["disk_bytes"].as_u64() })
 }
 
 fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
@@ -82,6 +94,9 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
             rows.push((name, listens(&document[member])));
         }
     }
+    if document["report"]["hub"].is_string() {
+        rows.push(("reports", reports(&document["report"])));
+    }
     if document["giga"]["server"].is_string() {
         rows.push(("Giga Meter", giga(&document["giga"])));
     }
@@ -96,17 +111,9 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         ("to devices", format!("{} since start", bytes(&cache["client_bytes"]))),
         ("over the line", format!("{} since start", bytes(&cache["upstream_bytes"]))),
     ]);
-    let mut out = pairs(rows);
-    for (way, words) in cache["by_way"].as_object().into_iter().flatten() {
-        let words: Vec<String> = words
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(word, pair)| format!("{word} {} ({})", count(&pair[0]), bytes(&pair[1])))
-            .collect();
-        out.push(format!("  by {way}: {}", words.join(", ")));
-    }
-    out.extend(pairs([
+    let ways: Vec<(String, String)> = cache["by_way"].as_object().into_iter().flatten().map(|(way, words)| by_way(way, words)).collect();
+    rows.extend(ways.iter().map(|(way, words)| (way.as_str(), words.clone())));
+    rows.extend([
         (
             "store",
             format!(
@@ -118,7 +125,8 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
             ),
         ),
         ("index", text(&store["index"])),
-    ]));
+    ]);
+    let mut out = pairs(rows);
     if needs.is_empty() {
         out.push("health: nothing needs attention".to_owned());
     } else {
@@ -126,6 +134,20 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         out.push("next: bulak doctor".to_owned());
     }
     out.join("\n")
+}
+
+/// What was asked for by one way, and what became of it.
+fn by_way(way: &str, words: &Value) -> (String, String) {
+    let told = words.as_object().into_iter().flatten();
+    let told: Vec<String> = told.map(|(word, pair)| format!("{word} {} ({})", count(&pair[0]), bytes(&pair[1]))).collect();
+    (format!("  by {way}"), told.join(", "))
+}
+
+/// What is told to the hub.
+fn reports(report: &Value) -> String {
+    let outbox = &report["outbox"];
+    let trouble = report["trouble"].as_str().map(|why| format!(" ({})", why.split("; ").next().unwrap_or(why))).unwrap_or_default();
+    format!("{} told, {} wait for {}{trouble}", count(&outbox["delivered"]), count(&outbox["waiting"]), text(&report["hub"]))
 }
 
 /// What is told to a Giga Meter server.
@@ -180,8 +202,27 @@ mod tests {
             assert!(needs.len() == 1 && needs[0].contains(wanted), "{what}: {needs:?}");
         }
         assert!(attention(&of("origin_down", "up")).is_empty());
+        let barred = json!({"report": {"hub": "http://hub", "by_hand": "the hub does not know this node; enrol it by a code"}});
+        assert_eq!(attention(&barred), ["reports do not reach the region: the hub does not know this node; enrol it by a code"]);
+        let away = json!({"report": {"hub": "http://hub", "trouble": "the hub did not answer", "by_hand": null}});
+        assert!(attention(&away).is_empty(), "a school works without the hub, and nothing nags");
         let noticed = json!({"notices": ["pack a.toml is refused: no signature"]});
         assert_eq!(attention(&noticed), ["pack a.toml is refused: no signature"]);
+    }
+
+    #[test]
+    fn a_store_without_the_room_that_it_was_promised_is_told() {
+        let store = |quota: u64, free: u64, admitting: bool| json!({"store": {"quota_bytes": quota, "disk_bytes": 0, "free_bytes": free, "size_bytes": 1_000, "admitting": admitting}});
+        assert!(attention(&store(500, 600, true)).is_empty());
+        for (ill, wanted) in [
+            (store(5_000, 600, true), "larger than the disk"),
+            (store(700, 600, true), "to come"),
+            // Others have filled the disk: its quota is not to blame.
+            (store(700, 10, false), "free space"),
+        ] {
+            let needs = attention(&ill);
+            assert!(needs.len() == 1 && needs[0].contains(wanted), "{needs:?}");
+        }
     }
 
     #[test]

@@ -84,7 +84,15 @@ impl Complaints {
     /// One line: `/etc/bulak/school.toml has 5 mistakes`.
     pub fn summary(&self) -> String {
         let count = self.list.len();
-        format!("{} has {count} mistake{}", self.file, if count == 1 { "" } else { "s" })
+        // A file is not blamed for what the environment says.
+        let outside = self.list.iter().all(|complaint| matches!(complaint.place, Place::Environment(_)));
+        let name = if outside { "the environment" } else { &self.file };
+        format!("{name} has {count} mistake{}", if count == 1 { "" } else { "s" })
+    }
+
+    /// The one complaint about a file that could not be read at all: there is nothing in it to mend.
+    pub fn unread(&self) -> Option<&Complaint> {
+        self.list.first().filter(|first| self.list.len() == 1 && first.key.is_empty() && first.place == Place::Default)
     }
 
     /// Each mistake with the line it stands on, marked, and its remedy.
@@ -179,6 +187,20 @@ mod tests {
         for (word, wanted) in table {
             assert_eq!(did_you_mean(word, known.into_iter()), wanted, "{word}");
         }
+    }
+
+    #[test]
+    fn the_summary_blames_whom_it_should() {
+        let complaint =
+            |place| Complaint { key: "a.b".into(), place, value: String::new(), message: "is wrong".into(), remedy: "mend it".into() };
+        let (line, variable) = (place_of("x", 0..1), Place::Environment("BULAK_A__B".into()));
+        let summary = |places: &[&Place]| {
+            let list = places.iter().map(|place| complaint((*place).clone())).collect();
+            Complaints { list, file: "school.toml".into(), source: "x".into() }.summary()
+        };
+        assert_eq!(summary(&[&line]), "school.toml has 1 mistake");
+        assert_eq!(summary(&[&variable, &variable]), "the environment has 2 mistakes");
+        assert_eq!(summary(&[&line, &variable]), "school.toml has 2 mistakes");
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Home {
             // Only http addresses become links: a pack is data.
             link: if shelf.link.starts_with("http://") || shelf.link.starts_with("https://") { &shelf.link } else { "" },
             entries: shelf.entries.map_or_else(|| words.unknown.to_owned(), |count| count.to_string()),
-            bytes: shelf.bytes.map_or_else(|| words.unknown.to_owned(), |bytes| comma(&Bytes(bytes).human(), language)),
+            bytes: shelf.bytes.map_or_else(|| words.unknown.to_owned(), |bytes| size(Bytes(bytes), language)),
         });
         let line = match self.line {
             link::State::Up => words.line_up,
@@ -113,9 +113,16 @@ fn morning(words: &Words, here: u64, all: u64) -> Option<String> {
     }
 }
 
-/// Kazakh and Russian write a decimal comma.
-fn comma(number: &str, language: Language) -> String {
-    if language == Language::En { number.to_owned() } else { number.replace('.', ",") }
+/// Kazakh and Russian write a decimal comma, and units in their own letters.
+fn size(bytes: Bytes, language: Language) -> String {
+    const UNITS: [(&str, &str); 5] = [(" TB", " ТБ"), (" GB", " ГБ"), (" MB", " МБ"), (" kB", " кБ"), (" B", " Б")];
+    let told = bytes.human();
+    if language == Language::En {
+        return told;
+    }
+    let comma = told.replace('.', ",");
+    let own = UNITS.iter().find_map(|(unit, own)| Some(format!("{}{own}", comma.strip_suffix(unit)?)));
+    own.unwrap_or(comma)
 }
 
 #[cfg(test)]
@@ -143,10 +150,25 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_written_as_each_language_does() {
+        for (bytes, ru, en) in [
+            (0, "0 Б", "0 B"),
+            (1_500, "1,5 кБ", "1.5 kB"),
+            (2_000_000, "2,0 МБ", "2.0 MB"),
+            (4_100_000_000, "4,1 ГБ", "4.1 GB"),
+            (2_000_000_000_000, "2,0 ТБ", "2.0 TB"),
+        ] {
+            for (language, wanted) in [(Language::Kk, ru), (Language::Ru, ru), (Language::En, en)] {
+                assert_eq!(size(Bytes(bytes), language), wanted);
+            }
+        }
+    }
+
+    #[test]
     fn the_page_says_what_is_here_in_three_languages() {
         let table = [
-            (Language::Kk, "<html lang=\"kk\">", "Уикипедия &#60;b&#62;", "4,1 GB", "Интернет жоқ."),
-            (Language::Ru, "<html lang=\"ru\">", "Уикипедия &#60;b&#62;", "4,1 GB", "Интернета нет."),
+            (Language::Kk, "<html lang=\"kk\">", "Уикипедия &#60;b&#62;", "4,1 ГБ", "Интернет жоқ."),
+            (Language::Ru, "<html lang=\"ru\">", "Уикипедия &#60;b&#62;", "4,1 ГБ", "Интернета нет."),
             (Language::En, "<html lang=\"en\">", "Wikipedia", "4.1 GB", "There is no Internet."),
         ];
         for (language, tag, title, size, line) in table {

@@ -62,6 +62,8 @@ words! {
         // wishes, and a lesson that is being recorded
         wish_title wish_added wish_known wish_refused wish_full wish_off wish_again wish_who
         record_title record_how record_waits record_start record_on record_none
+        // an address that leads nowhere
+        lost lost_how
         // what is slow?
         slow slow_how slow_ask slow_begin slow_looking slow_show slow_wifi slow_line slow_used slow_trip slow_silent slow_nameless slow_mbit slow_millis
         slow_comma slow_is_wifi slow_is_line slow_is_used slow_is_site slow_is_nothing slow_is_unknown

@@ -5,6 +5,7 @@ use crate::base::problem::Problem;
 use crate::report::Inner;
 use crate::report::enrol::{Asks, Told};
 use crate::report::send::{MOST_ANSWER, collect, endpoint};
+use crate::report::world::Unsent;
 use http::{Method, Request, StatusCode, header};
 use serde_json::Value;
 use std::time::Duration;
@@ -35,10 +36,17 @@ pub(crate) async fn join(inner: &Inner, code: &str) -> Result<Told, Problem> {
     let exchange = async {
         let response = inner.world.post(&target, request).await?;
         let (head, body) = response.into_parts();
-        Ok::<_, String>((head.status, collect(body, MOST_ANSWER).await?))
+        Ok::<_, Unsent>((head.status, collect(body, MOST_ANSWER).await?))
     };
     let answer = tokio::time::timeout(DEADLINE, exchange).await;
-    let (status, body) = answer.unwrap_or_else(|_| Err("the hub did not answer in time".into())).map_err(away)?;
+    let answer = answer.unwrap_or_else(|_| Err(Unsent::Later("the hub did not answer in time".into())));
+    let (status, body) = answer.map_err(|unsent| match unsent {
+        Unsent::Later(why) => away(why),
+        Unsent::Never(why) => {
+            let (what, remedy) = why.split_once("; ").unwrap_or((&why, ""));
+            Problem::new(StatusCode::CONFLICT, "hub.private_address", what, remedy)
+        }
+    })?;
     if status != StatusCode::OK {
         return Err(refusal(status, &body));
     }
@@ -46,6 +54,7 @@ pub(crate) async fn join(inner: &Inner, code: &str) -> Result<Told, Problem> {
     let mut memory = inner.memory.lock();
     // What waited because the hub did not know us goes at the next round.
     memory.tries = 0;
+    memory.by_hand = None;
     memory.not_before = Some(inner.clock.steady());
     tracing::info!("this node has enrolled at its hub");
     Ok(told)

@@ -16,6 +16,7 @@ use crate::report::join::join;
 use crate::report::schema;
 use crate::report::sign;
 use crate::report::verdict::{NUMBER_USED, Reply, Verdict, judge};
+use crate::report::world::Unsent;
 use crate::report::{Flushed, Inner};
 use crate::state::outbox::{Sealed, Waiting};
 use anyhow::Context;
@@ -125,12 +126,13 @@ pub(crate) async fn one(inner: &Inner, flushed: &mut Flushed) -> anyhow::Result<
             }
         }
         Verdict::Later { after, why } => later(inner, after, &why),
+        Verdict::Barred(why) => stuck(inner, &why),
         Verdict::Stranger(why) => {
             let tried = inner.settings.code.is_empty() || std::mem::replace(&mut inner.memory.lock().way.joined, true);
             if tried {
-                later(inner, None, &why)
+                stuck(inner, &why)
             } else if let Err(problem) = join(inner, &inner.settings.code).await {
-                later(inner, None, &problem.title)
+                stuck(inner, &format!("{why}; hub.code did not help: {}", problem.title))
             } else {
                 Step::More
             }
@@ -190,11 +192,12 @@ async fn upload(inner: &Inner, target: &Target, records: &[Record]) -> Verdict {
         let date = field(header::DATE).and_then(Time::parse_http);
         let wait = field(header::RETRY_AFTER).and_then(|text| retry_after(text, date.or(Some(inner.clock.now()))));
         let body = collect(body, MOST_ANSWER).await?;
-        Ok::<Verdict, String>(judge(head.status.as_u16(), wait, &body))
+        Ok::<Verdict, Unsent>(judge(head.status.as_u16(), wait, &body))
     };
     match tokio::time::timeout(DEADLINE, exchange).await {
         Ok(Ok(verdict)) => verdict,
-        Ok(Err(why)) => trouble(why),
+        Ok(Err(Unsent::Later(why))) => trouble(why),
+        Ok(Err(Unsent::Never(why))) => Verdict::Barred(why),
         Err(_) => trouble(format!("the hub did not answer within {} s", DEADLINE.as_secs())),
     }
 }
@@ -294,6 +297,7 @@ fn settle(inner: &Inner, delivered: Option<(Time, Duration)>) {
     memory.tries = 0;
     memory.trouble = None;
     let Some((when, pause)) = delivered else { return };
+    memory.by_hand = None;
     memory.way = Way { most: memory.way.most.saturating_mul(2).min(batch::MOST_RECORDS), ..Way::default() };
     memory.last_delivered = Some(when);
     memory.not_before = Some(pause).filter(|pause| !pause.is_zero()).map(|pause| inner.clock.steady() + pause);
@@ -312,6 +316,13 @@ fn later(inner: &Inner, after: Option<Duration>, why: &str) -> Step {
     memory.not_before = Some(inner.clock.steady() + wait);
     (memory.way.renewed, memory.way.joined) = (false, false);
     Step::Later
+}
+
+/// It did not, and waiting alone does not help. Remembered until the hub takes something: that it cannot be reached meanwhile mends
+/// nothing.
+fn stuck(inner: &Inner, why: &str) -> Step {
+    inner.memory.lock().by_hand = Some(why.to_owned());
+    later(inner, None, why)
 }
 
 #[cfg(test)]

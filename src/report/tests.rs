@@ -5,6 +5,7 @@ use crate::base::body::Body;
 use crate::hub::{Enrolled, Hub};
 use crate::link::Slice;
 use crate::report::compose::Figures;
+use crate::report::world::Unsent;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -53,7 +54,7 @@ impl World for Script {
         self.busy.load(Ordering::Relaxed)
     }
 
-    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>> {
+    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, Unsent>> {
         Box::pin(async move {
             let canned = self.trouble.canned.lock().pop();
             if let Some((200, reply)) = canned {
@@ -70,7 +71,7 @@ impl World for Script {
             let place: SocketAddr = target.authority().parse().expect("an address");
             let response = send(&self.life, place, request).await?;
             let lose = self.trouble.lose_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            if lose.is_ok() { Err("cut".into()) } else { Ok(response) }
+            if lose.is_ok() { Err(Unsent::Later("cut".into())) } else { Ok(response) }
         })
     }
 }

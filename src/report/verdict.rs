@@ -50,6 +50,8 @@ pub enum Verdict {
     },
     /// The hub does not know this node (any more): everything waits; a code may help.
     Stranger(String),
+    /// This node's own rules do not let it get there: everything waits for a person.
+    Barred(String),
     /// The hub will not take it as it is: fewer records at once, and a single one never.
     Refused(String),
     /// Something on the way, which is no hub, has a limit: fewer records at once; a single one waits.
@@ -114,6 +116,7 @@ mod tests {
             Verdict::Later { .. } => "then",
             Verdict::Refused(_) => "refused",
             Verdict::TooLarge(_) => "large",
+            Verdict::Barred(_) => "barred",
             Verdict::Stranger(_) => "stranger",
         };
         let good = br#"{"acked_seq":7,"reject":[{"seq":3,"why":"schema"}],"next_after_s":5}"#;

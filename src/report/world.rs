@@ -9,7 +9,7 @@ use crate::link::{Class, Link, Slice};
 use crate::prefetch::{self, Night};
 use crate::report::compose::{self, Figures};
 use crate::store::Store;
-use crate::upstream::Upstream;
+use crate::upstream::{Error, Upstream};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -30,8 +30,34 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Whether a class uses the line just now.
     fn is_busy(&self) -> bool;
 
-    /// Sends one request, its body as gently as background goes; the error is for people.
-    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>>;
+    /// Sends one request, its body as gently as background goes.
+    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, Unsent>>;
+}
+
+/// Why a request did not reach the hub, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// Another time it may.
+    Later(String),
+    /// It never will before a person changes this node's configuration.
+    Never(String),
+}
+
+impl From<String> for Unsent {
+    fn from(why: String) -> Unsent {
+        Unsent::Later(why)
+    }
+}
+
+impl From<Error> for Unsent {
+    fn from(error: Error) -> Unsent {
+        match error {
+            Error::Prohibited(ip) => Unsent::Never(format!(
+                "hub.url leads to {ip}, a private address; write \"{ip}\" into proxy.allow_private_targets, or correct hub.url"
+            )),
+            error => Unsent::Later(error.to_string()),
+        }
+    }
 }
 
 /// The real one.
@@ -56,10 +82,10 @@ impl World for Node {
         self.link.foreground().shut().is_some()
     }
 
-    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, String>> {
+    fn post<'a>(&'a self, target: &'a Target, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, Unsent>> {
         Box::pin(async move {
             let request = request.map(|body| gently(body, &self.link));
-            let sent = self.upstream.send(target, request, Class::Report).await.map_err(|error| error.to_string())?;
+            let sent = self.upstream.send(target, request, Class::Report).await?;
             Ok(sent.response)
         })
     }

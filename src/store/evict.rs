@@ -44,6 +44,8 @@ struct State {
     read_only: bool,
     /// Most bytes that the file system lets the store have, when last looked at.
     room: Option<u64>,
+    /// (free, total) bytes of the file system then.
+    space: Option<(u64, u64)>,
     stuck_until: Option<Instant>,
     /// Said that everything is pinned, and nothing has been evicted since.
     said: bool,
@@ -140,6 +142,12 @@ impl Gate {
             state.stuck_until = None;
         }
         state.room = room;
+        state.space = Some(space).filter(|(_, total)| *total > 0);
+    }
+
+    /// (free, total) bytes of the file system, when last looked at.
+    pub(crate) fn space(&self) -> Option<(u64, u64)> {
+        self.state.lock().space
     }
 
     /// Nothing is written from now on.

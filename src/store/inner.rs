@@ -294,6 +294,7 @@ impl Inner {
             Mood::Rebuilding => "rebuilding",
             Mood::Off => "off",
         };
+        let (free_bytes, size_bytes) = self.gate.space().unzip();
         Stat {
             objects: sums.objects,
             entries: table.entries(),
@@ -301,6 +302,8 @@ impl Inner {
             object_bytes: sums.object_bytes,
             disk_bytes: self.log.bytes(),
             quota_bytes: self.settings.quota.0,
+            free_bytes,
+            size_bytes,
             pinned_entries: table.pinned_entries(),
             spared_dedup_bytes: sums.entry_bytes.saturating_sub(sums.object_bytes),
             spared_zstd_bytes: sums.object_bytes.saturating_sub(sums.stored_bytes),

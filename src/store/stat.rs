@@ -19,6 +19,12 @@ pub struct Stat {
     pub disk_bytes: u64,
     /// The quota.
     pub quota_bytes: u64,
+    /// Bytes free on the file system, when last looked at; `None`: it does not say.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// Bytes that the file system has in all.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
     /// Entries kept by packs.
     pub pinned_entries: u64,
     /// Bytes spared by keeping equal bodies once.

@@ -89,6 +89,9 @@ mod browser;
 /// What is one pupil's alone.
 mod privacy;
 
+/// What is wrong is told.
+mod told;
+
 /// Packs and reports.
 mod night;
 

@@ -246,7 +246,7 @@ async fn listening(check: &'static str, key: &str, listeners: &[SocketAddr], run
 }
 
 /// What is wrong, and what to do.
-fn halves(told: &str) -> (String, String) {
+pub(super) fn halves(told: &str) -> (String, String) {
     told.split_once("; ").map_or_else(|| (told.to_owned(), String::new()), |(message, remedy)| (message.to_owned(), remedy.to_owned()))
 }
 

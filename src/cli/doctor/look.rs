@@ -2,12 +2,13 @@
 //! changes nothing and says what it saw; judging is left to `verdict`.
 
 use super::devices;
-use super::https;
+use super::https::{self, halves};
 use super::names::{denies, names, servers};
 use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
 use crate::cli::local::Local;
+use crate::cli::room::{self, Room, Trouble};
 use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, Config};
 use serde_json::Value;
@@ -23,9 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long one check may take with all its tries. Asking the node comes before and takes at most `PATIENCE`: 8 s in all.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// Less free space than this share of the file system is trouble: the store stops admitting at 95 %.
-const FREE_PERCENT: u64 = 5;
 
 /// Most pack files that are counted.
 const PACKS: usize = 1000;
@@ -61,7 +59,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
             let (names, line, hub) = tokio::join!(
                 limited("names", Some("line"), names(&config)),
                 limited("line", None, line(&config, None)),
-                limited("hub", Some("node"), hub(&config)),
+                limited("hub", Some("node"), hub(&config, None)),
             );
             findings.extend([names, line, hub]);
             return (findings, false);
@@ -73,7 +71,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         limited("pac", Some("node"), devices::pac(status.as_ref(), here)),
         limited("names", Some("line"), names(&config)),
         limited("line", None, line(&config, status.as_ref())),
-        limited("hub", Some("node"), hub(&config)),
+        limited("hub", Some("node"), hub(&config, status.as_ref())),
     );
     findings.extend(https);
     findings.extend([
@@ -151,7 +149,8 @@ async fn node(context: &Context) -> (Finding, Seen) {
         Err(failure) if failure.exit == Exit::NotAllowed => {
             (Finding::new("node", None, State::Failed, failure.message, failure.remedy), Seen::Closed)
         }
-        Err(failure) => (Finding::new("node", None, State::Attention, failure.message, failure.remedy), Seen::Nobody),
+        // Without it no class browses: that is no detail.
+        Err(failure) => (Finding::new("node", None, State::Failed, failure.message, failure.remedy), Seen::Nobody),
     }
 }
 
@@ -201,34 +200,12 @@ fn disk(config: &Config, status: Option<&Value>) -> Finding {
     };
     let (free, total) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
     let used = status.and_then(|status| status["store"]["disk_bytes"].as_u64());
-    judge_disk(config.store.quota, free, total, used)
-}
-
-/// `used` is what the store already has of its quota; unknown while no node runs.
-fn judge_disk(quota: Bytes, free: u64, total: u64, used: Option<u64>) -> Finding {
-    let finding = |state, message: String, remedy: &str| Finding::new("disk", Some("store"), state, message, remedy);
-    let room = Bytes(free).human();
-    if free.saturating_mul(100) < total.saturating_mul(FREE_PERCENT) {
-        return finding(
-            State::Failed,
-            format!("only {room} of {} are free: nothing new is kept", Bytes(total).human()),
-            "free space, or move store.path",
-        );
+    match room::look(Room { quota: config.store.quota.0, free, total, used }) {
+        None => Finding::fine(NAME.0, NAME.1, format!("{} of {} free", Bytes(free).human(), Bytes(total).human())),
+        Some(Trouble { failed, message, remedy }) => {
+            Finding::new(NAME.0, NAME.1, if failed { State::Failed } else { State::Attention }, message, remedy)
+        }
     }
-    if quota.0 > total {
-        return finding(
-            State::Failed,
-            format!("store.quota \"{quota}\" is larger than the disk ({room} free)"),
-            "choose less, or move store.path",
-        );
-    }
-    if let Some(used) = used
-        && quota.0.saturating_sub(used) > free
-    {
-        let message = format!("store.quota \"{quota}\" leaves {} to come, but only {room} are free", Bytes(quota.0 - used).human());
-        return finding(State::Attention, message, "choose less, free space, or move store.path");
-    }
-    Finding::fine("disk", Some("store"), format!("{room} of {} free", Bytes(total).human()))
 }
 
 fn store(config: &Config, status: Option<&Value>) -> Finding {
@@ -363,19 +340,25 @@ pub(super) async fn line(config: &Config, status: Option<&Value>) -> Finding {
     Finding::new(NAME, None, State::Failed, last, "look at modem and cable, then call the provider")
 }
 
-async fn hub(config: &Config) -> Finding {
+async fn hub(config: &Config, status: Option<&Value>) -> Finding {
     const NAME: (&str, Option<&str>) = ("hub", Some("node"));
     let Some(url) = &config.hub.url else { return Finding::fine(NAME.0, NAME.1, "none is configured") };
-    match reach(&format!("{}:{}", url.host(), url.port())).await {
-        Ok(()) => Finding::fine(NAME.0, NAME.1, format!("{} can be reached", url.origin())),
-        Err(why) => Finding::new(
-            NAME.0,
-            NAME.1,
-            State::Attention,
-            format!("{} cannot be reached ({why}); reports are kept", url.origin()),
-            "nothing is lost; if it lasts, ask the district",
-        ),
+    let report = status.map(|status| &status["report"]);
+    if let Some(why) = report.and_then(|report| report["by_hand"].as_str()) {
+        let (message, remedy) = halves(why);
+        return Finding::new(NAME.0, NAME.1, State::Failed, format!("{message}; reports are kept"), remedy);
     }
+    let look = |message, remedy: &str| Finding::new(NAME.0, NAME.1, State::Attention, message, remedy);
+    if let Err(why) = reach(&format!("{}:{}", url.host(), url.port())).await {
+        let message = format!("{} cannot be reached ({why}); reports are kept", url.origin());
+        return look(message, "nothing is lost; if it lasts, ask the district");
+    }
+    let Some(report) = report else { return Finding::fine(NAME.0, NAME.1, format!("{} can be reached", url.origin())) };
+    if let Some(why) = report["trouble"].as_str() {
+        return look(format!("the last upload failed ({why}); reports are kept"), "nothing is lost; if it lasts, ask the district");
+    }
+    let took = if report["last_delivered"].is_string() { "takes reports" } else { "can be reached, nothing was sent since the start" };
+    Finding::fine(NAME.0, NAME.1, format!("{} {took}", url.origin()))
 }
 
 /// Whether a TCP connection comes about. A refusal is told as such.
@@ -404,23 +387,6 @@ fn existing(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotas_are_held_against_the_disk() {
-        let gib = |n: u64| n << 30;
-        let table = [
-            (Bytes::gib(20), gib(100), gib(200), None, State::Fine),
-            (Bytes::gib(20), gib(10), gib(200), Some(gib(15)), State::Fine),
-            (Bytes::gib(20), gib(11), gib(200), Some(gib(5)), State::Attention),
-            (Bytes::gib(20_480), gib(931), gib(1000), None, State::Failed),
-            (Bytes::gib(20), gib(9), gib(200), None, State::Failed),
-        ];
-        for (quota, free, total, used, wanted) in table {
-            let finding = judge_disk(quota, free, total, used);
-            assert_eq!(finding.state, wanted, "{finding:?}");
-            assert_eq!(finding.remedy.is_empty(), wanted == State::Fine);
-        }
-    }
 
     #[test]
     fn a_running_node_tells_of_its_store() {

@@ -2,6 +2,7 @@
 //!
 //! The hub's database is changed itself, whether the hub runs or not: it looks there before it trusts anybody.
 
+use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::base::unit::{BitRate, Wait};
@@ -134,20 +135,20 @@ pub(super) async fn run(context: &Context, order: Order, settings: Settings) -> 
     let keep = crate::hub::open(&settings.database)
         .await
         .map_err(|error| Failure::new("hub.database", error.to_string(), "start the hub once, or name its file with --config"))?;
-    let clock = Clock::system();
+    let (clock, calendar) = (Clock::system(), settings.calendar.clone());
     let book = Book::open(settings.nodes, keep.clone(), clock.clone())
         .await
         .map_err(|error| Failure::new("hub.database", error.to_string(), "mend what is named and try again"))?;
     match order {
         Order::Code { school, name, provider, contract, replace } => {
             let contract_bps = contract.and_then(|rate| i64::try_from(rate.0).ok());
-            code(context, &book, enrol::Order { school, name, provider, contract_bps, replaces: replace }).await
+            code(context, &book, &calendar, enrol::Order { school, name, provider, contract_bps, replaces: replace }).await
         }
-        Order::Codes => codes(context, &book).await,
+        Order::Codes => codes(context, &book, &calendar).await,
         Order::Nodes => nodes(context, &book).await,
         Order::Revoke { node } => revoke(context, &book, &node).await,
-        Order::Token(order) => token(context, &People::new(keep, clock, Viewers::Tokens), order).await,
-        Order::People(order) => people::run(context, &SignIn::new(keep, clock, &Metrics::default()), order).await,
+        Order::Token(order) => token(context, &People::new(keep, clock, Viewers::Tokens), &calendar, order).await,
+        Order::People(order) => people::run(context, &SignIn::new(keep, clock, &Metrics::default()), &calendar, order).await,
         Order::Join { code } => join(context, &code).await,
     }
 }
@@ -165,7 +166,7 @@ fn owned(file: &Path) -> Result<(), Failure> {
     Err(Failure::new("hub.other_user", message, "run it as that user (\"sudo -u bulak-hub bulak hub …\")").exit(Exit::NotAllowed))
 }
 
-async fn code(context: &Context, book: &Book, order: enrol::Order) -> Result<Exit, Failure> {
+async fn code(context: &Context, book: &Book, calendar: &Calendar, order: enrol::Order) -> Result<Exit, Failure> {
     if context.dry_run {
         context.show(&json!({ "would_make": order }), || format!("would make a code for \"{}\"", order.school))?;
         return Ok(Exit::Done);
@@ -176,19 +177,19 @@ async fn code(context: &Context, book: &Book, order: enrol::Order) -> Result<Exi
         format!(
             "{code}\nfor the school \"{}\", once, until {}\nnext, on the node: bulak hub join {code}, or [hub] code = \"{code}\"",
             made.listed.school,
-            made.listed.expires.get(..10).unwrap_or_default()
+            calendar.day_of(&made.listed.expires)
         )
     })?;
     Ok(Exit::Done)
 }
 
-async fn codes(context: &Context, book: &Book) -> Result<Exit, Failure> {
+async fn codes(context: &Context, book: &Book, calendar: &Calendar) -> Result<Exit, Failure> {
     let codes = book.codes().await?;
     context.show(&json!({ "codes": codes }), || {
         let mut table = table(&["code", "school", "state", "until", "node"]);
         for code in &codes {
-            let until = code.expires.get(..10).unwrap_or_default();
-            table.add_row([code.id.as_str(), &code.school, &code.state, until, code.node.as_deref().unwrap_or("")]);
+            let until = calendar.day_of(&code.expires);
+            table.add_row([code.id.as_str(), &code.school, &code.state, &until, code.node.as_deref().unwrap_or("")]);
         }
         if codes.is_empty() { String::from("no codes; next: bulak hub code SCHOOL") } else { table.to_string() }
     })?;
@@ -202,7 +203,12 @@ async fn nodes(context: &Context, book: &Book) -> Result<Exit, Failure> {
         let mut table = table(&["node", "school", "state", ""]);
         for node in &nodes {
             let note = if node.twin { "two boxes use its key: give one a new key" } else { "" };
-            table.add_row([node.id.as_str(), &node.school, &node.state, note]);
+            let state = match node.state.as_str() {
+                "code" => "enrolled by a code",
+                "file" => "listed in the file",
+                other => other,
+            };
+            table.add_row([node.id.as_str(), &node.school, state, note]);
         }
         if nodes.is_empty() { String::from("no nodes; next: bulak hub code SCHOOL") } else { table.to_string() }
     })?;
@@ -219,7 +225,7 @@ async fn revoke(context: &Context, book: &Book, node: &str) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-async fn token(context: &Context, people: &People, order: TokenOrder) -> Result<Exit, Failure> {
+async fn token(context: &Context, people: &People, calendar: &Calendar, order: TokenOrder) -> Result<Exit, Failure> {
     match order {
         TokenOrder::Add { name, role, expires } => {
             let expires = expires.map(|text| match text.parse::<Wait>() {
@@ -240,7 +246,7 @@ async fn token(context: &Context, people: &People, order: TokenOrder) -> Result<
             let listed = people.list().await?;
             context.show(&json!({ "tokens": listed }), || {
                 let mut table = table(&["token", "name", "role", "made", "expires", "last used"]);
-                let day = |moment: Option<&str>| moment.and_then(|moment| moment.get(..10)).unwrap_or("never").to_owned();
+                let day = |moment: Option<&str>| moment.map_or_else(|| String::from("never"), |moment| calendar.day_of(moment));
                 for token in &listed {
                     let days = [Some(token.created.as_str()), token.expires.as_deref(), token.used.as_deref()].map(day);
                     table.add_row([&token.id, &token.name, token.role.name()].into_iter().chain(days.iter().map(String::as_str)));

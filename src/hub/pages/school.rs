@@ -62,7 +62,7 @@ pub(crate) struct Told<'a> {
 <tr><th scope="row">{{ outage.0 }}</th><td>{{ outage.1 }}</td><td>{{ outage.2 }}</td></tr>{% endfor %}
 </tbody></table></div>{% endif %}
 <h2>{{ tongue.say("cache") }}</h2>
-<ul>{% for way in row.ways %}<li>{{ way }}</li>{% endfor %}</ul>
+{% if row.ways.is_empty() %}<p>{{ tongue.say("none_yet") }}</p>{% else %}<ul>{% for way in row.ways %}<li>{{ way }}</li>{% endfor %}</ul>{% endif %}
 <h2>{{ tongue.say("last") }}</h2>
 <dl>{% for fact in facts %}<dt>{{ fact.0 }}</dt><dd>{{ fact.1 }}</dd>{% endfor %}</dl>
 <h2>{{ tongue.say("hours") }}</h2>

@@ -129,6 +129,8 @@ pub(super) const EN: Words = Words {
     wish_off: "This school does not take such wishes.",
     wish_again: "This form has expired. Open the page again and press the button once more.",
     wish_who: "Who asked is not written down.",
+    lost: "There is no such page",
+    lost_how: "The address may have a slip in it. The pages of the school’s server are listed below.",
     record_title: "Record a lesson",
     record_how: "Go through the lesson once on this device: the open pages and files that it needs become a pack. Personal pages, and sites with a sign-in, do not.",
     record_waits: "The recording waits for the device that it begins on.",

@@ -4,6 +4,7 @@
 //! the shell's history would have it.
 
 use super::PeopleOrder;
+use crate::base::calendar::Calendar;
 use crate::cli::table::table;
 use crate::cli::{Context, Exit, Failure};
 use crate::hub::sign_in::SignIn;
@@ -14,7 +15,7 @@ use std::io::{BufRead, IsTerminal, Read};
 const MOST_INPUT: u64 = 1 << 10;
 
 /// Carries an order out.
-pub(super) async fn run(context: &Context, people: &SignIn, order: PeopleOrder) -> Result<Exit, Failure> {
+pub(super) async fn run(context: &Context, people: &SignIn, calendar: &Calendar, order: PeopleOrder) -> Result<Exit, Failure> {
     match order {
         PeopleOrder::Password { name, role } if context.dry_run => {
             let would = json!({ "would_set": { "name": name, "role": role } });
@@ -32,7 +33,7 @@ pub(super) async fn run(context: &Context, people: &SignIn, order: PeopleOrder) 
             context.show(&json!({ "people": listed }), || {
                 let mut table = table(&["name", "role", "password set"]);
                 for person in &listed {
-                    table.add_row([person.name.as_str(), person.role.name(), person.changed.get(..10).unwrap_or_default()]);
+                    table.add_row([person.name.as_str(), person.role.name(), &calendar.day_of(&person.changed)]);
                 }
                 if listed.is_empty() { String::from("nobody; next: bulak hub people password NAME") } else { table.to_string() }
             })?;
