@@ -1,6 +1,7 @@
 //! What is wrong is told, to the right person and about the right part: by status and doctor, by the first line of an error, by pages.
 
 use crate::kit;
+use crate::kit::dns::Dns;
 use crate::kit::http;
 use crate::kit::node::{Hub, Node, Setup};
 use serde_json::Value;
@@ -42,8 +43,11 @@ fn status(node: &Node, wanted: impl Fn(&str) -> bool) -> (String, Option<i32>) {
 #[test]
 fn a_node_that_its_hub_has_revoked_says_so_until_it_is_let_in_again() {
     const WORDS: &str = "reports do not reach the region";
+    // The doctor asks it whether names can be had: a failure there would hide the hub's.
+    let dns = Dns::start(std::net::Ipv4Addr::LOCALHOST);
     let hub = Hub::start(HUB);
-    let node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).start();
+    let node =
+        Setup::new().set("upstream.resolver", &format!("[\"{}\"]", dns.addr)).set("hub.url", &format!("\"http://{}\"", hub.addr)).start();
     let code = || {
         let made = hub.command(&["code", "aksukent-7", "--json"], "");
         document(&made)["code"].as_str().expect("a code").to_owned()
@@ -71,8 +75,14 @@ fn a_node_that_its_hub_has_revoked_says_so_until_it_is_let_in_again() {
 
 #[test]
 fn a_hub_at_a_private_address_is_not_blamed_on_the_line() {
+    // The doctor asks it whether names can be had: a failure there would hide the hub's.
+    let dns = Dns::start(std::net::Ipv4Addr::LOCALHOST);
     let hub = Hub::start(HUB);
-    let node = Setup::new().set("hub.url", &format!("\"http://{}\"", hub.addr)).set("proxy.allow_private_targets", "[]").start();
+    let node = Setup::new()
+        .set("upstream.resolver", &format!("[\"{}\"]", dns.addr))
+        .set("hub.url", &format!("\"http://{}\"", hub.addr))
+        .set("proxy.allow_private_targets", "[]")
+        .start();
     let joined = said(&node.command(&["hub", "join", "7KQ2MPX4W9TC"]));
     assert!(joined.contains("proxy.allow_private_targets") && !joined.contains("the line"), "{joined}");
     node.report();
