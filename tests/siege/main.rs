@@ -33,3 +33,6 @@ mod damaged;
 
 /// slowhttptest.
 mod third;
+
+/// An hour of everything at once.
+mod soak;
