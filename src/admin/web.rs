@@ -35,6 +35,8 @@ pub fn web_router(parts: Parts, extra: Router) -> Router {
             "/portal.css",
             get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, STYLE_AGE)], STYLE)),
         )
+        // Browsers ask for it on every page: there is none, and that may be kept.
+        .route("/favicon.ico", get(async || (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, STYLE_AGE)])))
         .merge(devices::routes())
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -83,7 +85,8 @@ fn harden(headers: &mut HeaderMap) {
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Not "no-referrer": browsers would then not say either that a form of ours is ours.
+        (header::REFERRER_POLICY, "same-origin"),
     ];
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

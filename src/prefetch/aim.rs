@@ -67,6 +67,11 @@ impl Aim {
         matches!(self, Aim::Content(Kind::Page) | Aim::Sitemap | Aim::List | Aim::Feed | Aim::Hls | Aim::Dash)
     }
 
+    /// Whether it is wanted for what it names alone.
+    pub fn is_list(self) -> bool {
+        matches!(self, Aim::Sitemap | Aim::List | Aim::Feed)
+    }
+
     /// Whether the class wants it (and it is pinned), or only the crawl.
     pub fn is_content(self) -> bool {
         matches!(self, Aim::Content(_) | Aim::Hls | Aim::Dash)

@@ -8,7 +8,7 @@
 //! So a slot holds four devices by name, and slots are few: the oldest that only one device asked for make way.
 
 use crate::base::target::Target;
-use crate::prefetch::wish::{disguise, quote, short};
+use crate::prefetch::wish::{disguise, is_plain, quote, short};
 use crate::site::pack::Pack;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -187,7 +187,8 @@ fn is_numbered(segment: &str) -> bool {
 
 /// The text of the pack that a proposal becomes.
 pub fn text(kind: Kind, url: &str, day: &str) -> Option<(String, String)> {
-    let target = Target::parse(url).ok()?;
+    // A star in a host would be a wildcard in the pack.
+    let target = Target::parse(url).ok().filter(is_plain)?;
     let host = target.host();
     let letters: String = host.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).take(40).collect();
     let id = format!("missed-{}-{}", letters.trim_matches('-'), &short(url)[..6]);
@@ -305,5 +306,6 @@ mod tests {
         }
         assert_eq!(text(Kind::Page, "https://login.a.kz/x", "2026-11-26"), None);
         assert_eq!(text(Kind::Page, "https://kundelik.kz/x", "2026-11-26"), None);
+        assert_eq!(text(Kind::Folder, "http://*.edu.kz/x/", "2026-11-26"), None, "no device's typing is a wildcard");
     }
 }

@@ -203,7 +203,7 @@ pub fn disguise(key: &[u8; 32], client: IpAddr) -> u64 {
 }
 
 /// Whether a host is one name: in a pack a star stands for many.
-fn is_plain(target: &Target) -> bool {
+pub(super) fn is_plain(target: &Target) -> bool {
     !target.host().contains('*')
 }
 

@@ -138,8 +138,10 @@ async fn first_run(history: &History, from: Time, until: Time) -> anyhow::Result
 
 /// One window from kept slices and heartbeats, as far as it lies behind the node's first run; without any it is empty.
 async fn window(history: &History, start: Time, end: Time) -> anyhow::Result<Rollup> {
-    let start = history.first_run().await?.map_or(end, |first| first.clamp(start, end.max(start)));
     let slices = slices(history, start, end).await?;
+    // The first slice begins a moment before its node is noted to run.
+    let first = history.first_run().await?.into_iter().chain(slices.first().map(|slice| slice.start)).min();
+    let start = first.map_or(end, |first| first.clamp(start, end.max(start)));
     Ok(roll(start, end, &slices, &runs(history, start, end).await?))
 }
 

@@ -81,7 +81,8 @@ fn the_days_bytes_are_the_end_of_it() {
     let view = node.local("GET", "/api/v1/link/tests");
     let newest = &view["tests"][0]["test"];
     assert_eq!((&newest["end"], &newest["trouble"], &newest["cost_bytes"]), (&"passive".into(), &"budget".into(), &0.into()), "{view}");
-    assert!(view["left_today_bytes"].as_u64().is_some_and(|left| left < 150_000), "{view}");
+    // No test is begun for less than half a second of this line of 8 Mbit/s.
+    assert!(view["left_today_bytes"].as_u64().is_some_and(|left| left < 500_000), "{view}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl School {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (life, metrics, clock) = (Life::default(), Metrics::default(), Clock::system());
         let near = |text: &str| text.parse().expect("a network");
-        let allow_private = vec![near("127.0.0.0/8"), near("10.0.0.0/8")];
+        let allow_private = vec![near("127.0.0.0/8"), near("198.18.0.0/15")];
         let settings = upstream::Settings { allow_private, ..upstream::Settings::default() };
         let (link, upstream) = runtime.block_on(async {
             let link = Link::new(link::Settings::default(), clock.clone(), &life, &metrics);

@@ -289,7 +289,10 @@ fn a_lesson_is_recorded_from_one_device_alone() {
     assert_eq!(begin("another").status, 409, "one at a time");
     get(&one, "http://s.school.test/too-early", &[PAGE]);
     // The next device that opens the start page, and says so.
-    let start = get(&one, "http://bulak.internal/record", &[PAGE]).text();
+    let start = get(&one, "http://bulak.internal/record", &[PAGE]);
+    // Else browsers send `Origin: null` with the form below (Fetch, "append a request `Origin` header"), and it is refused.
+    assert_eq!(start.field("referrer-policy"), "same-origin");
+    let start = start.text();
     let token = value(&start, "token").expect("a form");
     let claim = |device: &Line, origin: &str| {
         post(device.addr, "http://bulak.internal/record", &[&format!("Origin: {origin}")], &[("token", &token)]).status

@@ -76,7 +76,10 @@ impl<W: Web> Crawl<'_, W> {
         let ending = match what {
             What::Here { ref content_type, ref body, .. } => {
                 let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), body);
-                if let Some(why) = named.objection {
+                if named.wishes.is_empty() && Aim::parse(&wish.kind).is_list() && is_html(content_type.as_deref(), body) {
+                    // A site that is being mended, a portal in between: what it named before stays wanted.
+                    Ending::new(wish, Fate::Failed("a page came where a list was to be".into()))
+                } else if let Some(why) = named.objection {
                     Ending::new(wish, Fate::Skipped(why))
                 } else if let Some(end) = self.pin(&wish, &target).await {
                     return Ok(Some(end));
@@ -284,4 +287,12 @@ fn circle(desk: &mut Desk, wish: &Wish, to: &Target) -> Option<&'static str> {
 fn tried(wish: &Wish, at: Time, why: String) -> Fate {
     let tries = if wish.strikes >= HOPELESS { 1 } else { TRIES };
     if wish.tries + 1 >= tries { Fate::Failed(why) } else { Fate::Later { at, failed: true } }
+}
+
+/// Whether a body is a page for people, by what it is called or how it begins.
+fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
+    let begins = body.trim_ascii_start();
+    let with = |mark: &[u8]| begins.get(..mark.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(mark));
+    let called = content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    !begins.is_empty() && (called || with(b"<!doctype html") || with(b"<html"))
 }

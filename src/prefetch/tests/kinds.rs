@@ -1,6 +1,6 @@
 //! Packs of packs, caps of single hosts, and from one pack to the next.
 
-use super::{Page, Stage, html};
+use super::{PACK, Page, Stage, html};
 use crate::prefetch::{End, Night, web::Web};
 use std::time::Duration;
 
@@ -99,4 +99,23 @@ async fn a_shelf_fetches_what_its_parts_name() {
     stage.clock.advance(Duration::from_secs(5));
     assert_eq!(stage.end().await, End::Done(0));
     assert_eq!(stage.times("http://a.kz/two"), 1);
+}
+
+#[tokio::test]
+async fn a_page_where_a_list_was_empties_no_shelf() {
+    let pack = PACK.replace("url = \"http://a.kz/d/\"", "sitemap = \"http://a.kz/map.xml\"\n[[seed]]\nlist = \"http://a.kz/list.txt\"");
+    let map = Page::Text("text/xml", "<urlset><url><loc>/d/1</loc></url></urlset>".into());
+    let list = Page::Text("text/plain", "/d/2".into());
+    let pages =
+        [("http://a.kz/map.xml", map), ("http://a.kz/list.txt", list), ("http://a.kz/d/1", html("1")), ("http://a.kz/d/2", html("2"))];
+    let stage = Stage::new(&pack, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    let pins = stage.world.lock().pins.clone();
+    assert_eq!(pins.len(), 2);
+    // The site is being mended, or a provider's portal answers for it.
+    stage.set("http://a.kz/map.xml", Page::Text("text/html", "<p>We are back soon</p>".into()));
+    stage.set("http://a.kz/list.txt", Page::Text("text/plain", "<!DOCTYPE html><title>Pay first</title>".into()));
+    stage.clock.advance(Duration::from_hours(48));
+    assert_eq!(stage.end().await, End::Done(2));
+    assert_eq!(stage.world.lock().pins, pins);
 }

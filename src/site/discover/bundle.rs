@@ -17,6 +17,8 @@ pub(super) fn scan(at: &Target, text: &str, raw: &mut Raw) {
     let mut found = Chunks::default();
     let mut lexer = Lexer::new(text);
     let mut last = [Token::Value; 3];
+    // Once: in a script of four megabytes there are a million places to ask at.
+    let is_vite = text.contains("__vite__mapDeps");
     while let Some(token) = lexer.next() {
         match (last, token) {
             ([_, _, Token::Word("new")], Token::Word("URL")) => beside_module(lexer.clone(), raw),
@@ -31,7 +33,7 @@ pub(super) fn scan(at: &Target, text: &str, raw: &mut Raw) {
             // `n.e(17)`: a chunk of which no table may tell.
             ([_, Token::Mark(b'.'), Token::Word("e")], Token::Mark(b'(')) => found.asked(lexer.clone()),
             // `m.f = ["assets/a.js", …]`: what vite loads ahead of a dynamic import.
-            ([_, Token::Mark(b'.'), Token::Word("f")], Token::Mark(b'=')) if text.contains("__vite__mapDeps") => {
+            ([_, Token::Mark(b'.'), Token::Word("f")], Token::Mark(b'=')) if is_vite => {
                 texts(lexer.clone(), |dep| raw.need(anchored(at, dep, "/"), kind_of(dep)));
             }
             (_, Token::Text(name)) if is_hashed(name) => raw.need(name, kind_of(name)),

@@ -31,7 +31,8 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
     if root.holds("ContentProtection") {
         return Title::Refused("the film is protected (ContentProtection); its key may not be kept");
     }
-    let (mut seen, mut pieces) = (HashSet::new(), Vec::new());
+    // Pieces as they are named, also those that several forms share: each is worked out.
+    let (mut seen, mut pieces, mut named) = (HashSet::new(), Vec::new(), 0_usize);
     let periods = match periods(base, &root) {
         Ok(periods) => periods,
         Err(why) => return Title::Refused(why),
@@ -41,8 +42,11 @@ pub fn read(base: &Target, bytes: &[u8], policy: &Policy) -> Title {
             return Title::Refused("parts of the manifest lie elsewhere (xlink)");
         }
         for form in period.chosen(policy) {
-            match form.pieces(&period, Reach::All(MAX_PIECES.saturating_sub(pieces.len()))) {
-                Ok(more) => pieces.extend(more.into_iter().filter(|target| seen.insert(target.clone()))),
+            match form.pieces(&period, Reach::All(MAX_PIECES.saturating_sub(named))) {
+                Ok(more) => {
+                    named += more.len();
+                    pieces.extend(more.into_iter().filter(|target| seen.insert(target.clone())));
+                }
                 Err(why) => return Title::Refused(why),
             }
         }

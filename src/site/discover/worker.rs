@@ -34,6 +34,7 @@ pub(super) fn scan(text: &str, within: Within, raw: &mut Raw) {
     let mut lexer = Lexer::new(text);
     let mut last = [Token::Value; 3];
     let (mut rows, mut lists, mut wanted) = (Rows::default(), HashMap::<&str, Vec<&str>>::new(), HashSet::<&str>::new());
+    let imports = text.contains("importScripts");
     while let Some(token) = lexer.next() {
         match (last, token) {
             ([_, _, Token::Word("importScripts")], Token::Mark(b'(')) => row(lexer.clone(), |address| raw.need(address, Kind::Script)),
@@ -52,7 +53,7 @@ pub(super) fn scan(text: &str, within: Within, raw: &mut Raw) {
                 }
             }
             // The loader that workbox brings along: `define(["./workbox-1a2b"], …)` in a worker.
-            ([_, _, Token::Word("define")], Token::Mark(b'(')) if text.contains("importScripts") => {
+            ([_, _, Token::Word("define")], Token::Mark(b'(')) if imports => {
                 texts(lexer.clone(), |name| {
                     if name.starts_with('.') {
                         raw.need(if kind_of(name) == Kind::Script { name.to_owned() } else { format!("{name}.js") }, Kind::Script);
