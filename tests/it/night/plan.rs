@@ -87,7 +87,7 @@ fn ideal(served: &[Served]) -> f64 {
 
 /// A run that is over, against its plan. Its time is held against the plan where the line was what took it: on a machine that is busy no
 /// plan can know it.
-fn compare(node: &Node, name: &str, served: &[Served], bytes_percent: i64, seconds_percent: i64) {
+fn compare(node: &Node, name: &str, served: &[Served], bytes_percent: i64, seconds_percent: i32) {
     let record = node.local("GET", "/api/v1/packs/lesson/plan")["records"][0].clone();
     println!("{name}: {record}");
     let off = |key: &str| record[key].as_i64().unwrap_or_else(|| panic!("no {key}: {record}"));
@@ -98,8 +98,9 @@ fn compare(node: &Node, name: &str, served: &[Served], bytes_percent: i64, secon
         served.len(),
         off("seconds_off_percent")
     );
-    if took <= ideal * 1.3 {
-        assert!(off("seconds_off_percent").abs() <= seconds_percent, "{name}: time: {record}");
+    // Of what may be missing in the plan the machine itself has not used up anything.
+    if (took / ideal - 1.0) * 100.0 <= f64::from(seconds_percent) {
+        assert!(off("seconds_off_percent").abs() <= i64::from(seconds_percent), "{name}: time: {record}");
     }
 }
 
