@@ -27,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 /// ... and at most so many at once.
 const BATCH: usize = 2_000;
+/// The lock of a closed index is waited for, 2 s in all: letting go takes milliseconds.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Changes that may wait, 16 B each; when more come while the index is slow it is rebuilt later instead.
 const QUEUE: usize = 20_000;
 /// Rebuilt when it holds so many times what is alive: sled's missing vacuum.
@@ -74,7 +77,7 @@ struct Sled(sled::Db);
 impl Sled {
     fn open(path: &Path, cache: u64) -> Result<Sled, String> {
         let config = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(None).mode(sled::Mode::LowSpace);
-        let db = config.open().map_err(text)?;
+        let db = opened(&config).map_err(text)?;
         match db.get(b"Sformat").map_err(text)? {
             Some(format) if format == FORMAT => {}
             None if db.is_empty() => {
@@ -84,6 +87,18 @@ impl Sled {
         }
         Ok(Sled(db))
     }
+}
+
+/// Opens when the lock is free: whoever had it last lets it go on a thread of his own, a moment after he said that he has closed.
+fn opened(config: &sled::Config) -> sled::Result<sled::Db> {
+    let held = |error: &sled::Error| matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"));
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(error) if held(&error) => std::thread::sleep(LOCK_PAUSE),
+            done => return done,
+        }
+    }
+    config.open()
 }
 
 impl Index for Sled {
