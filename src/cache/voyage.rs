@@ -80,7 +80,7 @@ impl Inner {
                 self.outdate(&asked.target.key()).await;
                 return pilot.publish(Stage::Apart);
             }
-            return match self.confirm(&asked, &found.entry, response.headers(), requested).await {
+            return match self.confirm(&asked, &found.entry, response.headers(), (requested, pilot)).await {
                 Ok(entry) => {
                     self.outdate_if_overtaken(&asked, pilot).await;
                     pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
@@ -95,7 +95,7 @@ impl Inner {
             return pilot.publish(Stage::Failed(Failure::ServerError(status), None));
         }
         if asked.method == Method::HEAD {
-            self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), requested).await;
+            self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), (requested, pilot)).await;
             self.outdate_if_overtaken(&asked, pilot).await;
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
@@ -138,7 +138,13 @@ impl Inner {
 
     /// A stored answer was confirmed: its fields are brought up to date (RFC 9111 section 4.3.4). When they say that it is not to
     /// be kept any more, this request still gets what was confirmed, and from then on it is asked about.
-    async fn confirm(&self, asked: &Asked, entry: &Arc<Entry>, newer: &HeaderMap, requested: Time) -> Result<Arc<Entry>, Error> {
+    async fn confirm(
+        &self,
+        asked: &Asked,
+        entry: &Arc<Entry>,
+        newer: &HeaderMap,
+        (requested, pilot): (Time, &Pilot),
+    ) -> Result<Arc<Entry>, Error> {
         let guarded = policy::is_guarded(&self.rules, asked.place);
         let mut meta = entry.meta.clone();
         meta.headers = policy::freshen::freshen_for(guarded, &meta.headers, newer);
@@ -148,7 +154,8 @@ impl Inner {
             meta.headers.remove(DATE);
         }
         prepared::date(&mut meta.headers, meta.received);
-        meta.flags &= !OUTDATED;
+        // A doubt that arose since it was asked is not taken away, not even for a moment.
+        meta.flags = if pilot.is_overtaken() { meta.flags | OUTDATED } else { meta.flags & !OUTDATED };
         let admitted = policy::admit(&self.rules, &asked.as_get().ask(), meta.status, &meta.headers, meta.received);
         // Another Vary than the one it was filed under: it answers this request, and whom else must be asked each time.
         let refiled = match &admitted {
@@ -175,7 +182,7 @@ impl Inner {
     }
 
     /// HEAD may confirm a stored GET, or tell that it is outdated (RFC 9111 section 4.3.5).
-    async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, requested: Time) {
+    async fn head_updates(&self, asked: &Asked, found: Option<&Found>, status: StatusCode, newer: &HeaderMap, asking: (Time, &Pilot)) {
         let Some(found) = found else { return };
         // A page that is there again says nothing about the 410 of yesterday but that it is over.
         let stored = found.entry.meta.status;
@@ -185,7 +192,7 @@ impl Inner {
             policy::freshen::on_head(&found.entry.meta.headers, status, newer, Some(found.entry.length))
         };
         let done = match effect {
-            HeadEffect::Update => self.confirm(asked, &found.entry, newer, requested).await.map(drop),
+            HeadEffect::Update => self.confirm(asked, &found.entry, newer, asking).await.map(drop),
             HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
             HeadEffect::Nothing => Ok(()),
         };

@@ -446,9 +446,12 @@ impl Inner {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&entry.meta.url);
         let _stripe = self.stripe(&url);
+        let present = self.present(&url, &entry.meta.key)?;
+        // Flags that were raised meanwhile (a doubt) stay raised: whoever renews has not seen them.
+        meta.flags |= present.as_ref().map_or(0, |now| now.meta.flags & !entry.meta.flags);
         let kept = Kept { meta, object: entry.object, length: entry.length };
         let renewed = || Arc::new(self.entry(&url, kept.clone(), entry.body.clone()));
-        if let Some(now) = self.present(&url, &entry.meta.key)?
+        if let Some(now) = present
             && (now.object, now.length, meta::validator(&now.meta.headers))
                 != (entry.object, entry.length, meta::validator(&entry.meta.headers))
         {

@@ -224,6 +224,20 @@ async fn a_late_renewal_does_not_bring_an_older_body_back() {
 }
 
 #[tokio::test]
+async fn a_flag_that_was_raised_meanwhile_stays_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/";
+    let asked = put(&store, meta(url), b"body").await.unwrap();
+    store.renew(&asked, crate::store::Meta { flags: 1, ..asked.meta.clone() }).await.unwrap();
+    // What was asked before the flag is answered after it; whoever saw the flag may take it away.
+    let raised = store.renew(&asked, asked.meta.clone()).await.unwrap();
+    assert_eq!((raised.meta.flags, store.find(&key(url)).await.unwrap()[0].meta.flags), (1, 1));
+    let lowered = store.renew(&raised, asked.meta.clone()).await.unwrap();
+    assert_eq!(lowered.meta.flags, 0);
+}
+
+#[tokio::test]
 async fn of_one_url_the_newest_variants_are_kept_and_those_of_packs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
