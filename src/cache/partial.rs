@@ -20,6 +20,7 @@ use crate::store::{Draft, Epoch, Meta};
 use crate::upstream;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
@@ -97,7 +98,7 @@ impl Inner {
             flight.raise();
             flight.end().await;
             let order = Order { waits: stitch.order.waits + 1, ..stitch.order };
-            return Box::pin(self.decide_and_act(asked, bare(asked), order)).await;
+            return self.anew(asked, order).await;
         }
         let (flight, pilot) = if shared {
             self.board.join(key, true)
@@ -127,7 +128,7 @@ impl Inner {
             Some(Stage::Stored(entry, outcome)) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => first_hand(&flight, !collapsed, answered),
                 None if collapsed => alone().await,
-                None => self.pass(asked, bare(asked), order, why).await,
+                None => self.passed(asked, order, why).await,
             },
             Some(Stage::Failed(_, Some(upstream::Error::Crowded(_)))) if collapsed => alone().await,
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
@@ -136,13 +137,23 @@ impl Inner {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
                     // What was kept does not fit any more and is forgotten: the request starts anew.
-                    Err(_) if matches!(stage, Some(Stage::Apart)) => Box::pin(self.decide_and_act(asked, bare(asked), order)).await,
+                    Err(_) if matches!(stage, Some(Stage::Apart)) => self.anew(asked, order).await,
                     // The origin gets the client's own question, ranges and all. One that broke off would break off again, without end:
                     // so this is the last try.
-                    Ok(Given::OwnCoding) | Err(_) => self.pass(asked, bare(asked), order, why).await,
+                    Ok(Given::OwnCoding) | Err(_) => self.passed(asked, order, why).await,
                 },
             },
         }
+    }
+
+    /// [`Inner::pass`], made here: in the frame of whoever waits it would take room, and those who wait for parts nest.
+    fn passed<'a>(self: &'a Arc<Inner>, asked: &'a Arc<Asked>, order: Order, why: Why) -> BoxFuture<'a, Answered> {
+        Box::pin(self.pass(asked, bare(asked), order, why))
+    }
+
+    /// The request from its beginning, made here for the same reason.
+    fn anew<'a>(self: &'a Arc<Inner>, asked: &'a Arc<Asked>, order: Order) -> BoxFuture<'a, Answered> {
+        Box::pin(self.decide_and_act(asked, bare(asked), order))
     }
 
     fn launch_parts(self: &Arc<Inner>, pilot: Pilot, stitch: Stitch) -> oneshot::Receiver<Given> {
