@@ -110,10 +110,12 @@ async fn home(State(parts): State<Parts>, arrival: Option<Extension<Arrival>>, t
 async fn lost(State(parts): State<Parts>, told: Told, fields: HeaderMap) -> Response {
     let problem = Problem::new(StatusCode::NOT_FOUND, "web.unknown", "there is no such page", "begin at /");
     let shows = fields.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("text/html"));
+    if !shows {
+        return problem.into_response();
+    }
     let frame = Frame::new(told.language, "/", &parts.reach.title);
     match (Lost { frame }).render() {
-        Ok(page) if shows => (StatusCode::NOT_FOUND, told.page(page)).into_response(),
-        Ok(_) => problem.into_response(),
+        Ok(page) => (StatusCode::NOT_FOUND, told.page(page)).into_response(),
         Err(error) => failed(error).into_response(),
     }
 }

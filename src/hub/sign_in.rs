@@ -71,6 +71,10 @@ pub(crate) enum Denied {
 /// Name and household, as far as is needed to know them again.
 type Place = (Digest, IpAddr);
 
+fn place(name: Digest, client: Option<IpAddr>) -> Place {
+    (name, client.map_or(IpAddr::from([0; 4]), household))
+}
+
 /// Who tried how often.
 #[derive(Default)]
 struct Tries {
@@ -84,7 +88,7 @@ struct Tries {
 impl Tries {
     /// Notes a try before it is looked at; a right one is taken back by [`Tries::forgive`].
     fn note(&mut self, name: Digest, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let place = (name, client.map_or(IpAddr::from([0; 4]), household));
+        let place = place(name, client);
         if self.places.contains_key(&place) {
             return self.by_place.note_as(place, now);
         }
@@ -96,7 +100,7 @@ impl Tries {
 
     /// Takes a noted try back.
     fn take_back(&mut self, name: Digest, client: Option<IpAddr>) {
-        let place = (name, client.map_or(IpAddr::from([0; 4]), household));
+        let place = place(name, client);
         if self.places.contains_key(&place) {
             self.by_place.take_back(&place);
             return;
@@ -108,7 +112,7 @@ impl Tries {
     }
 
     fn forgive(&mut self, name: Digest, client: Option<IpAddr>, now: Instant) {
-        let place = (name, client.map_or(IpAddr::from([0; 4]), household));
+        let place = place(name, client);
         self.by_place.forgive(&place);
         let known = self.places.contains_key(&place);
         if !known {
