@@ -157,7 +157,7 @@ async fn fill(database: Place, options: &Options) {
     futures_util::stream::iter(measured)
         .map(|(key, school)| async move {
             for back in (0..options.raw).rev() {
-                shared.take(&judged(&key.node(), school, back), calendar, NOW).await.expect("takes");
+                shared.take(&judged(&key.node(), school, back), calendar, NOW.into()).await.expect("takes");
             }
         })
         .buffer_unordered(AT_ONCE)

@@ -55,6 +55,9 @@ mod session;
 /// Passwords as they are kept.
 mod password;
 
+/// What time it is.
+mod witness;
+
 /// How much a node may have kept.
 mod allow;
 
@@ -188,6 +191,7 @@ impl Hub {
     /// See [`Error`].
     pub async fn bind(settings: Settings, clock: Clock, life: &Life, metrics: &Metrics) -> Result<Hub, Error> {
         let keep = open(&settings.database).await?;
+        let witness = witness::Witness::open(&*keep, clock.clone()).await?;
         let roll = enrol::Book::open(settings.nodes.clone(), keep.clone(), clock.clone()).await?;
         let mut listeners = Vec::new();
         for address in &settings.listen {
@@ -197,11 +201,11 @@ impl Hub {
         let echo = echo::start(places.iter().filter(|_| settings.echo), &clock, life, metrics).await;
         let people = people::People::new(keep.clone(), clock.clone(), settings.viewers);
         let woken = Arc::new(Notify::new());
-        supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), clock.clone(), (life, &woken), metrics));
+        supervise(life, tend::Tend::new(&settings, keep.clone(), roll.clone(), (&clock, &witness), (life, &woken), metrics));
         let since = clock.now();
         let who = Arc::new(|extensions: &http::Extensions| extensions.get::<Ends>().copied());
         let tests = Server::new(server::Settings::hub(), who, clock.clone(), life, metrics);
-        let parts = serve::Parts::new(serve::Inner::new(settings, clock, metrics, keep, roll, people, since, woken, echo));
+        let parts = serve::Parts::new(serve::Inner::new(settings, (clock, witness), metrics, keep, roll, people, since, woken, echo));
         Ok(Hub { listeners, parts, tests, life: life.clone() })
     }
 

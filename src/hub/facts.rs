@@ -68,9 +68,25 @@ pub fn read(frame: Frame<'_>, kind: &str, record: &Value) -> Facts {
     }
 }
 
+/// When the hub takes something: by its own clock, and as far as schools had told until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the clock.
+    pub now: Time,
+    /// The end of what schools have told, not after `now`: from here one looks back, so that a clock that is years ahead makes nothing old.
+    pub told: Time,
+}
+
+impl From<Time> for Moment {
+    /// A moment of which nobody has told anything else.
+    fn from(now: Time) -> Moment {
+        Moment { now, told: now }
+    }
+}
+
 /// Whether the times of a record may be believed enough to stand in a day.
-pub fn plausible(clock_ok: bool, end: Time, now: Time) -> bool {
-    clock_ok && end >= now.minus(OLDEST) && end <= now.plus(AHEAD)
+pub fn plausible(clock_ok: bool, end: Time, at: Moment) -> bool {
+    clock_ok && end >= at.told.minus(OLDEST) && end <= at.now.plus(AHEAD)
 }
 
 fn whole(value: &Value) -> Option<i64> {
@@ -304,8 +320,10 @@ mod tests {
             (NOW, false, false),
         ];
         for (end, clock_ok, wanted) in table {
-            assert_eq!(plausible(clock_ok, end, NOW), wanted, "{end:?} {clock_ok}");
+            assert_eq!(plausible(clock_ok, end, NOW.into()), wanted, "{end:?} {clock_ok}");
         }
+        let ahead = Moment { now: NOW.plus(day * 2_000), told: NOW };
+        assert!(plausible(true, NOW, ahead), "a clock that is years ahead makes nothing old");
         let Facts::Hour(hour, _) = read(Frame { start: NOW.minus(day * 300), ..frame() }, "hour", &json!({})) else { panic!("an hour") };
         assert_eq!(hour.started, NOW.minus(LONGEST).micros());
     }

@@ -11,6 +11,7 @@ use crate::base::calendar::Calendar;
 use crate::base::clock::Time;
 use crate::hub::accept::Judged;
 use crate::hub::day::Kept;
+use crate::hub::facts::Moment;
 use crate::hub::figures::{Day, Glance, Outage, Test};
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
@@ -145,6 +146,8 @@ pub struct Twin {
 /// What is older than this goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cutoffs {
+    /// What came after this, by its date, came by a clock that was ahead; its date becomes this.
+    pub ahead: Time,
     /// Records as they were signed, by when they came.
     pub records: Time,
     /// Pings, by when they were.
@@ -182,7 +185,7 @@ pub struct Asked<'a> {
 /// Where records go, and what is made of them.
 pub trait Keep: Register {
     /// Keeps what is new, all or nothing, durable when it returns; nothing of a node that was revoked a moment ago, by whomever.
-    fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Uptake, Error>>;
+    fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, at: Moment) -> BoxFuture<'a, Result<Uptake, Error>>;
 
     /// The newest news of every node.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Latest>, Error>>;

@@ -153,6 +153,7 @@ mod tests {
                 found: 1,
                 asked: &region::Asked { state: None, text: evil.into(), page: 0 },
                 now: Time::from_secs(0),
+                astray: false,
                 signed: Some(evil),
             };
             let told = school::Told {

@@ -18,6 +18,7 @@ use crate::hub::people::{People, Role};
 use crate::hub::session::{self, Way};
 use crate::hub::sign_in::{Person, SignIn};
 use crate::hub::summary::{School, region};
+use crate::hub::witness::Witness;
 use crate::meter::echo::Place;
 use crate::meter::ndt7::server::{self, Server};
 use axum::Router;
@@ -83,6 +84,7 @@ pub(crate) struct Parts(Arc<Inner>);
 pub(crate) struct Inner {
     settings: Settings,
     clock: Clock,
+    witness: Witness,
     metrics: Metrics,
     keep: Arc<dyn Keep>,
     book: Book,
@@ -117,7 +119,7 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "it sums up every part")]
     pub(crate) fn new(
         settings: Settings,
-        clock: Clock,
+        (clock, witness): (Clock, Witness),
         metrics: &Metrics,
         keep: Arc<dyn Keep>,
         book: Book,
@@ -131,6 +133,7 @@ impl Inner {
         Inner {
             settings,
             clock,
+            witness,
             metrics: metrics.clone(),
             keep,
             book,

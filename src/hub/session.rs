@@ -65,9 +65,9 @@ pub(crate) fn cookie(value: &str, way: Way) -> String {
     format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}")
 }
 
-/// Whether a session has ended.
+/// Whether a session has ended. One that begins later than it may last was begun by a clock that was ahead.
 pub(crate) fn is_over(begun: Time, seen: Time, now: Time) -> bool {
-    now.since(seen) >= IDLE || now.since(begun) >= LONGEST
+    now.since(seen) >= IDLE || now.since(begun) >= LONGEST || begun.max(seen).since(now) >= LONGEST
 }
 
 /// Whether a form was sent from a page of ours. Every browser says from where; what says nothing is no browser that shows our form.
@@ -170,6 +170,8 @@ mod tests {
         for (seen, now, over) in [(0, 119, false), (0, 120, true), (700, 719, false), (719, 720, true)] {
             assert_eq!(is_over(at(0), at(seen), at(now)), over, "{seen} {now}");
         }
+        assert!(!is_over(at(10), at(10), at(0)), "a clock that was corrected by minutes");
+        assert!(is_over(at(720), at(720), at(0)), "a clock that was ahead signs nobody in for years");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! schools of one provider are away at once, that is one event and not twenty.
 
 use crate::base::clock::Time;
+use crate::hub::facts::AHEAD;
 use crate::hub::figures::Glance;
 use crate::hub::keep::{Latest, Twin};
 use crate::hub::roll::{About, Roll};
@@ -173,12 +174,12 @@ fn school(
     since: Time,
 ) -> School {
     let mut nodes: Vec<&String> = about.nodes.iter().collect();
-    nodes.sort_by_key(|node| std::cmp::Reverse(news.get(node.as_str()).map(|latest| latest.heard)));
+    nodes.sort_by_key(|node| std::cmp::Reverse(news.get(node.as_str()).map(|latest| heard(latest, now))));
     // A box that was replaced speaks for its school until the new one does.
-    let before = about.former.iter().filter_map(|node| news.get(node.as_str())).max_by_key(|latest| latest.heard);
+    let before = about.former.iter().filter_map(|node| news.get(node.as_str())).max_by_key(|latest| heard(latest, now));
     let newest = nodes.first().and_then(|node| news.get(node.as_str())).or(before);
     let glance = newest.and_then(|latest| latest.glance.clone());
-    let heard = newest.map(|latest| latest.heard);
+    let heard = newest.map(|latest| heard(latest, now));
     let down = glance.as_ref().is_some_and(|glance| glance.state == "down");
     School {
         id: id.to_owned(),
@@ -197,6 +198,14 @@ fn school(
         glance,
         last: None,
     }
+}
+
+/// When a node was heard last. What was heard in days to come was heard by a clock that was ahead: then its newest hour says it.
+fn heard(latest: &Latest, now: Time) -> Time {
+    if latest.heard <= now.plus(AHEAD) {
+        return latest.heard;
+    }
+    latest.glance.as_ref().map(|glance| Time::from_micros(glance.ended)).filter(|ended| *ended <= now.plus(AHEAD)).unwrap_or(Time::BUILT)
 }
 
 /// How a school is.
@@ -328,6 +337,16 @@ mod tests {
         assert_eq!((live.nodes.len(), live.records, live.twin, live.heard_seconds_ago), (2, 4, true, Some(0)));
         assert_eq!(live.by_way["http"], Share { cached_bytes: 300, client_bytes: 400, requests: 4 });
         assert_eq!((live.name.as_str(), schools[0].twin), ("School live", false));
+    }
+
+    #[test]
+    fn a_school_that_was_heard_in_days_to_come_is_no_live_one() {
+        let day = Duration::from_hours(24);
+        let glance = |ended: Time| Some(Glance { ended: ended.micros(), ..Glance::default() });
+        let node = |by: Time, glance| Latest { node: String::new(), heard: by, records: 1, glance };
+        assert_eq!(heard(&node(NOW.plus(AHEAD), None), NOW), NOW.plus(AHEAD));
+        assert_eq!(heard(&node(NOW.plus(day * 900), glance(NOW.minus(day))), NOW), NOW.minus(day));
+        assert_eq!(heard(&node(NOW.plus(day * 900), glance(NOW.plus(day * 900))), NOW), Time::BUILT);
     }
 
     #[test]

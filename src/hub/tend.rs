@@ -9,9 +9,11 @@ use crate::base::count::{IntGauge, Metrics};
 use crate::hub::Settings;
 use crate::hub::day::roll;
 use crate::hub::enrol::{Book, REMEMBERED};
+use crate::hub::facts::{AHEAD, Moment};
 use crate::hub::figures::Day;
 use crate::hub::keep::{Cutoffs, Keep, Stale};
 use crate::hub::session::{IDLE, LONGEST};
+use crate::hub::witness::Witness;
 use crate::life::{Life, Next, Worker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,9 @@ pub(crate) struct Tend {
     keep: Arc<dyn Keep>,
     book: Book,
     clock: Clock,
+    witness: Witness,
+    /// Whether the clock was right when it was looked at last.
+    is_right: bool,
     life: Life,
     /// Something has come.
     woken: Arc<Notify>,
@@ -48,6 +53,7 @@ pub(crate) struct Tend {
     read: Option<std::time::Instant>,
     owed: IntGauge,
     twins: IntGauge,
+    clock_ok: IntGauge,
 }
 
 impl Tend {
@@ -55,7 +61,7 @@ impl Tend {
         settings: &Settings,
         keep: Arc<dyn Keep>,
         book: Book,
-        clock: Clock,
+        (clock, witness): (&Clock, &Witness),
         (life, woken): (&Life, &Arc<Notify>),
         metrics: &Metrics,
     ) -> Tend {
@@ -63,7 +69,9 @@ impl Tend {
             calendar: settings.calendar.clone(),
             keep,
             book,
-            clock,
+            clock: clock.clone(),
+            witness: witness.clone(),
+            is_right: true,
             life: life.clone(),
             woken: Arc::clone(woken),
             keep_records: settings.keep_records,
@@ -71,19 +79,37 @@ impl Tend {
             pruned: None,
             read: None,
             owed: metrics.gauge("bulak_hub_stale_days", "Days of schools that must be made anew, of one step."),
+            clock_ok: metrics.gauge("bulak_hub_clock_ok", "1: this machine's clock is not behind what schools have told."),
             twins: metrics.gauge("bulak_hub_twin_nodes", "Nodes whose key two boxes use."),
         }
     }
 
     fn cutoffs(&self) -> Cutoffs {
-        let now = self.clock.now();
+        let Moment { now, told } = self.witness.moment();
         Cutoffs {
-            records: now.minus(self.keep_records),
-            pings: now.minus(KEEP_PINGS),
-            hours: now.minus(self.keep_hours),
-            codes: now.minus(REMEMBERED),
+            ahead: now.plus(AHEAD),
+            records: told.minus(self.keep_records),
+            pings: told.minus(KEEP_PINGS),
+            hours: told.minus(self.keep_hours),
+            codes: told.minus(REMEMBERED),
             sessions: (now.minus(IDLE), now.minus(LONGEST)),
         }
+    }
+
+    /// Looks what has been told, and whether the clock fits it.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        self.witness.refresh(&*self.keep).await?;
+        let is_right = self.witness.is_right();
+        if is_right != self.is_right {
+            let floor = self.witness.moment().told.to_rfc3339();
+            match is_right {
+                true => tracing::info!("the clock is right again"),
+                false => tracing::error!(not_before = floor, "this machine's clock is behind what schools have told; uploads wait: set it"),
+            }
+        }
+        self.is_right = is_right;
+        self.clock_ok.set(i64::from(is_right));
+        Ok(())
     }
 }
 
@@ -94,15 +120,17 @@ impl Worker for Tend {
 
     async fn work(&mut self) -> anyhow::Result<Next> {
         // What is older than the hours that are left cannot be made anew: it stays as it is.
-        let oldest = self.calendar.day(self.clock.now().minus(self.keep_hours)).saturating_add(2);
-        let made = make(&*self.keep, &self.calendar, (oldest, self.cutoffs().pings)).await?;
+        let cutoffs = self.cutoffs();
+        let oldest = self.calendar.day(cutoffs.hours).saturating_add(2);
+        let made = make(&*self.keep, &self.calendar, (oldest, cutoffs.pings)).await?;
         self.owed.set(i64::try_from(made).unwrap_or(i64::MAX));
         if made >= MOST_DAYS as usize {
             return Ok(Next::Busy);
         }
         let now = self.clock.steady();
         if self.pruned.is_none_or(|last| now.saturating_duration_since(last) >= PRUNE) {
-            if self.keep.prune(self.cutoffs()).await? {
+            self.look().await?;
+            if self.is_right && self.keep.prune(self.cutoffs()).await? {
                 return Ok(Next::Busy);
             }
             self.pruned = Some(now);

@@ -142,6 +142,30 @@ async fn a_repeated_upload_is_kept_once() {
 }
 
 #[tokio::test]
+async fn a_hub_that_does_not_know_the_day_takes_nothing_and_says_so() {
+    let stage = Stage::new().await;
+    let hours: Vec<Vec<u8>> = (1..3).map(|seq| Stage::record(&stage.key, seq, &Value::Null)).collect();
+    assert_eq!(stage.upload(&hours[..1]).await.0, StatusCode::OK);
+    // The next start, by a clock whose battery is flat.
+    let (life, clock) = (Life::default(), Clock::manual(NOW.minus(Duration::from_hours(300 * 24))));
+    let settings =
+        Settings { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], database: stage.database.clone(), ..Settings::default() };
+    let hub = Hub::bind(settings, clock.clone(), &life, &Metrics::default()).await.expect("binds");
+    let other =
+        Stage { place: hub.addresses()[0], router: serve::routes(hub.parts.clone(), &hub.tests), parts: hub.parts.clone(), ..stage };
+    life.spawn(hub.serve());
+    let (status, problem) = other.upload(&hours[1..]).await;
+    assert_eq!((status, problem["id"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("hub.clock")));
+    assert!(other.get("/?lang=en").await.1.contains("clock is behind"));
+    other.until("the gauge", async || other.get("/metrics").await.1.contains("bulak_hub_clock_ok 0")).await;
+    clock.advance(Duration::from_hours(300 * 24));
+    // The key is in the first hub's file; this one does not know it, but it looks at the upload again.
+    assert_eq!(other.upload(&hours[1..]).await.1["id"], "hub.unknown_node");
+    assert!(!other.get("/?lang=en").await.1.contains("clock is behind"));
+    life.end(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_with_its_reason_and_the_rest_is_kept() {
     let stage = Stage::new().await;
     let mut forged = Stage::record(&stage.key, 2, &Value::Null);

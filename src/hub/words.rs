@@ -145,6 +145,12 @@ pub(crate) const WORDS: &[(&str, &str, &str, &str)] = &[
     ("gb", "ГБ", "ГБ", "GB"),
     ("hours", "Сағат бойынша", "По часам", "Hour by hour"),
     ("last", "Соңғы есеп", "Последний отчёт", "Last report"),
+    (
+        "astray",
+        "Сервердің сағаты артта қалған: ол түзетілгенше есептер мектептерде күтеді",
+        "Часы сервера отстают: пока их не переведут, отчёты ждут в школах",
+        "This server's clock is behind: reports wait at the schools until it is set",
+    ),
     ("clock", "сағаты дұрыс емес", "часы неверны", "clock was wrong"),
     ("none", "Бірде-бір мектеп тіркелмеген", "Ни одна школа не подключена", "No school is enrolled"),
     ("silent", "үнсіз: құрылғы өшірулі не желі жоқ", "молчит: прибор выключен или нет линии", "silent: box off or no line"),

@@ -1,9 +1,8 @@
 //! What an upload changes beside its records: rows of columns, days that must be made anew, a node's newest news. Pure.
 
 use crate::base::calendar::Calendar;
-use crate::base::clock::Time;
 use crate::hub::accept::{Fresh, Judged};
-use crate::hub::facts::{Facts, LONGEST, plausible};
+use crate::hub::facts::{Facts, LONGEST, Moment, plausible};
 use crate::hub::figures::{Glance, Hour, Outage, Ping, Test};
 use crate::hub::keep::Fate;
 use crate::report::sign;
@@ -41,13 +40,13 @@ pub(super) struct Told {
 
 impl<'a> Columns<'a> {
     /// Of the records that were stored.
-    pub(super) fn of(judged: &'a Judged, fates: &[Fate], calendar: &Calendar, now: Time) -> Columns<'a> {
+    pub(super) fn of(judged: &'a Judged, fates: &[Fate], calendar: &Calendar, at: Moment) -> Columns<'a> {
         let mut columns = Columns::default();
         for (fresh, _) in judged.fresh.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Stored) {
             columns.stored += 1;
             columns.newest = columns.newest.max(Some(fresh.seq));
             columns.tell(fresh);
-            columns.add(fresh, calendar, now);
+            columns.add(fresh, calendar, at);
         }
         columns
     }
@@ -60,9 +59,9 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn add(&mut self, fresh: &'a Fresh, calendar: &Calendar, now: Time) {
+    fn add(&mut self, fresh: &'a Fresh, calendar: &Calendar, at: Moment) {
         let (start, end) = (fresh.start, fresh.end);
-        let dated = plausible(fresh.clock_ok, end, now);
+        let dated = plausible(fresh.clock_ok, end, at);
         match &fresh.facts {
             // Tests are kept even when their day is not known: the figure is right all the same.
             Facts::Test(test) => self.tests.push(test),

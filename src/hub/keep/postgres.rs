@@ -8,7 +8,7 @@ use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::hub::accept::Judged;
 use crate::hub::day::Kept;
-use crate::hub::facts::{Facts, plausible};
+use crate::hub::facts::{AHEAD, Facts, Moment, plausible};
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::keep::columns::{Columns, is_twin};
 use crate::hub::keep::register::{CodeRow, Enrolment, Listed, NodeRow, PersonRow, Register, SchoolRow, SessionRow, Sizes, TokenRow};
@@ -73,9 +73,9 @@ impl Postgres {
     }
 
     /// Makes the partitions that these rows need.
-    async fn ensure(&self, judged: &Judged, now: Time) -> Result<(), Error> {
-        let mut wanted = BTreeSet::from([("record", window(now.micros(), WEEK))]);
-        for fresh in judged.fresh.iter().filter(|fresh| plausible(fresh.clock_ok, fresh.end, now)) {
+    async fn ensure(&self, judged: &Judged, at: Moment) -> Result<(), Error> {
+        let mut wanted = BTreeSet::from([("record", window(at.now.micros(), WEEK))]);
+        for fresh in judged.fresh.iter().filter(|fresh| plausible(fresh.clock_ok, fresh.end, at)) {
             match &fresh.facts {
                 Facts::Ping(ping) => wanted.insert(("ping", window(ping.started, WEEK))),
                 Facts::Hour(hour, _) => wanted.insert(("hour", window(hour.started, FOUR_WEEKS))),
@@ -99,8 +99,8 @@ impl Postgres {
         Ok(())
     }
 
-    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Uptake, Error> {
-        self.ensure(judged, now).await?;
+    async fn store(&self, judged: &Judged, calendar: &Calendar, at: Moment) -> Result<Uptake, Error> {
+        self.ensure(judged, at).await?;
         let mut work = self.begin().await?;
         // Uploads of one node one after the other: a number is looked for in all partitions, which no unique index spans.
         Postgres::hold(&mut work, &judged.node).await?;
@@ -146,7 +146,7 @@ impl Postgres {
             .bind(&judged.node)
             .bind(judged.epoch)
             .bind(&judged.school)
-            .bind(now.micros())
+            .bind(at.now.micros())
             .bind(&rows.seq)
             .bind(&rows.kind)
             .bind(&rows.started)
@@ -158,7 +158,7 @@ impl Postgres {
             .execute(&mut *work)
             .await?;
         }
-        let twin = Postgres::write(&mut work, judged, &fates, calendar, now).await?;
+        let twin = Postgres::write(&mut work, judged, &fates, calendar, at).await?;
         work.commit().await?;
         Ok(Uptake::Taken(Taken { fates, twin }))
     }

@@ -12,9 +12,9 @@ macro_rules! shared {
                 judged: &Judged,
                 fates: &[Fate],
                 calendar: &Calendar,
-                now: Time,
+                at: Moment,
             ) -> Result<bool, Error> {
-                let columns = Columns::of(judged, fates, calendar, now);
+                let columns = Columns::of(judged, fates, calendar, at);
                 let Some(newest) = columns.newest else { return Ok(false) };
                 let writes = Writes::get($dialect);
                 let all = [
@@ -44,7 +44,7 @@ macro_rules! shared {
                          ON CONFLICT (node) DO UPDATE SET seen = excluded.seen, times = twin.times + 1",
                     )
                     .bind(&judged.node)
-                    .bind(now.micros())
+                    .bind(at.now.micros())
                     .execute(&mut **work)
                     .await?;
                 }
@@ -58,8 +58,8 @@ macro_rules! shared {
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
                      ON CONFLICT (node) DO UPDATE SET
                          records = latest.records + excluded.records,
-                         heard = CASE WHEN (excluded.epoch, excluded.seq) > (latest.epoch, latest.seq) AND excluded.heard > latest.heard
-                             THEN excluded.heard ELSE latest.heard END,
+                         heard = CASE WHEN (excluded.epoch, excluded.seq) > (latest.epoch, latest.seq)
+                             AND (excluded.heard > latest.heard OR latest.heard > $10) THEN excluded.heard ELSE latest.heard END,
                          seq = CASE WHEN (excluded.epoch, excluded.seq) > (latest.epoch, latest.seq) THEN excluded.seq ELSE latest.seq END,
                          epoch = CASE WHEN excluded.epoch > latest.epoch THEN excluded.epoch ELSE latest.epoch END,
                          record = CASE WHEN (excluded.told_epoch, excluded.told_seq) > (latest.told_epoch, latest.told_seq)
@@ -73,12 +73,14 @@ macro_rules! shared {
                 .bind(&judged.node)
                 .bind(judged.epoch)
                 .bind(newest)
-                .bind(now.micros())
+                .bind(at.now.micros())
                 .bind(columns.stored)
                 .bind(record)
                 .bind(told_epoch)
                 .bind(told_seq)
                 .bind(glance)
+                // Heard later than that was heard by a clock that was ahead.
+                .bind(at.now.plus(AHEAD).micros())
                 .execute(&mut **work)
                 .await?;
                 Ok(twin)
@@ -163,8 +165,8 @@ macro_rules! shared {
         }
 
         impl Keep for $kind {
-            fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, now: Time) -> BoxFuture<'a, Result<Uptake, Error>> {
-                Box::pin(self.store(judged, calendar, now))
+            fn take<'a>(&'a self, judged: &'a Judged, calendar: &'a Calendar, at: Moment) -> BoxFuture<'a, Result<Uptake, Error>> {
+                Box::pin(self.store(judged, calendar, at))
             }
 
             fn latest(&self) -> BoxFuture<'_, Result<Vec<Latest>, Error>> {

@@ -6,6 +6,7 @@ use crate::base::digest::Digest;
 use crate::base::sqlite;
 use crate::hub::accept::Judged;
 use crate::hub::day::Kept;
+use crate::hub::facts::{AHEAD, Moment};
 use crate::hub::figures::{Day, Outage, Test};
 use crate::hub::keep::columns::{Columns, is_twin};
 use crate::hub::keep::register::{CodeRow, Enrolment, Listed, NodeRow, PersonRow, Register, SchoolRow, SessionRow, Sizes, TokenRow};
@@ -51,7 +52,7 @@ impl Sqlite {
         ready(Ok(()))
     }
 
-    async fn store(&self, judged: &Judged, calendar: &Calendar, now: Time) -> Result<Uptake, Error> {
+    async fn store(&self, judged: &Judged, calendar: &Calendar, at: Moment) -> Result<Uptake, Error> {
         let mut work = self.begin().await?;
         if Sqlite::is_out(&mut work, &judged.node).await? {
             return Ok(Uptake::Revoked);
@@ -72,7 +73,7 @@ impl Sqlite {
             .bind(fresh.start.micros())
             .bind(fresh.end.micros())
             .bind(fresh.clock_ok)
-            .bind(now.micros())
+            .bind(at.now.micros())
             .bind(fresh.digest.0.as_slice())
             .bind(sealed)
             .bind(coding)
@@ -90,7 +91,7 @@ impl Sqlite {
                 .await?;
             fates.push(if digest == fresh.digest.0 { Fate::Known } else { Fate::Used });
         }
-        let twin = Sqlite::write(&mut work, judged, &fates, calendar, now).await?;
+        let twin = Sqlite::write(&mut work, judged, &fates, calendar, at).await?;
         work.commit().await?;
         Ok(Uptake::Taken(Taken { fates, twin }))
     }
@@ -102,6 +103,12 @@ impl Sqlite {
             ("DELETE FROM ping WHERE rowid IN (SELECT rowid FROM ping ORDER BY rowid LIMIT $1) AND started < $2", cutoffs.pings),
             ("DELETE FROM hour WHERE rowid IN (SELECT rowid FROM hour ORDER BY rowid LIMIT $1) AND ended < $2", cutoffs.hours),
         ];
+        // What a clock that was ahead dated would lie before the rest until its date has come.
+        sqlx::query("UPDATE record SET received = $2 WHERE rowid IN (SELECT rowid FROM record ORDER BY rowid LIMIT $1) AND received > $2")
+            .bind(STEP)
+            .bind(cutoffs.ahead.micros())
+            .execute(&self.pool)
+            .await?;
         let mut more = false;
         for (text, cutoff) in step {
             let done = sqlx::query(text).bind(STEP).bind(cutoff.micros()).execute(&self.pool).await?;

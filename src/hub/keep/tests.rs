@@ -61,7 +61,7 @@ fn judged(epoch: i64, fresh: Vec<Fresh>) -> Judged {
 }
 
 async fn take(keep: &dyn Keep, epoch: i64, fresh: Vec<Fresh>, now: Time) -> Taken {
-    match keep.take(&judged(epoch, fresh), &calendar(), now).await.expect("takes") {
+    match keep.take(&judged(epoch, fresh), &calendar(), now.into()).await.expect("takes") {
         Uptake::Taken(taken) => taken,
         Uptake::Revoked => panic!("nobody was revoked"),
     }
@@ -154,13 +154,30 @@ both! {
         let day = calendar().day(at(-600));
         let make = async |pings| tend::make(keep, &calendar(), (day - 9, pings)).await.expect("makes");
         make(at(-9 * HOUR)).await;
-        let gone = Cutoffs { records: NOW, pings: at(HOUR), hours: at(-9 * HOUR), codes: NOW, sessions: (NOW, NOW) };
+        let gone = Cutoffs { ahead: Time::MAX, records: NOW, pings: at(HOUR), hours: at(-9 * HOUR), codes: NOW, sessions: (NOW, NOW) };
         while keep.prune(gone).await.expect("prunes") {}
         take(keep, 1, vec![fresh(1, (3, "hour", 0, HOUR), &up(3_600))], NOW).await;
         make(calendar().span(day).1).await;
         let days = keep.days(None, day, day).await.expect("reads");
         let told = (days[0].figures.up_seconds, days[0].pings_sent, days[0].pings_received, days[0].ping_median_ms);
         assert_eq!(told, (7_200, 20, 19, Some(40.0)));
+    }
+
+    async fn what_a_clock_that_was_ahead_has_dated_is_put_right(keep: &dyn Keep) {
+        let years = 5 * 365 * 24 * HOUR;
+        let hour = |seq, end| fresh(1, (seq, "hour", end - HOUR, end), &up(3_600));
+        let ahead = |told| Moment { now: at(years), told };
+        let upload = async |fresh, moment: Moment| keep.take(&judged(1, vec![fresh]), &calendar(), moment).await.expect("takes");
+        upload(hour(1, 0), ahead(NOW)).await;
+        upload(hour(2, HOUR), ahead(NOW)).await;
+        assert_eq!(keep.latest().await.expect("reads")[0].heard, at(years));
+        assert_eq!(keep.kept("s", at(-HOUR), at(HOUR)).await.expect("reads").hours.len(), 2, "dated all the same");
+        upload(hour(3, 2 * HOUR), at(2 * HOUR).into()).await;
+        assert_eq!(keep.latest().await.expect("reads")[0].heard, at(2 * HOUR));
+        // Records that came by that clock leave as if they had come now.
+        let cutoffs = Cutoffs { ahead: at(3 * HOUR), records: at(HOUR), pings: at(HOUR), hours: at(-HOUR), codes: NOW, sessions: (NOW, NOW) };
+        while keep.prune(cutoffs).await.expect("prunes") {}
+        assert_eq!(keep.recent("n", 9).await.expect("reads").len(), 3);
     }
 
     async fn a_cloned_card_is_told_and_a_restored_box_is_not(keep: &dyn Keep) {
@@ -199,7 +216,7 @@ both! {
             take(keep, 1, records, at(then)).await;
         }
         let before = |days: i64| at(-days * day);
-        let cutoffs = Cutoffs { records: before(60), pings: before(25), hours: before(90), codes: before(90), sessions: (NOW, NOW) };
+        let cutoffs = Cutoffs { ahead: Time::MAX, records: before(60), pings: before(25), hours: before(90), codes: before(90), sessions: (NOW, NOW) };
         let mut steps = 0;
         while keep.prune(cutoffs).await.expect("prunes") {
             steps += 1;

@@ -38,6 +38,8 @@ pub(crate) struct Region<'a> {
     pub(crate) asked: &'a Asked,
     /// When.
     pub(crate) now: Time,
+    /// The hub's clock is wrong.
+    pub(crate) astray: bool,
     /// Who is signed in.
     pub(crate) signed: Option<&'a str>,
 }
@@ -54,7 +56,8 @@ pub(crate) struct Region<'a> {
 <main>
 <h1>{{ tongue.say("region") }}: {{ all }}</h1>
 <p>{{ now }}</p>
-{% for event in events %}<p class="event"><strong>{{ tongue.say("event") }}</strong>: {{ event.provider }}, {{ event.away }} {{ tongue.say("of") }} {{ event.of }}</p>
+{% if astray %}<p class="event"><strong>{{ tongue.say("astray") }}</strong></p>
+{% endif %}{% for event in events %}<p class="event"><strong>{{ tongue.say("event") }}</strong>: {{ event.provider }}, {{ event.away }} {{ tongue.say("of") }} {{ event.of }}</p>
 {% endfor %}{% if all == 0 %}<p>{{ tongue.say("none") }}</p>{% else %}
 <nav><a href="/?lang={{ tongue.code() }}">{{ tongue.say("all") }}: {{ all }}</a>{% for count in counts %}<a href="{{ count.0 }}"{% if count.3 %} aria-current="true"{% endif %}><span class="mark {{ count.1 }}">{{ count.2 }}</span></a>{% endfor %}</nav>
 <form><input type="hidden" name="lang" value="{{ tongue.code() }}">{% if !state.is_empty() %}<input type="hidden" name="state" value="{{ state }}">{% endif %}<label>{{ tongue.say("search") }} <input name="q" value="{{ text }}"></label> <button>{{ tongue.say("show") }}</button></form>
@@ -73,6 +76,7 @@ struct Page<'a> {
     style: &'a str,
     signed: Option<&'a str>,
     now: String,
+    astray: bool,
     all: usize,
     events: &'a [Event],
     /// Link, class, text, whether it is the one that is shown.
@@ -99,6 +103,7 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, region: &Region<'_>) -
         style: STYLE,
         signed: region.signed,
         now: calendar.clock(region.now),
+        astray: region.astray,
         all: region.counts.values().sum(),
         events: region.events,
         counts: region.counts.iter().map(count).collect(),

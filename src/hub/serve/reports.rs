@@ -68,6 +68,9 @@ async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, req
         inner.uploads_refused.inc();
         problem(status, id, title)
     };
+    if !inner.witness.is_right() {
+        return astray(inner);
+    }
     let coding = head.headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     if coding.as_deref() != Some(b"zstd") {
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "hub.coding", "an upload is zstd (Content-Encoding: zstd)");
@@ -140,7 +143,7 @@ async fn book(inner: &Inner, judged: Judged) -> Response {
         inner.uploads_refused.inc();
         return late(wait);
     }
-    let taken = match inner.keep.take(&judged, &inner.settings.calendar, inner.clock.now()).await {
+    let taken = match inner.keep.take(&judged, &inner.settings.calendar, inner.witness.moment()).await {
         Ok(Uptake::Taken(taken)) => taken,
         Ok(Uptake::Revoked) => {
             inner.uploads_refused.inc();
@@ -179,6 +182,15 @@ fn late(wait: Duration) -> Response {
     let mut response =
         problem(StatusCode::TOO_MANY_REQUESTS, "hub.too_many_records", "this node has sent more records than a school makes");
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(wait.as_secs() + 1));
+    response
+}
+
+/// The hub does not know what day it is: records wait in the schools' outboxes, for three months if need be.
+fn astray(inner: &Inner) -> Response {
+    inner.uploads_refused.inc();
+    let title = "this hub's clock is behind what schools have told; uploads are taken when it has been set";
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.clock", title);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("300"));
     response
 }
 

@@ -68,6 +68,7 @@ async fn region_page(
             found,
             asked: &asked,
             now: parts.0.clock.now(),
+            astray: !parts.0.witness.is_right(),
             signed: signed.as_ref().map(|Extension(signed)| signed.0.as_str()),
         };
         Ok::<_, keep::Error>(region::render(tongue, &parts.0.settings.calendar, &told))

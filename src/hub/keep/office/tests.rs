@@ -245,12 +245,12 @@ both! {
         let upload = |node: &str, seq| Judged { node: node.into(), school: "s".into(), epoch: 1, last: seq, fresh: vec![record(seq)], reject: vec![] };
         let calendar = Calendar::default();
         for node in ["s-old", "s-file"] {
-            let told = stage.keep.take(&upload(node, 1), &calendar, NOW).await.expect("takes");
+            let told = stage.keep.take(&upload(node, 1), &calendar, NOW.into()).await.expect("takes");
             assert!(matches!(told, Uptake::Taken(_)), "{node}");
         }
         stage.keep.enrol(Digest::of(b"s-code"), ("s-new", "key"), &file_of("s"), NOW).await.expect("enrolled");
         for node in ["s-old", "s-file"] {
-            assert_eq!(stage.keep.take(&upload(node, 2), &calendar, NOW).await.expect("answers"), Uptake::Revoked, "{node}");
+            assert_eq!(stage.keep.take(&upload(node, 2), &calendar, NOW.into()).await.expect("answers"), Uptake::Revoked, "{node}");
         }
         let records: Vec<i64> = stage.keep.latest().await.expect("reads").iter().map(|latest| latest.records).collect();
         assert_eq!(records, [1, 1], "what came before stays");
@@ -273,7 +273,7 @@ both! {
         assert_eq!(there(2).await.map(|(session, _)| session.seen), Some(at(50).micros()));
         keep.drop_session(&[3; 32]).await.expect("ended");
         assert!(there(3).await.is_none());
-        let cutoffs = Cutoffs { records: at(-9), pings: at(-9), hours: at(-9), codes: at(-9), sessions: (at(40), at(-9)) };
+        let cutoffs = Cutoffs { ahead: Time::MAX, records: at(-9), pings: at(-9), hours: at(-9), codes: at(-9), sessions: (at(40), at(-9)) };
         keep.prune(cutoffs).await.expect("prunes");
         assert!(there(4).await.is_none() && there(2).await.is_some(), "idle ones go");
         keep.prune(Cutoffs { sessions: (at(40), at(1)), ..cutoffs }).await.expect("prunes");
@@ -294,7 +294,7 @@ both! {
         stage.school("s").await;
         let sizes = stage.keep.sizes().await.expect("counts");
         assert_eq!((sizes.codes, sizes.nodes, sizes.schools, sizes.tokens, sizes.people), (2, 1, 1, 0, 0));
-        let cutoffs = |codes| Cutoffs { records: at(-9), pings: at(-9), hours: at(-9), codes, sessions: (at(-9), at(-9)) };
+        let cutoffs = |codes| Cutoffs { ahead: Time::MAX, records: at(-9), pings: at(-9), hours: at(-9), codes, sessions: (at(-9), at(-9)) };
         stage.keep.prune(cutoffs(at(100))).await.expect("prunes");
         assert_eq!(stage.keep.sizes().await.expect("counts").codes, 2);
         stage.keep.prune(cutoffs(at(101))).await.expect("prunes");
