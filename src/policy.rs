@@ -33,6 +33,7 @@
 //! `header`: mod@crate::policy::header
 
 use crate::base::clock::Time;
+use crate::base::digest::Digest;
 use crate::base::target::Target;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::ops::Range;
@@ -331,6 +332,11 @@ pub fn is_guarded(rules: &Rules, place: Place) -> bool {
 /// Which of the variants fits the request, by their Vary-nominated fields; the first of several, so pass the newest first.
 pub fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box<str>, Box<[u8]>)]>) -> Option<usize> {
     key::select(ask, variants)
+}
+
+/// Names those who ask with the same values of the fields that an answer varies by; `None`: it is not for this request for another reason.
+pub fn kin(ask: &Ask<'_>, vary: &[(Box<str>, Box<[u8]>)]) -> Option<Digest> {
+    select(ask, std::iter::once(vary)).is_none().then(|| key::kin(ask, vary))
 }
 
 /// Vary-nominated request fields with their normalised values, sorted by name: what tells the variants of one URL apart.

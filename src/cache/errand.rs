@@ -177,7 +177,7 @@ impl Inner {
     /// The flight that brings what an errand wants: a fetch of the whole that is under way, or its own, of the whole or of the rest
     /// of a body of this `length`.
     fn flight_for(&self, asked: &Asked, length: Option<u64>, alone: bool) -> (Arc<Flight>, Option<Pilot>) {
-        let whole = FlightKey { url: asked.target.key(), range: None, personal: false };
+        let whole = FlightKey { url: asked.target.key(), range: None, personal: false, kin: None };
         let rest = length.map(|length| FlightKey { range: Some(0..length), ..whole.clone() });
         let under_way = self.board.find(&whole).filter(|_| rest.is_some() && !alone);
         let key = rest.unwrap_or(whole);

@@ -3,6 +3,7 @@
 //! A flight runs as a task of its own, so it outlives whoever started it. What it learns is published in steps; each follower
 //! judges every step for its own request (its variant, its conditions) and may always go its own way.
 
+use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::link::foreground::Raise;
 use crate::policy::Failure;
@@ -98,6 +99,8 @@ pub(crate) struct FlightKey {
     /// It carries a cookie, and no rule but the RFC's says what others may read of it: then only those with one come along, who are
     /// judged one by one. Without this a device without a cookie could be handed what a 304 confirmed to somebody else.
     pub(crate) personal: bool,
+    /// Those who turned out to be answered apart from the rest, by what they ask with (Vary): half a class may read Kazakh, half Russian.
+    pub(crate) kin: Option<Digest>,
 }
 
 /// One fetch under way.
@@ -388,7 +391,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> FlightKey {
-        FlightKey { url: UrlKey([byte; 16]), range: None, personal: false }
+        FlightKey { url: UrlKey([byte; 16]), range: None, personal: false, kin: None }
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A device's request, from lookup to answer: the one place that acts on a decision.
 
 use crate::base::body::Body;
+use crate::base::digest::Digest;
 use crate::cache::fill::{Judged, Order};
 use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
@@ -10,7 +11,7 @@ use crate::link;
 use crate::policy::directive::Directives;
 use crate::policy::{self, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
-use crate::store::{Entry, Source, Way};
+use crate::store::{Entry, Meta, Source, Way};
 use crate::upstream;
 use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -30,10 +31,26 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 enum Company {
     /// May share one fetch.
     Shared,
+    /// May share one fetch with those who ask with the same fields; the first one was not for them.
+    Kin(Digest),
     /// Must ask for itself.
     Alone,
     /// Must ask for itself, in the codings that this client named.
     OwnCoding,
+}
+
+impl Company {
+    fn is_shared(self) -> bool {
+        matches!(self, Company::Shared | Company::Kin(_))
+    }
+
+    /// With whom to ask once more when this answer was not for the request.
+    fn after(self, asked: &Asked, meta: &Meta) -> Company {
+        match policy::kin(&asked.ask(), &meta.vary) {
+            Some(kin) if self == Company::Shared => Company::Kin(kin),
+            _ => Company::Alone,
+        }
+    }
 }
 
 /// What a flight's company hears first.
@@ -259,7 +276,7 @@ impl Inner {
     /// Which fetch this request may come along with.
     pub(crate) fn flight_key(&self, asked: &Asked, range: Option<Range<u64>>) -> FlightKey {
         let personal = asked.headers.contains_key(COOKIE) && !policy::is_guarded(&self.rules, asked.place);
-        FlightKey { url: asked.target.key(), range, personal }
+        FlightKey { url: asked.target.key(), range, personal, kin: None }
     }
 
     async fn fetch(
@@ -273,9 +290,10 @@ impl Inner {
     ) -> Answered {
         let (found, conditions) = found.unzip();
         let conditions = conditions.flatten();
-        let key = self.flight_key(asked, None);
+        let kin = if let Company::Kin(kin) = company { Some(kin) } else { None };
+        let key = FlightKey { kin, ..self.flight_key(asked, None) };
         let (flight, pilot) = match company {
-            Company::Shared => self.board.join(key, true),
+            Company::Shared | Company::Kin(_) => self.board.join(key, true),
             Company::Alone | Company::OwnCoding => {
                 let (flight, pilot) = self.board.alone(key, true);
                 (flight, Some(pilot))
@@ -283,7 +301,7 @@ impl Inner {
         };
         let collapsed = pilot.is_none();
         let lead = pilot.map(|pilot| {
-            let own = found.is_none() && company != Company::Shared;
+            let own = found.is_none() && !company.is_shared();
             let request = outgoing(request, conditions.as_ref(), own, company == Company::OwnCoding);
             let validating = conditions.is_some();
             let keep = company != Company::OwnCoding;
@@ -308,13 +326,13 @@ impl Inner {
             }
             Stage::Live(live) if !self.suits(asked, &live, collapsed) => {
                 let readable = live.meta.coding.as_ref().is_none_or(|names| coding::accepts(&asked.headers, names));
-                if readable { again(Company::Alone).await } else { self.fetch_alone(asked, order, why).await }
+                if readable { again(company.after(asked, &live.meta)).await } else { self.fetch_alone(asked, order, why).await }
             }
             Stage::Live(live) => first_hand(&flight, !collapsed, (self.live(asked, &live, why, collapsed), why)),
             Stage::Stored(entry, outcome) => match self.arrived(asked, &entry, outcome, why, collapsed).await {
                 Some(answered) => first_hand(&flight, !collapsed, answered),
                 // Not to be shared, or not readable here: one more try, and then past the store.
-                None if company == Company::Shared => again(Company::Alone).await,
+                None if company.is_shared() => again(company.after(asked, &entry.meta)).await,
                 None => self.fetch_alone(asked, order, why).await,
             },
             // It was the other one's device that asked for too much.
@@ -333,7 +351,7 @@ impl Inner {
                     (_, error) => self.no_answer(asked, None, failure, error).await,
                 }
             }
-            Stage::Broken(detail, _) if company != Company::Shared => {
+            Stage::Broken(detail, _) if !company.is_shared() => {
                 self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", &detail, false, why)
             }
             // Broken before this client got anything: one more try, on its own.

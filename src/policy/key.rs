@@ -69,6 +69,19 @@ pub(super) fn select<'v>(ask: &Ask<'_>, variants: impl Iterator<Item = &'v [(Box
     variants.into_iter().position(|vary| vary.iter().all(|(name, stored)| fits(ask, name, stored)))
 }
 
+/// What names those who are answered alike: the values of the fields that an answer varies by.
+pub(super) fn kin(ask: &Ask<'_>, vary: &[(Box<str>, Box<[u8]>)]) -> Digest {
+    let mut hasher = Hasher::default();
+    for (name, _) in vary {
+        let value = normalise(name, ask.headers.get_all(&**name).iter());
+        for part in [name.as_bytes(), &*value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finish()
+}
+
 fn fits(ask: &Ask<'_>, name: &str, stored: &[u8]) -> bool {
     if stored == ANY {
         return true;

@@ -129,6 +129,7 @@ fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
         Error::ConnectTimeout(..) => (504, "connection_timeout", &UNREACHABLE),
         Error::Unavailable(..) => (502, "destination_unavailable", &UNREACHABLE),
         Error::Crowded(_) => (503, "connection_limit_reached", &CROWDED),
+        Error::Exhausted(..) => (503, "connection_limit_reached", &EXHAUSTED),
         Error::TlsCertificate(..) => (502, "tls_certificate_error", &CERTIFICATE),
         Error::Tls(..) => (502, "tls_protocol_error", &CERTIFICATE),
         Error::ResponseTimeout(..) => (504, "http_response_timeout", &SLOW),
@@ -328,6 +329,12 @@ const CROWDED: Say = Say {
     kk: "Бұл құрылғы бірден тым көп нәрсе сұрап тұр.",
     ru: "Это устройство запрашивает слишком многое сразу.",
     en: "This device asks for too much at once.",
+};
+const EXHAUSTED: Say = Say {
+    id: "proxy.exhausted",
+    kk: "Мектеп серверінің қазір қолы тимейді. Бір минуттан кейін қайталап көріңіз.",
+    ru: "Школьный сервер сейчас перегружен. Попробуйте через минуту.",
+    en: "The school's server has too much to do just now. Try again in a minute.",
 };
 const SLOW: Say =
     Say {

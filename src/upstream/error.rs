@@ -2,6 +2,7 @@
 //! system are read. Whether to try again is judged in `retry`, not here.
 
 use http::StatusCode;
+use rustix::io::Errno;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub enum Error {
     /// The device that waits holds or waits for too much already; others would be served.
     #[error("this device asks for too much at once, {0} among it")]
     Crowded(String),
+    /// This machine has no file, socket or memory free: nothing that is said of the host or of the line.
+    #[error("{0} was not asked: this machine has no connection free ({1})")]
+    Exhausted(String, String),
     /// Who answers is not who was asked for.
     #[error("the certificate of {0} is not valid ({1})")]
     TlsCertificate(String, String),
@@ -57,6 +61,12 @@ fn unnamed(host: &str, why: &str) -> String {
     if why == NO_SUCH_NAME { format!("there is no such name: {host}") } else { format!("{host} has no address ({why})") }
 }
 
+/// Whether this machine lacks what a connection takes.
+fn is_ours(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
+}
+
 /// How rustls words an alert from the other side.
 const ALERT: &str = "received fatal alert";
 
@@ -70,7 +80,7 @@ impl Error {
             Error::Refused(_) => "connection_refused",
             Error::ConnectTimeout(..) => "connection_timeout",
             Error::Unavailable(..) => "destination_unavailable",
-            Error::Crowded(_) => "connection_limit_reached",
+            Error::Crowded(_) | Error::Exhausted(..) => "connection_limit_reached",
             Error::TlsCertificate(..) => "tls_certificate_error",
             Error::Tls(_, detail) if detail.contains(ALERT) => "tls_alert_received",
             Error::Tls(..) => "tls_protocol_error",
@@ -87,7 +97,7 @@ impl Error {
             Error::DnsTimeout(_) | Error::ConnectTimeout(..) | Error::Unavailable(..) | Error::ResponseTimeout(..) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Error::Crowded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Crowded(_) | Error::Exhausted(..) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Prohibited(_) => StatusCode::FORBIDDEN,
             Error::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
@@ -116,6 +126,7 @@ impl Error {
     pub(super) fn from_connect(host: &str, error: &io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Error::Refused(host.to_owned()),
+            _ if is_ours(error) => Error::Exhausted(host.to_owned(), error.to_string()),
             _ => Error::Unavailable(host.to_owned(), error.to_string()),
         }
     }
@@ -167,6 +178,7 @@ mod tests {
             (Error::ConnectTimeout(host(), wait), "connection_timeout", 504, true),
             (Error::Unavailable(host(), host()), "destination_unavailable", 504, true),
             (Error::Crowded(host()), "connection_limit_reached", 503, false),
+            (Error::Exhausted(host(), host()), "connection_limit_reached", 503, false),
             (Error::TlsCertificate(host(), host()), "tls_certificate_error", 502, false),
             (
                 Error::Tls(host(), rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure).to_string()),
@@ -184,6 +196,10 @@ mod tests {
             assert!(!error.is_nameless());
             assert_eq!((error.proxy_status(), error.status().as_u16(), error.is_line()), (word, status, line), "{error}");
         }
+        let connect = |errno: Errno| Error::from_connect("a.kz", &io::Error::from(errno));
+        assert!(matches!(connect(Errno::MFILE), Error::Exhausted(..)), "a host is not to blame for what is missing here");
+        assert!(matches!(connect(Errno::NETUNREACH), Error::Unavailable(..)));
+        assert!(matches!(connect(Errno::CONNREFUSED), Error::Refused(_)));
         let nobody = Error::DnsError(String::from("nobody.kz"), String::from(NO_SUCH_NAME));
         assert!(nobody.is_nameless() && !nobody.is_line());
         assert_eq!(nobody.to_string(), "there is no such name: nobody.kz");

@@ -48,6 +48,34 @@ fn a_hundred_clients_cost_one_transfer() {
 }
 
 #[test]
+fn half_a_class_in_another_language_costs_one_transfer_more() {
+    let origin = Origin::start(|ask| {
+        let language = ask.field("accept-language").unwrap_or("none").to_owned();
+        let body = [language.as_bytes(), &kit::noise(4, 200_000)].concat();
+        Reply::Bytes(ok(&["Cache-Control: public, max-age=3600", "Vary: Accept-Language"], &body))
+    });
+    let line = Line::slow(kit::loopback(0), origin.addr, 400_000).expect("a line");
+    let node = Setup::new().host("a.school.test", line.addr).start();
+    let start = Arc::new(Barrier::new(30));
+    let readers: Vec<_> = (0..30)
+        .map(|number| {
+            let (start, proxy) = (Arc::clone(&start), node.proxy);
+            std::thread::spawn(move || {
+                let mut connection = Connection::open(proxy);
+                let language = ["kk", "ru", "en"][number % 3];
+                start.wait();
+                let ask = request("GET", "http://a.school.test/page", &[&format!("Accept-Language: {language}")]);
+                connection.send(&ask).expect("sends");
+                let answer = connection.read(false);
+                assert!(answer.complete && answer.body.starts_with(language.as_bytes()), "status {}", answer.status);
+            })
+        })
+        .collect();
+    readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+    assert_eq!(origin.count(), 3, "one for each language");
+}
+
+#[test]
 fn who_leaves_disturbs_nobody() {
     let body = Arc::new(kit::noise(2, 1 << 20));
     let sent = Arc::clone(&body);
