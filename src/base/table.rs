@@ -27,14 +27,34 @@ impl Form {
 /// # Errors
 /// When a row is no JSON object.
 pub fn csv<T: Serialize>(form: Form, calendar: &Calendar, columns: &[&str], rows: &[T]) -> Result<Vec<u8>, csv::Error> {
-    let mut out = Vec::new();
-    if form == Form::Excel {
-        // Without it Excel takes UTF-8 for the system's code page.
-        out.extend_from_slice("\u{feff}".as_bytes());
-    }
-    let delimiter = if form == Form::Excel { b';' } else { b',' };
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).terminator(csv::Terminator::CRLF).from_writer(out);
+    let mut out = head(form, columns)?;
+    out.extend(lines(form, calendar, columns, rows)?);
+    Ok(out)
+}
+
+/// The first line of a table, for one that is made piece by piece.
+///
+/// # Errors
+/// Never in practice: memory takes all.
+pub fn head(form: Form, columns: &[&str]) -> Result<Vec<u8>, csv::Error> {
+    // Without the mark Excel takes UTF-8 for the system's code page.
+    let mark = if form == Form::Excel { "\u{feff}" } else { "" };
+    let mut writer = writer(form, mark.as_bytes().to_vec());
     writer.write_record(columns)?;
+    writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+}
+
+fn writer(form: Form, out: Vec<u8>) -> csv::Writer<Vec<u8>> {
+    let delimiter = if form == Form::Excel { b';' } else { b',' };
+    csv::WriterBuilder::new().delimiter(delimiter).terminator(csv::Terminator::CRLF).from_writer(out)
+}
+
+/// Lines of a table below its first.
+///
+/// # Errors
+/// When a row is no JSON object.
+pub fn lines<T: Serialize>(form: Form, calendar: &Calendar, columns: &[&str], rows: &[T]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = writer(form, Vec::new());
     for row in rows {
         let value = serde_json::to_value(row).map_err(std::io::Error::other)?;
         writer.write_record(columns.iter().map(|column| cell(form, calendar, column, &value[*column])))?;

@@ -211,6 +211,9 @@ pub trait Keep: Register {
     /// The days of these schools (`None`: of all) from one number to another, both included, by school and day.
     fn days<'a>(&'a self, schools: Option<&'a [String]>, from: i32, to: i32) -> BoxFuture<'a, Result<Vec<Day>, Error>>;
 
+    /// At most `most` of the days of all schools from one number to another, both included, after the given school and day, in their order.
+    fn days_after<'a>(&'a self, after: (&'a str, i32), span: (i32, i32), most: u32) -> BoxFuture<'a, Result<Vec<Day>, Error>>;
+
     /// Tests, newest first.
     fn tests<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<Vec<Test>, Error>>;
 

@@ -102,9 +102,10 @@ impl Tend {
         let is_right = self.witness.is_right();
         if is_right != self.is_right {
             let floor = self.witness.moment().told.to_rfc3339();
-            match is_right {
-                true => tracing::info!("the clock is right again"),
-                false => tracing::error!(not_before = floor, "this machine's clock is behind what schools have told; uploads wait: set it"),
+            if is_right {
+                tracing::info!("the clock is right again");
+            } else {
+                tracing::error!(not_before = floor, "this machine's clock is behind what schools have told; uploads wait: set it");
             }
         }
         self.is_right = is_right;

@@ -71,7 +71,9 @@ fn half_a_class_in_another_language_costs_one_transfer_more() {
             })
         })
         .collect();
-    readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+    for reader in readers {
+        reader.join().expect("a reader");
+    }
     assert_eq!(origin.count(), 3, "one for each language");
 }
 

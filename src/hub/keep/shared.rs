@@ -204,6 +204,16 @@ macro_rules! shared {
                 Box::pin(self.read_days(schools, from, to))
             }
 
+            fn days_after<'a>(&'a self, after: (&'a str, i32), span: (i32, i32), most: u32) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+                Box::pin(async move {
+                    let some = sqlx::query_as(
+                        "SELECT * FROM day WHERE (school, day) > ($1, $2) AND day BETWEEN $3 AND $4 ORDER BY school, day LIMIT $5",
+                    );
+                    let bound = some.bind(after.0).bind(after.1).bind(span.0).bind(span.1).bind(i64::from(most));
+                    Ok(bound.fetch_all(&self.pool).await?)
+                })
+            }
+
             fn tests<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<Vec<Test>, Error>> {
                 Box::pin(async move {
                     let tests = sqlx::query_as(match asked.school {

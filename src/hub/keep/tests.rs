@@ -144,6 +144,10 @@ both! {
         let changed = Day { records: 9, ..day("t", 6) };
         keep.put_days(std::slice::from_ref(&changed), &[]).await.expect("writes");
         assert_eq!(keep.days(None, 5, 6).await.expect("reads"), [day("s", 5), day("t", 5), changed.clone()]);
+        let after = async |after, most| keep.days_after(after, (5, 6), most).await.expect("reads");
+        assert_eq!(after(("", i32::MIN), 2).await, [day("s", 5), day("t", 5)]);
+        assert_eq!(after(("t", 5), 2).await, std::slice::from_ref(&changed));
+        assert!(after(("t", 6), 2).await.is_empty());
         assert_eq!(keep.days(Some(&["t".into(), "x".into()]), 6, 9).await.expect("reads"), [changed]);
         assert!(keep.days(Some(&[]), 0, 9).await.expect("reads").is_empty());
     }

@@ -3,16 +3,20 @@
 use crate::base::calendar;
 use crate::base::clock::Time;
 use crate::base::problem::Problem;
-use crate::base::table::{Form, csv};
+use crate::base::table::{Form, csv, head, lines};
 use crate::hub::figures::{Day, OUTAGE, Outage, TEST, Test, day_columns};
 use crate::hub::keep::{self, Asked};
 use crate::hub::serve::{Parts, SchoolId, no_school, unwell};
 use crate::hub::summary::{Event, STANDINGS, School, Standing, events};
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{BoxError, Json, Router};
+use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::{once, try_unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -26,8 +30,11 @@ const MOST_SCHOOLS: usize = 1_000;
 /// Rows of one answer: tests of a region of 38 schools over a year and a half, some 20 MB.
 const MOST_ROWS: u32 = 60_000;
 
-/// Days of schools of one table: 7,400 schools over a month, some 60 MB in memory for a moment.
+/// Days of schools of one table: a month.
 const MOST_DAYS: i32 = 31;
+
+/// Days of all schools that are in memory at once, some 2 MB: a table of a nation is made while it is read.
+const DAYS_AT_ONCE: u32 = 4_000;
 
 /// Days of one school of one answer.
 const MOST_DAYS_OF_ONE: i32 = 3_660;
@@ -263,7 +270,14 @@ async fn days(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Q
     responses((status = 200, description = "a table", content_type = "text/csv"), (status = 400, description = "no such date", body = Problem))
 )]
 async fn days_csv(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when): Query<When>) -> Response {
-    days_table(&parts, Some(&[id]), &when, MOST_DAYS_OF_ONE).await
+    let (from, to) = match span(&parts, &when, MOST_DAYS_OF_ONE) {
+        Ok(span) => span,
+        Err(problem) => return problem.into_response(),
+    };
+    match parts.0.keep.days(Some(&[id]), from, to).await {
+        Ok(days) => table(&parts, "days", when.csv.as_deref(), &day_columns(), &days),
+        Err(error) => unwell(&error),
+    }
 }
 
 /// Days of all schools as a table; 31 days at most.
@@ -275,18 +289,30 @@ async fn days_csv(State(parts): State<Parts>, SchoolId(id): SchoolId, Query(when
     responses((status = 200, description = "a table", content_type = "text/csv"), (status = 400, description = "no such date", body = Problem))
 )]
 async fn all_days_csv(State(parts): State<Parts>, Query(when): Query<When>) -> Response {
-    days_table(&parts, None, &when, MOST_DAYS).await
-}
-
-async fn days_table(parts: &Parts, schools: Option<&[String]>, when: &When, most: i32) -> Response {
-    let (from, to) = match span(parts, when, most) {
+    let span = match span(&parts, &when, MOST_DAYS) {
         Ok(span) => span,
         Err(problem) => return problem.into_response(),
     };
-    match parts.0.keep.days(schools, from, to).await {
-        Ok(days) => table(parts, "days", when.csv.as_deref(), &day_columns(), &days),
-        Err(error) => unwell(&error),
-    }
+    let form = Form::of(when.csv.as_deref());
+    let head = match head(form, &day_columns()) {
+        Ok(head) => head,
+        Err(error) => return unwell(&error),
+    };
+    // Where it has come to; `None`: at its end.
+    let start = (parts, Some((String::new(), i32::MIN)));
+    let pieces = try_unfold(start, move |(parts, after)| async move {
+        let Some((school, day)) = after else { return Ok(None) };
+        let days = parts.0.keep.days_after((&school, day), span, DAYS_AT_ONCE).await.inspect_err(broke_off)?;
+        let lines = lines(form, &parts.0.settings.calendar, &day_columns(), &days)?;
+        let whole = days.len() < DAYS_AT_ONCE as usize;
+        let next = days.into_iter().next_back().filter(|_| !whole).map(|last| (last.school, last.day));
+        Ok::<_, BoxError>(Some((Bytes::from(lines), (parts, next))))
+    });
+    sheet("days", Body::from_stream(once(ready(Ok(Bytes::from(head)))).chain(pieces)))
+}
+
+fn broke_off(error: &keep::Error) {
+    tracing::warn!(%error, "a table broke off");
 }
 
 /// Tests of a school, newest first.
@@ -415,11 +441,13 @@ fn answer<T: Serialize>(read: Result<T, keep::Error>) -> Response {
 
 fn table<T: Serialize>(parts: &Parts, name: &str, asked: Option<&str>, columns: &[&str], rows: &[T]) -> Response {
     match csv(Form::of(asked), &parts.0.settings.calendar, columns, rows) {
-        Ok(bytes) => {
-            let file = format!("attachment; filename=\"{name}.csv\"");
-            let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned());
-            ([kind, (header::CONTENT_DISPOSITION, file), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())], bytes).into_response()
-        }
+        Ok(bytes) => sheet(name, Body::from(bytes)),
         Err(error) => unwell(&error),
     }
+}
+
+fn sheet(name: &str, body: Body) -> Response {
+    let file = format!("attachment; filename=\"{name}.csv\"");
+    let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned());
+    ([kind, (header::CONTENT_DISPOSITION, file), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())], body).into_response()
 }
