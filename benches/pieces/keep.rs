@@ -2,9 +2,10 @@
 //!
 //! Without sled, which writes when it likes. Syncs are the kernel's work.
 
+use crate::kit;
 use crate::pieces::Operation;
+use crate::prose;
 use crate::stock::{self, Stock};
-use crate::{kit, prose};
 use bulak::base::unit::Bytes as Size;
 use bulak::store::{Pace, Settings};
 use bytes::Bytes;
