@@ -20,14 +20,24 @@ pub(crate) struct Stock {
     pub(crate) runtime: Runtime,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
-    life: Life,
+    pub(crate) life: Life,
 }
 
 impl Stock {
     /// Opens or makes the store of these settings.
     pub(crate) fn open(settings: Settings) -> Stock {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let (clock, life, metrics) = (Clock::system(), Life::default(), Metrics::default());
+        Stock::open_on(runtime, Clock::system(), settings)
+    }
+
+    /// The same, always: one thread but for blocking work, and a time that stands still, so that nothing happens by itself.
+    pub(crate) fn open_still(settings: Settings) -> Stock {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        Stock::open_on(runtime, Clock::manual(Time::BUILT), settings)
+    }
+
+    fn open_on(runtime: Runtime, clock: Clock, settings: Settings) -> Stock {
+        let (life, metrics) = (Life::default(), Metrics::default());
         let store = {
             let _within = runtime.enter();
             Store::open(settings, clock.clone(), &life, &metrics).expect("a store")
@@ -84,7 +94,9 @@ pub(crate) async fn put(store: &Store, meta: Meta, body: impl IntoIterator<Item 
 
 /// A folder on the disk of `target/`, not in memory.
 pub(crate) fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp");
+    fs::create_dir_all(&here).expect("a folder");
+    tempfile::tempdir_in(here).expect("a folder")
 }
 
 /// Bytes that this process has caused to be written to a disk, since its start.
