@@ -27,7 +27,8 @@ use crate::prefetch::window::Windows;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
-use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
+use crate::prefetch::wish::TONIGHT;
+use crate::state::frontier::{Count, Ending, Fate, Outdated, Run, Wish};
 use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
 use flights::Flights;
@@ -453,7 +454,8 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
-    /// lets nothing go: a site that is broken for a night must not empty the shelf.
+    /// lets nothing go, and of what a page or an origin says it takes two complete runs: a site that is broken for a night must not
+    /// empty the shelf.
     async fn finish(&self, run: i64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
@@ -466,14 +468,15 @@ impl<W: Web> Crawl<'_, W> {
             let outdated = self.state.outdated(id, run, after, LET_GO).await?;
             let Some(last) = outdated.last() else { break };
             after = last.id;
-            for one in &outdated {
+            let unwanted: Vec<Outdated> = outdated.into_iter().filter(|one| self.is_unwanted(one)).collect();
+            for one in &unwanted {
                 if let Ok(target) = Target::parse(&one.url)
                     && let Err(error) = self.web.unpin(id, &target).await
                 {
                     return Ok(End::Full(error.to_string()));
                 }
             }
-            self.state.forget_wishes(run, &outdated).await?;
+            self.state.forget_wishes(run, &unwanted).await?;
         }
         let transferred = self.state.run(id).await?.map_or(0, |run| run.transferred);
         tell(Progress::of(self.pack, &count, transferred, None, None));
@@ -501,3 +504,10 @@ impl<W: Web> Crawl<'_, W> {
         Ok(())
     }
 }
+    /// Whether something outdated goes now. What a person took off the list of wishes or out of the pack's hosts goes at once: no site
+    /// that is broken says so.
+    fn is_unwanted(&self, one: &Outdated) -> bool {
+        let taken_back = self.pack.id == TONIGHT || Target::parse(&one.url).is_ok_and(|target| !self.pack.covers(&target, false));
+        one.twice || (one.unnamed && taken_back)
+    }
+

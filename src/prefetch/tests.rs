@@ -492,6 +492,8 @@ async fn a_refresh_asks_about_pages_and_lets_go_of_what_is_gone() {
     assert_eq!(stage.end().await, End::Done(0));
     let asked = stage.world.lock().asked.clone();
     assert!(asked.contains(&("http://a.kz/d/".into(), true)) && asked.contains(&("http://a.kz/s.css".into(), false)), "{asked:?}");
+    stage.clock.advance(Duration::from_hours(49));
+    assert_eq!(stage.end().await, End::Done(0));
     let mut pins: Vec<String> = stage.world.lock().pins.iter().cloned().collect();
     pins.sort();
     assert_eq!(pins, ["http://a.kz/b.png", "http://a.kz/d/", "http://a.kz/s.css"]);
