@@ -299,6 +299,10 @@ impl<W: Web> Crawl<'_, W> {
                 let next = self.fill(desk, flights, now).await?;
                 // That nothing is under way means that nothing is left, unless it was dropped meanwhile.
                 if let Some(end) = flights.ended() {
+            if now.plus(MINUTE) < desk.looked {
+                // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
+                return Ok(End::Asked);
+            }
                     return Ok(end);
                 }
                 match next {

@@ -180,7 +180,9 @@ impl Book {
     }
 
     fn known(&self, target: &Target, now: Time) -> Option<Page> {
-        self.origins.lock().get(target.origin()).filter(|page| page.until > now).cloned()
+        // Longer than a file holds: by a clock that was ahead.
+        let holds = |page: &&Page| page.until > now && page.until <= now.plus(HOLDS);
+        self.origins.lock().get(target.origin()).filter(holds).cloned()
     }
 
     /// The wait between pages that the origin asks for, as far as it is known.

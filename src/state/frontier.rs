@@ -25,6 +25,7 @@ mod queue;
 /// Hosts that gave trouble, and their robots.txt.
 mod host;
 
+pub use ahead::LONGEST;
 pub use ends::{Added, Ending, rank};
 pub use host::{Pause, RobotsFile};
 pub use queue::{Origin, Outdated, host};
@@ -177,11 +178,11 @@ mod is {
     pub(super) const LET_GO: i64 = 6;
 }
 
-/// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
 /// Complete runs count as two nights' word when one began so long after the other ended: a person who fetches a pack twice while its
 /// site is being mended has seen one night.
 const APART: Duration = Duration::from_hours(12);
 
+/// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
 const STEP: i64 = 5_000;
 
 const RUN: &str = "SELECT run, digest, started, finished, failed, transferred, busy FROM run WHERE pack = ?";
@@ -205,8 +206,8 @@ impl State {
         .bind(pack)
         .bind(digest)
         .bind(now.micros())
-        .execute(&mut *change)
         .bind(now.minus(APART).micros())
+        .execute(&mut *change)
         .await?;
         let run = read_run(&sqlx::query(RUN).bind(pack).fetch_one(&mut *change).await?);
         let mut ledger = Ledger::open(&mut change, pack, run.run).await?;

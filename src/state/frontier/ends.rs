@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// A wish that was given up is taken up again after so long, then after twice as long, and so on: the next night, the one after …
-const PAUSE: Duration = Duration::from_hours(12);
+pub(super) const PAUSE: Duration = Duration::from_hours(12);
 /// Doublings of that pause: four days at most.
-const DOUBLINGS: u32 = 3;
+pub(super) const DOUBLINGS: u32 = 3;
 
 /// How one wish ended.
 #[derive(Clone, Debug)]
