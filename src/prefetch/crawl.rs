@@ -351,6 +351,10 @@ impl<W: Web> Crawl<'_, W> {
             if flights.len() >= most || flights.ended().is_some() {
                 return Ok(Some(now.plus(LOOK)));
             }
+            // What is left out without being asked for ends here, too: a full host may have a million of it.
+            if desk.queues.is_due(now) {
+                desk.queues.flush(self.state, now).await?;
+            }
             let Desk { queues, gate, .. } = &mut *desk;
             let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
             let crowded = rivals > 1 && most > 1 && flights.len() + 1 >= most;

@@ -155,3 +155,17 @@ async fn one_bad_night_empties_no_shelf_and_what_is_gone_for_two_goes() {
     assert_eq!(stage.end().await, End::Done(0));
     assert_eq!(stage.world.lock().pins.iter().collect::<Vec<_>>(), ["http://cdn.kz/d/"]);
 }
+
+#[tokio::test]
+async fn a_full_host_leaves_out_thousands_in_steps() {
+    let text = pack("demo", "list", "") + "[scope.sites]\n\"a.kz\" = 100\n";
+    let names: Vec<String> = (0..2_000).map(|page| format!("http://a.kz/{page}")).collect();
+    let pages = [("http://a.kz/list", Page::Text("text/plain", names.join("\n"))), ("http://a.kz/0", html(&"x".repeat(100)))];
+    let text = text
+        .replace("url = \"http://a.kz/list\"", "list = \"http://a.kz/list\"")
+        .replace("= 100", &format!("= {}", 100 + names.join("\n").len()));
+    let stage = Stage::new(&text, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    let progress = stage.night.progress("demo").expect("known");
+    assert_eq!((progress.done, progress.skipped, stage.asked().len()), (2_001, 1_999, 2));
+}
