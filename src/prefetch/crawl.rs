@@ -34,6 +34,7 @@ use crate::state::{Error, State};
 use flights::Flights;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ pub struct Crawl<'a, W> {
     /// Time.
     pub clock: &'a Clock,
     /// What to fetch.
-    pub pack: &'a Pack,
+    pub pack: &'a Arc<Pack>,
     /// robots.txt of all origins.
     pub book: &'a Book,
     /// How to behave.

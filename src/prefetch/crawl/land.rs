@@ -8,10 +8,14 @@ use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Web, What};
+use crate::site::discover::media::Policy;
+use crate::site::pack::Pack;
 use crate::state::Error;
 use crate::state::frontier::{Ending, Fate, Wish};
 use crate::state::summary::{CHANGED, NEW, SAME, Told};
 use crate::store::Error as StoreError;
+use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -75,7 +79,7 @@ impl<W: Web> Crawl<'_, W> {
         }
         let ending = match what {
             What::Here { ref content_type, ref body, .. } => {
-                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), body);
+                let named = found_beside(self.pack, self.media, &wish, &target, content_type.as_deref(), body).await;
                 if named.wishes.is_empty() && Aim::parse(&wish.kind).is_list() && is_html(content_type.as_deref(), body) {
                     // A site that is being mended, a portal in between: what it named before stays wanted.
                     Ending::new(wish, Fate::Failed("a page came where a list was to be".into()))
@@ -261,6 +265,23 @@ fn came(wish: &Wish, print: Option<i64>, unchanged: bool) -> &'static str {
     }
 }
 
+/// Bodies from here on are read beside what else is to be done: pages come in megabytes and sitemaps in fifty of them, and a thread that
+/// reads one answers nobody meanwhile.
+const LARGE: usize = 128 << 10;
+
+/// What a body names, where a large body keeps nobody waiting.
+async fn found_beside(pack: &Arc<Pack>, media: &Policy, wish: &Wish, base: &Target, content_type: Option<&str>, body: &Bytes) -> Named {
+    if body.len() < LARGE {
+        return aim::found(pack, media, wish, base, content_type, body);
+    }
+    let (pack, media, wish, base, body) = (Arc::clone(pack), media.clone(), wish.clone(), base.clone(), body.clone());
+    let content_type = content_type.map(str::to_owned);
+    let reads = move || aim::found(&pack, &media, &wish, &base, content_type.as_deref(), &body);
+    // One that panics, or that the end of the program cuts short, has found nothing that may be let go for it.
+    let broken = |_| Named { objection: Some(String::from("it could not be read")), ..Named::default() };
+    tokio::task::spawn_blocking(reads).await.unwrap_or_else(broken)
+}
+
 /// Why a redirect is not followed further.
 fn circle(desk: &mut Desk, wish: &Wish, to: &Target) -> Option<&'static str> {
     if to.url() == wish.url {
@@ -295,4 +316,25 @@ fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     let with = |mark: &[u8]| begins.get(..mark.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(mark));
     let called = content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     !begins.is_empty() && (called || with(b"<!doctype html") || with(b"<html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACK: &str = "id = \"p\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n\
+        [scope]\nhosts = [\"a.kz\"]\n";
+
+    #[tokio::test]
+    async fn a_large_page_is_read_beside_what_else_is_to_be_done() {
+        let (pack, media) = (Arc::new(Pack::parse(PACK).expect("good")), Policy::default());
+        let (wish, base) = (Wish::new("http://a.kz/p/", "page", 0), Target::parse("http://a.kz/p/").expect("valid"));
+        let page = Bytes::from("<img src=/i.png>".repeat(1 << 17));
+        let other = std::cell::Cell::new(false);
+        let reads = async {
+            let named = found_beside(&pack, &media, &wish, &base, Some("text/html"), &page).await;
+            (named.wishes.len(), other.get())
+        };
+        assert_eq!(tokio::join!(reads, async { other.set(true) }).0, (1, true));
+    }
 }
