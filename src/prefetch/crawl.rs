@@ -4,6 +4,9 @@
 //! ends it. A window's end drops what is under way alone, and what has ended is written down. What it decides by is in the pure
 //! rooms (`aim`, `gate`, `plan`).
 
+/// What is under way and will count.
+mod claims;
+
 /// What is under way.
 mod flights;
 
@@ -16,7 +19,7 @@ use crate::base::target::Target;
 use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
 use crate::prefetch::caps::{Purse, Which};
-use crate::prefetch::gate::{Gate, Manners};
+use crate::prefetch::gate::{Gate, Manners, Turn};
 use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
@@ -24,13 +27,14 @@ use crate::prefetch::share::Shares;
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
+use crate::prefetch::wish::TONIGHT;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
-use crate::prefetch::wish::TONIGHT;
 use crate::state::frontier::{Count, Ending, Fate, Outdated, Run, Wish};
 use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
+use claims::Claims;
 use flights::Flights;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -44,6 +48,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// Outdated wishes that are let go in one step.
 const LET_GO: u32 = 256;
+/// What is too long for the room that what is on its way leaves is tried again so much later.
+const ROOM: Duration = Duration::from_mins(5);
 /// How often it is written down for how long something was under way: so much a power cut may forget.
 const MINUTE: Duration = Duration::from_mins(1);
 /// The rate told to people is that of the last half minute.
@@ -125,8 +131,17 @@ struct Landed {
     reply: Option<Reply>,
     transferred: u64,
     began: Time,
-    /// What was left of the pack's bytes.
-    room: u64,
+    /// What was left for it.
+    room: Room,
+}
+
+/// How much of a body may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// Bytes that are left of the pack's and its host's, less what is on its way.
+    bytes: u64,
+    /// What is on its way takes some of it: it may be more once that has landed.
+    shared: bool,
 }
 
 /// What the loop carries along.
@@ -143,6 +158,7 @@ struct Desk {
     moved: HashMap<String, String>,
     count: Count,
     shares: Shares,
+    claims: Claims,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
@@ -256,6 +272,7 @@ impl<W: Web> Crawl<'_, W> {
             moved: HashMap::new(),
             count,
             shares,
+            claims: Claims::default(),
             counted: now,
             recent: VecDeque::new(),
             looked: now,
@@ -282,6 +299,10 @@ impl<W: Web> Crawl<'_, W> {
                 desk.busy += now.since(desk.looked);
                 desk.active += now.since(desk.looked);
             }
+            if now.plus(MINUTE) < desk.looked {
+                // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
+                return Ok(End::Asked);
+            }
             desk.looked = now;
             if until.is_some_and(|until| now >= until) {
                 return Ok(End::Window);
@@ -300,10 +321,6 @@ impl<W: Web> Crawl<'_, W> {
                 let next = self.fill(desk, flights, now).await?;
                 // That nothing is under way means that nothing is left, unless it was dropped meanwhile.
                 if let Some(end) = flights.ended() {
-            if now.plus(MINUTE) < desk.looked {
-                // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
-                return Ok(End::Asked);
-            }
                     return Ok(end);
                 }
                 match next {
@@ -356,10 +373,14 @@ impl<W: Web> Crawl<'_, W> {
             if desk.queues.is_due(now) {
                 desk.queues.flush(self.state, now).await?;
             }
-            let Desk { queues, gate, .. } = &mut *desk;
+            let Desk { queues, gate, count, shares, claims, .. } = &mut *desk;
             let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
             let crowded = rivals > 1 && most > 1 && flights.len() + 1 >= most;
             let turn = |host: &str, wish: &Wish| {
+                // What is on its way takes all that is left: when it has landed, it shows whether there is more.
+                if self.room(count.done_bytes, shares, claims, host) == (Room { bytes: 0, shared: true }) {
+                    return Turn::Full;
+                }
                 let connections = if crowded && gate.is_slow(host) { 1 } else { self.manners.connections };
                 gate.turn(host, self.is_held(host, wish), connections, now)
             };
@@ -387,13 +408,22 @@ impl<W: Web> Crawl<'_, W> {
             self.end(desk, Ending::new(wish, Fate::Skipped(why)), 0);
             return Ok(());
         }
+        let room = self.room(desk.count.done_bytes, &desk.shares, &desk.claims, target.host());
         self.book.recall(self.state, target.origin(), now).await?;
+        let arrived = desk.claims.add(wish.id, target.host(), wish.bytes);
         desk.gate.enter(target.host(), self.is_held(target.host(), &wish), self.pause(&target), now);
         desk.urls.insert(wish.url.clone());
-        let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
-        let room = room.min(desk.shares.room(self.pack, target.host()));
-        flights.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
+        flights.push(Box::pin(self.fetch(wish, target, (desk.run.run, desk.run.started), room, arrived, now)));
         Ok(())
+    }
+
+    /// What may come of one more from this host.
+    fn room(&self, done: u64, shares: &Shares, claims: &Claims, host: &str) -> Room {
+        let (pack, site) = (self.pack.scope.max_bytes.saturating_sub(done), shares.room(self.pack, host));
+        let name = self.pack.site(host).map(|(name, _)| name);
+        let beside = |other: &str| name.is_some() && self.pack.site(other).map(|(name, _)| name) == name;
+        let bytes = pack.saturating_sub(claims.sum(|_| true)).min(site.saturating_sub(claims.sum(beside)));
+        Room { bytes, shared: bytes < pack.min(site) }
     }
 
     /// Whether manners hold a wish back.
@@ -411,7 +441,15 @@ impl<W: Web> Crawl<'_, W> {
         self.book.delay(target.origin()).map_or(own, |asked| asked.max(own))
     }
 
-    async fn fetch(&self, wish: Wish, target: Target, run: i64, started: Time, room: u64, began: Time) -> Landed {
+    async fn fetch(
+        &self,
+        wish: Wish,
+        target: Target,
+        (run, started): (i64, Time),
+        room: Room,
+        arrived: Arc<AtomicU64>,
+        began: Time,
+    ) -> Landed {
         let (verdict, cost) = self.book.ask(self.web, &target, began).await;
         if verdict != Verdict::Allowed {
             return Landed { wish, target, verdict, reply: None, transferred: cost, began, room };
@@ -426,7 +464,8 @@ impl<W: Web> Crawl<'_, W> {
             step => step,
         };
         let (force, keep) = (step == Step::Ask, step == Step::Keep);
-        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes: Some(room.min(aim.most())) }).await;
+        let max_bytes = Some(room.bytes.min(aim.most()));
+        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes, arrived }).await;
         let transferred = cost + reply.transferred;
         Landed { wish, target, verdict, reply: Some(reply), transferred, began, room }
     }
@@ -492,6 +531,13 @@ impl<W: Web> Crawl<'_, W> {
         Ok(End::Done(failed))
     }
 
+    /// Whether something outdated goes now. What a person took off the list of wishes or out of the pack's hosts goes at once: no site
+    /// that is broken says so.
+    fn is_unwanted(&self, one: &Outdated) -> bool {
+        let taken_back = self.pack.id == TONIGHT || Target::parse(&one.url).is_ok_and(|target| !self.pack.covers(&target, false));
+        one.twice || (one.unnamed && taken_back)
+    }
+
     /// Tells how far it is, counted at most once a second.
     async fn tell(&self, desk: &mut Desk, now: Time, tell: &(dyn Fn(Progress) + Sync)) -> Result<(), Error> {
         while desk.recent.front().is_some_and(|(at, _)| now.since(*at) > RECENT) {
@@ -513,10 +559,3 @@ impl<W: Web> Crawl<'_, W> {
         Ok(())
     }
 }
-    /// Whether something outdated goes now. What a person took off the list of wishes or out of the pack's hosts goes at once: no site
-    /// that is broken says so.
-    fn is_unwanted(&self, one: &Outdated) -> bool {
-        let taken_back = self.pack.id == TONIGHT || Target::parse(&one.url).is_ok_and(|target| !self.pack.covers(&target, false));
-        one.twice || (one.unnamed && taken_back)
-    }
-

@@ -234,7 +234,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
     let mut place = target.join("/robots.txt");
     for _ in 0..=HOPS {
         let Some(target) = place.take() else { break };
-        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, keep: false, max_bytes: None }).await;
+        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, keep: false, max_bytes: None, arrived: Arc::default() }).await;
         cost += reply.transferred;
         match reply.what {
             What::Here { body, .. } => return (Answer::Text(body), cost),

@@ -52,9 +52,8 @@ struct World {
     /// HEADs, and what all of them are told instead of what is there.
     heads: Vec<String>,
     head: Option<Page>,
-    /// Makes a page for every address that is not listed.
+    /// These make a page for every address that is not listed.
     endless: bool,
-    /// Makes a page for every address that is not listed.
     make: Option<fn(&str) -> Page>,
     flying: usize,
     most: usize,
@@ -161,7 +160,8 @@ impl Web for Memory {
     }
 
     async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
-        let ask = Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most) };
+        let ask =
+            Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most), arrived: Arc::default() };
         self.fetch(ask).await
     }
 }

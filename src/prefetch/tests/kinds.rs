@@ -169,3 +169,21 @@ async fn a_full_host_leaves_out_thousands_in_steps() {
     let progress = stage.night.progress("demo").expect("known");
     assert_eq!((progress.done, progress.skipped, stage.asked().len()), (2_001, 1_999, 2));
 }
+
+#[tokio::test]
+async fn what_flies_side_by_side_takes_the_room_that_is_left_once() {
+    let images = (0..4).map(|n| format!("<img src=/{n}.png>")).collect::<Vec<_>>().concat();
+    let most = u64::try_from(images.len()).expect("small") + 1_000;
+    let image = Page::Text("image/png", "x".repeat(600));
+    let names: Vec<String> = (0..4).map(|n| format!("http://a.kz/{n}.png")).collect();
+    let mut pages: Vec<(&str, Page)> = names.iter().map(|name| (name.as_str(), image.clone())).collect();
+    pages.push(("http://a.kz/d/", html(&images)));
+    let stage = Stage::new(&PACK.replace("\"1 MiB\"", &most.to_string()), &pages).await;
+    for night in 0..2 {
+        assert_eq!(stage.end().await, End::Done(0), "night {night}");
+        let progress = stage.night.progress("demo").expect("known");
+        assert!(progress.bytes_done <= most, "night {night}: {} bytes of {most}", progress.bytes_done);
+        assert_eq!((progress.done, progress.skipped), (5, 3), "night {night}");
+        stage.clock.advance(Duration::from_hours(48));
+    }
+}
