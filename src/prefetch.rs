@@ -232,6 +232,8 @@ struct Board {
     /// Whether the last window was missed, and the end of the window that this was asked of.
     missed: Option<Missed>,
     looked_back: Option<Time>,
+    /// The time at the last step: before it, the clock went back.
+    seen: Option<Time>,
     /// The last night that was told; the number of the night whose windows are known to be over.
     last_night: Option<Brief>,
     told_night: Option<i64>,

@@ -58,7 +58,8 @@ async fn wish(
     let about = Target::parse(&form.url).ok();
     let ours = night.is_ours(&form.url, &form.token)
         && is_sent_by_a_person(&headers, |origin| {
-            is_own(&parts, origin, arrival) || about.as_ref().is_some_and(|target| target.origin() == origin)
+            let about = about.as_ref();
+            is_own(&parts, origin, arrival) || about.is_some_and(|target| target.origin() == origin || is_copy(&parts, target, origin))
         });
     let (status, outcome) = if ours {
         let answer = night.wish(&form.url, arrival.map(|arrival| arrival.client.ip())).await.map_err(|error| unable(&error))?;
@@ -125,6 +126,14 @@ async fn claim(
 /// Whether an origin is one of this node's, on whatever port.
 fn is_own(parts: &Parts, origin: &str, arrival: Option<Arrival>) -> bool {
     origin.split_once("://").is_some_and(|(_, host)| parts.names.owns(host, arrival))
+}
+
+/// Whether an origin is the one under which this very target is mirrored by name, or one of the mirror's two for all by path.
+fn is_copy(parts: &Parts, target: &Target, origin: &str) -> bool {
+    let Some(copy) = (parts.mirrored)(target, None).and_then(|address| Target::parse(&address).ok()) else { return false };
+    let Some((label, zone)) = copy.host().split_once('.') else { return false };
+    let Some((begin, port)) = copy.origin().split_once(copy.host()) else { return false };
+    [format!("{label}.{zone}"), format!("path.{zone}"), zone.to_owned()].iter().any(|host| origin == format!("{begin}{host}{port}"))
 }
 
 /// Whether a form comes from an allowed origin, and where the browser says so, by a person who pressed a button.

@@ -104,6 +104,11 @@ impl Inner {
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
+        if found.as_ref().is_some_and(|found| is_kept_from(status, &found.entry)) {
+            self.outdate(&asked.target.key()).await;
+            give(response, Why::UriMiss);
+            return pilot.publish(Stage::Apart);
+        }
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
@@ -290,6 +295,12 @@ impl Order {
 
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Whether an answer that there is nothing is kept from taking the place of what a pack keeps: a site may say so for one bad night, and
+/// the copy is for the day when the line is down. When it is really gone, the pack lets it go.
+fn is_kept_from(status: StatusCode, entry: &Entry) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) && entry.pinned && entry.meta.status.is_success()
 }
 
 /// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.

@@ -4,6 +4,9 @@
 //! ends it. A window's end drops what is under way alone, and what has ended is written down. What it decides by is in the pure
 //! rooms (`aim`, `gate`, `plan`).
 
+/// What is under way and will count.
+mod claims;
+
 /// What is under way.
 mod flights;
 
@@ -16,7 +19,7 @@ use crate::base::target::Target;
 use crate::prefetch::Progress;
 use crate::prefetch::aim::{self, Aim};
 use crate::prefetch::caps::{Purse, Which};
-use crate::prefetch::gate::{Gate, Manners};
+use crate::prefetch::gate::{Gate, Manners, Turn};
 use crate::prefetch::queues::{Look, Queues};
 use crate::prefetch::rhythm::{self, Step};
 use crate::prefetch::robots::{Book, Verdict};
@@ -24,15 +27,18 @@ use crate::prefetch::share::Shares;
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
+use crate::prefetch::wish::TONIGHT;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
-use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
+use crate::state::frontier::{Count, Ending, Fate, Outdated, Run, Wish};
 use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
+use claims::Claims;
 use flights::Flights;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +48,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// Outdated wishes that are let go in one step.
 const LET_GO: u32 = 256;
+/// What is too long for the room that what is on its way leaves is tried again so much later.
+const ROOM: Duration = Duration::from_mins(5);
 /// How often it is written down for how long something was under way: so much a power cut may forget.
 const MINUTE: Duration = Duration::from_mins(1);
 /// The rate told to people is that of the last half minute.
@@ -58,7 +66,7 @@ pub struct Crawl<'a, W> {
     /// Time.
     pub clock: &'a Clock,
     /// What to fetch.
-    pub pack: &'a Pack,
+    pub pack: &'a Arc<Pack>,
     /// robots.txt of all origins.
     pub book: &'a Book,
     /// How to behave.
@@ -123,8 +131,17 @@ struct Landed {
     reply: Option<Reply>,
     transferred: u64,
     began: Time,
-    /// What was left of the pack's bytes.
-    room: u64,
+    /// What was left for it.
+    room: Room,
+}
+
+/// How much of a body may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// Bytes that are left of the pack's and its host's, less what is on its way.
+    bytes: u64,
+    /// What is on its way takes some of it: it may be more once that has landed.
+    shared: bool,
 }
 
 /// What the loop carries along.
@@ -141,6 +158,7 @@ struct Desk {
     moved: HashMap<String, String>,
     count: Count,
     shares: Shares,
+    claims: Claims,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
@@ -254,6 +272,7 @@ impl<W: Web> Crawl<'_, W> {
             moved: HashMap::new(),
             count,
             shares,
+            claims: Claims::default(),
             counted: now,
             recent: VecDeque::new(),
             looked: now,
@@ -279,6 +298,10 @@ impl<W: Web> Crawl<'_, W> {
             if !flights.is_empty() {
                 desk.busy += now.since(desk.looked);
                 desk.active += now.since(desk.looked);
+            }
+            if now.plus(MINUTE) < desk.looked {
+                // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
+                return Ok(End::Asked);
             }
             desk.looked = now;
             if until.is_some_and(|until| now >= until) {
@@ -346,10 +369,18 @@ impl<W: Web> Crawl<'_, W> {
             if flights.len() >= most || flights.ended().is_some() {
                 return Ok(Some(now.plus(LOOK)));
             }
-            let Desk { queues, gate, .. } = &mut *desk;
+            // What is left out without being asked for ends here, too: a full host may have a million of it.
+            if desk.queues.is_due(now) {
+                desk.queues.flush(self.state, now).await?;
+            }
+            let Desk { queues, gate, count, shares, claims, .. } = &mut *desk;
             let rivals = queues.rivals(now, |host| !gate.is_shut(host, now));
             let crowded = rivals > 1 && most > 1 && flights.len() + 1 >= most;
             let turn = |host: &str, wish: &Wish| {
+                // What is on its way takes all that is left: when it has landed, it shows whether there is more.
+                if self.room(count.done_bytes, shares, claims, host) == (Room { bytes: 0, shared: true }) {
+                    return Turn::Full;
+                }
                 let connections = if crowded && gate.is_slow(host) { 1 } else { self.manners.connections };
                 gate.turn(host, self.is_held(host, wish), connections, now)
             };
@@ -377,13 +408,22 @@ impl<W: Web> Crawl<'_, W> {
             self.end(desk, Ending::new(wish, Fate::Skipped(why)), 0);
             return Ok(());
         }
+        let room = self.room(desk.count.done_bytes, &desk.shares, &desk.claims, target.host());
         self.book.recall(self.state, target.origin(), now).await?;
+        let arrived = desk.claims.add(wish.id, target.host(), wish.bytes);
         desk.gate.enter(target.host(), self.is_held(target.host(), &wish), self.pause(&target), now);
         desk.urls.insert(wish.url.clone());
-        let room = self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes);
-        let room = room.min(desk.shares.room(self.pack, target.host()));
-        flights.push(Box::pin(self.fetch(wish, target, desk.run.run, desk.run.started, room, now)));
+        flights.push(Box::pin(self.fetch(wish, target, (desk.run.run, desk.run.started), room, arrived, now)));
         Ok(())
+    }
+
+    /// What may come of one more from this host.
+    fn room(&self, done: u64, shares: &Shares, claims: &Claims, host: &str) -> Room {
+        let (pack, site) = (self.pack.scope.max_bytes.saturating_sub(done), shares.room(self.pack, host));
+        let name = self.pack.site(host).map(|(name, _)| name);
+        let beside = |other: &str| name.is_some() && self.pack.site(other).map(|(name, _)| name) == name;
+        let bytes = pack.saturating_sub(claims.sum(|_| true)).min(site.saturating_sub(claims.sum(beside)));
+        Room { bytes, shared: bytes < pack.min(site) }
     }
 
     /// Whether manners hold a wish back.
@@ -401,7 +441,15 @@ impl<W: Web> Crawl<'_, W> {
         self.book.delay(target.origin()).map_or(own, |asked| asked.max(own))
     }
 
-    async fn fetch(&self, wish: Wish, target: Target, run: i64, started: Time, room: u64, began: Time) -> Landed {
+    async fn fetch(
+        &self,
+        wish: Wish,
+        target: Target,
+        (run, started): (i64, Time),
+        room: Room,
+        arrived: Arc<AtomicU64>,
+        began: Time,
+    ) -> Landed {
         let (verdict, cost) = self.book.ask(self.web, &target, began).await;
         if verdict != Verdict::Allowed {
             return Landed { wish, target, verdict, reply: None, transferred: cost, began, room };
@@ -416,7 +464,8 @@ impl<W: Web> Crawl<'_, W> {
             step => step,
         };
         let (force, keep) = (step == Step::Ask, step == Step::Keep);
-        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes: Some(room.min(aim.most())) }).await;
+        let max_bytes = Some(room.bytes.min(aim.most()));
+        let reply = self.web.fetch(Ask { target: target.clone(), aim, force, keep, max_bytes, arrived }).await;
         let transferred = cost + reply.transferred;
         Landed { wish, target, verdict, reply: Some(reply), transferred, began, room }
     }
@@ -453,7 +502,8 @@ impl<W: Web> Crawl<'_, W> {
     }
 
     /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
-    /// lets nothing go: a site that is broken for a night must not empty the shelf.
+    /// lets nothing go, and of what a page or an origin says it takes two complete runs: a site that is broken for a night must not
+    /// empty the shelf.
     async fn finish(&self, run: i64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let failed = self.state.finish_run(id, run, self.clock.now()).await?;
@@ -466,18 +516,26 @@ impl<W: Web> Crawl<'_, W> {
             let outdated = self.state.outdated(id, run, after, LET_GO).await?;
             let Some(last) = outdated.last() else { break };
             after = last.id;
-            for one in &outdated {
+            let unwanted: Vec<Outdated> = outdated.into_iter().filter(|one| self.is_unwanted(one)).collect();
+            for one in &unwanted {
                 if let Ok(target) = Target::parse(&one.url)
                     && let Err(error) = self.web.unpin(id, &target).await
                 {
                     return Ok(End::Full(error.to_string()));
                 }
             }
-            self.state.forget_wishes(run, &outdated).await?;
+            self.state.forget_wishes(run, &unwanted).await?;
         }
         let transferred = self.state.run(id).await?.map_or(0, |run| run.transferred);
         tell(Progress::of(self.pack, &count, transferred, None, None));
         Ok(End::Done(failed))
+    }
+
+    /// Whether something outdated goes now. What a person took off the list of wishes or out of the pack's hosts goes at once: no site
+    /// that is broken says so.
+    fn is_unwanted(&self, one: &Outdated) -> bool {
+        let taken_back = self.pack.id == TONIGHT || Target::parse(&one.url).is_ok_and(|target| !self.pack.covers(&target, false));
+        one.twice || (one.unnamed && taken_back)
     }
 
     /// Tells how far it is, counted at most once a second.

@@ -32,6 +32,10 @@ pub(super) fn step(wish: &Wish, page: bool, run: i64, started: Time, now: Time) 
     if wish.changed.is_some_and(|changed| changed > fetched) {
         return Step::Ask;
     }
+    // By a clock that was ahead: nobody knows how long ago.
+    if fetched > now {
+        return Step::Ask;
+    }
     if fetched >= started {
         return Step::IfStale;
     }
@@ -85,6 +89,7 @@ mod tests {
             ("in this run already", wish(0, Some(started), None), Step::IfStale),
             ("changed by the sitemap", wish(1000, before, Some(now)), Step::Ask),
             ("unchanged by the sitemap", wish(0, before, Some(Time::from_secs(1))), Step::Keep),
+            ("by a clock that was ahead", wish(1000, Some(now.plus(LONGEST)), None), Step::Ask),
             ("too long ago", wish(1000, Some(started.minus(LONGEST)), None), Step::Ask),
         ];
         for (name, wish, wanted) in table {

@@ -180,7 +180,9 @@ impl Book {
     }
 
     fn known(&self, target: &Target, now: Time) -> Option<Page> {
-        self.origins.lock().get(target.origin()).filter(|page| page.until > now).cloned()
+        // Longer than a file holds: by a clock that was ahead.
+        let holds = |page: &&Page| page.until > now && page.until <= now.plus(HOLDS);
+        self.origins.lock().get(target.origin()).filter(holds).cloned()
     }
 
     /// The wait between pages that the origin asks for, as far as it is known.
@@ -232,7 +234,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
     let mut place = target.join("/robots.txt");
     for _ in 0..=HOPS {
         let Some(target) = place.take() else { break };
-        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, keep: false, max_bytes: None }).await;
+        let reply = web.fetch(Ask { target, aim: Aim::Robots, force: false, keep: false, max_bytes: None, arrived: Arc::default() }).await;
         cost += reply.transferred;
         match reply.what {
             What::Here { body, .. } => return (Answer::Text(body), cost),

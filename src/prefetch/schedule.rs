@@ -18,6 +18,9 @@ const LEAST: Duration = Duration::from_mins(5);
 /// A run that ended with failures is repeated after so long, or after its refresh period if that is shorter: the next night.
 const AFTER_FAILURE: Duration = Duration::from_hours(12);
 
+/// A run that ended further ahead than this was told so by a clock that was ahead: nobody knows when it was.
+const AHEAD: Duration = Duration::from_hours(1);
+
 /// What is known of a pack for this decision.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -51,6 +54,7 @@ pub fn at(candidate: &Candidate, now: Time) -> Time {
     }
     match run.finished {
         None => candidate.next_try.unwrap_or(now),
+        Some(finished) if finished > now.plus(AHEAD) => now,
         Some(finished) if run.failed > 0 => finished.plus(candidate.refresh.min(AFTER_FAILURE)),
         Some(finished) => finished.plus(candidate.refresh),
     }
@@ -97,6 +101,8 @@ mod tests {
             ("old", pack("a", run("d", Some(ago(169)), 0), None), true),
             ("failed", pack("a", run("d", Some(ago(13)), 2), None), true),
             ("just failed", pack("a", run("d", Some(ago(1)), 2), None), false),
+            ("by a clock that was ahead", pack("a", run("d", Some(now.plus(Duration::from_hours(40_000))), 0), None), true),
+            ("by a clock that was a minute ahead", pack("a", run("d", Some(now.plus(Duration::from_mins(1))), 0), None), false),
             ("changed", pack("a", run("other", Some(ago(1)), 0), None), true),
             ("under way", pack("a", run("d", None, 0), Some(ago(1))), true),
             ("waiting", pack("a", run("d", None, 0), Some(now.plus(Duration::from_mins(1)))), false),

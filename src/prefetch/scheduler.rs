@@ -9,6 +9,7 @@ use crate::prefetch::schedule::Candidate;
 use crate::prefetch::stint::Stint;
 use crate::prefetch::web::Web;
 use crate::prefetch::{Error, Night, Tick, missed, schedule};
+use crate::state::frontier::LONGEST;
 use std::time::Duration;
 
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
@@ -44,6 +45,7 @@ impl<W: Web> Night<W> {
     /// # Errors
     /// The database's.
     pub async fn tick(&self, now: Time) -> Result<Tick, Error> {
+        self.heed_clock(now).await?;
         self.reopen_lost().await?;
         self.look_back(now).await?;
         self.tend_nights(now).await?;
@@ -84,6 +86,25 @@ impl<W: Web> Night<W> {
         let stint = Stint { turn: real(schedule::turn(&candidates, due, now, until)), window: real(until) };
         let end = self.work(&due.id, Some(stint)).await?;
         Ok(Tick::Worked(due.id.clone(), end))
+    }
+
+    /// At the start, and where the clock went back: what a clock that was ahead has put off for years is due now.
+    async fn heed_clock(&self, now: Time) -> Result<(), Error> {
+        let seen = self.0.board.lock().seen;
+        if seen.is_some_and(|seen| now >= seen) || !self.0.clock.trusted() {
+            self.0.board.lock().seen = seen.max(Some(now));
+            return Ok(());
+        }
+        let most = now.plus(LONGEST);
+        let many = self.0.state.forget_ahead(now).await? + self.0.state.hurry_night(most).await?;
+        if many > 0 {
+            tracing::info!(many, "the clock was ahead: what waits for a moment too far away to be meant is due now");
+        }
+        let mut board = self.0.board.lock();
+        board.queue.iter_mut().filter(|asked| asked.not_before > most).for_each(|asked| asked.not_before = Time::default());
+        board.left.retain(|_, until| *until <= most);
+        board.seen = Some(now);
+        Ok(())
     }
 
     /// Whether the box was off in the last window; asked once for each.

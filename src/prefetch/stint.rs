@@ -99,7 +99,7 @@ impl<W: Web> Night<W> {
         Ok(ControlFlow::Continue((pack, job)))
     }
 
-    async fn crawl(&self, pack: &Pack, job: &str, stint: Option<Stint>) -> Result<End, crate::state::Error> {
+    async fn crawl(&self, pack: &Arc<Pack>, job: &str, stint: Option<Stint>) -> Result<End, crate::state::Error> {
         let inner = &*self.0;
         let settings = inner.settings.load_full();
         let crawl = Crawl {

@@ -17,7 +17,7 @@ use crate::base::target::Target;
 use crate::cache::{Glance, Told};
 use crate::prefetch::aim::{self, Aim};
 use crate::prefetch::gate::Manners;
-use crate::prefetch::plan::census::{Answer, By, Census, hash};
+use crate::prefetch::plan::census::{Answer, By, Census, Film, hash};
 use crate::prefetch::plan::findings::{Case, Findings, Pace};
 use crate::prefetch::plan::guess::{real, whole};
 use crate::prefetch::plan::sort::Sort;
@@ -111,7 +111,7 @@ struct Gathered {
     /// Rates of films, by the playlists that they are told for.
     rates: HashMap<String, u64>,
     /// Films with what they hold by their own word.
-    films: Vec<(Vec<Wish>, u64)>,
+    films: Vec<Film>,
     unread: u64,
     heads: Vec<f64>,
     /// Of each host one page that was read, with its length: to see whether its heads tell the truth.
@@ -143,8 +143,8 @@ impl<W: Web> Survey<'_, W> {
         for wish in std::mem::take(&mut all.listed).into_values() {
             all.census.meet(&wish, Case::New, By::List, self.is_followed(&wish));
         }
-        for (pieces, bytes) in std::mem::take(&mut all.films) {
-            all.census.claim(&pieces, bytes);
+        for film in std::mem::take(&mut all.films) {
+            all.census.claim(&film);
         }
         self.pages(&mut desk, &mut all, until(PAGES_UNTIL), tell).await?;
         self.truth(&mut desk, &mut all, until(1.0)).await?;
@@ -271,11 +271,11 @@ impl<W: Web> Survey<'_, W> {
 
     /// What a playlist says of how much its pieces are.
     fn films(&self, all: &mut Gathered, wish: &Wish, base: &Target, body: &[u8], named: &[Wish]) {
-        let pieces = || named.iter().filter(|next| !is_list(next)).cloned().collect::<Vec<_>>();
+        let film = |bytes| Film::of(named.iter().filter(|next| !is_list(next)), whole(bytes));
         match Aim::parse(&wish.kind) {
             Aim::Dash => {
                 if let Some(bytes) = dash::weight(base, body, self.media) {
-                    all.films.push((pieces(), whole(bytes)));
+                    all.films.extend(film(bytes));
                 }
             }
             Aim::Hls if named.iter().any(is_list) => {
@@ -288,7 +288,7 @@ impl<W: Web> Survey<'_, W> {
             Aim::Hls => {
                 if let Some(rate) = all.rates.get(&wish.url) {
                     let bytes = hls::seconds(body) * real(*rate) / 8.0;
-                    all.films.push((pieces(), whole(bytes)));
+                    all.films.extend(film(bytes));
                 }
             }
             _ => {}

@@ -52,9 +52,8 @@ struct World {
     /// HEADs, and what all of them are told instead of what is there.
     heads: Vec<String>,
     head: Option<Page>,
-    /// Makes a page for every address that is not listed.
+    /// These make a page for every address that is not listed.
     endless: bool,
-    /// Makes a page for every address that is not listed.
     make: Option<fn(&str) -> Page>,
     flying: usize,
     most: usize,
@@ -161,7 +160,8 @@ impl Web for Memory {
     }
 
     async fn renew(&self, expiring: Expiring, most: u64) -> Reply {
-        let ask = Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most) };
+        let ask =
+            Ask { target: expiring.target, aim: aim::Aim::List, force: true, keep: false, max_bytes: Some(most), arrived: Arc::default() };
         self.fetch(ask).await
     }
 }
@@ -492,6 +492,8 @@ async fn a_refresh_asks_about_pages_and_lets_go_of_what_is_gone() {
     assert_eq!(stage.end().await, End::Done(0));
     let asked = stage.world.lock().asked.clone();
     assert!(asked.contains(&("http://a.kz/d/".into(), true)) && asked.contains(&("http://a.kz/s.css".into(), false)), "{asked:?}");
+    stage.clock.advance(Duration::from_hours(49));
+    assert_eq!(stage.end().await, End::Done(0));
     let mut pins: Vec<String> = stage.world.lock().pins.iter().cloned().collect();
     pins.sort();
     assert_eq!(pins, ["http://a.kz/b.png", "http://a.kz/d/", "http://a.kz/s.css"]);

@@ -32,6 +32,8 @@ pub struct Ask {
     pub keep: bool,
     /// Longest body.
     pub max_bytes: Option<u64>,
+    /// Counts what comes over the line, while it comes.
+    pub arrived: Arc<AtomicU64>,
 }
 
 /// What came of it.
@@ -162,7 +164,7 @@ impl Web for Reach {
         if ask.aim == Aim::Robots {
             return self.robots(&ask.target).await;
         }
-        let moved = Arc::<AtomicU64>::default();
+        let moved = ask.arrived;
         let errand = Errand {
             target: ask.target,
             headers: self.headers(ask.aim),

@@ -33,7 +33,7 @@ use body::Changed;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_RANGE, LOCATION, ORIGIN,
-    RANGE, REFERER, VARY,
+    RANGE, REFERER, REFERRER_POLICY, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
@@ -106,6 +106,10 @@ const MAPS: usize = 32;
 
 /// How long a browser may keep the answer to a CORS preflight (seconds).
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// A page with a form for the portal: from https to http a browser would else not say where the form comes from (Fetch standard,
+/// "append a request Origin header"), and so it would be refused.
+const SAYS_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 
 /// Sent by browsers with a request for the script of a service worker.
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
@@ -349,6 +353,9 @@ impl Reading {
         let kind = kind(&response).filter(|_| !trouble && response.status() != StatusCode::NOT_MODIFIED && !is_part(&response));
         let changed = kind.is_some() || (self.changed && response.status() == StatusCode::NOT_MODIFIED);
         field::answer(&self.map, &self.target, response.headers_mut(), changed);
+        if offer.is_some() {
+            response.headers_mut().insert(REFERRER_POLICY, SAYS_ORIGIN);
+        }
         match kind {
             Some(kind) if !self.head => response.map(|inner| {
                 let rewriter = Rewriter::new(&self.map, kind, &self.target);

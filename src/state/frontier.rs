@@ -9,6 +9,12 @@
 //! - Ends come in batches, one transaction and one sync for many. A power cut loses the last batch: what was in it is asked again,
 //!   as it is still open; no address is lost.
 //! - Sums are kept with the run, in the same transaction: nobody counts a million rows to draw a bar.
+//! - What is no longer named, or is gone at its origin, is outdated after two complete runs in different nights, not after one. A start
+//!   page that comes without its links, or a site that answers 404 to everything, is repaired by the next night; a shelf that was emptied
+//!   for it is not, where the line is dead by then. What is really gone stays one run longer.
+
+/// What a clock that was ahead has written down.
+mod ahead;
 
 /// How wishes end, and what they name in turn.
 mod ends;
@@ -19,6 +25,7 @@ mod queue;
 /// Hosts that gave trouble, and their robots.txt.
 mod host;
 
+pub use ahead::LONGEST;
 pub use ends::{Added, Ending, rank};
 pub use host::{Pause, RobotsFile};
 pub use queue::{Origin, Outdated, host};
@@ -171,6 +178,10 @@ mod is {
     pub(super) const LET_GO: i64 = 6;
 }
 
+/// Complete runs count as two nights' word when one began so long after the other ended: a person who fetches a pack twice while its
+/// site is being mended has seen one night.
+const APART: Duration = Duration::from_hours(12);
+
 /// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
 const STEP: i64 = 5_000;
 
@@ -182,17 +193,20 @@ impl State {
         Ok(sqlx::query(RUN).bind(pack).fetch_optional(self.pool()).await?.as_ref().map(read_run))
     }
 
-    /// Begins a new run with these wishes; those of earlier runs stay known until it finishes.
+    /// Begins a new run with these wishes; those of earlier runs stay known until it finishes. Of the run before it stays known whether
+    /// it was complete: through, with nothing that failed and something that came.
     pub async fn begin_run(&self, pack: &str, digest: &str, now: Time, seeds: &[Wish]) -> Result<Run, Error> {
         let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
             "INSERT INTO run (pack, run, digest, started) VALUES (?1, 1, ?2, ?3)
-             ON CONFLICT (pack) DO UPDATE SET run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0,
+             ON CONFLICT (pack) DO UPDATE SET whole = iif(finished <= ?4 AND failed = 0 AND done > 0, run, whole),
+                 run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0,
                  busy = 0, total = 0, done = 0, gone = 0, skipped = 0, done_bytes = 0, known = 0, known_bytes = 0, left_out = 0",
         )
         .bind(pack)
         .bind(digest)
         .bind(now.micros())
+        .bind(now.minus(APART).micros())
         .execute(&mut *change)
         .await?;
         let run = read_run(&sqlx::query(RUN).bind(pack).fetch_one(&mut *change).await?);

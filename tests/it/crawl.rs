@@ -2,11 +2,15 @@
 //! style sheets that import themselves. Each is bounded and told in plain words, and the rest of the night goes on.
 
 use crate::kit;
+use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok, promise};
+use crate::offline::quick;
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const HTML: &str = "Content-Type: text/html";
 
@@ -244,4 +248,36 @@ fn the_class_finds_a_page_under_a_link_with_marks() {
     // Anything else is another address, asked as it is written.
     node.get("http://fine.school.test/lesson?id=1&utm_source=x");
     assert_eq!(asked(&fine, "/lesson?id=1&utm_source=x"), 1);
+}
+
+#[test]
+fn a_site_that_says_404_to_everything_for_a_night_leaves_the_shelf_as_it_was() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    let origin = site(move |ask| match ask.target.as_str() {
+        "/" => Reply::Bytes(ok(&[HTML, "Cache-Control: max-age=1"], b"<a href=/lesson>l</a>")),
+        _ if is_broken.load(Ordering::Relaxed) => Reply::Bytes(answer("404 Not Found", &[HTML, "Cache-Control: max-age=86400"], b"gone")),
+        _ => Reply::Bytes(ok(&[HTML, "Cache-Control: max-age=1"], b"lesson")),
+    });
+    let (folder, host) = (tempfile::tempdir().expect("a folder"), "fine.school.test");
+    write_pack(folder.path(), "fine", 1, &["http://fine.school.test/"], &[host], &[]);
+    let line = Line::to(origin.addr);
+    let node = quick(at_any_hour()).host(host, line.addr).start_in(folder);
+    rested(&node, "fine");
+    assert_eq!(node.get("http://fine.school.test/lesson").text(), "lesson");
+    broken.store(true, Ordering::Relaxed);
+    let before = asked(&origin, "/lesson");
+    node.local("POST", "/api/v1/packs/fine/fetch");
+    kit::until("the page was asked for and is gone", 60, || {
+        let told = node.local("GET", "/api/v1/packs/fine");
+        asked(&origin, "/lesson") > before && told["progress"]["state"] == "done"
+    });
+    assert_eq!(node.get("http://fine.school.test/lesson").status, 404, "as long as there is a line, its word counts");
+    line.cut();
+    kit::until("the node says that the line is down", 60, || {
+        node.get("http://fine.school.test/unknown");
+        node.metric("bulak_link_up", "") == Some(0.0)
+    });
+    let answer = node.get("http://fine.school.test/lesson");
+    assert_eq!((answer.status, answer.text()), (200, String::from("lesson")));
 }

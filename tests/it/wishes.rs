@@ -8,6 +8,7 @@ use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
 use crate::kit::program;
+use crate::kit::tls::{Fault, Key, Tls};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// How a browser asks for a page.
@@ -250,6 +251,49 @@ fn a_phone_at_the_mirror_wishes_too() {
     let told = post(node.web, &door, &[&format!("Origin: http://{mirror}"), "Accept-Language: ru"], &[("url", &url), ("token", &token)]);
     assert!(told.status == 200 && told.text().contains("скачается ночью"), "{} {}", told.status, told.text());
     assert_eq!(wishes(&node), [(url, "waiting".into())]);
+}
+
+#[test]
+fn who_reads_the_mirror_by_name_or_over_tls_wishes_as_well() {
+    let zone = "m.school-test.internal";
+    let name = format!("s-school-test.{zone}");
+    for secure in [false, true] {
+        let mut tls = Tls::new("Root of the school's provider");
+        let pair = tls.server("mirror", &[&format!("*.{zone}")], Key::Ec, Fault::None);
+        let origin = site();
+        let line = Line::to(origin.addr);
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "id = \"m\"\nversion = \"1\"\nlicence = \"x\"\n[title]\nen = \"M\"\n[[seed]]\nurl = \"http://s.school.test/\"\n\
+                    [scope]\nhosts = [\"s.school.test\"]\n";
+        let mut setup = setup(&line).set("night.windows", "[]").set("mirror.listen", "[\"127.0.0.1:0\"]");
+        setup = setup.set("node.name", "\"abay\"").set("node.zone", "\"school-test.internal\"");
+        if secure {
+            setup = setup.set("mirror.certificate", &format!("\"{}\"", pair.certificate.display()));
+            setup = setup.set("mirror.key", &format!("\"{}\"", pair.key.display()));
+        }
+        let node = kit::pack::publish(setup, folder.path(), "m", text).start_in(folder);
+        let at: SocketAddr = node.local("GET", "/api/v1/status")["mirror"][0].as_str().expect("a mirror").parse().expect("an address");
+        cut(&node, &line);
+        let scheme = if secure { "https" } else { "http" };
+        let from = format!("{scheme}://{name}:{}", at.port());
+        let mut curl = std::process::Command::new(program::need("curl"));
+        curl.args(["--silent", "--show-error", "--include", "--header", PAGE, "--cacert"]).arg(tls.root());
+        curl.args(["--resolve", &format!("{name}:{}:127.0.0.1", at.port()), &format!("{from}/missing")]);
+        let output = program::run(&curl, 30);
+        let page = String::from_utf8_lossy(&output.stdout).into_owned();
+        let door = format!("http://{}/tonight", node.web);
+        assert!(page.contains(&format!("action=\"{door}\"")), "{page}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(page.contains("referrer-policy: origin"), "else a browser hides where a form comes from: {page}");
+        let (url, token) = (value(&page, "url").expect("a field"), value(&page, "token").expect("a field"));
+        let sent = |origin: &str| post(node.web, &door, &[&format!("Origin: {origin}")], &[("url", &url), ("token", &token)]).status;
+        for strange in ["null".to_owned(), from.replace("s-school", "c-school"), format!("{from}0"), from.replace(".internal", ".evil")] {
+            assert_eq!(sent(&strange), 403, "{strange}");
+        }
+        assert_eq!(sent(&from), 200);
+        assert_eq!(wishes(&node), [(url.clone(), "waiting".into())]);
+        assert_eq!(sent(&from.replace("s-school-test", "path")), 200, "where all are served by path");
+        assert_eq!(sent(&format!("{scheme}://abay.local:{}", at.port())), 200, "by the node's own name");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -23,13 +24,21 @@ use tokio::net::TcpListener;
 const MIRROR_SOON: Duration = Duration::from_hours(24 * 14);
 
 /// All looks. `status`: the running node's, whose listeners must be there, and which must go by the files.
-pub(super) async fn all(config: &Config, status: Option<&Value>, now: Time) -> Vec<Finding> {
-    let runs = status.is_some();
-    let mut findings = files(config, now);
-    if let Some(status) = status {
-        in_force(&mut findings, config, &status["https"], now);
-    }
-    findings.extend(mirror(config, now));
+pub(super) async fn all(config: &Arc<Config>, status: Option<&Value>, now: Time) -> Vec<Finding> {
+    let (runs, seen, loaded) = (status.is_some(), Arc::clone(config), status.map(|status| status["https"].clone()));
+    // All of this lies on a disk that may hang.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut findings = files(&seen, now);
+        if let Some(loaded) = loaded {
+            in_force(&mut findings, &seen, &loaded, now);
+        }
+        findings.extend(mirror(&seen, now));
+        findings
+    });
+    let mut findings = match read.await {
+        Ok(findings) => findings,
+        Err(error) => return vec![Finding::new("https", None, State::Unknown, error.to_string(), "")],
+    };
     for (check, key, listeners) in [
         ("tls_listen", "proxy.tls_listen", &config.proxy.tls_listen),
         ("sni_listen", "proxy.sni_listen", &config.proxy.sni_listen),

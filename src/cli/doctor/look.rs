@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,7 +35,7 @@ const OF_THE_NODE: [&str; 7] = ["https", "ports", "pac", "disk", "store", "packs
 /// The looks, and whether this user may ask the node: `false` when one runs and will not talk to him.
 pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
     let config = match config::load(context.config.as_deref(), std::env::vars()) {
-        Ok(config) => config,
+        Ok(config) => Arc::new(config),
         Err(complaints) => {
             let first = complaints.list.first().map(ToString::to_string).unwrap_or_default();
             let message = format!("{} ({first})", complaints.summary());
@@ -50,7 +51,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
     let (node, seen) = node(context).await;
     findings.push(node);
     let status = match seen {
-        Seen::Runs(status) => Some(status),
+        Seen::Runs(status) => Some(Arc::new(status)),
         Seen::Nobody => None,
         Seen::Closed => {
             // Its folders are closed to this user as they should be, and its ports are taken by itself: no faults.
@@ -65,30 +66,36 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
             return (findings, false);
         }
     };
-    let (https, ports, pac, names, line, hub) = tokio::join!(
-        https(&config, status.as_ref()),
-        limited("ports", Some("node"), ports(&config, status.as_ref())),
-        limited("pac", Some("node"), devices::pac(status.as_ref(), here)),
+    let known = status.as_deref();
+    let on_disk = |check, parent, look: fn(&Config, Option<&Value>) -> Finding| {
+        let (config, status) = (Arc::clone(&config), status.clone());
+        on_disk(check, parent, move || look(&config, status.as_deref()))
+    };
+    let (https, ports, pac, names, line, hub, disk, store, packs) = tokio::join!(
+        https(&config, known),
+        limited("ports", Some("node"), ports(&config, known)),
+        limited("pac", Some("node"), devices::pac(known, here)),
         limited("names", Some("line"), names(&config)),
-        limited("line", None, line(&config, status.as_ref())),
-        limited("hub", Some("node"), hub(&config, status.as_ref())),
+        limited("line", None, line(&config, known)),
+        limited("hub", Some("node"), hub(&config, known)),
+        on_disk("disk", Some("store"), disk),
+        on_disk("store", Some("node"), store),
+        on_disk("packs", Some("node"), packs),
     );
     findings.extend(https);
-    findings.extend([
-        ports,
-        disk(&config, status.as_ref()),
-        store(&config, status.as_ref()),
-        packs(&config, status.as_ref()),
-        names,
-        line,
-        hub,
-    ]);
-    findings.extend([pac, devices::local_names(status.as_ref())]);
+    findings.extend([ports, disk, store, packs, names, line, hub]);
+    findings.extend([pac, devices::local_names(known)]);
     (findings, true)
 }
 
+/// A look at the disk: one that hangs (a stick that dies, a share whose server is gone) must not keep the others from ending.
+async fn on_disk(check: &'static str, parent: Option<&'static str>, look: impl FnOnce() -> Finding + Send + 'static) -> Finding {
+    let broken = |error: tokio::task::JoinError| Finding::new(check, parent, State::Unknown, error.to_string(), "");
+    limited(check, parent, async { tokio::task::spawn_blocking(look).await.unwrap_or_else(broken) }).await
+}
+
 /// Several looks with one limit.
-async fn https(config: &Config, status: Option<&Value>) -> Vec<Finding> {
+async fn https(config: &Arc<Config>, status: Option<&Value>) -> Vec<Finding> {
     let looks = tokio::time::timeout(LOOK, https::all(config, status, Clock::system().now()));
     let late = || vec![Finding::new("https", None, State::Unknown, format!("did not end within {} s", LOOK.as_secs()), "")];
     looks.await.unwrap_or_else(|_| late())
@@ -410,6 +417,18 @@ mod tests {
         let finding = packs(&config, Some(&status));
         assert_eq!(finding.state, State::Attention);
         assert!(finding.message.contains("/p/a.toml: no signature"), "{finding:?}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_keeps_no_other_look_waiting() {
+        let (say, hear) = std::sync::mpsc::channel();
+        // It hangs until another look has ended.
+        let hangs = move || match hear.recv_timeout(LOOK) {
+            Ok(()) => Finding::fine("disk", None, "it came back"),
+            Err(error) => Finding::new("disk", None, State::Failed, error.to_string(), ""),
+        };
+        let (disk, ()) = tokio::join!(on_disk("disk", None, hangs), async { say.send(()).expect("it waits") });
+        assert_eq!(disk.state, State::Fine, "{disk:?}");
     }
 
     #[tokio::test]

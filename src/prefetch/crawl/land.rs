@@ -1,6 +1,6 @@
 //! What becomes of a wish that has landed: kept, tried again, given up; and what its host has to hear.
 
-use super::{Crawl, Desk, End, Landed};
+use super::{Crawl, Desk, End, Landed, ROOM, Room};
 use crate::base::backoff::Backoff;
 use crate::base::clock::Time;
 use crate::base::target::Target;
@@ -8,10 +8,14 @@ use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Web, What};
+use crate::site::discover::media::Policy;
+use crate::site::pack::Pack;
 use crate::state::Error;
 use crate::state::frontier::{Ending, Fate, Wish};
 use crate::state::summary::{CHANGED, NEW, SAME, Told};
 use crate::store::Error as StoreError;
+use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -32,6 +36,8 @@ const HOPS: u8 = 10;
 const TRAIL: usize = 10_000;
 /// Days in a row on which a host failed, after which a run gives up what is left of it, so that the rest of the pack has its next run.
 const DAYS: u32 = 3;
+/// Why something is left out that is allowed but too long by now.
+const NO_ROOM: &str = "longer than what is left of scope.max_bytes or scope.sites";
 /// What is wrong with a host that fails too often ...
 const FAILED: &str = "it failed too often today";
 /// ... and with one that nobody knows.
@@ -48,6 +54,7 @@ impl<W: Web> Crawl<'_, W> {
         desk.gate.leave(target.host());
         desk.gate.took(target.host(), now.since(began));
         desk.urls.remove(&wish.url);
+        desk.claims.drop(wish.id);
         desk.recent.push_back((now, transferred));
         self.tally.ledger.bring(&self.pack.id, &target, transferred);
         self.transferred.inc_by(transferred);
@@ -74,8 +81,10 @@ impl<W: Web> Crawl<'_, W> {
             }
         }
         let ending = match what {
+            // Others have come meanwhile of which nobody knew how long they are.
+            What::Here { length, .. } if length > self.left(desk, target.host()) => Ending::new(wish, Fate::Skipped(NO_ROOM.into())),
             What::Here { ref content_type, ref body, .. } => {
-                let named = aim::found(self.pack, self.media, &wish, &target, content_type.as_deref(), body);
+                let named = found_beside(self.pack, self.media, &wish, &target, content_type.as_deref(), body).await;
                 if named.wishes.is_empty() && Aim::parse(&wish.kind).is_list() && is_html(content_type.as_deref(), body) {
                     // A site that is being mended, a portal in between: what it named before stays wanted.
                     Ending::new(wish, Fate::Failed("a page came where a list was to be".into()))
@@ -145,15 +154,22 @@ impl<W: Web> Crawl<'_, W> {
         Ending { found, ..Ending::new(wish, Fate::Done { bytes: 0, at: now }) }
     }
 
-    async fn fate(&self, desk: &mut Desk, wish: &Wish, target: &Target, what: What, room: u64, now: Time) -> Result<Fate, Error> {
+    /// Bytes that may still be here, of the pack's and of a host's.
+    fn left(&self, desk: &Desk, host: &str) -> u64 {
+        self.pack.scope.max_bytes.saturating_sub(desk.count.done_bytes).min(desk.shares.room(self.pack, host))
+    }
+
+    async fn fate(&self, desk: &mut Desk, wish: &Wish, target: &Target, what: What, room: Room, now: Time) -> Result<Fate, Error> {
         Ok(match what {
             What::Refused(why) => Fate::Failed(why),
             What::Unkept(why) => Fate::Failed(format!("may not be kept: {why}")),
-            What::TooLong if Aim::parse(&wish.kind).most() < room => Fate::Skipped("longer than a list or playlist may be".into()),
-            What::TooLong if room > crate::cache::MAX_PAGE && Aim::parse(&wish.kind).is_page() => {
+            What::TooLong if Aim::parse(&wish.kind).most() < room.bytes => Fate::Skipped("longer than a list or playlist may be".into()),
+            What::TooLong if room.bytes > crate::cache::MAX_PAGE && Aim::parse(&wish.kind).is_page() => {
                 Fate::Skipped("longer than a page may be, or than what is left of scope.max_bytes".into())
             }
-            What::TooLong => Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()),
+            // When what was on its way has landed, there may be room; a few times, as the length may only show when it is all here.
+            What::TooLong if room.shared && wish.tries + 1 < TRIES => Fate::Later { at: now.plus(ROOM), failed: true },
+            What::TooLong => Fate::Skipped(NO_ROOM.into()),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
             What::Broken(_) | What::Nameless(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
             // Piece by piece it gets through, whatever the line does.
@@ -249,6 +265,23 @@ impl<W: Web> Crawl<'_, W> {
     }
 }
 
+/// Bodies from here on are read beside what else is to be done: pages come in megabytes and sitemaps in fifty of them, and a thread that
+/// reads one answers nobody meanwhile.
+const LARGE: usize = 128 << 10;
+
+/// What a body names, where a large body keeps nobody waiting.
+async fn found_beside(pack: &Arc<Pack>, media: &Policy, wish: &Wish, base: &Target, content_type: Option<&str>, body: &Bytes) -> Named {
+    if body.len() < LARGE {
+        return aim::found(pack, media, wish, base, content_type, body);
+    }
+    let (pack, media, wish, base, body) = (Arc::clone(pack), media.clone(), wish.clone(), base.clone(), body.clone());
+    let content_type = content_type.map(str::to_owned);
+    let reads = move || aim::found(&pack, &media, &wish, &base, content_type.as_deref(), &body);
+    // One that panics, or that the end of the program cuts short, has found nothing that may be let go for it.
+    let broken = |_| Named { objection: Some(String::from("it could not be read")), ..Named::default() };
+    tokio::task::spawn_blocking(reads).await.unwrap_or_else(broken)
+}
+
 /// As what it counts that something is here. By its content and not by what came over the line: a pupil may have fetched it before, or
 /// the power went between its coming and its end.
 fn came(wish: &Wish, print: Option<i64>, unchanged: bool) -> &'static str {
@@ -295,4 +328,25 @@ fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     let with = |mark: &[u8]| begins.get(..mark.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(mark));
     let called = content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     !begins.is_empty() && (called || with(b"<!doctype html") || with(b"<html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACK: &str = "id = \"p\"\nversion = \"1\"\nlicence = \"CC0\"\n[title]\nen = \"T\"\n[[seed]]\nurl = \"http://a.kz/\"\n\
+        [scope]\nhosts = [\"a.kz\"]\n";
+
+    #[tokio::test]
+    async fn a_large_page_is_read_beside_what_else_is_to_be_done() {
+        let (pack, media) = (Arc::new(Pack::parse(PACK).expect("good")), Policy::default());
+        let (wish, base) = (Wish::new("http://a.kz/p/", "page", 0), Target::parse("http://a.kz/p/").expect("valid"));
+        let page = Bytes::from("<img src=/i.png>".repeat(1 << 17));
+        let other = std::cell::Cell::new(false);
+        let reads = async {
+            let named = found_beside(&pack, &media, &wish, &base, Some("text/html"), &page).await;
+            (named.wishes.len(), other.get())
+        };
+        assert_eq!(tokio::join!(reads, async { other.set(true) }).0, (1, true));
+    }
 }

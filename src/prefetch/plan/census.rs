@@ -60,6 +60,26 @@ pub enum Answer {
     Silent,
 }
 
+/// A film, by the word of its playlists. It owns nothing: a course has hundreds, each of thousands of pieces, and the pieces themselves
+/// are met like anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Film {
+    /// Its first piece, by its hash: where it counts.
+    first: u64,
+    /// How many pieces.
+    pieces: u64,
+    /// Bytes of all of them.
+    bytes: u64,
+}
+
+impl Film {
+    /// Of these pieces; `None`: of none.
+    pub fn of<'w>(mut pieces: impl Iterator<Item = &'w Wish>, bytes: u64) -> Option<Film> {
+        let first = hash(&pieces.next()?.url);
+        Some(Film { first, pieces: 1 + pieces.count() as u64, bytes })
+    }
+}
+
 /// All that was met.
 #[derive(Debug, Default)]
 pub struct Census {
@@ -204,11 +224,11 @@ impl Census {
     }
 
     /// A film's pieces have so many bytes by the word of its playlists.
-    pub fn claim(&mut self, pieces: &[Wish], bytes: u64) {
-        let Some(at) = pieces.first().and_then(|first| self.seen.get(&hash(&first.url))).map(|seen| seen.tract) else { return };
+    pub fn claim(&mut self, film: &Film) {
+        let Some(at) = self.seen.get(&film.first).map(|seen| seen.tract) else { return };
         let stratum = &mut self.tracts[at].stratum;
-        stratum.claimed = stratum.claimed.saturating_add(bytes);
-        stratum.claimed_of += pieces.len() as u64;
+        stratum.claimed = stratum.claimed.saturating_add(film.bytes);
+        stratum.claimed_of += film.pieces;
     }
 
     /// Addresses to ask about, of strata that `wanted` gives a rank: the first eight of each, then the next eight, within each eight by rank.
@@ -389,7 +409,8 @@ mod tests {
         for piece in &pieces {
             census.meet(piece, Case::New, By::List, false);
         }
-        census.claim(&pieces, 5000);
+        census.claim(&Film::of(pieces.iter(), 5000).expect("it has pieces"));
+        assert_eq!(Film::of([].iter(), 5000), None);
         let film = of(&census.close(), Sort::Media);
         assert_eq!((film.claimed, film.claimed_of, film.known), (5000, 5, 5));
     }

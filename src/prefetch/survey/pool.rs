@@ -14,6 +14,7 @@ use crate::state::frontier::Wish;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Things looked at to find one whose host may be asked now.
@@ -203,7 +204,14 @@ impl<W: Web> Survey<'_, W> {
         let (got, cost) = match task.get {
             _ if verdict != Verdict::Allowed => (Got::Barred(verdict), cost),
             Some(most) => {
-                let ask = Ask { target: target.clone(), aim, force: task.force, keep: false, max_bytes: Some(most.min(left)) };
+                let ask = Ask {
+                    target: target.clone(),
+                    aim,
+                    force: task.force,
+                    keep: false,
+                    max_bytes: Some(most.min(left)),
+                    arrived: Arc::default(),
+                };
                 let reply = self.web.fetch(ask).await;
                 let cost = cost + reply.transferred;
                 (Got::Reply(reply), cost)

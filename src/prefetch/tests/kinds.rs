@@ -119,3 +119,71 @@ async fn a_page_where_a_list_was_empties_no_shelf() {
     assert_eq!(stage.end().await, End::Done(2));
     assert_eq!(stage.world.lock().pins, pins);
 }
+
+#[tokio::test]
+async fn one_bad_night_empties_no_shelf_and_what_is_gone_for_two_goes() {
+    let pages =
+        [("http://a.kz/d/", html("<a href=1>1</a><a href=2>2</a>")), ("http://a.kz/d/1", html("1")), ("http://a.kz/d/2", html("2"))];
+    let stage = Stage::new(PACK, &pages).await;
+    let night = async || {
+        stage.clock.advance(Duration::from_hours(48));
+        assert_eq!(stage.end().await, End::Done(0));
+        let mut pins: Vec<String> = stage.world.lock().pins.iter().map(|url| url.replace("http://a.kz", "")).collect();
+        pins.sort();
+        pins
+    };
+    assert_eq!(night().await, ["/d/", "/d/1", "/d/2"]);
+    // The start page comes once without its links; then with them, and its pages answer 404 once.
+    stage.set("http://a.kz/d/", html("we are back soon"));
+    assert_eq!(night().await.len(), 3);
+    stage.set("http://a.kz/d/", pages[0].1.clone());
+    assert_eq!(night().await.len(), 3);
+    stage.set("http://a.kz/d/1", Page::Status(404));
+    stage.set("http://a.kz/d/2", Page::Status(404));
+    assert_eq!(night().await.len(), 3);
+    stage.set("http://a.kz/d/2", html("2"));
+    assert_eq!(night().await, ["/d/", "/d/2"], "gone for two nights");
+    stage.set("http://a.kz/d/", html("one page"));
+    assert_eq!(night().await.len(), 2);
+    assert_eq!(night().await, ["/d/"], "not named for two nights");
+    // Hosts that somebody takes out of the pack go with the next run.
+    let text = PACK.replace("http://a.kz/d/", "http://cdn.kz/d/").replace("\"a.kz\", ", "");
+    std::fs::write(stage.folder.path().join("demo.toml"), text).expect("writes");
+    stage.set("http://cdn.kz/d/", html("another"));
+    stage.night.reload().await.expect("reads");
+    stage.clock.advance(Duration::from_hours(48));
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!(stage.world.lock().pins.iter().collect::<Vec<_>>(), ["http://cdn.kz/d/"]);
+}
+
+#[tokio::test]
+async fn a_full_host_leaves_out_thousands_in_steps() {
+    let text = pack("demo", "list", "") + "[scope.sites]\n\"a.kz\" = 100\n";
+    let names: Vec<String> = (0..2_000).map(|page| format!("http://a.kz/{page}")).collect();
+    let pages = [("http://a.kz/list", Page::Text("text/plain", names.join("\n"))), ("http://a.kz/0", html(&"x".repeat(100)))];
+    let text = text
+        .replace("url = \"http://a.kz/list\"", "list = \"http://a.kz/list\"")
+        .replace("= 100", &format!("= {}", 100 + names.join("\n").len()));
+    let stage = Stage::new(&text, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    let progress = stage.night.progress("demo").expect("known");
+    assert_eq!((progress.done, progress.skipped, stage.asked().len()), (2_001, 1_999, 2));
+}
+
+#[tokio::test]
+async fn what_flies_side_by_side_takes_the_room_that_is_left_once() {
+    let images = (0..4).map(|n| format!("<img src=/{n}.png>")).collect::<Vec<_>>().concat();
+    let most = u64::try_from(images.len()).expect("small") + 1_000;
+    let image = Page::Text("image/png", "x".repeat(600));
+    let names: Vec<String> = (0..4).map(|n| format!("http://a.kz/{n}.png")).collect();
+    let mut pages: Vec<(&str, Page)> = names.iter().map(|name| (name.as_str(), image.clone())).collect();
+    pages.push(("http://a.kz/d/", html(&images)));
+    let stage = Stage::new(&PACK.replace("\"1 MiB\"", &most.to_string()), &pages).await;
+    for night in 0..2 {
+        assert_eq!(stage.end().await, End::Done(0), "night {night}");
+        let progress = stage.night.progress("demo").expect("known");
+        assert!(progress.bytes_done <= most, "night {night}: {} bytes of {most}", progress.bytes_done);
+        assert_eq!((progress.done, progress.skipped), (5, 3), "night {night}");
+        stage.clock.advance(Duration::from_hours(48));
+    }
+}

@@ -156,3 +156,55 @@ async fn a_sitemaps_word_on_changes_wins_both_ways() {
     }
     assert!(asked <= 3, "{asked} of 12");
 }
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_put_off_is_due_when_it_is_set_right() {
+    const YEARS: Duration = Duration::from_hours(5 * 365 * 24);
+    let back = -i64::try_from(YEARS.as_micros()).expect("fits");
+    // A host is busy, another's robots.txt cannot be had, a pack was through: all by a clock that is years ahead.
+    let seeds = "[[seed]]\nurl = \"http://a.kz/d/\"\n[[seed]]\nurl = \"http://cdn.kz/d/\"\n";
+    let pack = PACK.replace("[[seed]]\nurl = \"http://a.kz/d/\"\n", seeds);
+    let pages = [("http://a.kz/d/", Page::Busy(7_200)), ("http://cdn.kz/robots.txt", Page::Status(500)), ("http://cdn.kz/d/", html("x"))];
+    for restarted in [false, true] {
+        let stage = Stage::new(&pack, &pages).await;
+        let small = PACK.replace("\"demo\"", "\"small\"").replace("a.kz", "b.kz");
+        std::fs::write(stage.folder.path().join("small.toml"), small).expect("writes");
+        stage.set("http://b.kz/d/", html("b"));
+        stage.night.reload().await.expect("reads");
+        stage.clock.advance(YEARS);
+        stage.night.ask("small").await.expect("known");
+        stage.night.ask("demo").await.expect("known");
+        assert_eq!(stage.end().await, End::Done(0));
+        assert!(matches!(stage.end().await, End::Waiting(_)));
+        assert!(matches!(stage.tick().await, Tick::Idle(_)), "all wait");
+        // Set right: an evening of today.
+        stage.clock.jump(back);
+        let now = stage.clock.now();
+        stage.clock.jump(i64::try_from(LATE.plus(Duration::from_hours(24)).since(now).as_micros()).expect("fits"));
+        stage.set("http://a.kz/d/", html("a"));
+        stage.set("http://cdn.kz/robots.txt", Page::Status(404));
+        let stage = if restarted { stage.cut().await } else { stage };
+        let before = stage.asked().len();
+        assert_eq!(stage.tick().await, Tick::Worked("demo".into(), End::Done(0)), "restarted: {restarted}");
+        assert_eq!(stage.tick().await, Tick::Worked("small".into(), End::Done(0)), "restarted: {restarted}");
+        let mut asked = stage.asked().split_off(before);
+        asked.sort();
+        assert_eq!(asked, ["http://a.kz/d/", "http://b.kz/d/", "http://cdn.kz/d/"]);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_right_ends_the_window_that_it_was_in() {
+    let mut pages = site();
+    pages.push(("http://a.kz/s.css", Page::Hangs));
+    let stage = Stage::new(PACK, &pages).await;
+    let back = Duration::from_hours(48);
+    stage.clock.advance(back);
+    let (end, ()) = tokio::join!(stage.end(), async {
+        while stage.times("http://a.kz/s.css") == 0 {
+            tokio::task::yield_now().await;
+        }
+        stage.clock.jump(-i64::try_from(back.as_micros()).expect("fits"));
+    });
+    assert_eq!(end, End::Asked);
+}

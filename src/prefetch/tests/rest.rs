@@ -21,7 +21,7 @@ async fn staged(pages: &[(String, Page)]) -> Stage {
 
 impl Stage {
     /// The node after a power cut: all that it knows is on disk.
-    async fn cut(mut self) -> Stage {
+    pub(super) async fn cut(mut self) -> Stage {
         self.night = Stage::open(&self.settings, &self.clock, &self.state, &self.world).await;
         self
     }

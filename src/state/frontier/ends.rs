@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// A wish that was given up is taken up again after so long, then after twice as long, and so on: the next night, the one after …
-const PAUSE: Duration = Duration::from_hours(12);
+pub(super) const PAUSE: Duration = Duration::from_hours(12);
 /// Doublings of that pause: four days at most.
-const DOUBLINGS: u32 = 3;
+pub(super) const DOUBLINGS: u32 = 3;
 
 /// How one wish ended.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl<'a> Ledger<'a> {
         self.sums.count(1, state, 1, i64::from(bytes.is_some()), bytes.unwrap_or(0));
         let query = match &end.fate {
             Fate::Done { at, .. } => sqlx::query(
-                "UPDATE wish SET state = 2, bytes = ?2, fetched = ?3, still = ?4, print = ?5, why = ?6, strikes = 0 WHERE id = ?1",
+                "UPDATE wish SET state = 2, bytes = ?2, fetched = ?3, still = ?4, print = ?5, why = ?6, strikes = 0, gone = 0 WHERE id = ?1",
             )
             .bind(wish.id)
             .bind(bytes)
@@ -167,7 +167,8 @@ impl<'a> Ledger<'a> {
             .bind(i64::from(end.still))
             .bind(end.print)
             .bind(&end.note),
-            Fate::Gone => sqlx::query("UPDATE wish SET state = 3, bytes = NULL, why = NULL WHERE id = ?").bind(wish.id),
+            Fate::Gone => sqlx::query("UPDATE wish SET state = 3, bytes = NULL, why = NULL, gone = iif(gone = 0, run, gone) WHERE id = ?")
+                .bind(wish.id),
             Fate::Failed(why) => {
                 let pause = PAUSE.saturating_mul(1 << wish.strikes.min(DOUBLINGS));
                 // A quarter of an hour less, so that the night after the night counts as one.

@@ -95,12 +95,42 @@ async fn a_run_from_seed_to_outdated() {
     assert_eq!((known.total, known.known, known.known_bytes), (3, 1, 50));
     assert_eq!(known, counted(&state, run).await);
     let outdated = state.outdated("p", run, 0, 10).await.expect("reads");
-    assert_eq!(outdated.iter().map(|one| one.url.as_str()).collect::<Vec<_>>(), ["http://a/", "http://a/old"]);
+    let told: Vec<_> = outdated.iter().map(|one| (one.url.as_str(), one.unnamed, one.twice)).collect();
+    assert_eq!(told, [("http://a/", false, false), ("http://a/old", true, false)]);
     state.forget_wishes(run, &outdated).await.expect("forgets");
     assert!(state.outdated("p", run, 0, 10).await.expect("reads").is_empty());
     assert_eq!(state.count("p", run).await.expect("counts"), counted(&state, run).await);
     assert_eq!(state.skip_open("p", run, "enough").await.expect("writes"), 2);
     assert_eq!(state.count("p", run).await.expect("counts"), counted(&state, run).await);
+}
+
+#[tokio::test]
+async fn only_two_complete_runs_of_different_nights_say_what_is_outdated() {
+    let state = State::open(None).await.expect("opens");
+    let seeds = ["http://a/", "http://a/dead", "http://a/old"].map(|url| Wish::new(url, "page", 0));
+    let day = |days: u64| NOW.plus(Duration::from_hours(24 * days));
+    let here = Fate::Done { bytes: 1, at: NOW };
+    // Begins a run with some of the seeds; what is said of each that is outdated when it has ended so.
+    let night = async |at: Time, seeds: &[Wish], fates: &[(&str, Fate)]| {
+        let run = state.begin_run("p", "d", at, seeds).await.expect("begins").run;
+        for (url, fate) in fates {
+            end(&state, run, url, fate.clone(), &[]).await;
+        }
+        state.finish_run("p", run, at).await.expect("finishes");
+        let outdated = state.outdated("p", run, 0, 10).await.expect("reads");
+        outdated.into_iter().map(|one| (one.url, one.twice)).collect::<Vec<_>>()
+    };
+    let told = |twice: bool| vec![("http://a/dead".to_owned(), twice), ("http://a/old".to_owned(), twice)];
+    let all = [("http://a/", here.clone()), ("http://a/dead", here.clone()), ("http://a/old", here.clone())];
+    let some = [("http://a/", here.clone()), ("http://a/dead", Fate::Gone)];
+    let failed = [("http://a/", Fate::Failed("500".into())), ("http://a/dead", Fate::Gone)];
+    assert_eq!(night(day(0), &seeds, &all).await, []);
+    assert_eq!(night(day(1), &seeds[..2], &failed).await, told(false));
+    assert_eq!(night(day(2), &seeds[..2], &some).await, told(false), "a run with failures is no word");
+    assert_eq!(night(day(2).plus(Duration::from_hours(1)), &seeds[..2], &some).await, told(false), "the same night");
+    assert_eq!(night(day(3), &seeds[..2], &some).await, told(true));
+    assert_eq!(night(day(4), &seeds, &all).await, [], "both are back");
+    assert_eq!(night(day(5), &seeds[..2], &some).await, told(false), "and it begins anew");
 }
 
 #[tokio::test]
