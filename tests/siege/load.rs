@@ -7,6 +7,8 @@ use crate::kit::origin::{Ask, Origin, Reply, promise};
 use crate::town::{Drip, Holds, MIB, PUPIL, Town, ask, crowd, device, may_hold, open, origin, standing};
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 const FILM: usize = 100 << 20;
 
@@ -175,15 +177,17 @@ fn connections_that_come_and_go() {
             let _gone = stream.shutdown(Shutdown::Write);
         }
     };
+    // Four thousand, and more until the ordinary ones are through: however fast this machine is, they are among them.
+    let (served, most) = (AtomicBool::new(false), 100_000);
     std::thread::scope(|scope| {
-        let comers: Vec<_> = (0..4)
-            .map(|from| {
-                let words = &whole;
-                scope.spawn(move || (0..1000).for_each(|number| come(from, number, words)))
-            })
-            .collect();
+        for from in 0..4 {
+            let (words, served) = (&whole, &served);
+            scope.spawn(move || {
+                (0..most).take_while(|number| *number < 1000 || !served.load(Relaxed)).for_each(|number| come(from, number, words));
+            });
+        }
         town.ordinary("four thousand connections that come and go");
-        assert!(comers.iter().any(|comer| !comer.is_finished()), "they had all gone: nothing was shown");
+        served.store(true, Relaxed);
     });
     town.peace(40 * MIB);
     // Once more leaves nothing more behind: what grew was room, not a leak.
