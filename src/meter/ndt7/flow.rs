@@ -45,13 +45,6 @@ const MOST_WAITING: usize = 32;
 /// After both have said Close the client waits for the server to close TCP: two round trips of a satellite.
 const FAREWELL: Duration = Duration::from_millis(1_200);
 
-/// What may come beyond a bound of bytes, as a part of it: that is how much a sender may have under way when it is asked to stop, and how
-/// much of what comes all the same is still read.
-const BEYOND: u64 = 8;
-
-/// A bound is too wide to say anything about the window where its part is more than kernels have by themselves, bytes.
-const WINDOW: u64 = 3 << 20;
-
 /// Which end we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -232,8 +225,6 @@ struct Course<'a> {
     leave: Option<Instant>,
     /// It has.
     left: bool,
-    /// Payload that came after it was enough.
-    late: u64,
     texts: u32,
 }
 
@@ -258,7 +249,6 @@ impl<'a> Course<'a> {
             congestion: hold.and_then(|hold| socket::congestion(hold).ok()).unwrap_or_default(),
             leave: None,
             left: false,
-            late: 0,
             texts: 0,
         }
     }
@@ -266,15 +256,7 @@ impl<'a> Course<'a> {
     /// Over when the other side is gone; when it has said its last and so have we; when it took too long to.
     fn is_over(&self) -> bool {
         let said = self.out.is_empty();
-        self.left && (said || self.out.deaf)
-            || self.leave.is_some_and(|leave| self.clock.steady() >= leave)
-            || self.beyond().is_some_and(|most| self.late > most)
-    }
-
-    /// What may come beyond the bound of a client that receives: it pays for it.
-    fn beyond(&self) -> Option<u64> {
-        let pays = self.plan.role == Role::Client && !self.plan.sends();
-        self.plan.bytes.filter(|_| pays).map(|most| most / BEYOND)
+        self.left && (said || self.out.deaf) || self.leave.is_some_and(|leave| self.clock.steady() >= leave)
     }
 
     fn elapsed(&self) -> Duration {
@@ -312,7 +294,6 @@ impl<'a> Course<'a> {
     /// Payload arrived here.
     fn arrived(&mut self, count: u64) {
         if self.closed.is_some() {
-            self.late += count;
             return;
         }
         self.moved = self.clock.steady();
@@ -447,18 +428,9 @@ impl<'a> Course<'a> {
         kernel
     }
 
-    /// Bounds what waits unsent, or, where we receive within few bytes, what may be under way.
+    /// Bounds what waits unsent.
     fn bound(&self) {
-        let Some(hold) = self.hold else { return };
-        if let Some(window) = self.beyond() {
-            if window < WINDOW {
-                let _ = socket::set_window_clamp(hold, u32::try_from(window).unwrap_or(u32::MAX));
-            }
-            return;
-        }
-        if !self.plan.sends() {
-            return;
-        }
+        let Some(hold) = self.hold.filter(|_| self.plan.sends()) else { return };
         let (time, least, most) = UNSENT;
         let micros = self.elapsed().as_micros().max(1);
         let rate = u128::from(self.seen.lock().moved) * time.as_micros() / micros;
