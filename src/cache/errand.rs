@@ -5,7 +5,7 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::fill::{Order, Toll};
 use crate::cache::flight::{Flight, FlightKey, Outcome, Pilot, Stage};
-use crate::cache::voyage::{Given, Voyage, bare, outgoing};
+use crate::cache::voyage::{Given, Voyage, bare, is_nothing, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, pieces, stream};
 use crate::link::Class;
 use crate::policy::{self, Decision, Failure, Why};
@@ -117,7 +117,9 @@ impl Cache {
         let _over = order.cancel.clone().drop_guard();
         let (found, _) = inner.find(&asked.ask()).await;
         let found = found.filter(|found| !place.account || found.entry.meta.source != Source::Client);
-        if let Some(found) = found.as_ref().filter(|found| errand.keep && found.entry.object.is_some()) {
+        // What is doubtful, or says that there is nothing, is asked about.
+        let holds = |found: &&Found| found.entry.object.is_some() && !found.is_outdated() && !is_nothing(found.entry.meta.status);
+        if let Some(found) = found.as_ref().filter(|found| errand.keep && holds(found)) {
             return Ok(Fetched::of(&asked.target, Some(Arc::clone(&found.entry)), found.entry.meta.status, Why::Stale, 0));
         }
         if let Some(found) = &found

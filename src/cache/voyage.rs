@@ -104,7 +104,7 @@ impl Inner {
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
         }
-        if found.as_ref().is_some_and(|found| is_kept_from(status, &found.entry)) {
+        if is_nothing(status) && self.is_pinned_here(&asked.target.key()).await {
             self.outdate(&asked.target.key()).await;
             give(response, Why::UriMiss);
             return pilot.publish(Stage::Apart);
@@ -222,6 +222,13 @@ impl Inner {
         }
     }
 
+    /// Whether a pack keeps a variant of this: an answer that there is nothing does not take its place. A site may say so for one bad
+    /// night, and the copy is for the day when the line is down; when it is really gone, the pack lets it go.
+    async fn is_pinned_here(&self, url: &UrlKey) -> bool {
+        self.store.may_have(url)
+            && self.store.find(url).await.is_ok_and(|all| all.iter().any(|entry| entry.pinned && entry.meta.status.is_success()))
+    }
+
     async fn mark(&self, url: &UrlKey) -> Result<(), Error> {
         if !self.store.may_have(url) {
             return Ok(());
@@ -297,10 +304,9 @@ fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// Whether an answer that there is nothing is kept from taking the place of what a pack keeps: a site may say so for one bad night, and
-/// the copy is for the day when the line is down. When it is really gone, the pack lets it go.
-fn is_kept_from(status: StatusCode, entry: &Entry) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) && entry.pinned && entry.meta.status.is_success()
+/// Whether an answer says that there is nothing.
+pub(crate) fn is_nothing(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 /// The request as it goes to the origin. `conditions`: about the stored answer; `own`: the client's conditions go along.

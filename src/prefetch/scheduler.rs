@@ -90,8 +90,12 @@ impl<W: Web> Night<W> {
 
     /// At the start, and where the clock went back: what a clock that was ahead has put off for years is due now.
     async fn heed_clock(&self, now: Time) -> Result<(), Error> {
+        // The first believable look is the one at the start, however the clock came to it.
+        if !self.0.clock.trusted() {
+            return Ok(());
+        }
         let seen = self.0.board.lock().seen;
-        if seen.is_some_and(|seen| now >= seen) || !self.0.clock.trusted() {
+        if seen.is_some_and(|seen| now >= seen) {
             self.0.board.lock().seen = seen.max(Some(now));
             return Ok(());
         }

@@ -42,8 +42,17 @@ impl Shares {
     /// Why nothing more is fetched from this host, if so.
     pub fn full(&self, pack: &Pack, host: &str) -> Option<String> {
         let (name, most) = pack.site(host)?;
-        (self.room(pack, host) == 0).then(|| format!("{name} holds its {} (scope.sites)", Bytes(most).human()))
+        is_full(most - self.room(pack, host).min(most), most).then(|| format!("{name} holds its {} (scope.sites)", Bytes(most).human()))
     }
+}
+
+/// A cap is reached when no more than this part of it is left: what fits to the byte hardly ever comes, and all that is left would be
+/// asked for in vain.
+const CRUMBS: u64 = 256;
+
+/// Whether so many bytes fill a cap.
+pub fn is_full(bytes: u64, most: u64) -> bool {
+    most.saturating_sub(bytes) <= most / CRUMBS
 }
 
 #[cfg(test)]
@@ -70,5 +79,7 @@ mod tests {
         shares.add(&pack, "y.b.kz", 40);
         assert_eq!(shares.full(&pack, "x.b.kz").as_deref(), Some("*.b.kz holds its 100 B (scope.sites)"));
         assert_eq!(shares.full(&pack, "a.kz"), None);
+        let caps = [(0, 100), (99, 100), (100, 100), (120, 100), (10_199, 10_240), (10_200, 10_240)];
+        assert_eq!(caps.map(|(bytes, most)| is_full(bytes, most)), [false, false, true, true, false, true]);
     }
 }

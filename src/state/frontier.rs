@@ -199,7 +199,11 @@ impl State {
         let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
             "INSERT INTO run (pack, run, digest, started) VALUES (?1, 1, ?2, ?3)
-             ON CONFLICT (pack) DO UPDATE SET whole = iif(finished <= ?4 AND failed = 0 AND done > 0, run, whole),
+             ON CONFLICT (pack) DO UPDATE SET
+                 whole = CASE WHEN finished <= ?4 AND failed = 0 AND done > 0 THEN run WHEN young_end <= ?4 THEN young ELSE whole END,
+                 young = iif(finished > ?4 AND failed = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4, run, young),
+                 young_end = CASE WHEN finished > ?4 AND failed = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4 THEN finished
+                     WHEN young_end <= ?4 OR (finished <= ?4 AND failed = 0 AND done > 0) THEN NULL ELSE young_end END,
                  run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0,
                  busy = 0, total = 0, done = 0, gone = 0, skipped = 0, done_bytes = 0, known = 0, known_bytes = 0, left_out = 0",
         )

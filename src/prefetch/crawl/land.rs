@@ -6,6 +6,7 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
+use crate::prefetch::share::is_full;
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Web, What};
 use crate::site::discover::media::Policy;
@@ -109,7 +110,7 @@ impl<W: Web> Crawl<'_, W> {
             }
         };
         self.end(desk, ending, transferred);
-        if desk.count.done_bytes >= self.pack.scope.max_bytes {
+        if is_full(desk.count.done_bytes, self.pack.scope.max_bytes) {
             desk.queues.flush(self.state, now).await?;
             let why = "scope.max_bytes is reached";
             let told = Told { why, counted: self.counted(reason::skipped(why)) };

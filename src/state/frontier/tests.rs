@@ -134,6 +134,27 @@ async fn only_two_complete_runs_of_different_nights_say_what_is_outdated() {
 }
 
 #[tokio::test]
+async fn runs_that_follow_closely_have_their_say_after_half_a_day() {
+    let state = State::open(None).await.expect("opens");
+    let seeds = ["http://a/", "http://a/dead", "http://a/old"].map(|url| Wish::new(url, "page", 0));
+    let mut told = Vec::new();
+    for (number, hours) in [0, 6, 12, 18, 24].into_iter().enumerate() {
+        let at = NOW.plus(Duration::from_hours(hours));
+        let first = number == 0;
+        let run = state.begin_run("p", "d", at, if first { &seeds } else { &seeds[..2] }).await.expect("begins").run;
+        let here = Fate::Done { bytes: 1, at };
+        end(&state, run, "http://a/", here.clone(), &[]).await;
+        end(&state, run, "http://a/dead", if first { here.clone() } else { Fate::Gone }, &[]).await;
+        if first {
+            end(&state, run, "http://a/old", here, &[]).await;
+        }
+        state.finish_run("p", run, at).await.expect("finishes");
+        told.push(state.outdated("p", run, 0, 10).await.expect("reads").iter().map(|one| one.twice).collect::<Vec<_>>());
+    }
+    assert_eq!(told, [vec![], vec![false, false], vec![false, false], vec![true, true], vec![true, true]]);
+}
+
+#[tokio::test]
 async fn a_pattern_and_a_pack_hold_only_so_much() {
     let state = State::open(None).await.expect("opens");
     let run = state.begin_run("p", "d", NOW, &[Wish::new("http://a/", "page", 0)]).await.expect("begins").run;
