@@ -257,7 +257,7 @@ fn a_site_that_says_404_to_everything_for_a_night_leaves_the_shelf_as_it_was() {
     let origin = site(move |ask| match ask.target.as_str() {
         "/" => Reply::Bytes(ok(&[HTML, "Cache-Control: max-age=1"], b"<a href=/lesson>l</a>")),
         _ if is_broken.load(Ordering::Relaxed) => Reply::Bytes(answer("404 Not Found", &[HTML, "Cache-Control: max-age=86400"], b"gone")),
-        _ => Reply::Bytes(ok(&[HTML, "Cache-Control: max-age=1"], b"lesson")),
+        _ => Reply::Bytes(ok(&[HTML, "Cache-Control: max-age=1", "Vary: Accept-Language"], b"lesson")),
     });
     let (folder, host) = (tempfile::tempdir().expect("a folder"), "fine.school.test");
     write_pack(folder.path(), "fine", 1, &["http://fine.school.test/"], &[host], &[]);
@@ -273,6 +273,8 @@ fn a_site_that_says_404_to_everything_for_a_night_leaves_the_shelf_as_it_was() {
         asked(&origin, "/lesson") > before && told["progress"]["state"] == "done"
     });
     assert_eq!(node.get("http://fine.school.test/lesson").status, 404, "as long as there is a line, its word counts");
+    // Nor does what somebody is told who asks for another variant, of which nothing is kept.
+    assert_eq!(node.fetch("GET", "http://fine.school.test/lesson", &["Accept-Language: ru"]).status, 404);
     line.cut();
     kit::until("the node says that the line is down", 60, || {
         node.get("http://fine.school.test/unknown");
