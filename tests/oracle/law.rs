@@ -50,6 +50,8 @@ pub(crate) struct Case<'a> {
     pub(crate) ends: &'a [i64],
     /// Exchanges whose answer a client waited for.
     pub(crate) waited: &'a [usize],
+    /// Exchanges whose whole answer a client took: the node is done with them.
+    pub(crate) taken: &'a [usize],
     pub(crate) id: usize,
     pub(crate) step: usize,
     pub(crate) now: i64,
@@ -92,7 +94,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Result<Kind, Broken> {
     renews(case, first, last)?;
     sources(case, first, last)?;
     let says = |word: &str| case.answer.field("cache-status").is_some_and(|status| status.contains(word));
-    let under_way = last.step == case.step || !case.waited.contains(&last.serial);
+    let under_way = last.step == case.step || !case.taken.contains(&last.serial);
     if (says("collapsed") && under_way) || (last.step == case.step && case.own().any(|own| own.step == case.step)) {
         // It was asked for before it came, so it is as new as an answer of one's own, whatever its date and lifetime; but it must
         // be one that is kept and that fits (RFC 9111 section 4).

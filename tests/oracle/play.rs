@@ -83,6 +83,7 @@ pub(crate) fn play(subject: &dyn Subject, school: bool, story: &Story, tally: &m
         memory: Memory::default(),
         ends: Vec::new(),
         waited: Vec::new(),
+        taken: Vec::new(),
         told: String::new(),
         next: 0,
     }
@@ -100,6 +101,8 @@ struct Play<'a> {
     ends: Vec<i64>,
     /// Exchanges that a client waited for.
     waited: Vec<usize>,
+    /// Exchanges whose whole answer a client took.
+    taken: Vec<usize>,
     told: String,
     next: usize,
 }
@@ -131,7 +134,11 @@ impl Play<'_> {
                     }
                 }
             }
-            self.ends.push(self.subject.now());
+            let now = self.subject.now();
+            self.ends.push(now);
+            // Steps without a request follow each other at once: what runs behind may end after the last of them.
+            let silent = story.steps[..=at].iter().rposition(|step| matches!(step, Step::Ask(_))).map_or(0, |ask| ask + 1);
+            self.ends[silent..].fill(now);
         }
         Ok(())
     }
@@ -158,7 +165,18 @@ impl Play<'_> {
         let now = self.subject.now();
         for ((id, request), answer) in requests.iter().zip(&answers) {
             self.memory.learn(request.place, answer);
-            let case = Case { school: self.school, log: &log, ends: &self.ends, waited: &self.waited, id: *id, step, now, request, answer };
+            let case = Case {
+                school: self.school,
+                log: &log,
+                ends: &self.ends,
+                waited: &self.waited,
+                taken: &self.taken,
+                id: *id,
+                step,
+                now,
+                request,
+                answer,
+            };
             let kind = law::judge(&case)?;
             tally.asks += 1;
             *tally.kinds.entry(kind).or_default() += 1;
@@ -180,6 +198,9 @@ impl Play<'_> {
             let waited =
                 log.iter().filter(own).filter(|exchange| short || Some(exchange.serial) == serial || is_change(&exchange.request.method));
             self.waited.extend(waited.map(|exchange| exchange.serial));
+            // A range, a head and what was cut are told before the node has read to the end.
+            let whole = request.method == "GET" && !answer.cut && !matches!(answer.status(), 206 | 304);
+            self.taken.extend(log.iter().filter(own).filter(|exchange| whole && Some(exchange.serial) == serial).map(|own| own.serial));
             let said = |fields: &Fields| fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; ");
             self.tell(format_args!("#{id} {} /p{} [{}]", request.method, request.place, said(&request.fields)));
             for exchange in log.iter().filter(|exchange| exchange.ask == Some(*id)) {
