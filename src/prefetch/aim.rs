@@ -156,6 +156,8 @@ pub struct Named {
     pub note: Option<String>,
     /// Why a film is left alone, where it is: it would not play, or may not be kept.
     pub objection: Option<String>,
+    /// Why what it names is not known.
+    pub broken: Option<String>,
 }
 
 /// What a fetched body names, as far as the pack's scope goes. Pure.
@@ -246,7 +248,7 @@ fn content(pack: &Pack, wish: &Wish, kind: Kind, base: &Target, content_type: Op
             None => {}
         }
     }
-    Named { wishes, note, objection: None }
+    Named { wishes, note, ..Named::default() }
 }
 
 /// Whether `base` is a form of `own`: the same path with other parameters, or with a slash more or less. Many sites call their front

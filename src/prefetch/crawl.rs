@@ -13,6 +13,9 @@ mod flights;
 /// What becomes of a wish that has landed.
 pub(super) mod land;
 
+/// What leaves the shelf.
+mod shelf;
+
 use crate::base::clock::{Clock, Time};
 use crate::base::count::IntCounter;
 use crate::base::target::Target;
@@ -27,11 +30,10 @@ use crate::prefetch::share::Shares;
 use crate::prefetch::summary::reason;
 use crate::prefetch::web::{Ask, Reply, Web};
 use crate::prefetch::window::Windows;
-use crate::prefetch::wish::TONIGHT;
 use crate::prefetch::worth::Ledger;
 use crate::site::discover::media::Policy;
 use crate::site::pack::Pack;
-use crate::state::frontier::{Count, Ending, Fate, Outdated, Run, Wish};
+use crate::state::frontier::{Count, Ending, Fate, Run, Wish};
 use crate::state::summary::{Counted, number};
 use crate::state::{Error, State};
 use claims::Claims;
@@ -46,8 +48,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_mins(15);
 /// The longest sleep: window, line and stop flag are looked at as often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Outdated wishes that are let go in one step.
-const LET_GO: u32 = 256;
 /// What is too long for the room that what is on its way leaves is tried again so much later.
 const ROOM: Duration = Duration::from_mins(5);
 /// How often it is written down for how long something was under way: so much a power cut may forget.
@@ -159,6 +159,8 @@ struct Desk {
     count: Count,
     shares: Shares,
     claims: Claims,
+    /// Packs keep as much as they may: what is not here yet has no place in this run.
+    crowded: bool,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
@@ -273,6 +275,7 @@ impl<W: Web> Crawl<'_, W> {
             count,
             shares,
             claims: Claims::default(),
+            crowded: false,
             counted: now,
             recent: VecDeque::new(),
             looked: now,
@@ -408,6 +411,10 @@ impl<W: Web> Crawl<'_, W> {
             self.end(desk, Ending::new(wish, Fate::Skipped(why)), 0);
             return Ok(());
         }
+        if desk.crowded && wish.fetched.is_none() && Aim::parse(&wish.kind).is_content() {
+            self.end(desk, Ending::new(wish, Fate::Skipped(land::CROWDED.into())), 0);
+            return Ok(());
+        }
         let room = self.room(desk.count.done_bytes, &desk.shares, &desk.claims, target.host());
         self.book.recall(self.state, target.origin(), now).await?;
         let arrived = desk.claims.add(wish.id, target.host(), wish.bytes);
@@ -499,43 +506,6 @@ impl<W: Web> Crawl<'_, W> {
     /// As what many wishes count that end at once.
     fn counted(&self, word: &'static str) -> Option<Counted> {
         self.counts_in().map(|night| Counted { night, word })
-    }
-
-    /// Marks the run as through; after one without failures, what the pack no longer wants is let go. A run that brought nothing
-    /// lets nothing go, and of what a page or an origin says it takes two complete runs: a site that is broken for a night must not
-    /// empty the shelf.
-    async fn finish(&self, run: i64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
-        let id = &self.pack.id;
-        let failed = self.state.finish_run(id, run, self.clock.now()).await?;
-        let count = self.state.count(id, run).await?;
-        let mut after = 0;
-        loop {
-            if failed > 0 || count.done == 0 {
-                break;
-            }
-            let outdated = self.state.outdated(id, run, after, LET_GO).await?;
-            let Some(last) = outdated.last() else { break };
-            after = last.id;
-            let unwanted: Vec<Outdated> = outdated.into_iter().filter(|one| self.is_unwanted(one)).collect();
-            for one in &unwanted {
-                if let Ok(target) = Target::parse(&one.url)
-                    && let Err(error) = self.web.unpin(id, &target).await
-                {
-                    return Ok(End::Full(error.to_string()));
-                }
-            }
-            self.state.forget_wishes(run, &unwanted).await?;
-        }
-        let transferred = self.state.run(id).await?.map_or(0, |run| run.transferred);
-        tell(Progress::of(self.pack, &count, transferred, None, None));
-        Ok(End::Done(failed))
-    }
-
-    /// Whether something outdated goes now. What a person took off the list of wishes or out of the pack's hosts goes at once: no site
-    /// that is broken says so.
-    fn is_unwanted(&self, one: &Outdated) -> bool {
-        let taken_back = self.pack.id == TONIGHT || Target::parse(&one.url).is_ok_and(|target| !self.pack.covers(&target, false));
-        one.twice || (one.unnamed && taken_back)
     }
 
     /// Tells how far it is, counted at most once a second.

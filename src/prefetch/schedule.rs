@@ -84,7 +84,16 @@ mod tests {
         let now = Time::from_secs(1_800_000_000);
         let ago = |hours: u64| now.minus(Duration::from_hours(hours));
         let run = |digest: &str, finished: Option<Time>, failed| {
-            Some(Run { run: 1, digest: digest.into(), started: ago(200), finished, failed, transferred: 0, busy: Duration::ZERO })
+            Some(Run {
+                run: 1,
+                digest: digest.into(),
+                started: ago(200),
+                finished,
+                failed,
+                doubtful: failed,
+                transferred: 0,
+                busy: Duration::ZERO,
+            })
         };
         let pack = |id: &str, run, next_try| Candidate {
             id: id.into(),
@@ -114,7 +123,8 @@ mod tests {
         assert_eq!(due(&both, now).map(|one| one.id.as_str()), Some("begun"));
     }
     fn candidate(id: &str, priority: i64, served: u64, begun: bool, due: Time) -> Candidate {
-        let run = Run { run: 1, digest: "d".into(), started: due, finished: None, failed: 0, transferred: 0, busy: Duration::ZERO };
+        let run =
+            Run { run: 1, digest: "d".into(), started: due, finished: None, failed: 0, doubtful: 0, transferred: 0, busy: Duration::ZERO };
         let finished = Run { finished: Some(due.minus(Duration::from_hours(24))), ..run.clone() };
         Candidate {
             id: id.into(),

@@ -38,10 +38,10 @@ impl<W: Web> Night<W> {
         Ok(switched)
     }
 
-    /// Through, as it is written now, with nothing that failed.
+    /// Through, as it is written now, with nothing that may come yet.
     async fn is_complete(&self, pack: &Pack) -> Result<bool, Error> {
         let Some(run) = self.0.state.run(&pack.id).await? else { return Ok(false) };
-        let through = run.finished.is_some() && run.failed == 0 && run.digest == pack.digest.to_string();
+        let through = run.finished.is_some() && run.doubtful == 0 && run.digest == pack.digest.to_string();
         Ok(through && self.0.state.count(&pack.id, run.run).await?.done > 0)
     }
 }

@@ -20,6 +20,9 @@ mod plans;
 /// Windows, caps, turns, pauses.
 mod rest;
 
+/// What stays on a pack's shelf, and what leaves it.
+mod shelf;
+
 /// What is told in the morning.
 mod summary;
 
@@ -42,6 +45,8 @@ struct World {
     pages: HashMap<String, Page>,
     asked: Vec<(String, bool)>,
     pins: HashSet<String>,
+    /// So many fit.
+    most_pins: Option<usize>,
     lost: Vec<String>,
     let_go: Vec<String>,
     /// What the class uses and must be asked about.
@@ -112,7 +117,12 @@ impl Web for Memory {
     }
 
     async fn pin(&self, _: &str, target: &Target) -> Result<(), StoreError> {
-        self.world.lock().pins.insert(target.url().into());
+        let mut world = self.world.lock();
+        let held = world.pins.contains(target.url());
+        if !held && world.most_pins.is_some_and(|most| world.pins.len() >= most) {
+            return Err(StoreError::Full);
+        }
+        world.pins.insert(target.url().into());
         Ok(())
     }
 
@@ -248,6 +258,13 @@ impl Stage {
 
     fn times(&self, url: &str) -> usize {
         self.asked().iter().filter(|asked| *asked == url).count()
+    }
+
+    /// What is kept, without the usual host.
+    fn pins(&self) -> Vec<String> {
+        let mut pins: Vec<String> = self.world.lock().pins.iter().map(|url| url.replace("http://a.kz", "")).collect();
+        pins.sort();
+        pins
     }
 
     fn set(&self, url: &str, page: Page) {
@@ -481,25 +498,6 @@ async fn a_line_that_is_down_costs_no_errors() {
 }
 
 #[tokio::test]
-async fn a_refresh_asks_about_pages_and_lets_go_of_what_is_gone() {
-    let stage = Stage::new(PACK, &site()).await;
-    assert_eq!(stage.end().await, End::Done(0));
-    stage.set("http://a.kz/d/", html("<link rel=stylesheet href=/s.css>"));
-    stage.clock.advance(Duration::from_hours(47));
-    assert!(matches!(stage.tick().await, Tick::Idle(_)));
-    stage.clock.advance(Duration::from_hours(2));
-    stage.world.lock().asked.clear();
-    assert_eq!(stage.end().await, End::Done(0));
-    let asked = stage.world.lock().asked.clone();
-    assert!(asked.contains(&("http://a.kz/d/".into(), true)) && asked.contains(&("http://a.kz/s.css".into(), false)), "{asked:?}");
-    stage.clock.advance(Duration::from_hours(49));
-    assert_eq!(stage.end().await, End::Done(0));
-    let mut pins: Vec<String> = stage.world.lock().pins.iter().cloned().collect();
-    pins.sort();
-    assert_eq!(pins, ["http://a.kz/b.png", "http://a.kz/d/", "http://a.kz/s.css"]);
-}
-
-#[tokio::test]
 async fn sitemaps_lists_and_redirects_are_followed() {
     let pack = PACK.replace("url = \"http://a.kz/d/\"", "sitemap = \"http://a.kz/map.xml\"\n[[seed]]\nlist = \"http://a.kz/list.txt\"");
     let stage = Stage::new(
@@ -577,24 +575,4 @@ async fn the_api_lists_plans_and_starts() {
     assert_eq!((status, &shown["progress"]["state"], &shown["progress"]["done"]), (200, &"done".into(), &6.into()));
     let (status, problem) = ask("GET", "/api/v1/packs/none/plan").await;
     assert_eq!((status, &problem["id"]), (404, &"pack.unknown".into()));
-}
-
-#[tokio::test]
-async fn what_the_disk_lost_of_a_pack_is_fetched_again_and_nothing_else() {
-    let stage = Stage::new(PACK, &site()).await;
-    assert_eq!(stage.end().await, End::Done(0));
-    let before = stage.asked().len();
-    stage.world.lock().lost = vec!["http://a.kz/b.png".into(), "http://a.kz/strange".into()];
-    assert_eq!(stage.end().await, End::Done(0));
-    assert_eq!(stage.asked()[before..], ["http://a.kz/b.png"]);
-    assert!(matches!(stage.tick().await, Tick::Idle(_)), "once");
-    // By day it is noted, and fetched in the night, also by a node that was started meanwhile.
-    stage.clock.advance(Duration::from_hours(12));
-    stage.world.lock().lost = vec!["http://a.kz/s.css".into()];
-    assert!(matches!(stage.tick().await, Tick::Idle(_)));
-    stage.clock.advance(Duration::from_hours(12));
-    let night = Stage::open(&stage.settings, &stage.clock, &stage.state, &stage.world).await;
-    assert_eq!(night.tick(stage.clock.now()).await.expect("works"), Tick::Worked("demo".into(), End::Done(0)));
-    assert_eq!(stage.times("http://a.kz/s.css"), 2);
-    assert_eq!(stage.asked().len(), before + 2);
 }

@@ -12,6 +12,8 @@
 //! - What is no longer named, or is gone at its origin, is outdated after two complete runs in different nights, not after one. A start
 //!   page that comes without its links, or a site that answers 404 to everything, is repaired by the next night; a shelf that was emptied
 //!   for it is not, where the line is dead by then. What is really gone stays one run longer.
+//! - A run is complete when nothing failed that may come yet. One address that fails for good would else keep everything on the shelf
+//!   for ever, until it is full.
 
 /// What a clock that was ahead has written down.
 mod ahead;
@@ -25,10 +27,14 @@ mod queue;
 /// Hosts that gave trouble, and their robots.txt.
 mod host;
 
+/// What leaves a shelf.
+mod shelf;
+
 pub use ahead::LONGEST;
 pub use ends::{Added, Ending, rank};
 pub use host::{Pause, RobotsFile};
-pub use queue::{Origin, Outdated, host};
+pub use queue::{Origin, host};
+pub use shelf::Outdated;
 
 use crate::base::clock::Time;
 use crate::state::summary::Told;
@@ -131,6 +137,8 @@ pub struct Run {
     pub finished: Option<Time>,
     /// Wishes that stayed unfulfilled.
     pub failed: u64,
+    /// Those among them that may come yet, and so may hide what they name: with none the run is complete.
+    pub doubtful: u64,
     /// Bytes over the line.
     pub transferred: u64,
     /// Time spent fetching.
@@ -185,7 +193,7 @@ const APART: Duration = Duration::from_hours(12);
 /// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
 const STEP: i64 = 5_000;
 
-const RUN: &str = "SELECT run, digest, started, finished, failed, transferred, busy FROM run WHERE pack = ?";
+const RUN: &str = "SELECT run, digest, started, finished, failed, doubtful, transferred, busy FROM run WHERE pack = ?";
 
 impl State {
     /// The pack's run, if there ever was one.
@@ -194,17 +202,17 @@ impl State {
     }
 
     /// Begins a new run with these wishes; those of earlier runs stay known until it finishes. Of the run before it stays known whether
-    /// it was complete: through, with nothing that failed and something that came.
+    /// it was complete: through, with nothing that is doubtful and something that came.
     pub async fn begin_run(&self, pack: &str, digest: &str, now: Time, seeds: &[Wish]) -> Result<Run, Error> {
         let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
             "INSERT INTO run (pack, run, digest, started) VALUES (?1, 1, ?2, ?3)
              ON CONFLICT (pack) DO UPDATE SET
-                 whole = CASE WHEN finished <= ?4 AND failed = 0 AND done > 0 THEN run WHEN young_end <= ?4 THEN young ELSE whole END,
-                 young = iif(finished > ?4 AND failed = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4, run, young),
-                 young_end = CASE WHEN finished > ?4 AND failed = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4 THEN finished
-                     WHEN young_end <= ?4 OR (finished <= ?4 AND failed = 0 AND done > 0) THEN NULL ELSE young_end END,
-                 run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, transferred = 0,
+                 whole = CASE WHEN finished <= ?4 AND doubtful = 0 AND done > 0 THEN run WHEN young_end <= ?4 THEN young ELSE whole END,
+                 young = iif(finished > ?4 AND doubtful = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4, run, young),
+                 young_end = CASE WHEN finished > ?4 AND doubtful = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4 THEN finished
+                     WHEN young_end <= ?4 OR (finished <= ?4 AND doubtful = 0 AND done > 0) THEN NULL ELSE young_end END,
+                 run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, doubtful = 0, transferred = 0,
                  busy = 0, total = 0, done = 0, gone = 0, skipped = 0, done_bytes = 0, known = 0, known_bytes = 0, left_out = 0",
         )
         .bind(pack)
@@ -305,8 +313,9 @@ impl State {
                 }
                 // What counts in this night already stays what it is.
                 let sql = format!(
-                    "UPDATE wish SET state = ?4, why = ?5, tries = 0, next_try = 0, came = iif(?6 IN (0, night), came, ?7),
+                    "UPDATE wish SET state = ?4, why = ?5, tries = 0, next_try = 0, strikes = strikes + {}, came = iif(?6 IN (0, night), came, ?7),
                          night = iif(?6 = 0, night, ?6) WHERE id IN ({})",
+                    u8::from(to == is::FAILED),
                     pick(state)
                 );
                 let update = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(queue).bind(run).bind(most_try).bind(to);
@@ -340,13 +349,6 @@ impl State {
             known: of("known"),
             known_bytes: of("known_bytes"),
         })
-    }
-
-    /// Marks the run as through.
-    pub async fn finish_run(&self, pack: &str, run: i64, now: Time) -> Result<u64, Error> {
-        let query = sqlx::query("UPDATE run SET finished = ? WHERE pack = ? AND run = ?");
-        query.bind(now.micros()).bind(pack).bind(run).execute(self.pool()).await?;
-        Ok(self.count(pack, run).await?.failed)
     }
 
     /// Forgets all of a pack.
@@ -384,6 +386,7 @@ fn read_run(row: &SqliteRow) -> Run {
         started: Time::from_micros(row.get("started")),
         finished: row.get::<Option<i64>, _>("finished").map(Time::from_micros),
         failed: natural(row.get("failed")),
+        doubtful: natural(row.get("doubtful")),
         transferred: natural(row.get("transferred")),
         busy: Duration::from_micros(natural(row.get("busy"))),
     }

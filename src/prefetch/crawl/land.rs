@@ -39,6 +39,8 @@ const TRAIL: usize = 10_000;
 const DAYS: u32 = 3;
 /// Why something is left out that is allowed but too long by now.
 const NO_ROOM: &str = "longer than what is left of scope.max_bytes or scope.sites";
+/// Why something is left out that no pack may keep.
+pub(super) const CROWDED: &str = "packs keep as much as they may";
 /// What is wrong with a host that fails too often ...
 const FAILED: &str = "it failed too often today";
 /// ... and with one that nobody knows.
@@ -91,18 +93,21 @@ impl<W: Web> Crawl<'_, W> {
                     Ending::new(wish, Fate::Failed("a page came where a list was to be".into()))
                 } else if let Some(why) = named.objection {
                     Ending::new(wish, Fate::Skipped(why))
-                } else if let Some(end) = self.pin(&wish, &target).await {
-                    return Ok(Some(end));
+                } else if let Some(why) = named.broken {
+                    Ending::new(wish, Fate::Failed(why))
                 } else {
-                    self.here(desk, wish, &target, &what, named, now)
+                    match self.pin(&wish, &target).await {
+                        Ok(()) => self.here(desk, wish, &target, &what, named, now),
+                        Err(StoreError::Full) => crowded(desk, wish),
+                        Err(error) => return Ok(Some(full(&error))),
+                    }
                 }
             }
-            What::Moved { to, kept } => {
-                if kept && let Some(end) = self.pin(&wish, &target).await {
-                    return Ok(Some(end));
-                }
-                self.moved(desk, wish, &to, now)
-            }
+            What::Moved { to, kept } => match if kept { self.pin(&wish, &target).await } else { Ok(()) } {
+                Ok(()) => self.moved(desk, wish, &to, now),
+                Err(StoreError::Full) => crowded(desk, wish),
+                Err(error) => return Ok(Some(full(&error))),
+            },
             What::Full(why) => return Ok(Some(End::Full(why))),
             what => {
                 let fate = self.fate(desk, &wish, &target, what, room, now).await?;
@@ -184,18 +189,9 @@ impl<W: Web> Crawl<'_, W> {
         })
     }
 
-    async fn pin(&self, wish: &Wish, target: &Target) -> Option<End> {
-        if !Aim::parse(&wish.kind).is_content() {
-            return None;
-        }
-        let error = self.web.pin(&self.pack.id, target).await.err()?;
-        Some(End::Full(match error {
-            StoreError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                String::from("the store is so full that what came made way at once; let a pack go, or raise store.quota")
-            }
-            StoreError::Full => String::from("packs keep as much as they may; let one go, or raise store.pinned_share or store.quota"),
-            other => other.to_string(),
-        }))
+    /// Keeps it for the pack, where it is something to keep.
+    async fn pin(&self, wish: &Wish, target: &Target) -> Result<(), StoreError> {
+        if Aim::parse(&wish.kind).is_content() { self.web.pin(&self.pack.id, target).await } else { Ok(()) }
     }
 
     /// The origin's robots.txt cannot be had, so nothing of it may be fetched: its whole queue waits, not wish by wish.
@@ -266,6 +262,23 @@ impl<W: Web> Crawl<'_, W> {
     }
 }
 
+/// Packs keep as much as they may: what they have is still renewed, and what they no longer name is found out and makes room. A run that
+/// ended here would never come so far.
+fn crowded(desk: &mut Desk, wish: Wish) -> Ending {
+    desk.crowded = true;
+    Ending::new(wish, Fate::Skipped(CROWDED.into()))
+}
+
+/// The store takes nothing.
+fn full(error: &StoreError) -> End {
+    End::Full(match error {
+        StoreError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            String::from("the store is so full that what came made way at once; let a pack go, or raise store.quota")
+        }
+        other => other.to_string(),
+    })
+}
+
 /// Bodies from here on are read beside what else is to be done: pages come in megabytes and sitemaps in fifty of them, and a thread that
 /// reads one answers nobody meanwhile.
 const LARGE: usize = 128 << 10;
@@ -278,8 +291,8 @@ async fn found_beside(pack: &Arc<Pack>, media: &Policy, wish: &Wish, base: &Targ
     let (pack, media, wish, base, body) = (Arc::clone(pack), media.clone(), wish.clone(), base.clone(), body.clone());
     let content_type = content_type.map(str::to_owned);
     let reads = move || aim::found(&pack, &media, &wish, &base, content_type.as_deref(), &body);
-    // One that panics, or that the end of the program cuts short, has found nothing that may be let go for it.
-    let broken = |_| Named { objection: Some(String::from("it could not be read")), ..Named::default() };
+    // One that panics, or that the end of the program cuts short: what it names is not known, so nothing may be let go for it.
+    let broken = |_| Named { broken: Some(String::from("it could not be read")), ..Named::default() };
     tokio::task::spawn_blocking(reads).await.unwrap_or_else(broken)
 }
 

@@ -34,6 +34,12 @@ pub struct Reason {
 /// The origin has it no more.
 pub const GONE: &str = "gone";
 
+/// Too long for what may come, or longer than what is left.
+pub const SIZE: &str = "left.size";
+
+/// A cap of the pack's own.
+pub const FULL: &str = "left.full";
+
 /// Nothing to be done by a person.
 const AGAIN: &str = "it is tried again in the next nights";
 
@@ -42,7 +48,7 @@ const fn reason(word: &'static str, told: &'static str, remedy: &'static str) ->
 }
 
 /// Every reason.
-pub static REASONS: [Reason; 16] = [
+pub static REASONS: [Reason; 17] = [
     reason("failed.server", "the host answered with an error of its own (5xx)", AGAIN),
     reason("failed.busy", "the host was too busy (429, 503)", AGAIN),
     reason("failed.refused", "the host refuses it (4xx)", "open the page in a browser; if it needs a sign-in, take it out of the pack"),
@@ -57,8 +63,9 @@ pub static REASONS: [Reason; 16] = [
     reason("refused.robots", "the host's robots.txt forbids it", "ask the host's owner, or take it out of the pack"),
     reason("refused.scope", "it lies outside of what the pack names", "add the host to scope.hosts if it belongs to the lesson"),
     reason("refused.form", "a film that may not or cannot be kept", "look for another form of the film"),
-    reason("left.size", "longer than a file of the pack may be", "raise scope.max_bytes"),
-    reason("left.full", "the pack holds as many bytes as it may", "raise scope.max_bytes or scope.sites"),
+    reason(SIZE, "longer than a file of the pack may be", "raise scope.max_bytes"),
+    reason(FULL, "the pack holds as many bytes as it may", "raise scope.max_bytes or scope.sites"),
+    reason("left.share", "all packs together keep as much as they may", "let a pack go, or raise store.pinned_share or store.quota"),
 ];
 
 impl Reason {
@@ -112,8 +119,9 @@ pub fn skipped(why: &str) -> &'static str {
     match why {
         _ if begins("robots.txt forbids") => "refused.robots",
         _ if begins("outside ") || begins("moved out") || begins("parts of it lie on") => "refused.scope",
-        _ if begins("longer than") => "left.size",
-        _ if why.contains("scope.max_bytes is reached") || why.contains("(scope.sites)") => "left.full",
+        _ if begins("longer than") => SIZE,
+        _ if begins("packs keep as much") => "left.share",
+        _ if why.contains("scope.max_bytes is reached") || why.contains("(scope.sites)") => FULL,
         _ => "refused.form",
     }
 }
@@ -183,6 +191,7 @@ mod tests {
             (Fate::Skipped("longer than a list or playlist may be".into()), "left.size"),
             (Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()), "left.size"),
             (Fate::Skipped("scope.max_bytes is reached".into()), "left.full"),
+            (Fate::Skipped("packs keep as much as they may".into()), "left.share"),
             (Fate::Skipped("*.b.kz holds its 100 B (scope.sites)".into()), "left.full"),
             (Fate::Gone, GONE),
         ];

@@ -102,61 +102,6 @@ async fn a_shelf_fetches_what_its_parts_name() {
 }
 
 #[tokio::test]
-async fn a_page_where_a_list_was_empties_no_shelf() {
-    let pack = PACK.replace("url = \"http://a.kz/d/\"", "sitemap = \"http://a.kz/map.xml\"\n[[seed]]\nlist = \"http://a.kz/list.txt\"");
-    let map = Page::Text("text/xml", "<urlset><url><loc>/d/1</loc></url></urlset>".into());
-    let list = Page::Text("text/plain", "/d/2".into());
-    let pages =
-        [("http://a.kz/map.xml", map), ("http://a.kz/list.txt", list), ("http://a.kz/d/1", html("1")), ("http://a.kz/d/2", html("2"))];
-    let stage = Stage::new(&pack, &pages).await;
-    assert_eq!(stage.end().await, End::Done(0));
-    let pins = stage.world.lock().pins.clone();
-    assert_eq!(pins.len(), 2);
-    // The site is being mended, or a provider's portal answers for it.
-    stage.set("http://a.kz/map.xml", Page::Text("text/html", "<p>We are back soon</p>".into()));
-    stage.set("http://a.kz/list.txt", Page::Text("text/plain", "<!DOCTYPE html><title>Pay first</title>".into()));
-    stage.clock.advance(Duration::from_hours(48));
-    assert_eq!(stage.end().await, End::Done(2));
-    assert_eq!(stage.world.lock().pins, pins);
-}
-
-#[tokio::test]
-async fn one_bad_night_empties_no_shelf_and_what_is_gone_for_two_goes() {
-    let pages =
-        [("http://a.kz/d/", html("<a href=1>1</a><a href=2>2</a>")), ("http://a.kz/d/1", html("1")), ("http://a.kz/d/2", html("2"))];
-    let stage = Stage::new(PACK, &pages).await;
-    let night = async || {
-        stage.clock.advance(Duration::from_hours(48));
-        assert_eq!(stage.end().await, End::Done(0));
-        let mut pins: Vec<String> = stage.world.lock().pins.iter().map(|url| url.replace("http://a.kz", "")).collect();
-        pins.sort();
-        pins
-    };
-    assert_eq!(night().await, ["/d/", "/d/1", "/d/2"]);
-    // The start page comes once without its links; then with them, and its pages answer 404 once.
-    stage.set("http://a.kz/d/", html("we are back soon"));
-    assert_eq!(night().await.len(), 3);
-    stage.set("http://a.kz/d/", pages[0].1.clone());
-    assert_eq!(night().await.len(), 3);
-    stage.set("http://a.kz/d/1", Page::Status(404));
-    stage.set("http://a.kz/d/2", Page::Status(404));
-    assert_eq!(night().await.len(), 3);
-    stage.set("http://a.kz/d/2", html("2"));
-    assert_eq!(night().await, ["/d/", "/d/2"], "gone for two nights");
-    stage.set("http://a.kz/d/", html("one page"));
-    assert_eq!(night().await.len(), 2);
-    assert_eq!(night().await, ["/d/"], "not named for two nights");
-    // Hosts that somebody takes out of the pack go with the next run.
-    let text = PACK.replace("http://a.kz/d/", "http://cdn.kz/d/").replace("\"a.kz\", ", "");
-    std::fs::write(stage.folder.path().join("demo.toml"), text).expect("writes");
-    stage.set("http://cdn.kz/d/", html("another"));
-    stage.night.reload().await.expect("reads");
-    stage.clock.advance(Duration::from_hours(48));
-    assert_eq!(stage.end().await, End::Done(0));
-    assert_eq!(stage.world.lock().pins.iter().collect::<Vec<_>>(), ["http://cdn.kz/d/"]);
-}
-
-#[tokio::test]
 async fn a_full_host_leaves_out_thousands_in_steps() {
     let text = pack("demo", "list", "") + "[scope.sites]\n\"a.kz\" = 100\n";
     let names: Vec<String> = (0..2_000).map(|page| format!("http://a.kz/{page}")).collect();

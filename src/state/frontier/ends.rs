@@ -159,7 +159,8 @@ impl<'a> Ledger<'a> {
         self.sums.count(1, state, 1, i64::from(bytes.is_some()), bytes.unwrap_or(0));
         let query = match &end.fate {
             Fate::Done { at, .. } => sqlx::query(
-                "UPDATE wish SET state = 2, bytes = ?2, fetched = ?3, still = ?4, print = ?5, why = ?6, strikes = 0, gone = 0 WHERE id = ?1",
+                "UPDATE wish SET state = 2, bytes = ?2, fetched = ?3, still = ?4, print = ?5, why = ?6, strikes = 0,
+                     gone = iif(coalesce(fetched, 0) = ?3, gone, 0) WHERE id = ?1",
             )
             .bind(wish.id)
             .bind(bytes)

@@ -20,19 +20,6 @@ pub struct Origin {
     pub until: Time,
 }
 
-/// Something that a pack may no longer want.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outdated {
-    /// Its row.
-    pub id: i64,
-    /// Its address.
-    pub url: String,
-    /// This run has not named it.
-    pub unnamed: bool,
-    /// Two complete runs in a row say so, this one and the one before.
-    pub twice: bool,
-}
-
 /// The host of `scheme://host[:port]`.
 pub fn host(origin: &str) -> &str {
     let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
@@ -135,42 +122,6 @@ impl State {
         }
         told.truncate(most as usize);
         Ok(told)
-    }
-
-    /// What the pack may no longer want: known from earlier runs but not named in this one, or gone at the origin; and whether the
-    /// complete run before says the same. At most `most`, those after row `after`: one walk over the table, however long (a cross join
-    /// is one that SQLite does not turn round).
-    pub async fn outdated(&self, pack: &str, run: i64, after: i64, most: u32) -> Result<Vec<Outdated>, Error> {
-        let rows = sqlx::query(
-            "SELECT wish.id AS id, origin || path AS url, wish.run < ?2 AS unnamed,
-                    wish.run < run.whole OR (state = 3 AND wish.gone BETWEEN 1 AND run.whole) AS twice
-             FROM wish CROSS JOIN queue ON queue.id = wish.queue CROSS JOIN run ON run.pack = queue.pack
-             WHERE wish.id > ?3 AND queue.pack = ?1 AND (wish.run < ?2 OR state = 3) ORDER BY wish.id LIMIT ?4",
-        )
-        .bind(pack)
-        .bind(run)
-        .bind(after)
-        .bind(most)
-        .fetch_all(self.pool())
-        .await?;
-        let outdated = |row: &SqliteRow| Outdated {
-            id: row.get("id"),
-            url: row.get("url"),
-            unnamed: row.get::<i64, _>("unnamed") != 0,
-            twice: row.get::<i64, _>("twice") != 0,
-        };
-        Ok(rows.iter().map(outdated).collect())
-    }
-
-    /// Forgets wishes of earlier runs; those that are gone in this run stay counted but are no longer outdated.
-    pub async fn forget_wishes(&self, run: i64, gone: &[Outdated]) -> Result<(), Error> {
-        let mut change = self.pool().begin_with("BEGIN IMMEDIATE").await?;
-        for one in gone {
-            sqlx::query("DELETE FROM wish WHERE id = ? AND run < ?").bind(one.id).bind(run).execute(&mut *change).await?;
-            sqlx::query("UPDATE wish SET state = ? WHERE id = ? AND state = 3").bind(is::LET_GO).bind(one.id).execute(&mut *change).await?;
-        }
-        change.commit().await?;
-        Ok(())
     }
 }
 
