@@ -66,6 +66,9 @@ mod seen;
 /// What would happen to a request, in words.
 mod explain;
 
+/// What the page that is passing by needs.
+mod ahead;
+
 /// What the cache counts.
 pub mod tally;
 
@@ -120,6 +123,8 @@ pub struct Settings {
     pub name: String,
     /// Largest body that a content coding may decode to (bytes).
     pub decoded_max: u64,
+    /// Ask for what a page needs while it passes by.
+    pub look_ahead: bool,
 }
 
 /// A request of a device, classified as the Cache or Pass lane.
@@ -144,6 +149,7 @@ pub(crate) struct Inner {
     gzip: bool,
     name: String,
     decoded_max: u64,
+    ahead: ahead::Ahead,
     clock: Clock,
     life: Life,
     store: Store,
@@ -165,6 +171,7 @@ impl Cache {
             gzip: settings.gzip,
             name: settings.name,
             decoded_max: settings.decoded_max,
+            ahead: ahead::Ahead::new(settings.look_ahead),
             clock,
             life: life.clone(),
             store,

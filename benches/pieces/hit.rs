@@ -65,6 +65,13 @@ fn cache(stock: &Stock) -> Cache {
     let Stock { store, clock, metrics, life, .. } = stock;
     let link = Link::new(link::Settings::default(), clock.clone(), life, metrics);
     let upstream = Upstream::new(upstream::Settings::default(), clock.clone(), link.clone(), life, metrics).expect("the system's roots");
-    let settings = Settings { rules: decide::rules(), banner: false, gzip: false, name: String::from("bulak"), decoded_max: DECODED_MAX };
+    let settings = Settings {
+        rules: decide::rules(),
+        banner: false,
+        gzip: false,
+        name: String::from("bulak"),
+        decoded_max: DECODED_MAX,
+        look_ahead: false,
+    };
     Cache::new(settings, clock.clone(), life, metrics, store.clone(), upstream, link)
 }

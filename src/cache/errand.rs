@@ -139,7 +139,14 @@ impl Cache {
 }
 
 impl Inner {
-    async fn run(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order, found: Option<Found>, alone: bool) -> Result<Fetched, FetchError> {
+    /// Brings it into the store: by a fetch of its own, or along with one that is under way.
+    pub(crate) async fn run(
+        self: &Arc<Inner>,
+        asked: &Arc<Asked>,
+        order: Order,
+        found: Option<Found>,
+        alone: bool,
+    ) -> Result<Fetched, FetchError> {
         let moved = Arc::clone(&order.moved);
         let partly = found.as_ref().filter(|found| found.entry.object.is_none()).map(|found| Arc::clone(&found.entry));
         if let Some(entry) = partly.as_ref().filter(|entry| stream::gaps(&entry.have, &(0..entry.length)).is_empty()) {

@@ -44,6 +44,8 @@ pub(crate) struct Counters {
     waits: Vec<Histogram>,
     /// Requests that joined a fetch under way.
     pub(crate) collapsed: IntCounter,
+    /// Asked for before a device did.
+    pub(crate) ahead: IntCounter,
     /// Body bytes received from origins.
     pub(crate) upstream: IntCounter,
 }
@@ -60,6 +62,7 @@ impl Counters {
             bytes: Vec::new(),
             waits: WORDS.iter().map(|word| waits.with_label_values(&[word])).collect(),
             collapsed: metrics.counter("bulak_collapsed_total", "Requests that read along with a fetch under way."),
+            ahead: metrics.counter("bulak_cache_ahead_total", "Requests for what a page needs, made while it passed by."),
             upstream: metrics.counter("bulak_cache_fetched_bytes_total", "Body bytes that the cache received from origins."),
         };
         for word in WORDS {

@@ -111,7 +111,10 @@ impl Inner {
         }
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
-            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
+            Judged::Keep(arrival) => {
+                self.look_ahead(&asked, &order, &arrival);
+                drop(self.land(*arrival, &order, pilot).await);
+            }
             Judged::Apart(response, why) => {
                 // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
                 let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization | Why::Personal | Why::Account)

@@ -193,8 +193,15 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         text.parse::<HeaderName>().ok().filter(|field| header::is_control(field) && *field != http::header::CACHE_CONTROL)
     });
     let rules = Rules { kind, targeted, offline, heuristic_share: HEURISTIC.0, heuristic_max: HEURISTIC.1 };
-    let cache =
-        cache::Settings { rules, banner: file.cache.offline_banner, gzip: file.cache.wifi_gzip, name, decoded_max: store.decoded_max.0 };
+    let cache = cache::Settings {
+        rules,
+        banner: file.cache.offline_banner,
+        gzip: file.cache.wifi_gzip,
+        name,
+        decoded_max: store.decoded_max.0,
+        // Where every byte costs money, a browser asks for what it wants itself.
+        look_ahead: file.cache.look_ahead && !file.night.metered,
+    };
 
     let link = link::Settings {
         check: c.each("link.check", &file.link.check, "write \"example.kz:443\"", |text| host_port(text).then(|| text.clone())),

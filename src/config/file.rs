@@ -254,11 +254,20 @@ pub struct Cache {
     pub offline_banner: bool,
     /// gzip text for clients that take it.
     pub wifi_gzip: bool,
+    /// Ask for what a page needs while it passes by.
+    pub look_ahead: bool,
 }
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache { policy: "school".into(), targeted: Vec::new(), offline_override: "public".into(), offline_banner: true, wifi_gzip: false }
+        Cache {
+            policy: "school".into(),
+            targeted: Vec::new(),
+            offline_override: "public".into(),
+            offline_banner: true,
+            wifi_gzip: false,
+            look_ahead: true,
+        }
     }
 }
 

@@ -114,7 +114,27 @@ pub struct Need {
     pub kind: Kind,
     /// Marked `loading=lazy`: comes last.
     pub lazy: bool,
+    /// How soon a browser wants it.
+    pub urgency: Urgency,
 }
+
+/// How soon a browser wants something, as in RFC 9218 section 4.1: 0 before 7, which nobody waits for or which may never be wanted.
+pub type Urgency = u8;
+
+/// Nothing is shown without it: style sheets.
+pub const STYLE: Urgency = 1;
+/// What stands behind it waits: scripts that are not deferred, what a page preloads.
+pub const BLOCKING: Urgency = 2;
+/// Before the page counts as read: deferred scripts and modules.
+pub const DEFERRED: Urgency = 3;
+/// In the order of the page: pictures, scripts that come when they come.
+pub const PLAIN: Urgency = 4;
+/// Posters, style sheets for other media, what is marked as of low priority.
+pub const LOW: Urgency = 5;
+/// Icons, manifests.
+pub const AFTER: Urgency = 6;
+/// Lazy, prefetched, or named by code that may never come to it.
+pub const MAYBE: Urgency = 7;
 
 /// What was found in a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,20 +152,40 @@ pub struct Found {
 /// Addresses as written, before they are resolved.
 #[derive(Debug, Default)]
 struct Raw {
-    needs: Vec<(String, Kind, bool)>,
+    needs: Vec<Written>,
     links: Vec<String>,
     canonical: Option<String>,
     more: usize,
 }
 
+/// One need, as written.
+#[derive(Debug)]
+struct Written {
+    address: String,
+    kind: Kind,
+    lazy: bool,
+    urgency: Urgency,
+}
+
+impl Written {
+    fn resolve(&self, base: &Target) -> Option<Need> {
+        Some(Need { target: join(base, &self.address)?, kind: self.kind, lazy: self.lazy, urgency: self.urgency })
+    }
+}
+
 impl Raw {
+    /// Something that may be needed.
     fn need(&mut self, address: impl Into<String>, kind: Kind) {
-        self.need_lazy(address, kind, false);
+        self.need_at(address, kind, MAYBE);
     }
 
-    fn need_lazy(&mut self, address: impl Into<String>, kind: Kind, lazy: bool) {
+    fn need_at(&mut self, address: impl Into<String>, kind: Kind, urgency: Urgency) {
+        self.add(Written { address: address.into(), kind, lazy: false, urgency });
+    }
+
+    fn add(&mut self, written: Written) {
         if self.needs.len() < MAX_FOUND {
-            self.needs.push((address.into(), kind, lazy));
+            self.needs.push(written);
         } else {
             self.more += 1;
         }
@@ -164,9 +204,9 @@ impl Raw {
         let canonical = self.canonical.as_deref().and_then(|address| join(base, address));
         let mut seen = std::collections::HashSet::new();
         let mut needs = Vec::new();
-        for (address, kind, lazy) in self.needs {
-            if let Some(target) = join(base, &address).filter(|target| seen.insert(target.clone())) {
-                needs.push(Need { target, kind, lazy });
+        for need in self.needs.iter().filter_map(|written| written.resolve(base)) {
+            if seen.insert(need.target.clone()) {
+                needs.push(need);
             }
         }
         needs.sort_by_key(|need| need.lazy);

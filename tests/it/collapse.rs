@@ -176,3 +176,25 @@ fn a_class_waits_for_one_slow_head() {
     }
     assert_eq!(origin.count(), 1);
 }
+
+#[test]
+fn a_class_that_polls_what_is_new_each_time_is_answered_each_time() {
+    // Whoever comes when a transfer has just ended asks anew, and may come along with one that ends as soon: again and again.
+    let origin = Origin::start(|ask| {
+        let body = ask.number.to_string();
+        Reply::Bytes(ok(&["Cache-Control: public, max-age=0", &format!("ETag: \"{body}\"")], body.as_bytes()))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(node.proxy);
+                for round in 0..200 {
+                    connection.send(&request("GET", "http://a.school.test/news", &[])).expect("sends");
+                    let answer = connection.read(false);
+                    assert!(answer.complete && answer.status == 200, "round {round}: status {}", answer.status);
+                }
+            });
+        }
+    });
+}

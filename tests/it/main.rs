@@ -26,6 +26,9 @@ mod miss;
 /// Many asking, one fetching.
 mod collapse;
 
+/// Asking before a browser does.
+mod ahead;
+
 /// Parts of bodies.
 mod ranges;
 

@@ -1,5 +1,6 @@
 //! An hour of an ordinary day, mixed: what is resident stays flat once the store and its index are full, files are given back, nobody gets
-//! an error. `BULAK_SOAK_SECONDS` sets another length. The store is small, so that it is full before the first figure counts.
+//! an error. `BULAK_SOAK_SECONDS` sets another length. The store is small, so that it is full, and what was kept once has gone again,
+//! before the first figure counts.
 
 use crate::kit;
 use crate::kit::http::{Connection, request};
@@ -22,8 +23,9 @@ const LESSON: u64 = 200;
 /// Bytes of the film whose ranges are asked for, and of one range.
 const FILM: usize = 4 << 20;
 const RANGE: usize = 20_000;
-/// Numbers of pages that are asked for once begin here.
+/// Numbers of pages that the store has let go again when their turn comes begin here, and how many they are.
 const ONCE: u64 = 1 << 32;
+const MANY: u64 = 20_000;
 /// Connections that say nothing, and files that may be open beside what was open after warm-up.
 const IDLE: usize = 40;
 const FILES: usize = 60;
@@ -58,7 +60,7 @@ fn act(town: &Town, connection: &mut Connection, number: u64) -> Result<(), Stri
         0 | 1 => (200, request("GET", &url(&format!("/page/{}", number % LESSON)), &[])),
         2 => (206, request("GET", &url("/film"), &[&format!("Range: bytes={at}-{}", at + RANGE - 1)])),
         3 => (200, request("GET", &url("/news"), &[])),
-        4 | 5 => (200, request("GET", &url(&format!("/page/{}", ONCE + number)), &[])),
+        4 | 5 => (200, request("GET", &url(&format!("/page/{}", ONCE + number % MANY)), &[])),
         6 => (200, [request("POST", &url("/form"), &["Content-Length: 9"]), b"name=Aigu".to_vec()].concat()),
         _ => {
             // A tunnel to the origin, with one request inside.
@@ -83,8 +85,8 @@ fn act(town: &Town, connection: &mut Connection, number: u64) -> Result<(), Stri
 fn an_hour_of_everything_leaves_nothing_behind() {
     let seconds = std::env::var("BULAK_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
     let setup = Setup::new()
-        .set("store.quota", "\"256 MiB\"")
-        .set("store.segment", "\"16 MiB\"")
+        .set("store.quota", "\"64 MiB\"")
+        .set("store.segment", "\"4 MiB\"")
         .set("store.memory", "\"8 MiB\"")
         .set("store.index_cache", "\"4 MiB\"");
     let town = Town::with(setup, school());

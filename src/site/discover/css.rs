@@ -4,7 +4,7 @@
 //! Cyrillic.
 
 use crate::base::target::Target;
-use crate::site::discover::{Found, Kind, MAX_TEXT, Raw};
+use crate::site::discover::{Found, Kind, MAX_TEXT, MAYBE, Raw, STYLE};
 use cssparser::{Parser, ParserInput, Token, UnicodeRange};
 
 /// Deepest nesting of blocks that is followed; real style sheets stay below 10.
@@ -109,7 +109,8 @@ fn first_string(parser: &mut Parser<'_, '_>) -> Option<String> {
 
 fn add(raw: &mut Raw, address: &str, kind: Kind) {
     if !address.starts_with("data:") {
-        raw.need(address, kind);
+        // A picture or font is wanted where something on the page has that style.
+        raw.need_at(address, kind, if kind == Kind::Style { STYLE } else { MAYBE });
     }
 }
 

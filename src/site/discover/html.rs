@@ -1,10 +1,15 @@
 //! HTML pages (and SVG images, which the same reader understands), streaming over lol_html with bounded memory.
 
 use crate::base::target::Target;
-use crate::site::discover::{Found, Kind, MAX_HTML, Raw, bundle, css, kind_of, module, srcset, worker};
-use lol_html::html_content::Element;
-use lol_html::{DocumentContentHandlers, HtmlRewriter, MemorySettings, Settings, element, text};
-use std::cell::RefCell;
+use crate::site::discover::{
+    AFTER, BLOCKING, DEFERRED, Found, Kind, LOW, MAX_HTML, MAYBE, Need, PLAIN, Raw, STYLE, Urgency, Written, bundle, css, kind_of, module,
+    srcset, worker,
+};
+use lol_html::html_content::TextChunk;
+use lol_html::send::{Element, HtmlRewriter, Settings};
+use lol_html::{MemorySettings, element, text};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Most memory that the tokenizer may take: one start tag with a large inline image fits.
 const MEMORY: usize = 8 << 20;
@@ -16,38 +21,80 @@ const MAX_FOLDERS: usize = 200;
 
 /// What a page needs and where it leads.
 pub fn read(base: &Target, bytes: &[u8]) -> Found {
-    let limit = usize::try_from(MAX_HTML).unwrap_or(usize::MAX).min(bytes.len());
-    let page = RefCell::new(Page::new(base));
-    let settings = Settings::new()
-        .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
-        .with_strict(false)
-        .append_element_content_handler(element!("*", |element| {
-            page.borrow_mut().open(element);
-            Ok(())
-        }))
-        .append_element_content_handler(text!("script", |chunk| {
-            page.borrow_mut().inline(chunk.as_str());
-            Ok(())
-        }))
-        .append_element_content_handler(text!("style", |chunk| {
-            page.borrow_mut().inline(chunk.as_str());
-            Ok(())
-        }))
-        .append_document_content_handler(DocumentContentHandlers::default().end(|_: &mut lol_html::html_content::DocumentEnd<'_>| {
-            page.borrow_mut().close();
-            Ok(())
-        }));
-    let mut rewriter = HtmlRewriter::new(settings, |_: &[u8]| {});
-    // Damage or too much memory ends the reading; what was found until then counts.
-    if rewriter.write(&bytes[..limit]).is_ok() {
-        rewriter.end().ok();
-    } else {
-        drop(rewriter);
+    let mut reader = Reader::new(base);
+    reader.read(bytes);
+    reader.end()
+}
+
+type Sink = fn(&[u8]);
+
+/// Reads a page piece by piece, as it comes.
+pub struct Reader {
+    page: Arc<Mutex<Page>>,
+    /// `None` after the end, or after damage: what was found until then counts.
+    rewriter: Option<HtmlRewriter<'static, Sink>>,
+    /// Bytes that are still read.
+    left: usize,
+    /// Needs that have been told.
+    told: usize,
+}
+
+impl Reader {
+    /// At the beginning of the page at this address.
+    pub fn new(at: &Target) -> Reader {
+        let page = Arc::new(Mutex::new(Page::new(at)));
+        let (opened, scripted, styled) = (Arc::clone(&page), Arc::clone(&page), Arc::clone(&page));
+        let settings = Settings::new_send()
+            .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
+            .with_strict(false)
+            .append_element_content_handler(element!("*", move |element: &mut Element<'_, '_>| {
+                opened.lock().open(element);
+                Ok(())
+            }))
+            .append_element_content_handler(text!("script", move |chunk: &mut TextChunk<'_>| {
+                scripted.lock().inline(chunk.as_str());
+                Ok(())
+            }))
+            .append_element_content_handler(text!("style", move |chunk: &mut TextChunk<'_>| {
+                styled.lock().inline(chunk.as_str());
+                Ok(())
+            }));
+        let left = usize::try_from(MAX_HTML).unwrap_or(usize::MAX);
+        Reader { page, rewriter: Some(HtmlRewriter::new(settings, |_| {})), left, told: 0 }
     }
-    let mut page = page.into_inner();
-    page.close();
-    let base = page.base.as_deref().and_then(|address| base.join(address)).unwrap_or_else(|| base.clone());
-    page.raw.resolve(&base)
+
+    /// Takes the next piece.
+    pub fn read(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(self.left)];
+        self.left -= bytes.len();
+        // Damage or too much memory ends the reading.
+        if self.rewriter.as_mut().is_some_and(|rewriter| rewriter.write(bytes).is_err()) {
+            self.rewriter = None;
+        }
+    }
+
+    /// Whether what still comes is not read any more.
+    pub fn is_done(&self) -> bool {
+        self.left == 0 || self.rewriter.is_none()
+    }
+
+    /// What the page was found to need since this was asked last, in its order and as often as it names it.
+    pub fn needs(&mut self) -> Vec<Need> {
+        let page = self.page.lock();
+        let (base, from) = (page.base(), std::mem::replace(&mut self.told, page.raw.needs.len()));
+        page.raw.needs[from..].iter().filter_map(|written| written.resolve(&base)).collect()
+    }
+
+    /// All that was found.
+    pub fn end(mut self) -> Found {
+        if let Some(rewriter) = self.rewriter.take() {
+            rewriter.end().ok(); // damage at the very end: what was found counts
+        }
+        let mut page = self.page.lock();
+        page.close();
+        let base = page.base();
+        std::mem::take(&mut page.raw).resolve(&base)
+    }
 }
 
 /// What an open `script` or `style` holds.
@@ -58,8 +105,8 @@ enum Inline {
     Style,
 }
 
-struct Page<'a> {
-    at: &'a Target,
+struct Page {
+    at: Target,
     base: Option<String>,
     raw: Raw,
     inline: Option<Inline>,
@@ -68,9 +115,14 @@ struct Page<'a> {
     folders: Vec<(String, String)>,
 }
 
-impl<'a> Page<'a> {
-    fn new(at: &'a Target) -> Page<'a> {
-        Page { at, base: None, raw: Raw::default(), inline: None, text: String::new(), folders: Vec::new() }
+impl Page {
+    fn new(at: &Target) -> Page {
+        Page { at: at.clone(), base: None, raw: Raw::default(), inline: None, text: String::new(), folders: Vec::new() }
+    }
+
+    /// What addresses are relative to.
+    fn base(&self) -> Target {
+        self.base.as_deref().and_then(|address| self.at.join(address)).unwrap_or_else(|| self.at.clone())
     }
 
     fn inline(&mut self, chunk: &str) {
@@ -92,7 +144,7 @@ impl<'a> Page<'a> {
 
     fn code(&mut self, text: &str) {
         module::scan(text, &mut self.raw);
-        bundle::scan(self.at, text, &mut self.raw);
+        bundle::scan(&self.at, text, &mut self.raw);
         worker::scan(text, worker::Within::Page, &mut self.raw);
         let Page { folders, raw, .. } = self;
         module::bare(text, |name| {
@@ -109,100 +161,125 @@ impl<'a> Page<'a> {
         if let Some(style) = of("style").filter(|style| style.contains("url(")) {
             css::scan(&style, &mut self.raw);
         }
-        let lazy = of("loading").is_some_and(|value| value.eq_ignore_ascii_case("lazy"));
+        let is = |name: &str, wanted: &str| of(name).is_some_and(|value| value.trim().eq_ignore_ascii_case(wanted));
+        let lazy = is("loading", "lazy");
+        // What the page says of its own accord counts.
+        let urgency = |usual: Urgency| match () {
+            () if lazy => MAYBE,
+            () if is("fetchpriority", "high") => usual.min(BLOCKING),
+            () if is("fetchpriority", "low") => usual.max(LOW),
+            () => usual,
+        };
+        let (plain, low, never) = ((urgency(PLAIN), lazy), (urgency(LOW), lazy), (MAYBE, lazy));
         match element.tag_name().as_str() {
             "base" if self.base.is_none() => self.base = of("href"),
-            "link" => self.link(&of),
+            "link" => self.link(&of, urgency),
             "a" | "area" => {
                 // A download or a link with side effects is not followed on the site's behalf.
                 if let Some(href) = of("href").filter(|_| !has_word(of("rel").as_deref(), "nofollow")) {
                     self.raw.link(href);
                 }
             }
-            "script" => self.script(&of),
+            "script" => self.script(&of, urgency),
             "style" => self.inline = Some(Inline::Style),
-            "img" | "source" => self.picture(&of, lazy),
+            "img" => self.picture(&of, plain),
+            // One of several forms, of which a browser takes the first that it knows.
+            "source" => self.picture(&of, never),
             "video" | "audio" => {
-                self.all(&of, &[("src", Kind::Media), ("poster", Kind::Image)], lazy);
+                self.all(&of, &[("src", Kind::Media)], never);
+                self.all(&of, &[("poster", Kind::Image)], low);
             }
-            "track" => self.all(&of, &[("src", Kind::Media)], lazy),
-            "iframe" | "frame" | "embed" => self.all(&of, &[("src", Kind::Frame)], lazy),
-            "object" => self.all(&of, &[("data", Kind::Frame)], lazy),
-            "input" => self.all(&of, &[("src", Kind::Image)], lazy),
-            "use" | "image" | "feimage" => self.all(&of, &[("href", Kind::Image), ("xlink:href", Kind::Image)], lazy),
-            "body" | "table" | "td" => self.all(&of, &[("background", Kind::Image)], lazy),
+            "track" => self.all(&of, &[("src", Kind::Media)], never),
+            "iframe" | "frame" | "embed" => self.all(&of, &[("src", Kind::Frame)], never),
+            "object" => self.all(&of, &[("data", Kind::Frame)], never),
+            "input" => self.all(&of, &[("src", Kind::Image)], plain),
+            "use" | "image" | "feimage" => self.all(&of, &[("href", Kind::Image), ("xlink:href", Kind::Image)], plain),
+            "body" | "table" | "td" => self.all(&of, &[("background", Kind::Image)], plain),
             _ => {}
         }
     }
 
-    fn all(&mut self, of: &impl Fn(&str) -> Option<String>, names: &[(&str, Kind)], lazy: bool) {
+    fn all(&mut self, of: &impl Fn(&str) -> Option<String>, names: &[(&str, Kind)], (urgency, lazy): (Urgency, bool)) {
         for (name, kind) in names {
             if let Some(address) = of(name) {
-                self.raw.need_lazy(address, *kind, lazy);
+                self.raw.add(Written { address, kind: *kind, lazy, urgency });
             }
         }
     }
 
-    fn link(&mut self, of: &impl Fn(&str) -> Option<String>) {
+    fn link(&mut self, of: &impl Fn(&str) -> Option<String>, urgency: impl Fn(Urgency) -> Urgency) {
         let rel = of("rel");
         let is = |word| has_word(rel.as_deref(), word);
-        if of("media").is_some_and(|media| media.trim().eq_ignore_ascii_case("print")) {
+        let media = of("media").unwrap_or_default().trim().to_ascii_lowercase();
+        if media == "print" {
             return;
         }
         if is("canonical") {
             self.raw.canonical = of("href");
         }
-        let kind = if is("stylesheet") {
-            Kind::Style
+        // For a screen of another width, perhaps: a browser takes it all the same, but after all else.
+        let of_this = |usual| if matches!(media.as_str(), "" | "all" | "screen") { usual } else { LOW };
+        let (kind, usual) = if is("stylesheet") {
+            (Kind::Style, if is("alternate") { MAYBE } else { of_this(STYLE) })
         } else if is("modulepreload") {
-            Kind::Script
+            (Kind::Script, DEFERRED)
         } else if is("icon") || is("apple-touch-icon") || is("mask-icon") {
-            Kind::Image
+            (Kind::Image, AFTER)
         } else if is("manifest") {
-            Kind::Manifest
+            (Kind::Manifest, AFTER)
         } else if is("prefetch") && of("as").is_none() {
             // The next page is no part of this one; a bundle's chunk, named by its ending, is.
             match of("href").as_deref().map(kind_of) {
-                Some(kind @ (Kind::Script | Kind::Style | Kind::Font)) => kind,
+                Some(kind @ (Kind::Script | Kind::Style | Kind::Font)) => (kind, MAYBE),
                 _ => return,
             }
         } else if is("preload") || is("prefetch") {
+            let soon = |kind, usual| (kind, if is("preload") { of_this(usual) } else { MAYBE });
             match of("as").unwrap_or_default().to_ascii_lowercase().as_str() {
-                "style" => Kind::Style,
-                "script" => Kind::Script,
-                "image" => Kind::Image,
-                "font" => Kind::Font,
-                "video" | "audio" | "track" => Kind::Media,
+                "style" => soon(Kind::Style, STYLE),
+                "script" => soon(Kind::Script, BLOCKING),
+                "image" => soon(Kind::Image, PLAIN),
+                "font" => soon(Kind::Font, BLOCKING),
+                "video" | "audio" | "track" => (Kind::Media, MAYBE),
                 "document" if is("prefetch") => return,
-                _ => Kind::Other,
+                _ => soon(Kind::Other, PLAIN),
             }
         } else {
             return;
         };
         if let Some(address) = of("imagesrcset").and_then(|set| srcset::choose(&set)).or_else(|| of("href")) {
-            self.raw.need(address, kind);
+            // Which of a set a device takes is its own affair.
+            self.raw.need_at(address, kind, if of("imagesrcset").is_some() { MAYBE } else { urgency(usual) });
         }
     }
 
-    fn script(&mut self, of: &impl Fn(&str) -> Option<String>) {
+    fn script(&mut self, of: &impl Fn(&str) -> Option<String>, urgency: impl Fn(Urgency) -> Urgency) {
         let kind = of("type").unwrap_or_default().trim().to_ascii_lowercase();
         let code = kind.is_empty() || kind == "module" || kind.ends_with("javascript") || kind.ends_with("ecmascript");
+        let usual = match (of("async"), of("defer"), kind.as_str()) {
+            // For browsers that know no modules: hardly any.
+            _ if of("nomodule").is_some() => MAYBE,
+            (Some(_), ..) => PLAIN,
+            (_, Some(_), _) | (.., "module") => DEFERRED,
+            _ => BLOCKING,
+        };
         match of("src") {
-            Some(address) if code => self.raw.need(address, Kind::Script),
+            Some(address) if code => self.raw.need_at(address, Kind::Script, urgency(usual)),
             None if code => self.inline = Some(Inline::Module),
             None if kind == "importmap" => self.inline = Some(Inline::Map),
             _ => {}
         }
     }
 
-    /// One candidate of a set; the plain address only where there is no set.
-    fn picture(&mut self, of: &impl Fn(&str) -> Option<String>, lazy: bool) {
+    /// One candidate of a set; the plain address only where there is no set. Which of a set a device takes is its own affair.
+    fn picture(&mut self, of: &impl Fn(&str) -> Option<String>, (urgency, lazy): (Urgency, bool)) {
         let kind = match of("type").unwrap_or_default() {
             kind if kind.starts_with("video/") || kind.starts_with("audio/") => Kind::Media,
             _ => Kind::Image,
         };
-        if let Some(address) = of("srcset").and_then(|set| srcset::choose(&set)).or_else(|| of("src")) {
-            self.raw.need_lazy(address, kind, lazy);
+        match of("srcset").and_then(|set| srcset::choose(&set)) {
+            Some(address) => self.raw.add(Written { address, kind, lazy, urgency: MAYBE }),
+            None => self.all(of, &[("src", kind)], (urgency, lazy)),
         }
     }
 
@@ -329,6 +406,21 @@ mod tests {
         let found = read(&base, b"<a href=x#y>1</a><a href='mailto:a@b'>2</a><a rel=nofollow href=z>3</a><a href=x>4</a>");
         assert_eq!(found.links.iter().map(Target::url).collect::<Vec<_>>(), ["http://a.kz/x"]);
         assert!(found.needs.is_empty());
+    }
+
+    #[test]
+    fn a_page_that_comes_in_pieces_tells_what_it_needs_as_it_comes() {
+        let base = Target::parse("http://a.kz/").expect("valid");
+        let mut reader = Reader::new(&base);
+        let mut told = |piece: &str| {
+            reader.read(piece.as_bytes());
+            reader.needs().into_iter().map(|need| (need.target.path().to_owned(), need.urgency)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("<base href=/x/><link rel=stylesheet hr"), []);
+        assert_eq!(told("ef=a.css><img src=1.png><script>import './m"), [("/x/a.css".to_owned(), STYLE), ("/x/1.png".to_owned(), PLAIN)]);
+        assert_eq!(told(".js'</script><p>"), [("/x/m.js".to_owned(), DEFERRED)]);
+        assert!(!reader.is_done());
+        assert_eq!(reader.end().needs.len(), 3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Only literal, relative or absolute addresses count; bare names need the page's import map, whose entries the page names itself.
 
 use crate::site::discover::token::{Lexer, Token};
-use crate::site::discover::{Kind, Raw};
+use crate::site::discover::{DEFERRED, Kind, MAYBE, Raw};
 
 /// Where in a statement we are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ enum Place {
 pub(super) fn scan(text: &str, raw: &mut Raw) {
     each(text, |import| {
         if is_address(import.address) {
-            raw.need(import.address, Kind::Script);
+            raw.need_at(import.address, Kind::Script, if import.is_static { DEFERRED } else { MAYBE });
         }
     });
 }

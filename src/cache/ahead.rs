@@ -1,0 +1,357 @@
+//! Look-ahead: what a page needs is asked for while the page itself is still on its way to the device that wants it.
+//!
+//! A browser behind a proxy asks for six things at a time, and each of them takes a round trip to the origin: forty at 300 ms are two
+//! seconds in which the line carries next to nothing. The node reads the page as it passes, and asks for what the page names before the
+//! browser does, more at a time, in a browser's order. Whoever asks for it meanwhile comes along with the fetch that is under way.
+//!
+//! Only along pages that are kept, so that a stranger would have got the same page, and names with it; without cookies; never on hosts
+//! with accounts, never by addresses that hold a key. What is asked for is bounded by number, bytes and places, counts as the device's
+//! own among the fair shares, and is what a browser would ask for in any case: no lazy pictures, no films, no candidates of a set.
+
+use crate::base::body::Body;
+use crate::base::target::{Scheme, Target};
+use crate::cache::errand::Fetched;
+use crate::cache::fill::{Arrival, Order, Toll};
+use crate::cache::{Asked, Inner, stream};
+use crate::link::Class;
+use crate::policy::{self, Decision, Line};
+use crate::site::discover::{self, Kind, MAYBE, Need, Urgency, html};
+use crate::store::{Entry, Source, Tail, Way};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, REFERER, REFERRER_POLICY, USER_AGENT, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Asked for at a time along one page: more than a browser's six, and half of what an origin may have of connections.
+const WIDTH: usize = 16;
+/// Along all pages together.
+const ALL: usize = 64;
+/// Things asked for along one page.
+const MOST: usize = 100;
+/// Longest thing; a browser that wants more of it asks for it.
+const OBJECT: u64 = 1 << 20;
+/// Bytes that come along one page before nothing more is begun.
+const BYTES: u64 = 4 << 20;
+/// Style sheets that name style sheets, and modules that name modules, are followed so far.
+const LEVELS: u8 = 3;
+/// Longest style sheet or script that is read for what it names: reading takes the time of a processor, for everybody.
+const READ: u64 = 256 << 10;
+
+/// What kinds of things browsers ask for, they say in these words.
+const STYLES: HeaderValue = HeaderValue::from_static("text/css,*/*;q=0.1");
+const IMAGES: HeaderValue = HeaderValue::from_static("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8");
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+
+/// Fields by which browsers say what a request is for, and how dear bytes are.
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
+
+/// The places, shared by all pages.
+pub(crate) struct Ahead {
+    seats: Option<Semaphore>,
+}
+
+impl Ahead {
+    pub(crate) fn new(on: bool) -> Ahead {
+        Ahead { seats: on.then(|| Semaphore::new(ALL)) }
+    }
+}
+
+/// One thing to ask for: by urgency, then in the order of the page.
+type Next = Reverse<(Urgency, usize)>;
+
+/// What is known along one page.
+struct Scout<'a> {
+    page: &'a Asked,
+    way: Way,
+    queue: BinaryHeap<Next>,
+    needs: Vec<(Need, u8)>,
+    seen: HashSet<Target>,
+    came: Arc<AtomicU64>,
+}
+
+impl Scout<'_> {
+    fn add(&mut self, needs: impl IntoIterator<Item = Need>, level: u8) {
+        for need in needs {
+            let full = self.needs.len() >= MOST;
+            if !full && need.urgency < MAYBE && fits(&self.page.target, &need.target) && self.seen.insert(need.target.clone()) {
+                self.queue.push(Reverse((need.urgency, self.needs.len())));
+                self.needs.push((need, level));
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(Need, u8)> {
+        if self.came.load(Ordering::Relaxed) >= BYTES {
+            return None;
+        }
+        let Reverse((_, at)) = self.queue.pop()?;
+        Some(self.needs[at].clone())
+    }
+}
+
+impl Inner {
+    /// Looks ahead along a page that is about to be taken in, if it is one.
+    pub(crate) fn look_ahead(self: &Arc<Inner>, asked: &Arc<Asked>, order: &Order, arrival: &Arrival) {
+        let page = arrival.meta.status == StatusCode::OK && is_html(&arrival.meta.headers);
+        let people = order.class == Class::Interactive && order.source == Source::Client;
+        if self.ahead.seats.is_none() || !page || !people || asked.place.account || !is_shown(&asked.headers) {
+            return;
+        }
+        let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());
+        let quiet = arrival.meta.headers.get(REFERRER_POLICY).is_some_and(|policy| policy.as_bytes().starts_with(b"no-referrer"));
+        self.life.spawn(async move { inner.look_along(&asked, way, tail, quiet).await });
+    }
+
+    async fn look_along(self: Arc<Inner>, page: &Asked, way: Way, mut tail: Tail, quiet: bool) {
+        let mut scout = Scout {
+            page,
+            way,
+            queue: BinaryHeap::new(),
+            needs: Vec::new(),
+            seen: HashSet::from([page.target.clone()]),
+            came: Arc::default(),
+        };
+        let (mut reader, mut at, mut reads) = (html::Reader::new(&page.target), 0, true);
+        let mut flying = FuturesUnordered::new();
+        loop {
+            while flying.len() < WIDTH
+                && let Some((need, level)) = scout.next()
+            {
+                flying.push(self.ask_ahead(page, scout.way, need, level, quiet, Arc::clone(&scout.came)));
+            }
+            if !reads && flying.is_empty() {
+                return;
+            }
+            tokio::select! {
+                piece = tail.read(at), if reads => match piece {
+                    Ok(Some(bytes)) => {
+                        at += bytes.len() as u64;
+                        reader.read(&bytes);
+                        scout.add(reader.needs(), 0);
+                        reads = !reader.is_done();
+                    }
+                    // It has ended, or broke off.
+                    Ok(None) | Err(_) => reads = false,
+                },
+                Some((needs, level)) = flying.next(), if !flying.is_empty() => scout.add(needs, level),
+            }
+        }
+    }
+
+    /// Asks for one thing, unless it is here; what it names in turn, and how far from the page that is.
+    async fn ask_ahead(
+        self: &Arc<Inner>,
+        page: &Asked,
+        way: Way,
+        need: Need,
+        level: u8,
+        quiet: bool,
+        came: Arc<AtomicU64>,
+    ) -> (Vec<Need>, u8) {
+        let nothing = (Vec::new(), level);
+        let place = self.place(&need.target, false);
+        let barred = place.account || policy::is_secret(need.target.path_and_query()) || self.archive(need.target.host()).is_some();
+        if barred || self.line() == Line::Down {
+            return nothing;
+        }
+        // Closed never; none where looking ahead is off.
+        let Some(Ok(_seat)) = (match &self.ahead.seats {
+            Some(seats) => Some(seats.acquire().await),
+            None => None,
+        }) else {
+            return nothing;
+        };
+        let headers = fields(page, &need, quiet);
+        let asked = Arc::new(Asked { method: Method::GET, target: need.target.clone(), headers, place, asker: page.asker });
+        // Somebody has asked for it already: whoever that is reads it as it comes.
+        if self.board.find(&self.flight_key(&asked, None)).is_some() {
+            return nothing;
+        }
+        let (found, _) = self.find(&asked.ask()).await;
+        let entry = match found {
+            Some(found) if matches!(self.decide(&asked.ask(), Some(&found)), Decision::Serve { .. }) => Some(found.entry),
+            // Parts of something large: whoever wants more says which.
+            Some(found) if found.entry.object.is_none() => None,
+            found => {
+                let order = Order {
+                    source: Source::Client,
+                    way,
+                    class: Class::Interactive,
+                    toll: Toll::default(),
+                    max_bytes: Some(OBJECT),
+                    moved: came,
+                    cancel: CancellationToken::new(),
+                    waits: 0,
+                };
+                let _over = order.cancel.clone().drop_guard();
+                self.counters.ahead.inc();
+                // What could not be had is asked for again by whoever wants it, and told to him.
+                self.run(&asked, order, found, false).await.ok().and_then(|fetched: Fetched| fetched.entry)
+            }
+        };
+        match entry {
+            Some(entry) if level < LEVELS => (self.named(&entry, &need).await, level + 1),
+            _ => nothing,
+        }
+    }
+
+    /// What a style sheet or module names that is needed with it.
+    async fn named(&self, entry: &Arc<Entry>, need: &Need) -> Vec<Need> {
+        let readable = entry.object.is_some() && entry.meta.coding.is_none() && entry.length <= READ && entry.meta.status == StatusCode::OK;
+        if !readable || !matches!(need.kind, Kind::Style | Kind::Script) {
+            return Vec::new();
+        }
+        let Ok(body) = self.store.read(entry, None).await else { return Vec::new() };
+        let Some(bytes) = whole(body, READ).await else { return Vec::new() };
+        let kind = entry.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (target, wanted) = (need.target.clone(), need.kind);
+        let reads = move || discover::of(wanted, kind.as_deref(), &target, &bytes).needs;
+        // One that panics names nothing.
+        tokio::task::spawn_blocking(reads).await.unwrap_or_default()
+    }
+}
+
+/// A body in memory; `None` when it breaks off or is longer.
+async fn whole(body: Body, most: u64) -> Option<BytesMut> {
+    let mut pieces = std::pin::pin!(stream::pieces(body));
+    let mut all = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.ok()?;
+        if (all.len() + piece.len()) as u64 > most {
+            return None;
+        }
+        all.extend_from_slice(&piece);
+    }
+    Some(all)
+}
+
+/// Whether what a page names comes to this cache when a browser asks for it: what is https on a page that is not goes through a tunnel,
+/// and of pages that were opened, other hosts may not be.
+fn fits(page: &Target, need: &Target) -> bool {
+    need.scheme() == page.scheme() && (page.scheme() == Scheme::Http || need.host() == page.host())
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        kind.eq_ignore_ascii_case(b"text/html") || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
+    })
+}
+
+/// Whether a page is asked for to be shown now, by a device that has bytes to spare: not by a script, not to be on the safe side.
+fn is_shown(headers: &HeaderMap) -> bool {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let shown = match text(&SEC_FETCH_DEST) {
+        "" => text(&ACCEPT).contains("text/html"),
+        dest => matches!(dest, "document" | "iframe" | "frame"),
+    };
+    shown && !text(&SAVE_DATA).eq_ignore_ascii_case("on") && text(&SEC_PURPOSE).is_empty()
+}
+
+/// The request's fields, as the browser that shows the page would write them; what an answer varies by is in them.
+fn fields(page: &Asked, need: &Need, quiet: bool) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in [USER_AGENT, ACCEPT_LANGUAGE, VIA] {
+        for value in page.headers.get_all(&name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    let accept = match need.kind {
+        Kind::Style => STYLES,
+        Kind::Image => IMAGES,
+        _ => ANYTHING,
+    };
+    fields.insert(ACCEPT, accept);
+    // Some hosts give pictures to their own pages alone. Others learn nothing of where a device was.
+    if need.target.host() == page.target.host()
+        && !quiet
+        && let Ok(origin) = HeaderValue::from_str(&format!("{}/", page.target.origin()))
+    {
+        fields.insert(REFERER, origin);
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn pages_are_told_from_what_scripts_and_savers_want() {
+        let table: &[(&[(&str, &str)], bool)] = &[
+            (&[("accept", "text/html,application/xhtml+xml,*/*;q=0.8")], true),
+            (&[("accept", "*/*")], false),
+            (&[], false),
+            (&[("accept", "*/*"), ("sec-fetch-dest", "document")], true),
+            (&[("accept", "text/html"), ("sec-fetch-dest", "empty")], false),
+            (&[("accept", "text/html"), ("save-data", "on")], false),
+            (&[("accept", "text/html"), ("sec-purpose", "prefetch")], false),
+        ];
+        for (fields, wanted) in table {
+            let fields: Vec<(&'static str, &'static str)> = fields.to_vec();
+            assert_eq!(is_shown(&headers(&fields)), *wanted, "{fields:?}");
+        }
+        for (kind, wanted) in [("text/html; charset=utf-8", true), ("Text/HTML", true), ("text/plain", false), ("text/htmlx", false)] {
+            let fields = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_html(&fields), wanted, "{kind}");
+        }
+    }
+
+    #[test]
+    fn things_are_asked_for_in_a_browsers_order_and_no_more_than_so_many() {
+        let target = Target::parse("http://a.kz/d/").expect("valid");
+        let place = policy::Place::default();
+        let page = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
+        let queue = |html: &str| {
+            let mut reader = html::Reader::new(&target);
+            let mut scout = Scout {
+                page: &page,
+                way: Way::Http,
+                queue: BinaryHeap::new(),
+                needs: Vec::new(),
+                seen: HashSet::new(),
+                came: Arc::default(),
+            };
+            // In pieces, as a page comes.
+            for piece in html.as_bytes().chunks(7) {
+                reader.read(piece);
+                scout.add(reader.needs(), 0);
+            }
+            std::iter::from_fn(|| scout.next()).map(|(need, _)| need.target.path()[3..].to_owned()).collect::<Vec<_>>()
+        };
+        let page = "<link rel=icon href=i><img src=1><img src=2 fetchpriority=high><script src=a async></script><script src=d defer></script>\
+            <video poster=p></video><link rel=preload as=font href=f><link rel=stylesheet href=w media='(min-width: 50em)'>\
+            <script src=b></script><link rel=stylesheet href=s><img src=1><img src=l loading=lazy><script type=module src=m></script>\
+            <style>@import 'z';</style><img src=3 fetchpriority=low>";
+        assert_eq!(queue(page), ["s", "z", "2", "f", "b", "d", "m", "1", "a", "p", "w", "3", "i"]);
+        let many = (0..MOST * 2).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
+        assert_eq!(queue(&many).len(), MOST);
+    }
+
+    #[test]
+    fn what_no_browser_would_ask_this_cache_for_is_not_asked_for() {
+        let target = |url| Target::parse(url).expect("valid");
+        let table = [
+            ("http://a.kz/", "http://cdn.kz/x.css", true),
+            ("http://a.kz/", "https://a.kz/x.css", false),
+            ("https://a.kz/", "https://a.kz/x.css", true),
+            ("https://a.kz/", "https://cdn.kz/x.css", false),
+        ];
+        for (page, need, wanted) in table {
+            assert_eq!(fits(&target(page), &target(need)), wanted, "{need} on {page}");
+        }
+    }
+}

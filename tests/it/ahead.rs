@@ -1,0 +1,180 @@
+//! Look-ahead: what a page needs is on its way before a browser asks for it, and nothing else is.
+
+use crate::kit;
+use crate::kit::http::{Connection, request};
+use crate::kit::node::{Node, Setup};
+use crate::kit::origin::{Ask, Origin, Reply, ok};
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// What a browser says when somebody opens a page.
+const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+/// A page that does not go on by then never will.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn file(kind: &str, body: &[u8]) -> Vec<u8> {
+    ok(&["Cache-Control: public, max-age=3600", &format!("Content-Type: {kind}")], body)
+}
+
+/// Things by their endings.
+fn thing(target: &str) -> Reply {
+    let kind = match target.rsplit('.').next() {
+        Some("css") => "text/css",
+        Some("js") => "text/javascript",
+        Some("png") => "image/png",
+        _ => "text/html",
+    };
+    Reply::Bytes(file(kind, target.as_bytes()))
+}
+
+/// Opens a page as a browser does, with this field beside.
+fn open(node: &Node, url: &str, field: &str) -> kit::http::Answer {
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("GET", url, &[field])).expect("sends");
+    connection.read(false)
+}
+
+/// What was asked for but pages, in order.
+fn things(origin: &Origin) -> Vec<String> {
+    let mut things: Vec<String> = origin.asks().into_iter().map(|ask| ask.target).filter(|target| target.contains('.')).collect();
+    things.sort();
+    things
+}
+
+#[test]
+fn what_a_page_needs_is_asked_for_while_the_page_is_still_coming() {
+    let asked = Arc::new((Mutex::new(0), Condvar::new()));
+    let seen = Arc::clone(&asked);
+    let (first, second) = ("<link rel=stylesheet href=/a.css><script src=/b.js></script>", "<img src=/1.png><img src=/2.png>");
+    let origin = Origin::start(move |ask: &Ask| {
+        if ask.target != "/" {
+            *seen.0.lock().expect("no thread panics holding it") += 1;
+            seen.1.notify_all();
+            return thing(&ask.target);
+        }
+        let seen = Arc::clone(&seen);
+        let whole = file("text/html", format!("{first}{second}").as_bytes());
+        Reply::Act(Box::new(move |stream| {
+            let (begin, rest) = whole.split_at(whole.len() - second.len());
+            stream.write_all(begin).expect("the node reads");
+            let count = seen.0.lock().expect("no thread panics holding it");
+            let (count, _) = seen.1.wait_timeout_while(count, PATIENCE, |count| *count < 2).expect("no thread panics holding it");
+            if *count >= 2 {
+                stream.write_all(rest).expect("the node reads");
+            }
+        }))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let answer = open(&node, "http://a.school.test/", BROWSER);
+    assert!(
+        answer.complete && answer.body.ends_with(second.as_bytes()),
+        "the rest of the page waited for what it needs: {}",
+        answer.text()
+    );
+    kit::until("all of it has come", 30, || origin.count() == 5);
+    for path in ["a.css", "b.js", "1.png", "2.png"] {
+        kit::until(path, 30, || node.get(&format!("http://a.school.test/{path}")).is_hit());
+    }
+    assert_eq!(origin.count(), 5, "once each");
+    let style = origin.asks().into_iter().find(|ask| ask.target == "/a.css").expect("asked for");
+    assert_eq!(style.field("accept"), Some("text/css,*/*;q=0.1"));
+    assert_eq!(style.field("referer"), Some("http://a.school.test/"));
+    assert_eq!(style.field("cookie"), None);
+    let metrics = node.web("/metrics").text();
+    assert!(metrics.lines().any(|line| line == "bulak_cache_ahead_total 4"), "{metrics}");
+}
+
+#[test]
+fn sheets_and_modules_are_followed_to_what_they_cannot_do_without() {
+    let origin = Origin::start(|ask: &Ask| match ask.target.as_str() {
+        "/" => Reply::Bytes(file("text/html", b"<link rel=stylesheet href=a.css><script type=module src=m.js></script>")),
+        "/a.css" => Reply::Bytes(file("text/css", b"@import 'b.css'; p{background:url(maybe.png)}")),
+        "/b.css" => Reply::Bytes(file("text/css", b"@import url(c.css);")),
+        "/m.js" => Reply::Bytes(file("text/javascript", b"import './n.js'; if (a) import('./maybe.js')")),
+        other => thing(other),
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    assert!(open(&node, "http://a.school.test/", BROWSER).complete);
+    kit::until("all of it has come", 30, || {
+        ["c.css", "n.js"].iter().all(|path| node.get(&format!("http://a.school.test/{path}")).is_hit())
+    });
+    assert_eq!(things(&origin), ["/a.css", "/b.css", "/c.css", "/m.js", "/n.js"]);
+}
+
+#[test]
+fn a_class_and_the_look_ahead_share_each_transfer() {
+    let names: Vec<String> = (0..40).map(|number| format!("{number}.png")).collect();
+    let page = names.iter().fold(String::new(), |page, name| page + "<img src=/" + name + ">");
+    let origin = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+        "/" => Reply::Bytes(file("text/html", page.as_bytes())),
+        other => Reply::Bytes(file("image/png", &[other.as_bytes(), &kit::noise(5, 20_000)].concat())),
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                assert!(open(&node, "http://a.school.test/", BROWSER).complete);
+                for name in &names {
+                    let answer = node.get(&format!("http://a.school.test/{name}"));
+                    assert!(answer.complete && answer.status == 200, "{name}: {}", answer.status);
+                }
+            });
+        }
+    });
+    assert_eq!(origin.count(), 41);
+    // What is here is not asked for, whichever page names it.
+    let before = origin.count();
+    assert!(open(&node, "http://a.school.test/?again", BROWSER).complete);
+    assert_eq!(origin.count(), before + 1);
+}
+
+#[test]
+fn nothing_is_asked_for_that_nobody_or_somebody_alone_would_want() {
+    let origin = Origin::start(|ask: &Ask| {
+        let page = |fields: &[&str], body: &str| Reply::Bytes(ok(&[&["Content-Type: text/html"], fields].concat(), body.as_bytes()));
+        let kept = "Cache-Control: public, max-age=3600";
+        match ask.target.as_str() {
+            "/private" => page(&["Cache-Control: private"], "<img src=/private.png>"),
+            "/cookie" => page(&[kept, "Set-Cookie: a=1"], "<img src=/cookie.png>"),
+            "/error" => Reply::Bytes(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nCache-Control: max-age=60\r\nContent-Length: 21\r\n\r\n<img src=/error.png> ".to_vec()),
+            "/script" | "/saver" => page(&[kept], &format!("<img src={}.png>", ask.target)),
+            "/lazy" => page(
+                &[kept],
+                "<img loading=lazy src=/lazy.png><img srcset='/set.png 2x' src=/plain.png><video src=/film.png></video>\
+                 <iframe src=/frame.png></iframe><a href=/link.png>l</a><link rel=prefetch as=image href=/next.png>\
+                 <img src=https://a.school.test/tunnel.png><img src='/secret.png?token=0123456789abcdef0123456789abcdef'>",
+            ),
+            "/last" => page(&[kept], "<img src=/last.png>"),
+            other => thing(other),
+        }
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let url = |path: &str| format!("http://a.school.test/{path}");
+    for path in ["private", "cookie", "error", "lazy"] {
+        assert!(open(&node, &url(path), BROWSER).complete, "{path}");
+    }
+    assert!(open(&node, &url("script"), "Accept: */*").complete);
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("GET", &url("saver"), &[BROWSER, "Save-Data: on"])).expect("sends");
+    assert!(connection.read(false).complete);
+    // What would have been asked for was asked for before this.
+    assert!(open(&node, &url("last"), BROWSER).complete);
+    kit::until("the last one's picture", 30, || node.get(&url("last.png")).is_hit());
+    assert_eq!(things(&origin), ["/last.png"]);
+}
+
+#[test]
+fn it_can_be_left_off_and_is_where_bytes_cost_money() {
+    for (key, value) in [("cache.look_ahead", "false"), ("night.metered", "true")] {
+        let origin = Origin::start(|ask: &Ask| match ask.target.as_str() {
+            "/" => Reply::Bytes(file("text/html", b"<img src=/1.png>")),
+            other => thing(other),
+        });
+        let node = Setup::new().host("a.school.test", origin.addr).set(key, value).start();
+        assert!(open(&node, "http://a.school.test/", BROWSER).complete);
+        assert!(!node.get("http://a.school.test/1.png").is_hit(), "{key}");
+        let metrics = node.web("/metrics").text();
+        assert!(metrics.lines().any(|line| line == "bulak_cache_ahead_total 0"), "{key}");
+    }
+}
