@@ -167,12 +167,12 @@ impl Inner {
             Stage::Failed(_, Some(upstream::Error::Crowded(_))) if !own && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
             // What was kept does not fit what is there now and is forgotten: it starts anew, once.
-            Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
+            Stage::Apart(_) | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
                 Box::pin(self.run(asked, order, None, alone)).await
             }
             // Another's answer, for him alone: what we want must be asked for anew.
-            Stage::Failed(..) | Stage::Apart if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
-            Stage::Failed(..) | Stage::Apart | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
+            Stage::Failed(..) | Stage::Apart(_) if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
+            Stage::Failed(..) | Stage::Apart(_) | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
         }
     }
 

@@ -7,12 +7,12 @@ use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Broken, Judged, Order};
-use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
+use crate::cache::flight::{Cause, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::{Answered, first_hand};
-use crate::cache::voyage::{Given, bare, outgoing, readable};
+use crate::cache::voyage::{CONDITIONS, Given, bare, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
@@ -21,7 +21,7 @@ use crate::upstream;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -58,13 +58,15 @@ struct Stitch {
 impl Inner {
     /// A range of something of which nothing is stored: forwarded as a range, kept as a part.
     pub(crate) async fn fetch_range(self: &Arc<Inner>, asked: &Arc<Asked>, request: Request<Body>, order: Order, why: Why) -> Answered {
-        let simple = asked.headers.get(RANGE).and_then(simple_range).filter(|_| !asked.headers.contains_key(IF_RANGE));
+        // A client's own conditions make the answer his alone.
+        let own = asked.headers.contains_key(IF_RANGE) || CONDITIONS.iter().any(|name| asked.headers.contains_key(name));
+        let simple = asked.headers.get(RANGE).and_then(simple_range).filter(|_| !own);
         let stitch = |wanted: Range<u64>, request| Stitch { asked: Arc::clone(asked), order: order.clone(), found: None, wanted, request };
         let mut request = request;
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match simple {
             Some(wanted) => self.fly_parts(asked, stitch(wanted, request), why, true).await,
-            // Suffixes, several ranges, If-Range: one request's own affair, forwarded as it is.
+            // Suffixes, several ranges, conditions: one request's own affair, forwarded as it is.
             None => self.fly_parts(asked, stitch(0..u64::MAX, request), why, false).await,
         }
     }
@@ -88,10 +90,13 @@ impl Inner {
 
     async fn fly_parts(self: &Arc<Inner>, asked: &Arc<Asked>, stitch: Stitch, why: Why, shared: bool) -> Answered {
         let key = self.flight_key(asked, Some(stitch.wanted.clone()));
-        let shared = shared && !asked.headers.contains_key(AUTHORIZATION);
+        let cookie = asked.headers.contains_key(COOKIE);
+        // With a cookie that sets one apart from those without he does not ask for them.
+        let barred = cookie && self.board.is_apart(&key.url, true) && !self.board.is_apart(&key.url, false);
+        let shared = shared && !barred && !asked.headers.contains_key(AUTHORIZATION);
         if shared
             && stitch.order.waits < WAITS
-            && !self.board.is_apart(&key.url)
+            && !self.board.is_apart(&key.url, cookie)
             && let Some(flight) = self.board.in_the_way(&key)
         {
             // A part of this is on its way already: what is missing then is asked for then, and nothing comes twice.
@@ -130,6 +135,11 @@ impl Inner {
                 None if collapsed => alone().await,
                 None => self.passed(asked, order, why).await,
             },
+            // It was for somebody with a cookie: those without may still ask together.
+            Some(Stage::Apart(Cause::Asker)) if collapsed && !cookie && order.waits < WAITS => {
+                let waits = order.waits + 1;
+                self.anew(asked, Order { waits, ..order }).await
+            }
             Some(Stage::Failed(_, Some(upstream::Error::Crowded(_)))) if collapsed => alone().await,
             Some(Stage::Failed(failure, error)) => self.no_answer(asked, found.as_ref(), failure, error).await,
             stage => match lead {
@@ -137,7 +147,7 @@ impl Inner {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
                     // What was kept does not fit any more and is forgotten: the request starts anew.
-                    Err(_) if matches!(stage, Some(Stage::Apart)) => self.anew(asked, order).await,
+                    Err(_) if matches!(stage, Some(Stage::Apart(_))) => self.anew(asked, order).await,
                     // The origin gets the client's own question, ranges and all. One that broke off would break off again, without end:
                     // so this is the last try.
                     Ok(Given::OwnCoding) | Err(_) => self.passed(asked, order, why).await,
@@ -201,7 +211,7 @@ impl Inner {
                 // With a part of it here, this answer is only the rest.
                 let given = if found.is_some() { Given::OwnCoding } else { self.alone(response, Why::StoreFull) };
                 drop(lead.send(given));
-                return pilot.publish(Stage::Apart);
+                return pilot.publish(Stage::Apart(Cause::Answer));
             }
         };
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -217,14 +227,14 @@ impl Inner {
                 // What one client may not share, or one server leaves unsaid, says nothing about what is kept for all.
                 Some(_) => drop(lead.send(Given::OwnCoding)),
             }
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(self.cause(&asked)));
         }
         // The origin sent the whole: it ignores ranges, or there is a new version.
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 drop(lead.send(readable(&asked, self.counters.relayed(response), why)));
-                pilot.publish(Stage::Apart);
+                pilot.publish(Stage::Apart(self.cause(&asked)));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::base::body::Body;
 use crate::base::digest::Digest;
 use crate::cache::fill::{Judged, Order};
-use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
+use crate::cache::flight::{Cause, Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
 use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
@@ -31,6 +31,8 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 enum Company {
     /// May share one fetch.
     Shared,
+    /// May share one fetch once more: the first one turned out to be for somebody who has a cookie.
+    Again,
     /// May share one fetch with those who ask with the same fields; the first one was not for them.
     Kin(Digest),
     /// Must ask for itself.
@@ -41,15 +43,21 @@ enum Company {
 
 impl Company {
     fn is_shared(self) -> bool {
-        matches!(self, Company::Shared | Company::Kin(_))
+        matches!(self, Company::Shared | Company::Again | Company::Kin(_))
     }
 
     /// With whom to ask once more when this answer was not for the request.
     fn after(self, asked: &Asked, meta: &Meta) -> Company {
         match policy::kin(&asked.ask(), &meta.vary) {
-            Some(kin) if self == Company::Shared => Company::Kin(kin),
+            Some(kin) if matches!(self, Company::Shared | Company::Again) => Company::Kin(kin),
             _ => Company::Alone,
         }
+    }
+
+    /// With whom to ask once more when another's answer was his alone.
+    fn apart(self, asked: &Asked, stage: &Stage) -> Company {
+        let his = matches!(stage, Stage::Apart(Cause::Asker)) && !asked.headers.contains_key(COOKIE);
+        if his && self == Company::Shared { Company::Again } else { Company::Alone }
     }
 }
 
@@ -263,7 +271,7 @@ impl Inner {
         let alone = asked.method != Method::GET
             || own_conditions
             || asked.headers.contains_key(AUTHORIZATION)
-            || self.board.is_apart(&asked.target.key());
+            || self.board.is_apart(&asked.target.key(), asked.headers.contains_key(COOKIE));
         if self.board.is_unkeepable(&asked.target.key()) {
             Company::OwnCoding
         } else if alone {
@@ -293,7 +301,7 @@ impl Inner {
         let kin = if let Company::Kin(kin) = company { Some(kin) } else { None };
         let key = FlightKey { kin, ..self.flight_key(asked, None) };
         let (flight, pilot) = match company {
-            Company::Shared | Company::Kin(_) => self.board.join(key, true),
+            Company::Shared | Company::Again | Company::Kin(_) => self.board.join(key, true),
             Company::Alone | Company::OwnCoding => {
                 let (flight, pilot) = self.board.alone(key, true);
                 (flight, Some(pilot))
@@ -355,13 +363,13 @@ impl Inner {
                 self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", &detail, false, why)
             }
             // Broken before this client got anything: one more try, on its own.
-            Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
+            Stage::Apart(_) | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
                     Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
-                None => again(Company::Alone).await,
+                None => again(company.apart(asked, &stage)).await,
             },
         }
     }
@@ -405,6 +413,7 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         for outdated in policy::invalidates(&asked.method, &asked.target, response.status(), response.headers()) {
+            self.board.unlist(&outdated.key());
             self.outdate(&outdated.key()).await;
         }
         let mut said = Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored: false, collapsed: false };

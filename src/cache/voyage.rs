@@ -11,7 +11,7 @@ use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
-use crate::cache::flight::{Outcome, Pilot, Stage};
+use crate::cache::flight::{Cause, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, prepared, stream};
 use crate::link::foreground::Raise;
@@ -78,7 +78,7 @@ impl Inner {
             if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
                 // It speaks of another version than ours: whoever waits asks again, without conditions.
                 self.outdate(&asked.target.key()).await;
-                return pilot.publish(Stage::Apart);
+                return pilot.publish(Stage::Apart(Cause::Answer));
             }
             return match self.confirm(&asked, &found.entry, response.headers(), (requested, pilot)).await {
                 Ok(entry) => {
@@ -98,31 +98,38 @@ impl Inner {
             self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), (requested, pilot)).await;
             self.outdate_if_overtaken(&asked, pilot).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         if is_nothing(status) && self.is_pinned_here(&asked.target.key()).await {
             self.outdate(&asked.target.key()).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
             Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
             Judged::Apart(response, why) => {
                 // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
+                let cause = self.cause(&asked);
                 let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization | Why::Personal | Why::Account)
-                    || (asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place));
+                    || cause == Cause::Asker;
                 if found.is_some() && !personal && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
                     self.outdate(&asked.target.key()).await;
                 }
                 give(response, why);
-                pilot.publish(Stage::Apart);
+                pilot.publish(Stage::Apart(cause));
             }
         }
+    }
+
+    /// Where it lies that an answer is one asker's alone. What somebody is told who has a cookie says nothing about the others.
+    pub(crate) fn cause(&self, asked: &Asked) -> Cause {
+        let cookie = asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place);
+        if cookie { Cause::Asker } else { Cause::Answer }
     }
 
     /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.
