@@ -36,6 +36,9 @@ mod fill;
 /// Ranges of what is not here, and the rest of what is partly here.
 mod partial;
 
+/// What is said of parts.
+mod told;
+
 /// Large bodies in pieces, and coming along with what is under way.
 mod pieces;
 

@@ -234,7 +234,8 @@ fn given(asked: &Asked, lead: Option<oneshot::Receiver<Given>>, transferred: u64
     let (response, why) = match lead.and_then(|mut lead| lead.try_recv().ok()) {
         Some(Given::Answer(given)) => given,
         // Only the rest of it came, and there is no room for that.
-        Some(Given::OwnCoding) => return Err(StoreError::Full.into()),
+        Some(Given::NoRoom) => return Err(StoreError::Full.into()),
+        Some(Given::OwnCoding) => return Err(FetchError::Broken("the origin does not go on with what is kept of it".into())),
         None => return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into())),
     };
     let mut fetched = Fetched::of(&asked.target, None, response.status(), why, transferred);

@@ -352,7 +352,7 @@ impl Inner {
                 match (lead, error) {
                     (Some(lead), None) => match lead.await {
                         Ok(Given::Answer(given)) => self.given(given, why),
-                        Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
+                        Ok(Given::OwnCoding | Given::NoRoom) => self.fetch_alone(asked, order, why).await,
                         Err(_) => self.no_answer(asked, None, failure, None).await,
                     },
                     (None, None) => again(Company::Alone).await,
@@ -366,7 +366,7 @@ impl Inner {
             Stage::Apart(_) | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
+                    Ok(Given::OwnCoding | Given::NoRoom) => self.fetch_alone(asked, order, why).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
                 None => again(company.apart(asked, &stage)).await,

@@ -51,6 +51,8 @@ pub(crate) enum Given {
     Answer(Answered),
     /// Nothing that is for this client: his own question is to go to the origin, past the store.
     OwnCoding,
+    /// The rest of what is kept, for which there is no room: to the client the same.
+    NoRoom,
 }
 
 impl Inner {

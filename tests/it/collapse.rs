@@ -212,9 +212,7 @@ fn one_pupil_s_cookie_does_not_part_a_class() {
             let fields = ["Cache-Control: max-age=3600", "ETag: \"a\"", "Connection: close"];
             match (ask.field("if-none-match"), ask.field("range")) {
                 (Some(_), _) => answer("304 Not Modified", &fields, b""),
-                (None, Some(_)) => {
-                    answer("206 Partial Content", &[&fields[..], &["Content-Range: bytes 0-3/9"]].concat(), b"page")
-                }
+                (None, Some(_)) => answer("206 Partial Content", &[&fields[..], &["Content-Range: bytes 0-3/9"]].concat(), b"page"),
                 (None, None) => ok(&fields, b"page of 9"),
             }
         });

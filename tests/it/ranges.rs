@@ -1,9 +1,11 @@
 //! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
 
 use crate::kit::line::Line;
-use crate::kit::node::Setup;
-use crate::kit::origin::{Origin, Reply, answer, first_range, ok, promise};
+use crate::kit::node::{Node, Setup};
+use crate::kit::origin::{Ask, Origin, Reply, answer, first_range, ok, promise};
 use crate::kit::{self, pack};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const FILE: usize = 8 << 20;
 
@@ -192,4 +194,67 @@ fn what_is_partly_here_is_completed_in_nobody_s_name() {
     let asked: Vec<_> =
         origin.asks().iter().map(|ask| (ask.field("range").map(str::to_owned), ask.field("cookie").map(str::to_owned))).collect();
     assert_eq!(asked[1..], [(Some("bytes=1000000-1499999".to_owned()), None)], "only what was missing, in nobody's name");
+}
+
+/// What a film's server answers that sends at most a megabyte at once, beginning where it was asked for.
+fn capped(ask: &Ask, body: &[u8]) -> Vec<u8> {
+    const MOST: usize = 1 << 20;
+    let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4"];
+    let Some(range) = first_range(ask, body.len()) else { return ok(&fields, body) };
+    let range = range.start..range.end.min(range.start + MOST);
+    let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, body.len());
+    answer("206 Partial Content", &[&fields[..], &[place.as_str()]].concat(), &body[range])
+}
+
+/// Reads a film as a player does that goes on from where the last answer ended.
+fn play(node: &Node, url: &str, length: usize) -> Vec<u8> {
+    let mut film = Vec::new();
+    while film.len() < length {
+        let part = node.fetch("GET", url, &[&format!("Range: bytes={}-", film.len())]);
+        assert!(part.status == 206 && part.complete && !part.body.is_empty(), "{} at {}", part.status, film.len());
+        film.extend_from_slice(&part.body);
+    }
+    film
+}
+
+#[test]
+fn an_origin_that_sends_a_megabyte_at_once_fills_the_store_all_the_same() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| Reply::Bytes(capped(ask, &sent)));
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(play(&node, url, FILE) == body);
+    assert_eq!(origin.count(), 8);
+    assert!(play(&node, url, FILE) == body);
+    assert_eq!(origin.count(), 8, "the second has it out of the store");
+    assert!(line.down_bytes() < FILE as u64 * 105 / 100, "{}", line.down_bytes());
+}
+
+#[test]
+fn an_odd_416_takes_nothing_away_and_a_shorter_file_does() {
+    let body = kit::noise(9, FILE);
+    let (sent, shrunk) = (body.clone(), Arc::new(AtomicBool::new(false)));
+    let is_shrunk = Arc::clone(&shrunk);
+    let origin = Origin::start(move |ask| {
+        let refusal = |total: usize| answer("416 Range Not Satisfiable", &[&format!("Content-Range: bytes */{total}")], b"");
+        Reply::Bytes(match first_range(ask, sent.len()) {
+            Some(range) if is_shrunk.load(Ordering::SeqCst) && range.start > 0 => refusal(1 << 20),
+            Some(range) if range.start == 4 << 20 => refusal(sent.len()),
+            _ => capped(ask, &sent),
+        })
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/film";
+    let first = || node.fetch("GET", url, &["Range: bytes=0-999999"]);
+    assert!(first().body == body[..1_000_000]);
+    assert!(first().is_hit());
+    // What overlaps with what is here asks for the rest of it; one server of several does not have it.
+    let odd = node.fetch("GET", url, &["Range: bytes=4194304-4200000"]);
+    assert_eq!(odd.status, 416);
+    assert!(first().is_hit(), "one refusal says nothing about what is kept");
+    shrunk.store(true, Ordering::SeqCst);
+    node.fetch("GET", url, &["Range: bytes=5000000-5000009"]);
+    assert!(!first().is_hit(), "a shorter file is another one");
 }
