@@ -9,7 +9,7 @@ use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
 use crate::policy::directive::Directives;
-use crate::policy::{self, Decision, Failure, Line, Part, Why};
+use crate::policy::{self, Condition, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
 use crate::store::{Entry, Meta, Source, Way};
 use crate::upstream;
@@ -205,6 +205,10 @@ impl Inner {
         said: Said,
     ) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            // Whoever has it already needs no byte of it.
+            if let Some(early) = self.unmodified(&asked.ask(), &found.prepared, said, None) {
+                return (early, said.why);
+            }
             if Directives::read(&asked.headers).only_if_cached {
                 return self.refuse(Why::OnlyIfCached);
             }
@@ -239,6 +243,8 @@ impl Inner {
     ) -> Answered {
         if asked.method == Method::GET {
             match &found {
+                // Whether the client's own copy still holds takes a question and no byte of the body.
+                Some((found, Some(_))) if policy::condition(&asked.ask(), &found.prepared.kept) == Condition::NotModified => {}
                 Some((found, _)) if found.entry.object.is_none() => {
                     if let Some(wanted) = partial::missing(&asked.ask(), found) {
                         if let Some(answered) = self.come_along(asked, Some(found), why).await {

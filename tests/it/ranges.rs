@@ -199,7 +199,11 @@ fn what_is_partly_here_is_completed_in_nobody_s_name() {
 /// What a film's server answers that sends at most a megabyte at once, beginning where it was asked for.
 fn capped(ask: &Ask, body: &[u8]) -> Vec<u8> {
     const MOST: usize = 1 << 20;
-    let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4"];
+    let life = if ask.target == "/asked" { "Cache-Control: public, no-cache" } else { "Cache-Control: public, max-age=3600" };
+    let fields = ["ETag: \"m1\"", life, "Content-Type: video/mp4"];
+    if ask.field("if-none-match") == Some("\"m1\"") {
+        return answer("304 Not Modified", &fields, b"");
+    }
     let Some(range) = first_range(ask, body.len()) else { return ok(&fields, body) };
     let range = range.start..range.end.min(range.start + MOST);
     let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, body.len());
@@ -257,4 +261,27 @@ fn an_odd_416_takes_nothing_away_and_a_shorter_file_does() {
     shrunk.store(true, Ordering::SeqCst);
     node.fetch("GET", url, &["Range: bytes=5000000-5000009"]);
     assert!(!first().is_hit(), "a shorter file is another one");
+}
+
+#[test]
+fn whoever_has_a_partly_kept_file_is_told_so_and_nothing_more_is_fetched() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| Reply::Bytes(capped(ask, &sent)));
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    // One that is fresh, and one that is asked about each time.
+    for (path, asked) in [("fresh", 1), ("asked", 3)] {
+        let url = format!("http://m.school.test/{path}");
+        let before = origin.count();
+        let part = node.fetch("GET", &url, &["Range: bytes=0-99"]);
+        assert!(part.status == 206 && part.body == body[..100]);
+        for _ in 0..2 {
+            assert_eq!(node.fetch("GET", &url, &["If-None-Match: \"m1\""]).status, 304, "{path}");
+        }
+        assert_eq!(origin.count() - before, asked, "{path}");
+        let other = node.fetch("GET", &url, &["If-None-Match: \"m0\"", "Range: bytes=0-9"]);
+        assert!(other.status == 206 && other.body == body[..10], "{path}: {}", other.status);
+    }
+    assert!(line.down_bytes() < 10_000, "{}", line.down_bytes());
 }
