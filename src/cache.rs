@@ -310,8 +310,10 @@ impl Found {
 }
 
 impl Inner {
-    fn line(&self) -> Line {
+    /// The line as it is for this target: a server of the school's own is reached though the line is down.
+    fn line_to(&self, target: &Target) -> Line {
         match self.link.state() {
+            link::State::Down if self.upstream.is_in_house(target) => Line::Up,
             link::State::Down => Line::Down,
             link::State::Slow => Line::Slow,
             link::State::Up | link::State::Unknown => Line::Up,
@@ -320,7 +322,8 @@ impl Inner {
 
     /// The policy's decision, and what a mark on the stored answer makes of it.
     fn decide(&self, ask: &Ask<'_>, found: Option<&Found>) -> Decision {
-        let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        let line = self.line_to(ask.target);
+        let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), line, self.clock.now());
         match (&decision, found) {
             (Decision::Serve { why, .. }, Some(found)) if found.is_outdated() && *why != Why::Offline => {
                 if Directives::read(ask.headers).only_if_cached {

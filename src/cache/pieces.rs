@@ -86,7 +86,7 @@ impl Inner {
             // It has asked as this request would: its answer is nearer. Who wants the middle of something unknown asks for himself.
             Stage::Asking if is_near_start(&asked.headers) => {
                 flight.raise();
-                self.first_word(&flight, found.is_some()).await?
+                self.first_word(asked, &flight, found.is_some()).await?
             }
             stage => stage,
         };

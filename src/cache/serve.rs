@@ -126,7 +126,7 @@ impl Inner {
                 self.from_store(asked, request, order, found, Said::hit(why, age, ttl)).await
             }
             (Decision::Pass { why }, _) => self.pass(asked, request, order, why).await,
-            (Decision::Refuse { why }, _) => self.refuse(why),
+            (Decision::Refuse { why }, _) => self.refuse(asked, why),
             (Decision::Revalidate { conditions, why }, Some(found)) if self.is_for_all(asked) => {
                 self.ask_for_all(asked, request, order, (found, conditions), why).await
             }
@@ -210,7 +210,7 @@ impl Inner {
                 return (early, said.why);
             }
             if Directives::read(&asked.headers).only_if_cached {
-                return self.refuse(Why::OnlyIfCached);
+                return self.refuse(asked, Why::OnlyIfCached);
             }
             if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
                 return answered;
@@ -382,7 +382,7 @@ impl Inner {
 
     /// The flight's first word, or what is stored where even a connection takes long and the rules allow it; the flight goes on.
     async fn word_or_stale(&self, asked: &Asked, flight: &Flight, found: Option<&Found>) -> Word {
-        let mut word = pin!(self.first_word(flight, found.is_some()));
+        let mut word = pin!(self.first_word(asked, flight, found.is_some()));
         let early = tokio::select! {
             biased;
             word = word.as_mut() => Some(word),
@@ -398,9 +398,9 @@ impl Inner {
         word.map_or(Word::Silence, Word::Of)
     }
 
-    /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
-    pub(crate) async fn first_word(&self, flight: &Flight, stored: bool) -> Option<Stage> {
-        if !stored {
+    /// The flight's first word; `None` when there is none, or when the line to it goes down while a stored answer is at hand.
+    pub(crate) async fn first_word(&self, asked: &Asked, flight: &Flight, stored: bool) -> Option<Stage> {
+        if !stored || self.upstream.is_in_house(&asked.target) {
             return flight.head().await;
         }
         tokio::select! {
@@ -523,7 +523,8 @@ impl Inner {
     /// The stored answer although asking failed, where the rules allow it.
     pub(crate) async fn stale(&self, asked: &Asked, found: Option<&Found>, failure: Failure) -> Option<Answered> {
         let found = found?;
-        let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, self.line(), self.clock.now())?;
+        let line = self.line_to(&asked.target);
+        let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, line, self.clock.now())?;
         if found.is_outdated() && why != Why::Offline {
             return None;
         }
@@ -545,7 +546,7 @@ impl Inner {
         if let Some(stale) = self.stale(asked, found, failure).await {
             return stale;
         }
-        let offline = self.line() == Line::Down;
+        let offline = self.line_to(&asked.target) == Line::Down;
         match error {
             Some(error) => self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss),
             None => self.error(
@@ -558,13 +559,14 @@ impl Inner {
         }
     }
 
-    fn refuse(&self, why: Why) -> Answered {
+    fn refuse(&self, asked: &Asked, why: Why) -> Answered {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
-        response
-            .extensions_mut()
-            .insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
+        response.extensions_mut().insert(Trouble {
+            detail: "only a stored copy was asked for, and there is none".into(),
+            offline: self.line_to(&asked.target) == Line::Down,
+        });
         (response, why)
     }
 
