@@ -108,6 +108,7 @@ use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
 use tally::Counters;
+use tokio::sync::Semaphore;
 use uses::Uses;
 
 /// `[cache]`.
@@ -157,6 +158,8 @@ pub(crate) struct Inner {
     archives: ArcSwap<archive::Archives>,
     counters: Counters,
     uses: Uses,
+    /// Bounds how many pieces of bodies are in memory on their way into the store.
+    pieces: Semaphore,
 }
 
 impl Cache {
@@ -178,6 +181,7 @@ impl Cache {
             archives: ArcSwap::default(),
             counters: Counters::new(metrics),
             uses: Uses::default(),
+            pieces: Semaphore::new(pieces::AT_ONCE),
         }))
     }
 

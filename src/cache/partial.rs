@@ -19,7 +19,6 @@ use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
 use crate::store::{Draft, Epoch, Meta};
 use crate::upstream;
-use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, IF_RANGE, RANGE};
@@ -429,7 +428,7 @@ impl Inner {
         draft: &mut Draft,
     ) -> Result<(), Broken> {
         let mut pieces = stream::pieces(body);
-        let (mut kept, mut piece) = (gap.start, BytesMut::new());
+        let (mut kept, mut came) = (gap.start, gap.start);
         let broken = loop {
             let next = tokio::select! {
                 next = pieces.next() => next,
@@ -442,40 +441,40 @@ impl Inner {
             };
             order.came(bytes.len() as u64);
             self.counters.upstream.inc_by(bytes.len() as u64);
-            if kept + (piece.len() + bytes.len()) as u64 > gap.end {
+            if came + bytes.len() as u64 > gap.end {
                 break Some(Broken::Origin("the origin sent more than it said".into()));
             }
-            piece.extend_from_slice(&bytes);
+            came += bytes.len() as u64;
             draft.write(bytes).await?;
             pilot.lead_alone(draft);
-            if order.is_left(head.wanted.end - kept - piece.len() as u64, readers, pilot) {
+            if order.is_left(head.wanted.end - came, readers, pilot) {
                 break Some(Broken::Left);
             }
-            while piece.len() >= PIECE {
-                kept = self.keep_part(head, kept, piece.split_to(PIECE).freeze()).await;
+            while came - kept >= PIECE {
+                kept = self.keep_part(head, kept..kept + PIECE, draft).await;
             }
         };
         if broken.is_some() {
             // Keeping the rest takes a while, in which nobody is to come along.
             pilot.unlist();
         }
-        kept = self.keep_part(head, kept, piece.freeze()).await;
+        self.keep_part(head, kept..came, draft).await;
         match broken {
             Some(broken) => Err(broken),
-            None if kept != gap.end => Err(Broken::Origin(format!("{} of {} bytes arrived", kept - gap.start, gap.end - gap.start).into())),
+            None if came != gap.end => Err(Broken::Origin(format!("{} of {} bytes arrived", came - gap.start, gap.end - gap.start).into())),
             None => Ok(()),
         }
     }
 
     /// Keeps a piece and says where the next one starts. A store that takes nothing ends no download.
-    async fn keep_part(&self, head: &PartHead, at: u64, piece: Bytes) -> u64 {
-        let end = at + piece.len() as u64;
-        if !piece.is_empty()
-            && let Err(error) = self.store.put_part_since(head.since, head.meta.clone(), head.total, at, piece).await
+    async fn keep_part(&self, head: &PartHead, part: Range<u64>, draft: &Draft) -> u64 {
+        let in_draft = part.start - head.wanted.start..part.end - head.wanted.start;
+        if !part.is_empty()
+            && let Err(error) = self.keep_piece((head.since, &head.meta, head.total), part.start, (draft.tail(), in_draft)).await
         {
             tracing::warn!(%error, "a part of a body could not be kept");
         }
-        end
+        part.end
     }
 }
 

@@ -13,10 +13,11 @@ use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
 use crate::store::segment::{Log, Written};
 use crate::store::{Entry, Error, Inner, Meta};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -476,6 +477,24 @@ impl Tail {
                 }
             }
         }
+    }
+}
+
+impl Tail {
+    /// The bytes of `range`, all of which must have come by now; also when the draft has failed since. May be dropped at any await.
+    ///
+    /// # Errors
+    /// When they are not to be had any more, or cannot be read.
+    pub async fn copy(mut self, range: Range<u64>) -> Result<Bytes, Error> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let mut bytes = BytesMut::with_capacity(length);
+        while bytes.len() < length {
+            let Some(piece) = self.read(range.start + bytes.len() as u64).await? else {
+                return Err(Error::Disk(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            };
+            bytes.extend_from_slice(&piece[..piece.len().min(length - bytes.len())]);
+        }
+        Ok(bytes.freeze())
     }
 }
 

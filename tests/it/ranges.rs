@@ -1,11 +1,13 @@
 //! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
 
+use crate::kit::http::{Connection, request};
 use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, first_range, ok, promise};
 use crate::kit::{self, pack};
-use std::sync::Arc;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 const FILE: usize = 8 << 20;
 
@@ -284,4 +286,41 @@ fn whoever_has_a_partly_kept_file_is_told_so_and_nothing_more_is_fetched() {
         assert!(other.status == 206 && other.body == body[..10], "{path}: {}", other.status);
     }
     assert!(line.down_bytes() < 10_000, "{}", line.down_bytes());
+}
+
+#[test]
+fn many_large_downloads_at_once_hold_no_piece_in_memory() {
+    const COUNT: usize = 64;
+    // Just short of the piece that is made durable at once.
+    const COME: usize = (4 << 20) - 1;
+    let (sent, gate) = (kit::noise(9, COME), Arc::new(RwLock::new(())));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let (sent, held) = (sent.clone(), Arc::clone(&held));
+        Reply::Act(Box::new(move |stream| {
+            let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4"];
+            stream.write_all(&promise(&fields, 100 << 20)).expect("sends");
+            stream.write_all(&sent).expect("sends");
+            drop(held.read());
+        }))
+    });
+    let node = Setup::new().set("upstream.per_origin", "128").host("m.school.test", origin.addr).start();
+    let before = node.peak_memory();
+    let trickling = gate.write().expect("nobody panics");
+    let readers: Vec<_> = (0..COUNT)
+        .map(|number| {
+            let proxy = node.proxy;
+            std::thread::spawn(move || {
+                let mut connection = Connection::open(proxy);
+                connection.send(&request("GET", &format!("http://m.school.test/{number}"), &[])).expect("sends");
+                let mut come = vec![0; COME];
+                connection.raw().read_exact(&mut come).expect("what has come");
+                connection
+            })
+        })
+        .collect();
+    let open: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+    let grown = node.peak_memory() - before;
+    assert!(grown < (COUNT * COME / 2) as u64, "{grown} bytes of memory for {COUNT} downloads");
+    drop((trickling, open));
 }
