@@ -42,6 +42,9 @@ mod told;
 /// Large bodies in pieces, and coming along with what is under way.
 mod pieces;
 
+/// With whom a request asks.
+mod company;
+
 /// A device's request, from lookup to answer.
 mod serve;
 

@@ -17,7 +17,7 @@ use crate::policy::{self, Admit, Ask};
 use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Tail, Way};
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -222,7 +222,8 @@ impl Inner {
         let readers = Readers::default();
         pilot.withhold(withheld);
         let (tail, landing) = (draft.tail(), pilot.landing());
-        let live = Live { meta: meta.clone(), total: length, part: None, tail: tail.clone(), readers: readers.clone(), landing };
+        let in_order = pieces::refuses_ranges(&meta.headers) || (pilot.brings_whole() && !meta.headers.contains_key(ACCEPT_RANGES));
+        let live = Live { meta: meta.clone(), total: length, part: None, in_order, tail: tail.clone(), readers: readers.clone(), landing };
         pilot.publish(Stage::Live(Arc::new(live)));
         let mut intake =
             Intake { inner: self, since, order, pilot, readers, meta: &meta, total: length, tail, saved: 0, keeps_parts: false };

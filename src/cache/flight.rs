@@ -11,12 +11,18 @@ use crate::store::{Draft, Entry, Meta, Tail};
 use crate::upstream::{self, Approach};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// What is known of a few URLs.
+mod memory;
+
+use memory::Memory;
 
 /// How far a flight has come.
 #[derive(Clone)]
@@ -60,6 +66,8 @@ pub(crate) struct Live {
     pub(crate) total: Option<u64>,
     /// What of the body the tail carries; `None`: all of it.
     pub(crate) part: Option<Range<u64>>,
+    /// The origin sends it from beginning to end, whatever range it is asked for: nothing of it comes sooner by another question.
+    pub(crate) in_order: bool,
     pub(crate) tail: Tail,
     /// One is held by everyone who reads along.
     pub(crate) readers: Readers,
@@ -131,6 +139,8 @@ pub(crate) struct Pilot {
     pub(crate) approach: Approach,
     board: Arc<Board>,
     key: FlightKey,
+    /// Filed under this, too, once a fetch for a range turns out to bring the whole.
+    whole: OnceLock<FlightKey>,
     /// Held by whoever waits for it, and by the board while it is listed.
     flight: Weak<Flight>,
     /// The board's count when the flight began.
@@ -150,42 +160,8 @@ pub(crate) struct Board {
     count: AtomicU64,
 }
 
-/// The last few URLs of which something is known.
-struct Memory<T> {
-    order: VecDeque<UrlKey>,
-    known: HashMap<UrlKey, T>,
-}
-
-impl<T> Default for Memory<T> {
-    fn default() -> Memory<T> {
-        Memory { order: VecDeque::new(), known: HashMap::new() }
-    }
-}
-
 /// What a short range is, bytes: pieces of updates have 1 MiB, those of players up to this; 3 s of a line of 10 Mbit/s.
 const SHORT: u64 = 4 << 20;
-
-/// How many URLs are remembered: 4,096 × about 60 B.
-const REMEMBERED: usize = 4096;
-
-impl<T> Memory<T> {
-    fn put(&mut self, url: UrlKey, value: T) {
-        if self.known.insert(url, value).is_none() {
-            self.order.push_back(url);
-            while self.order.len() > REMEMBERED {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.known.remove(&oldest);
-                }
-            }
-        }
-    }
-
-    fn forget(&mut self, url: &UrlKey) {
-        if self.known.remove(url).is_some() {
-            self.order.retain(|known| known != url);
-        }
-    }
-}
 
 impl Board {
     /// Joins the flight of `key`, or starts one: then the caller gets the pilot and must fly.
@@ -244,12 +220,13 @@ impl Board {
         let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
         let (board, landed, began) = (Arc::clone(self), watch::Sender::new(false), self.now());
         let held = Arc::downgrade(&flight);
-        (flight, Pilot { stage: sender, landed, urgent, withheld, approach, board, key, flight: held, began })
+        let whole = OnceLock::new();
+        (flight, Pilot { stage: sender, landed, urgent, withheld, approach, board, key, whole, flight: held, began })
     }
 
     /// Whether waiting for another's answer to this URL has been in vain before, for whoever asks with a `cookie` or without.
     pub(crate) fn is_apart(&self, url: &UrlKey, cookie: bool) -> bool {
-        match self.apart.lock().known.get(url) {
+        match self.apart.lock().get(url) {
             Some(Cause::Answer) => true,
             Some(Cause::Asker) => cookie,
             None => false,
@@ -266,7 +243,7 @@ impl Board {
 
     /// Whether this URL's body is to be passed on as it comes.
     pub(crate) fn is_unkeepable(&self, url: &UrlKey) -> bool {
-        self.unkeepable.lock().known.contains_key(url)
+        self.unkeepable.lock().get(url).is_some()
     }
 
     /// From now on this URL's body is passed on as it comes.
@@ -324,7 +301,7 @@ impl Flight {
 impl Pilot {
     /// Whether the URL became doubtful after this flight began: what it brings may be older than that.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.board.doubtful.lock().known.get(&self.key.url).is_some_and(|count| *count > self.began)
+        self.board.doubtful.lock().get(&self.key.url).is_some_and(|count| *count > self.began)
     }
 
     /// Keeps fields for the one who asked.
@@ -359,7 +336,7 @@ impl Pilot {
     /// flight and does not read yet, or waits for its end, counts as well. Whoever comes after a yes begins anew.
     pub(crate) fn leave(&self, gone: impl FnOnce() -> bool) -> bool {
         let mut flights = self.board.flights.lock();
-        let held = self.flight.strong_count() > usize::from(self.is_listed(&flights));
+        let held = self.flight.strong_count() > self.places(&flights).count();
         // What those did who held it before, which is to begin to read, is seen from here on.
         fence(Ordering::Acquire);
         if held || !gone() {
@@ -379,17 +356,34 @@ impl Pilot {
         true
     }
 
-    /// Whether others can find this flight. Under its key there may be a later one by now.
-    fn is_listed(&self, flights: &HashMap<FlightKey, Arc<Flight>>) -> bool {
-        flights.get(&self.key).is_some_and(|flight| std::ptr::eq(Arc::as_ptr(flight), self.flight.as_ptr()))
+    /// Where others can find this flight. Under its keys there may be later ones by now.
+    fn places<'a>(&'a self, flights: &'a HashMap<FlightKey, Arc<Flight>>) -> impl Iterator<Item = &'a FlightKey> {
+        let is_here = |key: &&FlightKey| flights.get(*key).is_some_and(|flight| std::ptr::eq(Arc::as_ptr(flight), self.flight.as_ptr()));
+        std::iter::once(&self.key).chain(self.whole.get()).filter(is_here)
     }
 
+    /// Whether anybody could find it until now.
     fn forget(&self, flights: &mut HashMap<FlightKey, Arc<Flight>>) -> bool {
-        let listed = self.is_listed(flights);
-        if listed {
-            flights.remove(&self.key);
+        let places: Vec<FlightKey> = self.places(flights).cloned().collect();
+        for place in &places {
+            flights.remove(place);
         }
-        listed
+        !places.is_empty()
+    }
+
+    /// A fetch for a range brings the whole: whoever wants any of it finds it from now on.
+    pub(crate) fn list_whole(&self) {
+        let mut flights = self.board.flights.lock();
+        let whole = FlightKey { range: None, ..self.key.clone() };
+        let flight = self.flight.upgrade().filter(|_| self.places(&flights).next().is_some());
+        if let (Some(flight), Place::Vacant(place)) = (flight, flights.entry(self.whole.get_or_init(|| whole).clone())) {
+            place.insert(flight);
+        }
+    }
+
+    /// Whether a range was asked for, and the whole comes.
+    pub(crate) fn brings_whole(&self) -> bool {
+        self.whole.get().is_some()
     }
 
     /// Nobody comes along any more where what comes is kept only until those have it who read already.
@@ -503,6 +497,27 @@ mod tests {
     }
 
     #[test]
+    fn a_fetch_for_a_range_that_brings_the_whole_is_found_as_such() {
+        let board = Arc::new(Board::default());
+        let part = FlightKey { range: Some(0..5), ..key(1) };
+        let (flight, pilot) = board.join(part.clone(), true);
+        let pilot = pilot.expect("it flies");
+        pilot.list_whole();
+        assert!([&part, &key(1)].iter().all(|key| board.find(key).is_some_and(|found| Arc::ptr_eq(&found, &flight))));
+        assert!(!pilot.leave(|| true), "whoever asked waits for it");
+        drop(flight);
+        assert!(pilot.leave(|| true) && board.find(&part).is_none() && board.find(&key(1)).is_none());
+        // Nobody finds one that is for one alone, nor does it stand in another's place.
+        let (_alone, hidden) = board.alone(part.clone(), true);
+        hidden.list_whole();
+        assert!(board.find(&key(1)).is_none());
+        let (other, whole) = board.join(key(1), true);
+        let (_second, pilot) = board.join(part, true);
+        pilot.expect("another range").list_whole();
+        assert!(whole.is_some() && board.find(&key(1)).is_some_and(|found| Arc::ptr_eq(&found, &other)));
+    }
+
+    #[test]
     fn short_ranges_wait_for_what_brings_a_part_of_them() {
         const M: u64 = 1 << 20;
         let board = Arc::new(Board::default());
@@ -551,22 +566,6 @@ mod tests {
             landing.done().await;
             assert!(began.elapsed().is_zero(), "it was told, not waited for");
         }
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let board = Board::default();
-        for number in 0..=REMEMBERED {
-            let mut url = [0; 16];
-            url[..8].copy_from_slice(&(number as u64).to_le_bytes());
-            board.set_apart(UrlKey(url), Some(Cause::Answer));
-        }
-        assert!(!board.is_apart(&UrlKey([0; 16]), false));
-        assert_eq!(board.apart.lock().known.len(), REMEMBERED);
-        let mut last = [0; 16];
-        last[..8].copy_from_slice(&(REMEMBERED as u64).to_le_bytes());
-        board.set_apart(UrlKey(last), None);
-        assert!(!board.is_apart(&UrlKey(last), false));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::store::{Draft, Epoch, Meta};
 use crate::upstream;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub(crate) fn missing(ask: &Ask<'_>, found: &Found) -> Option<Range<u64>> {
     let wanted = match part_of(ask, &found.prepared) {
         Part::One(range) => range,
         Part::Unsatisfiable => return None,
+        Part::Many(ranges) if ranges.iter().all(|range| stream::gaps(&found.entry.have, range).is_empty()) => return None,
         Part::Whole | Part::Many(_) => 0..found.entry.length,
     };
     (!stream::gaps(&found.entry.have, &wanted).is_empty()).then_some(wanted)
@@ -81,7 +82,9 @@ impl Inner {
         wanted: Range<u64>,
         why: Why,
     ) -> Answered {
-        let Some((request, _)) = rest_request(request, &found, &wanted) else {
+        // For a few ranges nobody fetches the whole: they are his alone.
+        let many = matches!(part_of(&asked.ask(), &found.prepared), Part::Many(_));
+        let Some((request, _)) = rest_request(request, &found, &wanted).filter(|_| !many) else {
             return self.fetch_range(asked, request_again(asked), order, why).await;
         };
         let stitch = Stitch { asked: Arc::clone(asked), order, found: Some(found), wanted, request };
@@ -101,6 +104,13 @@ impl Inner {
         {
             // A part of this is on its way already: what is missing then is asked for then, and nothing comes twice.
             flight.raise();
+            if let Some(Stage::Live(live)) = flight.head().await
+                && live.part.is_none()
+                && let Some(answered) = self.along(asked, stitch.found.as_ref(), &live, why).await
+            {
+                self.counters.collapsed.inc();
+                return answered;
+            }
             flight.end().await;
             let order = Order { waits: stitch.order.waits + 1, ..stitch.order };
             return self.anew(asked, order).await;
@@ -124,7 +134,7 @@ impl Inner {
         };
         let said = Said { why, age: None, ttl: None, forwarded: Some(StatusCode::PARTIAL_CONTENT), stored: true, collapsed };
         match flight.head().await {
-            Some(Stage::Live(live)) if collapsed => match self.beside(asked, found.as_ref(), &live, why).await {
+            Some(Stage::Live(live)) if collapsed => match self.along(asked, found.as_ref(), &live, why).await {
                 Some(answered) => answered,
                 // Less than was asked for, as the origin likes it: so is the first one's.
                 None if found.is_none() && is_start_of(&live, &wanted) && self.suits(asked, &live, true) => {
@@ -155,10 +165,20 @@ impl Inner {
                     Err(_) if matches!(stage, Some(Stage::Apart(_))) => self.anew(asked, order).await,
                     // The origin gets the client's own question, ranges and all. One that broke off would break off again, without end:
                     // so this is the last try.
-                    Ok(Given::OwnCoding | Given::NoRoom) | Err(_) => self.passed(asked, order, why).await,
+                    _ => self.passed(asked, order, why).await,
                 },
             },
         }
+    }
+
+    /// What a flight for a range brings of what this request wants: all of that, or, where the origin sent another answer or one of
+    /// unknown length, that answer.
+    pub(crate) async fn along(&self, asked: &Asked, found: Option<&Found>, live: &Live, why: Why) -> Option<Answered> {
+        if let Some(answered) = self.beside(asked, found, live, why).await {
+            return Some(answered);
+        }
+        let as_it_is = live.part.is_none() && (live.total.is_none() || live.meta.status != StatusCode::OK);
+        (as_it_is && self.suits(asked, live, true)).then(|| (self.live(asked, live, why, true), why))
     }
 
     /// [`Inner::pass`], made here: in the frame of whoever waits it would take room, and those who wait for parts nest.
@@ -229,6 +249,7 @@ impl Inner {
                         drop(lead.send(Given::OwnCoding));
                     }
                 }
+                Some(_) if response.status() == StatusCode::RANGE_NOT_SATISFIABLE => drop(lead.send(Given::NotNow)),
                 // What one client may not share, or one server leaves unsaid, says nothing about what is kept for all.
                 Some(_) => drop(lead.send(Given::OwnCoding)),
             }
@@ -236,7 +257,10 @@ impl Inner {
         }
         // The origin sent the whole: it ignores ranges, or there is a new version.
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
-            Judged::Keep(arrival) => drop(self.land(*arrival, &order, pilot).await),
+            Judged::Keep(arrival) => {
+                pilot.list_whole();
+                drop(self.land(*arrival, &order, pilot).await);
+            }
             Judged::Apart(response, why) => {
                 drop(lead.send(readable(&asked, self.counters.relayed(response), why)));
                 pilot.publish(Stage::Apart(self.cause(&asked)));
@@ -334,6 +358,7 @@ impl Inner {
             meta: head.meta.clone(),
             total: Some(head.total),
             part,
+            in_order: false,
             tail: draft.tail(),
             readers: readers.clone(),
             landing: pilot.landing(),

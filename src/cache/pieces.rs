@@ -110,7 +110,8 @@ impl Inner {
             stage => stage,
         };
         let Stage::Live(live) = stage else { return None };
-        let answered = self.beside(asked, found, &live, why).await?;
+        let answered =
+            if live.in_order { self.along(asked, found, &live, why).await? } else { self.beside(asked, found, &live, why).await? };
         flight.raise();
         self.counters.collapsed.inc();
         Some(answered)
@@ -138,7 +139,9 @@ impl Inner {
             |found: &&Found| found.entry.length == total && strong.is_some() && strong_validator(&found.entry.meta.headers) == strong;
         let found = found.filter(same);
         let carried = live.part.clone().unwrap_or(0..total);
-        let route = route(found.map_or(&[], |found| &found.entry.have), &carried, live.tail.come(), &wanted)?;
+        // What comes in order only is not had sooner by another question.
+        let come = if live.in_order { total } else { live.tail.come() };
+        let route = route(found.map_or(&[], |found| &found.entry.have), &carried, come, &wanted)?;
         let follow = stream::follow(live, route.followed.start - carried.start, Some(route.followed.end - carried.start));
         let body = match found {
             Some(found) if !route.stored.is_empty() => {

@@ -1,9 +1,9 @@
 //! A device's request, from lookup to answer: the one place that acts on a decision.
 
 use crate::base::body::Body;
-use crate::base::digest::Digest;
+use crate::cache::company::Company;
 use crate::cache::fill::{Judged, Order};
-use crate::cache::flight::{Cause, Flight, FlightKey, Live, Outcome, Stage};
+use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
 use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
@@ -11,7 +11,7 @@ use crate::link;
 use crate::policy::directive::Directives;
 use crate::policy::{self, Condition, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
-use crate::store::{Entry, Meta, Source, Way};
+use crate::store::{Entry, Source, Way};
 use crate::upstream;
 use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -25,41 +25,6 @@ pub(crate) type Answered = (Response<Body>, Why);
 
 /// `Proxy-Status` (RFC 9209).
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// How a request meets others that ask for the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Company {
-    /// May share one fetch.
-    Shared,
-    /// May share one fetch once more: the first one turned out to be for somebody who has a cookie.
-    Again,
-    /// May share one fetch with those who ask with the same fields; the first one was not for them.
-    Kin(Digest),
-    /// Must ask for itself.
-    Alone,
-    /// Must ask for itself, in the codings that this client named.
-    OwnCoding,
-}
-
-impl Company {
-    fn is_shared(self) -> bool {
-        matches!(self, Company::Shared | Company::Again | Company::Kin(_))
-    }
-
-    /// With whom to ask once more when this answer was not for the request.
-    fn after(self, asked: &Asked, meta: &Meta) -> Company {
-        match policy::kin(&asked.ask(), &meta.vary) {
-            Some(kin) if matches!(self, Company::Shared | Company::Again) => Company::Kin(kin),
-            _ => Company::Alone,
-        }
-    }
-
-    /// With whom to ask once more when another's answer was his alone.
-    fn apart(self, asked: &Asked, stage: &Stage) -> Company {
-        let his = matches!(stage, Stage::Apart(Cause::Asker)) && !asked.headers.contains_key(COOKIE);
-        if his && self == Company::Shared { Company::Again } else { Company::Alone }
-    }
-}
 
 /// What a flight's company hears first.
 enum Word {
@@ -358,7 +323,7 @@ impl Inner {
                 match (lead, error) {
                     (Some(lead), None) => match lead.await {
                         Ok(Given::Answer(given)) => self.given(given, why),
-                        Ok(Given::OwnCoding | Given::NoRoom) => self.fetch_alone(asked, order, why).await,
+                        Ok(_) => self.fetch_alone(asked, order, why).await,
                         Err(_) => self.no_answer(asked, None, failure, None).await,
                     },
                     (None, None) => again(Company::Alone).await,
@@ -372,7 +337,7 @@ impl Inner {
             Stage::Apart(_) | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding | Given::NoRoom) => self.fetch_alone(asked, order, why).await,
+                    Ok(_) => self.fetch_alone(asked, order, why).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
                 None => again(company.apart(asked, &stage)).await,
@@ -461,7 +426,7 @@ impl Inner {
     }
 
     /// The answer that is just arriving.
-    fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
+    pub(crate) fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
         let said = Said { why, age: None, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
         self.live_as(asked, live, said)
     }

@@ -51,8 +51,10 @@ pub(crate) enum Given {
     Answer(Answered),
     /// Nothing that is for this client: his own question is to go to the origin, past the store.
     OwnCoding,
-    /// The rest of what is kept, for which there is no room: to the client the same.
+    /// The same, where the rest of what is kept came and there is no room for it.
     NoRoom,
+    /// The same, where the rest of what is kept is not to be had this time.
+    NotNow,
 }
 
 impl Inner {

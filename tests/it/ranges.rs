@@ -324,3 +324,74 @@ fn many_large_downloads_at_once_hold_no_piece_in_memory() {
     assert!(grown < (COUNT * COME / 2) as u64, "{grown} bytes of memory for {COUNT} downloads");
     drop((trickling, open));
 }
+
+#[test]
+fn several_ranges_of_a_partly_kept_file_do_not_fetch_the_rest() {
+    let (origin, body) = movie();
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(node.twice_with(url, &["Range: bytes=0-999999"]).body == body[..1_000_000]);
+    let here = node.fetch("GET", url, &["Range: bytes=0-9,500000-500009"]);
+    assert!(here.status == 206 && here.field("content-type").starts_with("multipart/byteranges"), "{}", here.status);
+    assert!(here.body.windows(10).any(|bytes| bytes == &body[500_000..500_010]));
+    assert_eq!(origin.count(), 1, "all of it is here");
+    let more = node.fetch("GET", url, &["Range: bytes=5000000-5000009,0-9"]);
+    // This origin sends one part of several, which it may.
+    assert!(more.status == 206 && more.body == body[5_000_000..5_000_010], "{}", more.status);
+    assert_eq!(origin.asks()[1].field("range"), Some("bytes=5000000-5000009,0-9"), "his own question");
+    assert!(line.down_bytes() < 1_100_000, "{}", line.down_bytes());
+}
+
+#[test]
+fn a_class_that_asks_for_ranges_of_what_comes_whole_costs_one_transfer() {
+    let (gate, body) = (Arc::new(RwLock::new(())), kit::noise(9, 1 << 20));
+    let (held, sent) = (Arc::clone(&gate), body.clone());
+    let origin = Origin::start(move |ask| {
+        let (held, sent, chunked) = (Arc::clone(&held), sent.clone(), ask.target == "/chunked");
+        Reply::Act(Box::new(move |stream| {
+            let life = "Cache-Control: public, max-age=3600";
+            if chunked {
+                drop(held.read());
+                let head = format!("HTTP/1.1 200 OK\r\n{life}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", sent.len());
+                stream.write_all(&[head.as_bytes(), &sent, b"\r\n0\r\n\r\n"].concat()).expect("sends");
+            } else {
+                stream.write_all(&promise(&[life, "ETag: \"m1\"", "Connection: close"], sent.len())).expect("sends");
+                stream.write_all(&sent[..600_000]).expect("sends");
+                drop(held.read());
+                stream.write_all(&sent[600_000..]).expect("sends");
+            }
+        }))
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let ask = |path: &'static str, range: &'static str| {
+        let proxy = node.proxy;
+        std::thread::spawn(move || {
+            kit::http::fetch(proxy, "GET", &format!("http://m.school.test/{path}"), &[&format!("Range: bytes={range}")])
+        })
+    };
+    let collapsed = || node.metric("bulak_collapsed_total", "").unwrap_or(0.0);
+
+    // Of no known length: nobody can be given a part of it, and everybody gets it as it comes.
+    let waits = gate.write().expect("nobody panics");
+    let class: Vec<_> = (0..30).map(|_| ask("chunked", "0-")).collect();
+    kit::until("all wait", 20, || collapsed() >= 29.0);
+    drop(waits);
+    for answer in class.into_iter().map(|reader| reader.join().expect("a reader")) {
+        assert!(answer.status == 200 && answer.body == body, "{} {}", answer.status, answer.body.len());
+    }
+    assert_eq!(origin.count(), 1);
+
+    // Of known length, asked for in parts: each is there as soon as its bytes are.
+    let waits = gate.write().expect("nobody panics");
+    for (range, part) in [("0-299999", 0..300_000), ("200000-399999", 200_000..400_000), ("0-99", 0..100)] {
+        let answer = ask("film", range).join().expect("a reader");
+        assert!(answer.status == 206 && answer.body == body[part], "{range}: {}", answer.status);
+    }
+    let before = collapsed();
+    let late = ask("film", "1000000-1000099");
+    kit::until("the last comes along", 20, || collapsed() > before);
+    drop(waits);
+    assert!(late.join().expect("a reader").body == body[1_000_000..1_000_100]);
+    assert_eq!(origin.count(), 2);
+}
