@@ -36,8 +36,14 @@ mod fill;
 /// Ranges of what is not here, and the rest of what is partly here.
 mod partial;
 
+/// What is said of parts.
+mod told;
+
 /// Large bodies in pieces, and coming along with what is under way.
 mod pieces;
+
+/// With whom a request asks.
+mod company;
 
 /// A device's request, from lookup to answer.
 mod serve;
@@ -108,6 +114,7 @@ use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
 use tally::Counters;
+use tokio::sync::Semaphore;
 use uses::Uses;
 
 /// `[cache]`.
@@ -160,6 +167,8 @@ pub(crate) struct Inner {
     archives: ArcSwap<archive::Archives>,
     counters: Counters,
     uses: Uses,
+    /// Bounds how many pieces of bodies are in memory on their way into the store.
+    pieces: Semaphore,
 }
 
 impl Cache {
@@ -182,6 +191,7 @@ impl Cache {
             archives: ArcSwap::default(),
             counters: Counters::new(metrics),
             uses: Uses::default(),
+            pieces: Semaphore::new(pieces::AT_ONCE),
         }))
     }
 
@@ -314,8 +324,10 @@ impl Found {
 }
 
 impl Inner {
-    fn line(&self) -> Line {
+    /// The line as it is for this target: a server of the school's own is reached though the line is down.
+    fn line_to(&self, target: &Target) -> Line {
         match self.link.state() {
+            link::State::Down if self.upstream.is_in_house(target) => Line::Up,
             link::State::Down => Line::Down,
             link::State::Slow => Line::Slow,
             link::State::Up | link::State::Unknown => Line::Up,
@@ -324,7 +336,8 @@ impl Inner {
 
     /// The policy's decision, and what a mark on the stored answer makes of it.
     fn decide(&self, ask: &Ask<'_>, found: Option<&Found>) -> Decision {
-        let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), self.line(), self.clock.now());
+        let line = self.line_to(ask.target);
+        let decision = policy::decide(&self.rules, ask, found.map(|found| &found.prepared.kept), line, self.clock.now());
         match (&decision, found) {
             (Decision::Serve { why, .. }, Some(found)) if found.is_outdated() && *why != Why::Offline => {
                 if Directives::read(ask.headers).only_if_cached {

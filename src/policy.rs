@@ -398,7 +398,8 @@ pub enum Condition {
     Failed,
 }
 
-/// Evaluates If-None-Match, If-Modified-Since (and for stored answers If-Match, If-Unmodified-Since).
+/// Evaluates If-None-Match, If-Modified-Since (and for stored answers If-Match, If-Unmodified-Since) of a GET or HEAD; what another method
+/// is to depend on is the origin's to judge.
 pub fn condition(ask: &Ask<'_>, kept: &Kept) -> Condition {
     condition::condition(ask, kept)
 }

@@ -60,6 +60,17 @@ impl Space {
         Ok(space)
     }
 
+    /// A namespace with this address on its loopback, and no way out of it.
+    ///
+    /// # Errors
+    /// As for [`Space::make`].
+    pub(crate) fn alone(addr: Ipv4Addr) -> io::Result<Space> {
+        sweep();
+        let space = Space::make(&stem(), "alone", addr)?;
+        space.configure(&format!("address add {addr}/32 dev lo"))?;
+        Ok(space)
+    }
+
     /// Several lines for `ip -batch` in this namespace.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 //! we do not know, that is doubled, or that `no-transform` protects stays on, byte for byte.
 
 use crate::base::body::Body;
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use crate::cache::coding::members::Members;
+use async_compression::tokio::bufread::{BrotliDecoder, ZstdDecoder};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
@@ -12,6 +13,9 @@ use std::io;
 use std::pin::Pin;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio_util::io::StreamReader;
+
+/// gzip, member by member.
+mod members;
 
 /// What the node asks origins for: best first.
 pub(crate) const ASKED: HeaderValue = HeaderValue::from_static("zstd, br, gzip");
@@ -124,11 +128,7 @@ where
         return Ok(Err(body));
     }
     Ok(Ok(match coding {
-        Coding::Gzip => {
-            let mut decoder = GzipDecoder::new(body);
-            decoder.multiple_members(true);
-            Box::pin(decoder)
-        }
+        Coding::Gzip => Box::pin(Members::of(body)),
         Coding::Brotli => Box::pin(BrotliDecoder::new(body)),
         Coding::Zstd => {
             let mut decoder = ZstdDecoder::new(body);

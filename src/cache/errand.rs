@@ -174,12 +174,18 @@ impl Inner {
             Stage::Failed(_, Some(upstream::Error::Crowded(_))) if !own && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
             // What was kept does not fit what is there now and is forgotten: it starts anew, once.
-            Stage::Apart | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
+            Stage::Apart(_) | Stage::Asking if own && partly.is_some() && lead.as_ref().is_none_or(oneshot::Receiver::is_empty) => {
                 Box::pin(self.run(asked, order, None, alone)).await
             }
             // Another's answer, for him alone: what we want must be asked for anew.
-            Stage::Failed(..) | Stage::Apart if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
-            Stage::Failed(..) | Stage::Apart | Stage::Asking | Stage::Live(_) => given(asked, lead, transferred),
+            Stage::Failed(..) | Stage::Apart(_) if lead.is_none() && !alone => Box::pin(self.run(asked, order, found, true)).await,
+            Stage::Failed(..) | Stage::Apart(_) | Stage::Asking | Stage::Live(_) => {
+                match lead.and_then(|mut lead| lead.try_recv().ok()) {
+                    // This origin does not go on in the middle: the whole, once.
+                    Some(Given::OwnCoding) if partly.is_some() => Box::pin(self.run(asked, order, None, alone)).await,
+                    lead => given(asked, lead, transferred),
+                }
+            }
         }
     }
 
@@ -237,11 +243,12 @@ impl Inner {
 }
 
 /// An answer that could not be stored still tells its status, and where or when to go instead.
-fn given(asked: &Asked, lead: Option<oneshot::Receiver<Given>>, transferred: u64) -> Result<Fetched, FetchError> {
-    let (response, why) = match lead.and_then(|mut lead| lead.try_recv().ok()) {
+fn given(asked: &Asked, lead: Option<Given>, transferred: u64) -> Result<Fetched, FetchError> {
+    let (response, why) = match lead {
         Some(Given::Answer(given)) => given,
         // Only the rest of it came, and there is no room for that.
-        Some(Given::OwnCoding) => return Err(StoreError::Full.into()),
+        Some(Given::NoRoom) => return Err(StoreError::Full.into()),
+        Some(Given::NotNow | Given::OwnCoding) => return Err(FetchError::Broken("the origin did not give the rest of it".into())),
         None => return Err(FetchError::Broken("another's fetch of the same address brought nothing to keep".into())),
     };
     let mut fetched = Fetched::of(&asked.target, None, response.status(), why, transferred);

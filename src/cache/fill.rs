@@ -14,10 +14,10 @@ use crate::cache::{Inner, stream};
 use crate::link::Class;
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask};
-use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Way};
-use bytes::{Bytes, BytesMut};
+use crate::store::{Draft, Entry, Epoch, Error, Meta, Source, Tail, Way};
+use bytes::BytesMut;
 use futures_util::StreamExt;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -222,28 +222,20 @@ impl Inner {
         let readers = Readers::default();
         pilot.withhold(withheld);
         let (tail, landing) = (draft.tail(), pilot.landing());
-        let live = Live { meta: meta.clone(), total: length, part: None, tail, readers: readers.clone(), landing };
+        let in_order = pieces::refuses_ranges(&meta.headers) || (pilot.brings_whole() && !meta.headers.contains_key(ACCEPT_RANGES));
+        let live = Live { meta: meta.clone(), total: length, part: None, in_order, tail: tail.clone(), readers: readers.clone(), landing };
         pilot.publish(Stage::Live(Arc::new(live)));
-        let mut intake = Intake {
-            inner: self,
-            since,
-            order,
-            pilot,
-            readers,
-            meta: &meta,
-            total: length,
-            saved: 0,
-            piece: BytesMut::new(),
-            keeps_parts: true,
-        };
+        let mut intake =
+            Intake { inner: self, since, order, pilot, readers, meta: &meta, total: length, tail, saved: 0, keeps_parts: false };
         let done = match intake.run(&mut draft, coded, body).await {
             Ok(()) => draft.commit(meta.clone()).await.map_err(Broken::from),
             Err(broken) => {
                 // Keeping the rest takes a while, in which nobody is to come along.
                 pilot.unlist();
+                let came = draft.len();
                 draft.fail(&broken.to_string());
                 match broken {
-                    Broken::Origin(_) | Broken::Left => intake.save_rest().await,
+                    Broken::Origin(_) | Broken::Left => intake.save_up_to(came).await,
                     // The next one who asks gets it as it comes.
                     Broken::Bomb(_) => self.board.set_unkeepable(UrlKey::of(&meta.url)),
                     Broken::TooLong(_) | Broken::Store(_) => {}
@@ -272,11 +264,11 @@ struct Intake<'a> {
     readers: Readers,
     meta: &'a Meta,
     total: Option<u64>,
+    /// Gives back what came, when a piece of it is to be kept: a copy in memory for each of a class's downloads would be too much.
+    tail: Tail,
     /// Kept as parts so far.
     saved: u64,
-    /// Received since.
-    piece: BytesMut,
-    /// Until the store takes no more of them.
+    /// Where the rest can be asked for later, and until the store takes no more of them.
     keeps_parts: bool,
 }
 
@@ -304,7 +296,7 @@ impl Intake<'_> {
     }
 
     async fn plain(&mut self, draft: &mut Draft, body: Body) -> Result<(), Broken> {
-        let resumable = self.resumable();
+        self.keeps_parts = self.resumable();
         let mut pieces = stream::pieces(body);
         loop {
             let piece = tokio::select! {
@@ -313,11 +305,11 @@ impl Intake<'_> {
             };
             let Some(piece) = piece else { break };
             let bytes = piece.map_err(Broken::Origin)?;
-            if resumable {
-                self.keep(&bytes).await;
-            }
             draft.write(bytes).await?;
             self.pilot.lead_alone(draft);
+            while self.keeps_parts && draft.len() - self.saved >= PIECE {
+                self.save_up_to(self.saved + PIECE).await;
+            }
             self.check_length(draft.len())?;
             self.check_readers(draft.len())?;
         }
@@ -374,39 +366,13 @@ impl Intake<'_> {
             && !pieces::refuses_ranges(&self.meta.headers)
     }
 
-    async fn keep(&mut self, bytes: &Bytes) {
-        if !self.keeps_parts {
-            return;
-        }
-        self.piece.extend_from_slice(bytes);
-        while self.piece.len() >= PIECE && self.keeps_parts {
-            let piece = self.piece.split_to(PIECE).freeze();
-            self.save_or_say(piece).await;
-        }
-    }
-
-    async fn save(&mut self, piece: Bytes) -> Result<(), Error> {
-        let Some(total) = self.total else { return Ok(()) };
-        let length = piece.len() as u64;
+    /// Keeps what came since the last piece. A store that takes nothing ends no download: only resuming is lost.
+    async fn save_up_to(&mut self, end: u64) {
+        let part = std::mem::replace(&mut self.saved, end)..end;
         // The last piece would complete the object; the commit does that, with every reader served.
-        if self.saved + length < total {
-            self.inner.store.put_part_since(self.since, self.meta.clone(), total, self.saved, piece).await?;
-        }
-        self.saved += length;
-        Ok(())
-    }
-
-    /// Keeps what came since the last piece.
-    async fn save_rest(&mut self) {
-        let rest = self.piece.split().freeze();
-        if !rest.is_empty() {
-            self.save_or_say(rest).await;
-        }
-    }
-
-    /// Keeps a piece. A store that takes nothing ends no download: only resuming is lost.
-    async fn save_or_say(&mut self, piece: Bytes) {
-        if let Err(error) = self.save(piece).await {
+        let Some(total) = self.total.filter(|total| self.keeps_parts && !part.is_empty() && end < *total) else { return };
+        let saved = self.inner.keep_piece((self.since, self.meta, total), part.start, (self.tail.clone(), part)).await;
+        if let Err(error) = saved {
             tracing::warn!(%error, "could not keep a part of a body; it cannot be resumed");
             self.keeps_parts = false;
         }

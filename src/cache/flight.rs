@@ -11,12 +11,18 @@ use crate::store::{Draft, Entry, Meta, Tail};
 use crate::upstream::{self, Approach};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// What is known of a few URLs.
+mod memory;
+
+use memory::Memory;
 
 /// How far a flight has come.
 #[derive(Clone)]
@@ -27,12 +33,21 @@ pub(crate) enum Stage {
     Live(Arc<Live>),
     /// The stored answer stands, or the new one is stored: look there.
     Stored(Arc<Entry>, Outcome),
-    /// The answer belongs to one request alone; everyone else asks for themselves.
-    Apart,
+    /// The answer belongs to one request alone; everyone else asks for themselves, or for each other.
+    Apart(Cause),
     /// The origin failed; a stale answer may do.
     Failed(Failure, Option<upstream::Error>),
     /// The body broke off (its readers know), or was longer than the given limit.
     Broken(Arc<str>, Option<u64>),
+}
+
+/// Why an answer belongs to one request alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Who asked did so with a cookie: those without one may still get an answer that is for all of them.
+    Asker,
+    /// What was answered: the next one would be told the same.
+    Answer,
 }
 
 /// How a stored answer came about.
@@ -51,6 +66,8 @@ pub(crate) struct Live {
     pub(crate) total: Option<u64>,
     /// What of the body the tail carries; `None`: all of it.
     pub(crate) part: Option<Range<u64>>,
+    /// The origin sends it from beginning to end, whatever range it is asked for: nothing of it comes sooner by another question.
+    pub(crate) in_order: bool,
     pub(crate) tail: Tail,
     /// One is held by everyone who reads along.
     pub(crate) readers: Readers,
@@ -122,10 +139,10 @@ pub(crate) struct Pilot {
     pub(crate) approach: Approach,
     board: Arc<Board>,
     key: FlightKey,
+    /// Filed under this, too, once a fetch for a range turns out to bring the whole.
+    whole: OnceLock<FlightKey>,
     /// Held by whoever waits for it, and by the board while it is listed.
     flight: Weak<Flight>,
-    /// Whether others can find this flight.
-    listed: AtomicBool,
     /// The board's count when the flight began.
     began: u64,
 }
@@ -135,45 +152,16 @@ pub(crate) struct Pilot {
 pub(crate) struct Board {
     flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
     /// URLs whose last answer could not be shared: nobody waits for those (varnish calls it hit-for-miss).
-    apart: Mutex<Memory>,
+    apart: Mutex<Memory<Cause>>,
     /// URLs whose body cannot be undone or kept (bombs and giants): passed on as they come.
-    unkeepable: Mutex<Memory>,
+    unkeepable: Mutex<Memory<()>>,
     /// URLs that became doubtful, with the count at which they did.
-    doubtful: Mutex<Memory>,
+    doubtful: Mutex<Memory<u64>>,
     count: AtomicU64,
-}
-
-/// The last few URLs of which something is known.
-#[derive(Default)]
-struct Memory {
-    order: VecDeque<UrlKey>,
-    known: HashMap<UrlKey, u64>,
 }
 
 /// What a short range is, bytes: pieces of updates have 1 MiB, those of players up to this; 3 s of a line of 10 Mbit/s.
 const SHORT: u64 = 4 << 20;
-
-/// How many URLs are remembered: 4,096 × about 60 B.
-const REMEMBERED: usize = 4096;
-
-impl Memory {
-    fn put(&mut self, url: UrlKey, value: u64) {
-        if self.known.insert(url, value).is_none() {
-            self.order.push_back(url);
-            while self.order.len() > REMEMBERED {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.known.remove(&oldest);
-                }
-            }
-        }
-    }
-
-    fn forget(&mut self, url: &UrlKey) {
-        if self.known.remove(url).is_some() {
-            self.order.retain(|known| known != url);
-        }
-    }
-}
 
 impl Board {
     /// Joins the flight of `key`, or starts one: then the caller gets the pilot and must fly.
@@ -187,7 +175,7 @@ impl Board {
         }
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        let (flight, pilot) = self.prepare((sender, receiver), key.clone(), urgent, true);
+        let (flight, pilot) = self.prepare((sender, receiver), key.clone(), urgent);
         flights.insert(key, Arc::clone(&flight));
         (flight, Some(pilot))
     }
@@ -218,7 +206,7 @@ impl Board {
     pub(crate) fn alone(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Pilot) {
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
-        self.prepare((sender, receiver), key, urgent, false)
+        self.prepare((sender, receiver), key, urgent)
     }
 
     fn prepare(
@@ -226,34 +214,41 @@ impl Board {
         (sender, receiver): (watch::Sender<Stage>, watch::Receiver<Stage>),
         key: FlightKey,
         urgent: Raise,
-        listed: bool,
     ) -> (Arc<Flight>, Pilot) {
         let (withheld, approach) = (Arc::<OnceLock<HeaderMap>>::default(), Approach::default());
         let (shared, known) = (Arc::clone(&withheld), approach.clone());
         let flight = Arc::new(Flight { stage: receiver, urgent: urgent.clone(), withheld: shared, approach: known });
-        let (board, listed, landed, began) = (Arc::clone(self), AtomicBool::new(listed), watch::Sender::new(false), self.now());
+        let (board, landed, began) = (Arc::clone(self), watch::Sender::new(false), self.now());
         let held = Arc::downgrade(&flight);
-        (flight, Pilot { stage: sender, landed, urgent, withheld, approach, board, key, flight: held, listed, began })
+        let whole = OnceLock::new();
+        (flight, Pilot { stage: sender, landed, urgent, withheld, approach, board, key, whole, flight: held, began })
     }
 
-    /// Whether waiting for another's answer to this URL has been in vain before.
-    pub(crate) fn is_apart(&self, url: &UrlKey) -> bool {
-        self.apart.lock().known.contains_key(url)
+    /// Whether waiting for another's answer to this URL has been in vain before, for whoever asks with a `cookie` or without.
+    pub(crate) fn is_apart(&self, url: &UrlKey, cookie: bool) -> bool {
+        match self.apart.lock().get(url) {
+            Some(Cause::Answer) => true,
+            Some(Cause::Asker) => cookie,
+            None => false,
+        }
     }
 
-    fn set_apart(&self, url: UrlKey, is: bool) {
+    fn set_apart(&self, url: UrlKey, cause: Option<Cause>) {
         let mut apart = self.apart.lock();
-        if is { apart.put(url, 0) } else { apart.forget(&url) }
+        match cause {
+            Some(cause) => apart.put(url, cause),
+            None => apart.forget(&url),
+        }
     }
 
     /// Whether this URL's body is to be passed on as it comes.
     pub(crate) fn is_unkeepable(&self, url: &UrlKey) -> bool {
-        self.unkeepable.lock().known.contains_key(url)
+        self.unkeepable.lock().get(url).is_some()
     }
 
     /// From now on this URL's body is passed on as it comes.
     pub(crate) fn set_unkeepable(&self, url: UrlKey) {
-        self.unkeepable.lock().put(url, 0);
+        self.unkeepable.lock().put(url, ());
     }
 
     /// What is stored under this URL has become doubtful: that holds for fetches under way, too.
@@ -264,6 +259,12 @@ impl Board {
 
     fn now(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Something was changed under this URL: whoever asks from now on begins anew. What is under way, of the whole and of ranges, may be
+    /// from before, and is for those who have come along already.
+    pub(crate) fn unlist(&self, url: &UrlKey) {
+        self.flights.lock().retain(|key, _| key.url != *url);
     }
 }
 
@@ -300,7 +301,7 @@ impl Flight {
 impl Pilot {
     /// Whether the URL became doubtful after this flight began: what it brings may be older than that.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.board.doubtful.lock().known.get(&self.key.url).is_some_and(|count| *count > self.began)
+        self.board.doubtful.lock().get(&self.key.url).is_some_and(|count| *count > self.began)
     }
 
     /// Keeps fields for the one who asked.
@@ -315,16 +316,13 @@ impl Pilot {
 
     /// Tells everyone.
     pub(crate) fn publish(&self, stage: Stage) {
-        let listed = self.listed.load(Ordering::Relaxed);
         let last = !matches!(stage, Stage::Asking | Stage::Live(_));
-        if last {
-            // The last word: whoever comes after it must not take it for news of his own.
-            self.unlist();
-        }
+        // The last word: whoever comes after it must not take it for news of his own.
+        let listed = last && self.unlist();
         match stage {
             // Of one that nobody could wait for it says nothing: a HEAD, or a client's own condition.
-            Stage::Apart if listed => self.board.set_apart(self.key.url, true),
-            Stage::Live(_) => self.board.set_apart(self.key.url, false),
+            Stage::Apart(cause) if listed => self.board.set_apart(self.key.url, Some(cause)),
+            Stage::Live(_) => self.board.set_apart(self.key.url, None),
             _ => {}
         }
         // Nobody may be listening any more; the fetch goes on for the store's sake.
@@ -338,8 +336,7 @@ impl Pilot {
     /// flight and does not read yet, or waits for its end, counts as well. Whoever comes after a yes begins anew.
     pub(crate) fn leave(&self, gone: impl FnOnce() -> bool) -> bool {
         let mut flights = self.board.flights.lock();
-        let listed = self.listed.load(Ordering::Relaxed);
-        let held = self.flight.strong_count() > usize::from(listed);
+        let held = self.flight.strong_count() > self.places(&flights).count();
         // What those did who held it before, which is to begin to read, is seen from here on.
         fence(Ordering::Acquire);
         if held || !gone() {
@@ -359,10 +356,34 @@ impl Pilot {
         true
     }
 
-    fn forget(&self, flights: &mut HashMap<FlightKey, Arc<Flight>>) {
-        if self.listed.swap(false, Ordering::Relaxed) {
-            flights.remove(&self.key);
+    /// Where others can find this flight. Under its keys there may be later ones by now.
+    fn places<'a>(&'a self, flights: &'a HashMap<FlightKey, Arc<Flight>>) -> impl Iterator<Item = &'a FlightKey> {
+        let is_here = |key: &&FlightKey| flights.get(*key).is_some_and(|flight| std::ptr::eq(Arc::as_ptr(flight), self.flight.as_ptr()));
+        std::iter::once(&self.key).chain(self.whole.get()).filter(is_here)
+    }
+
+    /// Whether anybody could find it until now.
+    fn forget(&self, flights: &mut HashMap<FlightKey, Arc<Flight>>) -> bool {
+        let places: Vec<FlightKey> = self.places(flights).cloned().collect();
+        for place in &places {
+            flights.remove(place);
         }
+        !places.is_empty()
+    }
+
+    /// A fetch for a range brings the whole: whoever wants any of it finds it from now on.
+    pub(crate) fn list_whole(&self) {
+        let mut flights = self.board.flights.lock();
+        let whole = FlightKey { range: None, ..self.key.clone() };
+        let flight = self.flight.upgrade().filter(|_| self.places(&flights).next().is_some());
+        if let (Some(flight), Place::Vacant(place)) = (flight, flights.entry(self.whole.get_or_init(|| whole).clone())) {
+            place.insert(flight);
+        }
+    }
+
+    /// Whether a range was asked for, and the whole comes.
+    pub(crate) fn brings_whole(&self) -> bool {
+        self.whole.get().is_some()
     }
 
     /// Nobody comes along any more where what comes is kept only until those have it who read already.
@@ -372,11 +393,9 @@ impl Pilot {
         }
     }
 
-    /// Nobody finds the flight any more: it has said its last word, or is about to.
-    pub(crate) fn unlist(&self) {
-        if self.listed.swap(false, Ordering::Relaxed) {
-            self.board.flights.lock().remove(&self.key);
-        }
+    /// Nobody finds the flight any more: it has said its last word, or is about to. Whether anybody could until now.
+    pub(crate) fn unlist(&self) -> bool {
+        self.forget(&mut self.board.flights.lock())
     }
 }
 
@@ -404,11 +423,11 @@ mod tests {
         let (_, other) = board.join(key(2), false);
         assert!(other.is_some(), "another URL is another flight");
 
-        pilot.publish(Stage::Apart);
-        assert!(matches!(flight.head().await, Some(Stage::Apart)));
+        pilot.publish(Stage::Apart(Cause::Answer));
+        assert!(matches!(flight.head().await, Some(Stage::Apart(Cause::Answer))));
         drop(pilot);
-        assert!(matches!(flight.end().await, Stage::Apart));
-        assert!(board.is_apart(&UrlKey([1; 16])) && !board.is_apart(&UrlKey([2; 16])));
+        assert!(matches!(flight.end().await, Stage::Apart(Cause::Answer)));
+        assert!(board.is_apart(&UrlKey([1; 16]), false) && !board.is_apart(&UrlKey([2; 16]), false));
         assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
     }
 
@@ -434,8 +453,8 @@ mod tests {
         assert!(!alone.leave(|| true), "whoever asked waits for its head");
         drop(first);
         assert!(alone.leave(|| true), "nobody can come along with one that is not listed");
-        alone.publish(Stage::Apart);
-        assert!(!board.is_apart(&UrlKey([1; 16])), "nobody has waited in vain for one client's own question");
+        alone.publish(Stage::Apart(Cause::Answer));
+        assert!(!board.is_apart(&UrlKey([1; 16]), true), "nobody has waited in vain for one client's own question");
 
         let (_, errand) = board.join(key(2), false);
         let errand = errand.expect("an errand's");
@@ -443,6 +462,59 @@ mod tests {
         assert!(!errand.stop() && board.find(&key(2)).is_some(), "a person has come along");
         let (_, errand) = board.join(key(3), false);
         assert!(errand.expect("another").stop() && board.join(key(3), true).1.is_some());
+    }
+
+    #[test]
+    fn one_asker_s_cookie_says_nothing_of_those_without() {
+        let (board, url) = (Arc::new(Board::default()), UrlKey([1; 16]));
+        for (cause, cookie, none) in [(Cause::Asker, true, false), (Cause::Answer, true, true)] {
+            let (_, pilot) = board.join(key(1), true);
+            pilot.expect("it flies").publish(Stage::Apart(cause));
+            assert_eq!((board.is_apart(&url, true), board.is_apart(&url, false)), (cookie, none), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_before_a_change_is_not_joined_and_takes_no_later_one_away() {
+        let board = Arc::new(Board::default());
+        let (before, pilot) = board.join(key(1), true);
+        let pilot = pilot.expect("the first flies");
+        let (_part, range) = board.join(FlightKey { range: Some(0..5), ..key(1) }, true);
+        let (_elsewhere, other) = board.join(key(2), true);
+        board.unlist(&UrlKey([1; 16]));
+        assert!(board.find(&FlightKey { range: Some(0..5), ..key(1) }).is_none(), "nor is a range");
+        assert!(board.find(&key(2)).is_some(), "another URL");
+        let (_after, anew) = board.join(key(1), true);
+        let anew = anew.expect("whoever comes after begins anew");
+        assert!(!pilot.leave(|| true), "the first still waits");
+        drop(before);
+        assert!(pilot.leave(|| true));
+        pilot.publish(Stage::Apart(Cause::Answer));
+        drop(pilot);
+        assert!(board.find(&key(1)).is_some() && !board.is_apart(&UrlKey([1; 16]), true));
+        drop((anew, range, other));
+        assert!(board.find(&key(1)).is_none());
+    }
+
+    #[test]
+    fn a_fetch_for_a_range_that_brings_the_whole_is_found_as_such() {
+        let board = Arc::new(Board::default());
+        let part = FlightKey { range: Some(0..5), ..key(1) };
+        let (flight, pilot) = board.join(part.clone(), true);
+        let pilot = pilot.expect("it flies");
+        pilot.list_whole();
+        assert!([&part, &key(1)].iter().all(|key| board.find(key).is_some_and(|found| Arc::ptr_eq(&found, &flight))));
+        assert!(!pilot.leave(|| true), "whoever asked waits for it");
+        drop(flight);
+        assert!(pilot.leave(|| true) && board.find(&part).is_none() && board.find(&key(1)).is_none());
+        // Nobody finds one that is for one alone, nor does it stand in another's place.
+        let (_alone, hidden) = board.alone(part.clone(), true);
+        hidden.list_whole();
+        assert!(board.find(&key(1)).is_none());
+        let (other, whole) = board.join(key(1), true);
+        let (_second, pilot) = board.join(part, true);
+        pilot.expect("another range").list_whole();
+        assert!(whole.is_some() && board.find(&key(1)).is_some_and(|found| Arc::ptr_eq(&found, &other)));
     }
 
     #[test]
@@ -480,7 +552,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_the_last_word_holds_no_stage() {
         let board = Arc::new(Board::default());
-        for word in [Some(Stage::Apart), None] {
+        for word in [Some(Stage::Apart(Cause::Answer)), None] {
             let (_flight, pilot) = board.alone(key(1), false);
             let before = pilot.stage.receiver_count();
             let mut landing = pilot.landing();
@@ -494,22 +566,6 @@ mod tests {
             landing.done().await;
             assert!(began.elapsed().is_zero(), "it was told, not waited for");
         }
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let board = Board::default();
-        for number in 0..=REMEMBERED {
-            let mut url = [0; 16];
-            url[..8].copy_from_slice(&(number as u64).to_le_bytes());
-            board.set_apart(UrlKey(url), true);
-        }
-        assert!(!board.is_apart(&UrlKey([0; 16])));
-        assert_eq!(board.apart.lock().known.len(), REMEMBERED);
-        let mut last = [0; 16];
-        last[..8].copy_from_slice(&(REMEMBERED as u64).to_le_bytes());
-        board.set_apart(UrlKey(last), false);
-        assert!(!board.is_apart(&UrlKey(last)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, prepared, stream};
 use crate::link::Class;
 use crate::policy::{self, Condition, Part, Why};
-use crate::store::Entry;
+use crate::store::{Entry, Epoch, Error, Meta, Tail};
 use http::header::{ACCEPT_RANGES, AUTHORIZATION, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::ops::Range;
@@ -19,18 +19,21 @@ use std::time::Duration;
 
 /// What of a body is made durable at once: a power cut costs one piece, 7 s of a line of 5 Mbit/s. Smaller ones would cost more
 /// records and more syncs of the card for little: it is synced at least every 4 MiB in any case.
-pub(crate) const PIECE: usize = 4 << 20;
+pub(crate) const PIECE: u64 = 4 << 20;
+
+/// Pieces that are on their way into the store at once, each of them in memory twice: 32 MiB. The others wait their turn on disk.
+pub(crate) const AT_ONCE: usize = 4;
 
 /// The night keeps what came of any body above this when its transfer breaks off: 4 s of a line of 0.5 Mbit/s. Below it a new record
 /// with two syncs costs more than the bytes.
 const WORTH: u64 = 256 << 10;
 /// How far ahead of a fetch a request may be and still wait for it.
-const AHEAD: u64 = PIECE as u64;
+const AHEAD: u64 = PIECE;
 
 /// Above which length what came of a body is kept when the rest does not come. For devices only large bodies, which are many at once
-/// in a class, each with a piece in memory.
+/// in a class.
 pub(crate) fn worth(class: Class) -> u64 {
-    if class == Class::Interactive { PIECE as u64 } else { WORTH }
+    if class == Class::Interactive { PIECE } else { WORTH }
 }
 
 /// Whether an origin says that it will not go on in the middle.
@@ -73,6 +76,22 @@ fn route(kept: &[Range<u64>], carried: &Range<u64>, come: u64, wanted: &Range<u6
 }
 
 impl Inner {
+    /// Keeps a part of a body of this length, at this place in it: what a tail gives back of it.
+    ///
+    /// # Errors
+    /// When it is not to be had any more, or the store takes it not.
+    pub(crate) async fn keep_piece(
+        &self,
+        (since, meta, total): (Epoch, &Meta, u64),
+        at: u64,
+        (tail, range): (Tail, Range<u64>),
+    ) -> Result<(), Error> {
+        // Never closed; a piece that nobody counts would still be kept.
+        let _turn = self.pieces.acquire().await;
+        let piece = tail.copy(range).await?;
+        self.store.put_part_since(since, meta.clone(), total, at, piece).await.map(drop)
+    }
+
     /// Comes along with a fetch of this body that is under way, if that brings what this request wants. The fetch is raised: a person
     /// waits for it. `found`: what is kept of the body.
     pub(crate) async fn come_along(&self, asked: &Asked, found: Option<&Found>, why: Why) -> Option<Answered> {
@@ -86,12 +105,13 @@ impl Inner {
             // It has asked as this request would: its answer is nearer. Who wants the middle of something unknown asks for himself.
             Stage::Asking if is_near_start(&asked.headers) => {
                 flight.raise();
-                self.first_word(&flight, found.is_some()).await?
+                self.first_word(asked, &flight, found.is_some()).await?
             }
             stage => stage,
         };
         let Stage::Live(live) = stage else { return None };
-        let answered = self.beside(asked, found, &live, why).await?;
+        let answered =
+            if live.in_order { self.along(asked, found, &live, why).await? } else { self.beside(asked, found, &live, why).await? };
         flight.raise();
         self.counters.collapsed.inc();
         Some(answered)
@@ -119,7 +139,9 @@ impl Inner {
             |found: &&Found| found.entry.length == total && strong.is_some() && strong_validator(&found.entry.meta.headers) == strong;
         let found = found.filter(same);
         let carried = live.part.clone().unwrap_or(0..total);
-        let route = route(found.map_or(&[], |found| &found.entry.have), &carried, live.tail.come(), &wanted)?;
+        // What comes in order only is not had sooner by another question.
+        let come = if live.in_order { total } else { live.tail.come() };
+        let route = route(found.map_or(&[], |found| &found.entry.have), &carried, come, &wanted)?;
         let follow = stream::follow(live, route.followed.start - carried.start, Some(route.followed.end - carried.start));
         let body = match found {
             Some(found) if !route.stored.is_empty() => {

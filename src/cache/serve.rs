@@ -1,7 +1,7 @@
 //! A device's request, from lookup to answer: the one place that acts on a decision.
 
 use crate::base::body::Body;
-use crate::base::digest::Digest;
+use crate::cache::company::Company;
 use crate::cache::fill::{Judged, Order};
 use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
@@ -9,9 +9,9 @@ use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
 use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
 use crate::policy::directive::Directives;
-use crate::policy::{self, Decision, Failure, Line, Part, Why};
+use crate::policy::{self, Condition, Decision, Failure, Line, Part, Why};
 use crate::site::canonical;
-use crate::store::{Entry, Meta, Source, Way};
+use crate::store::{Entry, Source, Way};
 use crate::upstream;
 use http::header::{AGE, AUTHORIZATION, COOKIE, HeaderName, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -26,33 +26,6 @@ pub(crate) type Answered = (Response<Body>, Why);
 /// `Proxy-Status` (RFC 9209).
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// How a request meets others that ask for the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Company {
-    /// May share one fetch.
-    Shared,
-    /// May share one fetch with those who ask with the same fields; the first one was not for them.
-    Kin(Digest),
-    /// Must ask for itself.
-    Alone,
-    /// Must ask for itself, in the codings that this client named.
-    OwnCoding,
-}
-
-impl Company {
-    fn is_shared(self) -> bool {
-        matches!(self, Company::Shared | Company::Kin(_))
-    }
-
-    /// With whom to ask once more when this answer was not for the request.
-    fn after(self, asked: &Asked, meta: &Meta) -> Company {
-        match policy::kin(&asked.ask(), &meta.vary) {
-            Some(kin) if self == Company::Shared => Company::Kin(kin),
-            _ => Company::Alone,
-        }
-    }
-}
-
 /// What a flight's company hears first.
 enum Word {
     /// This.
@@ -62,6 +35,10 @@ enum Word {
     /// Nothing, and nothing will come.
     Silence,
 }
+
+/// How often a request meets a transfer that had ended when it came, until it asks for itself: where many poll what is new each time, one
+/// follows the other, and who came along with each would wait for all of them, each within the one before.
+const ENDED: u8 = 2;
 
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
@@ -118,7 +95,7 @@ impl Inner {
                 self.from_store(asked, request, order, found, Said::hit(why, age, ttl)).await
             }
             (Decision::Pass { why }, _) => self.pass(asked, request, order, why).await,
-            (Decision::Refuse { why }, _) => self.refuse(why),
+            (Decision::Refuse { why }, _) => self.refuse(asked, why),
             (Decision::Revalidate { conditions, why }, Some(found)) if self.is_for_all(asked) => {
                 self.ask_for_all(asked, request, order, (found, conditions), why).await
             }
@@ -197,8 +174,12 @@ impl Inner {
         said: Said,
     ) -> Answered {
         if let Some(wanted) = partial::missing(&asked.ask(), &found) {
+            // Whoever has it already needs no byte of it.
+            if let Some(early) = self.unmodified(&asked.ask(), &found.prepared, said, None) {
+                return (early, said.why);
+            }
             if Directives::read(&asked.headers).only_if_cached {
-                return self.refuse(Why::OnlyIfCached);
+                return self.refuse(asked, Why::OnlyIfCached);
             }
             if let Some(answered) = self.come_along(asked, Some(&found), Why::Partial).await {
                 return answered;
@@ -231,6 +212,8 @@ impl Inner {
     ) -> Answered {
         if asked.method == Method::GET {
             match &found {
+                // Whether the client's own copy still holds takes a question and no byte of the body.
+                Some((found, Some(_))) if policy::condition(&asked.ask(), &found.prepared.kept) == Condition::NotModified => {}
                 Some((found, _)) if found.entry.object.is_none() => {
                     if let Some(wanted) = partial::missing(&asked.ask(), found) {
                         if let Some(answered) = self.come_along(asked, Some(found), why).await {
@@ -263,7 +246,7 @@ impl Inner {
         let alone = asked.method != Method::GET
             || own_conditions
             || asked.headers.contains_key(AUTHORIZATION)
-            || self.board.is_apart(&asked.target.key());
+            || self.board.is_apart(&asked.target.key(), asked.headers.contains_key(COOKIE));
         if self.board.is_unkeepable(&asked.target.key()) {
             Company::OwnCoding
         } else if alone {
@@ -293,7 +276,7 @@ impl Inner {
         let kin = if let Company::Kin(kin) = company { Some(kin) } else { None };
         let key = FlightKey { kin, ..self.flight_key(asked, None) };
         let (flight, pilot) = match company {
-            Company::Shared | Company::Kin(_) => self.board.join(key, true),
+            Company::Shared | Company::Again | Company::Kin(_) => self.board.join(key, true),
             Company::Alone | Company::OwnCoding => {
                 let (flight, pilot) = self.board.alone(key, true);
                 (flight, Some(pilot))
@@ -322,6 +305,10 @@ impl Inner {
             Stage::Live(live) if collapsed && live.tail.is_complete(live.total) => {
                 // It had ended before this request came: what it brought is judged like any stored answer.
                 flight.end().await;
+                if order.waits >= ENDED {
+                    return again(Company::Alone).await;
+                }
+                let order = Order { waits: order.waits + 1, ..order.clone() };
                 Box::pin(self.decide_and_act(asked, bare(asked), order)).await
             }
             Stage::Live(live) if !self.suits(asked, &live, collapsed) => {
@@ -344,7 +331,7 @@ impl Inner {
                 match (lead, error) {
                     (Some(lead), None) => match lead.await {
                         Ok(Given::Answer(given)) => self.given(given, why),
-                        Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
+                        Ok(_) => self.fetch_alone(asked, order, why).await,
                         Err(_) => self.no_answer(asked, None, failure, None).await,
                     },
                     (None, None) => again(Company::Alone).await,
@@ -355,20 +342,20 @@ impl Inner {
                 self.error(StatusCode::BAD_GATEWAY, "http_response_incomplete", &detail, false, why)
             }
             // Broken before this client got anything: one more try, on its own.
-            Stage::Apart | Stage::Asking | Stage::Broken(..) => match lead {
+            Stage::Apart(_) | Stage::Asking | Stage::Broken(..) => match lead {
                 Some(lead) => match lead.await {
                     Ok(Given::Answer(given)) => self.given(given, why),
-                    Ok(Given::OwnCoding) => self.fetch_alone(asked, order, why).await,
+                    Ok(_) => self.fetch_alone(asked, order, why).await,
                     Err(_) => Box::pin(self.fetch(asked, bare(asked), order, None, why, Company::Alone)).await,
                 },
-                None => again(Company::Alone).await,
+                None => again(company.apart(asked, &stage)).await,
             },
         }
     }
 
     /// The flight's first word, or what is stored where even a connection takes long and the rules allow it; the flight goes on.
     async fn word_or_stale(&self, asked: &Asked, flight: &Flight, found: Option<&Found>) -> Word {
-        let mut word = pin!(self.first_word(flight, found.is_some()));
+        let mut word = pin!(self.first_word(asked, flight, found.is_some()));
         let early = tokio::select! {
             biased;
             word = word.as_mut() => Some(word),
@@ -384,9 +371,9 @@ impl Inner {
         word.map_or(Word::Silence, Word::Of)
     }
 
-    /// The flight's first word; `None` when there is none, or when the line goes down while a stored answer is at hand.
-    pub(crate) async fn first_word(&self, flight: &Flight, stored: bool) -> Option<Stage> {
-        if !stored {
+    /// The flight's first word; `None` when there is none, or when the line to it goes down while a stored answer is at hand.
+    pub(crate) async fn first_word(&self, asked: &Asked, flight: &Flight, stored: bool) -> Option<Stage> {
+        if !stored || self.upstream.is_in_house(&asked.target) {
             return flight.head().await;
         }
         tokio::select! {
@@ -405,6 +392,7 @@ impl Inner {
         };
         policy::header::strip_hop_by_hop(response.headers_mut());
         for outdated in policy::invalidates(&asked.method, &asked.target, response.status(), response.headers()) {
+            self.board.unlist(&outdated.key());
             self.outdate(&outdated.key()).await;
         }
         let mut said = Said { why, age: None, ttl: None, forwarded: Some(response.status()), stored: false, collapsed: false };
@@ -446,7 +434,7 @@ impl Inner {
     }
 
     /// The answer that is just arriving.
-    fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
+    pub(crate) fn live(&self, asked: &Asked, live: &Live, why: Why, collapsed: bool) -> Response<Body> {
         let said = Said { why, age: None, ttl: None, forwarded: Some(live.meta.status), stored: true, collapsed };
         self.live_as(asked, live, said)
     }
@@ -508,7 +496,8 @@ impl Inner {
     /// The stored answer although asking failed, where the rules allow it.
     pub(crate) async fn stale(&self, asked: &Asked, found: Option<&Found>, failure: Failure) -> Option<Answered> {
         let found = found?;
-        let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, self.line(), self.clock.now())?;
+        let line = self.line_to(&asked.target);
+        let (age, ttl, why) = policy::on_failure(&self.rules, &asked.ask(), &found.prepared.kept, failure, line, self.clock.now())?;
         if found.is_outdated() && why != Why::Offline {
             return None;
         }
@@ -530,7 +519,7 @@ impl Inner {
         if let Some(stale) = self.stale(asked, found, failure).await {
             return stale;
         }
-        let offline = self.line() == Line::Down;
+        let offline = self.line_to(&asked.target) == Line::Down;
         match error {
             Some(error) => self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss),
             None => self.error(
@@ -543,13 +532,14 @@ impl Inner {
         }
     }
 
-    fn refuse(&self, why: Why) -> Answered {
+    fn refuse(&self, asked: &Asked, why: Why) -> Answered {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
-        response
-            .extensions_mut()
-            .insert(Trouble { detail: "only a stored copy was asked for, and there is none".into(), offline: self.line() == Line::Down });
+        response.extensions_mut().insert(Trouble {
+            detail: "only a stored copy was asked for, and there is none".into(),
+            offline: self.line_to(&asked.target) == Line::Down,
+        });
         (response, why)
     }
 

@@ -11,7 +11,7 @@ use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
-use crate::cache::flight::{Outcome, Pilot, Stage};
+use crate::cache::flight::{Cause, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, prepared, stream};
 use crate::link::foreground::Raise;
@@ -51,6 +51,10 @@ pub(crate) enum Given {
     Answer(Answered),
     /// Nothing that is for this client: his own question is to go to the origin, past the store.
     OwnCoding,
+    /// The same, where the rest of what is kept came and there is no room for it.
+    NoRoom,
+    /// The same, where the rest of what is kept is not to be had this time.
+    NotNow,
 }
 
 impl Inner {
@@ -78,7 +82,7 @@ impl Inner {
             if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
                 // It speaks of another version than ours: whoever waits asks again, without conditions.
                 self.outdate(&asked.target.key()).await;
-                return pilot.publish(Stage::Apart);
+                return pilot.publish(Stage::Apart(Cause::Answer));
             }
             return match self.confirm(&asked, &found.entry, response.headers(), (requested, pilot)).await {
                 Ok(entry) => {
@@ -98,16 +102,16 @@ impl Inner {
             self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), (requested, pilot)).await;
             self.outdate_if_overtaken(&asked, pilot).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         if is_nothing(status) && self.is_pinned_here(&asked.target.key()).await {
             self.outdate(&asked.target.key()).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart);
+            return pilot.publish(Stage::Apart(Cause::Answer));
         }
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
@@ -117,15 +121,22 @@ impl Inner {
             }
             Judged::Apart(response, why) => {
                 // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
+                let cause = self.cause(&asked);
                 let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization | Why::Personal | Why::Account)
-                    || (asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place));
+                    || cause == Cause::Asker;
                 if found.is_some() && !personal && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
                     self.outdate(&asked.target.key()).await;
                 }
                 give(response, why);
-                pilot.publish(Stage::Apart);
+                pilot.publish(Stage::Apart(cause));
             }
         }
+    }
+
+    /// Where it lies that an answer is one asker's alone. What somebody is told who has a cookie says nothing about the others.
+    pub(crate) fn cause(&self, asked: &Asked) -> Cause {
+        let cookie = asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place);
+        if cookie { Cause::Asker } else { Cause::Answer }
     }
 
     /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.

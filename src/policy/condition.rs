@@ -7,12 +7,14 @@ use crate::base::clock::Time;
 use crate::policy::directive::Members;
 use crate::policy::{Ask, Condition, Kept, date};
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 
 /// See [`crate::policy::condition()`].
 pub(super) fn condition(ask: &Ask<'_>, kept: &Kept) -> Condition {
+    // What a POST was to depend on the origin has judged already: its answer is held against nothing.
+    let reads = *ask.method == Method::GET || *ask.method == Method::HEAD;
     // Conditions count only where the answer would otherwise be a success (section 13.2.1).
-    if !kept.status.is_success() || !any(ask.headers) {
+    if !reads || !kept.status.is_success() || !any(ask.headers) {
         return Condition::Go;
     }
     let tag = kept.headers.get(ETAG).map(http::HeaderValue::as_bytes);
@@ -81,7 +83,6 @@ mod tests {
     use crate::base::target::Target;
     use crate::policy::Place;
     use crate::policy::tests::{headers, kept, rules};
-    use http::Method;
 
     type Fields = crate::policy::tests::Fields<'static>;
 

@@ -3,8 +3,8 @@
 //! nothing is kept for it.
 //!
 //! When the disk takes no more of it (full, read-only, broken, or the body is longer than the store takes) nobody's download ends
-//! for that: the rest goes past the disk, through memory, as fast as the slowest reader takes it. What all have read is let go, and
-//! at the end nothing is stored.
+//! for that: the rest goes past the disk, through memory, as fast as the slowest reader takes it; one who stands still while others
+//! wait is left behind. What all have read is let go, and at the end nothing is stored.
 
 use crate::base::digest::Hasher;
 use crate::store::disk::{DiskFile, create_within};
@@ -13,10 +13,11 @@ use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
 use crate::store::segment::{Log, Written};
 use crate::store::{Entry, Error, Inner, Meta};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,9 @@ const STEP: usize = 256 << 10;
 const AFLOAT: usize = 1 << 20;
 /// Who has not begun to read by then does not come.
 const COMING: Duration = Duration::from_secs(2);
+/// Who takes nothing for so long while others wait for more is not waited for: a phone that went to sleep. One piece is 256 KiB, so
+/// that whoever is left behind takes less than 9 kB/s.
+const STILL: Duration = Duration::from_secs(30);
 
 /// A body being written: invisible until `commit`, gone if dropped. In memory up to 1 MiB, then in a file below `tmp/`.
 /// Readers may follow behind while it grows.
@@ -94,6 +98,15 @@ impl State {
 
     fn written(&self) -> u64 {
         self.base() + (self.flushing.len() + self.fresh.len()) as u64
+    }
+
+    /// Waits no more for the slowest where another has had everything.
+    fn leave_behind(&mut self) {
+        let written = self.written();
+        let Some(slowest) = self.readers.values().min().copied().filter(|slowest| *slowest < written) else { return };
+        if self.readers.values().any(|next| *next >= written) {
+            self.readers.retain(|_, next| *next != slowest);
+        }
     }
 
     /// Lets go of what every reader has had.
@@ -262,7 +275,9 @@ impl Draft {
                 alone = state.readers.is_empty();
             }
             if !alone {
-                room.await;
+                if tokio::time::timeout(STILL, room).await.is_err() {
+                    shared.state.lock().leave_behind();
+                }
             } else if tokio::time::timeout(COMING, room).await.is_err() {
                 return Err(self.lost.take().unwrap_or(Error::Full));
             }
@@ -476,6 +491,24 @@ impl Tail {
                 }
             }
         }
+    }
+}
+
+impl Tail {
+    /// The bytes of `range`, all of which must have come by now; also when the draft has failed since. May be dropped at any await.
+    ///
+    /// # Errors
+    /// When they are not to be had any more, or cannot be read.
+    pub async fn copy(mut self, range: Range<u64>) -> Result<Bytes, Error> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let mut bytes = BytesMut::with_capacity(length);
+        while bytes.len() < length {
+            let Some(piece) = self.read(range.start + bytes.len() as u64).await? else {
+                return Err(Error::Disk(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            };
+            bytes.extend_from_slice(&piece[..piece.len().min(length - bytes.len())]);
+        }
+        Ok(bytes.freeze())
     }
 }
 

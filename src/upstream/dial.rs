@@ -18,7 +18,7 @@ use crate::upstream::health::{Advice, Health};
 use crate::upstream::names::Names;
 use crate::upstream::race::{interleave, race};
 use crate::upstream::throttle;
-use crate::upstream::{Error, Settings};
+use crate::upstream::{Error, Settings, Upstream};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -47,6 +47,14 @@ const ASKING: usize = 1024;
 
 /// A parent's answer to CONNECT is a few lines.
 const CONNECT_HEAD: usize = 8 << 10;
+
+impl Upstream {
+    /// Whether a target is in the school's own network, as far as that is known without asking anybody: it is reached whatever the line
+    /// does.
+    pub fn is_in_house(&self, target: &Target) -> bool {
+        self.0.dial.is_in_house(target.host(), target.port())
+    }
+}
 
 /// Dials. Cheap to clone.
 #[derive(Clone)]

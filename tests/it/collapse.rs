@@ -1,13 +1,14 @@
 //! Many asking, one fetching: one origin request, readers live behind the writer, nobody disturbed by who leaves.
 
 use crate::kit;
-use crate::kit::http::{Connection, request};
+use crate::kit::http::{Answer, Connection, fetch, request};
 use crate::kit::line::Line;
 use crate::kit::node::Setup;
-use crate::kit::origin::{Origin, Reply, ok, promise};
+use crate::kit::origin::{Origin, Reply, answer, ok, promise};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::Barrier;
+use std::thread::JoinHandle;
 
 const CLIENTS: usize = 100;
 const FILE: usize = 5 << 20;
@@ -197,4 +198,77 @@ fn a_class_that_polls_what_is_new_each_time_is_answered_each_time() {
             });
         }
     });
+
+/// An origin that gives its first answer only when it is told to; the others at once.
+fn held(script: impl Fn(&kit::origin::Ask) -> Vec<u8> + Send + Sync + 'static) -> (Origin, std::sync::mpsc::Sender<()>) {
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(Some(told));
+    let origin = Origin::start(move |ask| {
+        let (told, bytes) = (told.lock().expect("one thread").take(), script(ask));
+        Reply::Act(Box::new(move |stream| {
+            if let Some(told) = told {
+                told.recv().expect("the test goes on");
+            }
+            stream.write_all(&bytes).expect("sends");
+        }))
+    });
+    (origin, tell)
+}
+
+fn asking(proxy: std::net::SocketAddr, fields: &'static [&'static str]) -> JoinHandle<Answer> {
+    std::thread::spawn(move || fetch(proxy, "GET", "http://a.school.test/page", fields))
+}
+
+#[test]
+fn one_pupil_s_cookie_does_not_part_a_class() {
+    type Fields = &'static [&'static str];
+    let rows: [(Fields, Fields, bool); 3] = [
+        (&["Cookie: _ga=1"], &[], true),
+        (&["Cookie: _ga=1", "Range: bytes=0-3"], &["Range: bytes=0-3"], true),
+        // Whoever has it already and asks for a part of it is told so, he alone; nobody waits for him.
+        (&["If-None-Match: \"a\"", "Range: bytes=0-3"], &["Range: bytes=0-3"], false),
+    ];
+    for (his, theirs, waits) in rows {
+        let (origin, tell) = held(|ask| {
+            let fields = ["Cache-Control: max-age=3600", "ETag: \"a\"", "Connection: close"];
+            match (ask.field("if-none-match"), ask.field("range")) {
+                (Some(_), _) => answer("304 Not Modified", &fields, b""),
+                (None, Some(_)) => answer("206 Partial Content", &[&fields[..], &["Content-Range: bytes 0-3/9"]].concat(), b"page"),
+                (None, None) => ok(&fields, b"page of 9"),
+            }
+        });
+        let node = Setup::new().host("a.school.test", origin.addr).start();
+        let first = asking(node.proxy, his);
+        kit::until("the origin is asked", 20, || origin.count() == 1);
+        let others: Vec<_> = (0..29).map(|_| asking(node.proxy, theirs)).collect();
+        if waits {
+            kit::until("all wait", 20, || node.metric("bulak_collapsed_total", "") == Some(29.0));
+        }
+        tell.send(()).expect("the origin listens");
+        assert!(matches!(first.join().expect("a reader").status, 200 | 206 | 304), "{his:?}");
+        for other in others {
+            let answer = other.join().expect("a reader");
+            assert!(answer.status < 300 && answer.text().starts_with("page"), "{his:?}: {answer:?}");
+        }
+        assert_eq!(origin.count(), 2, "{his:?}: one for him, one for the others");
+        let again = node.fetch("GET", "http://a.school.test/page", theirs);
+        assert!(again.is_hit(), "{his:?}: {}", again.cache_status());
+    }
+}
+
+#[test]
+fn whoever_asks_after_a_change_does_not_get_what_was_asked_for_before() {
+    let (origin, tell) = held(|ask| {
+        let body: &[u8] = if ask.method == "GET" && ask.number == 1 { b"old" } else { b"new" };
+        ok(&["Cache-Control: max-age=3600", "Connection: close"], body)
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let before = asking(node.proxy, &[]);
+    kit::until("the origin is asked", 20, || origin.count() == 1);
+    assert_eq!(node.fetch("POST", "http://a.school.test/page", &["Content-Length: 0"]).status, 200);
+    assert_eq!(node.get("http://a.school.test/page").text(), "new");
+    assert_eq!(origin.count(), 3);
+    tell.send(()).expect("the origin listens");
+    assert_eq!(before.join().expect("a reader").text(), "old");
+    assert_eq!(node.get("http://a.school.test/page").text(), "new");
 }

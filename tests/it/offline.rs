@@ -1,9 +1,11 @@
 //! The line is cut: what is stored opens, however strict its origin was; what is not says so; and the line comes back.
 
-use crate::kit;
 use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
+use crate::kit::{self, program};
+use crate::line::Space;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -129,6 +131,35 @@ fn one_dead_host_is_not_a_dead_line() {
         assert!(!answer.cache_status().contains("detail=offline"), "{}", answer.cache_status());
     }
     assert_ne!(node.metric("bulak_link_up", ""), Some(0.0));
+}
+
+#[test]
+fn a_server_of_the_school_s_own_is_asked_with_the_line_cut() {
+    let house = Ipv4Addr::new(10, 9, 7, 1);
+    match Space::alone(house) {
+        Ok(space) => space.enter(|| ask_next_door(house)),
+        Err(why) => program::skipped("a_server_of_the_school_s_own_is_asked_with_the_line_cut", &why.to_string()),
+    }
+}
+
+fn ask_next_door(house: Ipv4Addr) {
+    for setup in [Setup::new(), Setup::plain(), Setup::new().set("cache.offline_override", "\"off\"")] {
+        let version = Arc::new(AtomicUsize::new(1));
+        let (far, near) = (site(&version), site(&version));
+        let line = Line::to(far.addr);
+        let next_door = Line::slow(SocketAddr::from((house, 0)), near.addr, 0).expect("a free port");
+        let setup = setup.set("proxy.allow_private_targets", &format!("[\"127.0.0.0/8\", \"{house}\"]"));
+        let node = quick(setup).host("s.school.test", line.addr).host("h.school.test", next_door.addr).start();
+        let url = "http://h.school.test/page";
+        assert!(node.get(url).text().contains("v1"));
+        cut(&node, &line);
+        version.store(2, Ordering::SeqCst);
+        for fields in [&[][..], &["Cookie: a=b"]] {
+            let answer = node.fetch("GET", url, fields);
+            assert!(answer.text().contains("v2"), "{}: {}", answer.status, answer.text());
+            assert!(!answer.cache_status().contains("detail=offline"), "{}", answer.cache_status());
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Parts of bodies: a range of an uncached file costs that range once; parts add up to the whole; a whole serves any part.
 
+use crate::kit::http::{Connection, request};
 use crate::kit::line::Line;
-use crate::kit::node::Setup;
-use crate::kit::origin::{Origin, Reply, answer, first_range, ok, promise};
+use crate::kit::node::{Node, Setup};
+use crate::kit::origin::{Ask, Origin, Reply, answer, first_range, ok, promise};
 use crate::kit::{self, pack};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 const FILE: usize = 8 << 20;
 
@@ -192,4 +196,202 @@ fn what_is_partly_here_is_completed_in_nobody_s_name() {
     let asked: Vec<_> =
         origin.asks().iter().map(|ask| (ask.field("range").map(str::to_owned), ask.field("cookie").map(str::to_owned))).collect();
     assert_eq!(asked[1..], [(Some("bytes=1000000-1499999".to_owned()), None)], "only what was missing, in nobody's name");
+}
+
+/// What a film's server answers that sends at most a megabyte at once, beginning where it was asked for.
+fn capped(ask: &Ask, body: &[u8]) -> Vec<u8> {
+    const MOST: usize = 1 << 20;
+    let life = if ask.target == "/asked" { "Cache-Control: public, no-cache" } else { "Cache-Control: public, max-age=3600" };
+    let fields = ["ETag: \"m1\"", life, "Content-Type: video/mp4"];
+    if ask.field("if-none-match") == Some("\"m1\"") {
+        return answer("304 Not Modified", &fields, b"");
+    }
+    let Some(range) = first_range(ask, body.len()) else { return ok(&fields, body) };
+    let range = range.start..range.end.min(range.start + MOST);
+    let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, body.len());
+    answer("206 Partial Content", &[&fields[..], &[place.as_str()]].concat(), &body[range])
+}
+
+/// Reads a film as a player does that goes on from where the last answer ended.
+fn play(node: &Node, url: &str, length: usize) -> Vec<u8> {
+    let mut film = Vec::new();
+    while film.len() < length {
+        let part = node.fetch("GET", url, &[&format!("Range: bytes={}-", film.len())]);
+        assert!(part.status == 206 && part.complete && !part.body.is_empty(), "{} at {}", part.status, film.len());
+        film.extend_from_slice(&part.body);
+    }
+    film
+}
+
+#[test]
+fn an_origin_that_sends_a_megabyte_at_once_fills_the_store_all_the_same() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| Reply::Bytes(capped(ask, &sent)));
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(play(&node, url, FILE) == body);
+    assert_eq!(origin.count(), 8);
+    assert!(play(&node, url, FILE) == body);
+    assert_eq!(origin.count(), 8, "the second has it out of the store");
+    assert!(line.down_bytes() < FILE as u64 * 105 / 100, "{}", line.down_bytes());
+}
+
+#[test]
+fn an_odd_416_takes_nothing_away_and_a_shorter_file_does() {
+    let body = kit::noise(9, FILE);
+    let (sent, shrunk) = (body.clone(), Arc::new(AtomicBool::new(false)));
+    let is_shrunk = Arc::clone(&shrunk);
+    let origin = Origin::start(move |ask| {
+        let refusal = |total: usize| answer("416 Range Not Satisfiable", &[&format!("Content-Range: bytes */{total}")], b"");
+        Reply::Bytes(match first_range(ask, sent.len()) {
+            Some(range) if is_shrunk.load(Ordering::SeqCst) && range.start > 0 => refusal(1 << 20),
+            Some(range) if range.start == 4 << 20 => refusal(sent.len()),
+            _ => capped(ask, &sent),
+        })
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/film";
+    let first = || node.fetch("GET", url, &["Range: bytes=0-999999"]);
+    assert!(first().body == body[..1_000_000]);
+    assert!(first().is_hit());
+    // What overlaps with what is here asks for the rest of it; one server of several does not have it.
+    let odd = node.fetch("GET", url, &["Range: bytes=4194304-4200000"]);
+    assert_eq!(odd.status, 416);
+    assert!(first().is_hit(), "one refusal says nothing about what is kept");
+    shrunk.store(true, Ordering::SeqCst);
+    node.fetch("GET", url, &["Range: bytes=5000000-5000009"]);
+    assert!(!first().is_hit(), "a shorter file is another one");
+}
+
+#[test]
+fn whoever_has_a_partly_kept_file_is_told_so_and_nothing_more_is_fetched() {
+    let body = kit::noise(9, FILE);
+    let sent = body.clone();
+    let origin = Origin::start(move |ask| Reply::Bytes(capped(ask, &sent)));
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    // One that is fresh, and one that is asked about each time.
+    for (path, asked) in [("fresh", 1), ("asked", 3)] {
+        let url = format!("http://m.school.test/{path}");
+        let before = origin.count();
+        let part = node.fetch("GET", &url, &["Range: bytes=0-99"]);
+        assert!(part.status == 206 && part.body == body[..100]);
+        for _ in 0..2 {
+            assert_eq!(node.fetch("GET", &url, &["If-None-Match: \"m1\""]).status, 304, "{path}");
+        }
+        assert_eq!(origin.count() - before, asked, "{path}");
+        let other = node.fetch("GET", &url, &["If-None-Match: \"m0\"", "Range: bytes=0-9"]);
+        assert!(other.status == 206 && other.body == body[..10], "{path}: {}", other.status);
+    }
+    assert!(line.down_bytes() < 10_000, "{}", line.down_bytes());
+}
+
+#[test]
+fn many_large_downloads_at_once_hold_no_piece_in_memory() {
+    const COUNT: usize = 64;
+    // Just short of the piece that is made durable at once.
+    const COME: usize = (4 << 20) - 1;
+    let (sent, gate) = (kit::noise(9, COME), Arc::new(RwLock::new(())));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let (sent, held) = (sent.clone(), Arc::clone(&held));
+        Reply::Act(Box::new(move |stream| {
+            let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4"];
+            stream.write_all(&promise(&fields, 100 << 20)).expect("sends");
+            stream.write_all(&sent).expect("sends");
+            drop(held.read());
+        }))
+    });
+    let node = Setup::new().set("upstream.per_origin", "128").host("m.school.test", origin.addr).start();
+    let before = node.peak_memory();
+    let trickling = gate.write().expect("nobody panics");
+    let readers: Vec<_> = (0..COUNT)
+        .map(|number| {
+            let proxy = node.proxy;
+            std::thread::spawn(move || {
+                let mut connection = Connection::open(proxy);
+                connection.send(&request("GET", &format!("http://m.school.test/{number}"), &[])).expect("sends");
+                let mut come = vec![0; COME];
+                connection.raw().read_exact(&mut come).expect("what has come");
+                connection
+            })
+        })
+        .collect();
+    let open: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+    let grown = node.peak_memory() - before;
+    assert!(grown < (COUNT * COME / 2) as u64, "{grown} bytes of memory for {COUNT} downloads");
+    drop((trickling, open));
+}
+
+#[test]
+fn several_ranges_of_a_partly_kept_file_do_not_fetch_the_rest() {
+    let (origin, body) = movie();
+    let line = Line::to(origin.addr);
+    let node = Setup::new().host("m.school.test", line.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(node.twice_with(url, &["Range: bytes=0-999999"]).body == body[..1_000_000]);
+    let here = node.fetch("GET", url, &["Range: bytes=0-9,500000-500009"]);
+    assert!(here.status == 206 && here.field("content-type").starts_with("multipart/byteranges"), "{}", here.status);
+    assert!(here.body.windows(10).any(|bytes| bytes == &body[500_000..500_010]));
+    assert_eq!(origin.count(), 1, "all of it is here");
+    let more = node.fetch("GET", url, &["Range: bytes=5000000-5000009,0-9"]);
+    // This origin sends one part of several, which it may.
+    assert!(more.status == 206 && more.body == body[5_000_000..5_000_010], "{}", more.status);
+    assert_eq!(origin.asks()[1].field("range"), Some("bytes=5000000-5000009,0-9"), "his own question");
+    assert!(line.down_bytes() < 1_100_000, "{}", line.down_bytes());
+}
+
+#[test]
+fn a_class_that_asks_for_ranges_of_what_comes_whole_costs_one_transfer() {
+    let (gate, body) = (Arc::new(RwLock::new(())), kit::noise(9, 1 << 20));
+    let (held, sent) = (Arc::clone(&gate), body.clone());
+    let origin = Origin::start(move |ask| {
+        let (held, sent, chunked) = (Arc::clone(&held), sent.clone(), ask.target == "/chunked");
+        Reply::Act(Box::new(move |stream| {
+            let life = "Cache-Control: public, max-age=3600";
+            if chunked {
+                drop(held.read());
+                let head = format!("HTTP/1.1 200 OK\r\n{life}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", sent.len());
+                stream.write_all(&[head.as_bytes(), &sent, b"\r\n0\r\n\r\n"].concat()).expect("sends");
+            } else {
+                stream.write_all(&promise(&[life, "ETag: \"m1\"", "Connection: close"], sent.len())).expect("sends");
+                stream.write_all(&sent[..600_000]).expect("sends");
+                drop(held.read());
+                stream.write_all(&sent[600_000..]).expect("sends");
+            }
+        }))
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let ask = |path: &'static str, range: &'static str| {
+        let proxy = node.proxy;
+        std::thread::spawn(move || {
+            kit::http::fetch(proxy, "GET", &format!("http://m.school.test/{path}"), &[&format!("Range: bytes={range}")])
+        })
+    };
+    let collapsed = || node.metric("bulak_collapsed_total", "").unwrap_or(0.0);
+
+    // Of no known length: nobody can be given a part of it, and everybody gets it as it comes.
+    let waits = gate.write().expect("nobody panics");
+    let class: Vec<_> = (0..30).map(|_| ask("chunked", "0-")).collect();
+    kit::until("all wait", 20, || collapsed() >= 29.0);
+    drop(waits);
+    for answer in class.into_iter().map(|reader| reader.join().expect("a reader")) {
+        assert!(answer.status == 200 && answer.body == body, "{} {}", answer.status, answer.body.len());
+    }
+    assert_eq!(origin.count(), 1);
+
+    // Of known length, asked for in parts: each is there as soon as its bytes are.
+    let waits = gate.write().expect("nobody panics");
+    for (range, part) in [("0-299999", 0..300_000), ("200000-399999", 200_000..400_000), ("0-99", 0..100)] {
+        let answer = ask("film", range).join().expect("a reader");
+        assert!(answer.status == 206 && answer.body == body[part], "{range}: {}", answer.status);
+    }
+    let before = collapsed();
+    let late = ask("film", "1000000-1000099");
+    kit::until("the last comes along", 20, || collapsed() > before);
+    drop(waits);
+    assert!(late.join().expect("a reader").body == body[1_000_000..1_000_100]);
+    assert_eq!(origin.count(), 2);
 }

@@ -19,6 +19,14 @@ use std::sync::Arc;
 /// Most bytes of one PART record.
 pub(crate) const PART_MAX: usize = 4 << 20;
 
+/// Parts smaller than this are kept of one body only while there are few: each costs a record and 32 B of memory, which a script that
+/// asks for single bytes could have for nothing.
+const CRUMB: u64 = 64 << 10;
+/// How many are few: what players try first, the index at a film's end, what a break leaves behind.
+const FEW: usize = 64;
+/// Most parts of one body: 16 GiB in steps of 1 MiB, as some servers send them; 512 KiB of memory.
+const MOST: usize = 16 << 10;
+
 impl Inner {
     /// Adds a part; see `Store::put_part`.
     pub(crate) fn put_part(
@@ -50,6 +58,9 @@ impl Inner {
                 return Ok(Arc::new(self.entry(&url, now.clone(), None)));
             }
             let kept = if let Some(mut now) = now.filter(|_| same) {
+                if !self.is_worth_a_record(&key, offset, bytes.len() as u64, total) {
+                    return Ok(Arc::new(self.entry(&url, now, None)));
+                }
                 if meta.received > now.meta.received {
                     // The newer answer's fields stand for the whole (RFC 9111 section 3.4).
                     now.meta = Meta { source: now.meta.source, way: now.meta.way, ..meta };
@@ -79,6 +90,19 @@ impl Inner {
         drop(room);
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
         if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
+    }
+
+    /// Whether a part is kept beside those that are here: see [`CRUMB`]. One that closes a gap, or ends the body, always is.
+    fn is_worth_a_record(&self, key: &Digest, offset: u64, length: u64, total: u64) -> bool {
+        let table = self.log.table().read();
+        let Some(parts) = table.parts(&half(key)) else { return true };
+        let end = offset + length;
+        if length == 0 || parts.spans.len() < FEW || (length >= CRUMB && parts.spans.len() < MOST) {
+            return true;
+        }
+        let before = || offset == 0 || parts.spans.iter().any(|span| span.offset < offset && offset <= span.offset + span.length);
+        let behind = || end == total || parts.spans.iter().any(|span| span.offset <= end && end < span.offset + span.length);
+        behind() && before()
     }
 
     /// All parts are here: makes them one body.

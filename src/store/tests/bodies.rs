@@ -135,3 +135,27 @@ async fn a_reader_that_waits_is_woken_by_the_writer() {
     assert_eq!(end.unwrap(), None);
     assert_eq!(entry.unwrap().length, 4);
 }
+
+#[tokio::test]
+async fn what_has_come_of_a_draft_is_copied_out_of_it_also_when_it_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // In memory, and for the most part in a file.
+    for size in [700_000, 3_000_001] {
+        let body = noise(1, size);
+        let mut draft = store.begin(None, Some("video/mp4")).unwrap();
+        for piece in body.chunks(100_000) {
+            draft.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let tail = draft.tail();
+        let ranges = [0..1, 5..600_000, 0..size, size - 1..size, 7..7];
+        for range in &ranges {
+            assert_eq!(tail.clone().copy(range.start as u64..range.end as u64).await.unwrap(), body[range.clone()], "{range:?}");
+        }
+        draft.fail("the origin broke off");
+        for range in &ranges {
+            assert_eq!(tail.clone().copy(range.start as u64..range.end as u64).await.unwrap(), body[range.clone()], "{range:?}");
+        }
+        assert!(tail.copy(0..size as u64 + 1).await.is_err(), "more than came");
+    }
+}

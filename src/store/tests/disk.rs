@@ -212,6 +212,38 @@ async fn what_the_disk_does_not_take_goes_past_it_to_those_who_read() {
     assert!(store.find(&key("http://a.kz/")).await.unwrap().is_empty());
 }
 
+/// A phone that went to sleep in the middle of what the disk does not take.
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "a reader of a test, which ends with it")]
+async fn who_stands_still_is_not_waited_for_while_others_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_on(Arc::new(Real), Settings { quota: Size::mib(20), ..settings(dir.path()) }).unwrap();
+    let body = Bytes::from(noise(1, 7 << 20));
+    let mut draft = store.begin_for(Source::Client, None, None).unwrap();
+    let (mut still, mut quick) = (draft.tail(), draft.tail());
+    let reader = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(piece) = quick.read(all.len() as u64).await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok::<_, Error>(all)
+    });
+    draft.write(body.slice(..100_000)).await.unwrap();
+    let first = still.read(0).await.unwrap().unwrap().len() as u64;
+    draft.write(body.slice(100_000..)).await.unwrap();
+    assert!(draft.is_passed_on());
+    assert!(matches!(draft.commit(meta("http://a.kz/")).await, Err(Error::Full)));
+    assert!(reader.await.unwrap().unwrap() == body);
+    let mut at = first;
+    let told = loop {
+        match still.read(at).await {
+            Ok(Some(piece)) => at += piece.len() as u64,
+            end => break end,
+        }
+    };
+    assert!(told.unwrap_err().to_string().contains("passed on and not kept"), "it is told when it wakes up");
+}
+
 #[tokio::test]
 async fn a_wrong_bit_in_format_makes_nothing_unreadable_and_no_log_is_thrown_away() {
     let dir = tempfile::tempdir().unwrap();

@@ -149,3 +149,28 @@ async fn parts_that_were_forgotten_do_not_come_back_and_newer_ones_stay() {
         assert_eq!(read(&store, &entry, Some(60..80)).await.unwrap(), [2; 20].as_slice());
     }
 }
+
+#[tokio::test]
+async fn crumbs_are_kept_while_they_are_few_and_where_they_close_a_gap() {
+    const K: u64 = 1 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (url, total) = ("http://a.kz/film", 10_000 * 2 * K);
+    let spans = || store.0.log.table().read().parts(&crate::store::keep::half(&meta(url).key)).unwrap().spans.len();
+    let put = async |offset: u64, length: u64| store.put_part(meta(url), total, offset, vec![7; length as usize].into()).await.unwrap();
+    for number in 0..10_000 {
+        put(2 * K * number, 1).await;
+    }
+    assert_eq!(spans(), 64);
+    // What is worth it is kept all the same, and what lay in it is one with it.
+    assert!(put(0, 100 * K).await.have.contains(&(0..100 * K + 1)));
+    let apart = put(130 * K, 400 * K).await;
+    assert!(apart.have.contains(&(130 * K..530 * K)));
+    for number in 0..64 {
+        put(600 * K + 100 * K * number, 64 * K).await;
+    }
+    let full = spans();
+    put(532 * K, 1).await;
+    assert_eq!(spans(), full, "a crumb by itself");
+    assert!(put(100 * K, 30 * K).await.have.contains(&(0..530 * K)), "one that closes a gap");
+}

@@ -38,6 +38,10 @@ enum Habit {
     Refuses,
     /// It ends an answer where the gate is, instead of waiting.
     Breaks,
+    /// It sends at most a MiB of a range at once.
+    Sparing,
+    /// It does not say of which version a range is.
+    Vague,
 }
 
 impl Studio {
@@ -64,7 +68,9 @@ impl Studio {
         let ranges = if habit == Habit::Plain { "Accept-Ranges: none" } else { "Accept-Ranges: bytes" };
         let fields = [tagged.as_str(), "Content-Type: video/mp4", "Cache-Control: public, max-age=3600", ranges];
         let fits = ask.field("if-range").is_none_or(|wanted| wanted == tag) || habit == Habit::Careless;
+        let most = if habit == Habit::Sparing { MIB } else { film.len() };
         let range = first_range(ask, film.len()).filter(|_| habit != Habit::Plain);
+        let range = range.map(|range| range.start..range.end.min(range.start + most));
         if habit == Habit::Refuses && ask.field("if-range").is_some_and(|wanted| wanted != tag) {
             let place = format!("Content-Range: bytes */{}", film.len());
             return Reply::Bytes(answer("416 Range Not Satisfiable", &[tagged.as_str(), place.as_str()], b""));
@@ -72,7 +78,8 @@ impl Studio {
         let (head, body) = match range.filter(|_| fits) {
             Some(range) => {
                 let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, film.len());
-                let fields: Vec<&str> = fields.iter().copied().chain([place.as_str()]).collect();
+                let told = if habit == Habit::Vague { &fields[1..] } else { &fields[..] };
+                let fields: Vec<&str> = told.iter().copied().chain([place.as_str()]).collect();
                 let head = String::from_utf8(promise(&fields, range.len())).expect("ASCII");
                 (head.replacen("200 OK", "206 Partial Content", 1).into_bytes(), film[range].to_vec())
             }
@@ -177,6 +184,24 @@ fn a_line_that_breaks_and_breaks_brings_the_film_piece_by_piece() {
     assert_eq!(asked.len(), 5, "{asked:?}");
     assert_eq!(studio.sent(), 3 * MIB, "every byte came once: {asked:?}");
     assert!(is_stored(&node, &origin, &studio.body()));
+}
+
+#[test]
+fn an_origin_that_sends_a_mib_at_once_gives_the_rest_step_by_step_and_one_that_is_vague_the_whole_again() {
+    for (habit, steps) in [(Habit::Sparing, 4), (Habit::Vague, 3)] {
+        let (studio, origin) = Studio::start(3 * MIB, Habit::Breaks, 700_000);
+        let node = night(&origin, "");
+        kit::until("the transfer has broken off", 30, || studio.sent() == 700_000);
+        *studio.habit.lock().expect("no thread panics holding it") = habit;
+        studio.open(usize::MAX);
+        kit::until("the film is there", 60, || is_done(&node));
+        let asked = asked(&origin);
+        assert_eq!(asked.len(), steps, "{habit:?}: {asked:?}");
+        assert_eq!(asked[1], (format!("bytes=700000-{}", 3 * MIB - 1), "\"v1\"".to_owned()), "{habit:?}");
+        // What one sent that was of no use may have left in part.
+        assert!(habit == Habit::Vague || studio.sent() == 3 * MIB, "{habit:?}: {} bytes", studio.sent());
+        assert!(is_stored(&node, &origin, &studio.body()), "{habit:?}");
+    }
 }
 
 #[test]
