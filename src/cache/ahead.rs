@@ -159,8 +159,11 @@ impl Inner {
     ) -> (Vec<Need>, u8) {
         let nothing = (Vec::new(), level);
         let place = self.place(&need.target, false);
-        let barred = place.account || policy::is_secret(need.target.path_and_query()) || self.archive(need.target.host()).is_some();
-        if barred || self.line() == Line::Down {
+        // No page from outside makes the node knock at the school's own servers: browsers refuse that, too.
+        let knocks = self.upstream.is_in_house(&need.target) && !self.upstream.is_in_house(&page.target);
+        let secret = policy::is_secret(need.target.path_and_query());
+        let barred = place.account || secret || knocks || self.archive(need.target.host()).is_some();
+        if barred || self.line_to(&need.target) == Line::Down {
             return nothing;
         }
         // Closed never; none where looking ahead is off.

@@ -198,6 +198,7 @@ fn a_class_that_polls_what_is_new_each_time_is_answered_each_time() {
             });
         }
     });
+}
 
 /// An origin that gives its first answer only when it is told to; the others at once.
 fn held(script: impl Fn(&kit::origin::Ask) -> Vec<u8> + Send + Sync + 'static) -> (Origin, std::sync::mpsc::Sender<()>) {
