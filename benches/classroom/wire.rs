@@ -1,7 +1,7 @@
 //! One connection of a device: asks, reads, and holds every byte against what the origin has. It knows as much HTTP/1.1 as answers need
 //! and never keeps a body.
 
-use super::content::Object;
+use super::content::{Kind, Object};
 use bulak::base::clock::Clock;
 use std::fmt::Write as _;
 use std::io;
@@ -176,8 +176,10 @@ async fn open(way: &Way) -> io::Result<BufReader<TcpStream>> {
 }
 
 fn request(way: &Way, want: &Want<'_>) -> String {
+    // As browsers say it: a page is to be shown, everything else is taken as it comes.
+    let accept = if want.object.kind == Kind::Page { "text/html,application/xhtml+xml,*/*;q=0.8" } else { "*/*" };
     let mut text =
-        format!("GET {}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: classroom\r\nAccept: */*\r\n", way.prefix, want.object.path, way.host);
+        format!("GET {}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: classroom\r\nAccept: {accept}\r\n", way.prefix, want.object.path, way.host);
     if let Some(part) = &want.part {
         write!(text, "Range: bytes={}-{}\r\n", part.start, part.end - 1).expect("a string grows");
     }
