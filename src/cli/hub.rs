@@ -46,10 +46,11 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 async fn serve(context: &Context) -> Result<Exit, Failure> {
     context.log("info")?;
     let settings = read(context)?;
-    if let Place::File(file) = settings.database.clone() {
-        if file.exists() {
-            office::owned(&file)?;
-        }
+    // Made by root, what lies beside it would be closed to the hub.
+    if let Place::File(file) = &settings.database
+        && file.exists()
+    {
+        office::owned(file)?;
     }
     if context.dry_run {
         let database = match &settings.database {
