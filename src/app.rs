@@ -41,7 +41,7 @@ use crate::base::body::Body;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cache::Cache;
-use crate::config::{Complaints, Config};
+use crate::config::{self, Complaints, Config};
 use crate::life::{Life, supervise};
 use crate::link::{self, Link};
 use crate::meter::echo::{self, Echo};
@@ -307,14 +307,15 @@ impl Node {
     /// A bad file changes nothing; a good one changes what can change without a restart, and names the rest.
     async fn reload(&self) {
         let read = self.take_over().await;
-        self.ready.reloaded(read.is_ok());
+        self.ready.reloaded(read.as_ref().map(Vec::clone).map_err(|error| format!("{error:#}")));
         match read {
-            Ok(()) => tracing::info!("configuration and packs read anew"),
+            Ok(_) => tracing::info!("configuration and packs read anew"),
             Err(error) => tracing::error!(error = format!("{error:#}"), "not read anew, what was in force stays in force"),
         }
     }
 
-    async fn take_over(&self) -> anyhow::Result<()> {
+    /// The keys that wait for a restart.
+    async fn take_over(&self) -> anyhow::Result<Vec<String>> {
         let config = (self.reread)().inspect_err(|complaints| {
             for complaint in &complaints.list {
                 tracing::error!(key = complaint.key, %complaint, "a mistake in the configuration");
@@ -334,7 +335,7 @@ impl Node {
         if !changes.waiting.is_empty() {
             tracing::warn!(keys = changes.waiting.join(", "), "changed, and count only after a restart");
         }
-        Ok(())
+        Ok(changes.waiting)
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -397,7 +398,7 @@ fn night_settings(config: &Config) -> anyhow::Result<prefetch::Settings> {
     let own = config.upstream.hosts.keys().map(|name| name.split(':').next().unwrap_or(name).to_owned()).collect();
     Ok(prefetch::Settings {
         paths: config.packs.paths.clone(),
-        own: Some(config.node.state.join("packs.d")),
+        own: Some(config.node.state.join(config::OWN_PACKS)),
         trusted_keys: config.packs.trusted_keys.clone(),
         windows,
         caps: prefetch::Caps { night: night.night_cap, month: night.month_cap },

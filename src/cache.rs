@@ -91,7 +91,7 @@ pub use fill::{MAX_PAGE, Toll};
 pub use glance::{Glance, Told};
 pub use seen::Seen;
 pub use tally::Tally;
-pub use trouble::Trouble;
+pub use trouble::{Cause, Trouble};
 
 use crate::base::arena::Arena;
 use crate::base::body::Body;

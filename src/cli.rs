@@ -88,7 +88,7 @@ struct Global {
     /// One JSON document on stdout, errors too
     #[arg(long, global = true)]
     json: bool,
-    /// Only errors
+    /// Only errors; of a token or a code that is made, itself alone
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// More of what is going on
@@ -235,7 +235,7 @@ impl Invocation {
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Store(args) => store::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,
-            Command::Config(args) => config::run(&context, args),
+            Command::Config(args) => config::run(&context, args).await,
             Command::Ca(command) => ca::run(&context, command).await,
             Command::User(command) => user::run(&context, command).await,
             Command::Hub(args) => Box::pin(hub::run(&context, args)).await,
@@ -294,6 +294,18 @@ impl Context {
             self.print(&people());
         }
         Ok(())
+    }
+
+    /// Shows a result that holds a secret which is never shown again: with `--quiet` the secret alone, for a script to take.
+    ///
+    /// # Errors
+    /// As [`Context::show`].
+    pub fn show_secret<T: serde::Serialize>(&self, value: &T, secret: &str, people: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.quiet && !self.json {
+            self.print(secret);
+            return Ok(());
+        }
+        self.show(value, people)
     }
 
     /// The school's time zone, in which people read moments; the machine's where the configuration cannot be read.

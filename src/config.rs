@@ -37,6 +37,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Below `node.state`: the packs that were made on this node.
+pub const OWN_PACKS: &str = "packs.d";
+
 /// Where a node looks when no file is named.
 pub const USUAL_PLACE: &str = "/etc/bulak/school.toml";
 
@@ -262,12 +265,16 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     match std::fs::read_to_string(path) {
         Ok(source) => parse(&source, environment, &name),
         Err(error) => {
-            let remedy = "name another file with --config, or make one with \"bulak config default\"";
+            let remedy = match error.kind() {
+                // The installer closes it to others: it may hold codes.
+                ErrorKind::PermissionDenied => "run it as root (sudo) or as a member of the node's group",
+                _ => "name another file with --config, or make one with \"bulak config default\"",
+            };
             let why = match error.kind() {
                 ErrorKind::NotFound => "is not there".to_owned(),
                 ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
                 ErrorKind::InvalidData => "is no text in UTF-8".to_owned(),
-                ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+                ErrorKind::PermissionDenied => complaint::CLOSED.to_owned(),
                 _ => format!("cannot be read ({error})"),
             };
             let complaint = written::complain("", Place::Default, String::new(), &why, remedy);

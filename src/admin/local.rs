@@ -1,6 +1,7 @@
 //! Routes of the local socket: what the commands ask, the API and a little more. Whoever can open the socket may do all of it.
 
 use crate::admin::Parts;
+use crate::admin::ready::Pending;
 use crate::base::problem::Problem;
 use crate::base::refusal::as_problems;
 use crate::base::target::Target;
@@ -45,7 +46,7 @@ pub(super) async fn status(State(parts): State<Parts>) -> Json<Value> {
     let mut document = shape(&parts.store.stat(), &parts.link.view(), &parts.cache.tally());
     let others = (parts.others)();
     let now = parts.clock.now();
-    let reasons = parts.ready.reasons();
+    let (reasons, pending) = (parts.ready.reasons(), parts.ready.pending());
     if let Some(document) = document.as_object_mut() {
         document.insert("name".into(), json!(&*parts.name));
         document.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
@@ -60,21 +61,27 @@ pub(super) async fn status(State(parts): State<Parts>) -> Json<Value> {
         document.insert("sni".into(), json!(*parts.sni));
         document.insert("ready".into(), json!(reasons.is_empty()));
         document.insert("reasons".into(), json!(reasons));
-        document.insert("notices".into(), json!(notices(&parts.interception.notices(), &others)));
+        document.insert("notices".into(), json!(notices(&pending, &parts.interception.notices(), &others)));
+        document.insert("config".into(), json!(pending));
         document.extend(others);
     }
     Json(document)
 }
 
 /// What works otherwise than it was configured, while the node is ready all the same.
-fn notices(https: &[String], others: &Map<String, Value>) -> Vec<String> {
+fn notices(pending: &Pending, https: &[String], others: &Map<String, Value>) -> Vec<String> {
+    let refused = pending.refused.iter();
+    let settings =
+        refused.map(|why| format!("the changed configuration is refused, the old one stays in force: {why}; bulak config check"));
+    let waiting = Some(pending.waiting.join(", ")).filter(|keys| !keys.is_empty());
+    let settings = settings.chain(waiting.map(|keys| format!("{keys}: changed, counts only after a restart; systemctl restart bulak")));
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let refused = others.get("night").and_then(|night| night["refused"].as_array()).map(Vec::as_slice).unwrap_or_default();
     let packs = refused.iter().take(PACKS).map(|pack| {
         let why: Vec<String> = pack["why"].as_array().into_iter().flatten().map(word).collect();
         format!("pack {} is refused: {}", word(&pack["file"]), why.join("; "))
     });
-    https.iter().cloned().chain(packs).collect()
+    settings.chain(https.iter().cloned()).chain(packs).collect()
 }
 
 /// The parts' figures as one document; what is not known is `null`, never 0.
@@ -132,8 +139,12 @@ mod tests {
     #[test]
     fn refused_packs_and_obstacles_are_notices() {
         let others = json!({ "night": { "refused": [{ "file": "a.toml", "why": ["no signature", "sign it"] }] } });
-        let told = notices(&["no CA".to_owned()], others.as_object().expect("an object"));
+        let told = notices(&Pending::default(), &["no CA".to_owned()], others.as_object().expect("an object"));
         assert_eq!(told, ["no CA", "pack a.toml is refused: no signature; sign it"]);
-        assert!(notices(&[], &Map::new()).is_empty());
+        assert!(notices(&Pending::default(), &[], &Map::new()).is_empty());
+        let pending = Pending { waiting: vec!["hub.url".into(), "store.quota".into()], refused: Some("x.toml has 1 mistake".into()) };
+        let told = notices(&pending, &[], &Map::new());
+        assert!(told.len() == 2 && told[0].contains("x.toml has 1 mistake"), "{told:?}");
+        assert!(told[1].starts_with("hub.url, store.quota: ") && told[1].contains("restart"), "{told:?}");
     }
 }

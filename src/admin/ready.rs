@@ -3,6 +3,7 @@
 
 use crate::base::count::{IntGauge, Metrics};
 use parking_lot::Mutex;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,8 +15,19 @@ pub struct Ready(Arc<Inner>);
 struct Inner {
     /// Part to what it lacks.
     missing: Mutex<BTreeMap<&'static str, String>>,
+    /// What came of the last reading of a changed configuration.
+    pending: Mutex<Pending>,
     ready: IntGauge,
     reloaded: IntGauge,
+}
+
+/// What of a changed configuration is not in force, as the last reading while running left it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// Keys that count only after a restart.
+    pub waiting: Vec<String>,
+    /// Why the last reading was refused, all of it; `None`: it was not.
+    pub refused: Option<String>,
 }
 
 impl Ready {
@@ -29,7 +41,7 @@ impl Ready {
         reloaded.set(1);
         ready.set(i64::from(parts.is_empty()));
         let missing = parts.iter().map(|part| (*part, String::from("is starting"))).collect();
-        Ready(Arc::new(Inner { missing: Mutex::new(missing), ready, reloaded }))
+        Ready(Arc::new(Inner { missing: Mutex::new(missing), pending: Mutex::default(), ready, reloaded }))
     }
 
     /// The part is up.
@@ -45,9 +57,20 @@ impl Ready {
         self.0.ready.set(0);
     }
 
-    /// A changed configuration was taken over, or refused: then the running one stays.
-    pub fn reloaded(&self, well: bool) {
-        self.0.reloaded.set(i64::from(well));
+    /// A changed configuration was taken over but for these keys, or refused for this reason: then the running one stays, and what
+    /// waited still does.
+    pub fn reloaded(&self, read: Result<Vec<String>, String>) {
+        self.0.reloaded.set(i64::from(read.is_ok()));
+        let mut pending = self.0.pending.lock();
+        match read {
+            Ok(waiting) => *pending = Pending { waiting, refused: None },
+            Err(why) => pending.refused = Some(why),
+        }
+    }
+
+    /// What of the configuration is not in force.
+    pub fn pending(&self) -> Pending {
+        self.0.pending.lock().clone()
     }
 
     /// What is missing, one sentence for each part; empty when ready.
@@ -71,7 +94,9 @@ mod tests {
         assert!(metrics.print().contains("\nbulak_ready 0\n"));
         ready.up("listeners");
         assert!(ready.reasons().is_empty());
-        ready.reloaded(false);
+        ready.reloaded(Ok(vec!["hub.url".into()]));
+        ready.reloaded(Err("school.toml has 1 mistake".into()));
+        assert_eq!(ready.pending(), Pending { waiting: vec!["hub.url".into()], refused: Some("school.toml has 1 mistake".into()) });
         let text = metrics.print();
         assert!(text.contains("\nbulak_ready 1\n") && text.contains("\nbulak_config_last_reload_successful 0\n"));
         assert!(text.contains("bulak_build_info{version="));

@@ -96,9 +96,10 @@ pub fn slow_routes(parts: Parts, meter: Meter, upstream: Upstream) -> Router {
 
 async fn show(State(looks): State<Looks>, told: Told, Query(number): Query<Number>) -> Result<Response, Problem> {
     let number = number.v.and_then(|text| u64::from_str_radix(&text, 16).ok());
-    let finding = number.and_then(|number| looks.find(number));
-    let step = finding.as_ref().map_or(Step::Begin, Step::Found);
-    let frame = Frame::new(told.language, "/slow", &looks.parts.reach.title);
+    let found = number.and_then(|number| Some((number, looks.find(number)?)));
+    let step = found.as_ref().map_or(Step::Begin, |(_, finding)| Step::Found(finding));
+    let path = found.as_ref().map_or_else(|| String::from("/slow"), |(number, _)| of_look(*number));
+    let frame = Frame::new(told.language, &path, &looks.parts.reach.title);
     Ok(told.page(SlowPage { frame, step }.render().map_err(failed)?))
 }
 
@@ -115,8 +116,15 @@ async fn look(State(looks): State<Looks>, told: Told, Query(asked): Query<Asked>
         tokio::join!(looking.line(number), looking.site(number, place));
         drop(turn);
     });
-    let frame = Frame::new(told.language, "/slow", &looks.parts.reach.title);
+    // In another language what was found by then: a look is not begun anew.
+    let path = of_look(number);
+    let frame = Frame::new(told.language, &path, &looks.parts.reach.title);
     Ok(told.page(SlowPage { frame, step: Step::Looking(number) }.render().map_err(failed)?))
+}
+
+/// The page of a look.
+fn of_look(number: u64) -> String {
+    format!("/slow?v={number:016x}")
 }
 
 /// The picture, timed as it is taken.

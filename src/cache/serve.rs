@@ -6,7 +6,7 @@ use crate::cache::fill::{Judged, Order};
 use crate::cache::flight::{Flight, FlightKey, Live, Outcome, Stage};
 use crate::cache::hit::Said;
 use crate::cache::voyage::{CONDITIONS, Given, Voyage, bare, outgoing};
-use crate::cache::{Asked, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
+use crate::cache::{Asked, Cause, Found, Inner, Query, Trouble, coding, partial, prepared, stream};
 use crate::link;
 use crate::policy::directive::Directives;
 use crate::policy::{self, Condition, Decision, Failure, Line, Part, Why};
@@ -521,7 +521,13 @@ impl Inner {
         }
         let offline = self.line_to(&asked.target) == Line::Down;
         match error {
-            Some(error) => self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss),
+            Some(error) => {
+                let mut answered = self.error(error.status(), error.proxy_status(), &error.to_string(), offline, Why::UriMiss);
+                if let Some(trouble) = answered.0.extensions_mut().get_mut::<Trouble>() {
+                    trouble.cause = Cause::Origin(error);
+                }
+                answered
+            }
             None => self.error(
                 StatusCode::GATEWAY_TIMEOUT,
                 "destination_unavailable",
@@ -536,10 +542,8 @@ impl Inner {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         self.say(response.headers_mut(), Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
-        response.extensions_mut().insert(Trouble {
-            detail: "only a stored copy was asked for, and there is none".into(),
-            offline: self.line_to(&asked.target) == Line::Down,
-        });
+        let detail = "only a stored copy was asked for, and there is none".into();
+        response.extensions_mut().insert(Trouble { detail, cause: Cause::Unstored, offline: self.line_to(&asked.target) == Line::Down });
         (response, why)
     }
 
@@ -549,7 +553,7 @@ impl Inner {
         let headers = response.headers_mut();
         headers.insert(PROXY_STATUS, policy::header::proxy_status(&self.name, kind, Some(detail)));
         self.say(headers, Said { why, age: None, ttl: None, forwarded: None, stored: false, collapsed: false });
-        response.extensions_mut().insert(Trouble { detail: detail.into(), offline });
+        response.extensions_mut().insert(Trouble { detail: detail.into(), cause: Cause::Status, offline });
         (response, why)
     }
 }

@@ -1,11 +1,16 @@
 //! `bulak config`: check a file, show what is in force and who set it, print the default.
 
+use crate::cli::local::Local;
 use crate::cli::table::table;
 use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, DEFAULT_TEXT};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a running node may take to tell what is in force: the file can be shown without it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// `bulak config`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +28,7 @@ enum Action {
         /// The file [default: --config, else the usual place]
         file: Option<PathBuf>,
     },
-    /// Every key, its value and who set it: default, file or environment
+    /// Every key, its value and who set it: default, file or environment; and where a running node goes by another value
     #[command(after_help = "Examples:\n  bulak config show --changed\n  bulak config show --json")]
     Show {
         /// Only keys that differ from their default
@@ -35,7 +40,7 @@ enum Action {
     Default,
 }
 
-pub(crate) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     match args.action {
         Action::Check { file } => {
             let path = file.as_deref().or(context.config.as_deref());
@@ -44,12 +49,15 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             context.show(&json!({ "errors": 0, "keys_set": set }), || format!("no errors found; {set} keys are set"))?;
         }
         Action::Show { changed } => {
-            let effective = config::load(context.config.as_deref(), std::env::vars())?.effective();
+            let mut effective = config::load(context.config.as_deref(), std::env::vars())?.effective();
+            if let Some(in_force) = in_force(context).await {
+                mark(&mut effective, &in_force);
+            }
             let kept: serde_json::Map<String, Value> = effective
                 .as_object()
                 .into_iter()
                 .flatten()
-                .filter(|(_, key)| !changed || key["value"] != key["default"])
+                .filter(|(_, key)| !changed || key["value"] != key["default"] || key.get(IN_FORCE).is_some())
                 .map(|(name, key)| (name.clone(), key.clone()))
                 .collect();
             context.show(&kept, || people(&kept))?;
@@ -66,15 +74,40 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Member of a key by whose value the running node does not go: the one by which it does.
+const IN_FORCE: &str = "in_force";
+
+/// Every key as the running node goes by it; `None` where none answers.
+async fn in_force(context: &Context) -> Option<Value> {
+    let asked = async { Local::connect(context).await?.get("/api/v1/config").await };
+    tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+}
+
+/// Notes at each key what is in force instead.
+fn mark(read: &mut Value, in_force: &Value) {
+    for (name, key) in read.as_object_mut().into_iter().flatten() {
+        // A node of another version may not know the key.
+        let Some(running) = in_force.get(name) else { continue };
+        if running["value"] != key["value"] {
+            key[IN_FORCE] = running["value"].clone();
+        }
+    }
+}
+
 fn people(keys: &serde_json::Map<String, Value>) -> String {
     if keys.is_empty() {
         return "every key is at its default".to_owned();
     }
     let mut table = table(&["key", "value", "set by"]);
     for (name, key) in keys {
-        table.add_row(vec![name.clone(), key["value"].to_string(), source(&key["source"])]);
+        let running = key.get(IN_FORCE).map(|value| format!(" (in force: {value})")).unwrap_or_default();
+        table.add_row(vec![name.clone(), format!("{}{running}", key["value"]), source(&key["source"])]);
     }
-    table.to_string()
+    let waiting = keys.values().filter(|key| key.get(IN_FORCE).is_some()).count();
+    if waiting == 0 {
+        return table.to_string();
+    }
+    format!("{table}\nnot in force: {waiting}; all of it counts after: systemctl restart bulak")
 }
 
 fn source(source: &Value) -> String {
@@ -104,5 +137,11 @@ mod tests {
         assert!(line("store.quota").contains("\"1 GiB\"") && line("store.quota").contains("file, line 2"));
         assert!(line("node.name").contains("BULAK_NODE__NAME"));
         assert!(line("store.path").contains("default"));
+        assert!(!text.contains("in force"), "{text}");
+
+        let mut read = effective.clone();
+        mark(&mut read, &json!({ "store.quota": { "value": "2 GiB" }, "node.name": { "value": "abay-12" } }));
+        let text = people(read.as_object().expect("an object"));
+        assert!(text.contains("\"1 GiB\" (in force: \"2 GiB\")") && text.contains("not in force: 1; "), "{text}");
     }
 }

@@ -13,6 +13,9 @@ mod names;
 /// Those at what devices are told.
 mod devices;
 
+/// Those at hub and Giga Meter server.
+mod region;
+
 /// The looks at https: CA, consent, listeners, the mirror's certificate.
 mod https;
 

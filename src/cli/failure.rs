@@ -146,7 +146,8 @@ impl From<Problem> for Failure {
 impl From<Complaints> for Failure {
     fn from(complaints: Complaints) -> Failure {
         if let Some(unread) = complaints.unread() {
-            return Failure::new("config.unreadable", format!("{} {}", complaints.file, unread.message), &unread.remedy);
+            let exit = if complaints.is_closed() { Exit::NotAllowed } else { Exit::Failed };
+            return Failure::new("config.unreadable", format!("{} {}", complaints.file, unread.message), &unread.remedy).exit(exit);
         }
         let mut failure = Failure::new("config.invalid", complaints.summary(), "mend what is listed; \"bulak config check\" looks again");
         failure.detail = Some(complaints.render().into());

@@ -4,9 +4,11 @@ use crate::app::{limit, service};
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cli::{Context, Exit, Failure};
+use crate::hub::keep::Place;
 use crate::hub::{Hub, Settings, Viewers, settings};
 use crate::life::Life;
 use serde_json::json;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +46,24 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 async fn serve(context: &Context) -> Result<Exit, Failure> {
     context.log("info")?;
     let settings = read(context)?;
+    // Made by root, what lies beside it would be closed to the hub.
+    if let Place::File(file) = &settings.database
+        && file.exists()
+    {
+        office::owned(file)?;
+    }
+    if context.dry_run {
+        let database = match &settings.database {
+            Place::Memory => String::from("memory"),
+            Place::File(file) => file.display().to_string(),
+            // A password may stand in its address.
+            Place::Postgres(_) => String::from("PostgreSQL"),
+        };
+        let (listen, viewers) = (&settings.listen, settings.viewers == Viewers::Tokens);
+        let places = json!({ "listen": listen, "database": database, "tokens": viewers, "nodes": settings.nodes.len() });
+        context.show(&places, || format!("no errors found; would serve with {places}"))?;
+        return Ok(Exit::Done);
+    }
     if settings.viewers == Viewers::Anyone {
         tracing::info!(
             "whoever reaches this hub may look at its schools; for tokens: hub.viewers = \"tokens\" and bulak hub token add NAME --role viewer"
@@ -76,5 +96,12 @@ fn read(context: &Context) -> Result<Settings, Failure> {
         None if PathBuf::from(USUAL).exists() => PathBuf::from(USUAL),
         None => return Ok(Settings::default()),
     };
-    settings::load(&file).map_err(|error| Failure::new("hub.config", error.to_string(), "mend the file and start again").exit(Exit::Misuse))
+    settings::load(&file).map_err(|error| match error {
+        // The installer closes it to others: keys may stand in it.
+        settings::Error::Read(_, why) if why.kind() == ErrorKind::PermissionDenied => {
+            let remedy = "run it as root (sudo) or as the hub's user";
+            Failure::new("hub.config", format!("{} may not be read by this user", file.display()), remedy).exit(Exit::NotAllowed)
+        }
+        error => Failure::new("hub.config", error.to_string(), "mend the file and start again").exit(Exit::Misuse),
+    })
 }

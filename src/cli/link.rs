@@ -107,8 +107,8 @@ fn people(told: &Value, zone: &TimeZone) -> String {
         let _ = writeln!(page, "{name:<20}{value}");
     };
     line("line", now["state"].as_str().unwrap_or("unknown").to_owned());
-    line("since", now["since"].as_str().map_or_else(|| "–".to_owned(), |stamp| moment(zone, stamp)));
-    line("speed seen", now["download"].as_str().map_or_else(|| rate(now["download"].as_u64()), str::to_owned));
+    line("since", now["since"].as_str().map_or_else(unknown, |stamp| moment(zone, stamp)));
+    line("speed seen", now["download"].as_str().map_or_else(unknown, str::to_owned));
     line("connect", milliseconds(now["rtt_seconds"].as_f64()));
     line("first byte", milliseconds(now["first_byte_seconds"].as_f64()));
     let day = &told["recent"]["day"];
@@ -151,7 +151,7 @@ fn tested(tests: &Value, zone: &TimeZone) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "{name:<20}{value}");
     };
-    let size = |name: &str| tests[name].as_u64().map_or_else(|| "–".to_owned(), |bytes| Bytes(bytes).human());
+    let size = |name: &str| tests[name].as_u64().map_or_else(unknown, |bytes| Bytes(bytes).human());
     if tests["has_server"] == false {
         line("tests", "there is no server to test with; set hub.url, or name one in meter.servers".to_owned());
     }
@@ -181,12 +181,17 @@ fn tested(tests: &Value, zone: &TimeZone) -> String {
     page
 }
 
+/// A single fact that is not known is said so; only columns of many have a dash.
+fn unknown() -> String {
+    String::from("unknown")
+}
+
 fn rate(bits: Option<u64>) -> String {
     bits.map_or_else(|| "–".to_owned(), |bits| BitRate(bits).human())
 }
 
 fn milliseconds(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{:.0} ms", seconds * 1_000.0))
+    seconds.map_or_else(unknown, |seconds| format!("{:.0} ms", seconds * 1_000.0))
 }
 
 fn span(seconds: u64) -> String {
@@ -225,7 +230,10 @@ mod tests {
         ] {
             assert!(page.contains(wanted), "{wanted} in\n{page}");
         }
-        assert!(people(&Value::Null, &almaty).contains("unknown"));
+        let nothing = people(&Value::Null, &almaty);
+        assert!(
+            ["line", "since", "speed seen", "connect", "first byte"].iter().all(|name| nothing.contains(&format!("{name:<20}unknown\n")))
+        );
         let tests = json!({
             "has_server": true, "spent_today_bytes": 6_600_000, "day_bytes": 50_000_000, "spent_month_bytes": 90_000_000,
             "month_bytes": 1_500_000_000_u64, "next": "2026-11-24T09:00:00Z", "contract_down_bps": 8_000_000,

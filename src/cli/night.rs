@@ -39,11 +39,11 @@ pub(super) enum NightCommand {
 /// # Errors
 /// Exit 2 when the time is none, 4 when the node does not answer.
 pub(super) async fn run(context: &Context, command: NightCommand) -> Result<Exit, Failure> {
-    let local = Local::connect(context).await?;
     let command = match command {
-        NightCommand::Summary(args) => return summary::run(context, &local, &args).await,
+        NightCommand::Summary(args) => return summary::run(context, &args).await,
         other => other,
     };
+    let local = Local::connect(context).await?;
     let would = match &command {
         NightCommand::Pause { until: None } => Some(String::from("pause the night until \"bulak night resume\"")),
         NightCommand::Pause { until: Some(until) } if context.dry_run => Some(format!("pause the night until {}", named(context, until)?)),

@@ -20,7 +20,7 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<Exit, Failure>
 }
 
 /// What a person should look at.
-fn attention(document: &Value) -> Vec<String> {
+pub(super) fn attention(document: &Value) -> Vec<String> {
     let mut needs: Vec<String> = document["reasons"]
         .as_array()
         .into_iter()
@@ -55,15 +55,24 @@ fn attention(document: &Value) -> Vec<String> {
     if let Some(why) = document["report"]["by_hand"].as_str() {
         needs.push(format!("reports do not reach the region: {why}"));
     }
-    let giga = &document["giga"];
-    if let Some(why) = giga["stopped"].as_str() {
-        needs.push(format!("the Giga Meter server is told nothing more: {why}; write its key to giga.key"));
-    }
-    if let Some(why) = giga["parked"][0]["why"].as_str() {
-        needs.push(format!("the Giga Meter server refused {} records for good: {why}", count(&giga["waiting"]["parked"])));
-    }
+    needs.extend(giga_needs(&document["giga"]).into_iter().map(|(message, remedy)| match remedy {
+        "" => message,
+        remedy => format!("{message}; {remedy}"),
+    }));
     if document["clock_ok"] == false {
         needs.push("the clock is wrong: nothing expires by it".to_owned());
+    }
+    needs
+}
+
+/// What a person should look at of what is told to a Giga Meter server, each with its remedy where there is one.
+pub(super) fn giga_needs(giga: &Value) -> Vec<(String, &'static str)> {
+    let mut needs = Vec::new();
+    if let Some(why) = giga["stopped"].as_str() {
+        needs.push((format!("the Giga Meter server is told nothing more: {why}"), "write its key to giga.key"));
+    }
+    if let Some(why) = giga["parked"][0]["why"].as_str() {
+        needs.push((format!("the Giga Meter server refused {} records for good: {why}", count(&giga["waiting"]["parked"])), ""));
     }
     needs
 }
@@ -87,6 +96,7 @@ fn people(document: &Value, needs: &[String], zone: &TimeZone) -> String {
         ("since", format!("{}, up {}", at(&document["started"]), uptime(&document["uptime_seconds"]))),
         ("proxy", listens(&document["proxy"])),
         ("web", listens(&document["web"])),
+        ("key", text(&document["report"]["key"])),
     ];
     // What a school does not use is not shown.
     for (member, name) in [("mirror", "mirror"), ("tls", "by TLS"), ("sni", "port 443")] {
@@ -227,7 +237,9 @@ mod tests {
 
     #[test]
     fn one_screen_and_unknown_written_so() {
-        let text = people(&json!({"uptime_seconds": 90_000}), &[], &TimeZone::UTC);
+        let key = "5f3a90c1".repeat(8);
+        let text = people(&json!({"uptime_seconds": 90_000, "report": {"key": key}}), &[], &TimeZone::UTC);
+        assert!(text.contains(&key), "the hub's file asks for it, with a hub or without: {text}");
         assert!(text.lines().count() <= 24);
         assert!(!text.contains("mirror") && !text.contains("443"), "{text}");
         let more = people(&json!({"mirror": ["127.0.0.1:8082"], "tls": ["127.0.0.1:3129"], "sni": ["127.0.0.1:443"]}), &[], &TimeZone::UTC);

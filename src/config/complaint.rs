@@ -6,6 +6,9 @@ use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 
+/// What is wrong with a file that this user may not read.
+pub(super) const CLOSED: &str = "may not be read by this user";
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +96,11 @@ impl Complaints {
     /// The one complaint about a file that could not be read at all: there is nothing in it to mend.
     pub fn unread(&self) -> Option<&Complaint> {
         self.list.first().filter(|first| self.list.len() == 1 && first.key.is_empty() && first.place == Place::Default)
+    }
+
+    /// Whether this user may not read the file, which says nothing of what is in it.
+    pub fn is_closed(&self) -> bool {
+        self.unread().is_some_and(|complaint| complaint.message == CLOSED)
     }
 
     /// Each mistake with the line it stands on, marked, and its remedy.

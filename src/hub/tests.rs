@@ -244,6 +244,19 @@ async fn pages_show_schools_in_three_languages_and_escape_names() {
     assert!(page.contains("Last report") && page.contains("24.11.2026 10:00") && page.contains("Mirror: 3.0 MB / 4.0 MB"), "{page}");
     assert_eq!(stage.get("/schools/nobody").await.0, StatusCode::NOT_FOUND);
     assert_eq!(stage.get("/healthz").await, (StatusCode::OK, "ok\n".into()));
+    // Another language shows the same: the same schools, the same days.
+    let followed = async |at: &str, name: &str| {
+        let (_, page) = stage.get(at).await;
+        let before = page.split(&format!(">{name}</a>")).next().unwrap_or_default();
+        let link = before.rsplit("href=\"").next().and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        stage.get(&link.replace("&amp;", "&").replace("&#38;", "&")).await.1
+    };
+    let ours = page.split("<h1>").nth(1).and_then(|rest| rest.split('<').next()).expect("a name").to_owned();
+    let (elsewhere, here) = (followed("/?lang=en&q=nobody", "Русский").await, followed("/?lang=en&state=live&q=", "Русский").await);
+    assert!(elsewhere.contains("Школы: 1") && !elsewhere.contains(&ours), "{elsewhere}");
+    assert!(here.contains("aria-current=\"true\"><span class=\"mark live\"") && here.contains(&ours), "{here}");
+    let school = followed(&format!("/schools/{link}?lang=en&days=90"), "Қазақша").await;
+    assert!(school.contains("lang=kk&amp;days=90\">Қазақша"), "{school}");
     stage.clock.advance(Duration::from_secs(3 * 86_400));
     let (_, page) = stage.get("/?lang=en").await;
     assert!(page.contains("silent: box off or no line"), "{page}");

@@ -62,7 +62,19 @@ impl Tongue {
         format!("{} {unit}", self.number(bytes as f64 / size, 1))
     }
 
-    /// `3 min`, `5 h`, `12 d`.
+    /// How long something lasted, no minute of an outage left out: `59 s`, `5 min 20 s`, `1 h 59 min`, `3 d 2 h`.
+    pub(crate) fn lasted(self, seconds: u64) -> String {
+        let (whole, unit, rest, below) = match seconds {
+            0..60 => (seconds, "s", 0, "s"),
+            60..3_600 => (seconds / 60, "min", seconds % 60, "s"),
+            3_600..86_400 => (seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+            _ => (seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+        };
+        let rest = if rest == 0 { String::new() } else { format!(" {rest} {}", self.say(below)) };
+        format!("{whole} {}{rest}", self.say(unit))
+    }
+
+    /// How long ago something was, roughly: `3 min`, `5 h`, `12 d`.
     pub(crate) fn span(self, seconds: u64) -> String {
         match seconds {
             0..3_600 => format!("{} {}", seconds / 60, self.say("min")),
@@ -214,6 +226,7 @@ pub(crate) const WORDS: &[(&str, &str, &str, &str)] = &[
     ("live", "жұмыс істеп тұр", "на связи", "live"),
     ("up", "жұмыс істейді", "работает", "up"),
     ("slow", "баяу", "медленно", "slow"),
+    ("s", "с", "с", "s"),
     ("min", "мин", "мин", "min"),
     ("h", "сағ", "ч", "h"),
     ("d", "күн", "дн", "d"),
@@ -249,6 +262,13 @@ mod tests {
         assert_eq!(Tongue::En.span(59), "0 min");
         assert_eq!(Tongue::Ru.span(7_300), "2 ч");
         assert_eq!(Tongue::Kk.span(700_000), "8 күн");
+        let lasted = |seconds| [Tongue::Kk, Tongue::Ru, Tongue::En].map(|tongue| tongue.lasted(seconds));
+        assert_eq!(lasted(0), ["0 с", "0 с", "0 s"]);
+        assert_eq!(lasted(59), ["59 с", "59 с", "59 s"]);
+        assert_eq!(lasted(3_599), ["59 мин 59 с", "59 мин 59 с", "59 min 59 s"]);
+        assert_eq!(lasted(7_140), ["1 сағ 59 мин", "1 ч 59 мин", "1 h 59 min"]);
+        assert_eq!(lasted(7_200), ["2 сағ", "2 ч", "2 h"]);
+        assert_eq!(lasted(90_000), ["1 күн 1 сағ", "1 дн 1 ч", "1 d 1 h"]);
     }
 
     #[test]

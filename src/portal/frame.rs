@@ -18,9 +18,15 @@ pub struct Frame<'p> {
 }
 
 impl<'p> Frame<'p> {
-    /// The frame of the page at `path`, of the school called `name`.
+    /// The frame of the page at `path` with what of its query says what is shown, of the school called `name`.
     pub fn new(language: Language, path: &'p str, name: &'p str) -> Frame<'p> {
         Frame { words: words::of(language), language, languages: Language::ALL, path, name }
+    }
+
+    /// The address of the same page in another language; `path` may hold a query.
+    pub(crate) fn in_language(&self, other: &Language) -> String {
+        let joint = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{joint}lang={}", self.path, other.tag())
     }
 }
 

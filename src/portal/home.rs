@@ -206,6 +206,6 @@ mod tests {
         assert!(page.contains("not known yet"));
         assert_eq!(page.matches("unknown").count(), 2 + 2, "entries and bytes of one pack, PAC and proxy address");
         let empty = Home { shelves: Vec::new(), ..home() }.render(Language::En).expect("renders");
-        assert!(empty.contains("No collection is kept yet"));
+        assert!(empty.contains("No pack is kept yet"));
     }
 }

@@ -2,7 +2,7 @@
 //! Russian and English, what went wrong and whose side it was (RFC 9209 for the programs that read it).
 
 use crate::base::body::Body;
-use crate::cache::trouble::Trouble;
+use crate::cache::trouble::{Cause, Trouble};
 use crate::policy::Why;
 use crate::policy::header::{add_via, cache_status, strip_hop_by_hop};
 use crate::proxy::classify::Refusal;
@@ -97,9 +97,7 @@ impl Signature {
 
     /// The page for an origin that could not be reached; `offline`: because the line is down.
     pub(crate) fn failed(&self, error: &Error, offline: bool) -> Response<Body> {
-        let (status, kind, say) = of_upstream(error);
-        let say = if offline && status >= 500 { &OFFLINE } else { say };
-        self.page(status, kind, say, &error.to_string())
+        self.page(error.status().as_u16(), error.proxy_status(), of_upstream(error, offline), &error.to_string())
     }
 
     fn page(&self, status: u16, error: &str, say: &Say, detail: &str) -> Response<Body> {
@@ -118,24 +116,20 @@ impl Signature {
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Status, error type of RFC 9209 section 2.3 and words. A refused target is the client's matter (4xx); the rest is not.
-fn of_upstream(error: &Error) -> (u16, &'static str, &'static Say) {
+/// The words for an origin that gave no answer: the line's, where that is down and could have been in the way.
+fn of_upstream(error: &Error, offline: bool) -> &'static Say {
     match error {
-        Error::DnsTimeout(_) => (504, "dns_timeout", &NAME),
-        Error::DnsError(..) if error.is_nameless() => (502, "dns_error", &NO_NAME),
-        Error::DnsError(..) => (502, "dns_error", &NAME),
-        Error::Prohibited(_) => (403, "destination_ip_prohibited", &PROHIBITED),
-        Error::Refused(_) => (502, "connection_refused", &UNREACHABLE),
-        Error::ConnectTimeout(..) => (504, "connection_timeout", &UNREACHABLE),
-        Error::Unavailable(..) => (502, "destination_unavailable", &UNREACHABLE),
-        Error::Crowded(_) => (503, "connection_limit_reached", &CROWDED),
-        Error::Exhausted(..) => (503, "connection_limit_reached", &EXHAUSTED),
-        Error::TlsCertificate(..) => (502, "tls_certificate_error", &CERTIFICATE),
-        Error::Tls(..) => (502, "tls_protocol_error", &CERTIFICATE),
-        Error::ResponseTimeout(..) => (504, "http_response_timeout", &SLOW),
-        Error::Incomplete(_) => (502, "http_response_incomplete", &BROKEN),
-        Error::Protocol(..) => (502, "http_protocol_error", &BROKEN),
-        Error::RequestBody(_) => (400, "http_request_error", &MALFORMED),
+        _ if offline && error.is_out_of_reach() => &OFFLINE,
+        Error::DnsError(..) if error.is_nameless() => &NO_NAME,
+        Error::DnsTimeout(_) | Error::DnsError(..) => &NAME,
+        Error::Prohibited(_) => &PROHIBITED,
+        Error::Refused(_) | Error::ConnectTimeout(..) | Error::Unavailable(..) => &UNREACHABLE,
+        Error::Crowded(_) => &CROWDED,
+        Error::Exhausted(..) => &EXHAUSTED,
+        Error::TlsCertificate(..) | Error::Tls(..) => &CERTIFICATE,
+        Error::ResponseTimeout(..) => &SLOW,
+        Error::Incomplete(_) | Error::Protocol(..) => &BROKEN,
+        Error::RequestBody(_) => &MALFORMED,
     }
 }
 
@@ -168,16 +162,17 @@ impl Offer {
 /// The cache set status and fields; the page is ours.
 fn render(response: Response<Body>, trouble: &Trouble, offer: Option<&Offer>) -> Response<Body> {
     let status = response.status();
-    let say = match status.as_u16() {
-        _ if trouble.offline => &OFFLINE,
-        403 => &PROHIBITED,
+    let say = match (&trouble.cause, status.as_u16()) {
+        (Cause::Origin(error), _) => of_upstream(error, trouble.offline),
+        (Cause::Unstored, _) => &UNSTORED,
         // Of libraries on this node alone.
-        404 => &UNMIRRORED,
-        405 => &READ_ONLY,
-        416 => &RANGE,
-        504 => &SLOW,
-        400..=499 => &MALFORMED,
-        _ => &UNREACHABLE,
+        (Cause::Status, 404) => &UNMIRRORED,
+        (Cause::Status, 405) => &READ_ONLY,
+        (Cause::Status, 416) => &RANGE,
+        (Cause::Status, 400..=499) => &MALFORMED,
+        (Cause::Status, _) if trouble.offline => &OFFLINE,
+        (Cause::Status, 504) => &SLOW,
+        (Cause::Status, _) => &BROKEN,
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -336,6 +331,12 @@ const EXHAUSTED: Say = Say {
     ru: "Школьный сервер сейчас перегружен. Попробуйте через минуту.",
     en: "The school's server has too much to do just now. Try again in a minute.",
 };
+const UNSTORED: Say = Say {
+    id: "cache.not_stored",
+    kk: "Тек сақталған көшірме сұралды, ал ол жоқ.",
+    ru: "Запрошена только сохранённая копия, а её нет.",
+    en: "Only a stored copy was asked for, and there is none.",
+};
 const SLOW: Say =
     Say {
         id: "origin.slow", kk: "Сайт уақытында жауап бермеді.", ru: "Сайт не ответил вовремя.", en: "The site did not answer in time."
@@ -414,13 +415,63 @@ mod tests {
         assert_eq!(me.refuse(Refusal::Misdirected).status(), 421);
     }
 
+    /// Status and page of what the cache gives for this.
+    async fn of_cache(me: &Signature, status: StatusCode, cause: Cause, offline: bool) -> (u16, String) {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = status;
+        response.extensions_mut().insert(Trouble { detail: String::new(), cause, offline });
+        let response = me.finish(response, false);
+        (response.status().as_u16(), page_of(response).await)
+    }
+
+    /// The id at the foot of a page.
+    async fn page_of(response: Response<Body>) -> String {
+        let text = text(response).await;
+        text.rsplit_once(" · ").and_then(|(_, rest)| rest.split_once('<')).map(|(id, _)| id.to_owned()).unwrap_or(text)
+    }
+
+    #[tokio::test]
+    async fn a_failure_has_one_page_whether_it_was_a_tunnel_or_a_request() {
+        let me = Signature::new("school-1");
+        let (host, wait) = (|| String::from("a.kz"), Duration::from_secs(1));
+        // With the line up, and with it down.
+        let table = [
+            (Error::DnsTimeout(host()), 504, "origin.name", "line.offline"),
+            (Error::DnsError(host(), "SERVFAIL".into()), 502, "origin.name", "line.offline"),
+            (Error::DnsError(host(), "no such name".into()), 502, "origin.no_such_name", "origin.no_such_name"),
+            (Error::Prohibited(Ipv4Addr::LOCALHOST.into()), 403, "proxy.target_prohibited", "proxy.target_prohibited"),
+            (Error::Refused(host()), 502, "origin.unreachable", "line.offline"),
+            (Error::ConnectTimeout(host(), wait), 504, "origin.unreachable", "line.offline"),
+            (Error::Unavailable(host(), host()), 504, "origin.unreachable", "line.offline"),
+            (Error::Crowded(host()), 503, "proxy.crowded", "proxy.crowded"),
+            (Error::Exhausted(host(), host()), 503, "proxy.exhausted", "proxy.exhausted"),
+            (Error::TlsCertificate(host(), host()), 502, "origin.certificate", "origin.certificate"),
+            (Error::Tls(host(), host()), 502, "origin.certificate", "origin.certificate"),
+            (Error::ResponseTimeout(host(), wait), 504, "origin.slow", "line.offline"),
+            (Error::Incomplete(host()), 502, "origin.broken", "line.offline"),
+            (Error::Protocol(host(), host()), 502, "origin.broken", "origin.broken"),
+            (Error::RequestBody(host()), 400, "proxy.malformed", "proxy.malformed"),
+        ];
+        for (error, status, up, down) in table {
+            for (offline, id) in [(false, up), (true, down)] {
+                let wanted = (status, id.to_owned());
+                let response = me.failed(&error, offline);
+                assert_eq!((response.status().as_u16(), page_of(response).await), wanted, "{error}: a tunnel");
+                let given = of_cache(&me, error.status(), Cause::Origin(error.clone()), offline).await;
+                assert_eq!(given, wanted, "{error}: a request");
+            }
+        }
+        let unstored = of_cache(&me, StatusCode::GATEWAY_TIMEOUT, Cause::Unstored, true).await;
+        assert_eq!(unstored, (504, "cache.not_stored".to_owned()), "the client's own wish, whatever the line does");
+    }
+
     #[tokio::test]
     async fn an_answer_of_the_cache_gets_its_page_and_its_via() {
         let me = Signature::new("school-1");
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        response.extensions_mut().insert(Trouble { detail: "a & b".into(), offline: true });
+        response.extensions_mut().insert(Trouble { detail: "a & b".into(), cause: Cause::Status, offline: true });
         let response = me.finish(response, false);
         assert_eq!(response.headers()[header::VIA], "1.1 school-1");
         assert!(!response.headers().contains_key(header::CONTENT_LENGTH));
@@ -432,7 +483,7 @@ mod tests {
         assert!(!text.contains("<form"), "nothing to wish for");
 
         let mut response = Response::new(Body::Empty);
-        response.extensions_mut().insert(Trouble { detail: "x".into(), offline: true });
+        response.extensions_mut().insert(Trouble { detail: "x".into(), cause: Cause::Status, offline: true });
         let offer = Offer { door: "http://bulak.internal/tonight".into(), url: "http://a.kz/\"<x&y".into(), token: "00ff".into() };
         let text = super::tests::text(me.finish_with(response, false, Some(&offer))).await;
         assert!(text.contains("action=\"http://bulak.internal/tonight\"") && text.contains("value=\"00ff\""), "{text}");

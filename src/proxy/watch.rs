@@ -7,7 +7,7 @@ use crate::cache::trouble::Trouble;
 use crate::cache::{Seen, Way, Why};
 use crate::proxy::Inner;
 use crate::proxy::respond::Offer;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Glance {
     /// Tells how it ended. A page that is missing and may be wished for gets the form for it, to be sent to `door`.
     pub(crate) fn end(&self, response: &Response<Body>, hit: bool, door: impl FnOnce() -> String) -> Option<Offer> {
         let why = if hit { Some(Why::Fresh) } else { response.extensions().get::<Why>().copied() };
-        let missing = response.extensions().get::<Trouble>().is_some_and(|_| is_out_of_reach(response.status()));
+        let missing = response.extensions().get::<Trouble>().is_some_and(|trouble| trouble.is_out_of_reach(response.status()));
         // No night brings a page of a library that cannot be read.
         let missing = missing && why != Some(Why::Library);
         let Glance { client, page, reads, .. } = *self;
@@ -77,11 +77,6 @@ impl Glance {
         let token = self.watch.offer(self.target.url())?;
         Some(Offer { door: door(), url: self.target.url().to_owned(), token })
     }
-}
-
-/// The origin, or the line, could not be reached; the request was good.
-fn is_out_of_reach(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 502..=504)
 }
 
 /// Browsers name HTML first where a person opens a page (Fetch standard, section "main fetch"), and never for what a page needs.

@@ -51,6 +51,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 #[utoipa::path(get, path = "/api/v1/link", tag = "status", responses((status = 200, description = "the line", body = Object)))]
 async fn show_link(Part(parts): Part<Parts>) -> Result<Json<Value>, Problem> {
     let clock: &Clock = &parts.reporter.0.clock;
+    // What is not written down yet would count as a box that was off.
+    parts.reporter.keep_line().await.map_err(|error| problem("link.history", &error))?;
     let recent = line::recent(&parts.state.history(), clock.now()).await.map_err(|error| problem("link.history", &error))?;
     let mut recent = serde_json::to_value(recent).unwrap_or(Value::Null);
     readable(&mut recent);

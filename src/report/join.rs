@@ -19,7 +19,7 @@ const WORDS: usize = 300;
 /// Asks. Repeating it is no harm: the hub knows a code that this node has used.
 pub(crate) async fn join(inner: &Inner, code: &str) -> Result<Told, Problem> {
     let Some(hub) = &inner.settings.hub_url else {
-        let remedy = "set hub.url to the address of the regional server, then enrol again";
+        let remedy = "set hub.url to the address of the regional server, restart the node, then enrol again";
         return Err(Problem::new(StatusCode::CONFLICT, "hub.none", "no hub is configured", remedy));
     };
     let away = |why: String| Problem::new(StatusCode::BAD_GATEWAY, "hub.no_answer", why, "see that the line is up and hub.url is right");

@@ -458,6 +458,10 @@ async fn the_local_api_reports_and_shows() {
     let link = ask("GET", "/api/v1/link").await;
     assert_eq!((link["now"]["state"].as_str(), link["clock_ok"].as_bool()), (Some("up"), Some(true)));
     assert_eq!(link["recent"]["day"]["end"], "2026-11-24T05:00:00.000000Z");
+    // A minute later, before the next round: whoever answers has not been off.
+    stage.clock.advance(Duration::from_secs(60));
+    let day = ask("GET", "/api/v1/link").await["recent"]["day"].take();
+    assert_eq!((day["end"].as_str(), day["off_seconds"].as_u64()), (Some("2026-11-24T05:01:00.000000Z"), Some(0)), "{day}");
 }
 
 #[tokio::test]

@@ -109,6 +109,11 @@ impl Error {
         matches!(self, Error::DnsError(_, why) if why == NO_SUCH_NAME)
     }
 
+    /// Whether the host, or who knows its address, could not be reached, now; on another day it may be.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.is_line() || (matches!(self, Error::DnsError(..)) && !self.is_nameless())
+    }
+
     /// Whether the line could be to blame: nothing was heard from the other side, or it fell silent.
     pub fn is_line(&self) -> bool {
         matches!(
@@ -201,7 +206,8 @@ mod tests {
         assert!(matches!(connect(Errno::NETUNREACH), Error::Unavailable(..)));
         assert!(matches!(connect(Errno::CONNREFUSED), Error::Refused(_)));
         let nobody = Error::DnsError(String::from("nobody.kz"), String::from(NO_SUCH_NAME));
-        assert!(nobody.is_nameless() && !nobody.is_line());
+        assert!(nobody.is_nameless() && !nobody.is_line() && !nobody.is_out_of_reach());
+        assert!(Error::DnsError(host(), String::from("SERVFAIL")).is_out_of_reach());
         assert_eq!(nobody.to_string(), "there is no such name: nobody.kz");
     }
 }

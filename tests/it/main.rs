@@ -41,6 +41,9 @@ mod careful;
 /// The line is cut.
 mod offline;
 
+/// What commands advise.
+mod advice;
+
 /// Ways in which a line fails, told apart.
 mod outages;
 

@@ -161,5 +161,8 @@ fn what_is_slow_is_looked_at_without_a_script() {
     assert!(picture.body.len() > 1_000_000, "{} bytes", picture.body.len());
     let found = node.web(&format!("/slow?v={number}&lang=en")).text();
     assert!(found.contains("This Wi-Fi") && found.contains("Mbit/s"), "{found}");
+    let link = found.split("href=\"").find(|rest| rest.contains("lang=ru\" hreflang")).and_then(|rest| rest.split('"').next());
+    let again = node.web(&link.expect("a link").replace("&#38;", "&")).text();
+    assert!(again.contains("<html lang=\"ru\">") && again.contains("Мбит/с"), "the same look, in another language: {again}");
     assert_eq!(node.web("/slow/load.bmp?v=0123456789abcdef").status, 503, "a picture is for a look");
 }

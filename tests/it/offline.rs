@@ -1,5 +1,6 @@
 //! The line is cut: what is stored opens, however strict its origin was; what is not says so; and the line comes back.
 
+use crate::kit::http;
 use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
@@ -178,7 +179,12 @@ fn a_silent_resolver_is_asked_once_and_remembered() {
     let url = format!("http://s.school.test:{}/page", origin.addr.port());
     assert_eq!(node.get(&url).status, 200);
     assert!(dns.queries() > 0, "the node asks the resolver it was given");
-    assert_eq!(node.get("http://stranger.example/").status, 502, "a name that does not exist is not a dead line");
+    let stranger = node.get("http://stranger.example/");
+    assert_eq!(stranger.status, 502, "a name that does not exist is not a dead line");
+    let tunnel = http::exchange(node.proxy, b"CONNECT stranger.example:443 HTTP/1.1\r\nHost: stranger.example:443\r\n\r\n");
+    for (way, answer) in [("a page", &stranger), ("a tunnel", &tunnel)] {
+        assert!(answer.status == 502 && answer.text().contains("origin.no_such_name"), "{way}: {}", answer.text());
+    }
     dns.cut();
     let unknown = |name: &str| node.get(&format!("http://{name}.school.test:{}/", origin.addr.port())).status;
     assert_eq!(unknown("x"), 504);

@@ -1,9 +1,10 @@
-//! The looks of the doctor: configuration, node, ports, disk, store, names, line, clock, hub, packs. Each gives up by itself,
+//! The looks of the doctor: configuration, node, ports, disk, store, names, line, clock, packs. Each gives up by itself,
 //! changes nothing and says what it saw; judging is left to `verdict`.
 
 use super::devices;
-use super::https::{self, halves};
+use super::https;
 use super::names::{denies, names, servers};
+use super::region::{giga, hub, way};
 use super::verdict::{Finding, State};
 use crate::base::clock::Clock;
 use crate::base::unit::Bytes;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long one look over the network may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long one check may take with all its tries. Asking the node comes before and takes at most `PATIENCE`: 8 s in all.
 const LOOK: Duration = Duration::from_secs(5);
@@ -36,6 +37,13 @@ const OF_THE_NODE: [&str; 7] = ["https", "ports", "pac", "disk", "store", "packs
 pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
     let config = match config::load(context.config.as_deref(), std::env::vars()) {
         Ok(config) => Arc::new(config),
+        Err(complaints) if complaints.is_closed() => {
+            // It is closed to this user as it should be, and nothing is known of the rest.
+            let failure = Failure::from(complaints);
+            let unknown = |check| Finding::new(check, None, State::Unknown, "cannot be seen by this user", "");
+            let closed = Finding::new("configuration", None, State::Failed, failure.message, failure.remedy);
+            return (vec![closed, unknown("node"), clock()], false);
+        }
         Err(complaints) => {
             let first = complaints.list.first().map(ToString::to_string).unwrap_or_default();
             let message = format!("{} ({first})", complaints.summary());
@@ -47,9 +55,12 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
             return (findings, true);
         }
     };
-    let mut findings = vec![Finding::fine("configuration", None, "no errors found"), clock()];
     let (node, seen) = node(context).await;
-    findings.push(node);
+    let configuration = match &seen {
+        Seen::Runs(status) => configuration(&status["config"]),
+        Seen::Nobody | Seen::Closed => configuration(&Value::Null),
+    };
+    let mut findings = vec![configuration, clock(), node];
     let status = match seen {
         Seen::Runs(status) => Some(Arc::new(status)),
         Seen::Nobody => None,
@@ -85,6 +96,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
     findings.extend(https);
     findings.extend([ports, disk, store, packs, names, line, hub]);
     findings.extend([pac, devices::local_names(known)]);
+    findings.extend(giga(known));
     (findings, true)
 }
 
@@ -119,6 +131,21 @@ fn clock() -> Finding {
             "set it, or let NTP do so (\"timedatectl set-ntp true\")",
         )
     }
+}
+
+/// A file without mistakes, and what of it the running node has not taken over.
+fn configuration(pending: &Value) -> Finding {
+    const NAME: &str = "configuration";
+    if let Some(why) = pending["refused"].as_str() {
+        let message = format!("the node refused the changed one, the old one stays in force: {why}");
+        return Finding::new(NAME, None, State::Attention, message, "\"bulak config check\" lists what is wrong; mend it and reload");
+    }
+    let waiting: Vec<&str> = pending["waiting"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if waiting.is_empty() {
+        return Finding::fine(NAME, None, "no errors found");
+    }
+    let message = format!("{} changed and count only after a restart", waiting.join(", "));
+    Finding::new(NAME, None, State::Attention, message, "restart the node (\"systemctl restart bulak\")")
 }
 
 /// How the node was met.
@@ -207,7 +234,9 @@ fn disk(config: &Config, status: Option<&Value>) -> Finding {
     };
     let (free, total) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
     let used = status.and_then(|status| status["store"]["disk_bytes"].as_u64());
-    match room::look(Room { quota: config.store.quota.0, free, total, used }) {
+    // A node goes by the quota that it began with.
+    let quota = status.and_then(|status| status["store"]["quota_bytes"].as_u64()).unwrap_or(config.store.quota.0);
+    match room::look(Room { quota, free, total, used }) {
         None => Finding::fine(NAME.0, NAME.1, format!("{} of {} free", Bytes(free).human(), Bytes(total).human())),
         Some(Trouble { failed, message, remedy }) => {
             Finding::new(NAME.0, NAME.1, if failed { State::Failed } else { State::Attention }, message, remedy)
@@ -268,15 +297,21 @@ fn packs(config: &Config, status: Option<&Value>) -> Finding {
             format!("{} refused, nothing of it is fetched: {}: {why}", refused.len(), first["file"].as_str().unwrap_or("unknown"));
         return Finding::new(NAME.0, NAME.1, State::Attention, message, "\"bulak pack list\" names all with their reasons");
     }
+    let in_force = status.and_then(|status| status["night"]["packs"].as_array()).map_or(0, Vec::len);
+    if in_force > 0 {
+        return Finding::fine(NAME.0, NAME.1, format!("{in_force} in force; \"bulak pack list\" names them"));
+    }
     let is_pack = |path: &Path| path.extension().is_some_and(|ending| ending == "toml");
-    let mut found = 0;
+    let count = |items: std::fs::ReadDir| items.take(PACKS).filter_map(Result::ok).filter(|item| is_pack(&item.path())).count();
+    // The node's own folder comes with the first pack that is made here.
+    let mut found = std::fs::read_dir(config.node.state.join(config::OWN_PACKS)).map_or(0, count);
     for path in &config.packs.paths {
         if path.is_file() {
             found += 1;
             continue;
         }
         match std::fs::read_dir(path) {
-            Ok(items) => found += items.take(PACKS).filter_map(Result::ok).filter(|item| is_pack(&item.path())).count(),
+            Ok(items) => found += count(items),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Finding::new(
                     NAME.0,
@@ -298,6 +333,14 @@ fn packs(config: &Config, status: Option<&Value>) -> Finding {
         }
     }
     match found {
+        // What lies there and is not in force yet, the node has not read: files are changed behind its back.
+        _ if status.is_some() && found > 0 => Finding::new(
+            NAME.0,
+            NAME.1,
+            State::Attention,
+            format!("{found} pack files, none of them in force"),
+            "let the node read them (\"systemctl reload bulak\")",
+        ),
         0 => Finding::new(
             NAME.0,
             NAME.1,
@@ -325,14 +368,22 @@ pub(super) async fn line(config: &Config, status: Option<&Value>) -> Finding {
         }
         _ => {}
     }
-    let mut tries: Vec<String> = config.link.check.clone();
-    tries.extend(config.upstream.parent.iter().map(|parent| format!("{}:{}", parent.host(), parent.port())));
-    if tries.is_empty() {
+    let parent = config.upstream.parent.as_ref();
+    if parent.is_none() && config.link.check.is_empty() {
         return Finding::new(NAME, None, State::Unknown, "nothing to try: link.check is empty and no node has fetched anything", "");
     }
     let servers = servers(config).0;
     let (mut last, mut nameless) = (None, Vec::new());
-    for place in tries.iter().take(2) {
+    let named = parent.map(|parent| parent.authority().to_owned()).unwrap_or_default();
+    if let Some(parent) = parent {
+        match way(config, parent).await {
+            Ok(()) => return Finding::fine(NAME, None, format!("{named} can be reached")),
+            Err(blocked) if blocked.nameless => nameless.push(named.as_str()),
+            Err(blocked) => last = Some(format!("{named}: {}", blocked.why)),
+        }
+    }
+    // As the node tries them: by the system's names, whatever upstream says.
+    for place in config.link.check.iter().take(2 - usize::from(parent.is_some())) {
         match reach(place).await {
             Ok(()) => return Finding::fine(NAME, None, format!("{place} can be reached")),
             Err(_) if denies(&servers, place).await => nameless.push(place.as_str()),
@@ -345,27 +396,6 @@ pub(super) async fn line(config: &Config, status: Option<&Value>) -> Finding {
         return Finding::new(NAME, None, State::Attention, message, "see how it is written in link.check or upstream.parent");
     };
     Finding::new(NAME, None, State::Failed, last, "look at modem and cable, then call the provider")
-}
-
-async fn hub(config: &Config, status: Option<&Value>) -> Finding {
-    const NAME: (&str, Option<&str>) = ("hub", Some("node"));
-    let Some(url) = &config.hub.url else { return Finding::fine(NAME.0, NAME.1, "none is configured") };
-    let report = status.map(|status| &status["report"]);
-    if let Some(why) = report.and_then(|report| report["by_hand"].as_str()) {
-        let (message, remedy) = halves(why);
-        return Finding::new(NAME.0, NAME.1, State::Failed, format!("{message}; reports are kept"), remedy);
-    }
-    let look = |message, remedy: &str| Finding::new(NAME.0, NAME.1, State::Attention, message, remedy);
-    if let Err(why) = reach(&format!("{}:{}", url.host(), url.port())).await {
-        let message = format!("{} cannot be reached ({why}); reports are kept", url.origin());
-        return look(message, "nothing is lost; if it lasts, ask the district");
-    }
-    let Some(report) = report else { return Finding::fine(NAME.0, NAME.1, format!("{} can be reached", url.origin())) };
-    if let Some(why) = report["trouble"].as_str() {
-        return look(format!("the last upload failed ({why}); reports are kept"), "nothing is lost; if it lasts, ask the district");
-    }
-    let took = if report["last_delivered"].is_string() { "takes reports" } else { "can be reached, nothing was sent since the start" };
-    Finding::fine(NAME.0, NAME.1, format!("{} {took}", url.origin()))
 }
 
 /// Whether a TCP connection comes about. A refusal is told as such.
@@ -417,6 +447,26 @@ mod tests {
         let finding = packs(&config, Some(&status));
         assert_eq!(finding.state, State::Attention);
         assert!(finding.message.contains("/p/a.toml: no signature"), "{finding:?}");
+    }
+
+    #[test]
+    fn packs_count_wherever_they_lie() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.packs.paths = Vec::new();
+        config.node.state = folder.path().to_owned();
+        assert_eq!(packs(&config, None).state, State::Attention, "there is none");
+        let one = serde_json::json!({ "night": { "packs": [{ "id": "phet" }], "refused": [] } });
+        let none = serde_json::json!({ "night": { "packs": [], "refused": [] } });
+        let running = packs(&config, Some(&one));
+        assert!(running.state == State::Fine && running.message.starts_with("1 in force"), "{running:?}");
+        // In the node's own folder, as `bulak pack record` writes it.
+        let own = folder.path().join(config::OWN_PACKS);
+        std::fs::create_dir(&own).expect("a folder");
+        std::fs::write(own.join("phet.toml"), "").expect("a file");
+        assert_eq!(packs(&config, None).state, State::Fine);
+        let unread = packs(&config, Some(&none));
+        assert!(unread.state == State::Attention && unread.remedy.contains("reload"), "{unread:?}");
     }
 
     #[tokio::test]

@@ -76,7 +76,9 @@ pub(super) struct Report {
 pub(super) fn settle(mut findings: Vec<Finding>) -> Report {
     // Consequences first, by what was really seen: a hidden cause still hides.
     let failed: Vec<&'static str> = findings.iter().filter(|finding| finding.state == State::Failed).map(|finding| finding.check).collect();
-    for finding in findings.iter_mut().filter(|finding| finding.state < State::Fine) {
+    // What the hub itself has said ("failed") is no consequence of anything: it was reached.
+    let told = |finding: &Finding| finding.check == "hub" && finding.state == State::Failed;
+    for finding in findings.iter_mut().filter(|finding| finding.state < State::Fine && !told(finding)) {
         if let Some((cause, _)) = CAUSES.iter().find(|(cause, effect)| *effect == finding.check && failed.contains(cause)) {
             finding.state = State::Unknown;
             finding.message = format!("cannot be told while \"{cause}\" fails");
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn a_cause_hides_its_consequences() {
         let report = settle(vec![
-            finding("hub", Some("node"), State::Failed),
+            finding("hub", Some("node"), State::Attention),
             finding("names", Some("line"), State::Failed),
             finding("line", None, State::Failed),
         ]);
@@ -169,6 +171,8 @@ mod tests {
         assert_eq!(state_of(&report, "hub"), State::Unknown);
         assert_eq!((report.verdict.as_str(), report.exit()), ("1 failed (2 unknown)", Exit::Failed));
         assert_eq!(report.checks[0].check, "line");
+        let report = settle(vec![finding("hub", Some("node"), State::Failed), finding("names", Some("line"), State::Failed)]);
+        assert_eq!(state_of(&report, "hub"), State::Failed, "the hub has said so itself");
     }
 
     #[test]

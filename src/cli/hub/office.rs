@@ -10,7 +10,7 @@ use crate::cli::local::{Local, read};
 use crate::cli::table::table;
 use crate::cli::{Context, Exit, Failure};
 use crate::hub::enrol::{self, Book};
-use crate::hub::keep::Place;
+use crate::hub::keep::{Place, Postgres};
 use crate::hub::people::{People, Role};
 use crate::hub::sign_in::SignIn;
 use crate::hub::{Settings, Viewers};
@@ -19,6 +19,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long PostgreSQL may take to accept a command: a person waits.
+const DATABASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// People with a password.
 mod people;
@@ -129,8 +133,10 @@ pub(super) enum PeopleOrder {
 
 /// Carries an order out.
 pub(super) async fn run(context: &Context, order: Order, settings: Settings) -> Result<Exit, Failure> {
-    if let Place::File(file) = &settings.database {
-        owned(file)?;
+    match &settings.database {
+        Place::File(file) => owned(file)?,
+        Place::Postgres(url) => answers(url).await?,
+        Place::Memory => {}
     }
     let keep = crate::hub::open(&settings.database)
         .await
@@ -153,8 +159,20 @@ pub(super) async fn run(context: &Context, order: Order, settings: Settings) -> 
     }
 }
 
+/// Whether PostgreSQL is there: said at once and with the cause. A hub that starts is more patient, for both may have started together.
+async fn answers(url: &str) -> Result<(), Failure> {
+    let silent = |why: String| {
+        let remedy = "see that PostgreSQL runs and that hub.database is right";
+        Failure::new("hub.database", format!("the hub's database cannot be reached ({why})"), remedy).exit(Exit::NoAnswer)
+    };
+    match tokio::time::timeout(DATABASE_LIMIT, Postgres::reach(url)).await {
+        Ok(reached) => reached.map_err(|error| silent(error.to_string())),
+        Err(_) => Err(silent(format!("no answer within {} s", DATABASE_LIMIT.as_secs()))),
+    }
+}
+
 /// Files of another owner beside the database would be closed to the hub afterwards.
-fn owned(file: &Path) -> Result<(), Failure> {
+pub(super) fn owned(file: &Path) -> Result<(), Failure> {
     let owner = std::fs::metadata(file).map(|about| about.uid()).map_err(|error| {
         let message = format!("the hub's database {} cannot be read ({error})", file.display());
         Failure::new("hub.database", message, "start the hub once, or name its file with --config")
@@ -172,7 +190,7 @@ async fn code(context: &Context, book: &Book, calendar: &Calendar, order: enrol:
         return Ok(Exit::Done);
     }
     let made = book.make(&order).await?;
-    context.show(&made, || {
+    context.show_secret(&made, &made.code, || {
         let code = &made.code;
         format!(
             "{code}\nfor the school \"{}\", once, until {}\nnext, on the node: bulak hub join {code}, or [hub] code = \"{code}\"",
@@ -238,7 +256,7 @@ async fn token(context: &Context, people: &People, calendar: &Calendar, order: T
                 return Ok(Exit::Done);
             }
             let made = people.add(&name, role, expires.as_deref()).await?;
-            context.show(&made, || {
+            context.show_secret(&made, &made.token, || {
                 format!("{}\nshown this once; a browser takes it as the password, a program as Authorization: Bearer", made.token)
             })?;
         }

@@ -18,26 +18,32 @@ pub(in crate::cli) struct Args {
     list: bool,
 }
 
+impl Args {
+    /// Where the node tells it.
+    fn path(&self) -> Result<String, Failure> {
+        let Some(night) = &self.night else { return Ok(String::from("/api/v1/night/summary")) };
+        // What is no date needs no node to say so.
+        let date: jiff::civil::Date = night.parse().map_err(|_| {
+            let remedy = "write the date of its evening: 2026-11-25";
+            Failure::new("night.bad_date", format!("{night:?} is no date of a night"), remedy).exit(Exit::Misuse)
+        })?;
+        Ok(format!("/api/v1/night/summary?night={date}"))
+    }
+}
+
 /// Tells it.
 ///
 /// # Errors
 /// Exit 1 when nothing is known of the night, 2 when it is no date, 4 when the node does not answer.
-pub(super) async fn run(context: &Context, local: &Local, args: &Args) -> Result<Exit, Failure> {
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let path = args.path()?;
+    let local = Local::connect(context).await?;
     if args.list {
         let document = local.get("/api/v1/night/summaries").await?;
         let nights: Vec<Brief> = read(&document["nights"])?;
         context.show(&document, || list(&nights))?;
         return Ok(Exit::Done);
     }
-    let path = match &args.night {
-        // What is no date needs no asking, and no escaping.
-        Some(night) if !night.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {
-            let remedy = "write the date of its evening: 2026-11-25";
-            return Err(Failure::new("night.bad_date", format!("{night:?} is no date of a night"), remedy).exit(Exit::Misuse));
-        }
-        Some(night) => format!("/api/v1/night/summary?night={night}"),
-        None => String::from("/api/v1/night/summary"),
-    };
     let document = local.get(&path).await?;
     let summary: Summary = read(&document)?;
     context.show(&document, || people(&summary))?;

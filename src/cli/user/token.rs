@@ -86,7 +86,7 @@ async fn add(context: &Context, reach: &Reach, name: &str, role: Role, expires: 
         Reach::Node(local) => read(&local.post("/api/v1/tokens", &json!({ "name": name, "role": role, "expires": expires })).await?)?,
         Reach::Files(tokens, ..) => tokens.add(name, role, expires.as_deref()).await.map_err(|problem| failed(&problem))?,
     };
-    context.show(&made, || {
+    context.show_secret(&made, &made.token, || {
         let until = made.listed.expires.as_deref().map_or_else(|| String::from("for ever"), |moment| format!("until {moment}"));
         format!(
             "made the token \"{}\" with the role {}, {until}. It is shown this once:\n\n  {}\n\nnext: curl -H \"Authorization: Bearer …\" http://THIS-NODE/api/v1/status{}",

@@ -22,6 +22,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
@@ -60,6 +61,15 @@ impl Postgres {
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
         sqlx::migrate!("src/hub/migrations/postgres").run(&pool).await?;
         Ok(Postgres { pool, made: Arc::default() })
+    }
+
+    /// Whether it lets us in, tried once.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn reach(url: &str) -> Result<(), Error> {
+        let options = PgConnectOptions::from_str(url)?.application_name("bulak-hub");
+        Ok(options.connect().await?.close().await?)
     }
 
     async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Error> {

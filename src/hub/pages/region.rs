@@ -52,7 +52,7 @@ pub(crate) struct Region<'a> {
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Bulak: {{ tongue.say("region") }}</title><style>{{ style|safe }}</style></head>
 <body>
 {% if let Some(name) = signed %}<form class="out" method="post" action="/sign-out">{{ name }} <button>{{ tongue.say("sign_out") }}</button></form>
-{% endif %}<nav><a href="/?lang=kk">Қазақша</a><a href="/?lang=ru">Русский</a><a href="/?lang=en">English</a></nav>
+{% endif %}<nav>{% for other in tongues %}<a href="{{ other.0 }}">{{ other.1 }}</a>{% endfor %}</nav>
 <main>
 <h1>{{ tongue.say("region") }}: {{ all }}</h1>
 <p>{{ now }}</p>
@@ -75,6 +75,8 @@ struct Page<'a> {
     tongue: Tongue,
     style: &'a str,
     signed: Option<&'a str>,
+    /// Link and name: the same schools in each language.
+    tongues: [(String, &'static str); 3],
     now: String,
     astray: bool,
     all: usize,
@@ -97,11 +99,13 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, region: &Region<'_>) -
     let state = region.asked.state.map_or("", Standing::word);
     let following = region.asked.page.saturating_add(1);
     let more = following.saturating_mul(MOST) < region.found;
-    let next = format!("/?lang={}&state={state}&q={}&page={}", tongue.code(), percent(&region.asked.text), following);
+    let at = |tongue: Tongue, page| format!("/?lang={}&state={state}&q={}&page={page}", tongue.code(), percent(&region.asked.text));
+    let in_tongue = |(tongue, name)| (at(tongue, region.asked.page), name);
     Page {
         tongue,
         style: STYLE,
         signed: region.signed,
+        tongues: [(Tongue::Kk, "Қазақша"), (Tongue::Ru, "Русский"), (Tongue::En, "English")].map(in_tongue),
         now: calendar.clock(region.now),
         astray: region.astray,
         all: region.counts.values().sum(),
@@ -110,7 +114,7 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, region: &Region<'_>) -
         state,
         text: &region.asked.text,
         rows: region.schools.iter().map(|school| (row(tongue, school), region.strips.get(&school.id).map_or("", String::as_str))).collect(),
-        next: if more { next } else { String::new() },
+        next: if more { at(tongue, following) } else { String::new() },
     }
     .render()
 }

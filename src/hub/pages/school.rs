@@ -34,7 +34,7 @@ pub(crate) struct Told<'a> {
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Bulak: {{ row.name }}</title><style>{{ style|safe }}</style></head>
 <body>
 {% if let Some(name) = signed %}<form class="out" method="post" action="/sign-out">{{ name }} <button>{{ tongue.say("sign_out") }}</button></form>
-{% endif %}<nav><a href="/?lang={{ tongue.code() }}">← {{ tongue.say("region") }}</a><a href="{{ row.link }}?lang=kk">Қазақша</a><a href="{{ row.link }}?lang=ru">Русский</a><a href="{{ row.link }}?lang=en">English</a></nav>
+{% endif %}<nav><a href="/?lang={{ tongue.code() }}">← {{ tongue.say("region") }}</a><a href="{{ row.link }}?lang=kk&amp;days={{ count }}">Қазақша</a><a href="{{ row.link }}?lang=ru&amp;days={{ count }}">Русский</a><a href="{{ row.link }}?lang=en&amp;days={{ count }}">English</a></nav>
 <main>
 <h1>{{ row.name }}</h1>
 <p><span class="mark {{ row.class }}">{{ row.standing }}</span> {{ tongue.say("heard") }}: {{ row.heard }}{% if !row.provider.is_empty() %} · {{ tongue.say("provider") }}: {{ row.provider }}{% endif %}{% if !row.contract.is_empty() %} · {{ tongue.say("contract") }}: {{ row.contract }}{% endif %}</p>
@@ -80,6 +80,8 @@ struct Page<'a> {
     style: &'a str,
     signed: Option<&'a str>,
     row: Row,
+    /// Days that are shown.
+    count: i32,
     speed: String,
     hours_chart: String,
     days: Vec<DayRow>,
@@ -127,6 +129,7 @@ pub(crate) fn render(tongue: Tongue, calendar: &Calendar, school: &School, told:
         style: STYLE,
         signed: told.signed,
         row: row(tongue, school),
+        count: told.span.1 - told.span.0 + 1,
         speed: chart::speed(tongue, told.span, told.days, &dots, school.contract_bps),
         hours_chart: chart::hours(tongue, told.span, told.days),
         days: told.days.iter().rev().map(|day| day_row(tongue, day)).collect(),
@@ -148,7 +151,7 @@ fn place(calendar: &Calendar, moment: Time) -> f64 {
 }
 
 fn spent(tongue: Tongue, seconds: i64) -> String {
-    tongue.span(u64::try_from(seconds).unwrap_or(0))
+    tongue.lasted(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn day_row(tongue: Tongue, day: &Day) -> DayRow {
@@ -196,7 +199,7 @@ fn facts(tongue: Tongue, calendar: &Calendar, school: &School) -> Vec<(&'static 
     let mut facts = vec![(tongue.say("received"), school.records.to_string())];
     let (Some(last), Some(glance)) = (&school.last, &school.glance) else { return facts };
     let line = &last["payload"]["line"];
-    let seconds = |name: &str| tongue.span(line[name].as_u64().unwrap_or_default());
+    let seconds = |name: &str| tongue.lasted(line[name].as_u64().unwrap_or_default());
     let moment = |name: &str| clock(calendar, last[name].as_str().unwrap_or_default());
     let note = if glance.clock_ok { String::new() } else { format!(" ({})", tongue.say("clock")) };
     facts.extend([
@@ -214,7 +217,7 @@ fn facts(tongue: Tongue, calendar: &Calendar, school: &School) -> Vec<(&'static 
 fn hour(tongue: Tongue, calendar: &Calendar, record: &Value) -> HourRow {
     let line = &record["payload"]["line"];
     let text = |name: &str| record[name].as_str().unwrap_or_default();
-    let seconds = |name: &str| tongue.span(line[name].as_u64().unwrap_or_default());
+    let seconds = |name: &str| tongue.lasted(line[name].as_u64().unwrap_or_default());
     HourRow {
         time: format!("{} – {}", clock(calendar, text("start")), clock(calendar, text("end"))),
         line: state(tongue, line["state"].as_str().unwrap_or_default()),

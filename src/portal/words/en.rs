@@ -18,7 +18,7 @@ pub(super) const EN: Words = Words {
     morning_all: "Everything for today’s lessons is here.",
     morning_some: "Collections ready: {here} of {all}. The rest follows in the next nights.",
     here: "What opens without the Internet",
-    nothing: "No collection is kept yet. The teacher chooses them, and the server fetches them at night.",
+    nothing: "No pack is kept yet. The teacher chooses them, and the server fetches them at night.",
     pages: "Pages and files",
     size: "Size",
     connect: "Connect this device",

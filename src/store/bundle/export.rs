@@ -275,7 +275,7 @@ impl Inner {
             Error::bundle(
                 "bundle.read_only",
                 message,
-                "name a folder that whoever runs the node may write, or stop the node and run this as root",
+                "name a folder that whoever runs the node may write, such as one below node.state, or stop the node and run this as root",
             )
         })?;
         let (free, _) = Real.space(folder)?;

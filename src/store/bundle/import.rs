@@ -150,11 +150,7 @@ fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error>
             format!("{here} is no bundle: it holds no {MANIFEST}"),
             "give the folder that \"bulak store export\" wrote; if that was broken off, export again",
         ),
-        io::ErrorKind::PermissionDenied => Error::bundle(
-            "bundle.unreadable",
-            format!("{} may not be read by this program", path.display()),
-            "let the node's user read the folder, or stop the node and run this as root",
-        ),
+        io::ErrorKind::PermissionDenied => closed(&path),
         _ => Error::bundle(
             "bundle.unreadable",
             format!("{} cannot be read ({error})", path.display()),
@@ -178,6 +174,16 @@ fn read_manifest(folder: &Path, wanted: Option<&str>) -> Result<Manifest, Error>
     parse(&text, folder)
 }
 
+/// A file that is not for whoever asked: a running node is its own user, and one that is stopped has a store that only this user changes.
+fn closed(path: &Path) -> Error {
+    Error::bundle(
+        "bundle.unreadable",
+        format!("{} may not be read by this program", path.display()),
+        "copy the folder below node.state (\"sudo cp -r FOLDER /var/lib/bulak/bundle\"), give it to the node's user \
+         (\"sudo chown -R bulak /var/lib/bulak/bundle\") and import it from there",
+    )
+}
+
 /// One file by its length and hash.
 fn verify(folder: &Path, name: &str, length: u64, blake3: &str) -> Result<(), Error> {
     let path = folder.join(name);
@@ -190,6 +196,7 @@ fn verify(folder: &Path, name: &str, length: u64, blake3: &str) -> Result<(), Er
     };
     let odd = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => damaged("is missing"),
+        io::ErrorKind::PermissionDenied => closed(&path),
         io::ErrorKind::UnexpectedEof => damaged("is shorter than its manifest says"),
         _ => damaged(&format!("cannot be read ({error})")),
     };
