@@ -62,7 +62,8 @@ pub const TRIGGERS: &[&str] = &["daily", "startup", "manual"];
 pub const ENDS: &[&str] = &["ok", "partial", "failed", "passive"];
 
 /// Why a test has no figure, or a partial one.
-pub const TROUBLES: &[&str] = &["none", "line", "name", "refused", "busy_server", "protocol", "stalled", "clock", "budget", "cancelled"];
+pub const TROUBLES: &[&str] =
+    &["none", "line", "name", "refused", "busy_server", "protocol", "stalled", "exhausted", "clock", "budget", "cancelled"];
 
 /// How an estimate of capacity came about: one stream as ndt7 has it, several, BBR's own bandwidth, or what real fetches have shown.
 pub const METHODS: &[&str] = &["ndt7", "streams", "bbr", "passive"];
