@@ -105,6 +105,8 @@ struct Inner {
     /// Time that a test's machine slept (µs).
     slept: AtomicI64,
     floor: AtomicI64,
+    /// The latest start that is proven: a floor less the age at which it was raised. While the system is behind, time runs on from here.
+    anchor: AtomicI64,
     started: Instant,
     /// A test's clock stands still but for `advance`.
     frozen: Option<Time>,
@@ -128,6 +130,7 @@ impl Clock {
             steady_shift: AtomicI64::new(0),
             slept: AtomicI64::new(0),
             floor: AtomicI64::new(floor.micros()),
+            anchor: AtomicI64::new(floor.micros()),
             started: Instant::now(),
             frozen,
         }))
@@ -137,7 +140,7 @@ impl Clock {
     pub fn now(&self) -> Time {
         let told = self.told();
         let floor = Time(self.0.floor.load(Ordering::Relaxed));
-        if told >= floor { told } else { floor.plus(self.steady().saturating_duration_since(self.0.started)) }
+        if told >= floor { told } else { floor.max(Time(self.0.anchor.load(Ordering::Relaxed)).plus(self.age())) }
     }
 
     /// Whether the system's own wall clock is believable, that is, not behind the floor.
@@ -170,6 +173,7 @@ impl Clock {
 
     /// Proof that it is at least `moment`: from now on the clock is never before it. Called with the newest stored record.
     pub fn raise_floor(&self, moment: Time) {
+        self.0.anchor.fetch_max(moment.minus(self.age()).micros(), Ordering::Relaxed);
         self.0.floor.fetch_max(moment.micros(), Ordering::Relaxed);
     }
 
@@ -225,6 +229,21 @@ mod tests {
         assert_eq!(clock.now(), newest.plus(Duration::from_secs(5)));
         clock.jump(1_800_000_100_000_000);
         assert!(clock.trusted());
+    }
+
+    #[test]
+    fn a_floor_that_rises_late_does_not_count_the_time_before_it() {
+        let day = Duration::from_hours(24);
+        let start = Time::from_secs(1_800_000_000);
+        let clock = Clock::manual(start);
+        clock.advance(day * 60);
+        let floor = start.plus(day * 59);
+        clock.raise_floor(floor);
+        clock.jump(-i64::try_from((day * 70).as_micros()).expect("fits"));
+        assert_eq!((clock.now(), clock.trusted()), (floor, false));
+        clock.advance(day);
+        clock.raise_floor(floor);
+        assert_eq!(clock.now(), floor.plus(day), "what was proven before it holds");
     }
 
     #[test]

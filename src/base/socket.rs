@@ -4,10 +4,17 @@
 //! only ever appends to it, so it is read as bytes: a field that an older kernel does not fill is `None`, never zero.
 #![expect(unsafe_code, reason = "getsockopt and setsockopt have no safe form for TCP_INFO and TCP_WINDOW_CLAMP")]
 
+use rustix::io::Errno;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+/// Whether this machine lacks what a connection takes (a file, a socket, memory), which says nothing of who was to be reached.
+pub fn is_ours(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
+}
 
 /// The kernel's view of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 use crate::base::clock::Time;
 use crate::hub::figures::{Day, Figures, Hour, Outage, Ping, Test};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How far two records of one box may overlap: clocks are corrected now and then.
@@ -91,7 +92,7 @@ fn line(span: Span, hours: &[Hour]) -> (i64, Figures) {
     let mut day = Figures::default();
     let mut parts: Vec<(&Figures, f64)> = Vec::new();
     let mut records = 0;
-    let (mut told, mut gaps): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+    let (mut told, mut gaps): (Covered, Vec<Span>) = (Covered::default(), Vec::new());
     let slack = seconds(SLACK);
     for hour in sorted {
         let Cut { head, gap, tail } = cut(hour);
@@ -110,14 +111,15 @@ fn line(span: Span, hours: &[Hour]) -> (i64, Figures) {
         }
         records += 1;
         let figures = &hour.figures;
-        let fresh: i64 = [head, tail].iter().map(|part| left_of(within(*part), &told)).sum();
+        let fresh: i64 = [head, tail].iter().map(|part| told.left_of(within(*part))).sum();
         let line = if ran - fresh <= slack { share } else { float(fresh) / float(all) };
         day.up_seconds += part(figures.up_seconds, line);
         day.slow_seconds += part(figures.slow_seconds, line);
         day.down_seconds += part(figures.down_seconds, line);
         day.no_data_seconds += part(figures.no_data_seconds, line);
         day.clock_seconds += part(figures.clock_seconds, line);
-        told.extend([head, tail].map(within));
+        told.add(within(head));
+        told.add(within(tail));
         gaps.push(within(gap));
         for (sum, more) in bytes(&mut day).into_iter().zip(values(figures)) {
             *sum = sum.saturating_add(part(more, share));
@@ -127,8 +129,8 @@ fn line(span: Span, hours: &[Hour]) -> (i64, Figures) {
         }
     }
     for gap in gaps {
-        day.off_seconds += left_of(gap, &told);
-        told.push(gap);
+        day.off_seconds += told.left_of(gap);
+        told.add(gap);
     }
     percentiles(&mut day, &parts);
     (records, day)
@@ -150,13 +152,40 @@ fn cut(hour: &Hour) -> Cut {
     Cut { head: (start, head_end), gap: (head_end, tail_start), tail: (tail_start, end) }
 }
 
-/// Seconds of a stretch that none of the others covers.
-fn left_of(whole: Span, others: &[Span]) -> i64 {
-    let mut left = vec![whole];
-    for other in others {
-        left = left.iter().flat_map(|one| [(one.0, one.1.min(other.0)), (one.0.max(other.1), one.1)]).filter(|one| one.0 < one.1).collect();
+/// Time that is covered, as stretches that do not touch, by their starts. Whatever is asked and then added is looked at once: the stretches
+/// that it covers become one with it.
+#[derive(Default)]
+struct Covered(BTreeMap<Time, Time>);
+
+impl Covered {
+    /// Seconds of a stretch that are not covered.
+    fn left_of(&self, whole: Span) -> i64 {
+        let (mut from, mut left) = (whole.0, 0);
+        for (start, end) in self.touching(whole) {
+            left += length_of((from, start));
+            from = from.max(end);
+        }
+        left + length_of((from, whole.1))
     }
-    left.into_iter().map(length_of).sum()
+
+    fn add(&mut self, span: Span) {
+        if span.0 >= span.1 {
+            return;
+        }
+        let (mut from, mut until) = span;
+        for (start, end) in self.touching(span).collect::<Vec<_>>() {
+            (from, until) = (from.min(start), until.max(end));
+            self.0.remove(&start);
+        }
+        self.0.insert(from, until);
+    }
+
+    /// What has a moment or an end in common with a stretch, in its order.
+    fn touching(&self, span: Span) -> impl Iterator<Item = Span> {
+        let before = self.0.range(..span.0).next_back().filter(|(_, end)| **end >= span.0);
+        let within = (span.0 <= span.1).then(|| self.0.range(span.0..=span.1)).into_iter().flatten();
+        before.into_iter().chain(within).map(|(start, end)| (*start, *end))
+    }
 }
 
 fn length_of(span: Span) -> i64 {
@@ -343,6 +372,35 @@ mod tests {
         let both = vec![hours[48].clone(), hour("c", -7_200, 2 * 86_400 + 3_600, 2 * 86_400)];
         let day = roll("s", 0, span(1), &Kept { hours: both, ..Kept::default() });
         assert_eq!((day.figures.up_seconds, day.figures.off_seconds), (0, 86_400));
+    }
+
+    #[test]
+    fn covered_time_is_counted_once_and_kept_in_few_stretches() {
+        let at = |second: i64| Time::from_secs(DAY + second);
+        let mut covered = Covered::default();
+        for (from, until) in [(10, 20), (30, 40), (20, 22), (50, 50), (70, 60)] {
+            covered.add((at(from), at(until)));
+        }
+        for (from, until, left) in [(0, 100, 78), (12, 18, 0), (5, 15, 5), (15, 35, 8), (22, 30, 8), (40, 45, 5), (45, 40, 0), (9, 9, 0)] {
+            assert_eq!(covered.left_of((at(from), at(until))), left, "{from} {until}");
+        }
+        assert_eq!(covered.0.len(), 2);
+        covered.add((at(15), at(30)));
+        assert_eq!(covered.0.into_iter().collect::<Vec<_>>(), [(at(10), at(40))]);
+    }
+
+    #[test]
+    fn a_day_of_many_tiny_records_is_rolled_as_others_are() {
+        // What one node may send at once.
+        let most = 50_000;
+        let hours: Vec<Hour> = (0..most).map(|second| hour("n", second, second + 2, 0)).collect();
+        let day = roll("s", 0, span(0), &Kept { hours, ..Kept::default() });
+        assert_eq!((day.records, day.figures.rx_bytes, day.figures.off_seconds), (most, most * 1_000, 0));
+        // Apart from one another they stay as many stretches; a gap over all of them is counted by what they leave.
+        let mut hours: Vec<Hour> = (0..most / 2).map(|second| hour("n", 2 * second, 2 * second + 1, 0)).collect();
+        hours.push(hour("n", -3_600, most + 3_600, most));
+        let day = roll("s", 0, span(0), &Kept { hours, ..Kept::default() });
+        assert_eq!((day.records, day.figures.off_seconds), (most / 2 + 1, most / 2));
     }
 
     #[test]

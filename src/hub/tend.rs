@@ -125,9 +125,6 @@ impl Worker for Tend {
         let oldest = self.calendar.day(cutoffs.hours).saturating_add(2);
         let made = make(&*self.keep, &self.calendar, (oldest, cutoffs.pings)).await?;
         self.owed.set(i64::try_from(made).unwrap_or(i64::MAX));
-        if made >= MOST_DAYS as usize {
-            return Ok(Next::Busy);
-        }
         let now = self.clock.steady();
         if self.pruned.is_none_or(|last| now.saturating_duration_since(last) >= PRUNE) {
             self.look().await?;
@@ -141,6 +138,10 @@ impl Worker for Tend {
             self.book.refresh().await?;
             self.twins.set(i64::try_from(self.keep.twins().await?.len()).unwrap_or(i64::MAX));
             self.read = Some(now);
+        }
+        // What else is due does not wait for the end of these: one node could owe days for ever.
+        if made >= MOST_DAYS as usize {
+            return Ok(Next::Busy);
         }
         Ok(tokio::select! {
             () = self.woken.notified() => Next::Wait(GATHER),
@@ -174,15 +175,18 @@ async fn of_run(keep: &dyn Keep, calendar: &Calendar, run: &[Stale], (oldest, pi
     let kept = keep.kept(&first.school, from, until).await?;
     // Of those whose pings are no longer here.
     let before = if from < pings { keep.days(Some(std::slice::from_ref(&first.school)), first.day, last.day).await? } else { Vec::new() };
-    let fresh = run.iter().filter(|stale| stale.day >= oldest);
-    Ok(fresh
-        .map(|stale| {
-            let span = calendar.span(stale.day);
-            let day = roll(&stale.school, stale.day, span, &kept);
+    let fresh: Vec<(Stale, (Time, Time))> =
+        run.iter().filter(|stale| stale.day >= oldest).map(|stale| (stale.clone(), calendar.span(stale.day))).collect();
+    let rolls = move || {
+        let day = |(stale, span): &(Stale, (Time, Time))| {
+            let day = roll(&stale.school, stale.day, *span, &kept);
             match before.iter().find(|known| known.day == stale.day && span.0 < pings) {
                 Some(known) => day.with_pings_of(known),
                 None => day,
             }
-        })
-        .collect())
+        };
+        fresh.iter().map(day).collect()
+    };
+    // A node may have sent so much of these days that others would wait.
+    Ok(tokio::task::spawn_blocking(rolls).await?)
 }

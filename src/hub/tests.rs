@@ -52,6 +52,17 @@ impl Stage {
         Stage { place, life, key, clock, database, router, parts, _folder: folder }
     }
 
+    /// The next start of the same hub, by another clock.
+    async fn again(self, life: &Life, clock: &Clock) -> Stage {
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let nodes = vec![Enrolled { key: self.key.public(), school: "Ақсу 7".into(), ..Enrolled::default() }];
+        let settings = Settings { listen, database: self.database.clone(), nodes, ..Settings::default() };
+        let hub = Hub::bind(settings, clock.clone(), life, &Metrics::default()).await.expect("binds");
+        let (place, parts, router) = (hub.addresses()[0], hub.parts.clone(), serve::routes(hub.parts.clone(), &hub.tests));
+        life.spawn(hub.serve());
+        Stage { place, router, parts, clock: clock.clone(), ..self }
+    }
+
     /// What other programs do with the same database.
     pub(super) async fn office(&self) -> (enrol::Book, people::People) {
         let keep = open(&self.database).await.expect("opens");
@@ -148,19 +159,68 @@ async fn a_hub_that_does_not_know_the_day_takes_nothing_and_says_so() {
     assert_eq!(stage.upload(&hours[..1]).await.0, StatusCode::OK);
     // The next start, by a clock whose battery is flat.
     let (life, clock) = (Life::default(), Clock::manual(NOW.minus(Duration::from_hours(300 * 24))));
-    let settings =
-        Settings { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], database: stage.database.clone(), ..Settings::default() };
-    let hub = Hub::bind(settings, clock.clone(), &life, &Metrics::default()).await.expect("binds");
-    let other =
-        Stage { place: hub.addresses()[0], router: serve::routes(hub.parts.clone(), &hub.tests), parts: hub.parts.clone(), ..stage };
-    life.spawn(hub.serve());
+    let other = stage.again(&life, &clock).await;
     let (status, problem) = other.upload(&hours[1..]).await;
     assert_eq!((status, problem["id"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("hub.clock")));
     assert!(other.get("/?lang=en").await.1.contains("clock is behind"));
     other.until("the gauge", async || other.get("/metrics").await.1.contains("bulak_hub_clock_ok 0")).await;
     clock.advance(Duration::from_hours(300 * 24));
-    // The key is in the first hub's file; this one does not know it, but it looks at the upload again.
-    assert_eq!(other.upload(&hours[1..]).await.1["id"], "hub.unknown_node");
+    assert_eq!(other.upload(&hours[1..]).await.0, StatusCode::OK);
+    assert!(!other.get("/?lang=en").await.1.contains("clock is behind"));
+    life.end(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_wakes_days_behind_loses_no_hour() {
+    let stage = Stage::new().await;
+    let (book, _) = stage.office().await;
+    assert_eq!(stage.upload(&[Stage::record(&stage.key, 1, &Value::Null)]).await.0, StatusCode::OK);
+    let mut keys = Vec::new();
+    for school in ["aksu-8", "aksu-9"] {
+        let made = book.make(&enrol::Order { school: school.into(), ..enrol::Order::default() }).await.expect("made");
+        let key = Key::make();
+        let asks = crate::report::enrol::Asks::new(&made.code, &key);
+        assert_eq!(stage.json("POST", "/api/v1/enrol", "", &json!(asks)).await.0, StatusCode::OK);
+        assert_eq!(stage.upload(&[Stage::record(&key, 1, &Value::Null)]).await.0, StatusCode::OK);
+        keys.push(key);
+    }
+    // Off for three days; the clock goes on from where it stood.
+    let (life, clock) = (Life::default(), Clock::manual(NOW));
+    let away = Duration::from_hours(72);
+    let other = stage.again(&life, &clock).await;
+    let told = json!({"start": NOW.plus(away).minus(Duration::from_hours(1)).to_rfc3339(), "end": NOW.plus(away).to_rfc3339()});
+    let keep = open(&other.database).await.expect("opens");
+    let rows =
+        async |school: &str| keep.kept(school, NOW.plus(Duration::from_hours(1)), NOW.plus(away * 2)).await.expect("reads").hours.len();
+    for key in &keys {
+        let (status, problem) = other.upload(&[Stage::record(key, 2, &told)]).await;
+        assert_eq!((status, problem["id"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("hub.clock")));
+        assert_eq!(keep.recent(&key.node(), 9).await.expect("reads").len(), 1, "nothing is acknowledged");
+    }
+    assert!(other.get("/?lang=en").await.1.contains("clock is behind"));
+    clock.advance(away);
+    assert!(!other.get("/?lang=en").await.1.contains("clock is behind"));
+    for (key, school) in keys.iter().zip(["aksu-8", "aksu-9"]) {
+        assert_eq!(other.upload(&[Stage::record(key, 2, &told)]).await.0, StatusCode::OK);
+        assert_eq!(rows(school).await, 1);
+    }
+    life.end(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn one_node_and_a_hub_that_were_years_ahead_together_are_healed_when_they_are_right() {
+    let stage = Stage::new().await;
+    let at = |seq: i64, end: Time| {
+        let told = json!({"start": end.minus(Duration::from_hours(1)).to_rfc3339(), "end": end.to_rfc3339()});
+        Stage::record(&stage.key, seq, &told)
+    };
+    let hours = [at(1, NOW.plus(Duration::from_hours(24 * 1_000))), at(2, NOW)];
+    stage.clock.advance(Duration::from_hours(24 * 1_000));
+    assert_eq!(stage.upload(&hours[..1]).await.0, StatusCode::OK);
+    let (life, clock) = (Life::default(), Clock::manual(NOW));
+    let other = stage.again(&life, &clock).await;
+    assert!(other.get("/?lang=en").await.1.contains("clock is behind"), "nobody knows yet");
+    assert_eq!(other.upload(&hours[1..]).await.0, StatusCode::OK, "two clocks agree");
     assert!(!other.get("/?lang=en").await.1.contains("clock is behind"));
     life.end(Duration::from_secs(5)).await;
 }

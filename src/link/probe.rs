@@ -2,10 +2,12 @@
 //! and seconds apart, to the check list, else to hosts that answered our own fetches lately, else, once, to those that did not. While
 //! nobody fails and nobody asks, once in a quarter of an hour.
 
+use crate::base::socket;
 use crate::link::side::Side;
 use crate::link::state::ENOUGH;
 use crate::link::{Link, State};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -66,19 +68,27 @@ async fn check(link: &Link, known: &mut BTreeMap<String, SocketAddr>) {
             if before.is_none() && matches!(&found, Ok(Err(error)) if is_nobody(error)) {
                 return Checked::Nobody;
             }
+            if matches!(&found, Ok(Err(error)) if socket::is_ours(error)) {
+                return Checked::Ours;
+            }
             let Some(addr) = found.ok().and_then(Result::ok).and_then(|mut addrs| addrs.next()).or(before) else {
                 return Checked::Silent;
             };
             match reach(link, addr).await {
                 Reached::Yes(took) => Checked::Answered(check.clone(), addr, took),
+                Reached::Ours => Checked::Ours,
                 Reached::Refused | Reached::No => Checked::Silent,
             }
         }
     });
-    let answers = futures_util::future::join_all(tries).await;
-    if answers.iter().all(|answer| matches!(answer, Checked::Nobody)) {
+    judge(link, futures_util::future::join_all(tries).await, known);
+}
+
+/// What a round over the check list says of the line.
+fn judge(link: &Link, answers: Vec<Checked>, known: &mut BTreeMap<String, SocketAddr>) {
+    if answers.iter().all(|answer| matches!(answer, Checked::Nobody | Checked::Ours)) {
         // A mistyped list is no dead line; whoever said that there is no such name was reached.
-        tracing::debug!("link.check names nobody");
+        tracing::debug!("link.check names nobody, or this machine has no socket free");
         return;
     }
     let answered = answers.iter().any(|answer| matches!(answer, Checked::Answered(..)));
@@ -100,10 +110,12 @@ enum Checked {
     Silent,
     /// There is no such name.
     Nobody,
+    /// This machine had no socket free.
+    Ours,
 }
 
 /// Whether the system says that nobody has a name, in the words of glibc or of musl (`gai_strerror`): the code itself is not told.
-fn is_nobody(error: &std::io::Error) -> bool {
+fn is_nobody(error: &io::Error) -> bool {
     const WORDS: [&str; 4] =
         ["Name or service not known", "No address associated with", "Name does not resolve", "Name has no usable address"];
     let text = error.to_string();
@@ -143,17 +155,22 @@ async fn suspect(link: &Link) {
         known = known.iter().cycle().take(known.len().max(ENOUGH)).cloned().collect();
     }
     let answers = futures_util::future::join_all(known.iter().map(|(_, addr)| reach(link, *addr))).await;
-    let mut worked = known.iter().zip(&answers).filter_map(|((host, addr), answer)| match answer {
+    weigh(link, &known, proven, &answers);
+}
+
+/// What the answers of those that were suspected say of the line.
+fn weigh(link: &Link, known: &[(Box<str>, SocketAddr)], proven: bool, answers: &[Reached]) {
+    let mut worked = known.iter().zip(answers).filter_map(|((host, addr), answer)| match answer {
         Reached::Yes(took) => Some((host, *addr, *took)),
-        Reached::Refused | Reached::No => None,
+        Reached::Refused | Reached::No | Reached::Ours => None,
     });
     if let Some((host, addr, took)) = worked.next() {
         link.connected(host, addr, took);
         return;
     }
-    for ((host, addr), answer) in known.iter().zip(&answers) {
+    for ((host, addr), answer) in known.iter().zip(answers) {
         // This machine, when it refuses and has never answered, says nothing about the line.
-        if proven || *answer == Reached::No {
+        if *answer == Reached::No || proven && *answer == Reached::Refused {
             link.failed(host, Some(addr.ip()), true);
         }
     }
@@ -175,6 +192,8 @@ enum Reached {
     Refused,
     /// Silent, or no way there.
     No,
+    /// Not tried: this machine had no socket free, which says nothing about the line.
+    Ours,
 }
 
 /// Whether the address answers, and after how long.
@@ -182,15 +201,57 @@ async fn reach(link: &Link, addr: SocketAddr) -> Reached {
     let start = link.0.clock.steady();
     let tried = tokio::time::timeout(PATIENCE, TcpStream::connect(addr)).await;
     let took = link.0.clock.steady().saturating_duration_since(start);
+    tried.map_or(Reached::No, |tried| told(addr, took, tried))
+}
+
+/// What a try that ended after so long tells.
+fn told<T>(addr: SocketAddr, took: Duration, tried: io::Result<T>) -> Reached {
     match tried {
-        Ok(Ok(_)) => Reached::Yes(took),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+        Ok(_) => Reached::Yes(took),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             if Side::of(addr.ip()).refusal_proves() {
                 Reached::Yes(took)
             } else {
                 Reached::Refused
             }
         }
-        Ok(Err(_)) | Err(_) => Reached::No,
+        Err(error) if socket::is_ours(&error) => Reached::Ours,
+        Err(_) => Reached::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, Time};
+    use crate::base::count::Metrics;
+    use crate::life::Life;
+    use crate::link::{Sample, Settings};
+    use rustix::io::Errno;
+    use std::net::Ipv4Addr;
+
+    #[tokio::test]
+    async fn what_this_machine_lacks_says_nothing_of_the_line() {
+        let addr = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 443));
+        let failed = |errno: Errno| told(addr, PATIENCE, Err::<(), _>(io::Error::from(errno)));
+        assert_eq!((failed(Errno::MFILE), failed(Errno::NETUNREACH)), (Reached::Ours, Reached::No));
+        for lacking in [true, false] {
+            let life = Life::default();
+            let link = Link::new(Settings::default(), Clock::manual(Time::BUILT), &life, &Metrics::default());
+            link.observe(Sample::Connected { host: "a.kz".into(), addr, took: PATIENCE });
+            let answer = failed(if lacking { Errno::MFILE } else { Errno::NETUNREACH });
+            for _ in 0..ENOUGH {
+                weigh(&link, &[("a.kz".into(), addr)], true, &[answer]);
+            }
+            assert_eq!(link.state() == State::Up, lacking, "hosts that answered lately");
+
+            let link = Link::new(Settings::default(), Clock::manual(Time::BUILT), &life, &Metrics::default());
+            link.observe(Sample::Connected { host: "a.kz".into(), addr, took: PATIENCE });
+            for _ in 0..ENOUGH {
+                judge(&link, vec![if lacking { Checked::Ours } else { Checked::Silent }], &mut BTreeMap::new());
+            }
+            assert_eq!(link.state() == State::Up, lacking, "a check list");
+            life.stop();
+        }
     }
 }

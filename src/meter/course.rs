@@ -352,6 +352,7 @@ pub(super) fn trouble(error: &Error) -> Trouble {
     match error {
         Error::Reach(upstream::Error::DnsError(..) | upstream::Error::DnsTimeout(_)) => Trouble::Name,
         Error::Reach(upstream::Error::Refused(_) | upstream::Error::Prohibited(_)) => Trouble::Refused,
+        Error::Reach(error) if error.is_ours() => Trouble::Exhausted,
         Error::Reach(error) if error.is_line() => Trouble::Line,
         Error::Refused(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Trouble::BusyServer,
         Error::Refused(_) | Error::Address(..) => Trouble::Refused,

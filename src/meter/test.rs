@@ -54,6 +54,8 @@ pub enum Trouble {
     Protocol,
     /// The server fell silent.
     Stalled,
+    /// The node has no file, socket or memory free.
+    Exhausted,
     /// The node's clock cannot be trusted.
     Clock,
     /// The bytes that tests may take were used up.
@@ -197,6 +199,7 @@ impl Trouble {
             Trouble::BusyServer => ("the server has no room for a test now", "it is tried again by itself"),
             Trouble::Protocol => ("the server does not speak ndt7", "look at meter.servers"),
             Trouble::Stalled => ("the server fell silent in the middle", "it is tried again by itself"),
+            Trouble::Exhausted => ("the node has no connection free", "it is tried again by itself; if it stays so, look at its log"),
             Trouble::Clock => ("the node does not know what time it is", "let it reach a time server, or set the clock"),
             Trouble::Budget => ("the bytes that tests may take are used up", "wait for tomorrow, or raise meter.day"),
             Trouble::Cancelled => ("a person ended it", ""),
@@ -205,7 +208,7 @@ impl Trouble {
 
     /// Whether it is worth another try soon.
     pub fn may_pass(self) -> bool {
-        matches!(self, Trouble::Line | Trouble::Name | Trouble::BusyServer | Trouble::Stalled | Trouble::Refused | Trouble::Protocol)
+        !matches!(self, Trouble::None | Trouble::Clock | Trouble::Budget | Trouble::Cancelled)
     }
 }
 
@@ -294,6 +297,7 @@ mod tests {
             Trouble::BusyServer,
             Trouble::Protocol,
             Trouble::Stalled,
+            Trouble::Exhausted,
             Trouble::Clock,
             Trouble::Budget,
             Trouble::Cancelled,

@@ -96,6 +96,8 @@ enum Answer {
     Missing,
     /// There is nobody of that name.
     Nameless,
+    /// It was not asked: this machine lacks what that takes.
+    Ours,
     Lost,
     Failed(Option<Duration>),
 }
@@ -140,7 +142,7 @@ impl Book {
         }
         let (answer, cost) = fetch(web, target).await;
         self.asking.lock().remove(target.origin());
-        if web.is_down() && matches!(answer, Answer::Lost | Answer::Failed(_)) {
+        if matches!(answer, Answer::Ours) || web.is_down() && matches!(answer, Answer::Lost | Answer::Failed(_)) {
             // Nothing was learned about the origin.
             return (Verdict::Unknown(Wait { until: now.plus(SOON), blame: false, passing: true, fails: 0 }), cost);
         }
@@ -165,12 +167,12 @@ impl Book {
         let file = match answer {
             Answer::Text(body) => good(body.to_vec()),
             Answer::Missing | Answer::Nameless => good(Vec::new()),
-            Answer::Lost if !lost_before => {
+            Answer::Ours | Answer::Lost if !lost_before => {
                 let page = Page { until: now.plus(SOON), file: File::Lost, weight: LEAST };
                 self.keep(origin, page.clone(), now);
                 return page;
             }
-            Answer::Lost => bad(RETRY),
+            Answer::Ours | Answer::Lost => bad(RETRY),
             Answer::Failed(wait) => bad(wait.map_or(RETRY, |wait| wait.clamp(RETRY, HOLDS))),
         };
         let page = page(&file).unwrap_or(Page { until: file.until, file: File::Lost, weight: LEAST });
@@ -243,6 +245,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
             What::Lost(_) | What::Partly(_) => return (Answer::Lost, cost),
             What::Busy(wait) => return (Answer::Failed(wait), cost),
             What::Nameless(_) => return (Answer::Nameless, cost),
+            What::Ours(_) => return (Answer::Ours, cost),
             What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (Answer::Failed(None), cost),
         }
     }

@@ -35,8 +35,8 @@ enum Page {
     Busy(u64),
     /// Never ends.
     Hangs,
-    /// Breaks off so many times, then is a page.
-    Breaks(u32),
+    /// Fails so many times, then is a page.
+    Fails(u32, What),
 }
 
 /// A site in memory, and the log of who asked for what.
@@ -104,10 +104,10 @@ impl Web for Memory {
             Page::Status(code) => What::Broken(format!("status {code}")),
             Page::Busy(secs) => What::Busy(Some(Duration::from_secs(secs))),
             Page::Hangs => std::future::pending().await,
-            Page::Breaks(times) => {
-                let after = if times > 1 { Page::Breaks(times - 1) } else { html("x") };
+            Page::Fails(times, what) => {
+                let after = if times > 1 { Page::Fails(times - 1, what.clone()) } else { html("x") };
                 self.world.lock().pages.insert(url, after);
-                What::Lost("it broke off".into())
+                what
             }
         };
         self.world.lock().flying -= 1;
@@ -447,9 +447,9 @@ async fn failures_are_tried_again_and_a_host_is_left_alone_after_five() {
 #[tokio::test]
 async fn what_breaks_off_once_is_nobodys_error_and_tried_again_soon() {
     let many = (0..9).map(|n| format!("<img src='/{n}.png'>")).collect::<Vec<_>>().concat();
-    let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), Page::Breaks(1))).collect();
+    let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), manners::breaks())).collect();
     pages.push(("http://a.kz/d/".into(), html(&many)));
-    pages.push(("http://a.kz/robots.txt".into(), Page::Breaks(1)));
+    pages.push(("http://a.kz/robots.txt".into(), manners::breaks()));
     let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
     let stage = Stage::new(PACK, &pages).await;
     assert_eq!(stage.end().await, End::Done(0));

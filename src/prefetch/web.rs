@@ -78,6 +78,8 @@ pub enum What {
     Unkept(String),
     /// 429 or 503, with the wait that the origin asked for.
     Busy(Option<Duration>),
+    /// This machine has no connection free; the origin was not asked.
+    Ours(String),
     /// The origin failed.
     Broken(String),
     /// The way to it failed, or the transfer broke off: the line's fault as likely as the host's.
@@ -354,6 +356,7 @@ pub(super) fn failed(error: &FetchError) -> What {
             What::Refused(format!("{error}; where it is a server of the school's own, name it in proxy.allow_private_targets"))
         }
         FetchError::Upstream(upstream) if upstream.is_nameless() => What::Nameless(error.to_string()),
+        FetchError::Upstream(upstream) if upstream.is_ours() => What::Ours(error.to_string()),
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
         FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
         FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),
@@ -423,6 +426,17 @@ mod tests {
             assert_eq!(matches!(reply.what, What::Here { .. }), length == 600, "{reply:?}");
         }
         life.stop();
+    }
+
+    #[test]
+    fn a_failure_is_laid_at_the_right_door() {
+        let host = || String::from("a.kz");
+        let upstream = |error| failed(&FetchError::Upstream(error));
+        assert!(matches!(upstream(upstream::Error::Exhausted(host(), host())), What::Ours(_)));
+        assert!(matches!(upstream(upstream::Error::Crowded(host())), What::Ours(_)));
+        assert!(matches!(upstream(upstream::Error::Unavailable(host(), host())), What::Lost(_)));
+        assert!(matches!(upstream(upstream::Error::Tls(host(), host())), What::Broken(_)));
+        assert!(matches!(upstream(upstream::Error::Prohibited([10, 0, 0, 1].into())), What::Refused(_)));
     }
 
     #[tokio::test]

@@ -62,7 +62,8 @@ pub const TRIGGERS: &[&str] = &["daily", "startup", "manual"];
 pub const ENDS: &[&str] = &["ok", "partial", "failed", "passive"];
 
 /// Why a test has no figure, or a partial one.
-pub const TROUBLES: &[&str] = &["none", "line", "name", "refused", "busy_server", "protocol", "stalled", "clock", "budget", "cancelled"];
+pub const TROUBLES: &[&str] =
+    &["none", "line", "name", "refused", "busy_server", "protocol", "stalled", "exhausted", "clock", "budget", "cancelled"];
 
 /// How an estimate of capacity came about: one stream as ndt7 has it, several, BBR's own bandwidth, or what real fetches have shown.
 pub const METHODS: &[&str] = &["ndt7", "streams", "bbr", "passive"];
@@ -256,34 +257,47 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
     if let Value::Object(fields) = value {
         for (name, value) in fields {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            walk(&path, value, found);
+            // An empty object tells its name, too.
+            match value {
+                Value::Object(_) if !FIELDS.iter().any(|field| leads_to(field.path, &path)) => found.push(unlisted(&path)),
+                _ => walk(&path, value, found),
+            }
         }
         return;
     }
     match FIELDS.iter().find(|field| matches(field.path, path)) {
-        // A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
-        None => {
-            let name: String = path.chars().filter(char::is_ascii_lowercase).take(40).collect();
-            found.push(format!("{UNLISTED} ({name})"));
-        }
+        None => found.push(unlisted(path)),
         Some(field) if !may_hold(field.holds, value) => found.push(format!("{} holds something else than it may", field.path)),
         Some(_) => {}
     }
 }
 
+/// A key could itself be a secret: an unknown name is cut short and stripped of all but letters.
+fn unlisted(path: &str) -> String {
+    let name: String = path.chars().filter(char::is_ascii_lowercase).take(40).collect();
+    format!("{UNLISTED} ({name})")
+}
+
 /// Whether a pattern of the list means this path.
 fn matches(pattern: &str, path: &str) -> bool {
     let mut steps = path.split('.');
-    let fits = pattern.split('.').all(|wanted| {
-        steps.next().is_some_and(|step| match wanted {
-            "{way}" => WAYS.contains(&step),
-            "{cache}" => OUTCOMES.contains(&step),
-            "{direction}" => DIRECTIONS.contains(&step),
-            "{reach}" => REACHES.contains(&step),
-            _ => step == wanted,
-        })
-    });
-    fits && steps.next().is_none()
+    pattern.split('.').all(|wanted| steps.next().is_some_and(|step| fits(wanted, step))) && steps.next().is_none()
+}
+
+/// Whether a pattern of the list means something below this path.
+fn leads_to(pattern: &str, path: &str) -> bool {
+    let mut pattern = pattern.split('.');
+    path.split('.').all(|step| pattern.next().is_some_and(|wanted| fits(wanted, step))) && pattern.next().is_some()
+}
+
+fn fits(wanted: &str, step: &str) -> bool {
+    match wanted {
+        "{way}" => WAYS.contains(&step),
+        "{cache}" => OUTCOMES.contains(&step),
+        "{direction}" => DIRECTIONS.contains(&step),
+        "{reach}" => REACHES.contains(&step),
+        _ => step == wanted,
+    }
 }
 
 fn may_hold(holds: Holds, value: &Value) -> bool {
@@ -396,6 +410,12 @@ mod tests {
             (json!({"payload": {"cache": {"by_way": {"http": {"hit": {"requests": 1, "bytes": 2}}}}}}), true),
             (json!({"payload": {"cache": {"by_way": {"www.example.kz": {"hit": {"requests": 1}}}}}}), false),
             (json!({"payload": {"cache": {"by_way": {"http": {"10.0.0.7": {"requests": 1}}}}}}), false),
+            (json!({"payload": {}}), true),
+            (json!({"payload": {"cache": {"by_way": {"http": {}}}, "line": {"reach": {"unknown": {}}}}}), true),
+            (json!({"payload": {"line": {"http://any.site/path": {}}}}), false),
+            (json!({"payload": {"cache": {"by_way": {"www.example.kz": {}}}}}), false),
+            (json!({"payload": {"line": {"up_seconds": {}}}}), false),
+            (json!({"e.kz": {"up_seconds": {}}}), false),
             (json!({"payload": {"line": {"state": "up"}}}), true),
             (json!({"payload": {"line": {"state": "https://e.kz/pupil/7"}}}), false),
             (json!({"payload": {"line": {"up_seconds": "Mozilla/5.0"}}}), false),

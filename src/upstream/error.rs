@@ -1,8 +1,8 @@
 //! Why there is no answer, in the words of Proxy-Status (RFC 9209 section 2.3), and how the errors of hyper, rustls and the
 //! system are read. Whether to try again is judged in `retry`, not here.
 
+use crate::base::socket;
 use http::StatusCode;
-use rustix::io::Errno;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,12 +61,6 @@ fn unnamed(host: &str, why: &str) -> String {
     if why == NO_SUCH_NAME { format!("there is no such name: {host}") } else { format!("{host} has no address ({why})") }
 }
 
-/// Whether this machine lacks what a connection takes.
-fn is_ours(error: &io::Error) -> bool {
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
-}
-
 /// How rustls words an alert from the other side.
 const ALERT: &str = "received fatal alert";
 
@@ -114,6 +108,11 @@ impl Error {
         self.is_line() || (matches!(self, Error::DnsError(..)) && !self.is_nameless())
     }
 
+    /// Whether it lies with this machine or with whoever asked, so that it says nothing of the host or of the line.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Error::Crowded(_) | Error::Exhausted(..))
+    }
+
     /// Whether the line could be to blame: nothing was heard from the other side, or it fell silent.
     pub fn is_line(&self) -> bool {
         matches!(
@@ -131,7 +130,7 @@ impl Error {
     pub(super) fn from_connect(host: &str, error: &io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Error::Refused(host.to_owned()),
-            _ if is_ours(error) => Error::Exhausted(host.to_owned(), error.to_string()),
+            _ if socket::is_ours(error) => Error::Exhausted(host.to_owned(), error.to_string()),
             _ => Error::Unavailable(host.to_owned(), error.to_string()),
         }
     }
@@ -170,6 +169,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
 
     #[test]
     fn every_error_has_its_word_and_status() {
@@ -198,6 +198,7 @@ mod tests {
             (Error::RequestBody(host()), "http_request_error", 400, false),
         ];
         for (error, word, status, line) in table {
+            assert_eq!(error.is_ours(), word == "connection_limit_reached", "{error}");
             assert!(!error.is_nameless());
             assert_eq!((error.proxy_status(), error.status().as_u16(), error.is_line()), (word, status, line), "{error}");
         }

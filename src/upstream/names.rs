@@ -11,6 +11,7 @@
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
+use crate::base::socket;
 use crate::life::Life;
 use crate::link::{Link, Sample};
 use crate::upstream::Error;
@@ -98,8 +99,14 @@ struct Seen {
 /// What came of asking.
 enum Outcome {
     Found(Addrs, Duration),
-    Denied { why: String, ttl: Duration, trouble: bool },
+    Denied {
+        why: String,
+        ttl: Duration,
+        trouble: bool,
+    },
     Silent,
+    /// This machine had no socket free: nothing was learned.
+    Ours(String),
 }
 
 impl Names {
@@ -219,7 +226,7 @@ impl Names {
             Servers::Well if matches!(outcome, Outcome::Denied { .. }) && self.0.seen.lock().servers == Servers::Failing => self.check(),
             Servers::Well => self.saw(servers),
             Servers::Failing => self.check(),
-            // Below, when the name's own silence is noted.
+            // Below, when the name's own silence is noted; nothing at all, when nobody could be asked.
             Servers::Silent => {}
         }
         let now = self.0.clock.steady();
@@ -241,6 +248,7 @@ impl Names {
                 }
                 Err(Error::DnsTimeout(name.to_owned()))
             }
+            Outcome::Ours(why) => Err(Error::Exhausted(name.to_owned(), why)),
         }
     }
 
@@ -262,6 +270,7 @@ impl Names {
                 (Outcome::Silent, heard)
             }
             (Outcome::Silent, Some(heard)) => (Outcome::Silent, heard),
+            (outcome @ Outcome::Ours(_), heard) => (outcome, heard.unwrap_or(Servers::Silent)),
             (outcome @ Outcome::Denied { trouble: true, .. }, _) => (outcome, Servers::Failing),
             (outcome, _) => (outcome, Servers::Well),
         }
@@ -427,11 +436,15 @@ async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
     let (first, second) = match select(v6, v4).await {
         Either::Left((first, other)) | Either::Right((first, other)) => wait_for_other(first, other).await,
     };
-    let results: Vec<Outcome> = [Some(first), second].into_iter().flatten().map(read).collect();
+    fold([Some(first), second].into_iter().flatten().map(read))
+}
+
+/// What the answers of both families say together.
+fn fold(results: impl Iterator<Item = Outcome>) -> Outcome {
     let mut addrs = Vec::new();
     let mut life = Duration::MAX;
     let mut denied = None;
-    let mut silent = false;
+    let (mut silent, mut ours) = (false, None);
     for result in results {
         match result {
             Outcome::Found(found, ttl) => {
@@ -439,14 +452,14 @@ async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
                 life = life.min(ttl);
             }
             Outcome::Silent => silent = true,
+            other @ Outcome::Ours(_) => ours = Some(other),
             other @ Outcome::Denied { .. } => denied = Some(other),
         }
     }
-    match denied {
-        _ if !addrs.is_empty() => Outcome::Found(addrs.into(), life),
-        Some(denied) if !silent => denied,
-        _ => Outcome::Silent,
+    if !addrs.is_empty() {
+        return Outcome::Found(addrs.into(), life);
     }
+    ours.or(denied.filter(|_| !silent)).unwrap_or(Outcome::Silent)
 }
 
 type Answer = Result<Lookup, NetError>;
@@ -474,6 +487,7 @@ fn read(answer: Answer) -> Outcome {
         Err(NetError::Dns(DnsError::ResponseCode(code))) => trouble(code.to_string()),
         Err(NetError::Dns(error)) => trouble(error.to_string()),
         Err(NetError::Proto(error)) => trouble(error.to_string()),
+        Err(NetError::Io(error)) if socket::is_ours(&error) => Outcome::Ours(error.to_string()),
         Err(_) => Outcome::Silent,
     }
 }
@@ -497,5 +511,26 @@ fn hear(answer: &Answer) -> Servers {
         }
         Err(NetError::Dns(_)) => Servers::Failing,
         Err(_) => Servers::Silent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+    use std::io;
+
+    #[test]
+    fn what_this_machine_lacks_says_nothing_of_names() {
+        let failed = |errno: Errno| read(Err(NetError::from(io::Error::from(errno))));
+        let lacks = || failed(Errno::MFILE);
+        assert!(matches!(lacks(), Outcome::Ours(_)));
+        assert!(matches!(failed(Errno::NETUNREACH), Outcome::Silent));
+        let found = || Outcome::Found([IpAddr::from(Ipv4Addr::LOCALHOST)].into(), Duration::ZERO);
+        assert!(matches!(fold([lacks(), found()].into_iter()), Outcome::Found(..)));
+        assert!(matches!(fold([lacks(), denial(NO_ADDRESS, NO_SOA)].into_iter()), Outcome::Ours(_)), "of the other family");
+        assert!(matches!(fold([lacks(), Outcome::Silent].into_iter()), Outcome::Ours(_)));
+        assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA), Outcome::Silent].into_iter()), Outcome::Silent));
+        assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA)].into_iter()), Outcome::Denied { .. }));
     }
 }

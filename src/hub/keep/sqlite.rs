@@ -103,18 +103,29 @@ impl Sqlite {
             ("DELETE FROM ping WHERE rowid IN (SELECT rowid FROM ping ORDER BY rowid LIMIT $1) AND started < $2", cutoffs.pings),
             ("DELETE FROM hour WHERE rowid IN (SELECT rowid FROM hour ORDER BY rowid LIMIT $1) AND ended < $2", cutoffs.hours),
         ];
-        // What a clock that was ahead dated would lie before the rest until its date has come.
-        sqlx::query("UPDATE record SET received = $2 WHERE rowid IN (SELECT rowid FROM record ORDER BY rowid LIMIT $1) AND received > $2")
-            .bind(STEP)
-            .bind(cutoffs.ahead.micros())
-            .execute(&self.pool)
-            .await?;
+        self.redate(cutoffs.ahead).await?;
         let mut more = false;
         for (text, cutoff) in step {
             let done = sqlx::query(text).bind(STEP).bind(cutoff.micros()).execute(&self.pool).await?;
             more |= done.rows_affected() > 0;
         }
         Ok(more)
+    }
+
+    /// What a clock that was ahead dated would lie before the rest until its date has come: it gets a date that is near. Such rows lie
+    /// together: among the newest when the clock has just been set right, else at last among the oldest. From either end the next step is
+    /// looked at as long as there was one.
+    async fn redate(&self, ahead: Time) -> Result<(), Error> {
+        let ends = sqlx::query_as("SELECT min(rowid), max(rowid) FROM record");
+        let (Some(first), Some(last)): (Option<i64>, Option<i64>) = ends.fetch_one(&self.pool).await? else { return Ok(()) };
+        for (mut from, step) in [(last - STEP + 1, -STEP), (first, STEP)] {
+            let text = "UPDATE record SET received = $2 WHERE rowid >= $1 AND rowid < $1 + $3 AND received > $2";
+            let one = async |from: i64| sqlx::query(text).bind(from).bind(ahead.micros()).bind(STEP).execute(&self.pool).await;
+            while one(from).await?.rows_affected() > 0 {
+                from += step;
+            }
+        }
+        Ok(())
     }
 
     async fn weights(&self) -> Result<Vec<Weight>, Error> {
@@ -130,3 +141,42 @@ impl Sqlite {
 
 shared!(Sqlite, sqlx::Sqlite, Dialect::Sqlite);
 office!(Sqlite, sqlx::Sqlite);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Time = Time::from_secs(1_795_496_400);
+    const DAY: Duration = Duration::from_hours(24);
+
+    /// As many rows, received then, numbered from there on.
+    async fn receive(keep: &Sqlite, first: i64, count: i64, received: Time) {
+        let text = "WITH RECURSIVE number(seq) AS (VALUES ($1) UNION ALL SELECT seq + 1 FROM number WHERE seq + 1 < $1 + $2)
+            INSERT INTO record (node, epoch, seq, school, kind, started, ended, clock_ok, received, digest, sealed, coding)
+            SELECT 'n', 1, seq, 's', 'hour', 0, 0, 1, $3, x'', x'', 0 FROM number WHERE seq < $1 + $2";
+        sqlx::query(text).bind(first).bind(count).bind(received.micros()).execute(&keep.pool).await.expect("inserts");
+    }
+
+    /// What is left after all that may go has gone.
+    async fn pruned(keep: &Sqlite, now: Time) -> i64 {
+        let old = now.minus(DAY * 60);
+        let cutoffs = Cutoffs { ahead: now.plus(AHEAD), records: old, pings: old, hours: old, codes: old, sessions: (old, old) };
+        while keep.prune(cutoffs).await.expect("prunes") {}
+        sqlx::query_scalar("SELECT count(*) FROM record").fetch_one(&keep.pool).await.expect("counts")
+    }
+
+    #[tokio::test]
+    async fn many_records_dated_ahead_leave_as_if_they_had_come_now() {
+        let many = 2 * STEP + 1;
+        // Just now, after what came in order; and as an older program left them, before all else.
+        for (before, after) in [(many, 10), (0, many)] {
+            let keep = Sqlite::open(None).await.expect("opens");
+            receive(&keep, 0, before, NOW).await;
+            receive(&keep, before, many, NOW.plus(DAY * 2_000)).await;
+            receive(&keep, before + many, after, NOW).await;
+            assert_eq!(pruned(&keep, NOW).await, before + many + after);
+            assert_eq!(pruned(&keep, NOW.plus(DAY * 62)).await, 0);
+        }
+    }
+}

@@ -68,7 +68,7 @@ async fn take(State(parts): State<Parts>, client: Option<Extension<Client>>, req
         inner.uploads_refused.inc();
         problem(status, id, title)
     };
-    if !inner.witness.is_right() {
+    if inner.witness.is_refuted() {
         return astray(inner);
     }
     let coding = head.headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
@@ -130,6 +130,11 @@ async fn judge_apart(inner: &Inner, digest: Option<String>, body: Bytes) -> Opti
 }
 
 async fn book(inner: &Inner, judged: Judged) -> Response {
+    // The clock may have been set while the body came.
+    if inner.witness.must_wait(&judged) {
+        tracing::debug!(node = judged.node, school = judged.school, "it is ahead of this machine's clock; its upload waits");
+        return astray(inner);
+    }
     let steady = inner.clock.steady();
     let asked = {
         let mut allowance = inner.allowance.lock();
@@ -188,7 +193,7 @@ fn late(wait: Duration) -> Response {
 /// The hub does not know what day it is: records wait in the schools' outboxes, for three months if need be.
 fn astray(inner: &Inner) -> Response {
     inner.uploads_refused.inc();
-    let title = "this hub's clock is behind what schools have told; uploads are taken when it has been set";
+    let title = "this hub's clock is behind what schools tell; uploads are taken when it has been set";
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "hub.clock", title);
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("300"));
     response

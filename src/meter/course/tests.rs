@@ -259,12 +259,13 @@ async fn what_was_found_before_a_test_is_broken_off_stays() {
 
 #[tokio::test]
 async fn troubles_in_the_reports_words() {
-    let table: [(Refuses, Trouble); 6] = [
+    let table: [(Refuses, Trouble); 7] = [
         (|_| Some(Error::Refused(StatusCode::SERVICE_UNAVAILABLE)), Trouble::BusyServer),
         (|_| Some(Error::Refused(StatusCode::NOT_FOUND)), Trouble::Refused),
         (|_| Some(Error::Protocol("no".into())), Trouble::Protocol),
         (|_| Some(Error::Stalled(STEP)), Trouble::Stalled),
         (|_| Some(Error::Reach(upstream::Error::DnsTimeout("hub.kz".into()))), Trouble::Name),
+        (|_| Some(Error::Reach(upstream::Error::Exhausted("hub.kz".into(), "EMFILE".into()))), Trouble::Exhausted),
         (|_| Some(Error::Reach(upstream::Error::ConnectTimeout("hub.kz".into(), STEP))), Trouble::Line),
     ];
     let life = Life::default();

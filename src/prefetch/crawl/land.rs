@@ -178,6 +178,8 @@ impl<W: Web> Crawl<'_, W> {
             What::TooLong => Fate::Skipped(NO_ROOM.into()),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
             What::Broken(_) | What::Nameless(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
+            // Nobody was asked, so it counts against nobody.
+            What::Ours(_) => Fate::Later { at: now.plus(AGAIN.first), failed: false },
             // Piece by piece it gets through, whatever the line does.
             What::Partly(_) => Fate::Later { at: now.plus(SOON), failed: false },
             What::Lost(_) if wish.tries == 0 && wish.strikes < HOPELESS => Fate::Later { at: now.plus(SOON), failed: true },

@@ -248,6 +248,9 @@ impl<W: Web> Survey<'_, W> {
             Got::Told(Ok(Glance::Told(told))) => told.status.is_server_error() && told.status.as_u16() != 501,
             _ => false,
         };
+        if matches!(&came.got, Got::Reply(Reply { what: What::Ours(_), .. }) | Got::Told(Err(What::Ours(_)))) {
+            return Ok(());
+        }
         let failures = desk.failures.entry(host.to_owned()).or_default();
         *failures = if failed { *failures + 1 } else { 0 };
         if *failures >= FAILURES && desk.alone.insert(host.to_owned()) {

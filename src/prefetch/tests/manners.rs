@@ -6,6 +6,27 @@ fn trouble(all: &[(String, String)], what: &str) -> bool {
     all.iter().any(|(_, why)| why.contains(what))
 }
 
+/// Breaks off once, then is a page.
+pub(super) fn breaks() -> Page {
+    Page::Fails(1, What::Lost("it broke off".into()))
+}
+
+#[tokio::test]
+async fn what_this_machine_lacks_is_no_hosts_error() {
+    let many = (0..9).map(|n| format!("<img src='/{n}.png'>")).collect::<Vec<_>>().concat();
+    // More often than a thing is tried.
+    let ours = || Page::Fails(9, What::Ours("no socket free".into()));
+    let mut pages: Vec<(String, Page)> = (0..9).map(|n| (format!("http://a.kz/{n}.png"), ours())).collect();
+    pages.push(("http://a.kz/d/".into(), html(&many)));
+    pages.push(("http://a.kz/robots.txt".into(), ours()));
+    let pages: Vec<(&str, Page)> = pages.iter().map(|(url, page)| (url.as_str(), page.clone())).collect();
+    let stage = Stage::new(PACK, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    let times = |url: &str| stage.world.lock().asked.iter().filter(|(asked, _)| asked == url).count();
+    assert_eq!((times("http://a.kz/0.png"), times("http://a.kz/robots.txt")), (10, 10));
+    assert!(stage.state.stopped_hosts("2026-11-25", 1).await.expect("reads").is_empty());
+}
+
 #[tokio::test]
 async fn an_hour_of_refusals_costs_one_request_also_over_a_restart_and_nobody_else_waits() {
     let two = PACK.replace("[scope]", "[[seed]]\nurl = \"http://cdn.kz/d/a\"\n[[seed]]\nurl = \"http://cdn.kz/d/b\"\n[scope]");
