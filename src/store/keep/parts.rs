@@ -25,7 +25,7 @@ const CRUMB: u64 = 64 << 10;
 /// How many are few: what players try first, the index at a film's end, what a break leaves behind.
 const FEW: usize = 64;
 /// Most parts of one body: 16 GiB in steps of 1 MiB, as some servers send them; 512 KiB of memory.
-const MOST: usize = 16 << 10;
+const MOST: usize = 16_384;
 
 impl Inner {
     /// Adds a part; see `Store::put_part`.
