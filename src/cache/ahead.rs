@@ -17,7 +17,7 @@ use crate::link::Class;
 use crate::policy::{self, Decision, Line};
 use crate::site::discover::{self, Kind, MAYBE, Need, Urgency, html};
 use crate::store::{Entry, Source, Tail, Way};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, REFERER, REFERRER_POLICY, USER_AGENT, VIA};
@@ -56,33 +56,47 @@ const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
 
 /// The places, shared by all pages.
 pub(crate) struct Ahead {
-    seats: Option<Semaphore>,
+    on: bool,
+    seats: Semaphore,
 }
 
 impl Ahead {
     pub(crate) fn new(on: bool) -> Ahead {
-        Ahead { seats: on.then(|| Semaphore::new(ALL)) }
+        Ahead { on, seats: Semaphore::new(ALL) }
     }
 }
 
 /// One thing to ask for: by urgency, then in the order of the page.
 type Next = Reverse<(Urgency, usize)>;
 
-/// What is known along one page.
-struct Scout<'a> {
-    page: &'a Asked,
+/// The page that passes by.
+struct Page<'a> {
+    asked: &'a Asked,
     way: Way,
-    queue: BinaryHeap<Next>,
-    needs: Vec<(Need, u8)>,
-    seen: HashSet<Target>,
+    /// It wants nobody to be told where a visitor came from.
+    quiet: bool,
+    /// Bytes that have come along it.
     came: Arc<AtomicU64>,
 }
 
-impl Scout<'_> {
+/// What is to be asked for along it.
+struct Scout<'a> {
+    page: &'a Page<'a>,
+    queue: BinaryHeap<Next>,
+    needs: Vec<(Need, u8)>,
+    seen: HashSet<Target>,
+}
+
+impl<'a> Scout<'a> {
+    fn new(page: &'a Page<'a>) -> Scout<'a> {
+        let seen = HashSet::from([page.asked.target.clone()]);
+        Scout { page, queue: BinaryHeap::new(), needs: Vec::new(), seen }
+    }
+
     fn add(&mut self, needs: impl IntoIterator<Item = Need>, level: u8) {
         for need in needs {
             let full = self.needs.len() >= MOST;
-            if !full && need.urgency < MAYBE && fits(&self.page.target, &need.target) && self.seen.insert(need.target.clone()) {
+            if !full && need.urgency < MAYBE && fits(&self.page.asked.target, &need.target) && self.seen.insert(need.target.clone()) {
                 self.queue.push(Reverse((need.urgency, self.needs.len())));
                 self.needs.push((need, level));
             }
@@ -90,7 +104,7 @@ impl Scout<'_> {
     }
 
     fn next(&mut self) -> Option<(Need, u8)> {
-        if self.came.load(Ordering::Relaxed) >= BYTES {
+        if self.page.came.load(Ordering::Relaxed) >= BYTES {
             return None;
         }
         let Reverse((_, at)) = self.queue.pop()?;
@@ -103,44 +117,40 @@ impl Inner {
     pub(crate) fn look_ahead(self: &Arc<Inner>, asked: &Arc<Asked>, order: &Order, arrival: &Arrival) {
         let page = arrival.meta.status == StatusCode::OK && is_html(&arrival.meta.headers);
         let people = order.class == Class::Interactive && order.source == Source::Client;
-        if self.ahead.seats.is_none() || !page || !people || asked.place.account || !is_shown(&asked.headers) {
+        if !self.ahead.on || !page || !people || asked.place.account || !is_shown(&asked.headers) {
             return;
         }
         let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());
         let quiet = arrival.meta.headers.get(REFERRER_POLICY).is_some_and(|policy| policy.as_bytes().starts_with(b"no-referrer"));
-        self.life.spawn(async move { inner.look_along(&asked, way, tail, quiet).await });
+        self.life.spawn(async move {
+            let page = Page { asked: &asked, way, quiet, came: Arc::default() };
+            inner.look_along(&page, tail).await;
+        });
     }
 
-    async fn look_along(self: Arc<Inner>, page: &Asked, way: Way, mut tail: Tail, quiet: bool) {
-        let mut scout = Scout {
-            page,
-            way,
-            queue: BinaryHeap::new(),
-            needs: Vec::new(),
-            seen: HashSet::from([page.target.clone()]),
-            came: Arc::default(),
-        };
-        let (mut reader, mut at, mut reads) = (html::Reader::new(&page.target), 0, true);
+    async fn look_along(self: &Arc<Inner>, page: &Page<'_>, tail: Tail) {
+        let mut scout = Scout::new(page);
+        // Let go when it is read: whoever holds one and does not read may hold up others.
+        let (mut reader, mut at, mut tail) = (html::Reader::new(&page.asked.target), 0, Some(tail));
         let mut flying = FuturesUnordered::new();
         loop {
             while flying.len() < WIDTH
                 && let Some((need, level)) = scout.next()
             {
-                flying.push(self.ask_ahead(page, scout.way, need, level, quiet, Arc::clone(&scout.came)));
+                flying.push(self.ask_ahead(page, need, level));
             }
-            if !reads && flying.is_empty() {
+            if tail.is_none() && flying.is_empty() {
                 return;
             }
             tokio::select! {
-                piece = tail.read(at), if reads => match piece {
-                    Ok(Some(bytes)) => {
+                piece = piece(&mut tail, at), if tail.is_some() => match piece {
+                    Some(bytes) => {
                         at += bytes.len() as u64;
                         reader.read(&bytes);
                         scout.add(reader.needs(), 0);
-                        reads = !reader.is_done();
+                        tail = tail.filter(|_| !reader.is_done());
                     }
-                    // It has ended, or broke off.
-                    Ok(None) | Err(_) => reads = false,
+                    None => tail = None,
                 },
                 Some((needs, level)) = flying.next(), if !flying.is_empty() => scout.add(needs, level),
             }
@@ -148,33 +158,19 @@ impl Inner {
     }
 
     /// Asks for one thing, unless it is here; what it names in turn, and how far from the page that is.
-    async fn ask_ahead(
-        self: &Arc<Inner>,
-        page: &Asked,
-        way: Way,
-        need: Need,
-        level: u8,
-        quiet: bool,
-        came: Arc<AtomicU64>,
-    ) -> (Vec<Need>, u8) {
+    async fn ask_ahead(self: &Arc<Inner>, page: &Page<'_>, need: Need, level: u8) -> (Vec<Need>, u8) {
         let nothing = (Vec::new(), level);
         let place = self.place(&need.target, false);
         // No page from outside makes the node knock at the school's own servers: browsers refuse that, too.
-        let knocks = self.upstream.is_in_house(&need.target) && !self.upstream.is_in_house(&page.target);
+        let knocks = self.upstream.is_in_house(&need.target) && !self.upstream.is_in_house(&page.asked.target);
         let secret = policy::is_secret(need.target.path_and_query());
         let barred = place.account || secret || knocks || self.archive(need.target.host()).is_some();
         if barred || self.line_to(&need.target) == Line::Down {
             return nothing;
         }
-        // Closed never; none where looking ahead is off.
-        let Some(Ok(_seat)) = (match &self.ahead.seats {
-            Some(seats) => Some(seats.acquire().await),
-            None => None,
-        }) else {
-            return nothing;
-        };
-        let headers = fields(page, &need, quiet);
-        let asked = Arc::new(Asked { method: Method::GET, target: need.target.clone(), headers, place, asker: page.asker });
+        let Ok(_seat) = self.ahead.seats.acquire().await else { return nothing };
+        let headers = fields(page, &need);
+        let asked = Arc::new(Asked { method: Method::GET, target: need.target.clone(), headers, place, asker: page.asked.asker });
         // Somebody has asked for it already: whoever that is reads it as it comes.
         if self.board.find(&self.flight_key(&asked, None)).is_some() {
             return nothing;
@@ -187,11 +183,11 @@ impl Inner {
             found => {
                 let order = Order {
                     source: Source::Client,
-                    way,
+                    way: page.way,
                     class: Class::Interactive,
                     toll: Toll::default(),
                     max_bytes: Some(OBJECT),
-                    moved: came,
+                    moved: Arc::clone(&page.came),
                     cancel: CancellationToken::new(),
                     waits: 0,
                 };
@@ -221,6 +217,11 @@ impl Inner {
         // One that panics names nothing.
         tokio::task::spawn_blocking(reads).await.unwrap_or_default()
     }
+}
+
+/// The next piece of the page; `None` when it has ended, or broke off.
+async fn piece(tail: &mut Option<Tail>, at: u64) -> Option<Bytes> {
+    tail.as_mut()?.read(at).await.ok()?
 }
 
 /// A body in memory; `None` when it breaks off or is longer.
@@ -261,10 +262,10 @@ fn is_shown(headers: &HeaderMap) -> bool {
 }
 
 /// The request's fields, as the browser that shows the page would write them; what an answer varies by is in them.
-fn fields(page: &Asked, need: &Need, quiet: bool) -> HeaderMap {
+fn fields(page: &Page<'_>, need: &Need) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for name in [USER_AGENT, ACCEPT_LANGUAGE, VIA] {
-        for value in page.headers.get_all(&name) {
+        for value in page.asked.headers.get_all(&name) {
             fields.append(name.clone(), value.clone());
         }
     }
@@ -275,9 +276,10 @@ fn fields(page: &Asked, need: &Need, quiet: bool) -> HeaderMap {
     };
     fields.insert(ACCEPT, accept);
     // Some hosts give pictures to their own pages alone. Others learn nothing of where a device was.
-    if need.target.host() == page.target.host()
-        && !quiet
-        && let Ok(origin) = HeaderValue::from_str(&format!("{}/", page.target.origin()))
+    let target = &page.asked.target;
+    if need.target.host() == target.host()
+        && !page.quiet
+        && let Ok(origin) = HeaderValue::from_str(&format!("{}/", target.origin()))
     {
         fields.insert(REFERER, origin);
     }
@@ -317,17 +319,10 @@ mod tests {
     fn things_are_asked_for_in_a_browsers_order_and_no_more_than_so_many() {
         let target = Target::parse("http://a.kz/d/").expect("valid");
         let place = policy::Place::default();
-        let page = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
+        let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
+        let page = Page { asked: &asked, way: Way::Http, quiet: false, came: Arc::default() };
         let queue = |html: &str| {
-            let mut reader = html::Reader::new(&target);
-            let mut scout = Scout {
-                page: &page,
-                way: Way::Http,
-                queue: BinaryHeap::new(),
-                needs: Vec::new(),
-                seen: HashSet::new(),
-                came: Arc::default(),
-            };
+            let (mut reader, mut scout) = (html::Reader::new(&target), Scout::new(&page));
             // In pieces, as a page comes.
             for piece in html.as_bytes().chunks(7) {
                 reader.read(piece);

@@ -2,7 +2,7 @@
 
 use crate::base::digest::Digest;
 use crate::cache::Asked;
-use crate::cache::flight::{Cause, Stage};
+use crate::cache::flight::{Ground, Stage};
 use crate::policy;
 use crate::store::Meta;
 use http::header::COOKIE;
@@ -38,7 +38,7 @@ impl Company {
 
     /// With whom to ask once more when another's answer was his alone.
     pub(crate) fn apart(self, asked: &Asked, stage: &Stage) -> Company {
-        let his = matches!(stage, Stage::Apart(Cause::Asker)) && !asked.headers.contains_key(COOKIE);
+        let his = matches!(stage, Stage::Apart(Ground::Asker)) && !asked.headers.contains_key(COOKIE);
         if his && self == Company::Shared { Company::Again } else { Company::Alone }
     }
 }

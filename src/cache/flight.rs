@@ -34,7 +34,7 @@ pub(crate) enum Stage {
     /// The stored answer stands, or the new one is stored: look there.
     Stored(Arc<Entry>, Outcome),
     /// The answer belongs to one request alone; everyone else asks for themselves, or for each other.
-    Apart(Cause),
+    Apart(Ground),
     /// The origin failed; a stale answer may do.
     Failed(Failure, Option<upstream::Error>),
     /// The body broke off (its readers know), or was longer than the given limit.
@@ -43,7 +43,7 @@ pub(crate) enum Stage {
 
 /// Why an answer belongs to one request alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum Ground {
     /// Who asked did so with a cookie: those without one may still get an answer that is for all of them.
     Asker,
     /// What was answered: the next one would be told the same.
@@ -152,7 +152,7 @@ pub(crate) struct Pilot {
 pub(crate) struct Board {
     flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
     /// URLs whose last answer could not be shared: nobody waits for those (varnish calls it hit-for-miss).
-    apart: Mutex<Memory<Cause>>,
+    apart: Mutex<Memory<Ground>>,
     /// URLs whose body cannot be undone or kept (bombs and giants): passed on as they come.
     unkeepable: Mutex<Memory<()>>,
     /// URLs that became doubtful, with the count at which they did.
@@ -227,13 +227,13 @@ impl Board {
     /// Whether waiting for another's answer to this URL has been in vain before, for whoever asks with a `cookie` or without.
     pub(crate) fn is_apart(&self, url: &UrlKey, cookie: bool) -> bool {
         match self.apart.lock().get(url) {
-            Some(Cause::Answer) => true,
-            Some(Cause::Asker) => cookie,
+            Some(Ground::Answer) => true,
+            Some(Ground::Asker) => cookie,
             None => false,
         }
     }
 
-    fn set_apart(&self, url: UrlKey, cause: Option<Cause>) {
+    fn set_apart(&self, url: UrlKey, cause: Option<Ground>) {
         let mut apart = self.apart.lock();
         match cause {
             Some(cause) => apart.put(url, cause),
@@ -423,10 +423,10 @@ mod tests {
         let (_, other) = board.join(key(2), false);
         assert!(other.is_some(), "another URL is another flight");
 
-        pilot.publish(Stage::Apart(Cause::Answer));
-        assert!(matches!(flight.head().await, Some(Stage::Apart(Cause::Answer))));
+        pilot.publish(Stage::Apart(Ground::Answer));
+        assert!(matches!(flight.head().await, Some(Stage::Apart(Ground::Answer))));
         drop(pilot);
-        assert!(matches!(flight.end().await, Stage::Apart(Cause::Answer)));
+        assert!(matches!(flight.end().await, Stage::Apart(Ground::Answer)));
         assert!(board.is_apart(&UrlKey([1; 16]), false) && !board.is_apart(&UrlKey([2; 16]), false));
         assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
     }
@@ -453,7 +453,7 @@ mod tests {
         assert!(!alone.leave(|| true), "whoever asked waits for its head");
         drop(first);
         assert!(alone.leave(|| true), "nobody can come along with one that is not listed");
-        alone.publish(Stage::Apart(Cause::Answer));
+        alone.publish(Stage::Apart(Ground::Answer));
         assert!(!board.is_apart(&UrlKey([1; 16]), true), "nobody has waited in vain for one client's own question");
 
         let (_, errand) = board.join(key(2), false);
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn one_asker_s_cookie_says_nothing_of_those_without() {
         let (board, url) = (Arc::new(Board::default()), UrlKey([1; 16]));
-        for (cause, cookie, none) in [(Cause::Asker, true, false), (Cause::Answer, true, true)] {
+        for (cause, cookie, none) in [(Ground::Asker, true, false), (Ground::Answer, true, true)] {
             let (_, pilot) = board.join(key(1), true);
             pilot.expect("it flies").publish(Stage::Apart(cause));
             assert_eq!((board.is_apart(&url, true), board.is_apart(&url, false)), (cookie, none), "{cause:?}");
@@ -489,7 +489,7 @@ mod tests {
         assert!(!pilot.leave(|| true), "the first still waits");
         drop(before);
         assert!(pilot.leave(|| true));
-        pilot.publish(Stage::Apart(Cause::Answer));
+        pilot.publish(Stage::Apart(Ground::Answer));
         drop(pilot);
         assert!(board.find(&key(1)).is_some() && !board.is_apart(&UrlKey([1; 16]), true));
         drop((anew, range, other));
@@ -552,7 +552,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_the_last_word_holds_no_stage() {
         let board = Arc::new(Board::default());
-        for word in [Some(Stage::Apart(Cause::Answer)), None] {
+        for word in [Some(Stage::Apart(Ground::Answer)), None] {
             let (_flight, pilot) = board.alone(key(1), false);
             let before = pilot.stage.receiver_count();
             let mut landing = pilot.landing();

@@ -7,7 +7,7 @@ use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Broken, Judged, Order};
-use crate::cache::flight::{Cause, Live, Outcome, Pilot, Readers, Stage};
+use crate::cache::flight::{Ground, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
 use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
@@ -151,7 +151,7 @@ impl Inner {
                 None => self.passed(asked, order, why).await,
             },
             // It was for somebody with a cookie: those without may still ask together.
-            Some(Stage::Apart(Cause::Asker)) if collapsed && !cookie && order.waits < WAITS => {
+            Some(Stage::Apart(Ground::Asker)) if collapsed && !cookie && order.waits < WAITS => {
                 let waits = order.waits + 1;
                 self.anew(asked, Order { waits, ..order }).await
             }
@@ -236,7 +236,7 @@ impl Inner {
                 // With a part of it here, this answer is only the rest.
                 let given = if found.is_some() { Given::NoRoom } else { self.alone(response, Why::StoreFull) };
                 drop(lead.send(given));
-                return pilot.publish(Stage::Apart(Cause::Answer));
+                return pilot.publish(Stage::Apart(Ground::Answer));
             }
         };
         if response.status() == StatusCode::PARTIAL_CONTENT || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {

@@ -11,7 +11,7 @@ use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
-use crate::cache::flight::{Cause, Outcome, Pilot, Stage};
+use crate::cache::flight::{Ground, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, prepared, stream};
 use crate::link::foreground::Raise;
@@ -82,7 +82,7 @@ impl Inner {
             if !policy::freshen::confirms(&found.entry.meta.headers, response.headers()) {
                 // It speaks of another version than ours: whoever waits asks again, without conditions.
                 self.outdate(&asked.target.key()).await;
-                return pilot.publish(Stage::Apart(Cause::Answer));
+                return pilot.publish(Stage::Apart(Ground::Answer));
             }
             return match self.confirm(&asked, &found.entry, response.headers(), (requested, pilot)).await {
                 Ok(entry) => {
@@ -102,16 +102,16 @@ impl Inner {
             self.head_updates(&asked, found.as_ref(), status, &response.headers().clone(), (requested, pilot)).await;
             self.outdate_if_overtaken(&asked, pilot).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart(Cause::Answer));
+            return pilot.publish(Stage::Apart(Ground::Answer));
         }
         if !keep || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) {
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart(Cause::Answer));
+            return pilot.publish(Stage::Apart(Ground::Answer));
         }
         if is_nothing(status) && self.is_pinned_here(&asked.target.key()).await {
             self.outdate(&asked.target.key()).await;
             give(response, Why::UriMiss);
-            return pilot.publish(Stage::Apart(Cause::Answer));
+            return pilot.publish(Stage::Apart(Ground::Answer));
         }
         match self.judge(&asked.ask(), &order, response, (requested, since)) {
             // Told by `land`: readers by the tail, the rest by the stage.
@@ -123,7 +123,7 @@ impl Inner {
                 // A personal answer to one device says nothing about the copy that everybody may have, nor does a failure.
                 let cause = self.cause(&asked);
                 let personal = matches!(why, Why::Cookie | Why::SetCookie | Why::Authorization | Why::Personal | Why::Account)
-                    || cause == Cause::Asker;
+                    || cause == Ground::Asker;
                 if found.is_some() && !personal && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
                     self.outdate(&asked.target.key()).await;
                 }
@@ -134,9 +134,9 @@ impl Inner {
     }
 
     /// Where it lies that an answer is one asker's alone. What somebody is told who has a cookie says nothing about the others.
-    pub(crate) fn cause(&self, asked: &Asked) -> Cause {
+    pub(crate) fn cause(&self, asked: &Asked) -> Ground {
         let cookie = asked.headers.contains_key(COOKIE) && policy::is_guarded(&self.rules, asked.place);
-        if cookie { Cause::Asker } else { Cause::Answer }
+        if cookie { Ground::Asker } else { Ground::Answer }
     }
 
     /// Sends, and sends once more when the line may be at fault and a stored answer waits: two failures make a verdict.
