@@ -23,6 +23,9 @@ use std::sync::Arc;
 const SEGMENT: u64 = 64 << 20;
 /// Room asked for beyond the bodies, per answer: META, PIN, two footer lines, padding.
 const ANSWER_ROOM: u64 = 2 << 10;
+/// What to do where the node may not write: root writes only the folder, the store of a stopped node is read alone.
+const ELSEWHERE: &str =
+    "name a folder that whoever runs the node may write, such as one below node.state, or stop the node and run this as root";
 
 /// What to carry. Nothing set: all that the node fetched by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,11 +197,7 @@ fn is_free(folder: &Path) -> Result<(), Error> {
             )),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::bundle(
-            "bundle.unreadable",
-            format!("{here} cannot be looked into ({error})"),
-            "name a folder that whoever runs the node may write",
-        )),
+        Err(error) => Err(Error::bundle("bundle.unreadable", format!("{here} cannot be looked into ({error})"), ELSEWHERE)),
     }
 }
 
@@ -272,11 +271,7 @@ impl Inner {
         is_free(folder)?;
         Real.make_dir(folder).map_err(|error| {
             let message = format!("{} cannot be made ({error})", folder.display());
-            Error::bundle(
-                "bundle.read_only",
-                message,
-                "name a folder that whoever runs the node may write, such as one below node.state, or stop the node and run this as root",
-            )
+            Error::bundle("bundle.read_only", message, ELSEWHERE)
         })?;
         let (free, _) = Real.space(folder)?;
         if free < weight {
