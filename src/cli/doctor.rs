@@ -32,7 +32,7 @@ pub(crate) struct Args {}
 const LIMIT: Duration = Duration::from_secs(9);
 
 pub(crate) async fn run(context: &Context, _args: Args) -> Result<Exit, Failure> {
-    let (findings, allowed) = tokio::time::timeout(LIMIT, look::all(context)).await.unwrap_or_else(|_| {
+    let (findings, allowed) = tokio::time::timeout(LIMIT, Box::pin(look::all(context))).await.unwrap_or_else(|_| {
         let message = format!("the looks did not end within {} s", LIMIT.as_secs());
         (vec![Finding::new("doctor", None, State::Failed, message, "look at the machine's load and disk")], true)
     });
