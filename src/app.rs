@@ -307,7 +307,7 @@ impl Node {
     /// A bad file changes nothing; a good one changes what can change without a restart, and names the rest.
     async fn reload(&self) {
         let read = self.take_over().await;
-        self.ready.reloaded(read.as_ref().map(Vec::clone).map_err(|error| format!("{error:#}")));
+        self.ready.reloaded(read.as_ref().cloned().map_err(|error| format!("{error:#}")));
         match read {
             Ok(_) => tracing::info!("configuration and packs read anew"),
             Err(error) => tracing::error!(error = format!("{error:#}"), "not read anew, what was in force stays in force"),

@@ -24,6 +24,7 @@ impl<'p> Frame<'p> {
     }
 
     /// The address of the same page in another language; `path` may hold a query.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "a template lends what it loops over")]
     pub(crate) fn in_language(&self, other: &Language) -> String {
         let joint = if self.path.contains('?') { '&' } else { '?' };
         format!("{}{joint}lang={}", self.path, other.tag())
