@@ -117,6 +117,10 @@ impl Cache {
         let _over = order.cancel.clone().drop_guard();
         let (found, _) = inner.find(&asked.ask()).await;
         let found = found.filter(|found| !place.account || found.entry.meta.source != Source::Client);
+        let found = match found {
+            Some(found) if inner.let_go_of_hearsay(&found).await => None,
+            found => found,
+        };
         // What is doubtful, or says that there is nothing, is asked about.
         let holds = |found: &&Found| found.entry.object.is_some() && !found.is_outdated() && !is_nothing(found.entry.meta.status);
         if let Some(found) = found.as_ref().filter(|found| errand.keep && holds(found)) {

@@ -21,7 +21,7 @@ use crate::store::{Draft, Epoch, Meta};
 use crate::upstream;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +39,20 @@ pub(crate) fn missing(ask: &Ask<'_>, found: &Found) -> Option<Range<u64>> {
         Part::Whole | Part::Many(_) => 0..found.entry.length,
     };
     (!stream::gaps(&found.entry.have, &wanted).is_empty()).then_some(wanted)
+}
+
+impl Inner {
+    /// Forgets parts that may be of an earlier version, where only a date would tell: since something was changed under their URL, the
+    /// same date says nothing (RFC 9110 section 8.8.2.2 takes clocks and origins to be careful). Whether they were such.
+    pub(crate) async fn let_go_of_hearsay(&self, found: &Found) -> bool {
+        if found.entry.object.is_some() || !found.is_outdated() || found.entry.meta.headers.contains_key(ETAG) {
+            return false;
+        }
+        if let Err(error) = self.store.forget_entry(&found.entry).await {
+            tracing::warn!(%error, "parts of an earlier version could not be forgotten");
+        }
+        true
+    }
 }
 
 /// How often a request waits for others that fetch a part of what it wants. Each wait brings some of it, so few are needed; after as many

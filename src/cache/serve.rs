@@ -210,6 +210,10 @@ impl Inner {
         found: Option<(Found, Option<HeaderMap>)>,
         why: Why,
     ) -> Answered {
+        let found = match found {
+            Some((found, _)) if self.let_go_of_hearsay(&found).await => None,
+            found => found,
+        };
         if asked.method == Method::GET {
             match &found {
                 // Whether the client's own copy still holds takes a question and no byte of the body.

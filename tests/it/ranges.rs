@@ -395,3 +395,31 @@ fn a_class_that_asks_for_ranges_of_what_comes_whole_costs_one_transfer() {
     assert!(late.join().expect("a reader").body == body[1_000_000..1_000_100]);
     assert_eq!(origin.count(), 2);
 }
+
+#[test]
+fn parts_that_only_a_date_tells_apart_are_not_mixed_after_a_change() {
+    let changed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&changed);
+    let origin = Origin::start(move |ask: &Ask| {
+        if ask.method == "POST" {
+            seen.store(true, Ordering::SeqCst);
+            return Reply::Bytes(ok(&["Cache-Control: no-store"], b"changed"));
+        }
+        let body = [if seen.load(Ordering::SeqCst) { b'2' } else { b'1' }; 100];
+        // Its clock of changes stands still: the same date for another version.
+        let fields = ["Date: Mon, 02 Nov 2026 09:00:00 GMT", "Last-Modified: Mon, 02 Nov 2026 08:00:00 GMT", "Cache-Control: max-age=60"];
+        Reply::Bytes(match first_range(ask, body.len()) {
+            Some(range) => {
+                let place = format!("Content-Range: bytes {}-{}/100", range.start, range.end - 1);
+                answer("206 Partial Content", &[fields.as_slice(), &[&place]].concat(), &body[range])
+            }
+            None => ok(&fields, &body),
+        })
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/list";
+    assert_eq!(node.fetch("GET", url, &["Range: bytes=0-9"]).text(), "1111111111");
+    assert_eq!(node.fetch("POST", url, &["Content-Length: 0"]).status, 200);
+    let whole = node.get(url);
+    assert_eq!((whole.status, whole.text()), (200, "2".repeat(100)));
+}

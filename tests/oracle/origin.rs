@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Longest wait for what may happen behind an answer; when it comes later, the oracle allows for it.
 const PATIENCE: Duration = Duration::from_millis(30);
+/// And for what nobody waits for, which comes when the machine comes to it.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// A scene and where it is to be found.
 #[derive(Clone)]
@@ -31,10 +33,11 @@ impl Stage {
 
     /// Waits until no exchange is under way, and, if wished, until one was made for this request; not for ever.
     pub(crate) fn settle(&self, wanted: Option<usize>) {
+        let patience = if wanted.is_some() { BEHIND } else { PATIENCE };
         let mut scene = self.scene.lock();
         let done = |scene: &Scene| scene.open == 0 && wanted.is_none_or(|id| scene.log.iter().any(|exchange| exchange.ask == Some(id)));
         while !done(&scene) {
-            if self.stirred.wait_for(&mut scene, PATIENCE).timed_out() {
+            if self.stirred.wait_for(&mut scene, patience).timed_out() {
                 return;
             }
         }
