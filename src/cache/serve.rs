@@ -287,6 +287,8 @@ impl Inner {
             }
         };
         let collapsed = pilot.is_none();
+        // Whether all of it had come before this request did, though it is not put away yet.
+        let late = collapsed && matches!(flight.now(), Stage::Live(live) if live.tail.is_complete(live.total));
         let lead = pilot.map(|pilot| {
             let own = found.is_none() && !company.is_shared();
             let request = outgoing(request, conditions.as_ref(), own, company == Company::OwnCoding);
@@ -306,8 +308,8 @@ impl Inner {
             Box::pin(self.fetch(asked, bare(asked), order.clone(), found.clone().map(|found| (found, conditions.clone())), why, company))
         };
         match stage {
-            Stage::Live(live) if collapsed && live.tail.is_complete(live.total) => {
-                // It had ended before this request came: what it brought is judged like any stored answer.
+            Stage::Live(_) | Stage::Stored(..) if late => {
+                // What it brought is judged like any stored answer.
                 flight.end().await;
                 if order.waits >= ENDED {
                     return again(Company::Alone).await;
