@@ -257,9 +257,11 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
     if let Value::Object(fields) = value {
         for (name, value) in fields {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            // An empty object tells its name, too.
+            // An empty object tells its name, too; of others what is in them does.
             match value {
-                Value::Object(_) if !FIELDS.iter().any(|field| leads_to(field.path, &path)) => found.push(unlisted(&path)),
+                Value::Object(inner) if inner.is_empty() && !FIELDS.iter().any(|field| leads_to(field.path, &path)) => {
+                    found.push(unlisted(&path))
+                }
                 _ => walk(&path, value, found),
             }
         }
