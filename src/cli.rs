@@ -213,15 +213,13 @@ impl Invocation {
         if asked == 0 { cores() } else { asked }
     }
 
-    /// Whether it stays, as a node or a hub.
-    pub fn is_server(&self) -> bool {
-        matches!(self.command, Command::Serve(_) | Command::Hub(_))
-    }
-
     /// Threads beside those: the store's hands, its index, the databases. What cannot have them at the start would wait for them in the
     /// middle of it, without a word.
     pub fn hands(&self) -> usize {
-        if self.is_server() { 10 } else { 2 }
+        match self.command {
+            Command::Serve(_) | Command::Hub(_) => 10,
+            _ => 2,
+        }
     }
 
     /// Carries the command out and prints what came of it.

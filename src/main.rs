@@ -1,8 +1,6 @@
 //! The program: arguments, a runtime, one command, an exit code. Everything else lives in the library.
 
 use bulak::app::threads;
-#[cfg(feature = "mimalloc")]
-use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,34 +21,11 @@ const HANDS: usize = 2;
 /// And those that are there stay: for ever, as a process goes.
 const STAY: Duration = Duration::from_hours(24 * 365);
 
-/// How long the allocator keeps what is free before the system has it back, milliseconds: not at all. With 40 readers who stand still that
-/// is 40 instead of 110 MB beside what is in use, at the same work.
-#[cfg(feature = "mimalloc")]
-const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
-
-/// The allocator takes this from the environment, before `main`: a server without it begins once more, as the same process.
-#[cfg(feature = "mimalloc")]
-fn give_back_at_once() {
-    let (name, value) = PURGE_DELAY;
-    let mut arguments = std::env::args_os();
-    if std::env::var_os(name).is_some() {
-        return;
-    }
-    if let (Ok(program), Some(called)) = (std::env::current_exe(), arguments.next()) {
-        // Comes back only where it failed (the file was replaced meanwhile); then the allocator has its usual manners.
-        let _why = std::process::Command::new(program).arg0(called).args(arguments).env(name, value).exec();
-    }
-}
-
 fn main() -> ExitCode {
     let invocation = match bulak::cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(exit) => return exit.into(),
     };
-    #[cfg(feature = "mimalloc")]
-    if invocation.is_server() {
-        give_back_at_once();
-    }
     let (workers, hands) = (invocation.threads(), invocation.hands());
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(BLOCKING).thread_keep_alive(STAY).enable_all();
