@@ -260,7 +260,7 @@ fn walk(path: &str, value: &Value, found: &mut Vec<String>) {
             // An empty object tells its name, too; of others what is in them does.
             match value {
                 Value::Object(inner) if inner.is_empty() && !FIELDS.iter().any(|field| leads_to(field.path, &path)) => {
-                    found.push(unlisted(&path))
+                    found.push(unlisted(&path));
                 }
                 _ => walk(&path, value, found),
             }
