@@ -13,7 +13,7 @@ use crate::store::purge::Epoch;
 use crate::store::read::PIECE;
 use crate::store::segment::{Log, Written};
 use crate::store::{Entry, Error, Inner, Meta};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
@@ -501,14 +501,23 @@ impl Tail {
     /// When they are not to be had any more, or cannot be read.
     pub async fn copy(mut self, range: Range<u64>) -> Result<Bytes, Error> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-        let mut bytes = BytesMut::with_capacity(length);
+        let mut bytes = Vec::with_capacity(length);
+        // What is in the file by now comes in one step, into the room that all of it takes.
+        let in_file = self.shared.state.lock().filed(range.start, length);
+        if let Some((file, n)) = in_file {
+            let read = tokio::task::spawn_blocking(move || {
+                bytes.resize(n, 0);
+                file.read_at(&mut bytes, range.start).map(|()| bytes)
+            });
+            bytes = read.await.map_err(io::Error::other)??;
+        }
         while bytes.len() < length {
             let Some(piece) = self.read(range.start + bytes.len() as u64).await? else {
                 return Err(Error::Disk(io::Error::from(io::ErrorKind::UnexpectedEof)));
             };
             bytes.extend_from_slice(&piece[..piece.len().min(length - bytes.len())]);
         }
-        Ok(bytes.freeze())
+        Ok(bytes.into())
     }
 }
 
@@ -532,11 +541,16 @@ impl Shared {
 }
 
 impl State {
+    /// The file, and how many of the next `most` bytes at `offset` are in it, where any are.
+    fn filed(&self, offset: u64, most: usize) -> Option<(Arc<dyn DiskFile>, usize)> {
+        let (file, written) = self.file.as_ref().filter(|file| offset < file.1)?;
+        Some((Arc::clone(file), usize::try_from(written - offset).unwrap_or(most).min(most)))
+    }
+
     fn look(&self, offset: u64) -> Result<Found, Error> {
         let piece = usize::try_from(PIECE).unwrap_or(STEP);
-        if let Some((file, written)) = self.file.as_ref().filter(|file| offset < file.1) {
-            let n = usize::try_from(written - offset).unwrap_or(piece).min(piece);
-            return Ok(Found::File(Arc::clone(file), n));
+        if let Some((file, n)) = self.filed(offset, piece) {
+            return Ok(Found::File(file, n));
         }
         let Some(at) = offset.checked_sub(self.base()) else {
             return Err(Error::Disk(io::Error::new(io::ErrorKind::UnexpectedEof, "this part of the body was passed on and not kept")));

@@ -130,10 +130,9 @@ fn forty_readers_that_do_not_read() {
     drop(whole);
     let readers: Vec<TcpStream> = (0..40).map(|number| begin(number % 8, &town, url)).collect();
     town.ordinary("forty readers that do not read what is stored");
-    // And what the allocator keeps for a while of what fetching took: more on a busy machine.
-    town.holds_at_most("forty readers that do not read what is stored", 160 * MIB, 120);
+    town.holds_at_most("forty readers that do not read what is stored", 112 * MIB, 120);
     drop(readers);
-    town.peace(160 * MIB);
+    town.peace(112 * MIB);
 }
 
 #[test]
