@@ -83,6 +83,7 @@ pub mod header;
 
 /// Every outcome by name.
 pub mod why;
+pub(crate) use stranger::is_page;
 pub use why::Why;
 
 /// Which rules hold.

@@ -8,22 +8,22 @@
 //! with accounts, never by addresses that hold a key. What is asked for is bounded by number, bytes and places, counts as the device's
 //! own among the fair shares, and is what a browser would ask for in any case: no lazy pictures, no films, no candidates of a set.
 
-use crate::base::body::Body;
 use crate::base::target::{Scheme, Target};
-use crate::cache::errand::Fetched;
+use crate::base::unit::BitRate;
 use crate::cache::fill::{Arrival, Order, Toll};
-use crate::cache::{Asked, Inner, stream};
+use crate::cache::{Asked, Inner};
 use crate::link::Class;
 use crate::policy::{self, Decision, Line};
-use crate::site::discover::{self, Kind, MAYBE, Need, Urgency, html};
+use crate::site::discover::{self, BLOCKING, Kind, MAYBE, Need, Urgency, html};
 use crate::store::{Entry, Source, Tail, Way};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, REFERER, REFERRER_POLICY, USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
@@ -37,12 +37,16 @@ const ALL: usize = 64;
 const MOST: usize = 100;
 /// Longest thing; a browser that wants more of it asks for it.
 const OBJECT: u64 = 1 << 20;
-/// Bytes that come along one page before nothing more is begun.
-const BYTES: u64 = 4 << 20;
+/// Of these, so many that can wait while anything blocks the page: on a thin line they would take from what it waits for.
+const BESIDE: usize = 4;
+/// Bytes that come along one page before nothing more is begun: what the line brings in so many seconds, within these bounds. On a line of
+/// which nothing is known, the most.
+const SECONDS: u64 = 8;
+const BYTES: RangeInclusive<u64> = 512 << 10..=4 << 20;
 /// Style sheets that name style sheets, and modules that name modules, are followed so far.
 const LEVELS: u8 = 3;
 /// Longest style sheet or script that is read for what it names: reading takes the time of a processor, for everybody.
-const READ: u64 = 256 << 10;
+const READ: usize = 256 << 10;
 
 /// What kinds of things browsers ask for, they say in these words.
 const STYLES: HeaderValue = HeaderValue::from_static("text/css,*/*;q=0.1");
@@ -75,7 +79,8 @@ struct Page<'a> {
     way: Way,
     /// It wants nobody to be told where a visitor came from.
     quiet: bool,
-    /// Bytes that have come along it.
+    /// Bytes that may come along it, and have.
+    most: u64,
     came: Arc<AtomicU64>,
 }
 
@@ -85,12 +90,23 @@ struct Scout<'a> {
     queue: BinaryHeap<Next>,
     needs: Vec<(Need, u8)>,
     seen: HashSet<Target>,
+    /// Under way: what blocks the page, and what can wait.
+    blocking: usize,
+    later: usize,
+}
+
+/// What came of one thing.
+struct Done {
+    urgency: Urgency,
+    /// What it needs in turn, and how far from the page that is.
+    needs: Vec<Need>,
+    level: u8,
 }
 
 impl<'a> Scout<'a> {
     fn new(page: &'a Page<'a>) -> Scout<'a> {
         let seen = HashSet::from([page.asked.target.clone()]);
-        Scout { page, queue: BinaryHeap::new(), needs: Vec::new(), seen }
+        Scout { page, queue: BinaryHeap::new(), needs: Vec::new(), seen, blocking: 0, later: 0 }
     }
 
     fn add(&mut self, needs: impl IntoIterator<Item = Need>, level: u8) {
@@ -103,19 +119,32 @@ impl<'a> Scout<'a> {
         }
     }
 
+    /// What is to be asked for now; it is under way from then on.
     fn next(&mut self) -> Option<(Need, u8)> {
-        if self.page.came.load(Ordering::Relaxed) >= BYTES {
+        let Reverse((urgency, at)) = *self.queue.peek()?;
+        let room = urgency <= BLOCKING || self.blocking == 0 || self.later < BESIDE;
+        if !room || self.blocking + self.later >= WIDTH || self.page.came.load(Ordering::Relaxed) >= self.page.most {
             return None;
         }
-        let Reverse((_, at)) = self.queue.pop()?;
+        self.queue.pop();
+        *self.lane(urgency) += 1;
         Some(self.needs[at].clone())
+    }
+
+    fn done(&mut self, Done { urgency, needs, level }: Done) {
+        *self.lane(urgency) -= 1;
+        self.add(needs, level);
+    }
+
+    fn lane(&mut self, urgency: Urgency) -> &mut usize {
+        if urgency <= BLOCKING { &mut self.blocking } else { &mut self.later }
     }
 }
 
 impl Inner {
     /// Looks ahead along a page that is about to be taken in, if it is one.
     pub(crate) fn look_ahead(self: &Arc<Inner>, asked: &Arc<Asked>, order: &Order, arrival: &Arrival) {
-        let page = arrival.meta.status == StatusCode::OK && is_html(&arrival.meta.headers);
+        let page = arrival.meta.status == StatusCode::OK && policy::is_page(&arrival.meta.headers);
         let people = order.class == Class::Interactive && order.source == Source::Client;
         if !self.ahead.on || !page || !people || asked.place.account || !is_shown(&asked.headers) {
             return;
@@ -123,7 +152,8 @@ impl Inner {
         let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());
         let quiet = arrival.meta.headers.get(REFERRER_POLICY).is_some_and(|policy| policy.as_bytes().starts_with(b"no-referrer"));
         self.life.spawn(async move {
-            let page = Page { asked: &asked, way, quiet, came: Arc::default() };
+            let most = bytes_in(inner.link.view().download);
+            let page = Page { asked: &asked, way, quiet, most, came: Arc::default() };
             inner.look_along(&page, tail).await;
         });
     }
@@ -134,9 +164,7 @@ impl Inner {
         let (mut reader, mut at, mut tail) = (html::Reader::new(&page.asked.target), 0, Some(tail));
         let mut flying = FuturesUnordered::new();
         loop {
-            while flying.len() < WIDTH
-                && let Some((need, level)) = scout.next()
-            {
+            while let Some((need, level)) = scout.next() {
                 flying.push(self.ask_ahead(page, need, level));
             }
             if tail.is_none() && flying.is_empty() {
@@ -152,14 +180,14 @@ impl Inner {
                     }
                     None => tail = None,
                 },
-                Some((needs, level)) = flying.next(), if !flying.is_empty() => scout.add(needs, level),
+                Some(done) = flying.next(), if !flying.is_empty() => scout.done(done),
             }
         }
     }
 
-    /// Asks for one thing, unless it is here; what it names in turn, and how far from the page that is.
-    async fn ask_ahead(self: &Arc<Inner>, page: &Page<'_>, need: Need, level: u8) -> (Vec<Need>, u8) {
-        let nothing = (Vec::new(), level);
+    /// Asks for one thing, unless it is here.
+    async fn ask_ahead(self: &Arc<Inner>, page: &Page<'_>, need: Need, level: u8) -> Done {
+        let nothing = Done { urgency: need.urgency, needs: Vec::new(), level };
         let place = self.place(&need.target, false);
         // No page from outside makes the node knock at the school's own servers: browsers refuse that, too.
         let knocks = self.upstream.is_in_house(&need.target) && !self.upstream.is_in_house(&page.asked.target);
@@ -194,23 +222,24 @@ impl Inner {
                 let _over = order.cancel.clone().drop_guard();
                 self.counters.ahead.inc();
                 // What could not be had is asked for again by whoever wants it, and told to him.
-                self.run(&asked, order, found, false).await.ok().and_then(|fetched: Fetched| fetched.entry)
+                self.run(&asked, order, found, false).await.ok().and_then(|fetched| fetched.entry)
             }
         };
         match entry {
-            Some(entry) if level < LEVELS => (self.named(&entry, &need).await, level + 1),
+            Some(entry) if level < LEVELS => Done { needs: self.named(&entry, &need).await, level: level + 1, ..nothing },
             _ => nothing,
         }
     }
 
     /// What a style sheet or module names that is needed with it.
     async fn named(&self, entry: &Arc<Entry>, need: &Need) -> Vec<Need> {
-        let readable = entry.object.is_some() && entry.meta.coding.is_none() && entry.length <= READ && entry.meta.status == StatusCode::OK;
+        let readable =
+            entry.object.is_some() && entry.meta.coding.is_none() && entry.length <= READ as u64 && entry.meta.status == StatusCode::OK;
         if !readable || !matches!(need.kind, Kind::Style | Kind::Script) {
             return Vec::new();
         }
         let Ok(body) = self.store.read(entry, None).await else { return Vec::new() };
-        let Some(bytes) = whole(body, READ).await else { return Vec::new() };
+        let Ok(bytes) = body.collect(READ).await else { return Vec::new() };
         let kind = entry.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (target, wanted) = (need.target.clone(), need.kind);
         let reads = move || discover::of(wanted, kind.as_deref(), &target, &bytes).needs;
@@ -224,18 +253,10 @@ async fn piece(tail: &mut Option<Tail>, at: u64) -> Option<Bytes> {
     tail.as_mut()?.read(at).await.ok()?
 }
 
-/// A body in memory; `None` when it breaks off or is longer.
-async fn whole(body: Body, most: u64) -> Option<BytesMut> {
-    let mut pieces = std::pin::pin!(stream::pieces(body));
-    let mut all = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.ok()?;
-        if (all.len() + piece.len()) as u64 > most {
-            return None;
-        }
-        all.extend_from_slice(&piece);
-    }
-    Some(all)
+/// Bytes that may come along a page by a line of this rate.
+fn bytes_in(rate: Option<BitRate>) -> u64 {
+    let most = *BYTES.end();
+    rate.map_or(most, |rate| (rate.0 / 8).saturating_mul(SECONDS).clamp(*BYTES.start(), most))
 }
 
 /// Whether what a page names comes to this cache when a browser asks for it: what is https on a page that is not goes through a tunnel,
@@ -244,18 +265,11 @@ fn fits(page: &Target, need: &Target) -> bool {
     need.scheme() == page.scheme() && (page.scheme() == Scheme::Http || need.host() == page.host())
 }
 
-fn is_html(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        kind.eq_ignore_ascii_case(b"text/html") || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
-    })
-}
-
 /// Whether a page is asked for to be shown now, by a device that has bytes to spare: not by a script, not to be on the safe side.
 fn is_shown(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let shown = match text(&SEC_FETCH_DEST) {
-        "" => text(&ACCEPT).contains("text/html"),
+        "" => policy::header::is_navigation(headers),
         dest => matches!(dest, "document" | "iframe" | "frame"),
     };
     shown && !text(&SAVE_DATA).eq_ignore_ascii_case("on") && text(&SEC_PURPOSE).is_empty()
@@ -299,6 +313,7 @@ mod tests {
         let table: &[(&[(&str, &str)], bool)] = &[
             (&[("accept", "text/html,application/xhtml+xml,*/*;q=0.8")], true),
             (&[("accept", "*/*")], false),
+            (&[("accept", "image/svg+xml,text/html")], false),
             (&[], false),
             (&[("accept", "*/*"), ("sec-fetch-dest", "document")], true),
             (&[("accept", "text/html"), ("sec-fetch-dest", "empty")], false),
@@ -309,10 +324,6 @@ mod tests {
             let fields: Vec<(&'static str, &'static str)> = fields.to_vec();
             assert_eq!(is_shown(&headers(&fields)), *wanted, "{fields:?}");
         }
-        for (kind, wanted) in [("text/html; charset=utf-8", true), ("Text/HTML", true), ("text/plain", false), ("text/htmlx", false)] {
-            let fields = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-            assert_eq!(is_html(&fields), wanted, "{kind}");
-        }
     }
 
     #[test]
@@ -320,7 +331,7 @@ mod tests {
         let target = Target::parse("http://a.kz/d/").expect("valid");
         let place = policy::Place::default();
         let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
-        let page = Page { asked: &asked, way: Way::Http, quiet: false, came: Arc::default() };
+        let page = Page { asked: &asked, way: Way::Http, quiet: false, most: u64::MAX, came: Arc::default() };
         let queue = |html: &str| {
             let (mut reader, mut scout) = (html::Reader::new(&target), Scout::new(&page));
             // In pieces, as a page comes.
@@ -328,7 +339,12 @@ mod tests {
                 reader.read(piece);
                 scout.add(reader.needs(), 0);
             }
-            std::iter::from_fn(|| scout.next()).map(|(need, _)| need.target.path()[3..].to_owned()).collect::<Vec<_>>()
+            let next = || {
+                let (need, level) = scout.next()?;
+                scout.done(Done { urgency: need.urgency, needs: Vec::new(), level });
+                Some(need.target.path()[3..].to_owned())
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
         };
         let page = "<link rel=icon href=i><img src=1><img src=2 fetchpriority=high><script src=a async></script><script src=d defer></script>\
             <video poster=p></video><link rel=preload as=font href=f><link rel=stylesheet href=w media='(min-width: 50em)'>\
@@ -337,6 +353,29 @@ mod tests {
         assert_eq!(queue(page), ["s", "z", "2", "f", "b", "d", "m", "1", "a", "p", "w", "3", "i"]);
         let many = (0..MOST * 2).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
         assert_eq!(queue(&many).len(), MOST);
+    }
+
+    #[test]
+    fn what_can_wait_makes_way_for_what_blocks_the_page_and_the_line_says_how_much_comes() {
+        let target = Target::parse("http://a.kz/").expect("valid");
+        let asked =
+            Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place: policy::Place::default(), asker: None };
+        let page = Page { asked: &asked, way: Way::Http, quiet: false, most: 1_000, came: Arc::default() };
+        let mut scout = Scout::new(&page);
+        let images = (0..MOST).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
+        let mut reader = html::Reader::new(&target);
+        reader.read(("<link rel=stylesheet href=s>".to_owned() + &images).as_bytes());
+        scout.add(reader.needs(), 0);
+        let begun = |scout: &mut Scout<'_>| std::iter::from_fn(|| scout.next()).count();
+        assert_eq!(begun(&mut scout), 1 + BESIDE, "the sheet blocks");
+        scout.done(Done { urgency: discover::STYLE, needs: Vec::new(), level: 1 });
+        assert_eq!(begun(&mut scout), WIDTH - BESIDE);
+        page.came.store(1_000, Ordering::Relaxed);
+        scout.done(Done { urgency: discover::PLAIN, needs: Vec::new(), level: 1 });
+        assert_eq!(begun(&mut scout), 0, "enough has come");
+
+        let of = |megabits: u64| bytes_in(Some(BitRate(megabits * 1_000_000)));
+        assert_eq!((of(2), of(0), of(1_000), bytes_in(None)), (2_000_000, *BYTES.start(), *BYTES.end(), *BYTES.end()));
     }
 
     #[test]

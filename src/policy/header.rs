@@ -6,8 +6,8 @@
 use crate::policy::directive::{Directives, Members};
 use crate::policy::{Why, secret};
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use std::fmt::Write;
@@ -23,6 +23,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-authentication-info"),
     PROXY_AUTHORIZATION,
 ];
+
+/// Browsers name HTML first where a person opens a page (Fetch standard, section "main fetch"), and never for what a page needs.
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
+    accept.get(..9).is_some_and(|first| first.eq_ignore_ascii_case(b"text/html"))
+}
 
 /// Fields that Connection cannot take away: they frame or route the message, guard a person's data, or are what the next hop
 /// or the cache decides by. Naming them is a known trick to make two parties see two messages.

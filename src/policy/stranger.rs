@@ -90,7 +90,8 @@ fn is_page_instead(ask: &Ask<'_>, headers: &HeaderMap) -> bool {
     ask.place.class && kind::is_static(ask.target.path(), false) && is_page(headers)
 }
 
-fn is_page(headers: &HeaderMap) -> bool {
+/// Whether an answer says that it is a page.
+pub(crate) fn is_page(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().trim_ascii()).unwrap_or_default();
     [&b"text/html"[..], b"application/xhtml"].iter().any(|page| kind.get(..page.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(page)))
 }

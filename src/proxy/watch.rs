@@ -5,9 +5,10 @@ use crate::base::body::Body;
 use crate::base::target::Target;
 use crate::cache::trouble::Trouble;
 use crate::cache::{Seen, Way, Why};
+use crate::policy::header;
 use crate::proxy::Inner;
 use crate::proxy::respond::Offer;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl Inner {
     pub(crate) fn glance(&self, request: &Request<Body>, target: &Target, client: IpAddr, slow: bool) -> Option<Glance> {
         let watch = self.watch.get()?;
         let reads = *request.method() == Method::GET;
-        let page = || reads && is_navigation(request);
+        let page = || reads && header::is_navigation(request.headers());
         if !(watch.is_recording() || (slow && page())) {
             return None;
         }
@@ -77,12 +78,6 @@ impl Glance {
         let token = self.watch.offer(self.target.url())?;
         Some(Offer { door: door(), url: self.target.url().to_owned(), token })
     }
-}
-
-/// Browsers name HTML first where a person opens a page (Fetch standard, section "main fetch"), and never for what a page needs.
-fn is_navigation(request: &Request<Body>) -> bool {
-    let accept = request.headers().get(header::ACCEPT).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    accept.get(..9).is_some_and(|first| first.eq_ignore_ascii_case(b"text/html"))
 }
 
 /// The web port's address for a form, where a device reached it straight.

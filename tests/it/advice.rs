@@ -5,7 +5,7 @@ use crate::kit::dns::Dns;
 use crate::kit::http;
 use crate::kit::node::{Hub, Node, Setup, binary, copied};
 use crate::kit::origin::{Origin, Reply, ok};
-use crate::kit::program;
+use crate::kit::program::{self, check, document, said};
 use serde_json::Value;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -18,22 +18,6 @@ const NOBODY: u32 = 65_534;
 
 /// Seconds at most: the status document is made anew every few seconds.
 const PATIENCE: u64 = 60;
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn document(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
-}
-
-/// State and words of one check of the doctor.
-fn check(report: &Value, name: &str) -> (String, String) {
-    let found = report["checks"].as_array().and_then(|checks| checks.iter().find(|found| found["check"] == name));
-    let found = found.unwrap_or_else(|| panic!("no {name} in {report}"));
-    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
-    (text("state"), format!("{}; {}", text("message"), text("remedy")))
-}
 
 /// Status once it says this, and its exit code.
 fn status(node: &Node, words: &str) -> (String, Option<i32>) {

@@ -1,10 +1,13 @@
 //! Look-ahead: what a page needs is on its way before a browser asks for it, and nothing else is.
 
-use crate::kit;
 use crate::kit::http::{Connection, request};
+use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, ok};
+use crate::kit::{self, program};
+use crate::line::Space;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -86,20 +89,77 @@ fn what_a_page_needs_is_asked_for_while_the_page_is_still_coming() {
 }
 
 #[test]
-fn sheets_and_modules_are_followed_to_what_they_cannot_do_without() {
+fn sheets_and_modules_are_followed_to_what_they_cannot_do_without_so_far() {
     let origin = Origin::start(|ask: &Ask| match ask.target.as_str() {
-        "/" => Reply::Bytes(file("text/html", b"<link rel=stylesheet href=a.css><script type=module src=m.js></script>")),
+        "/" => Reply::Bytes(file(
+            "text/html",
+            b"<link rel=stylesheet href=a.css><link rel=stylesheet href=long.css><script type=module src=m.js></script>",
+        )),
         "/a.css" => Reply::Bytes(file("text/css", b"@import 'b.css'; p{background:url(maybe.png)}")),
         "/b.css" => Reply::Bytes(file("text/css", b"@import url(c.css);")),
+        "/c.css" => Reply::Bytes(file("text/css", b"@import 'd.css';")),
+        "/d.css" => Reply::Bytes(file("text/css", b"@import 'deep.css';")),
+        // Too long to be read for everybody.
+        "/long.css" => Reply::Bytes(file("text/css", ("@import 'unread.css';".to_owned() + &" ".repeat(300_000)).as_bytes())),
         "/m.js" => Reply::Bytes(file("text/javascript", b"import './n.js'; if (a) import('./maybe.js')")),
         other => thing(other),
     });
     let node = Setup::new().host("a.school.test", origin.addr).start();
     assert!(open(&node, "http://a.school.test/", BROWSER).complete);
-    kit::until("all of it has come", 30, || {
-        ["c.css", "n.js"].iter().all(|path| node.get(&format!("http://a.school.test/{path}")).is_hit())
+    let wanted = ["d.css", "long.css", "n.js"];
+    kit::until("all of it has come", 30, || wanted.iter().all(|path| node.get(&format!("http://a.school.test/{path}")).is_hit()));
+    assert_eq!(things(&origin), ["/a.css", "/b.css", "/c.css", "/d.css", "/long.css", "/m.js", "/n.js"]);
+}
+
+#[test]
+fn no_more_comes_along_a_page_than_its_bounds() {
+    const IMAGE: usize = 300_000;
+    let images = (0..60).map(|number| format!("<img src={number}.png>")).collect::<Vec<_>>().concat();
+    let origin = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+        "/" => Reply::Bytes(file("text/html", format!("<img src=long.png>{images}").as_bytes())),
+        "/long.png" => Reply::Bytes(file("image/png", &kit::noise(1, 2 << 20))),
+        other => Reply::Bytes(file("image/png", &[other.as_bytes(), &kit::noise(2, IMAGE)].concat())),
     });
-    assert_eq!(things(&origin), ["/a.css", "/b.css", "/c.css", "/m.js", "/n.js"]);
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    assert!(open(&node, "http://a.school.test/", BROWSER).complete);
+    // 4 MiB, and what was under way by then. All but the long one is put away in the end.
+    let least = (4 << 20) / IMAGE;
+    kit::until("what was begun has come", 30, || {
+        let objects = node.metric("bulak_cache_objects", "");
+        origin.count() > least && objects == Some(f64::from(u32::try_from(origin.count() - 1).expect("few")))
+    });
+    assert!(origin.count() < 2 + least + 16, "{} things", origin.count());
+    assert!(!node.get("http://a.school.test/long.png").is_hit(), "whoever wants more than a megabyte asks for it");
+}
+
+#[test]
+fn a_page_from_outside_does_not_make_the_node_knock_at_the_school_s_own_servers() {
+    let house = Ipv4Addr::new(10, 9, 8, 1);
+    let knock = || {
+        let page = |body: &'static str| Reply::Bytes(file("text/html", body.as_bytes()));
+        let far = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+            "/" => page("<img src=http://house.school.test/printer.png><img src=own.png>"),
+            other => thing(other),
+        });
+        let near = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+            "/" => page("<img src=map.png>"),
+            other => thing(other),
+        });
+        let door = Line::slow(SocketAddr::from((house, 0)), near.addr, 0).expect("a free port");
+        let setup = Setup::new().set("proxy.allow_private_targets", &format!("[\"127.0.0.0/8\", \"{house}\"]"));
+        let node = setup.host("far.school.test", far.addr).host("house.school.test", door.addr).start();
+        assert!(open(&node, "http://far.school.test/", BROWSER).complete);
+        kit::until("its own picture", 30, || node.get("http://far.school.test/own.png").is_hit());
+        assert!(open(&node, "http://house.school.test/", BROWSER).complete);
+        kit::until("the house's own picture", 30, || node.get("http://house.school.test/map.png").is_hit());
+        assert_eq!(things(&near), ["/map.png"]);
+    };
+    match Space::alone(house) {
+        Ok(space) => space.enter(knock),
+        Err(why) => {
+            program::skipped("a_page_from_outside_does_not_make_the_node_knock_at_the_school_s_own_servers", &why.to_string());
+        }
+    }
 }
 
 #[test]
@@ -143,13 +203,13 @@ fn nothing_is_asked_for_that_nobody_or_somebody_alone_would_want() {
                 &[kept],
                 "<img loading=lazy src=/lazy.png><img srcset='/set.png 2x' src=/plain.png><video src=/film.png></video>\
                  <iframe src=/frame.png></iframe><a href=/link.png>l</a><link rel=prefetch as=image href=/next.png>\
-                 <img src=https://a.school.test/tunnel.png><img src='/secret.png?token=0123456789abcdef0123456789abcdef'>",
+                 <img src=http://kundelik.kz/account.png><img src=https://a.school.test/tunnel.png><img src='/secret.png?token=0123456789abcdef0123456789abcdef'>",
             ),
             "/last" => page(&[kept], "<img src=/last.png>"),
             other => thing(other),
         }
     });
-    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let node = Setup::new().host("a.school.test", origin.addr).host("kundelik.kz", origin.addr).start();
     let url = |path: &str| format!("http://a.school.test/{path}");
     for path in ["private", "cookie", "error", "lazy"] {
         assert!(open(&node, &url(path), BROWSER).complete, "{path}");

@@ -5,7 +5,7 @@ use crate::kit;
 use crate::kit::http::{Connection, request};
 use crate::kit::node::{Node, Setup, binary};
 use crate::kit::origin::{Origin, Reply, answer, ok, promise};
-use crate::kit::program;
+use crate::kit::program::{self, said};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -32,10 +32,6 @@ fn filled(origin: &Origin, files: u64) -> Node {
         assert!(node.get(&url(number)).complete);
     }
     node
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Runs a command with `--json` and gives its document.

@@ -4,29 +4,16 @@ use crate::kit;
 use crate::kit::dns::Dns;
 use crate::kit::http;
 use crate::kit::node::{Hub, Node, Setup};
-use serde_json::Value;
-use std::process::Output;
+use crate::kit::program::{self, document, said};
 
 const HUB: &str = "[hub]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"HERE/hub.sqlite\"\n";
 
 /// Seconds at most: the status document is made anew every few seconds, and so is the hub's list of those revoked.
 const PATIENCE: u64 = 60;
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn document(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
-}
-
 /// What the doctor says of one part: its state, and message with remedy.
 fn doctor(node: &Node, check: &str) -> (String, String) {
-    let report = document(&node.command(&["doctor", "--json"]));
-    let found = report["checks"].as_array().and_then(|checks| checks.iter().find(|found| found["check"] == check));
-    let found = found.unwrap_or_else(|| panic!("no {check} in {report}"));
-    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
-    (text("state"), format!("{}; {}", text("message"), text("remedy")))
+    program::check(&document(&node.command(&["doctor", "--json"])), check)
 }
 
 /// Status as soon as it says this.

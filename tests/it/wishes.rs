@@ -7,7 +7,7 @@ use crate::kit::http::{self, Answer, Connection};
 use crate::kit::line::Line;
 use crate::kit::node::{Node, Setup};
 use crate::kit::origin::{Ask, Origin, Reply, answer, ok};
-use crate::kit::program;
+use crate::kit::program::{self, said};
 use crate::kit::tls::{Fault, Key, Tls};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -105,10 +105,6 @@ fn wishes(node: &Node) -> Vec<(String, String)> {
 
 fn asked(origin: &Origin, path: &str) -> usize {
     origin.asks().iter().filter(|ask| ask.target == path).count()
-}
-
-fn said(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]

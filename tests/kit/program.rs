@@ -27,6 +27,24 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// All that a program wrote.
+pub(crate) fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The document that it printed.
+pub(crate) fn document(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
+/// State and words (message and remedy) of one check in the doctor's report.
+pub(crate) fn check(report: &serde_json::Value, name: &str) -> (String, String) {
+    let found = report["checks"].as_array().and_then(|checks| checks.iter().find(|found| found["check"] == name));
+    let found = found.unwrap_or_else(|| panic!("no {name} in {report}"));
+    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+    (text("state"), format!("{}; {}", text("message"), text("remedy")))
+}
+
 /// A program that `scripts/test` installs.
 pub(crate) fn need(name: &str) -> PathBuf {
     find(name).unwrap_or_else(|| panic!("{name} is missing; run scripts/test, which installs it"))
