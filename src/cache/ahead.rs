@@ -23,7 +23,6 @@ use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, REFERER, REFERRER_POLI
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
@@ -39,10 +38,12 @@ const MOST: usize = 100;
 const OBJECT: u64 = 1 << 20;
 /// Of these, so many that can wait while anything blocks the page: on a thin line they would take from what it waits for.
 const BESIDE: usize = 4;
-/// Bytes that come along one page before nothing more is begun: what the line brings in so many seconds, within these bounds. On a line of
-/// which nothing is known, the most.
+/// What the line brings in so many seconds may come along one page; then nothing more is begun.
 const SECONDS: u64 = 8;
-const BYTES: RangeInclusive<u64> = 512 << 10..=4 << 20;
+/// Bytes that may come along one page in any case, however thin the line.
+const BYTES_LEAST: u64 = 512 << 10;
+/// Bytes that may come along one page at most, and where nothing is known of the line.
+const BYTES_MOST: u64 = 4 << 20;
 /// Style sheets that name style sheets, and modules that name modules, are followed so far.
 const LEVELS: u8 = 3;
 /// Longest style sheet or script that is read for what it names: reading takes the time of a processor, for everybody.
@@ -255,8 +256,7 @@ async fn piece(tail: &mut Option<Tail>, at: u64) -> Option<Bytes> {
 
 /// Bytes that may come along a page by a line of this rate.
 fn bytes_in(rate: Option<BitRate>) -> u64 {
-    let most = *BYTES.end();
-    rate.map_or(most, |rate| (rate.0 / 8).saturating_mul(SECONDS).clamp(*BYTES.start(), most))
+    rate.map_or(BYTES_MOST, |rate| (rate.0 / 8).saturating_mul(SECONDS).clamp(BYTES_LEAST, BYTES_MOST))
 }
 
 /// Whether what a page names comes to this cache when a browser asks for it: what is https on a page that is not goes through a tunnel,
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(begun(&mut scout), 0, "enough has come");
 
         let of = |megabits: u64| bytes_in(Some(BitRate(megabits * 1_000_000)));
-        assert_eq!((of(2), of(0), of(1_000), bytes_in(None)), (2_000_000, *BYTES.start(), *BYTES.end(), *BYTES.end()));
+        assert_eq!((of(2), of(0), of(1_000), bytes_in(None)), (2_000_000, BYTES_LEAST, BYTES_MOST, BYTES_MOST));
     }
 
     #[test]

@@ -108,10 +108,11 @@ pub(crate) fn judge(case: &Case<'_>) -> Result<Kind, Broken> {
         content(case, first)?;
         return Ok(Kind::Validated);
     }
-    let leave = reuse::reusable(case, first, last, &case.answer.fields)?;
+    let terms = terms(case, first, last);
+    let leave = reuse::reusable(case, first, terms, &case.answer.fields)?;
     content(case, first)?;
-    told_age(case, last)?;
-    recorded_date(case, last)?;
+    told_age(case, terms)?;
+    recorded_date(case, terms)?;
     if case.own().any(|exchange| exchange.status == 304 && exchange.version == first.version && exchange.variant == first.variant)
         && leave != Leave::WhileRevalidate
         && !says("hit")
@@ -280,9 +281,29 @@ fn carried(case: &Case<'_>, exchange: &Exchange) -> Result<(), Broken> {
     Ok(())
 }
 
+/// What says how long an answer holds, and nothing else.
+const TERMS: [&str; 3] = ["cache-control", "expires", "date"];
+
+/// Who said how long it holds: what renewed it last, or one after it that spoke to one person, of which by promise (product,
+/// privacy 1) nothing else is taken.
+fn terms<'a>(case: &'a Case<'_>, first: &Exchange, last: &'a Exchange) -> &'a Exchange {
+    let told = |other: &Exchange| TERMS.iter().all(|name| other.field(name).is_none_or(|told| case.answer.field(name) == Some(told)));
+    let to_one = |other: &&Exchange| {
+        case.school
+            && other.serial > last.serial
+            && other.request.place == last.request.place
+            && (other.status == 304 || other.request.method == "HEAD")
+            && other.field("set-cookie").is_some()
+            && told(other)
+            && renews(case, first, other).is_ok()
+    };
+    case.log.iter().rev().find(to_one).unwrap_or(last)
+}
+
 /// Every field that counts comes from an exchange that may have brought it (section 3.2).
 fn sources(case: &Case<'_>, first: &Exchange, last: &Exchange) -> Result<(), Broken> {
     for name in ["cache-control", "expires", "etag", "last-modified", "vary", "date"] {
+        let last = if TERMS.contains(&name) { terms(case, first, last) } else { last };
         let (got, renewed) = (case.answer.field(name), last.field(name));
         let holds = match (&got, &renewed) {
             (Some(got), Some(renewed)) => got == renewed,

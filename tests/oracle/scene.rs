@@ -71,8 +71,30 @@ impl Exchange {
 struct Held {
     state: State,
     version: usize,
-    since: i64,
+    /// `Last-Modified` (seconds).
+    modified: Option<i64>,
+    /// Those of former versions that were told as strong validators (RFC 9110 section 8.8.2.2).
+    past: Vec<i64>,
     trouble: Trouble,
+}
+
+impl Held {
+    fn new(state: State, version: usize, now: i64, before: Option<Held>) -> Held {
+        let mut past = Vec::new();
+        if let Some(before) = before {
+            past = before.past;
+            past.extend(before.modified.filter(|date| now + before.state.dated.unwrap_or(0) > *date));
+        }
+        // A date that is a strong validator is one version's alone: parts that bear it may be put together.
+        let modified = state.modified.map(|ago| {
+            let mut date = now - ago;
+            while past.contains(&date) {
+                date -= 1;
+            }
+            date
+        });
+        Held { state, version, modified, past, trouble: Trouble::None }
+    }
 }
 
 /// An origin at one moment of a story.
@@ -90,8 +112,13 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn change(&mut self, place: usize, state: &State) {
         self.places.resize(PLACES, None);
+        self.renew(place, state.clone());
+    }
+
+    fn renew(&mut self, place: usize, state: State) {
         self.versions += 1;
-        self.places[place] = Some(Held { state: state.clone(), version: self.versions, since: self.now, trouble: Trouble::None });
+        let before = self.places[place].take();
+        self.places[place] = Some(Held::new(state, self.versions, self.now, before));
     }
 
     pub(crate) fn trouble(&mut self, place: usize, trouble: Trouble) {
@@ -123,11 +150,7 @@ impl Scene {
             Some(held) if held.trouble == Trouble::Silent => None,
             Some(held) => {
                 if is_change(&exchange.request.method) && (200..400).contains(&held.state.change_status) && held.trouble == Trouble::None {
-                    self.versions += 1;
-                    let versions = self.versions;
-                    if let Some(held) = self.places.get_mut(exchange.request.place).and_then(Option::as_mut) {
-                        (held.version, held.since) = (versions, self.now);
-                    }
+                    self.renew(exchange.request.place, held.state.clone());
                 }
                 Some(tell(&held, &mut exchange, self.now))
             }
@@ -190,7 +213,7 @@ fn tell(held: &Held, exchange: &mut Exchange, now: i64) -> Reply {
         Tag::Strong => Some(format!("\"v{}-{variant}\"", held.version)),
         Tag::Weak => Some(format!("W/\"v{}-{variant}\"", held.version)),
     };
-    let modified = state.modified.map(|ago| date(held.since - ago));
+    let modified = held.modified.map(date);
     let mut validators: Fields = Vec::new();
     validators.extend(tag.iter().map(|tag| ("etag".into(), tag.clone())));
     validators.extend(modified.iter().map(|date| ("last-modified".into(), date.clone())));
