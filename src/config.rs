@@ -283,6 +283,11 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     }
 }
 
+/// Where local commands reach the node by a text that may hold mistakes: one that runs goes on by what was right before.
+pub fn socket_in(source: &str, environment: impl Iterator<Item = (String, String)>) -> PathBuf {
+    written::read(source, environment).file.node.reached_at()
+}
+
 /// Checks a configuration's text; `name` is how complaints call it.
 ///
 /// # Errors

@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Asked for at a time along one page: more than a browser's six, and half of what an origin may have of connections.
 const WIDTH: usize = 16;
+/// Of these, so many that can wait while anything blocks the page: on a thin line they would take from what it waits for.
+const BESIDE: usize = 4;
 /// Along all pages together.
 const ALL: usize = 64;
 /// Things asked for along one page.
 const MOST: usize = 100;
 /// Longest thing; a browser that wants more of it asks for it.
 const OBJECT: u64 = 1 << 20;
-/// Of these, so many that can wait while anything blocks the page: on a thin line they would take from what it waits for.
-const BESIDE: usize = 4;
 /// What the line brings in so many seconds may come along one page; then nothing more is begun.
 const SECONDS: u64 = 8;
 /// Bytes that may come along one page in any case, however thin the line.

@@ -37,16 +37,22 @@ pub struct Local {
 
 impl Local {
     /// Finds the node's socket (`$BULAK_NODE__SOCKET`, else `[node] socket`, else `<state>/bulak.sock`) and sees that the node
-    /// answers there.
+    /// answers there. A damaged configuration is no reason not to find the node that runs by the one before.
     ///
     /// # Errors
-    /// Exit 4 when nobody answers, exit 5 when this user may not use the socket, exit 1 for a damaged configuration.
+    /// Exit 4 when nobody answers, exit 5 when this user may not use the socket, exit 1 for a damaged configuration by which no
+    /// node is found.
     pub async fn connect(context: &Context) -> Result<Local, Failure> {
-        let socket = match std::env::var_os("BULAK_NODE__SOCKET").filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => config::load(context.config.as_deref(), std::env::vars()).map_err(Failure::from)?.socket(),
-        };
-        Local::at(&socket).await
+        if let Some(path) = std::env::var_os("BULAK_NODE__SOCKET").filter(|path| !path.is_empty()) {
+            return Local::at(Path::new(&path)).await;
+        }
+        match config::load(context.config.as_deref(), std::env::vars()) {
+            Ok(config) => Local::at(&config.socket()).await,
+            Err(complaints) => {
+                let socket = config::socket_in(&complaints.source, std::env::vars());
+                Local::at(&socket).await.map_err(|_| Failure::from(complaints))
+            }
+        }
     }
 
     /// The node that listens at `socket`.

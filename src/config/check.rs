@@ -76,7 +76,7 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         name: name.clone(),
         title: if title.is_empty() { name.clone() } else { title.to_owned() },
         zone: https::zone(c, &file.node),
-        socket: if file.node.socket.as_os_str().is_empty() { file.node.state.join("bulak.sock") } else { file.node.socket.clone() },
+        socket: file.node.reached_at(),
         state: file.node.state.clone(),
         workers: c.number("node.workers", file.node.workers, 0..=256),
         log: file.node.log.clone(),

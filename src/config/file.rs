@@ -71,6 +71,13 @@ pub struct Node {
     pub log: String,
 }
 
+impl Node {
+    /// The socket itself.
+    pub(crate) fn reached_at(&self) -> PathBuf {
+        if self.socket.as_os_str().is_empty() { self.state.join("bulak.sock") } else { self.socket.clone() }
+    }
+}
+
 impl Default for Node {
     fn default() -> Node {
         Node {

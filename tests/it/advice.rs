@@ -61,13 +61,17 @@ fn what_counts_only_after_a_restart_is_told_by_every_command() {
     let (state, why) = check(&report, "hub");
     assert!(state == "attention" && why.contains("runs with no hub") && why.contains("restart"), "{why}");
 
-    // What is refused is told as well (commands read the same file and complain of it themselves), and what waits still waits.
+    // What is refused is told as well, by commands that read the same file and yet find the node, and what waits still waits.
     fs::write(&file, format!("{quota}[night]\nwindows = \"always\"\n")).expect("a file");
     node.hangup();
     let notices = || node.local("GET", "/api/v1/status")["notices"].to_string();
     kit::until("the refusal is told", PATIENCE, || notices().contains("the changed configuration is refused"));
     assert!(notices().contains("has 1 mistake") && notices().contains("hub.url, store.quota"), "{}", notices());
-    assert!(said(&node.command(&["status"])).contains("night.windows"));
+    let (told, exit) = status(&node, "the changed configuration is refused");
+    assert!(told.contains("to devices") && exit == Some(3), "{told}");
+    let report = document(&node.command(&["doctor", "--json"]));
+    assert_eq!(check(&report, "node").0, "fine", "{report}");
+    assert!(check(&report, "configuration").1.contains("night.windows"), "{report}");
     fs::write(&file, quota).expect("a file");
     node.terminate();
     node.restart();

@@ -47,12 +47,12 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         Err(complaints) => {
             let first = complaints.list.first().map(ToString::to_string).unwrap_or_default();
             let message = format!("{} ({first})", complaints.summary());
-            let findings = vec![
-                Finding::new("configuration", None, State::Failed, message, "\"bulak config check\" lists all of them"),
-                Finding::new("node", None, State::Unknown, "cannot be found while the configuration is damaged", ""),
-                clock(),
-            ];
-            return (findings, true);
+            let node = match node(context).await {
+                (node, Seen::Runs(_)) => node,
+                _ => Finding::new("node", None, State::Unknown, "cannot be found while the configuration is damaged", ""),
+            };
+            let configuration = Finding::new("configuration", None, State::Failed, message, "\"bulak config check\" lists all of them");
+            return (vec![configuration, node, clock()], true);
         }
     };
     let (node, seen) = node(context).await;
