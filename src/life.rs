@@ -16,4 +16,4 @@ mod news;
 pub use drain::Life;
 pub use job::Jobs;
 pub use news::news;
-pub use worker::{Next, Worker, supervise};
+pub use worker::{Next, Worker, keep_up, supervise};

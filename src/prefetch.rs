@@ -131,7 +131,7 @@ pub use worth::Worth;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
 use crate::cache::{Cache, Toll};
-use crate::life::{Jobs, Life};
+use crate::life::{Jobs, Life, keep_up};
 use crate::link::Link;
 use crate::prefetch::class::Class;
 use crate::prefetch::crawl::{End, Tally};
@@ -246,6 +246,8 @@ struct Board {
     jobs: BTreeMap<String, String>,
     /// Packs whose run a person ended: the schedule leaves them alone until then.
     left: BTreeMap<String, Time>,
+    /// Packs of which the store took nothing more, and until when they let others go first.
+    full: BTreeMap<String, Time>,
     /// Whether a window was open at the last look.
     open: Option<bool>,
     /// Whether the schedule, not a person, began what is running.
@@ -288,19 +290,15 @@ impl Night {
         night.know_wishes().await?;
         night.open_nights(life).await?;
         purse.keep(life, &state);
-        let scheduler = night.clone();
-        life.spawn_until_stop(async move { scheduler.live().await });
-        let surveyor = night.clone();
-        life.spawn_until_stop(async move { surveyor.survey_all().await });
-        let shown = night.clone();
-        life.spawn_until_stop(async move {
+        night.keep_up(life, "scheduler", |night| async move { night.live().await });
+        night.keep_up(life, "surveyor", |night| async move { night.survey_all().await });
+        night.keep_up(life, "bookkeeper", |night| async move { night.bookkeeper().await });
+        night.keep_up(life, "night's figures", |night| async move {
             loop {
-                shown.0.gauges.show(&shown.status());
+                night.0.gauges.show(&night.status());
                 tokio::time::sleep(SHOW).await;
             }
         });
-        let bookkeeper = night.clone();
-        life.spawn_until_stop(async move { bookkeeper.bookkeeper().await });
         Ok(night)
     }
 
@@ -312,6 +310,14 @@ impl Night {
     pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
         self.0.web.link.pace().set(settings.rate);
         self.take_over(settings).await
+    }
+}
+
+impl Night<Reach> {
+    /// Keeps an endless task of the night up.
+    fn keep_up<F: Future<Output = ()> + Send>(&self, life: &Life, name: &'static str, task: impl Fn(Night<Reach>) -> F + Send + 'static) {
+        let night = self.clone();
+        keep_up(life, name, move || task(night.clone()));
     }
 }
 

@@ -359,6 +359,11 @@ impl Store {
         Ok(Draft::new(Arc::clone(&self.0), content_type, most))
     }
 
+    /// Bytes of the longest body that may come in from there.
+    pub fn longest(&self, source: Source) -> u64 {
+        self.0.object_max(source)
+    }
+
     /// Replaces an entry's meta (304, HEAD) without touching its body. An entry that was forgotten meanwhile stays so, and what
     /// replaced one meanwhile stays as it is: the caller alone gets the old one with `meta`. In a full store the new meta is kept in
     /// memory alone.

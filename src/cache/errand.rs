@@ -4,7 +4,7 @@ use crate::base::backoff::retry_after;
 use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::fill::{Order, Toll};
-use crate::cache::flight::{Flight, FlightKey, Outcome, Pilot, Stage};
+use crate::cache::flight::{Cut, Flight, FlightKey, Outcome, Pilot, Stage};
 use crate::cache::voyage::{Given, Voyage, bare, is_nothing, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, pieces, stream};
 use crate::link::Class;
@@ -69,6 +69,9 @@ pub enum FetchError {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The store failed while the body came, which says nothing of the origin.
+    #[error("what came could not be stored: {0}")]
+    Unstored(Arc<str>),
     /// The body broke off, and nothing of it could be kept.
     #[error("the body broke off: {0}")]
     Broken(String),
@@ -173,8 +176,9 @@ impl Inner {
                 };
                 Ok(Fetched::of(&asked.target, Some(entry), status, why, transferred))
             }
-            Stage::Broken(_, Some(most)) => Err(FetchError::TooLong(most)),
-            Stage::Broken(why, None) => Err(self.broken(asked, partly.as_ref(), &why).await),
+            Stage::Broken(_, Cut::TooLong(most)) => Err(FetchError::TooLong(most)),
+            Stage::Broken(why, Cut::Store) => Err(FetchError::Unstored(why)),
+            Stage::Broken(why, Cut::Short) => Err(self.broken(asked, partly.as_ref(), &why).await),
             Stage::Failed(_, Some(upstream::Error::Crowded(_))) if !own && !alone => Box::pin(self.run(asked, order, found, true)).await,
             Stage::Failed(Failure::Unreachable, Some(error)) => Err(error.into()),
             // What was kept does not fit what is there now and is forgotten: it starts anew, once.

@@ -7,7 +7,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::clock::Time;
 use crate::base::target::UrlKey;
 use crate::cache::coding::{self, Coded};
-use crate::cache::flight::{Live, Outcome, Pilot, Readers, Stage};
+use crate::cache::flight::{Cut, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::pieces::{self, PIECE, strong_validator};
 use crate::cache::prepared::{has_body, storable_fields};
 use crate::cache::{Inner, stream};
@@ -140,7 +140,12 @@ impl Broken {
     /// For those who wait.
     pub(crate) fn stage(&self) -> Stage {
         tracing::debug!(why = %self, "a body was not kept whole");
-        Stage::Broken(self.to_string().into(), if let Broken::TooLong(most) = self { Some(*most) } else { None })
+        let cut = match self {
+            Broken::TooLong(most) => Cut::TooLong(*most),
+            Broken::Store(_) => Cut::Store,
+            Broken::Origin(_) | Broken::Bomb(_) | Broken::Left => Cut::Short,
+        };
+        Stage::Broken(self.to_string().into(), cut)
     }
 }
 
@@ -396,6 +401,16 @@ fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<Box<str>> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_store_that_fails_is_not_laid_at_the_origins_door() {
+        let cut = |broken: Broken| match broken.stage() {
+            Stage::Broken(_, cut) => cut,
+            _ => panic!("no other stage"),
+        };
+        assert_eq!(cut(Broken::Store(Error::Full)), Cut::Store);
+        assert_eq!((cut(Broken::Left), cut(Broken::TooLong(5))), (Cut::Short, Cut::TooLong(5)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_errand_that_is_over_ends_its_fetch_unless_a_device_waits() {

@@ -37,8 +37,19 @@ pub(crate) enum Stage {
     Apart(Ground),
     /// The origin failed; a stale answer may do.
     Failed(Failure, Option<upstream::Error>),
-    /// The body broke off (its readers know), or was longer than the given limit.
-    Broken(Arc<str>, Option<u64>),
+    /// The body did not come whole (its readers know).
+    Broken(Arc<str>, Cut),
+}
+
+/// Why a body did not come whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The origin or the line broke it off, or nobody wanted the rest.
+    Short,
+    /// It was longer than so many bytes.
+    TooLong(u64),
+    /// Our own store failed.
+    Store,
 }
 
 /// Why an answer belongs to one request alone.

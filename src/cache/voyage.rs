@@ -11,7 +11,7 @@ use crate::base::target::UrlKey;
 use crate::base::wire::Interim;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Judged, Order, Toll};
-use crate::cache::flight::{Ground, Outcome, Pilot, Stage};
+use crate::cache::flight::{Cut, Ground, Outcome, Pilot, Stage};
 use crate::cache::serve::Answered;
 use crate::cache::{Asked, Found, Inner, OUTDATED, prepared, stream};
 use crate::link::foreground::Raise;
@@ -89,7 +89,7 @@ impl Inner {
                     self.outdate_if_overtaken(&asked, pilot).await;
                     pilot.publish(Stage::Stored(entry, Outcome::Confirmed));
                 }
-                Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), None)),
+                Err(error) => pilot.publish(Stage::Broken(error.to_string().into(), Cut::Store)),
             };
         }
         // Whoever asked may have gone; then nobody needs this answer.

@@ -65,6 +65,19 @@ pub fn supervise<W: Worker>(life: &Life, mut worker: W) {
     });
 }
 
+/// Runs an endless task until the node stops, and begins it anew where it panics: the night must not end for good by one odd page.
+pub fn keep_up<F: Future<Output = ()> + Send>(life: &Life, name: &'static str, begin: impl Fn() -> F + Send + 'static) {
+    life.spawn_until_stop(async move {
+        let mut failures = 0;
+        // What it shares is consistent at every await, by the contract of whatever may be dropped there.
+        while let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await {
+            tracing::warn!(task = name, error = words(&*panic), "panicked, will begin anew");
+            tokio::time::sleep(AFTER_ERROR.wait(failures, 1.0)).await;
+            failures += 1;
+        }
+    });
+}
+
 /// What a panic said.
 fn words(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
@@ -108,5 +121,23 @@ mod tests {
         let seconds: Vec<u64> = seen.lock().iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [0, 1, 3, 7, 7], "waits double, success needs none");
         assert_eq!((words(&"a"), words(&String::from("b")), words(&1)), ("a", "b", "without words"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_task_that_panics_begins_anew() {
+        let (life, begun) = (Life::default(), Arc::new(Mutex::new(0)));
+        let count = Arc::clone(&begun);
+        keep_up(&life, "endless", move || {
+            let count = Arc::clone(&count);
+            async move {
+                *count.lock() += 1;
+                let begun = *count.lock();
+                assert!(begun > 2, "once more");
+                std::future::pending().await
+            }
+        });
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(*begun.lock(), 3, "and what goes on is left alone");
+        life.end(Duration::from_secs(1)).await;
     }
 }

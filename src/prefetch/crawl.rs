@@ -352,16 +352,12 @@ impl<W: Web> Crawl<'_, W> {
         let digest = self.pack.digest.to_string();
         match self.state.run(&self.pack.id).await? {
             Some(run) if run.finished.is_none() && run.digest == digest => Ok(run),
-            Some(run) if run.failed > 0 && run.digest == digest && !self.anew && !self.is_old(&run, now) => {
+            Some(run) if run.failed > 0 && run.digest == digest && !self.anew && !run.is_old(self.pack.refresh, now) => {
                 self.state.reopen_failed(&self.pack.id, run.run, now).await?;
                 Ok(run)
             }
             _ => self.state.begin_run(&self.pack.id, &digest, now, &aim::seeds(self.pack)).await,
         }
-    }
-
-    fn is_old(&self, run: &Run, now: Time) -> bool {
-        run.finished.is_none_or(|finished| finished.plus(self.pack.refresh) <= now)
     }
 
     /// Starts what may start; gives the moment at which more may, `None` when nothing waits for one.

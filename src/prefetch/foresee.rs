@@ -123,8 +123,7 @@ impl<W: Web> Night<W> {
             Some(run) => self.0.state.count(id, run.run).await?,
             None => Count::default(),
         };
-        let old = |run: &Run| run.finished.is_none_or(|finished| finished.plus(pack.refresh) <= now);
-        let failed = same.is_some_and(|run| !under_way && run.failed > 0 && !anew && !old(run));
+        let failed = same.is_some_and(|run| !under_way && run.failed > 0 && !anew && !run.is_old(pack.refresh, now));
         let next = run.as_ref().map_or(1, |run| if under_way { run.run } else { run.run + 1 });
         let findings = self.findings(id).await?.filter(|found| plan::is_current(found, &digest, next));
         let (rate, rate_basis) = self.rate(run.as_ref());

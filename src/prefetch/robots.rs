@@ -246,7 +246,7 @@ async fn fetch<W: Web>(web: &W, target: &Target) -> (Answer, u64) {
             What::Busy(wait) => return (Answer::Failed(wait), cost),
             What::Nameless(_) => return (Answer::Nameless, cost),
             What::Ours(_) => return (Answer::Ours, cost),
-            What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong => return (Answer::Failed(None), cost),
+            What::Unkept(_) | What::Broken(_) | What::Full(_) | What::TooLong | What::Oversized(_) => return (Answer::Failed(None), cost),
         }
     }
     // Too many redirects count as a missing file (RFC 9309 section 2.3.1.2).

@@ -55,7 +55,8 @@ pub fn at(candidate: &Candidate, now: Time) -> Time {
     match run.finished {
         None => candidate.next_try.unwrap_or(now),
         Some(finished) if finished > now.plus(AHEAD) => now,
-        Some(finished) if run.failed > 0 => finished.plus(candidate.refresh.min(AFTER_FAILURE)),
+        // What is old in the meantime begins anew, though something failed only yesterday.
+        Some(finished) if run.failed > 0 => finished.plus(AFTER_FAILURE).min(run.through.unwrap_or(finished).plus(candidate.refresh)),
         Some(finished) => finished.plus(candidate.refresh),
     }
 }
@@ -89,8 +90,10 @@ mod tests {
                 digest: digest.into(),
                 started: ago(200),
                 finished,
+                through: finished,
                 failed,
                 doubtful: failed,
+                no_room: 0,
                 transferred: 0,
                 busy: Duration::ZERO,
             })
@@ -123,8 +126,18 @@ mod tests {
         assert_eq!(due(&both, now).map(|one| one.id.as_str()), Some("begun"));
     }
     fn candidate(id: &str, priority: i64, served: u64, begun: bool, due: Time) -> Candidate {
-        let run =
-            Run { run: 1, digest: "d".into(), started: due, finished: None, failed: 0, doubtful: 0, transferred: 0, busy: Duration::ZERO };
+        let run = Run {
+            run: 1,
+            digest: "d".into(),
+            started: due,
+            finished: None,
+            through: None,
+            failed: 0,
+            doubtful: 0,
+            no_room: 0,
+            transferred: 0,
+            busy: Duration::ZERO,
+        };
         let finished = Run { finished: Some(due.minus(Duration::from_hours(24))), ..run.clone() };
         Candidate {
             id: id.into(),

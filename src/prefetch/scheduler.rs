@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The longest sleep of the scheduler: a clock that jumps is noticed within a minute.
 const LOOK: Duration = Duration::from_mins(1);
 
+/// A pack of which the store took nothing more lets others go first for so long.
+const FULL_FOR: Duration = Duration::from_mins(10);
+
 impl<W: Web> Night<W> {
     /// Runs the scheduler until dropped.
     pub(super) async fn live(&self) {
@@ -76,7 +79,9 @@ impl<W: Web> Night<W> {
         }
         let candidates = self.candidates(now).await?;
         self.0.board.lock().next_try = candidates.iter().filter_map(|one| one.next_try).min();
-        let Some(due) = schedule::due(&candidates, now) else {
+        // Whoever the store has just taken nothing of lets others go first: what they want may be smaller, or here.
+        let (full, others): (Vec<_>, Vec<_>) = candidates.iter().cloned().partition(|one| self.is_full(&one.id, now));
+        let Some(due) = schedule::due(&others, now).or_else(|| schedule::due(&full, now)) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();
             self.rest_of_night(now, until, next).await?;
             return Ok(Tick::Idle(next.unwrap_or(wake).max(now.plus(Duration::from_secs(1)))));
@@ -85,7 +90,15 @@ impl<W: Web> Night<W> {
         let real = |at: Time| self.0.clock.now().plus(at.since(now));
         let stint = Stint { turn: real(schedule::turn(&candidates, due, now, until)), window: real(until) };
         let end = self.work(&due.id, Some(stint)).await?;
+        if let End::Full(_) = end {
+            self.0.board.lock().full.insert(due.id.clone(), now.plus(FULL_FOR));
+        }
         Ok(Tick::Worked(due.id.clone(), end))
+    }
+
+    /// Whether the store took nothing more of this pack a short while ago.
+    fn is_full(&self, id: &str, now: Time) -> bool {
+        self.0.board.lock().full.get(id).is_some_and(|until| now < *until)
     }
 
     /// At the start, and where the clock went back: what a clock that was ahead has put off for years is due now.

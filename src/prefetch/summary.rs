@@ -274,6 +274,7 @@ impl<W: Web> Night<W> {
                 let progress = Progress::of(pack, &count, run.transferred, None, None);
                 one.run = Some(run.finished.is_some());
                 one.missing = count.failed;
+                one.no_room = run.no_room;
                 (one.open, one.open_bytes) = (count.total.saturating_sub(count.ended), progress.bytes_left);
             }
             known.push(one);

@@ -390,7 +390,7 @@ impl<W: Web> Survey<'_, W> {
         let wish = task.wish;
         let answer = match what {
             // Longer than a sample: asked for its length with the others.
-            What::TooLong => return Vec::new(),
+            What::TooLong | What::Oversized(_) => return Vec::new(),
             What::Moved { to, .. } if task.hops < HOPS && self.pack.covers(&to, false) => {
                 all.census.answer(&wish.url, &Answer::Gone);
                 let next = Wish { url: to.url().to_owned(), ..wish };
@@ -546,7 +546,7 @@ fn plainly(what: &What) -> Option<&'static str> {
         What::Unkept(_) => "it may not be kept",
         What::Busy(_) => "the host is busy",
         What::Full(_) => "the store takes nothing",
-        What::TooLong => "it is longer than a list may be, or than the survey may read",
+        What::TooLong | What::Oversized(_) => "it is longer than a list may be, or than the survey may read",
         _ => return None,
     })
 }

@@ -92,6 +92,8 @@ pub enum What {
     Full(String),
     /// Longer than allowed.
     TooLong,
+    /// Longer than the so many bytes that the store takes in one piece.
+    Oversized(u64),
 }
 
 /// What the crawl needs of the world.
@@ -166,21 +168,23 @@ impl Web for Reach {
         if ask.aim == Aim::Robots {
             return self.robots(&ask.target).await;
         }
-        let moved = ask.arrived;
+        let (moved, longest) = (ask.arrived, self.store.longest(Source::Pack));
+        let most = ask.max_bytes.unwrap_or(u64::MAX);
         let errand = Errand {
             target: ask.target,
             headers: self.headers(ask.aim),
             source: Source::Pack,
             class: Class::Background,
             toll: self.toll.clone(),
-            max_bytes: ask.max_bytes,
+            max_bytes: Some(most.min(longest)),
             force: ask.force,
             keep: ask.keep,
             moved: Arc::clone(&moved),
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
-            Err(error) => return Reply { transferred: moved.load(Ordering::Relaxed), what: failed(&error) },
+            Err(FetchError::TooLong(_)) if longest < most => return came(&moved, What::Oversized(longest)),
+            Err(error) => return came(&moved, failed(&error)),
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
@@ -331,6 +335,10 @@ fn print(digest: &Digest) -> i64 {
     first.copy_from_slice(&digest.0[..8]);
     i64::from_le_bytes(first)
 }
+fn came(moved: &AtomicU64, what: What) -> Reply {
+    Reply { transferred: moved.load(Ordering::Relaxed), what }
+}
+
 /// What a broken transfer must have left behind to count as a step and not as a failed try: less is a host that ends every
 /// transfer at once.
 const PROGRESS: u64 = 256 << 10;
@@ -361,7 +369,7 @@ pub(super) fn failed(error: &FetchError) -> What {
         FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
         FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),
         FetchError::Store(StoreError::Damaged) => What::Broken(error.to_string()),
-        FetchError::Store(error) => What::Full(error.to_string()),
+        FetchError::Store(_) | FetchError::Unstored(_) => What::Full(error.to_string()),
         FetchError::TooLong(_) => What::TooLong,
         FetchError::Library(_) => What::Refused(error.to_string()),
     }
@@ -437,6 +445,8 @@ mod tests {
         assert!(matches!(upstream(upstream::Error::Unavailable(host(), host())), What::Lost(_)));
         assert!(matches!(upstream(upstream::Error::Tls(host(), host())), What::Broken(_)));
         assert!(matches!(upstream(upstream::Error::Prohibited([10, 0, 0, 1].into())), What::Refused(_)));
+        assert!(matches!(failed(&FetchError::Broken("cut".into())), What::Lost(_)));
+        assert!(matches!(failed(&FetchError::Unstored("no room".into())), What::Full(_)), "our disk is not the host's fault");
     }
 
     #[tokio::test]

@@ -135,14 +135,25 @@ pub struct Run {
     pub started: Time,
     /// When it was through, if it is.
     pub finished: Option<Time>,
+    /// When it was through first: what failed may have been taken up since.
+    pub through: Option<Time>,
     /// Wishes that stayed unfulfilled.
     pub failed: u64,
     /// Those among them that may come yet, and so may hide what they name: with none the run is complete.
     pub doubtful: u64,
+    /// Wishes for which there was no room.
+    pub no_room: u64,
     /// Bytes over the line.
     pub transferred: u64,
     /// Time spent fetching.
     pub busy: Duration,
+}
+
+impl Run {
+    /// Whether what it brought is older than this, or not here yet.
+    pub fn is_old(&self, refresh: Duration, now: Time) -> bool {
+        self.through.is_none_or(|through| through.plus(refresh) <= now)
+    }
 }
 
 /// How far a run is.
@@ -193,7 +204,7 @@ const APART: Duration = Duration::from_hours(12);
 /// Rows that a mass change takes in one transaction: a tenth of a second, so that nobody waits long for the database.
 const STEP: i64 = 5_000;
 
-const RUN: &str = "SELECT run, digest, started, finished, failed, doubtful, transferred, busy FROM run WHERE pack = ?";
+const RUN: &str = "SELECT run, digest, started, finished, through, failed, doubtful, no_room, transferred, busy FROM run WHERE pack = ?";
 
 impl State {
     /// The pack's run, if there ever was one.
@@ -212,7 +223,7 @@ impl State {
                  young = iif(finished > ?4 AND doubtful = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4, run, young),
                  young_end = CASE WHEN finished > ?4 AND doubtful = 0 AND done > 0 AND coalesce(young_end, 0) <= ?4 THEN finished
                      WHEN young_end <= ?4 OR (finished <= ?4 AND doubtful = 0 AND done > 0) THEN NULL ELSE young_end END,
-                 run = run + 1, digest = ?2, started = ?3, finished = NULL, failed = 0, doubtful = 0, transferred = 0,
+                 run = run + 1, digest = ?2, started = ?3, finished = NULL, through = NULL, failed = 0, doubtful = 0, no_room = 0, transferred = 0,
                  busy = 0, total = 0, done = 0, gone = 0, skipped = 0, done_bytes = 0, known = 0, known_bytes = 0, left_out = 0",
         )
         .bind(pack)
@@ -385,8 +396,10 @@ fn read_run(row: &SqliteRow) -> Run {
         digest: row.get("digest"),
         started: Time::from_micros(row.get("started")),
         finished: row.get::<Option<i64>, _>("finished").map(Time::from_micros),
+        through: row.get::<Option<i64>, _>("through").map(Time::from_micros),
         failed: natural(row.get("failed")),
         doubtful: natural(row.get("doubtful")),
+        no_room: natural(row.get("no_room")),
         transferred: natural(row.get("transferred")),
         busy: Duration::from_micros(natural(row.get("busy"))),
     }

@@ -4,6 +4,7 @@ use super::{Crawl, Desk, End, Landed, ROOM, Room};
 use crate::base::backoff::Backoff;
 use crate::base::clock::Time;
 use crate::base::target::Target;
+use crate::base::unit;
 use crate::prefetch::aim::{self, Aim, Named};
 use crate::prefetch::robots::{Verdict, Wait};
 use crate::prefetch::share::is_full;
@@ -75,7 +76,14 @@ impl<W: Web> Crawl<'_, W> {
         };
         if matches!(
             what,
-            What::Here { .. } | What::Partly(_) | What::Moved { .. } | What::Gone | What::Refused(_) | What::Unkept(_) | What::TooLong
+            What::Here { .. }
+                | What::Partly(_)
+                | What::Moved { .. }
+                | What::Gone
+                | What::Refused(_)
+                | What::Unkept(_)
+                | What::TooLong
+                | What::Oversized(_)
         ) {
             desk.gate.answered(target.host());
             // Not what was under way when the host asked for a pause.
@@ -176,6 +184,7 @@ impl<W: Web> Crawl<'_, W> {
             // When what was on its way has landed, there may be room; a few times, as the length may only show when it is all here.
             What::TooLong if room.shared && wish.tries + 1 < TRIES => Fate::Later { at: now.plus(ROOM), failed: true },
             What::TooLong => Fate::Skipped(NO_ROOM.into()),
+            What::Oversized(most) => Fate::Skipped(format!("longer than the store takes in one piece ({})", unit::Bytes(most))),
             What::Busy(wait) => self.busy(desk, wish, target, wait, now).await?,
             What::Broken(_) | What::Nameless(_) | What::Lost(_) if self.web.is_down() => Fate::Later { at: now, failed: false },
             // Nobody was asked, so it counts against nobody.

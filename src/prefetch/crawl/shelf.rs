@@ -19,6 +19,9 @@ impl<W: Web> Crawl<'_, W> {
     pub(super) async fn finish(&self, run: i64, tell: &(dyn Fn(Progress) + Sync)) -> Result<End, Error> {
         let id = &self.pack.id;
         let (failed, doubtful) = self.state.finish_run(id, run, self.clock.now()).await?;
+        let no_room = |(why, _): &(String, u64)| reason::kind(reason::skipped(why)) == Some(reason::Kind::LeftOut);
+        let no_room = self.state.left_out(id, run).await?.into_iter().filter(no_room).map(|(_, many)| many).sum();
+        self.state.note_no_room(id, run, no_room).await?;
         let count = self.state.count(id, run).await?;
         let goes = |one: &Outdated| self.has_no_place(one) || (doubtful == 0 && self.is_unwanted(one));
         let mut after = 0;

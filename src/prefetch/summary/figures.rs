@@ -106,6 +106,9 @@ pub struct Pack {
     pub counts: Counts,
     /// Things of its run that are missing, this night's and older ones.
     pub missing: u64,
+    /// Things of its run for which there is no room: more than the pack, or all packs together, may keep.
+    #[serde(default)]
+    pub no_room: u64,
     /// What is still to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
@@ -194,6 +197,8 @@ pub struct Known {
     pub run: Option<bool>,
     /// Things that could not be fetched in it.
     pub missing: u64,
+    /// Things in it for which there is no room.
+    pub no_room: u64,
     /// Things still open in it.
     pub open: u64,
     /// Their bytes, reckoned.
@@ -352,7 +357,16 @@ fn pack(known: Known, night: &PackNight, rest: Option<&str>, cut: bool) -> Pack 
     });
     let mut groups: Vec<Group> = groups.collect();
     groups.sort_by(|a, b| a.kind.cmp(&b.kind).then(b.many.cmp(&a.many)));
-    Pack { counts: Counts::of(night), id: known.id, title: known.title, state, missing: known.missing, left, groups }
+    Pack {
+        counts: Counts::of(night),
+        id: known.id,
+        title: known.title,
+        state,
+        missing: known.missing,
+        no_room: known.no_room,
+        left,
+        groups,
+    }
 }
 
 /// Is everything here?
@@ -372,12 +386,15 @@ fn sentence(packs: &[Pack], complete: bool, windows: &Windows, now: Time, opens:
         _ if all == through => format!("all {all} packs complete"),
         _ => format!("{through} of {all} packs complete"),
     };
-    let missing: u64 = packs.iter().filter(|pack| pack.is_through()).map(|pack| pack.missing).sum();
-    let missing = match missing {
-        0 => String::new(),
-        1 => String::from(", but for 1 thing that could not be fetched"),
-        _ => format!(", but for {missing} things that could not be fetched"),
+    let sum = |of: fn(&Pack) -> u64| packs.iter().filter(|pack| pack.is_through()).map(of).fold(0, u64::saturating_add);
+    let but = |many: u64, why: &str| match many {
+        0 => None,
+        1 => Some(format!("1 thing {why}")),
+        many => Some(format!("{many} things {why}")),
     };
+    let missing = [but(sum(|pack| pack.missing), "that could not be fetched"), but(sum(|pack| pack.no_room), "for which there is no room")];
+    let missing: Vec<String> = missing.into_iter().flatten().collect();
+    let missing = if missing.is_empty() { String::new() } else { format!(", but for {}", missing.join(" and ")) };
     let soon = |opens: Time| opens.since(now) < Duration::from_hours(24);
     let when = match opens {
         _ if !complete => String::from("now"),

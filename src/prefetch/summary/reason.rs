@@ -63,7 +63,7 @@ pub static REASONS: [Reason; 17] = [
     reason("refused.robots", "the host's robots.txt forbids it", "ask the host's owner, or take it out of the pack"),
     reason("refused.scope", "it lies outside of what the pack names", "add the host to scope.hosts if it belongs to the lesson"),
     reason("refused.form", "a film that may not or cannot be kept", "look for another form of the film"),
-    reason(SIZE, "longer than a file of the pack may be", "raise scope.max_bytes"),
+    reason(SIZE, "longer than a file of the pack may be", "raise scope.max_bytes, or store.quota: half of it at most is one file"),
     reason(FULL, "the pack holds as many bytes as it may", "raise scope.max_bytes or scope.sites"),
     reason("left.share", "all packs together keep as much as they may", "let a pack go, or raise store.pinned_share or store.quota"),
 ];
@@ -190,6 +190,7 @@ mod tests {
             (Fate::Skipped("its pieces are locked (DRM)".into()), "refused.form"),
             (Fate::Skipped("longer than a list or playlist may be".into()), "left.size"),
             (Fate::Skipped("longer than what is left of scope.max_bytes or scope.sites".into()), "left.size"),
+            (Fate::Skipped("longer than the store takes in one piece (10 GiB)".into()), "left.size"),
             (Fate::Skipped("scope.max_bytes is reached".into()), "left.full"),
             (Fate::Skipped("packs keep as much as they may".into()), "left.share"),
             (Fate::Skipped("*.b.kz holds its 100 B (scope.sites)".into()), "left.full"),

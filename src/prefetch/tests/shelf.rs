@@ -173,3 +173,61 @@ async fn where_packs_keep_as_much_as_they_may_a_run_goes_on_and_makes_room() {
     night().await;
     assert_eq!(stage.pins(), ["/d/", "/d/1", "/d/3"]);
 }
+
+#[tokio::test]
+async fn one_address_that_fails_for_ever_keeps_no_pack_from_being_renewed() {
+    let pages = [("http://a.kz/d/", html("<a href=never>1</a><a href=2>2</a>")), ("http://a.kz/d/never", Page::Status(403))];
+    for (refresh, days) in [("7 days", 7), ("1 day", 1)] {
+        let stage = Stage::new(&PACK.replace("2 days", refresh), &pages).await;
+        stage.set("http://a.kz/d/2", html("2"));
+        assert_eq!(stage.end().await, End::Done(1));
+        // Every night at half past ten, where the last one ended some seconds later.
+        let mut asked = Vec::new();
+        for night in 1..=20_u64 {
+            stage.clock.advance(LATE.plus(Duration::from_hours(24 * night)).since(stage.clock.now()));
+            let before = stage.times("http://a.kz/d/");
+            while let Tick::Worked(..) = stage.tick().await {}
+            if stage.times("http://a.kz/d/") > before {
+                asked.push(night);
+            }
+        }
+        let gaps: Vec<u64> = std::iter::once(&0).chain(&asked).zip(&asked).map(|(before, night)| night - before).collect();
+        assert!(asked.len() > 1 && gaps.iter().all(|gap| (days..=days + 1).contains(gap)), "{refresh}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_takes_at_no_time_is_left_out_and_told() {
+    let pages = [
+        ("http://a.kz/d/", html("<a href=film>1</a><a href=2>2</a>")),
+        ("http://a.kz/d/film", Page::Fails(9, What::Oversized(10 << 30))),
+        ("http://a.kz/d/2", html("2")),
+    ];
+    let stage = Stage::new(PACK, &pages).await;
+    assert_eq!(stage.end().await, End::Done(0));
+    assert_eq!(stage.pins(), ["/d/", "/d/2"]);
+    let trouble = stage.night.trouble("demo", 9).await.expect("reads");
+    assert_eq!(trouble, [("http://a.kz/d/film".into(), "longer than the store takes in one piece (10 GiB)".into())]);
+    stage.night.begin_night().await.expect("writes");
+    let summary = stage.night.summary(None).await.expect("told");
+    assert_eq!(summary.each[0].no_room, 1);
+    assert!(summary.brief.sentence.ends_with("the pack is complete, but for 1 thing for which there is no room"), "{summary:?}");
+}
+
+#[tokio::test]
+async fn whoever_the_store_takes_nothing_of_lets_others_go_first() {
+    let stage = Stage::new(PACK, &[("http://a.kz/d/", Page::Fails(9, What::Full("it admits nothing more".into())))]).await;
+    let other = PACK.replace("\"demo\"", "\"other\"").replace("http://a.kz/d/", "http://cdn.kz/d/");
+    std::fs::write(stage.folder.path().join("other.toml"), other).expect("writes");
+    stage.set("http://cdn.kz/d/", html("small"));
+    stage.night.reload().await.expect("reads");
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let Tick::Worked(id, end) = stage.tick().await else { break };
+        ends.push((id, end));
+        stage.clock.advance(Duration::from_mins(1));
+    }
+    let full = End::Full("it admits nothing more".into());
+    let wanted = [("demo".to_owned(), full.clone()), ("other".to_owned(), End::Done(0)), ("demo".to_owned(), full)];
+    assert_eq!(ends, wanted, "and where nobody else is due it is tried again each minute");
+}

@@ -33,7 +33,7 @@ impl State {
     /// page that never came has named nothing, so nothing is missed for it, and one that came is believed to come again for a month.
     pub async fn finish_run(&self, pack: &str, run: i64, now: Time) -> Result<(u64, u64), Error> {
         let row = sqlx::query(
-            "UPDATE run SET finished = ?3, doubtful = (
+            "UPDATE run SET finished = ?3, through = min(coalesce(through, ?3), ?3), doubtful = (
                  SELECT count(*) FROM queue CROSS JOIN wish ON wish.queue = queue.id
                  WHERE queue.pack = ?1 AND wish.run = ?2 AND state = 4 AND why IS NOT NULL AND (strikes < ?4 OR fetched > ?5))
              WHERE pack = ?1 AND run = ?2 RETURNING failed, doubtful",
@@ -46,6 +46,23 @@ impl State {
         .fetch_optional(self.pool())
         .await?;
         Ok(row.map_or((0, 0), |row| (natural(row.get("failed")), natural(row.get("doubtful")))))
+    }
+
+    /// Why wishes of a run were left out, and how many for each reason.
+    pub async fn left_out(&self, pack: &str, run: i64) -> Result<Vec<(String, u64)>, Error> {
+        let query = sqlx::query(
+            "SELECT why, count(*) AS many FROM queue CROSS JOIN wish ON wish.queue = queue.id
+             WHERE queue.pack = ? AND wish.run = ? AND state = 5 AND why IS NOT NULL GROUP BY why",
+        );
+        let rows = query.bind(pack).bind(run).fetch_all(self.pool()).await?;
+        Ok(rows.iter().map(|row| (row.get("why"), natural(row.get("many")))).collect())
+    }
+
+    /// Notes for how many wishes of a run there was no room.
+    pub async fn note_no_room(&self, pack: &str, run: i64, many: u64) -> Result<(), Error> {
+        let query = sqlx::query("UPDATE run SET no_room = ? WHERE pack = ? AND run = ?");
+        query.bind(i64::try_from(many).unwrap_or(i64::MAX)).bind(pack).bind(run).execute(self.pool()).await?;
+        Ok(())
     }
 
     /// What the pack may no longer want: known from earlier runs but not named in this one, or gone at the origin, and whether the
