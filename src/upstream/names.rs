@@ -61,7 +61,7 @@ const NO_SOA: u32 = 30;
 /// Failures are looked into so often at most: blocked names come by the dozen.
 const CHECKS: Duration = Duration::from_secs(1);
 /// Names asked for at the same time; more than any class opens, little enough that nobody uses us to flood a server.
-const FLIGHTS: usize = 256;
+pub(super) const FLIGHTS: usize = 256;
 
 type Flight = watch::Receiver<Option<Result<Addrs, Error>>>;
 
@@ -169,7 +169,8 @@ impl Names {
             Look::Ask { stale: None, .. } => (None, self.0.wait),
         };
         let Some(mut flight) = self.flight(name) else {
-            return Err(Error::Unavailable(name.to_owned(), String::from("too many names are being asked for")));
+            // Nobody was asked: that says nothing of the line.
+            return stale.ok_or_else(|| Error::Exhausted(name.to_owned(), String::from("too many names are being asked for")));
         };
         let landed = tokio::time::timeout(patience, flight.wait_for(Option::is_some)).await;
         let told = match landed {

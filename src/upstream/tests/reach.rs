@@ -254,6 +254,24 @@ async fn the_family_that_is_late_is_there_for_whoever_asks_next() {
 }
 
 #[tokio::test]
+async fn where_too_many_names_are_asked_for_an_old_answer_serves_and_the_line_is_not_blamed() {
+    use futures_util::FutureExt;
+    let life = Life::default();
+    let dns = dns(&life, |name| (name == "old.kz.").then(|| vec![loopback()])).await;
+    let (node, clock) = (node(settings()), Clock::manual(crate::base::clock::Time::BUILT));
+    let names = Names::new(vec![dns.addr], Duration::from_secs(5), clock.clone(), node.link.clone(), life.clone());
+    names.lookup("old.kz").await.unwrap();
+    clock.advance(Duration::from_mins(2));
+    for number in 0..names::FLIGHTS {
+        assert!(names.lookup(&format!("{number}.kz")).now_or_never().is_none(), "it is being asked for");
+    }
+    assert_eq!(*names.lookup("old.kz").now_or_never().expect("at once").unwrap(), [loopback()]);
+    let failed = names.lookup("new.kz").now_or_never().expect("at once").unwrap_err();
+    assert!(matches!(failed, Error::Exhausted(..)) && !failed.is_line(), "{failed}");
+    life.stop();
+}
+
+#[tokio::test]
 async fn the_family_that_works_is_found() {
     let life = Life::default();
     let origin = origin(&life, |_, _| Some(hello())).await;
