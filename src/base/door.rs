@@ -2,7 +2,7 @@
 //! room hears so without being waited for.
 
 use socket2::{SockRef, TcpKeepalive};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -17,16 +17,29 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// Between such questions. The one that goes unanswered after [`TAKEN`] ends the connection (tcp(7), `TCP_USER_TIMEOUT`).
 const AGAIN: Duration = Duration::from_secs(15);
 
+/// Where no time limit counts, so many questions without an answer end it: the same minute.
+const QUESTIONS: u32 = 4;
+
 /// What a client in a crowd is told.
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nRetry-After: 5\r\n\
     Connection: close\r\n\r\ntoo many open connections.\n";
 
 /// Has the kernel end the connection when its peer takes nothing more, or is gone.
 pub fn look_after(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    let alive = TcpKeepalive::new().with_time(SILENCE).with_interval(AGAIN);
-    // Also for a window that stays shut. Without them it merely takes the system's longer time.
-    if let Err(error) = socket.set_tcp_user_timeout(Some(TAKEN)).and_then(|()| socket.set_tcp_keepalive(&alive)) {
+    // Also for a window that stays shut.
+    told(SockRef::from(stream).set_tcp_user_timeout(Some(TAKEN)));
+    ask_after(stream);
+}
+
+/// Has the kernel end the connection when its peer is gone. One that is there and takes nothing keeps it: a film may be paused.
+pub fn ask_after(stream: &TcpStream) {
+    let alive = TcpKeepalive::new().with_time(SILENCE).with_interval(AGAIN).with_retries(QUESTIONS);
+    told(SockRef::from(stream).set_tcp_keepalive(&alive));
+}
+
+/// Without these it merely takes the system's longer time.
+fn told(set: io::Result<()>) {
+    if let Err(error) = set {
         tracing::debug!(%error, "no time limit for a peer that is gone");
     }
 }
@@ -77,9 +90,12 @@ mod tests {
         let (mut near, (far, _)) = (near.expect("connects"), far.expect("accepts"));
         let ports = (place.port(), near.local_addr().expect("bound").port());
         assert!(!is_asked_after(ports.0, ports.1).await, "by itself the kernel waits for hours");
-        look_after(&far);
+        ask_after(&far);
         assert!(is_asked_after(ports.0, ports.1).await);
         let socket = SockRef::from(&far);
+        assert_eq!(socket.tcp_user_timeout().expect("told"), None, "a reader that rests is not cut");
+        assert_eq!(AGAIN * socket.tcp_keepalive_retries().expect("told"), TAKEN);
+        look_after(&far);
         assert_eq!(socket.tcp_user_timeout().expect("told"), Some(TAKEN));
         assert!(socket.keepalive().expect("told"));
         assert_eq!((socket.tcp_keepalive_time().expect("told"), socket.tcp_keepalive_interval().expect("told")), (SILENCE, AGAIN));

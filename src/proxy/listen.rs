@@ -6,7 +6,7 @@ mod seated;
 use crate::base::arena::Arena;
 use crate::base::clock::Clock;
 use crate::base::crowd::{Crowd, Seat};
-use crate::base::door::{crowded, turn_away};
+use crate::base::door::{ask_after, crowded, turn_away};
 use crate::base::wire::Limits;
 use crate::base::wire::watch::Patience;
 use crate::life::Life;
@@ -142,6 +142,8 @@ fn admit<G: Greet>(door: &Door, stream: TcpStream, from: IpAddr, greet: &G) {
     };
     // Answers are whole when they are written; waiting for more would only delay them. A failure costs speed, nothing else.
     let _ = stream.set_nodelay(true);
+    // A phone that has left the Wi-Fi says no goodbye. How long a reader may rest, the ticks know.
+    ask_after(&stream);
     let Ok(to) = stream.local_addr() else { return };
     let (guest, greet) = (Seated { stream, bodies: door.bodies.clone(), _place: place }, greet.clone());
     door.life.spawn(async move { greet.greet(guest, Peer { from, to, under: None }).await });

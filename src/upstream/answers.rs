@@ -24,6 +24,8 @@ const SILENT: Duration = Duration::from_secs(30);
 const SILENT_MOST: Duration = Duration::from_mins(5);
 /// Names remembered; a school meets some thousand a day.
 const NAMES: usize = 8192;
+/// So many go at once where room is needed: looking for the oldest each time would cost more than a few names.
+const BATCH: usize = NAMES / 8;
 
 /// What to do about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,13 +144,26 @@ impl Answers {
 
     fn entry(&mut self, name: &str, now: Instant) -> &mut Entry {
         if self.names.len() >= NAMES && !self.names.contains_key(name) {
-            self.names.retain(|_, entry| now < entry.fresh);
-            if self.names.len() >= NAMES {
-                self.names.clear();
-            }
+            self.make_room();
         }
         let unknown = || Entry { addrs: None, fresh: now, denied: None, silences: 0, silent: now };
         self.names.entry(name.into()).or_insert_with(unknown)
+    }
+
+    /// What holds no addresses goes first, since it is soon asked for again; then the oldest. Never all: old answers are what a school
+    /// lives on whose resolver is gone.
+    fn make_room(&mut self) {
+        self.names.retain(|_, entry| entry.addrs.is_some());
+        let surplus = (self.names.len() + BATCH).saturating_sub(NAMES);
+        let mut ages: Vec<(Instant, &str)> = self.names.iter().map(|(name, entry)| (entry.fresh, &**name)).collect();
+        if surplus == 0 || surplus >= ages.len() {
+            return;
+        }
+        let (older, _, _) = ages.select_nth_unstable(surplus);
+        let oldest: Vec<Box<str>> = older.iter().map(|(_, name)| Box::from(*name)).collect();
+        for name in oldest {
+            self.names.remove(&name);
+        }
     }
 }
 
@@ -221,11 +236,27 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn the_memory_is_bounded_and_what_a_dead_resolver_is_replaced_by_stays_longest() {
         let (now, mut answers, addrs) = start();
-        for name in 0..NAMES * 2 {
-            answers.answered(&name.to_string(), addrs.clone(), SECOND * 60, now);
+        let later = now + SECOND * 100;
+        for name in 0..NAMES / 2 {
+            answers.answered(&format!("old{name}"), addrs.clone(), SECOND * 60, now);
         }
+        for name in 0..NAMES {
+            answers.denied(&format!("none{name}"), "NXDomain".into(), SECOND * 60, false, later);
+        }
+        let held = |answers: &Answers, stem: &str| answers.names.keys().filter(|name| name.starts_with(stem)).count();
         assert!(answers.names.len() <= NAMES);
+        assert_eq!(held(&answers, "old"), NAMES / 2, "denials made room for denials");
+        for name in 0..NAMES / 2 {
+            answers.answered(&format!("new{name}"), addrs.clone(), SECOND * 60, later);
+        }
+        assert_eq!((held(&answers, "old"), held(&answers, "none"), held(&answers, "new")), (NAMES / 2, 0, NAMES / 2));
+        answers.answered("one more", addrs.clone(), SECOND * 60, later);
+        assert_eq!((held(&answers, "old"), held(&answers, "new")), (NAMES / 2 - BATCH, NAMES / 2), "the oldest go, some of them");
+        for name in 0..NAMES * 2 {
+            answers.answered(&name.to_string(), addrs.clone(), SECOND * 60, later);
+            assert!(answers.names.len() <= NAMES && answers.names.len() > NAMES / 2, "of one age: never all");
+        }
     }
 }

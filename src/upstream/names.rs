@@ -8,9 +8,14 @@
 //! A server that says SERVFAIL or REFUSED to one name may be right: its zone is broken. One that says so of the root, of the country's
 //! own domain and of a name that it has answered for before (one that lets through a list of names knows that) knows nothing at all, as a
 //! router whose provider's DNS is gone: names are down, though nobody is silent. They are still asked for then, since such a no comes at once.
+//!
+//! # Why half an answer is no whole one
+//! Whoever asks first is not kept waiting for the slower family. But a school without IPv6 that kept an answer of IPv6 alone for its whole
+//! time would not reach the host until then: so the other family is waited for all the same, for those who ask next.
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
+use crate::base::crowd::Crowd;
 use crate::base::socket;
 use crate::life::Life;
 use crate::link::{Link, Sample};
@@ -29,13 +34,16 @@ use hickory_resolver::{Resolver, TokioResolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// With an answer of one family in hand the other is waited for this long (RFC 8305 section 3).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
+/// Afterwards it is waited for this long, for those who ask next; and so long an answer of IPv6 alone is kept while nothing is known of
+/// IPv4, which most schools have alone.
+const HALF: Duration = Duration::from_secs(5);
 /// With an old answer in hand a new one is waited for this long (RFC 8767 section 5).
 const WITH_STALE: Duration = Duration::from_millis(1800);
 /// After silence the name is asked for again, but its client waits no longer than this: one round trip of a terrestrial line.
@@ -53,7 +61,7 @@ const NO_SOA: u32 = 30;
 /// Failures are looked into so often at most: blocked names come by the dozen.
 const CHECKS: Duration = Duration::from_secs(1);
 /// Names asked for at the same time; more than any class opens, little enough that nobody uses us to flood a server.
-const FLIGHTS: usize = 256;
+pub(super) const FLIGHTS: usize = 256;
 
 type Flight = watch::Receiver<Option<Result<Addrs, Error>>>;
 
@@ -66,6 +74,8 @@ struct Inner {
     resolver: ArcSwapOption<TokioResolver>,
     answers: Mutex<Answers>,
     flights: Mutex<HashMap<Box<str>, Flight>>,
+    /// Those that have landed, of which a family is still waited for.
+    halves: Crowd,
     seen: Mutex<Seen>,
     wait: Duration,
     clock: Clock,
@@ -97,6 +107,7 @@ struct Seen {
 }
 
 /// What came of asking.
+#[derive(Clone)]
 enum Outcome {
     Found(Addrs, Duration),
     Denied {
@@ -109,6 +120,15 @@ enum Outcome {
     Ours(String),
 }
 
+/// An answer on its way.
+type Coming = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What one family's answer was, and the other's, which is late.
+struct Half {
+    first: Outcome,
+    other: Coming,
+}
+
 impl Names {
     /// `servers` empty: those of the system. `wait` bounds each lookup.
     pub(super) fn new(servers: Vec<SocketAddr>, wait: Duration, clock: Clock, link: Link, life: Life) -> Names {
@@ -118,6 +138,7 @@ impl Names {
             resolver: ArcSwapOption::from(resolver.map(Arc::new)),
             answers: Mutex::default(),
             flights: Mutex::default(),
+            halves: Crowd::default(),
             seen: Mutex::default(),
             wait,
             clock,
@@ -148,7 +169,8 @@ impl Names {
             Look::Ask { stale: None, .. } => (None, self.0.wait),
         };
         let Some(mut flight) = self.flight(name) else {
-            return Err(Error::Unavailable(name.to_owned(), String::from("too many names are being asked for")));
+            // Nobody was asked: that says nothing of the line.
+            return stale.ok_or_else(|| Error::Exhausted(name.to_owned(), String::from("too many names are being asked for")));
         };
         let landed = tokio::time::timeout(patience, flight.wait_for(Option::is_some)).await;
         let told = match landed {
@@ -205,22 +227,30 @@ impl Names {
         let (names, name) = (self.clone(), Box::<str>::from(name));
         self.0.life.spawn_until_stop(async move {
             let began = names.0.clock.steady();
-            let result = names.fly(&name).await;
+            let (result, half) = names.fly(&name).await;
             if result.as_ref().map_or_else(denies, |_| true) {
                 names.0.link.observe(Sample::Named { took: names.0.clock.steady().saturating_duration_since(began) });
             }
             names.0.flights.lock().remove(&name);
             land.send_replace(Some(result));
+            if let Some(half) = half {
+                names.complete(&name, half).await;
+            }
         });
         Some(flight)
     }
 
-    async fn fly(&self, name: &str) -> Result<Addrs, Error> {
+    async fn fly(&self, name: &str) -> (Result<Addrs, Error>, Option<Half>) {
         let Some(resolver) = self.0.resolver.load_full() else {
             self.saw(Servers::Silent);
-            return Err(Error::DnsTimeout(name.to_owned()));
+            return (Err(Error::DnsTimeout(name.to_owned())), None);
         };
-        let (outcome, servers) = self.ask(&resolver, name).await;
+        let (outcome, servers, half) = self.ask(&resolver, name).await;
+        (self.learn(name, outcome, servers), half)
+    }
+
+    /// Keeps what came of asking for a name.
+    fn learn(&self, name: &str, outcome: Outcome, servers: Servers) -> Result<Addrs, Error> {
         match servers {
             // Of its own names a router tells without any line: that is no end of failing.
             Servers::Well if matches!(outcome, Outcome::Denied { .. }) && self.0.seen.lock().servers == Servers::Failing => self.check(),
@@ -252,8 +282,18 @@ impl Names {
         }
     }
 
+    /// Waits for the family that is late, and keeps both. Nobody waits for that.
+    async fn complete(&self, name: &str, half: Half) {
+        let Some(_seat) = self.0.halves.enter(None, FLIGHTS, FLIGHTS) else { return };
+        // No longer than the half is kept at least, lest a newer answer be lost.
+        let Ok(other) = tokio::time::timeout(HALF.min(self.0.wait), half.other).await else { return };
+        if let Outcome::Found(addrs, ttl) = fold([half.first, read(other)].into_iter()) {
+            self.0.answers.lock().answered(name, addrs, ttl, self.0.clock.steady());
+        }
+    }
+
     /// Asks for a name and, when that takes long, for the root. What that says of the servers: failing may mean one zone alone.
-    async fn ask(&self, resolver: &TokioResolver, name: &str) -> (Outcome, Servers) {
+    async fn ask(&self, resolver: &Arc<TokioResolver>, name: &str) -> (Outcome, Servers, Option<Half>) {
         let mut query = pin!(tokio::time::timeout(self.0.wait, both(resolver, name)));
         let mut canary = pin!(async {
             tokio::time::sleep(self.0.wait / 2).await;
@@ -263,7 +303,8 @@ impl Names {
             Either::Left((outcome, _)) => (outcome, None),
             Either::Right((heard, query)) => (query.await, Some(heard)),
         };
-        match (outcome.unwrap_or(Outcome::Silent), heard) {
+        let (outcome, half) = outcome.unwrap_or((Outcome::Silent, None));
+        let (outcome, servers) = match (outcome, heard) {
             (Outcome::Silent, None) => {
                 let lookup = resolver.lookup(".", RecordType::NS);
                 let heard = tokio::time::timeout(CANARY.min(self.0.wait), lookup).await.map_or(Servers::Silent, |answer| hear(&answer));
@@ -273,7 +314,8 @@ impl Names {
             (outcome @ Outcome::Ours(_), heard) => (outcome, heard.unwrap_or(Servers::Silent)),
             (outcome @ Outcome::Denied { trouble: true, .. }, _) => (outcome, Servers::Failing),
             (outcome, _) => (outcome, Servers::Well),
-        }
+        };
+        (outcome, servers, half)
     }
 
     /// Something failed: everything, or one zone? Nobody waits for that.
@@ -428,15 +470,25 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
 }
 
 /// Both families at once.
-async fn both(resolver: &TokioResolver, name: &str) -> Outcome {
+async fn both(resolver: &Arc<TokioResolver>, name: &str) -> (Outcome, Option<Half>) {
     // A name with a dot is complete; a bare word may need the system's search list.
     let full = if name.contains('.') { format!("{name}.") } else { name.to_owned() };
-    let v4 = pin!(resolver.lookup(full.clone(), RecordType::A));
-    let v6 = pin!(resolver.lookup(full, RecordType::AAAA));
-    let (first, second) = match select(v6, v4).await {
-        Either::Left((first, other)) | Either::Right((first, other)) => wait_for_other(first, other).await,
+    let lookup = |kind| -> Coming {
+        let (resolver, full) = (resolver.clone(), full.clone());
+        Box::pin(async move { resolver.lookup(full, kind).await })
     };
-    fold([Some(first), second].into_iter().flatten().map(read))
+    let (first, mut other) = match select(lookup(RecordType::AAAA), lookup(RecordType::A)).await {
+        Either::Left((first, other)) | Either::Right((first, other)) => (first, other),
+    };
+    let first = read(first);
+    // A chain of aliases that ends in nothing is no address in hand.
+    if !matches!(first, Outcome::Found(..)) {
+        return (fold([first, read(other.await)].into_iter()), None);
+    }
+    match tokio::time::timeout(OTHER_FAMILY, &mut other).await {
+        Ok(second) => (fold([first, read(second)].into_iter()), None),
+        Err(_) => (fold([first.clone(), Outcome::Silent].into_iter()), Some(Half { first, other })),
+    }
 }
 
 /// What the answers of both families say together.
@@ -457,19 +509,14 @@ fn fold(results: impl Iterator<Item = Outcome>) -> Outcome {
         }
     }
     if !addrs.is_empty() {
-        return Outcome::Found(addrs.into(), life);
+        let unknown = silent || ours.is_some() || matches!(denied, Some(Outcome::Denied { trouble: true, .. }));
+        let is_half = unknown && addrs.iter().all(IpAddr::is_ipv6);
+        return Outcome::Found(addrs.into(), if is_half { life.min(HALF) } else { life });
     }
     ours.or(denied.filter(|_| !silent)).unwrap_or(Outcome::Silent)
 }
 
 type Answer = Result<Lookup, NetError>;
-
-async fn wait_for_other(first: Answer, other: impl Future<Output = Answer>) -> (Answer, Option<Answer>) {
-    // A chain of aliases that ends in nothing is no address in hand.
-    let in_hand = first.as_ref().is_ok_and(|lookup| lookup.answers().iter().any(|record| record.data.ip_addr().is_some()));
-    let second = if in_hand { tokio::time::timeout(OTHER_FAMILY, other).await.ok() } else { Some(other.await) };
-    (first, second)
-}
 
 fn read(answer: Answer) -> Outcome {
     match answer {
@@ -532,5 +579,20 @@ mod tests {
         assert!(matches!(fold([lacks(), Outcome::Silent].into_iter()), Outcome::Ours(_)));
         assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA), Outcome::Silent].into_iter()), Outcome::Silent));
         assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA)].into_iter()), Outcome::Denied { .. }));
+    }
+
+    #[test]
+    fn an_answer_of_ipv6_alone_is_kept_for_its_time_where_there_is_no_other() {
+        let hour = Duration::from_hours(1);
+        let lasts = |first: IpAddr, second: Outcome| match fold([Outcome::Found([first].into(), hour), second].into_iter()) {
+            Outcome::Found(_, life) => life,
+            _ => panic!("an address was found"),
+        };
+        let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+        assert_eq!(lasts(v6, denial(NO_ADDRESS, NO_SOA)), hour);
+        assert_eq!(lasts(v6, Outcome::Found([v4].into(), hour)), hour);
+        for unknown in [Outcome::Silent, trouble("SERVFAIL".into()), Outcome::Ours("no socket".into())] {
+            assert_eq!((lasts(v6, unknown.clone()), lasts(v4, unknown)), (HALF, hour));
+        }
     }
 }

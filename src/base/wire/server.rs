@@ -277,7 +277,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             match this.judge.phase() {
                 Phase::Through if this.held.is_empty() => return Pin::new(&mut this.inner).poll_read(cx, buf),
                 Phase::Waiting => match this.shared.decided(this.judge.heads()) {
-                    Some(switched) => this.judge.resume(switched),
+                    Some(switched) => {
+                        this.judge.resume(switched);
+                        // Whoever looks at the clock has to know it: perhaps nothing comes any more.
+                        this.note(0);
+                    }
                     None => return this.poll_hold(cx),
                 },
                 Phase::Head if this.shared.is_expired() => this.expire(Phase::Head),

@@ -3,6 +3,7 @@
 use crate::base::body::Body;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
+use crate::base::door::is_asked_after;
 use crate::base::wire::watch::Patience;
 use crate::base::wire::{Limits, Turn};
 use crate::life::Life;
@@ -215,6 +216,25 @@ async fn slow_heads_and_idle_connections_end_by_ticks() {
     idle.write_all(GET.as_bytes()).await.expect("sent");
     let text = rest(&mut idle).await;
     assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("127.0.0.1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_whose_wish_for_another_protocol_was_not_granted_ends_like_any_other() {
+    let patience = Patience { idle: 2, ..Patience::default() };
+    let rig = rig(|door| (door.patience, door.tick) = (patience, Duration::from_millis(5)));
+    let mut idle = rig.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n").await.expect("sent");
+    let text = tokio::time::timeout(Duration::from_secs(10), rest(&mut idle)).await.expect("it ends");
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("127.0.0.1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_asked_after() {
+    let rig = rig(|_| {});
+    let mut stream = rig.connect().await;
+    stream.write_all(GET.as_bytes()).await.expect("sent");
+    until(&mut stream, "127.0.0.1").await;
+    assert!(is_asked_after(rig.address.port(), stream.local_addr().expect("bound").port()).await);
 }
 
 #[tokio::test]

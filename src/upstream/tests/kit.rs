@@ -129,6 +129,8 @@ pub(super) fn hello() -> Vec<u8> {
 /// What a DNS server says to a name.
 pub(super) enum Says {
     Addrs(Vec<std::net::IpAddr>),
+    /// The same, those of IPv4 after this long.
+    Late(Duration, Vec<std::net::IpAddr>),
     /// A failure, by its code (RFC 1035 section 4.1.1): 2 SERVFAIL, 5 REFUSED.
     Fails(u8),
     Nothing,
@@ -146,22 +148,27 @@ pub(super) async fn dns(life: &Life, answer: impl Fn(&str) -> Option<Vec<std::ne
 }
 
 pub(super) async fn dns_that(life: &Life, answer: impl Fn(&str) -> Says + Send + 'static) -> Dns {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let dns = Dns { addr: socket.local_addr().unwrap(), asked: Arc::default() };
-    let asked = dns.asked.clone();
+    let (asked, life2) = (dns.asked.clone(), life.clone());
     life.spawn_until_stop(async move {
         let mut packet = [0; 1500];
         while let Ok((length, from)) = socket.recv_from(&mut packet).await {
             let (name, end) = read_name(&packet[..length]);
             let kind = u16::from_be_bytes([packet[end], packet[end + 1]]);
             asked.lock().push(format!("{name} {kind}"));
-            let (code, addrs) = match answer(&name) {
-                Says::Addrs(addrs) => (0, addrs),
-                Says::Fails(code) => (code, Vec::new()),
+            let (code, addrs, late) = match answer(&name) {
+                Says::Addrs(addrs) => (0, addrs, Duration::ZERO),
+                Says::Late(late, addrs) => (0, addrs, if kind == 1 { late } else { Duration::ZERO }),
+                Says::Fails(code) => (code, Vec::new(), Duration::ZERO),
                 Says::Nothing => continue,
             };
             let addrs: Vec<_> = addrs.into_iter().filter(|addr| kind == if addr.is_ipv4() { 1 } else { 28 }).collect();
-            socket.send_to(&reply(&packet[..end + 4], code, &addrs), from).await.unwrap();
+            let (reply, socket) = (reply(&packet[..end + 4], code, &addrs), socket.clone());
+            life2.spawn_until_stop(async move {
+                tokio::time::sleep(late).await;
+                socket.send_to(&reply, from).await.unwrap();
+            });
         }
     });
     dns

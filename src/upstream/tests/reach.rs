@@ -228,6 +228,50 @@ async fn an_old_answer_serves_when_the_resolver_falls_silent() {
 }
 
 #[tokio::test]
+async fn the_family_that_is_late_is_there_for_whoever_asks_next() {
+    let life = Life::default();
+    let v6: IpAddr = "::1".parse().unwrap();
+    let dns = dns_that(&life, move |name| match name {
+        "late.kz." => Says::Late(Duration::from_millis(300), vec![v6, loopback()]),
+        "never.kz." => Says::Late(Duration::from_hours(1), vec![v6, loopback()]),
+        _ => Says::Addrs(Vec::new()),
+    })
+    .await;
+    let (node, clock) = (node(settings()), Clock::manual(crate::base::clock::Time::BUILT));
+    let names = Names::new(vec![dns.addr], Duration::from_secs(5), clock.clone(), node.link.clone(), life.clone());
+    let asked = |name: &str| dns.asked.lock().iter().filter(|asked| asked.starts_with(name)).count();
+    assert_eq!(*names.lookup("late.kz").await.unwrap(), [v6], "nobody waits for the other family");
+    assert_eq!(*names.lookup("never.kz").await.unwrap(), [v6]);
+    eventually(|| names.known("late.kz").unwrap().contains(&loopback())).await;
+    assert_eq!(*names.lookup("late.kz").await.unwrap(), [v6, loopback()]);
+    assert_eq!((asked("late"), asked("never")), (2, 2), "and nobody asks again");
+    // The answers' minute is not over, but one of them is half a one.
+    clock.advance(Duration::from_secs(6));
+    names.lookup("late.kz").await.unwrap();
+    names.lookup("never.kz").await.unwrap();
+    assert!(asked("late") == 2 && asked("never") > 2);
+    life.stop();
+}
+
+#[tokio::test]
+async fn where_too_many_names_are_asked_for_an_old_answer_serves_and_the_line_is_not_blamed() {
+    use futures_util::FutureExt;
+    let life = Life::default();
+    let dns = dns(&life, |name| (name == "old.kz.").then(|| vec![loopback()])).await;
+    let (node, clock) = (node(settings()), Clock::manual(crate::base::clock::Time::BUILT));
+    let names = Names::new(vec![dns.addr], Duration::from_secs(5), clock.clone(), node.link.clone(), life.clone());
+    names.lookup("old.kz").await.unwrap();
+    clock.advance(Duration::from_mins(2));
+    for number in 0..names::FLIGHTS {
+        assert!(names.lookup(&format!("{number}.kz")).now_or_never().is_none(), "it is being asked for");
+    }
+    assert_eq!(*names.lookup("old.kz").now_or_never().expect("at once").unwrap(), [loopback()]);
+    let failed = names.lookup("new.kz").now_or_never().expect("at once").unwrap_err();
+    assert!(matches!(failed, Error::Exhausted(..)) && !failed.is_line(), "{failed}");
+    life.stop();
+}
+
+#[tokio::test]
 async fn the_family_that_works_is_found() {
     let life = Life::default();
     let origin = origin(&life, |_, _| Some(hello())).await;
