@@ -123,7 +123,7 @@ struct Node {
 pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
     // Before anything is told: who was told may end it at once.
     let signals = Signals::listen()?;
-    let shares = limit::share_out(limit::raise_open_files());
+    let shares = limit::share_out(limit::raise_open_files(), config.proxy.per_client);
     limit::close_files();
     let node = Box::pin(Node::start(config, reread, shares)).await?;
     ready(node.addresses.clone());
@@ -163,7 +163,7 @@ impl Node {
         link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
         let upstream = Upstream::new(
-            upstream::Settings { own, idle: shares.idle, ..config.upstream.clone() },
+            upstream::Settings { own, idle: shares.idle, each: shares.proxy.1, ..config.upstream.clone() },
             clock.clone(),
             link.clone(),
             &life,

@@ -120,6 +120,8 @@ pub struct Proxy {
     pub tls_listen: Vec<SocketAddr>,
     /// Redirected port 443; may be empty.
     pub sni_listen: Vec<SocketAddr>,
+    /// Connections of one address.
+    pub per_client: usize,
     /// Longest silence of a tunnel.
     pub tunnel_quiet: Duration,
     /// Longest life of a tunnel.
@@ -362,6 +364,8 @@ mod tests {
             ("[proxy]\nlisten = []\n", "proxy.listen", "write listen = [\"0.0.0.0:3128\"]"),
             ("[proxy]\nconnect_ports = [80, 70000]\n", "proxy.connect_ports[1]", "write a number from 1 to 65535"),
             ("[proxy]\nconnect_ports = [\"https\"]\n", "proxy.connect_ports", "write it like connect_ports = [80, 443]"),
+            ("[proxy]\nper_client = 0\n", "proxy.per_client", "write a number from 32 to 2048"),
+            ("[proxy]\nper_client = 2049\n", "proxy.per_client", "write a number from 32 to 2048"),
             ("[web]\nlisten = [\"127.0.0.1:3128\"]\n", "web.listen[0]", "give each listener a port of its own"),
             ("[night]\nwindows = [\"mon 25:00-07:00\"]\n", "night.windows[0]", WINDOW),
             ("[night]\nholiday_windows = [\"2026-12-31\"]\n", "night.holiday_windows[0]", WINDOW),

@@ -173,7 +173,8 @@ impl Upstream {
     pub fn new(settings: Settings, clock: Clock, link: Link, life: &Life, metrics: &Metrics) -> anyhow::Result<Upstream> {
         let names = Names::new(settings.resolver.clone(), settings.resolve_timeout, clock.clone(), link.clone(), life.clone());
         let dial = Dial::new(&settings, names, clock.clone(), link.clone(), life.clone())?;
-        let limits = Limits { background: settings.background_per_origin.max(1), idle: settings.pool_idle, idle_most: settings.idle };
+        let background = settings.background_per_origin.max(1);
+        let limits = Limits { background, idle: settings.pool_idle, idle_most: settings.idle, each: settings.each };
         let upstream = Upstream(Arc::new(Inner {
             pool: Pool::new(limits, clock.clone()),
             dial,

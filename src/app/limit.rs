@@ -49,12 +49,13 @@ pub(super) struct Shares {
 /// Below this the node does not promise to serve a class.
 const SCANT: usize = 1024;
 
-/// Shares out what is allowed. With 20,000 files or more everybody has what he would have without a limit.
-pub(super) fn share_out(files: Option<u64>) -> Shares {
+/// Shares out what is allowed; one address is to have `per_client` connections. With 20,000 files or more everybody has what he would
+/// have without a limit.
+pub(super) fn share_out(files: Option<u64>, per_client: usize) -> Shares {
     let usual = crate::proxy::Settings::default();
     let (room, idle) = (Room::default(), crate::upstream::Settings::default().idle);
     let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else {
-        return Shares { proxy: (usual.total, usual.per_client), web: room, idle };
+        return Shares { proxy: (usual.total, per_client), web: room, idle };
     };
     if files < SCANT {
         tracing::warn!(files, "few files may be open: the node takes few connections; raise LimitNOFILE= of its service, or \"ulimit -n\"");
@@ -66,7 +67,7 @@ pub(super) fn share_out(files: Option<u64>) -> Shares {
     // Each connection of a client may need one to an origin.
     let total = usual.total.min((left.saturating_sub(connections + idle) / 2).max(8));
     Shares {
-        proxy: (total, usual.per_client.min((total / 4).max(4))),
+        proxy: (total, per_client.min((total / 4).max(4))),
         web: Room { connections, each: room.each.min((connections / 4).max(2)) },
         idle,
     }
@@ -85,12 +86,12 @@ mod tests {
 
     #[test]
     fn clients_leave_files_for_the_store_and_for_origins() {
-        let plenty = share_out(None);
+        let plenty = share_out(None, 256);
         assert_eq!((plenty.proxy, plenty.web, plenty.idle), ((8192, 256), Room { connections: 1024, each: 128 }, 512));
-        assert_eq!(share_out(Some(524_288)), plenty);
-        assert_eq!(share_out(Some(20_000)), plenty);
+        assert_eq!(share_out(Some(524_288), 256), plenty);
+        assert_eq!(share_out(Some(20_000), 256), plenty);
         for files in [128, 256, 1024, 4096, 16_384] {
-            let shares = share_out(Some(files));
+            let shares = share_out(Some(files), 256);
             let (total, each) = shares.proxy;
             let taken = 2 * total + shares.web.connections + shares.idle + 64;
             assert!(taken as u64 <= files, "{files}: {shares:?}");
@@ -99,6 +100,10 @@ mod tests {
                 "{files}: no client has more than a quarter: {shares:?}"
             );
         }
-        assert!(share_out(Some(0)).proxy.0 > 0);
+        assert!(share_out(Some(0), 256).proxy.0 > 0);
+        // A class behind one address has what was configured, but for a quarter of what there is.
+        assert_eq!((share_out(None, 1000).proxy.1, share_out(Some(524_288), 2048).proxy.1), (1000, 2048));
+        let scant = share_out(Some(1024), 1000).proxy;
+        assert!(scant.1 * 4 <= scant.0, "{scant:?}");
     }
 }

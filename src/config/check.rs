@@ -118,6 +118,8 @@ pub(crate) fn check(written: Written) -> Result<Config, Vec<Complaint>> {
         connect_ports,
         tls_listen,
         sni_listen,
+        // Less than a browser takes serves nobody; more than a quarter of all is never given.
+        per_client: c.number("proxy.per_client", file.proxy.per_client, 32..=2048),
         tunnel_quiet: timeout(c, "proxy.tunnel_quiet", file.proxy.tunnel_quiet.0),
         tunnel_lifetime: timeout(c, "proxy.tunnel_lifetime", file.proxy.tunnel_lifetime.0),
     };

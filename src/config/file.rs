@@ -108,6 +108,8 @@ pub struct Proxy {
     pub tls_listen: Vec<String>,
     /// Addresses to which a network may redirect port 443: passed on by the name in the ClientHello.
     pub sni_listen: Vec<String>,
+    /// Connections of one address, and requests of it under way.
+    pub per_client: i64,
     /// A tunnel without a byte either way ends after this long.
     pub tunnel_quiet: Wait,
     /// A tunnel ends after this long whatever moves.
@@ -134,6 +136,8 @@ impl Default for Proxy {
             connect_ports: vec![80, 443],
             tls_listen: Vec::new(),
             sni_listen: Vec::new(),
+            // A browser opens some 6 to each of many hosts, a proxy about 32 in all.
+            per_client: 256,
             // Messengers ping more often.
             tunnel_quiet: Wait(Duration::from_mins(10)),
             // Whatever is open longer was forgotten.

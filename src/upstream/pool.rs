@@ -10,7 +10,7 @@
 //! One device that asks an origin for fifty slow answers would hold every connection to it, and its class would wait. So each client
 //! may hold at most twice what is left free (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory
 //! packet switches", 1998): one alone has two thirds of the origin, two have two fifths each, and whoever comes next finds a place. Who
-//! is over his share waits, and those behind him pass. Over all origins a client has `EACH` requests under way or waiting: fetches
+//! is over his share waits, and those behind him pass. Over all origins a client has `each` requests under way or waiting: fetches
 //! outlive whoever asked for them, so his connections do not bound them.
 //!
 //! # Why some do not take what lies idle
@@ -36,8 +36,6 @@ const STREAMS: usize = 100;
 const WAITING: usize = 512;
 /// Of these, one client's: what a browser asks of one host at once is far below.
 const WAITING_EACH: usize = 128;
-/// Requests of one client under way and waiting, at all origins: as many as it may have connections to the proxy.
-const EACH: usize = 256;
 /// Requests of all clients. Beyond it the node would only collect what it cannot fetch.
 const ALL: usize = 8192;
 /// A client may hold so many times what is left free of an origin.
@@ -76,6 +74,8 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// So many lie idle at all origins together; the oldest make room.
     pub(super) idle_most: usize,
+    /// One client has so many requests under way and waiting, at all origins.
+    pub(super) each: usize,
 }
 
 /// Where to: names one set of interchangeable connections.
@@ -206,7 +206,7 @@ impl<K: Kinds> Pool<K> {
     pub(super) async fn checkout(&self, key: &Key, class: Class, rested: Duration, client: Option<IpAddr>) -> Grant<K> {
         let background = class != Class::Interactive;
         let who = Who { background, client: client.filter(|_| !background) };
-        let Some(seat) = self.0.crowd.enter(who.client, ALL, EACH) else {
+        let Some(seat) = self.0.crowd.enter(who.client, ALL, self.0.limits.each) else {
             return Err(Error::Crowded(key.text.to_string()));
         };
         let turn = {

@@ -40,6 +40,8 @@ pub struct Settings {
     pub background_per_origin: usize,
     /// Connections that lie idle at all origins together; the oldest make room.
     pub idle: usize,
+    /// Requests of one client under way and waiting, at all origins: as many as it may have connections to the proxy.
+    pub each: usize,
 }
 
 /// Connections that lie idle at all origins together: a page of a hundred hosts for each of five pupils; as memory some 20 MB at worst.
@@ -70,6 +72,7 @@ impl Default for Settings {
             // As polite as one careful crawler.
             background_per_origin: 2,
             idle: IDLE,
+            each: 256,
         }
     }
 }

@@ -3,6 +3,9 @@
 use super::*;
 use futures_util::FutureExt;
 
+/// What one client may have under way.
+const EACH: usize = 256;
+
 #[derive(Clone, Default)]
 struct Wire(u32, Arc<AtomicBool>);
 
@@ -21,7 +24,7 @@ impl Kinds for Dummy {
 
 fn pool(most: usize, may_share: bool) -> (Pool<Dummy>, Key, Clock) {
     let clock = Clock::manual(crate::base::clock::Time::BUILT);
-    let limits = Limits { background: 1, idle: Duration::from_secs(90), idle_most: 100 };
+    let limits = Limits { background: 1, idle: Duration::from_secs(90), idle_most: 100, each: EACH };
     (Pool::new(limits, clock.clone()), Key { text: "http://a.kz".into(), most, may_share }, clock)
 }
 
