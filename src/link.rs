@@ -180,10 +180,21 @@ struct Mind {
     ticked: Option<Instant>,
 }
 
+/// Who found that a host does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finder {
+    /// Somebody's fetch.
+    Fetch,
+    /// Nobody could say where it is.
+    Names,
+    /// It was asked how the line is.
+    Round,
+}
+
 /// Hosts remembered for probing; a few, since one answer is enough.
 const ANSWERED: usize = 8;
-/// A suspicion is settled within this or the caller goes on without: a satellite's round trip and a bit.
-const SETTLE: Duration = Duration::from_secs(2);
+/// A suspicion is settled within this or the caller goes on without: the pause between two rounds, and a round.
+const SETTLE: Duration = probe::DOUBT_EVERY.saturating_add(probe::PATIENCE);
 /// Of a hundred parts of the capacity that a test has found, payload: what remains are heads, acknowledgements and a second's unevenness.
 const FULL: u64 = 80;
 const CLASSES: [Class; 4] = [Class::Interactive, Class::Background, Class::Report, Class::Measure];
@@ -257,8 +268,8 @@ impl Link {
                 mind.slices.first_byte(took);
             }
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
-            Sample::Failed { host, addr } => self.failed(&host, addr, true),
-            Sample::NameFailed { host } => self.failed(&host, None, false),
+            Sample::Failed { host, addr } => self.failed(&host, addr, Finder::Fetch),
+            Sample::NameFailed { host } => self.failed(&host, None, Finder::Names),
             Sample::Came { reach, bytes } => {
                 self.0.came[reach as usize].fetch_add(bytes, Ordering::Relaxed);
             }
@@ -333,7 +344,7 @@ impl Link {
         }
     }
 
-    /// After a failure of one's own: waits until the suspicion that it raised is settled, at most 2 s, and tells the verdict. So the
+    /// After a failure of one's own: waits until the suspicion that it raised is settled, at most 2.5 s, and tells the verdict. So the
     /// first request after a cut already knows that it was the line. May be dropped at any await.
     pub async fn settle(&self) -> State {
         let mut settled = self.0.settled.subscribe();
@@ -460,18 +471,22 @@ impl Link {
         self.publish(&mut mind);
     }
 
-    /// `dialled`: it is the host that did not answer, and not the servers of names.
-    fn failed(&self, host: &str, addr: Option<IpAddr>, dialled: bool) {
+    fn failed(&self, host: &str, addr: Option<IpAddr>, finder: Finder) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
-        if dialled {
+        if finder != Finder::Names {
             mind.causes.silent(host, now);
         }
         mind.attempted = now;
         mind.estimate.failed(now);
         mind.slices.failed(judge(host, addr, &self.0.domestic));
         mind.suspicion = mind.suspicion.saturating_add(1);
-        mind.judge.failed(host, now);
+        if finder == Finder::Round || mind.answered.is_empty() {
+            mind.judge.failed(host, now);
+        } else {
+            let known = finder == Finder::Fetch && mind.answered.iter().any(|(other, _)| &**other == host);
+            mind.judge.missed(host, known, now);
+        }
         self.publish(&mut mind);
         drop(mind);
         self.0.doubt.notify_one();
