@@ -9,7 +9,7 @@ use crate::base::count::Metrics;
 use crate::base::unit::BitRate;
 use crate::life::{Life, news};
 use crate::link::cause::Causes;
-use crate::link::estimate::Estimate;
+use crate::link::estimate::{Came, Estimate};
 use crate::link::foreground::Foreground;
 use crate::link::gauges::Gauges;
 use crate::link::outage::Sign;
@@ -498,6 +498,7 @@ impl Link {
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
         let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure));
         let came = [0, 1, 2].map(|reach| self.0.came[reach].load(Ordering::Relaxed));
+        let transfers = self.0.foreground.awake();
         self.0.beat.fetch_add(1, Ordering::Relaxed);
         let mut mind = self.0.mind.lock();
         let mind = &mut *mind;
@@ -517,10 +518,9 @@ impl Link {
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.
         let missed = if passed > 2 { u32::try_from(passed - 1).unwrap_or(u32::MAX) } else { 0 };
-        mind.estimate.second(second.speed(second.unasked()), steady);
-        let (usual_rtt, usual_rate) = mind.slices.usual();
-        let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
-        mind.judge.tick(slow, steady);
+        let (bytes, awaited) = (second.speed(second.unasked()), second.speed(second.awaited()));
+        mind.estimate.second(Came { bytes, awaited, transfers }, steady);
+        mind.judge.tick(mind.estimate.looks_slow(mind.slices.usual(), steady), steady);
         self.publish(mind);
         mind.slices.second(self.state(), second, missed, now);
         #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]
