@@ -166,6 +166,8 @@ struct Mind {
     tried: VecDeque<(Box<str>, SocketAddr)>,
     /// What is amiss, for the log of outages.
     causes: Causes,
+    /// How the DNS servers were seen last.
+    names: Option<bool>,
     /// When a connection was last tried, by anybody.
     attempted: Instant,
     since: Time,
@@ -210,6 +212,7 @@ impl Link {
             answered: VecDeque::new(),
             tried: VecDeque::new(),
             causes: Causes::default(),
+            names: None,
             attempted: steady,
             since: now,
             suspicion: 0,
@@ -285,7 +288,11 @@ impl Link {
                 self.0.gauges.tls.observe(took.as_secs_f64());
                 self.0.mind.lock().slices.passive().secured(took);
             }
-            Sample::Names { heard } => self.0.mind.lock().causes.names(heard, self.0.clock.steady()),
+            Sample::Names { heard } => {
+                let mut mind = self.0.mind.lock();
+                mind.causes.names(heard, self.0.clock.steady());
+                mind.names = Some(heard);
+            }
         }
     }
 
@@ -370,6 +377,12 @@ impl Link {
             }
             mind.tried.push_back((host.into(), addr));
         }
+    }
+
+    /// Whether the DNS servers gave answers when they were last seen. Before one has since the start, no failure of theirs is a name's:
+    /// after a power cut the school's own resolver is there long before the line.
+    pub fn names_answer(&self) -> bool {
+        self.0.mind.lock().names == Some(true)
     }
 
     /// Something takes suspiciously long: looks whether hosts that answered lately still do. Costs a few TCP handshakes at most.

@@ -147,6 +147,18 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
 }
 
 #[tokio::test]
+async fn names_answer_once_one_was_told_and_until_none_is() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let link = link(Vec::new(), &life, &metrics);
+    life.stop();
+    assert!(!link.names_answer(), "nobody knows yet");
+    for heard in [false, true, false] {
+        link.observe(Sample::Names { heard });
+        assert_eq!(link.names_answer(), heard);
+    }
+}
+
+#[tokio::test]
 async fn a_late_beat_fills_no_line() {
     let (life, metrics) = (Life::default(), Metrics::default());
     let clock = Clock::manual(Time::from_secs(1_800_000_001));
