@@ -9,7 +9,7 @@ use crate::base::count::Metrics;
 use crate::base::unit::BitRate;
 use crate::life::{Life, news};
 use crate::link::cause::Causes;
-use crate::link::estimate::Estimate;
+use crate::link::estimate::{Came, Estimate};
 use crate::link::foreground::Foreground;
 use crate::link::gauges::Gauges;
 use crate::link::outage::Sign;
@@ -166,6 +166,8 @@ struct Mind {
     tried: VecDeque<(Box<str>, SocketAddr)>,
     /// What is amiss, for the log of outages.
     causes: Causes,
+    /// How the DNS servers were seen last.
+    names: Option<bool>,
     /// When a connection was last tried, by anybody.
     attempted: Instant,
     since: Time,
@@ -180,10 +182,21 @@ struct Mind {
     ticked: Option<Instant>,
 }
 
+/// Who found that a host does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finder {
+    /// Somebody's fetch.
+    Fetch,
+    /// Nobody could say where it is.
+    Names,
+    /// It was asked how the line is.
+    Round,
+}
+
 /// Hosts remembered for probing; a few, since one answer is enough.
 const ANSWERED: usize = 8;
-/// A suspicion is settled within this or the caller goes on without: a satellite's round trip and a bit.
-const SETTLE: Duration = Duration::from_secs(2);
+/// A suspicion is settled within this or the caller goes on without: the pause between two rounds, and a round.
+const SETTLE: Duration = probe::DOUBT_EVERY.saturating_add(probe::PATIENCE);
 /// Of a hundred parts of the capacity that a test has found, payload: what remains are heads, acknowledgements and a second's unevenness.
 const FULL: u64 = 80;
 const CLASSES: [Class; 4] = [Class::Interactive, Class::Background, Class::Report, Class::Measure];
@@ -199,6 +212,7 @@ impl Link {
             answered: VecDeque::new(),
             tried: VecDeque::new(),
             causes: Causes::default(),
+            names: None,
             attempted: steady,
             since: now,
             suspicion: 0,
@@ -257,8 +271,8 @@ impl Link {
                 mind.slices.first_byte(took);
             }
             Sample::Connected { host, addr, took } => self.connected(&host, addr, took),
-            Sample::Failed { host, addr } => self.failed(&host, addr, true),
-            Sample::NameFailed { host } => self.failed(&host, None, false),
+            Sample::Failed { host, addr } => self.failed(&host, addr, Finder::Fetch),
+            Sample::NameFailed { host } => self.failed(&host, None, Finder::Names),
             Sample::Came { reach, bytes } => {
                 self.0.came[reach as usize].fetch_add(bytes, Ordering::Relaxed);
             }
@@ -274,7 +288,11 @@ impl Link {
                 self.0.gauges.tls.observe(took.as_secs_f64());
                 self.0.mind.lock().slices.passive().secured(took);
             }
-            Sample::Names { heard } => self.0.mind.lock().causes.names(heard, self.0.clock.steady()),
+            Sample::Names { heard } => {
+                let mut mind = self.0.mind.lock();
+                mind.causes.names(heard, self.0.clock.steady());
+                mind.names = Some(heard);
+            }
         }
     }
 
@@ -333,7 +351,7 @@ impl Link {
         }
     }
 
-    /// After a failure of one's own: waits until the suspicion that it raised is settled, at most 2 s, and tells the verdict. So the
+    /// After a failure of one's own: waits until the suspicion that it raised is settled, at most 2.5 s, and tells the verdict. So the
     /// first request after a cut already knows that it was the line. May be dropped at any await.
     pub async fn settle(&self) -> State {
         let mut settled = self.0.settled.subscribe();
@@ -359,6 +377,12 @@ impl Link {
             }
             mind.tried.push_back((host.into(), addr));
         }
+    }
+
+    /// Whether the DNS servers gave answers when they were last seen. Before one has since the start, no failure of theirs is a name's:
+    /// after a power cut the school's own resolver is there long before the line.
+    pub fn names_answer(&self) -> bool {
+        self.0.mind.lock().names == Some(true)
     }
 
     /// Something takes suspiciously long: looks whether hosts that answered lately still do. Costs a few TCP handshakes at most.
@@ -460,18 +484,22 @@ impl Link {
         self.publish(&mut mind);
     }
 
-    /// `dialled`: it is the host that did not answer, and not the servers of names.
-    fn failed(&self, host: &str, addr: Option<IpAddr>, dialled: bool) {
+    fn failed(&self, host: &str, addr: Option<IpAddr>, finder: Finder) {
         let now = self.0.clock.steady();
         let mut mind = self.0.mind.lock();
-        if dialled {
+        if finder != Finder::Names {
             mind.causes.silent(host, now);
         }
         mind.attempted = now;
         mind.estimate.failed(now);
         mind.slices.failed(judge(host, addr, &self.0.domestic));
         mind.suspicion = mind.suspicion.saturating_add(1);
-        mind.judge.failed(host, now);
+        if finder == Finder::Round || mind.answered.is_empty() {
+            mind.judge.failed(host, now);
+        } else {
+            let known = finder == Finder::Fetch && mind.answered.iter().any(|(other, _)| &**other == host);
+            mind.judge.missed(host, known, now);
+        }
         self.publish(&mut mind);
         drop(mind);
         self.0.doubt.notify_one();
@@ -483,6 +511,7 @@ impl Link {
         let sums = CLASSES.iter().map(|class| self.moved(*class)).fold((0, 0), |sum, moved| (sum.0 + moved.0, sum.1 + moved.1));
         let (background, measure) = (self.moved(Class::Background).0, self.moved(Class::Measure));
         let came = [0, 1, 2].map(|reach| self.0.came[reach].load(Ordering::Relaxed));
+        let transfers = self.0.foreground.awake();
         self.0.beat.fetch_add(1, Ordering::Relaxed);
         let mut mind = self.0.mind.lock();
         let mind = &mut *mind;
@@ -502,10 +531,9 @@ impl Link {
         mind.ticked = Some(steady);
         // A beat that comes a little late is no gap.
         let missed = if passed > 2 { u32::try_from(passed - 1).unwrap_or(u32::MAX) } else { 0 };
-        mind.estimate.second(second.speed(second.unasked()), steady);
-        let (usual_rtt, usual_rate) = mind.slices.usual();
-        let slow = mind.estimate.looks_slow(usual_rtt, usual_rate, steady);
-        mind.judge.tick(slow, steady);
+        let (bytes, awaited) = (second.speed(second.unasked()), second.speed(second.awaited()));
+        mind.estimate.second(Came { bytes, awaited, transfers }, steady);
+        mind.judge.tick(mind.estimate.looks_slow(mind.slices.usual(), steady), steady);
         self.publish(mind);
         mind.slices.second(self.state(), second, missed, now);
         #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]

@@ -133,7 +133,7 @@ mod tests {
                 *count.lock() += 1;
                 let begun = *count.lock();
                 assert!(begun > 2, "once more");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         tokio::time::sleep(Duration::from_hours(1)).await;

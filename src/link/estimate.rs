@@ -5,6 +5,13 @@
 //!   line and not the origin was the limit.
 //! * Latency: the median TCP connect time (one round trip) over `RECENT`.
 //! * Failures: failed / attempted connections over `RECENT`.
+//! * Slow: connections come about far later than usual; or little comes while people wait for something, and the line shows it otherwise
+//!   as well.
+//!
+//! # Why little alone is not slow
+//! A radio, one far server or the night's own low rate fill second after second with very little, on a line of any speed. So only seconds
+//! count in which people's bytes came, with all that came beside them; and besides, connections or answers must be late, or several
+//! transfers under way at once: on a line that is thin all of them are.
 //!
 //! Percentiles are nearest-rank (Hyndman and Fan 1996, definition 1): always a value that was really seen.
 
@@ -27,6 +34,36 @@ const SLOW_EXTRA: f64 = 0.3;
 const SLOW_SHARE: f64 = 0.1;
 /// Of the last minute this many seconds must be busy before the rate says anything.
 const SLOW_BUSY: usize = 45;
+/// Where little comes, connections and answers this many times as late as usual show that it is the line: its queue is full.
+const LATE_TIMES: f64 = 2.0;
+/// Fewer connections or answers of a minute are one server's.
+const LATE_LEAST: usize = 3;
+/// So many transfers under way in most busy seconds fill any line: a page alone has as many, and hardly anybody hears four radios.
+const SEVERAL: usize = 4;
+/// What looks slow does so within so long.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// What is usual on this line, as far as anybody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usual {
+    /// Connect time, seconds.
+    pub rtt: Option<f64>,
+    /// Time to first byte, seconds.
+    pub first_byte: Option<f64>,
+    /// Bytes per second.
+    pub rate: Option<u64>,
+}
+
+/// What came in a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Came {
+    /// Bytes, those of measurements left out.
+    pub bytes: u64,
+    /// Of these, what people wait for.
+    pub awaited: u64,
+    /// Transfers under way that people wait for.
+    pub transfers: usize,
+}
 
 /// Samples of the last hour.
 #[derive(Debug, Default)]
@@ -35,6 +72,8 @@ pub struct Estimate {
     first_bytes: VecDeque<(Instant, f64)>,
     attempts: VecDeque<(Instant, bool)>,
     busy: VecDeque<(Instant, u64)>,
+    /// Busy seconds by what people wait for: all that came in each, and how many transfers were under way.
+    awaited: VecDeque<(Instant, (u64, usize))>,
 }
 
 impl Estimate {
@@ -54,8 +93,12 @@ impl Estimate {
         push(&mut self.first_bytes, took.as_secs_f64(), now, RECENT);
     }
 
-    /// A second passed in which `bytes` came in.
-    pub fn second(&mut self, bytes: u64, now: Instant) {
+    /// A second passed.
+    pub fn second(&mut self, came: Came, now: Instant) {
+        let Came { bytes, awaited, transfers } = came;
+        if awaited >= BUSY {
+            push(&mut self.awaited, (bytes, transfers), now, MINUTE);
+        }
         if bytes >= BUSY {
             while self.busy.front().is_some_and(|(when, _)| now.saturating_duration_since(*when) > HOUR) || self.busy.len() >= 3600 {
                 self.busy.pop_front();
@@ -87,19 +130,28 @@ impl Estimate {
         quantile(recent(&self.busy, now, HOUR), 0.95)
     }
 
-    /// Whether the last minute looks slow against what is usual: `usual_rtt` in seconds, `usual_rate` in bytes per second.
+    /// Whether the last minute looks slow against what is usual.
     #[expect(clippy::cast_precision_loss, reason = "rates fit a double")]
-    pub fn looks_slow(&self, usual_rtt: Option<f64>, usual_rate: Option<u64>, now: Instant) -> bool {
-        let minute = Duration::from_mins(1);
-        let connects = recent(&self.connects, now, minute);
-        let late = match (quantile(connects.clone(), 0.5), usual_rtt) {
-            (Some(rtt), Some(usual)) if connects.len() >= 3 => rtt > usual * SLOW_TIMES && rtt > usual + SLOW_EXTRA,
-            _ => false,
-        };
-        let busy = recent(&self.busy, now, minute);
-        let thin = busy.len() >= SLOW_BUSY
-            && matches!((quantile(busy, 0.95), usual_rate), (Some(rate), Some(usual)) if (rate as f64) < usual as f64 * SLOW_SHARE);
-        late || thin
+    pub fn looks_slow(&self, usual: Usual, now: Instant) -> bool {
+        if late(&self.connects, usual.rtt, SLOW_TIMES, now) {
+            return true;
+        }
+        let (rates, transfers): (Vec<u64>, Vec<usize>) = recent(&self.awaited, now, MINUTE).into_iter().unzip();
+        let is_thin = rates.len() >= SLOW_BUSY
+            && matches!((quantile(rates, 0.95), usual.rate), (Some(rate), Some(usual)) if (rate as f64) < usual as f64 * SLOW_SHARE);
+        is_thin
+            && (late(&self.connects, usual.rtt, LATE_TIMES, now)
+                || late(&self.first_bytes, usual.first_byte, LATE_TIMES, now)
+                || quantile(transfers, 0.5).is_some_and(|several| several >= SEVERAL))
+    }
+}
+
+/// Whether waits of the last minute are `times` as long as usual, and so much that it is noticed.
+fn late(waits: &VecDeque<(Instant, f64)>, usual: Option<f64>, times: f64, now: Instant) -> bool {
+    let waits = recent(waits, now, MINUTE);
+    match (waits.len() >= LATE_LEAST, quantile(waits, 0.5), usual) {
+        (true, Some(wait), Some(usual)) => wait > usual * times && wait > usual + SLOW_EXTRA,
+        _ => false,
     }
 }
 
@@ -146,10 +198,10 @@ mod tests {
         }
         estimate.failed(now);
         estimate.first_byte(Duration::from_millis(500), now);
-        estimate.second(BUSY - 1, now);
+        estimate.second(alone(BUSY - 1), now);
         assert_eq!(estimate.download(now), None, "not a busy second");
         for second in 0..100 {
-            estimate.second(100_000 + second, now);
+            estimate.second(alone(100_000 + second), now);
         }
         assert_eq!(estimate.rtt(now), Some(0.2));
         assert_eq!(estimate.first_byte_median(now), Some(0.5));
@@ -165,21 +217,58 @@ mod tests {
     fn slow_is_far_from_the_usual_and_not_just_idle() {
         let now = Clock::manual(Time::BUILT).steady();
         let mut estimate = Estimate::default();
-        assert!(!estimate.looks_slow(Some(0.04), Some(1_000_000), now), "idle is not slow");
+        let usual = |rtt, rate| Usual { rtt, rate, first_byte: None };
+        assert!(!estimate.looks_slow(usual(Some(0.04), Some(1_000_000)), now), "idle is not slow");
         for _ in 0..3 {
             estimate.connected(Duration::from_millis(250), now);
         }
-        assert!(!estimate.looks_slow(Some(0.04), None, now), "six times as long, but nobody notices");
+        assert!(!estimate.looks_slow(usual(Some(0.04), None), now), "six times as long, but nobody notices");
         for _ in 0..4 {
             estimate.connected(Duration::from_millis(900), now);
         }
-        assert!(estimate.looks_slow(Some(0.04), None, now));
-        assert!(!estimate.looks_slow(Some(0.6), None, now), "a satellite line is always like this");
+        assert!(estimate.looks_slow(usual(Some(0.04), None), now));
+        assert!(!estimate.looks_slow(usual(Some(0.6), None), now), "a satellite line is always like this");
+        let class = Came { bytes: 20_000, awaited: 20_000, transfers: SEVERAL };
+        let mut estimate = minute(class, now);
+        assert!(estimate.looks_slow(usual(None, Some(1_000_000)), now));
+        assert!(!estimate.looks_slow(usual(None, Some(100_000)), now));
+        estimate.second(Came { bytes: 400_000, ..class }, now);
+        estimate.second(Came { bytes: 400_000, ..class }, now);
+        estimate.second(Came { bytes: 400_000, ..class }, now);
+        assert!(!estimate.looks_slow(usual(None, Some(1_000_000)), now), "what else came counts as well");
+    }
+
+    #[test]
+    fn a_radio_or_a_night_is_no_slow_line() {
+        let now = Clock::manual(Time::BUILT).steady();
+        let usual = Usual { rtt: Some(0.2), first_byte: Some(0.3), rate: Some(1_000_000) };
+        let mut night = minute(Came { bytes: 20_000, awaited: 0, transfers: 0 }, now);
+        let radio = minute(alone(20_000), now);
+        assert!(!night.looks_slow(usual, now) && !radio.looks_slow(usual, now));
+        for (connect, answer, slow) in [(250, 400, false), (550, 400, true), (250, 700, true)] {
+            let mut estimate = minute(alone(20_000), now);
+            for estimate in [&mut night, &mut estimate] {
+                for _ in 0..LATE_LEAST {
+                    estimate.connected(Duration::from_millis(connect), now);
+                    estimate.first_byte(Duration::from_millis(answer), now);
+                }
+            }
+            assert_eq!(estimate.looks_slow(usual, now), slow, "{connect} {answer}");
+            assert!(!night.looks_slow(usual, now));
+        }
+    }
+
+    /// One transfer, which a person waits for.
+    fn alone(bytes: u64) -> Came {
+        Came { bytes, awaited: bytes, transfers: 1 }
+    }
+
+    /// As many seconds of it as a minute needs.
+    fn minute(came: Came, now: Instant) -> Estimate {
         let mut estimate = Estimate::default();
         for _ in 0..SLOW_BUSY {
-            estimate.second(20_000, now);
+            estimate.second(came, now);
         }
-        assert!(estimate.looks_slow(None, Some(1_000_000), now));
-        assert!(!estimate.looks_slow(None, Some(100_000), now));
+        estimate
     }
 }

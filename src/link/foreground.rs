@@ -85,6 +85,14 @@ impl Foreground {
         self.0.changed.notified()
     }
 
+    /// Transfers under way that count: silent ones do not.
+    pub fn awake(&self) -> usize {
+        let now = now();
+        let mut board = self.0.board.lock();
+        board.shut(now);
+        board.under_way.values().filter(|known| known.moved + SILENT > now).count()
+    }
+
     /// Transfers under way.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
@@ -248,9 +256,9 @@ mod tests {
     async fn a_silent_transfer_sleeps_and_its_next_byte_wakes_those_who_wait() {
         let foreground = Foreground::default();
         let poll = foreground.begin();
-        assert!(foreground.shut().is_some());
+        assert_eq!((foreground.shut().is_some(), foreground.awake()), (true, 1));
         advance(SILENT).await;
-        assert_eq!(foreground.shut(), None, "a poll without news");
+        assert_eq!((foreground.shut(), foreground.awake()), (None, 0), "a poll without news");
         let mut changed = std::pin::pin!(foreground.changed());
         assert!((&mut changed).now_or_never().is_none());
         poll.moved();

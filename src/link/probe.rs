@@ -5,8 +5,8 @@
 use crate::base::socket;
 use crate::link::side::Side;
 use crate::link::state::ENOUGH;
-use crate::link::{Link, State};
-use std::collections::BTreeMap;
+use crate::link::{Finder, Link, State};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,9 +17,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(15);
 /// Down, something is tried this often: the class waits, and a SYN is 60 bytes.
 const DOWN_EVERY: Duration = Duration::from_secs(2);
 /// A suspicion is looked into at most this often.
-const DOUBT_EVERY: Duration = Duration::from_millis(500);
+pub(super) const DOUBT_EVERY: Duration = Duration::from_millis(500);
 /// One try: three times the round trip of a satellite line, less than people wait.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Hosts tried at once in a round of suspicion.
 const AT_ONCE: usize = 3;
 /// When nobody has tried anything for so long, a host that answered lately is: a night without a class is no night without a line.
@@ -145,7 +145,10 @@ async fn suspect(link: &Link) {
         }
         let proven = !mind.answered.is_empty();
         let list = if proven { &mind.answered } else { &mind.tried };
-        (list.iter().rev().take(AT_ONCE).cloned().collect(), proven)
+        // Each host once before any of them twice: one with many addresses does not speak for all.
+        let mut hosts = BTreeSet::new();
+        let (first, again): (Vec<_>, Vec<_>) = list.iter().rev().partition(|(host, _)| hosts.insert(host));
+        (first.into_iter().chain(again).take(AT_ONCE).cloned().collect(), proven)
     };
     if known.is_empty() {
         return;
@@ -171,7 +174,7 @@ fn weigh(link: &Link, known: &[(Box<str>, SocketAddr)], proven: bool, answers: &
     for ((host, addr), answer) in known.iter().zip(answers) {
         // This machine, when it refuses and has never answered, says nothing about the line.
         if *answer == Reached::No || proven && *answer == Reached::Refused {
-            link.failed(host, Some(addr.ip()), true);
+            link.failed(host, Some(addr.ip()), Finder::Round);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::base::clock::Time;
 use crate::link::State;
-use crate::link::estimate::{BUSY, quantile};
+use crate::link::estimate::{BUSY, Usual, quantile};
 use crate::link::passive::{Passive, Samples, count, millis, whole};
 use crate::link::reach::Reach;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub const SECONDS: i64 = 300;
 /// Slices kept: 24 h.
 const KEPT: usize = 288;
+/// Slices that tell what is usual: half an hour.
+const ENOUGH: usize = 6;
 /// Samples of one kind kept per slice.
 const MOST: usize = 4096;
 
@@ -170,6 +172,11 @@ impl Second {
         self.rx.saturating_sub(self.measure_rx)
     }
 
+    /// What came that somebody waits for.
+    pub fn awaited(&self) -> u64 {
+        self.unasked().saturating_sub(self.background_rx)
+    }
+
     /// Bytes that moved in it, as bytes a second.
     pub fn speed(&self, bytes: u64) -> u64 {
         bytes.saturating_mul(1000) / self.millis.max(1000)
@@ -243,15 +250,18 @@ impl Slices {
         self.done.iter().cloned().chain(open).filter(|slice| slice.end > since).collect()
     }
 
-    /// Usual connect time (seconds) and usual rate (bytes per second): medians over the finished slices, given at least half an
-    /// hour of them.
-    pub fn usual(&self) -> (Option<f64>, Option<u64>) {
-        let rtts: Vec<f64> = self.done.iter().filter_map(|slice| slice.rtt_median_ms).collect();
-        let rates: Vec<u64> = self.done.iter().filter_map(|slice| slice.download_p95_bps).collect();
-        let enough = |count: usize| count >= 6;
-        let rtt = if enough(rtts.len()) { quantile(rtts, 0.5).map(|millis| millis / 1000.0) } else { None };
-        let rate = if enough(rates.len()) { quantile(rates, 0.5).map(|bits| bits / 8) } else { None };
-        (rtt, rate)
+    /// What is usual: medians over the finished slices, given at least half an hour of them.
+    pub fn usual(&self) -> Usual {
+        fn median<T: PartialOrd + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
+            let values: Vec<T> = values.collect();
+            if values.len() >= ENOUGH { quantile(values, 0.5) } else { None }
+        }
+        let seconds = |millis: f64| millis / 1000.0;
+        Usual {
+            rtt: median(self.done.iter().filter_map(|slice| slice.rtt_median_ms)).map(seconds),
+            first_byte: median(self.done.iter().filter_map(|slice| slice.first_byte_median_ms)).map(seconds),
+            rate: median(self.done.iter().filter_map(|slice| slice.download_p95_bps)).map(|bits| bits / 8),
+        }
     }
 
     fn finish(&mut self, now: Time) {
@@ -382,10 +392,11 @@ mod tests {
     fn the_usual_needs_half_an_hour() {
         let mut slices = Slices::new(Time::from_secs(0));
         for count in 1..=6_i64 {
-            assert_eq!(slices.usual(), (None, None));
+            assert_eq!(slices.usual(), Usual::default());
+            slices.first_byte(Duration::from_millis(90));
             slices.connected(Duration::from_millis(50), Reach::Unknown, false);
             slices.second(State::Up, Second { rx: 80_000, ..Second::default() }, 0, Time::from_secs(count * SECONDS));
         }
-        assert_eq!(slices.usual(), (Some(0.05), Some(80_000)));
+        assert_eq!(slices.usual(), Usual { rtt: Some(0.05), first_byte: Some(0.09), rate: Some(80_000) });
     }
 }

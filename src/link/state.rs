@@ -1,11 +1,16 @@
 //! up | slow | down, with hysteresis. Pure: events and the steady time come in, a verdict comes out.
 //!
-//! Without a check list our own fetches decide: *down* when every host tried within `WINDOW` failed
-//! and there were at least `ENOUGH` attempts, *up* at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line
-//! down (`ROUNDS` in a row without any answer), while any success brings it up.
+//! Without a check list hosts decide: *down* when every host tried within `WINDOW` failed and there were at least `ENOUGH` attempts, *up*
+//! at the first success. A host's latest attempt is what counts for it. With a check list only whole rounds bring the line down
+//! (`ROUNDS` in a row without any answer), while any success brings it up.
+//!
+//! # Whose failure counts
+//! Anybody can name hosts that do not answer, and as many as he likes. Once some have answered, a fetch that fails only makes the line
+//! suspect, and those that answered lately are asked ([`Judge::failed`]); fetches alone say *down* where `ENOUGH` of these have failed
+//! ([`Judge::missed`]).
 
 use crate::link::State;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Attempts older than this say nothing about now.
@@ -21,12 +26,29 @@ pub const FINE_AFTER: Duration = Duration::from_mins(1);
 /// At most this many attempts are remembered; a class opening pages makes a few dozen in [`WINDOW`].
 const MOST: usize = 64;
 
+/// What came of trying a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Worked,
+    /// It had answered lately.
+    Failed,
+    /// It had not, so that its silence may be all its own.
+    Missed,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    when: Instant,
+    host: Box<str>,
+    outcome: Outcome,
+}
+
 /// Judges the line.
 #[derive(Debug)]
 pub struct Judge {
     state: State,
     since: Instant,
-    attempts: VecDeque<(Instant, Box<str>, bool)>,
+    attempts: VecDeque<Attempt>,
     /// Whether rounds decide about *down*.
     checked: bool,
     failed_rounds: u32,
@@ -48,19 +70,31 @@ impl Judge {
 
     /// `host` answered.
     pub fn worked(&mut self, host: &str, now: Instant) {
-        self.note(host, now, true);
+        self.note(host, now, Outcome::Worked);
         self.failed_rounds = 0;
         if matches!(self.state, State::Unknown | State::Down) {
             self.turn(State::Up, now);
         }
     }
 
-    /// `host` should have answered and did not.
+    /// `host` was asked how the line is, or there is none that could be, and did not answer.
     pub fn failed(&mut self, host: &str, now: Instant) {
-        self.note(host, now, false);
-        let latest = |host: &str| self.attempts.iter().rev().find(|(_, other, _)| &**other == host).is_some_and(|(_, _, worked)| *worked);
-        let any_works = self.attempts.iter().any(|(_, host, _)| latest(host));
-        let failures = self.attempts.iter().filter(|(_, _, worked)| !worked).count();
+        self.note(host, now, Outcome::Failed);
+        let failures = self.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Worked).count();
+        self.weigh(failures, now);
+    }
+
+    /// A fetch from `host` failed, while there are hosts that answered lately; `known`: it is one of them.
+    pub fn missed(&mut self, host: &str, known: bool, now: Instant) {
+        self.note(host, now, if known { Outcome::Failed } else { Outcome::Missed });
+        let failed = self.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed);
+        let hosts = failed.map(|attempt| &*attempt.host).collect::<BTreeSet<_>>().len();
+        self.weigh(hosts, now);
+    }
+
+    fn weigh(&mut self, failures: usize, now: Instant) {
+        let latest = |host: &str| self.attempts.iter().rev().find(|attempt| &*attempt.host == host).map(|attempt| attempt.outcome);
+        let any_works = self.attempts.iter().any(|attempt| latest(&attempt.host) == Some(Outcome::Worked));
         if !self.checked && !any_works && failures >= ENOUGH {
             self.turn(State::Down, now);
         }
@@ -98,12 +132,12 @@ impl Judge {
         }
     }
 
-    fn note(&mut self, host: &str, now: Instant, worked: bool) {
+    fn note(&mut self, host: &str, now: Instant, outcome: Outcome) {
         let old = |when: Instant| now.saturating_duration_since(when) > WINDOW;
-        while self.attempts.front().is_some_and(|(when, _, _)| old(*when)) || self.attempts.len() >= MOST {
+        while self.attempts.front().is_some_and(|attempt| old(attempt.when)) || self.attempts.len() >= MOST {
             self.attempts.pop_front();
         }
-        self.attempts.push_back((now, host.into(), worked));
+        self.attempts.push_back(Attempt { when: now, host: host.into(), outcome });
     }
 
     fn turn(&mut self, state: State, now: Instant) {
@@ -143,6 +177,29 @@ mod tests {
         judge.worked("a", now + second * 15);
         judge.failed("a", now + second * 16);
         assert_eq!(judge.state(), State::Down, "the one host that worked does not any more");
+    }
+
+    #[test]
+    fn fetches_alone_need_two_hosts_that_answered_lately() {
+        let (now, second) = (start(), Duration::from_secs(1));
+        let mut judge = Judge::new(false, now);
+        judge.worked("a", now);
+        let later = now + WINDOW + second;
+        for host in ["x", "x", "y", "z"] {
+            judge.missed(host, false, later);
+        }
+        for _ in 0..10 {
+            judge.missed("a", true, later);
+        }
+        assert_eq!(judge.state(), State::Up, "whoever never answered says nothing, and one host is one host");
+        judge.missed("b", true, later);
+        assert_eq!(judge.state(), State::Down);
+
+        let mut judge = Judge::new(false, now);
+        judge.worked("a", now);
+        judge.missed("x", false, later);
+        judge.failed("a", later + second);
+        assert_eq!(judge.state(), State::Down, "who was asked for a second opinion has none either");
     }
 
     #[test]

@@ -55,6 +55,36 @@ async fn one_dead_host_among_living_ones_is_not_the_line() {
 }
 
 #[tokio::test]
+async fn what_anybody_can_name_brings_no_line_down() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let link = link(Vec::new(), &life, &metrics);
+    let (living, dead) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let gone = dead.local_addr().unwrap();
+    drop(dead);
+    // One with many addresses answered last, and does not any more.
+    link.observe(Sample::Connected { host: "alive.kz".into(), addr: living.local_addr().unwrap(), took: Duration::from_millis(20) });
+    for last in 1..=4 {
+        let addr = SocketAddr::new(IpAddr::from([127, 0, 0, last]), gone.port());
+        link.observe(Sample::Connected { host: "gone.kz".into(), addr, took: Duration::from_millis(20) });
+    }
+    let mut verdicts = link.watch();
+    let judge = || Judge::new(false, link.0.clock.steady());
+    for hosts in [["dead.kz", "dead.kz"], ["dead.kz", "blocked.kz"], ["gone.kz", "gone.kz"]] {
+        link.0.mind.lock().judge = judge();
+        for host in hosts {
+            link.observe(Sample::Failed { host: host.into(), addr: None });
+            link.observe(Sample::NameFailed { host: host.into() });
+        }
+        assert_eq!(link.settle().await, State::Up, "{hosts:?}");
+        living.accept().await.unwrap();
+    }
+    while verdicts.has_changed().unwrap() {
+        assert_ne!(*verdicts.borrow_and_update(), State::Down);
+    }
+    life.stop();
+}
+
+#[tokio::test]
 async fn a_check_list_decides_when_there_is_one() {
     let (life, metrics) = (Life::default(), Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -114,6 +144,18 @@ async fn bytes_are_counted_by_class_and_seconds_fill_slices() {
     assert_eq!(slices.len(), 2, "the finished one and the open one");
     assert_eq!((slices[0].rx_bytes, slices[0].tx_bytes, slices[0].background_rx_bytes), (50_000, 7, 50_000));
     assert_eq!(slices[0].up_seconds, 2);
+}
+
+#[tokio::test]
+async fn names_answer_once_one_was_told_and_until_none_is() {
+    let (life, metrics) = (Life::default(), Metrics::default());
+    let link = link(Vec::new(), &life, &metrics);
+    life.stop();
+    assert!(!link.names_answer(), "nobody knows yet");
+    for heard in [false, true, false] {
+        link.observe(Sample::Names { heard });
+        assert_eq!(link.names_answer(), heard);
+    }
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ impl Reach {
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
-            Err(error) => return Reply { transferred: 0, what: failed(&error) },
+            Err(error) => return Reply { transferred: 0, what: failed(&error, self.link.names_answer()) },
         };
         let what = match (fetched.status, &fetched.entry) {
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => What::Busy(fetched.retry_after),

@@ -78,7 +78,7 @@ pub enum What {
     Unkept(String),
     /// 429 or 503, with the wait that the origin asked for.
     Busy(Option<Duration>),
-    /// This machine has no connection free; the origin was not asked.
+    /// This machine has no connection free, or no DNS server gives any answers; the origin was not asked.
     Ours(String),
     /// The origin failed.
     Broken(String),
@@ -184,7 +184,7 @@ impl Web for Reach {
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
             Err(FetchError::TooLong(_)) if longest < most => return came(&moved, What::Oversized(longest)),
-            Err(error) => return came(&moved, failed(&error)),
+            Err(error) => return came(&moved, failed(&error, self.link.names_answer())),
         };
         let status = fetched.status.as_u16();
         let what = match (status, fetched.entry, fetched.location) {
@@ -257,7 +257,10 @@ impl Web for Reach {
     }
 
     async fn glance(&self, target: &Target, aim: Aim, bare: bool) -> Result<Glance, What> {
-        self.cache.glance(target, self.headers(aim), Class::Background, bare).await.map_err(|error| failed(&error))
+        self.cache
+            .glance(target, self.headers(aim), Class::Background, bare)
+            .await
+            .map_err(|error| failed(&error, self.link.names_answer()))
     }
 
     fn room(&self) -> Option<u64> {
@@ -291,7 +294,7 @@ impl Reach {
         let transferred = moved.load(Ordering::Relaxed);
         let (status, fields, body) = match answer {
             Ok(answer) => answer,
-            Err(error) => return Reply { transferred, what: failed(&error) },
+            Err(error) => return Reply { transferred, what: failed(&error, self.link.names_answer()) },
         };
         let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let what = match (status.as_u16(), text(LOCATION).and_then(|to| target.join(to))) {
@@ -357,14 +360,15 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     Ok(bytes.freeze())
 }
 
-pub(super) fn failed(error: &FetchError) -> What {
+/// `names`: the DNS servers give answers, so that one which does not is a zone's own trouble.
+pub(super) fn failed(error: &FetchError, names: bool) -> What {
     match error {
         // Asking again would not move it.
         FetchError::Upstream(upstream) if upstream.proxy_status() == "destination_ip_prohibited" => {
             What::Refused(format!("{error}; where it is a server of the school's own, name it in proxy.allow_private_targets"))
         }
         FetchError::Upstream(upstream) if upstream.is_nameless() => What::Nameless(error.to_string()),
-        FetchError::Upstream(upstream) if upstream.is_ours() => What::Ours(error.to_string()),
+        FetchError::Upstream(upstream) if upstream.is_ours() || upstream.is_untold() && !names => What::Ours(error.to_string()),
         FetchError::Upstream(upstream) if !upstream.is_line() => What::Broken(error.to_string()),
         FetchError::Partly { kept, .. } if *kept >= PROGRESS => What::Partly(error.to_string()),
         FetchError::Upstream(_) | FetchError::Broken(_) | FetchError::Partly { .. } => What::Lost(error.to_string()),
@@ -439,14 +443,20 @@ mod tests {
     #[test]
     fn a_failure_is_laid_at_the_right_door() {
         let host = || String::from("a.kz");
-        let upstream = |error| failed(&FetchError::Upstream(error));
+        let upstream = |error| failed(&FetchError::Upstream(error), true);
         assert!(matches!(upstream(upstream::Error::Exhausted(host(), host())), What::Ours(_)));
         assert!(matches!(upstream(upstream::Error::Crowded(host())), What::Ours(_)));
         assert!(matches!(upstream(upstream::Error::Unavailable(host(), host())), What::Lost(_)));
         assert!(matches!(upstream(upstream::Error::Tls(host(), host())), What::Broken(_)));
         assert!(matches!(upstream(upstream::Error::Prohibited([10, 0, 0, 1].into())), What::Refused(_)));
-        assert!(matches!(failed(&FetchError::Broken("cut".into())), What::Lost(_)));
-        assert!(matches!(failed(&FetchError::Unstored("no room".into())), What::Full(_)), "our disk is not the host's fault");
+        assert!(matches!(failed(&FetchError::Broken("cut".into()), true), What::Lost(_)));
+        assert!(matches!(failed(&FetchError::Unstored("no room".into()), true), What::Full(_)), "our disk is not the host's fault");
+        let named = |why: &str, names| failed(&FetchError::Upstream(upstream::Error::DnsError(host(), why.into())), names);
+        assert!(matches!(named("SERVFAIL", true), What::Broken(_)), "one zone");
+        assert!(matches!(named("SERVFAIL", false), What::Ours(_)), "a resolver that has nobody to ask");
+        for names in [true, false] {
+            assert!(matches!(named("no such name", names), What::Nameless(_)));
+        }
     }
 
     #[tokio::test]

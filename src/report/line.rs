@@ -4,6 +4,9 @@
 //! Nothing is dated by a wrong clock: while it is not trusted nothing is kept; once it is, the time since the node's start is
 //! entered as "ran with a wrong clock". A box that loses power before that leaves a gap that looks like "off".
 //!
+//! A clock that is trusted may still be ahead. What it wrote is forgotten once it is right again, and what is too old goes in small steps:
+//! years of history never for one wrong date.
+//!
 //! Before its first run there was no box, and nothing to call off: the first hour, day and month begin with it.
 
 use crate::base::clock::{Clock, Time};
@@ -24,6 +27,13 @@ const KEEP_HOURS: Duration = Duration::from_hours(800 * 24);
 
 /// Days, and with them months, for five years: 2 MB.
 const KEEP_DAYS: Duration = Duration::from_hours(1_830 * 24);
+
+/// Of a level as much goes at once as comes in so many of its turns: a clock that is ahead costs twice the time that it was, at the far
+/// end, and after a long time off what is too old is gone in as long again.
+const TURNS: u64 = 2;
+
+/// A box without a battery begins at most so far behind what it kept last: systems note the time each hour.
+const AHEAD: Duration = Duration::from_hours(1);
 
 /// Windows that one question gets: two months of hours.
 const MOST_WINDOWS: usize = 1_500;
@@ -71,6 +81,11 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
         let memory = inner.memory.lock();
         (memory.line.run, memory.line.kept, memory.line.begun_steady.unwrap_or(inner.begun))
     };
+    // What lies ahead of now was dated by a clock that was ahead.
+    let (run, kept) = (run.filter(|run| *run <= now), kept.filter(|kept| *kept <= now));
+    if kept.is_none() {
+        forget_ahead(&history, now).await?;
+    }
     let start = if let Some(start) = run {
         start
     } else {
@@ -88,10 +103,7 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
     let hour = Level::Hour.window(now);
     if kept.is_none_or(|kept| Level::Hour.window(kept) < hour) {
         complete(&history, hour).await?;
-        history.prune(Level::Five.word(), now.minus(KEEP_FIVE)).await?;
-        history.prune(Level::Hour.word(), now.minus(KEEP_HOURS)).await?;
-        history.prune(Level::Day.word(), now.minus(KEEP_DAYS)).await?;
-        history.prune_runs(now.minus(KEEP_FIVE)).await?;
+        prune(&history, kept, now).await?;
     }
     let mut memory = inner.memory.lock();
     memory.line.run = Some(start);
@@ -99,10 +111,34 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Forgets what a clock that was ahead has written. Hours and days that have not ended yet are rolled up again from what they rest on.
+async fn forget_ahead(history: &History, now: Time) -> anyhow::Result<()> {
+    let far = now.plus(AHEAD);
+    history.forget_after(Level::Five.word(), far).await?;
+    for level in [Level::Hour, Level::Day] {
+        history.forget_after(level.word(), now.minus(level.length())).await?;
+    }
+    history.bring_back_runs(now, far).await?;
+    Ok(())
+}
+
+/// Lets go of what is too old, [`TURNS`]' worth at most.
+async fn prune(history: &History, kept: Option<Time>, now: Time) -> anyhow::Result<()> {
+    let rows = |of: Level, turn: Level| u32::try_from(TURNS * turn.length().as_secs() / of.length().as_secs()).unwrap_or(u32::MAX);
+    for (level, keep) in [(Level::Five, KEEP_FIVE), (Level::Hour, KEEP_HOURS), (Level::Day, KEEP_DAYS)] {
+        let turn = level.max(Level::Hour);
+        if kept.is_none_or(|kept| turn.window(kept) < turn.window(now)) {
+            history.prune(level.word(), now.minus(keep), rows(level, turn)).await?;
+        }
+    }
+    history.prune_runs(now.minus(KEEP_FIVE), rows(Level::Five, Level::Hour)).await?;
+    Ok(())
+}
+
 /// Rolls up every hour and day that has ended and is not kept yet, from the newest kept one on; at most what the slices cover.
 async fn complete(history: &History, this_hour: Time) -> anyhow::Result<()> {
     let oldest = this_hour.minus(KEEP_FIVE);
-    let mut hour = match history.newest(Level::Hour.word()).await? {
+    let mut hour = match history.newest(Level::Hour.word(), this_hour).await? {
         Some(newest) => newest.plus(Level::Hour.length()).max(oldest),
         None => match first_run(history, oldest, this_hour).await? {
             Some(first) => Level::Hour.window(first).max(oldest),
@@ -115,7 +151,7 @@ async fn complete(history: &History, this_hour: Time) -> anyhow::Result<()> {
         hour = end;
     }
     let today = Level::Day.window(this_hour);
-    let (mut day, first) = match history.newest(Level::Day.word()).await? {
+    let (mut day, first) = match history.newest(Level::Day.word(), today).await? {
         Some(newest) => (newest.plus(Level::Day.length()), None),
         None => match kept(history, Level::Hour, oldest, today).await?.first() {
             Some(first) => (Level::Day.window(first.start), Some(first.start)),

@@ -15,6 +15,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tower::ServiceExt;
 
+/// A clock that is ahead, and the line's history.
+mod ahead;
+
 /// Records of every kind.
 mod kinds;
 

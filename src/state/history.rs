@@ -85,22 +85,32 @@ impl History {
         Ok(rows.iter().filter_map(|(text,)| serde_json::from_str(text).ok()).collect())
     }
 
-    /// The start of the newest window.
+    /// The start of the newest window that begins before `before`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn newest(&self, level: &str) -> Result<Option<Time>, Error> {
-        let (start,): (Option<i64>,) =
-            sqlx::query_as("SELECT max(start) FROM rollup WHERE level = ?1").bind(level).fetch_one(&self.0).await?;
+    pub async fn newest(&self, level: &str, before: Time) -> Result<Option<Time>, Error> {
+        let newest = sqlx::query_as("SELECT max(start) FROM rollup WHERE level = ?1 AND start < ?2");
+        let (start,): (Option<i64>,) = newest.bind(level).bind(before.micros()).fetch_one(&self.0).await?;
         Ok(start.map(Time::from_micros))
     }
 
-    /// Forgets windows that begin before `before`. How many.
+    /// Forgets the oldest windows that begin before `before`, at most so many at once. How many.
     ///
     /// # Errors
     /// The database's.
-    pub async fn prune(&self, level: &str, before: Time) -> Result<u64, Error> {
-        let done = sqlx::query("DELETE FROM rollup WHERE level = ?1 AND start < ?2").bind(level).bind(before.micros()).execute(&self.0);
+    pub async fn prune(&self, level: &str, before: Time, most: u32) -> Result<u64, Error> {
+        let sql = "DELETE FROM rollup WHERE level = ?1 AND start IN \
+            (SELECT start FROM rollup WHERE level = ?1 AND start < ?2 ORDER BY start LIMIT ?3)";
+        Ok(sqlx::query(sql).bind(level).bind(before.micros()).bind(most).execute(&self.0).await?.rows_affected())
+    }
+
+    /// Forgets windows that begin after `after`: a clock that was ahead has written them. How many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget_after(&self, level: &str, after: Time) -> Result<u64, Error> {
+        let done = sqlx::query("DELETE FROM rollup WHERE level = ?1 AND start > ?2").bind(level).bind(after.micros()).execute(&self.0);
         Ok(done.await?.rows_affected())
     }
 
@@ -148,13 +158,28 @@ impl History {
         Ok(start.map(Time::from_micros))
     }
 
-    /// Forgets runs that ended before `before`. How many.
+    /// Forgets the runs that ended first, before `before`, at most so many at once. How many.
     ///
     /// # Errors
     /// The database's.
-    pub async fn prune_runs(&self, before: Time) -> Result<u64, Error> {
-        let done = sqlx::query("DELETE FROM uptime WHERE seen < ?1").bind(before.micros()).execute(&self.0).await?;
-        Ok(done.rows_affected())
+    pub async fn prune_runs(&self, before: Time, most: u32) -> Result<u64, Error> {
+        let sql = "DELETE FROM uptime WHERE (boot, clock_ok, start) IN \
+            (SELECT boot, clock_ok, start FROM uptime WHERE seen < ?1 ORDER BY seen LIMIT ?2)";
+        Ok(sqlx::query(sql).bind(before.micros()).bind(most).execute(&self.0).await?.rows_affected())
+    }
+
+    /// What a clock that was ahead says of runs: those that begin after `far` never were, those that were seen after it have been until
+    /// `now`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn bring_back_runs(&self, now: Time, far: Time) -> Result<(), Error> {
+        let mut change = self.0.begin().await?;
+        sqlx::query("DELETE FROM uptime WHERE start > ?1").bind(far.micros()).execute(&mut *change).await?;
+        let seen = sqlx::query("UPDATE uptime SET seen = max(start, ?1) WHERE seen > ?2");
+        seen.bind(now.micros()).bind(far.micros()).execute(&mut *change).await?;
+        change.commit().await?;
+        Ok(())
     }
 }
 
@@ -167,15 +192,20 @@ mod tests {
         let state = State::open(None).await.expect("opens");
         let history = state.history();
         let at = Time::from_secs;
-        assert_eq!(history.newest("hour").await.expect("reads"), None);
+        assert_eq!(history.newest("hour", Time::MAX).await.expect("reads"), None);
         for (start, value) in [(0, 1_u32), (3_600, 2), (7_200, 3), (3_600, 20)] {
             history.put("hour", at(start), &value).await.expect("writes");
         }
         history.put("hour", at(10_800), &"not a number").await.expect("writes");
         assert_eq!(history.span::<u32>("hour", at(0), at(7_200)).await.expect("reads"), [1, 20]);
         assert_eq!(history.span::<u32>("hour", at(7_200), at(99_999)).await.expect("reads"), [3], "what cannot be read counts as absent");
-        assert_eq!(history.newest("hour").await.expect("reads"), Some(at(10_800)));
-        assert_eq!(history.prune("hour", at(3_600)).await.expect("prunes"), 1);
+        for (before, newest) in [(Time::MAX, 10_800), (at(10_800), 7_200)] {
+            assert_eq!(history.newest("hour", before).await.expect("reads"), Some(at(newest)));
+        }
+        assert_eq!(history.forget_after("hour", at(7_200)).await.expect("forgets"), 1);
+        assert_eq!(history.prune("hour", at(7_200), 1).await.expect("prunes"), 1);
+        assert_eq!(history.span::<u32>("hour", at(0), at(99_999)).await.expect("reads"), [20, 3], "the oldest first");
+        assert_eq!(history.prune("hour", at(3_600), 9).await.expect("prunes"), 0);
         assert_eq!(history.span::<u32>("day", at(0), at(99_999)).await.expect("reads"), Vec::<u32>::new());
 
         let ran = |seen| Ran { start: at(100), seen: at(seen), clock_ok: true };
@@ -185,6 +215,12 @@ mod tests {
         history.ran("a", Ran { start: at(0), seen: at(100), clock_ok: false }).await.expect("writes");
         assert_eq!(history.runs(at(150), at(160)).await.expect("reads"), [ran(500)]);
         assert_eq!(history.runs(at(0), at(1_000)).await.expect("reads").len(), 2);
-        assert_eq!(history.prune_runs(at(101)).await.expect("prunes"), 1);
+        history.ran("b", Ran { start: at(900), seen: at(5_000), clock_ok: true }).await.expect("writes");
+        history.ran("c", Ran { start: at(3_000), seen: at(5_000), clock_ok: true }).await.expect("writes");
+        history.bring_back_runs(at(1_000), at(2_000)).await.expect("writes");
+        let runs = history.runs(at(0), at(9_000)).await.expect("reads");
+        assert_eq!(runs.iter().map(|ran| ran.seen).collect::<Vec<_>>(), [100, 500, 1_000].map(at));
+        assert_eq!(history.prune_runs(at(501), 1).await.expect("prunes"), 1);
+        assert_eq!(history.first_run().await.expect("reads"), Some(at(100)), "the oldest first");
     }
 }

@@ -105,7 +105,12 @@ impl Error {
 
     /// Whether the host, or who knows its address, could not be reached, now; on another day it may be.
     pub fn is_out_of_reach(&self) -> bool {
-        self.is_line() || (matches!(self, Error::DnsError(..)) && !self.is_nameless())
+        self.is_line() || self.is_untold()
+    }
+
+    /// Whether a DNS server could not tell, which says nothing of the name: one zone is broken, or the server itself has nobody to ask.
+    pub fn is_untold(&self) -> bool {
+        matches!(self, Error::DnsError(..)) && !self.is_nameless()
     }
 
     /// Whether it lies with this machine or with whoever asked, so that it says nothing of the host or of the line.
@@ -207,8 +212,9 @@ mod tests {
         assert!(matches!(connect(Errno::NETUNREACH), Error::Unavailable(..)));
         assert!(matches!(connect(Errno::CONNREFUSED), Error::Refused(_)));
         let nobody = Error::DnsError(String::from("nobody.kz"), String::from(NO_SUCH_NAME));
-        assert!(nobody.is_nameless() && !nobody.is_line() && !nobody.is_out_of_reach());
-        assert!(Error::DnsError(host(), String::from("SERVFAIL")).is_out_of_reach());
+        assert!(nobody.is_nameless() && !nobody.is_line() && !nobody.is_out_of_reach() && !nobody.is_untold());
+        let untold = Error::DnsError(host(), String::from("SERVFAIL"));
+        assert!(untold.is_out_of_reach() && untold.is_untold());
         assert_eq!(nobody.to_string(), "there is no such name: nobody.kz");
     }
 }
