@@ -108,6 +108,11 @@ pub(crate) fn judge(case: &Case<'_>) -> Result<Kind, Broken> {
         content(case, first)?;
         return Ok(Kind::Validated);
     }
+    if confirmed_to_one(case, first) {
+        reuse::fitting(case, first, &case.answer.fields)?;
+        content(case, first)?;
+        return Ok(Kind::Validated);
+    }
     let terms = terms(case, first, last);
     let leave = reuse::reusable(case, first, terms, &case.answer.fields)?;
     content(case, first)?;
@@ -129,6 +134,16 @@ fn replaced_meanwhile(case: &Case<'_>, first: &Exchange) -> bool {
     let beside = |other: &&Exchange| other.step == case.step && other.request.place == first.request.place;
     let newer = |other: &Exchange| other.serial > first.serial && matches!(other.status, 200 | 206) && other.version >= first.version;
     confirmed && case.log.iter().filter(beside).any(newer)
+}
+
+/// Whether the origin confirmed it in words that are for this client alone: he may have it, and by promise (product, privacy 1) nothing
+/// of these words is kept.
+fn confirmed_to_one(case: &Case<'_>, first: &Exchange) -> bool {
+    let to_one = |own: &Exchange| {
+        let told = reuse::told(&own.fields);
+        own.status == 304 && own.step == case.step && (told.has("private") || told.has("no-store"))
+    };
+    case.school && case.own().any(|own| to_one(own) && renews(case, first, own).is_ok())
 }
 
 /// What renews a stored answer says that it is the same: a 304 by its validator, a HEAD by every one that it names

@@ -162,7 +162,10 @@ fn silent(case: &Case<'_>) -> bool {
 }
 
 fn asked<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a Exchange> {
-    let beside = |exchange: &Exchange| exchange.step == case.step && exchange.request.place == case.request.place;
+    let here = |exchange: &&Exchange| exchange.request.place == case.request.place;
+    // What nobody waited for may fail a step later; then whoever asked meanwhile came along with it.
+    let behind = case.log.iter().rev().find(here).filter(|last| !case.waited.contains(&last.serial)).map(|last| last.serial);
+    let beside = move |exchange: &Exchange| here(&exchange) && (exchange.step == case.step || Some(exchange.serial) == behind);
     case.log.iter().filter(move |exchange| exchange.ask == Some(case.id) || beside(exchange))
 }
 
@@ -196,7 +199,10 @@ pub(crate) fn fitting(case: &Case<'_>, first: &Exchange, held: &Fields) -> Resul
     if field(held, "x-own").is_some() && told(&first.fields).has("private") {
         return broken("RFC 9111 section 5.2.2.7: private=\"x-own\"", "the field was kept".into());
     }
-    if field(held, "x-own").is_some() && told(held).has("no-cache") && !told(held).is_bare("no-cache") {
+    // The origin's own word to this request is no word from the store.
+    let own =
+        field(held, "x-own").filter(|own| !case.own().any(|told| told.step == case.step && told.field("x-own").as_ref() == Some(own)));
+    if own.is_some() && told(held).has("no-cache") && !told(held).is_bare("no-cache") {
         return broken("RFC 9111 section 5.2.2.4: no-cache=\"x-own\"", "the field was given without asking".into());
     }
     Ok(())
