@@ -183,7 +183,8 @@ impl Web for Reach {
         };
         let fetched = match self.cache.fetch(errand).await {
             Ok(fetched) => fetched,
-            Err(FetchError::TooLong(_)) if longest < most => return came(&moved, What::Oversized(longest)),
+            // A page has a limit of its own, and the pack what is left of it.
+            Err(FetchError::TooLong(limit)) if limit == longest && longest < most => return came(&moved, What::Oversized(longest)),
             Err(error) => return came(&moved, failed(&error, self.link.names_answer())),
         };
         let status = fetched.status.as_u16();

@@ -180,7 +180,8 @@ fn in_the_morning_the_night_is_told_exactly() {
     wall.jump(Time::from_secs(at(1, 2, 0).secs() - 5));
     kit::until("the night is told", 60, || summary(&node)["complete"] == true);
     let told = summary(&node);
-    let sentence = "Ready: 3 of 5 packs complete, but for 1 thing that could not be fetched, 2 go on tonight";
+    let sentence =
+        "Ready: 3 of 5 packs complete, but for 1 thing that could not be fetched and 2 things for which there is no room, 2 go on tonight";
     assert_eq!(told["sentence"], sentence, "{told}");
     let wanted = [
         ("good", "complete", [9, 0, 0, 0, 0, 0, 0]),
