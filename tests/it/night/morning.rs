@@ -246,7 +246,8 @@ fn in_the_morning_the_night_is_told_exactly() {
     });
     let second = summary(&node);
     assert_eq!(
-        second["sentence"], "Ready: 4 of 5 packs complete, but for 1 thing that could not be fetched, 1 goes on tonight",
+        second["sentence"],
+        "Ready: 4 of 5 packs complete, but for 1 thing that could not be fetched and 2 things for which there is no room, 1 goes on tonight",
         "{second}"
     );
     assert_eq!(counts(of(&second, "good")), [0, 0, 9, 0, 0, 0, 0], "{second}");
