@@ -7,7 +7,7 @@
 use crate::base::clock::{Clock, Time};
 use crate::base::count::Metrics;
 use crate::base::unit::BitRate;
-use crate::life::{Life, news};
+use crate::life::{Life, keep_up, news};
 use crate::link::cause::Causes;
 use crate::link::estimate::{Came, Estimate};
 use crate::link::foreground::Foreground;
@@ -168,6 +168,8 @@ struct Mind {
     causes: Causes,
     /// How the DNS servers were seen last.
     names: Option<bool>,
+    /// Families in which a connection has come about over the line: IPv4, IPv6.
+    crossed: [bool; 2],
     /// When a connection was last tried, by anybody.
     attempted: Instant,
     since: Time,
@@ -213,6 +215,7 @@ impl Link {
             tried: VecDeque::new(),
             causes: Causes::default(),
             names: None,
+            crossed: [false; 2],
             attempted: steady,
             since: now,
             suspicion: 0,
@@ -240,15 +243,14 @@ impl Link {
             pace: Arc::new(Pace::beside(foreground.clone())),
             foreground,
         }));
-        life.spawn_until_stop(probe::run(link.clone()));
-        life.spawn_until_stop(control::run(link.clone()));
-        let ticking = link.clone();
-        life.spawn_until_stop(async move {
+        keep_up(life, "line's probe", &link, probe::run);
+        keep_up(life, "night's pace", &link, control::run);
+        keep_up(life, "line's seconds", &link, |link: Link| async move {
             let mut beat = tokio::time::interval(Duration::from_secs(1));
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 beat.tick().await;
-                ticking.tick();
+                link.tick();
             }
         });
         link
@@ -385,6 +387,12 @@ impl Link {
         self.0.mind.lock().names == Some(true)
     }
 
+    /// Whether only the other family has ever got through: then this one was never there, and no way to it says nothing of the line.
+    pub fn lacks_family(&self, ip: IpAddr) -> bool {
+        let crossed = self.0.mind.lock().crossed;
+        crossed[usize::from(ip.is_ipv4())] && !crossed[usize::from(ip.is_ipv6())]
+    }
+
     /// Something takes suspiciously long: looks whether hosts that answered lately still do. Costs a few TCP handshakes at most.
     pub fn suspect(&self) {
         let mut mind = self.0.mind.lock();
@@ -466,6 +474,7 @@ impl Link {
         self.0.gauges.reach[reach as usize].observe(took.as_secs_f64());
         let mut mind = self.0.mind.lock();
         mind.estimate.connected(took, now);
+        mind.crossed[usize::from(addr.is_ipv6())] = true;
         let full = mind.full;
         if full {
             self.0.gauges.loaded.observe(took.as_secs_f64());

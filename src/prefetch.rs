@@ -290,10 +290,10 @@ impl Night {
         night.know_wishes().await?;
         night.open_nights(life).await?;
         purse.keep(life, &state);
-        night.keep_up(life, "scheduler", |night| async move { night.live().await });
-        night.keep_up(life, "surveyor", |night| async move { night.survey_all().await });
-        night.keep_up(life, "bookkeeper", |night| async move { night.bookkeeper().await });
-        night.keep_up(life, "night's figures", |night| async move {
+        keep_up(life, "scheduler", &night, |night: Night| async move { night.live().await });
+        keep_up(life, "surveyor", &night, |night: Night| async move { night.survey_all().await });
+        keep_up(life, "bookkeeper", &night, |night: Night| async move { night.bookkeeper().await });
+        keep_up(life, "night's figures", &night, |night: Night| async move {
             loop {
                 night.0.gauges.show(&night.status());
                 tokio::time::sleep(SHOW).await;
@@ -310,14 +310,6 @@ impl Night {
     pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
         self.0.web.link.pace().set(settings.rate);
         self.take_over(settings).await
-    }
-}
-
-impl Night<Reach> {
-    /// Keeps an endless task of the night up.
-    fn keep_up<F: Future<Output = ()> + Send>(&self, life: &Life, name: &'static str, task: impl Fn(Night<Reach>) -> F + Send + 'static) {
-        let night = self.clone();
-        keep_up(life, name, move || task(night.clone()));
     }
 }
 

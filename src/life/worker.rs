@@ -65,12 +65,18 @@ pub fn supervise<W: Worker>(life: &Life, mut worker: W) {
     });
 }
 
-/// Runs an endless task until the node stops, and begins it anew where it panics: the night must not end for good by one odd page.
-pub fn keep_up<F: Future<Output = ()> + Send>(life: &Life, name: &'static str, begin: impl Fn() -> F + Send + 'static) {
+/// Runs an endless task of somebody's until the node stops, and begins it anew where it panics: the night must not end for good by one
+/// odd page.
+pub fn keep_up<T, F>(life: &Life, name: &'static str, whose: &T, task: impl Fn(T) -> F + Send + 'static)
+where
+    T: Clone + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let whose = whose.clone();
     life.spawn_until_stop(async move {
         let mut failures = 0;
         // What it shares is consistent at every await, by the contract of whatever may be dropped there.
-        while let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await {
+        while let Err(panic) = AssertUnwindSafe(task(whose.clone())).catch_unwind().await {
             tracing::warn!(task = name, error = words(&*panic), "panicked, will begin anew");
             tokio::time::sleep(AFTER_ERROR.wait(failures, 1.0)).await;
             failures += 1;
@@ -126,15 +132,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_endless_task_that_panics_begins_anew() {
         let (life, begun) = (Life::default(), Arc::new(Mutex::new(0)));
-        let count = Arc::clone(&begun);
-        keep_up(&life, "endless", move || {
-            let count = Arc::clone(&count);
-            async move {
-                *count.lock() += 1;
-                let begun = *count.lock();
-                assert!(begun > 2, "once more");
-                std::future::pending::<()>().await;
-            }
+        keep_up(&life, "endless", &begun, |count: Arc<Mutex<u32>>| async move {
+            *count.lock() += 1;
+            let begun = *count.lock();
+            assert!(begun > 2, "once more");
+            std::future::pending::<()>().await;
         });
         tokio::time::sleep(Duration::from_hours(1)).await;
         assert_eq!(*begun.lock(), 3, "and what goes on is left alone");

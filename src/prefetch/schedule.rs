@@ -3,7 +3,8 @@
 //! The rule: the pack of the highest priority goes first. Packs of one priority take turns: whoever was worked on least in this
 //! night goes next; of those that are level, one that was begun before one that was not, then the one that has been due longest.
 //! So what was not finished last night has the first turn of this one, and a pack of 100 GB keeps no other from its turn. A turn
-//! lasts an equal share of what is left of the window, but 5 minutes at least and 20 at most; who is alone goes on.
+//! lasts an equal share of what is left of the window, but 5 minutes at least and 20 at most; who is alone goes on. A pack of which the
+//! store has just taken nothing more lets all others go first: what they want may be smaller, or here.
 
 use crate::base::clock::Time;
 use crate::state::frontier::Run;
@@ -38,6 +39,8 @@ pub struct Candidate {
     pub priority: i64,
     /// How long it was worked on in this night.
     pub served: Duration,
+    /// A short while ago the store took nothing more of it.
+    pub full: bool,
 }
 
 impl Candidate {
@@ -64,7 +67,7 @@ pub fn at(candidate: &Candidate, now: Time) -> Time {
 /// The pack whose turn it is.
 pub fn due(candidates: &[Candidate], now: Time) -> Option<&Candidate> {
     let due = candidates.iter().map(|one| (at(one, now), one)).filter(|(at, _)| *at <= now);
-    due.min_by_key(|(at, one)| (Reverse(one.priority), one.served, !one.is_under_way(), *at)).map(|(_, one)| one)
+    due.min_by_key(|(at, one)| (one.full, Reverse(one.priority), one.served, !one.is_under_way(), *at)).map(|(_, one)| one)
 }
 
 /// When its turn ends, where `until` is the window's end: earlier when another of its priority or a higher one has or will have
@@ -106,6 +109,7 @@ mod tests {
             next_try,
             priority: 0,
             served: Duration::ZERO,
+            full: false,
         };
         let table = [
             ("new", pack("a", None, None), true),
@@ -147,6 +151,7 @@ mod tests {
             next_try: Some(due),
             priority,
             served: Duration::from_mins(served),
+            full: false,
         }
     }
 

@@ -79,9 +79,7 @@ impl<W: Web> Night<W> {
         }
         let candidates = self.candidates(now).await?;
         self.0.board.lock().next_try = candidates.iter().filter_map(|one| one.next_try).min();
-        // Whoever the store has just taken nothing of lets others go first: what they want may be smaller, or here.
-        let (full, others): (Vec<_>, Vec<_>) = candidates.iter().cloned().partition(|one| self.is_full(&one.id, now));
-        let Some(due) = schedule::due(&others, now).or_else(|| schedule::due(&full, now)) else {
+        let Some(due) = schedule::due(&candidates, now) else {
             let next = candidates.iter().map(|one| schedule::at(one, now)).min();
             self.rest_of_night(now, until, next).await?;
             return Ok(Tick::Idle(next.unwrap_or(wake).max(now.plus(Duration::from_secs(1)))));
@@ -91,14 +89,11 @@ impl<W: Web> Night<W> {
         let stint = Stint { turn: real(schedule::turn(&candidates, due, now, until)), window: real(until) };
         let end = self.work(&due.id, Some(stint)).await?;
         if let End::Full(_) = end {
-            self.0.board.lock().full.insert(due.id.clone(), now.plus(FULL_FOR));
+            let mut board = self.0.board.lock();
+            board.full.retain(|_, until| now < *until);
+            board.full.insert(due.id.clone(), now.plus(FULL_FOR));
         }
         Ok(Tick::Worked(due.id.clone(), end))
-    }
-
-    /// Whether the store took nothing more of this pack a short while ago.
-    fn is_full(&self, id: &str, now: Time) -> bool {
-        self.0.board.lock().full.get(id).is_some_and(|until| now < *until)
     }
 
     /// At the start, and where the clock went back: what a clock that was ahead has put off for years is due now.
@@ -120,6 +115,7 @@ impl<W: Web> Night<W> {
         let mut board = self.0.board.lock();
         board.queue.iter_mut().filter(|asked| asked.not_before > most).for_each(|asked| asked.not_before = Time::default());
         board.left.retain(|_, until| *until <= most);
+        board.full.retain(|_, until| *until <= most);
         board.seen = Some(now);
         Ok(())
     }
@@ -161,7 +157,10 @@ impl<W: Web> Night<W> {
     }
 
     pub(super) async fn candidates(&self, now: Time) -> Result<Vec<Candidate>, Error> {
-        let held = self.0.board.lock().shelf.held.clone();
+        let (held, full) = {
+            let board = self.0.board.lock();
+            (board.shelf.held.clone(), board.full.clone())
+        };
         let night = self.0.settings.load().windows.night(now);
         let turns = self.0.state.night_turns(&night).await?;
         let mut candidates = Vec::with_capacity(held.len());
@@ -179,6 +178,7 @@ impl<W: Web> Night<W> {
                 next_try,
                 priority: pack.priority,
                 served: turns.get(&pack.id).copied().unwrap_or_default(),
+                full: full.get(&pack.id).is_some_and(|until| now < *until),
             });
         }
         Ok(candidates)

@@ -74,8 +74,6 @@ struct Inner {
     asking: Mutex<VecDeque<Box<str>>>,
     /// The family that won last where both were to be had: a broken one costs its 250 ms once, not with every connection.
     prefer_v6: AtomicBool,
-    /// Families in which a connection has come about over the line: IPv4, IPv6.
-    families: [AtomicBool; 2],
     trust: Trust,
     connect_wait: Duration,
     clock: Clock,
@@ -105,7 +103,6 @@ impl Dial {
             missed: Mutex::default(),
             asking: Mutex::default(),
             prefer_v6: AtomicBool::new(true),
-            families: Default::default(),
             trust: Trust::load(&settings.extra_roots, &settings.crls, &clock)?,
             connect_wait: settings.connect_timeout,
             clock,
@@ -293,7 +290,7 @@ impl Dial {
                 if !side(addr.ip(), is_parent).tells() {
                     return Ok(Channel::house(stream));
                 }
-                self.crossed(host, addr, took);
+                self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
                 if quiet {
                     self.0.link.pace().reached(addr, took);
                 }
@@ -328,7 +325,7 @@ impl Dial {
         let refused = connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused && side.refusal_proves() {
             // A no from afar came over the line and back.
-            self.crossed(host, addr, took);
+            self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
         }
         let stream = connected.map_err(|error| Error::from_connect(host, &error))?;
         if let Err(error) = prepare(&stream) {
@@ -337,22 +334,10 @@ impl Dial {
         Ok((stream, addr, took))
     }
 
-    /// The line was crossed.
-    fn crossed(&self, host: &str, addr: SocketAddr, took: Duration) {
-        self.0.families[usize::from(addr.is_ipv6())].store(true, Ordering::Relaxed);
-        self.0.link.observe(Sample::Connected { host: host.into(), addr, took });
-    }
-
-    /// Whether no way to an address is the line's matter: where only the other family has ever got through, this one was never there.
-    fn is_routed(&self, ip: IpAddr) -> bool {
-        let worked = |family: usize| self.0.families[family].load(Ordering::Relaxed);
-        worked(usize::from(ip.is_ipv6())) || !worked(usize::from(ip.is_ipv4()))
-    }
-
     /// What a failed connection says about the host and, where one of its addresses is no neighbour's, about the line.
     fn blame(&self, (host, port): (&str, u16), addrs: &[IpAddr], is_parent: bool, error: &Error) {
         let failed = || {
-            let routed = |ip: IpAddr| !matches!(error, Error::Unavailable(..)) || self.is_routed(ip);
+            let routed = |ip: IpAddr| !matches!(error, Error::Unavailable(..)) || !self.0.link.lacks_family(ip);
             let addr = addrs.iter().copied().find(|ip| side(*ip, is_parent).tells() && routed(*ip));
             if addr.is_some() {
                 self.0.link.observe(Sample::Failed { host: host.into(), addr });
@@ -503,7 +488,7 @@ mod tests {
             life.stop();
             let dial = &upstream.0.dial;
             if let Some(ip) = crossed {
-                dial.crossed("b.kz", SocketAddr::new(ip, 443), Duration::from_millis(20));
+                link.observe(Sample::Connected { host: "b.kz".into(), addr: SocketAddr::new(ip, 443), took: Duration::from_millis(20) });
             }
             dial.blame(("a.kz", 443), addrs, false, error);
             assert_eq!(link.view().failed_ratio.is_some_and(|ratio| ratio > 0.0), tells, "{crossed:?} {addrs:?} {error}");

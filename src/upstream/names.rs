@@ -16,7 +16,6 @@
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
 use crate::base::crowd::Crowd;
-use crate::base::socket;
 use crate::life::Life;
 use crate::link::{Link, Sample};
 use crate::upstream::Error;
@@ -25,10 +24,7 @@ use crate::upstream::error::NO_SUCH_NAME;
 use arc_swap::ArcSwapOption;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::{Resolver, TokioResolver};
 use parking_lot::Mutex;
@@ -39,11 +35,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// What answers say.
+mod heard;
+
+use heard::{Answer, HALF, NO_ADDRESS, Outcome, fold, hear, read};
+
 /// With an answer of one family in hand the other is waited for this long (RFC 8305 section 3).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
-/// Afterwards it is waited for this long, for those who ask next; and so long an answer of IPv6 alone is kept while nothing is known of
-/// IPv4, which most schools have alone.
-const HALF: Duration = Duration::from_secs(5);
 /// With an old answer in hand a new one is waited for this long (RFC 8767 section 5).
 const WITH_STALE: Duration = Duration::from_millis(1800);
 /// After silence the name is asked for again, but its client waits no longer than this: one round trip of a terrestrial line.
@@ -54,10 +52,6 @@ const CANARY: Duration = Duration::from_secs(1);
 const PROBES: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(30) };
 /// What is asked for where a server fails at the root, which some refuse to strangers: a domain that any of them can find.
 const SECOND: &str = "kz.";
-/// How long a server's own trouble is remembered.
-const TROUBLE: Duration = Duration::from_secs(5);
-/// A denial without SOA.
-const NO_SOA: u32 = 30;
 /// Failures are looked into so often at most: blocked names come by the dozen.
 const CHECKS: Duration = Duration::from_secs(1);
 /// Names asked for at the same time; more than any class opens, little enough that nobody uses us to flood a server.
@@ -104,20 +98,6 @@ struct Seen {
     probes: u32,
     /// Whether a failure was more than one name's is being looked into.
     checking: bool,
-}
-
-/// What came of asking.
-#[derive(Clone)]
-enum Outcome {
-    Found(Addrs, Duration),
-    Denied {
-        why: String,
-        ttl: Duration,
-        trouble: bool,
-    },
-    Silent,
-    /// This machine had no socket free: nothing was learned.
-    Ours(String),
 }
 
 /// An answer on its way.
@@ -294,7 +274,7 @@ impl Names {
 
     /// Asks for a name and, when that takes long, for the root. What that says of the servers: failing may mean one zone alone.
     async fn ask(&self, resolver: &Arc<TokioResolver>, name: &str) -> (Outcome, Servers, Option<Half>) {
-        let mut query = pin!(tokio::time::timeout(self.0.wait, both(resolver, name)));
+        let mut query = pin!(tokio::time::timeout(self.0.wait, self.both(resolver, name)));
         let mut canary = pin!(async {
             tokio::time::sleep(self.0.wait / 2).await;
             hear(&resolver.lookup(".", RecordType::NS).await)
@@ -316,6 +296,33 @@ impl Names {
             (outcome, _) => (outcome, Servers::Well),
         };
         (outcome, servers, half)
+    }
+
+    /// Both families at once. An answer in hand waits for the other a moment only, but where nobody could use it: of IPv6 alone, at a school
+    /// where IPv6 never got through.
+    async fn both(&self, resolver: &Arc<TokioResolver>, name: &str) -> (Outcome, Option<Half>) {
+        // A name with a dot is complete; a bare word may need the system's search list.
+        let full = if name.contains('.') { format!("{name}.") } else { name.to_owned() };
+        let lookup = |kind| -> Coming {
+            let (resolver, full) = (resolver.clone(), full.clone());
+            Box::pin(async move { resolver.lookup(full, kind).await })
+        };
+        let (first, mut other) = match select(lookup(RecordType::AAAA), lookup(RecordType::A)).await {
+            Either::Left((first, other)) | Either::Right((first, other)) => (first, other),
+        };
+        let first = read(first);
+        // A chain of aliases that ends in nothing is no address in hand.
+        if !matches!(first, Outcome::Found(..)) {
+            return (fold([first, read(other.await)].into_iter()), None);
+        }
+        let of_use = |ip: &IpAddr| ip.is_ipv4() || !self.0.link.lacks_family(*ip);
+        let is_useless = matches!(&first, Outcome::Found(addrs, _) if !addrs.iter().any(of_use));
+        // Half of the time, so that what is in hand is still told where the other is silent.
+        let patience = if is_useless { self.0.wait / 2 } else { OTHER_FAMILY };
+        match tokio::time::timeout(patience, &mut other).await {
+            Ok(second) => (fold([first, read(second)].into_iter()), None),
+            Err(_) => (fold([first.clone(), Outcome::Silent].into_iter()), Some(Half { first, other })),
+        }
     }
 
     /// Something failed: everything, or one zone? Nobody waits for that.
@@ -442,8 +449,6 @@ fn denies(error: &Error) -> bool {
     matches!(error, Error::DnsError(_, why) if why == NO_SUCH_NAME || why == NO_ADDRESS)
 }
 
-const NO_ADDRESS: &str = "no address records";
-
 fn build(servers: &[SocketAddr], wait: Duration) -> Option<TokioResolver> {
     let mut builder = if servers.is_empty() {
         Resolver::builder_tokio().inspect_err(|error| tracing::debug!(%error, "the system's DNS configuration")).ok()?
@@ -467,132 +472,4 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     let mut config = NameServerConfig::udp_and_tcp(server.ip());
     config.connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
     config
-}
-
-/// Both families at once.
-async fn both(resolver: &Arc<TokioResolver>, name: &str) -> (Outcome, Option<Half>) {
-    // A name with a dot is complete; a bare word may need the system's search list.
-    let full = if name.contains('.') { format!("{name}.") } else { name.to_owned() };
-    let lookup = |kind| -> Coming {
-        let (resolver, full) = (resolver.clone(), full.clone());
-        Box::pin(async move { resolver.lookup(full, kind).await })
-    };
-    let (first, mut other) = match select(lookup(RecordType::AAAA), lookup(RecordType::A)).await {
-        Either::Left((first, other)) | Either::Right((first, other)) => (first, other),
-    };
-    let first = read(first);
-    // A chain of aliases that ends in nothing is no address in hand.
-    if !matches!(first, Outcome::Found(..)) {
-        return (fold([first, read(other.await)].into_iter()), None);
-    }
-    match tokio::time::timeout(OTHER_FAMILY, &mut other).await {
-        Ok(second) => (fold([first, read(second)].into_iter()), None),
-        Err(_) => (fold([first.clone(), Outcome::Silent].into_iter()), Some(Half { first, other })),
-    }
-}
-
-/// What the answers of both families say together.
-fn fold(results: impl Iterator<Item = Outcome>) -> Outcome {
-    let mut addrs = Vec::new();
-    let mut life = Duration::MAX;
-    let mut denied = None;
-    let (mut silent, mut ours) = (false, None);
-    for result in results {
-        match result {
-            Outcome::Found(found, ttl) => {
-                addrs.extend(found.iter().copied());
-                life = life.min(ttl);
-            }
-            Outcome::Silent => silent = true,
-            other @ Outcome::Ours(_) => ours = Some(other),
-            other @ Outcome::Denied { .. } => denied = Some(other),
-        }
-    }
-    if !addrs.is_empty() {
-        let unknown = silent || ours.is_some() || matches!(denied, Some(Outcome::Denied { trouble: true, .. }));
-        let is_half = unknown && addrs.iter().all(IpAddr::is_ipv6);
-        return Outcome::Found(addrs.into(), if is_half { life.min(HALF) } else { life });
-    }
-    ours.or(denied.filter(|_| !silent)).unwrap_or(Outcome::Silent)
-}
-
-type Answer = Result<Lookup, NetError>;
-
-fn read(answer: Answer) -> Outcome {
-    match answer {
-        Ok(lookup) => {
-            let records = lookup.answers();
-            let addrs: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
-            let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(NO_SOA);
-            if addrs.is_empty() { denial(NO_ADDRESS, NO_SOA) } else { Outcome::Found(addrs.into(), Duration::from_secs(u64::from(ttl))) }
-        }
-        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
-            ResponseCode::NXDomain => denial(NO_SUCH_NAME, none.negative_ttl.unwrap_or(NO_SOA)),
-            ResponseCode::NoError => denial(NO_ADDRESS, none.negative_ttl.unwrap_or(NO_SOA)),
-            code => trouble(code.to_string()),
-        },
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => trouble(code.to_string()),
-        Err(NetError::Dns(error)) => trouble(error.to_string()),
-        Err(NetError::Proto(error)) => trouble(error.to_string()),
-        Err(NetError::Io(error)) if socket::is_ours(&error) => Outcome::Ours(error.to_string()),
-        Err(_) => Outcome::Silent,
-    }
-}
-
-fn denial(why: &str, ttl: u32) -> Outcome {
-    Outcome::Denied { why: why.to_owned(), ttl: Duration::from_secs(u64::from(ttl)), trouble: false }
-}
-
-fn trouble(why: String) -> Outcome {
-    Outcome::Denied { why, ttl: TROUBLE, trouble: true }
-}
-
-/// What an answer about a name that exists says of the servers.
-fn hear(answer: &Answer) -> Servers {
-    match answer {
-        Ok(_) => Servers::Well,
-        Err(NetError::Dns(DnsError::NoRecordsFound(none)))
-            if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
-        {
-            Servers::Well
-        }
-        Err(NetError::Dns(_)) => Servers::Failing,
-        Err(_) => Servers::Silent,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::io::Errno;
-    use std::io;
-
-    #[test]
-    fn what_this_machine_lacks_says_nothing_of_names() {
-        let failed = |errno: Errno| read(Err(NetError::from(io::Error::from(errno))));
-        let lacks = || failed(Errno::MFILE);
-        assert!(matches!(lacks(), Outcome::Ours(_)));
-        assert!(matches!(failed(Errno::NETUNREACH), Outcome::Silent));
-        let found = || Outcome::Found([IpAddr::from(Ipv4Addr::LOCALHOST)].into(), Duration::ZERO);
-        assert!(matches!(fold([lacks(), found()].into_iter()), Outcome::Found(..)));
-        assert!(matches!(fold([lacks(), denial(NO_ADDRESS, NO_SOA)].into_iter()), Outcome::Ours(_)), "of the other family");
-        assert!(matches!(fold([lacks(), Outcome::Silent].into_iter()), Outcome::Ours(_)));
-        assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA), Outcome::Silent].into_iter()), Outcome::Silent));
-        assert!(matches!(fold([denial(NO_ADDRESS, NO_SOA)].into_iter()), Outcome::Denied { .. }));
-    }
-
-    #[test]
-    fn an_answer_of_ipv6_alone_is_kept_for_its_time_where_there_is_no_other() {
-        let hour = Duration::from_hours(1);
-        let lasts = |first: IpAddr, second: Outcome| match fold([Outcome::Found([first].into(), hour), second].into_iter()) {
-            Outcome::Found(_, life) => life,
-            _ => panic!("an address was found"),
-        };
-        let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
-        assert_eq!(lasts(v6, denial(NO_ADDRESS, NO_SOA)), hour);
-        assert_eq!(lasts(v6, Outcome::Found([v4].into(), hour)), hour);
-        for unknown in [Outcome::Silent, trouble("SERVFAIL".into()), Outcome::Ours("no socket".into())] {
-            assert_eq!((lasts(v6, unknown.clone()), lasts(v4, unknown)), (HALF, hour));
-        }
-    }
 }

@@ -30,6 +30,14 @@ fn one_client_opens_all_it_can() {
 }
 
 #[test]
+fn one_address_has_as_many_connections_as_were_configured() {
+    let town = Town::new(Setup::new().set("proxy.per_client", "40"));
+    let streams = crowd(1, 60, town.node.proxy, |_| Vec::new());
+    kit::until("what may not come in is sent away", 30, || standing(&streams) <= 40);
+    assert_eq!(standing(&streams), 40, "a class behind one router");
+}
+
+#[test]
 fn one_client_asks_one_origin_for_all_it_has() {
     let town = Town::new(Setup::new());
     let greedy = crowd(1, 250, town.node.proxy, |number| request("GET", &format!("http://h.school.test/stall/{number}"), &[]));

@@ -20,7 +20,7 @@ impl<W: Web> Crawl<'_, W> {
         let id = &self.pack.id;
         let (failed, doubtful) = self.state.finish_run(id, run, self.clock.now()).await?;
         let no_room = |(why, _): &(String, u64)| reason::kind(reason::skipped(why)) == Some(reason::Kind::LeftOut);
-        let no_room = self.state.left_out(id, run).await?.into_iter().filter(no_room).map(|(_, many)| many).sum();
+        let no_room = self.state.skips(id, run).await?.into_iter().filter(no_room).map(|(_, many)| many).sum();
         self.state.note_no_room(id, run, no_room).await?;
         let count = self.state.count(id, run).await?;
         let goes = |one: &Outdated| self.has_no_place(one) || (doubtful == 0 && self.is_unwanted(one));

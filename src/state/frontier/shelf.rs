@@ -49,7 +49,7 @@ impl State {
     }
 
     /// Why wishes of a run were left out, and how many for each reason.
-    pub async fn left_out(&self, pack: &str, run: i64) -> Result<Vec<(String, u64)>, Error> {
+    pub async fn skips(&self, pack: &str, run: i64) -> Result<Vec<(String, u64)>, Error> {
         let query = sqlx::query(
             "SELECT why, count(*) AS many FROM queue CROSS JOIN wish ON wish.queue = queue.id
              WHERE queue.pack = ? AND wish.run = ? AND state = 5 AND why IS NOT NULL GROUP BY why",

@@ -232,7 +232,7 @@ async fn the_family_that_is_late_is_there_for_whoever_asks_next() {
     let life = Life::default();
     let v6: IpAddr = "::1".parse().unwrap();
     let dns = dns_that(&life, move |name| match name {
-        "late.kz." => Says::Late(Duration::from_millis(300), vec![v6, loopback()]),
+        "late.kz." | "tardy.kz." => Says::Late(Duration::from_millis(300), vec![v6, loopback()]),
         "never.kz." => Says::Late(Duration::from_hours(1), vec![v6, loopback()]),
         _ => Says::Addrs(Vec::new()),
     })
@@ -245,6 +245,10 @@ async fn the_family_that_is_late_is_there_for_whoever_asks_next() {
     eventually(|| names.known("late.kz").unwrap().contains(&loopback())).await;
     assert_eq!(*names.lookup("late.kz").await.unwrap(), [v6, loopback()]);
     assert_eq!((asked("late"), asked("never")), (2, 2), "and nobody asks again");
+    // At a school where IPv4 alone gets through nobody is told what he cannot use.
+    let near = Sample::Connected { host: "near.kz".into(), addr: (loopback(), 443).into(), took: Duration::from_millis(1) };
+    node.link.observe(near);
+    assert_eq!(*names.lookup("tardy.kz").await.unwrap(), [v6, loopback()]);
     // The answers' minute is not over, but one of them is half a one.
     clock.advance(Duration::from_secs(6));
     names.lookup("late.kz").await.unwrap();

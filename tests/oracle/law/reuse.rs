@@ -163,8 +163,9 @@ fn silent(case: &Case<'_>) -> bool {
 
 fn asked<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a Exchange> {
     let here = |exchange: &&Exchange| exchange.request.place == case.request.place;
-    // What nobody waited for may fail a step later; then whoever asked meanwhile came along with it.
-    let behind = case.log.iter().rev().find(here).filter(|last| !case.waited.contains(&last.serial)).map(|last| last.serial);
+    // What nobody waited for may fail a step later, as far as the node could see; then whoever asked meanwhile came along with it.
+    let runs = |last: &&Exchange| !case.waited.contains(&last.serial) && case.ended(last) == case.now;
+    let behind = case.log.iter().rev().find(here).filter(runs).map(|last| last.serial);
     let beside = move |exchange: &Exchange| here(&exchange) && (exchange.step == case.step || Some(exchange.serial) == behind);
     case.log.iter().filter(move |exchange| exchange.ask == Some(case.id) || beside(exchange))
 }
