@@ -10,7 +10,7 @@ use crate::cache::coding::{self, Coded};
 use crate::cache::flight::{Cut, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::pieces::{self, PIECE, strong_validator};
 use crate::cache::prepared::{has_body, storable_fields};
-use crate::cache::{Inner, stream};
+use crate::cache::{Inner, OUTDATED, stream};
 use crate::link::Class;
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask};
@@ -226,7 +226,8 @@ impl Inner {
         let Arrival { since, meta, withheld, mut draft, coded, body, length } = arrival;
         let readers = Readers::default();
         pilot.withhold(withheld);
-        let (tail, landing) = (draft.tail(), pilot.landing());
+        let (tail, landing, overtaken) = (draft.tail(), pilot.landing(), pilot.overtaken());
+        draft.flagged_by(|| if overtaken() { OUTDATED } else { 0 });
         let in_order = pieces::refuses_ranges(&meta.headers) || (pilot.brings_whole() && !meta.headers.contains_key(ACCEPT_RANGES));
         let live = Live { meta: meta.clone(), total: length, part: None, in_order, tail: tail.clone(), readers: readers.clone(), landing };
         pilot.publish(Stage::Live(Arc::new(live)));

@@ -268,6 +268,10 @@ impl Board {
         self.doubtful.lock().put(url, count);
     }
 
+    fn is_doubtful_since(&self, url: &UrlKey, count: u64) -> bool {
+        self.doubtful.lock().get(url).is_some_and(|doubt| *doubt > count)
+    }
+
     fn now(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
@@ -295,6 +299,11 @@ impl Flight {
         self.stage.borrow().clone()
     }
 
+    /// Whether all of its body has come, though it is not put away yet: for who comes now it is a stored answer, and no longer shared.
+    pub(crate) fn has_come(&self) -> bool {
+        matches!(self.now(), Stage::Live(live) if live.tail.is_complete(live.total))
+    }
+
     /// The first stage after `Asking`; `None` when the flight ended without a word. May be dropped at any await.
     pub(crate) async fn head(&self) -> Option<Stage> {
         let mut stage = self.stage.clone();
@@ -312,7 +321,13 @@ impl Flight {
 impl Pilot {
     /// Whether the URL became doubtful after this flight began: what it brings may be older than that.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.board.doubtful.lock().get(&self.key.url).is_some_and(|count| *count > self.began)
+        self.board.is_doubtful_since(&self.key.url, self.began)
+    }
+
+    /// The same, to be asked by somebody else.
+    pub(crate) fn overtaken(&self) -> impl FnOnce() -> bool + Send + Sync + 'static {
+        let (board, url, began) = (Arc::clone(&self.board), self.key.url, self.began);
+        move || board.is_doubtful_since(&url, began)
     }
 
     /// Keeps fields for the one who asked.

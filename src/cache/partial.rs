@@ -118,7 +118,8 @@ impl Inner {
         {
             // A part of this is on its way already: what is missing then is asked for then, and nothing comes twice.
             flight.raise();
-            if let Some(Stage::Live(live)) = flight.head().await
+            if !flight.has_come()
+                && let Some(Stage::Live(live)) = flight.head().await
                 && live.part.is_none()
                 && let Some(answered) = self.along(asked, stitch.found.as_ref(), &live, why).await
             {
@@ -136,6 +137,11 @@ impl Inner {
             (flight, Some(pilot))
         };
         let collapsed = pilot.is_none();
+        if collapsed && stitch.order.waits < WAITS && flight.has_come() {
+            flight.end().await;
+            let order = Order { waits: stitch.order.waits + 1, ..stitch.order };
+            return self.anew(asked, order).await;
+        }
         let (found, order, wanted) = (stitch.found.clone(), stitch.order.clone(), stitch.wanted.clone());
         let lead = pilot.map(|pilot| self.launch_parts(pilot, stitch));
         if collapsed {

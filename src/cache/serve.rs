@@ -287,8 +287,7 @@ impl Inner {
             }
         };
         let collapsed = pilot.is_none();
-        // Whether all of it had come before this request did, though it is not put away yet.
-        let late = collapsed && matches!(flight.now(), Stage::Live(live) if live.tail.is_complete(live.total));
+        let late = collapsed && flight.has_come();
         let lead = pilot.map(|pilot| {
             let own = found.is_none() && !company.is_shared();
             let request = outgoing(request, conditions.as_ref(), own, company == Company::OwnCoding);

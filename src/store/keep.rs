@@ -313,13 +313,14 @@ impl Inner {
         self.warm(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
     }
 
-    /// Stores a whole body, unless it is here already, and its answer.
+    /// Stores a whole body, unless it is here already, and its answer; `raised` says at the last moment which flags it has besides.
     pub(crate) fn commit(
         self: &Arc<Inner>,
         since: Epoch,
         mut meta: Meta,
         whole: &Whole,
         content_type: Option<&str>,
+        raised: impl FnOnce() -> u32,
     ) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&meta.url);
@@ -341,6 +342,7 @@ impl Inner {
         let entry = {
             let _stripe = self.stripe(&url);
             self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
+            meta.flags |= raised();
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
         if for_a_pack {

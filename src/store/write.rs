@@ -42,6 +42,8 @@ const STILL: Duration = Duration::from_secs(30);
 pub struct Draft {
     inner: Arc<Inner>,
     since: Epoch,
+    /// Flags that come up while it is written.
+    raised: Option<Box<dyn FnOnce() -> u32 + Send + Sync>>,
     shared: Arc<Shared>,
     content_type: Option<String>,
     hasher: Hasher,
@@ -197,6 +199,7 @@ impl Draft {
             State { file: None, gone: 0, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open, readers: HashMap::new(), next: 0 };
         Draft {
             since: inner.purges.epoch(),
+            raised: None,
             inner,
             shared: Arc::new(Shared { state: Mutex::new(state), more: Notify::new(), room: Notify::new() }),
             content_type: content_type.map(str::to_owned),
@@ -208,6 +211,11 @@ impl Draft {
             file: None,
             lost: None,
         }
+    }
+
+    /// Flags that its answer gets besides those of its meta: asked for when it becomes visible, so that it is never seen without them.
+    pub fn flagged_by(&mut self, raised: impl FnOnce() -> u32 + Send + Sync + 'static) {
+        self.raised = Some(Box::new(raised));
     }
 
     /// What it brings was asked for in this epoch, before the draft began: purges since then count.
@@ -365,9 +373,10 @@ impl Draft {
         let crcs = std::mem::take(&mut self.crcs).finish();
         let whole = Whole { object: self.hasher.finish(), length: self.length, crcs, content };
         let (inner, since, kind, file) = (Arc::clone(&self.inner), self.since, self.content_type.take(), self.file.take());
+        let raised = self.raised.take();
         self.inner
             .run_write(move |_| {
-                let entry = inner.commit(since, meta, &whole, kind.as_deref());
+                let entry = inner.commit(since, meta, &whole, kind.as_deref(), || raised.map_or(0, |raised| raised()));
                 drop(file);
                 entry
             })

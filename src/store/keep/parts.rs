@@ -160,7 +160,7 @@ impl Inner {
         };
         let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
         let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        self.commit(since, entry.meta.clone(), &whole, kind)
+        self.commit(since, entry.meta.clone(), &whole, kind, || 0)
     }
 }
 

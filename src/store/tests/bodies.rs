@@ -159,3 +159,21 @@ async fn what_has_come_of_a_draft_is_copied_out_of_it_also_when_it_has_failed() 
         assert!(tail.copy(0..size as u64 + 1).await.is_err(), "more than came");
     }
 }
+
+#[tokio::test]
+async fn a_flag_that_comes_up_while_a_body_arrives_is_there_from_the_first_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let doubt = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for flags in [0, 1] {
+        let url = format!("http://a.kz/{flags}");
+        let mut draft = store.begin(None, None).unwrap();
+        let seen = doubt.clone();
+        draft.flagged_by(move || seen.load(std::sync::atomic::Ordering::Relaxed));
+        draft.write(b"news".to_vec().into()).await.unwrap();
+        doubt.store(flags, std::sync::atomic::Ordering::Relaxed);
+        let kept = draft.commit(meta(&url)).await.unwrap();
+        let found = store.find(&key(&url)).await.unwrap();
+        assert_eq!((kept.meta.flags, found[0].meta.flags), (flags, flags), "{url}");
+    }
+}
