@@ -197,12 +197,12 @@ pub(crate) fn fitting(case: &Case<'_>, first: &Exchange, held: &Fields) -> Resul
     if case.school && case.request.field("authorization").is_some() {
         return broken("product, privacy 1: a request with Authorization", "answered from the store".into());
     }
-    if field(held, "x-own").is_some() && told(&first.fields).has("private") {
-        return broken("RFC 9111 section 5.2.2.7: private=\"x-own\"", "the field was kept".into());
-    }
     // The origin's own word to this request is no word from the store.
     let own =
         field(held, "x-own").filter(|own| !case.own().any(|told| told.step == case.step && told.field("x-own").as_ref() == Some(own)));
+    if own.is_some() && told(&first.fields).has("private") {
+        return broken("RFC 9111 section 5.2.2.7: private=\"x-own\"", "the field was kept".into());
+    }
     if own.is_some() && told(held).has("no-cache") && !told(held).is_bare("no-cache") {
         return broken("RFC 9111 section 5.2.2.4: no-cache=\"x-own\"", "the field was given without asking".into());
     }
