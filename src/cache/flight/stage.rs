@@ -80,7 +80,7 @@ impl Readers {
         self.clone()
     }
 
-    /// Whether nobody reads; `holders` only keep the count. Who is about to holds the flight, see [`Pilot::leave`].
+    /// Whether nobody reads; `holders` only keep the count. Who is about to holds the flight, see [`super::Pilot::leave`].
     pub(crate) fn are_gone(&self, holders: usize) -> bool {
         Arc::strong_count(&self.0) <= holders
     }
