@@ -33,7 +33,8 @@ struct Words {
     /// Scenario files; all of benches/classroom/scenarios when there is none.
     #[arg(long = "scenario", value_name = "FILE")]
     scenarios: Vec<PathBuf>,
-    /// Proxies, goals are the first one's: bulak, squid, nginx, trafficserver, varnish, none.
+    /// Proxies, goals are the first one's: bulak, "bulak:KEY=VALUE" (one key changed, the value as in TOML), squid,
+    /// nginx, trafficserver, varnish, none.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     proxies: Vec<Kind>,
     /// A forward proxy that runs already; the line is a relay then.

@@ -388,16 +388,23 @@ impl Store {
     /// # Errors
     /// `Full`, `ReadOnly`, `Disk` (also when the bytes reach beyond `total`).
     pub async fn put_part(&self, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
-        self.put_part_since(self.epoch(), meta, total, offset, bytes).await
+        self.put_part_of(self.epoch(), meta, total, (offset, bytes), || 0).await
     }
 
-    /// The same for bytes that were asked for in an earlier epoch.
+    /// The same for bytes that were asked for in an earlier epoch; flags as for [`Draft::flagged_by`].
     ///
     /// # Errors
     /// As [`Store::put_part`], and `Purged`.
-    pub async fn put_part_since(&self, since: Epoch, meta: Meta, total: u64, offset: u64, bytes: Bytes) -> Result<Arc<Entry>, Error> {
+    pub async fn put_part_of(
+        &self,
+        since: Epoch,
+        meta: Meta,
+        total: u64,
+        (offset, bytes): (u64, Bytes),
+        raised: impl Fn() -> u32 + Send + 'static,
+    ) -> Result<Arc<Entry>, Error> {
         let inner = Arc::clone(&self.0);
-        self.0.run_write(move |_| inner.put_part(since, meta, total, offset, &bytes)).await
+        self.0.run_write(move |_| inner.put_part(since, meta, total, (offset, &bytes), raised)).await
     }
 
     /// Forgets all variants of a URL, and its pins; durable and also for fetches under way when `durable` (purge by a person), else

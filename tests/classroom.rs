@@ -99,6 +99,18 @@ fn a_class_through_bulak_and_without_a_proxy() {
 }
 
 #[test]
+fn bulak_with_one_key_changed() {
+    let named = |text: &str| text.parse::<Kind>();
+    assert!(named("bulak:cache.look_ahead").is_err() && named("squid:cache=1").is_err());
+    let proxies = ["bulak:cache.look_ahead=false", "bulak:cache.look_ahaed=false"].map(|text| named(text).expect("a key and a value"));
+    let report = play(TINY, proxies.to_vec());
+    assert_eq!(report.scenarios[0].proxies[0].name, "bulak:cache.look_ahead=false");
+    assert_eq!(phase(first(&report, 0), Phase::Cold).requests, 12);
+    let trouble = report.scenarios[0].proxies[1].rounds[0].trouble.as_deref().expect("there is no such key");
+    assert!(trouble.contains("look_ahaed"), "{trouble}");
+}
+
+#[test]
 fn pieces_of_a_file() {
     let work = TINY.replace("[pages]\nobjects = 12\nbytes = \"60 kB\"", "[ranges]\nfile = \"1 MB\"\nrange = \"64 KiB\"\npick = \"all\"");
     let scenario = Scenario::parse(&work).expect("a scenario");

@@ -38,6 +38,8 @@ mod varnish;
 pub(crate) enum Kind {
     /// Ours.
     Bulak,
+    /// Ours with one key of its configuration changed: name on the card, key, value.
+    Changed(String, String, String),
     /// squid.
     Squid,
     /// nginx.
@@ -104,7 +106,7 @@ impl Kind {
             Kind::Varnish => "varnish",
             Kind::None => "none",
             Kind::Running(..) => "running",
-            Kind::Command(name, _) => name,
+            Kind::Changed(name, ..) | Kind::Command(name, _) => name,
         }
     }
 
@@ -115,7 +117,7 @@ impl Kind {
             Kind::Nginx => program::find("nginx").is_some(),
             Kind::TrafficServer => program::find("traffic_server").is_some(),
             Kind::Varnish => program::find("varnishd").is_some(),
-            Kind::Bulak | Kind::None | Kind::Running(..) | Kind::Command(..) => true,
+            Kind::Bulak | Kind::Changed(..) | Kind::None | Kind::Running(..) | Kind::Command(..) => true,
         }
     }
 
@@ -128,7 +130,7 @@ impl Kind {
             line.chars().take(80).collect()
         };
         match self {
-            Kind::Bulak => ask(&kit::node::binary(), "--version"),
+            Kind::Bulak | Kind::Changed(..) => ask(&kit::node::binary(), "--version"),
             Kind::Squid => ask(&program::need("squid"), "-v"),
             Kind::Nginx => ask(&program::need("nginx"), "-v"),
             Kind::TrafficServer => ask(&program::need("traffic_server"), "-V"),
@@ -148,7 +150,8 @@ impl Kind {
         open_to_all(folder.path());
         let here = Start { place, folder, job };
         match self {
-            Kind::Bulak => bulak::start(here),
+            Kind::Bulak => bulak::start(here, None),
+            Kind::Changed(_, key, value) => bulak::start(here, Some((key, value))),
             Kind::Squid => squid::start(here),
             Kind::Nginx => nginx::start(here),
             Kind::TrafficServer => trafficserver::start(here),
@@ -181,7 +184,12 @@ impl FromStr for Kind {
             "trafficserver" => Kind::TrafficServer,
             "varnish" => Kind::Varnish,
             "none" => Kind::None,
-            other => return Err(format!("\"{other}\" is none of bulak, squid, nginx, trafficserver, varnish, none")),
+            other => {
+                let changed = other.strip_prefix("bulak:").and_then(|change| change.split_once('='));
+                let unknown = || format!("\"{other}\" is none of bulak, bulak:KEY=VALUE, squid, nginx, trafficserver, varnish, none");
+                let (key, value) = changed.ok_or_else(unknown)?;
+                Kind::Changed(other.into(), key.into(), value.into())
+            }
         })
     }
 }

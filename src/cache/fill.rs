@@ -10,7 +10,7 @@ use crate::cache::coding::{self, Coded};
 use crate::cache::flight::{Cut, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::pieces::{self, PIECE, strong_validator};
 use crate::cache::prepared::{has_body, storable_fields};
-use crate::cache::{Inner, OUTDATED, stream};
+use crate::cache::{Inner, stream};
 use crate::link::Class;
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask};
@@ -226,8 +226,8 @@ impl Inner {
         let Arrival { since, meta, withheld, mut draft, coded, body, length } = arrival;
         let readers = Readers::default();
         pilot.withhold(withheld);
-        let (tail, landing, overtaken) = (draft.tail(), pilot.landing(), pilot.overtaken());
-        draft.flagged_by(|| if overtaken() { OUTDATED } else { 0 });
+        let (tail, landing) = (draft.tail(), pilot.landing());
+        draft.flagged_by(pilot.doubt());
         let in_order = pieces::refuses_ranges(&meta.headers) || (pilot.brings_whole() && !meta.headers.contains_key(ACCEPT_RANGES));
         let live = Live { meta: meta.clone(), total: length, part: None, in_order, tail: tail.clone(), readers: readers.clone(), landing };
         pilot.publish(Stage::Live(Arc::new(live)));
@@ -377,7 +377,7 @@ impl Intake<'_> {
         let part = std::mem::replace(&mut self.saved, end)..end;
         // The last piece would complete the object; the commit does that, with every reader served.
         let Some(total) = self.total.filter(|total| self.keeps_parts && !part.is_empty() && end < *total) else { return };
-        let saved = self.inner.keep_piece((self.since, self.meta, total), part.start, (self.tail.clone(), part)).await;
+        let saved = self.inner.keep_piece((self.since, self.meta, total), part.start, (self.tail.clone(), part), self.pilot.doubt()).await;
         if let Err(error) = saved {
             tracing::warn!(%error, "could not keep a part of a body; it cannot be resumed");
             self.keeps_parts = false;

@@ -5,6 +5,7 @@
 
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
+use crate::cache::OUTDATED;
 use crate::link::foreground::Raise;
 use crate::store::Draft;
 use crate::upstream::Approach;
@@ -232,10 +233,10 @@ impl Pilot {
         self.board.is_doubtful_since(&self.key.url, self.began)
     }
 
-    /// The same, to be asked by somebody else.
-    pub(crate) fn overtaken(&self) -> impl FnOnce() -> bool + Send + Sync + 'static {
+    /// The same as flags of what it brings, to be asked for by the store when that becomes visible.
+    pub(crate) fn doubt(&self) -> impl Fn() -> u32 + Send + Sync + 'static {
         let (board, url, began) = (Arc::clone(&self.board), self.key.url, self.began);
-        move || board.is_doubtful_since(&url, began)
+        move || if board.is_doubtful_since(&url, began) { OUTDATED } else { 0 }
     }
 
     /// Keeps fields for the one who asked.

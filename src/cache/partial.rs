@@ -496,14 +496,14 @@ impl Inner {
                 break Some(Broken::Left);
             }
             while came - kept >= PIECE {
-                kept = self.keep_part(head, kept..kept + PIECE, draft).await;
+                kept = self.keep_part(pilot, head, kept..kept + PIECE, draft).await;
             }
         };
         if broken.is_some() {
             // Keeping the rest takes a while, in which nobody is to come along.
             pilot.unlist();
         }
-        self.keep_part(head, kept..came, draft).await;
+        self.keep_part(pilot, head, kept..came, draft).await;
         match broken {
             Some(broken) => Err(broken),
             None if came != gap.end => Err(Broken::Origin(format!("{} of {} bytes arrived", came - gap.start, gap.end - gap.start).into())),
@@ -512,10 +512,11 @@ impl Inner {
     }
 
     /// Keeps a piece and says where the next one starts. A store that takes nothing ends no download.
-    async fn keep_part(&self, head: &PartHead, part: Range<u64>, draft: &Draft) -> u64 {
+    async fn keep_part(&self, pilot: &Pilot, head: &PartHead, part: Range<u64>, draft: &Draft) -> u64 {
         let in_draft = part.start - head.wanted.start..part.end - head.wanted.start;
         if !part.is_empty()
-            && let Err(error) = self.keep_piece((head.since, &head.meta, head.total), part.start, (draft.tail(), in_draft)).await
+            && let Err(error) =
+                self.keep_piece((head.since, &head.meta, head.total), part.start, (draft.tail(), in_draft), pilot.doubt()).await
         {
             tracing::warn!(%error, "a part of a body could not be kept");
         }

@@ -76,7 +76,7 @@ fn route(kept: &[Range<u64>], carried: &Range<u64>, come: u64, wanted: &Range<u6
 }
 
 impl Inner {
-    /// Keeps a part of a body of this length, at this place in it: what a tail gives back of it.
+    /// Keeps a part of a body of this length, at this place in it: what a tail gives back of it. `doubt`: of the flight that brings it.
     ///
     /// # Errors
     /// When it is not to be had any more, or the store takes it not.
@@ -85,11 +85,12 @@ impl Inner {
         (since, meta, total): (Epoch, &Meta, u64),
         at: u64,
         (tail, range): (Tail, Range<u64>),
+        doubt: impl Fn() -> u32 + Send + 'static,
     ) -> Result<(), Error> {
         // Never closed; a piece that nobody counts would still be kept.
         let _turn = self.pieces.acquire().await;
         let piece = tail.copy(range).await?;
-        self.store.put_part_since(since, meta.clone(), total, at, piece).await.map(drop)
+        self.store.put_part_of(since, meta.clone(), total, (at, piece), doubt).await.map(drop)
     }
 
     /// Comes along with a fetch of this body that is under way, if that brings what this request wants. The fetch is raised: a person

@@ -313,14 +313,15 @@ impl Inner {
         self.warm(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
     }
 
-    /// Stores a whole body, unless it is here already, and its answer; `raised` says at the last moment which flags it has besides.
+    /// Stores a whole body, unless it is here already, and its answer; `last` changes the answer in the moment in which it becomes
+    /// visible, under the URL's stripe.
     pub(crate) fn commit(
         self: &Arc<Inner>,
         since: Epoch,
         mut meta: Meta,
         whole: &Whole,
         content_type: Option<&str>,
-        raised: impl FnOnce() -> u32,
+        last: impl FnOnce(&mut Meta) -> Result<(), Error>,
     ) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
         let url = url_key(&meta.url);
@@ -342,7 +343,7 @@ impl Inner {
         let entry = {
             let _stripe = self.stripe(&url);
             self.purges.refuse(since, &url, &meta.url, Some(&whole.object))?;
-            meta.flags |= raised();
+            last(&mut meta)?;
             self.put_meta(&url, Kept { meta, object: Some(whole.object), length: whole.length }, body)?
         };
         if for_a_pack {

@@ -376,7 +376,10 @@ impl Draft {
         let raised = self.raised.take();
         self.inner
             .run_write(move |_| {
-                let entry = inner.commit(since, meta, &whole, kind.as_deref(), || raised.map_or(0, |raised| raised()));
+                let entry = inner.commit(since, meta, &whole, kind.as_deref(), |meta| {
+                    meta.flags |= raised.map_or(0, |raised| raised());
+                    Ok(())
+                });
                 drop(file);
                 entry
             })

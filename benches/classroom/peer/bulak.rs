@@ -6,8 +6,8 @@ use crate::classroom::content::HOST;
 use crate::classroom::process::Family;
 use crate::kit::node::Setup;
 
-/// Starts it.
-pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
+/// Starts it, with a key changed if one is given.
+pub(super) fn start(here: Start<'_>, changed: Option<(&str, &str)>) -> Result<Peer, String> {
     let words = here.place.words();
     let setup = Setup::new()
         .host(HOST, here.place.near)
@@ -16,6 +16,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
         .set("store.memory", "\"64 MiB\"")
         .set("night.windows", "[]")
         .set("node.log", "\"warn\"");
+    let setup = changed.into_iter().fold(setup, |setup, (key, value)| setup.set(key, value));
     let setup = if words.is_empty() { setup } else { setup.under(&words.iter().map(String::as_str).collect::<Vec<_>>()) };
     let (node, started) = setup.try_start_in(here.folder);
     started?;

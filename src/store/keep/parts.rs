@@ -28,14 +28,14 @@ const FEW: usize = 64;
 const MOST: usize = 16_384;
 
 impl Inner {
-    /// Adds a part; see `Store::put_part`.
+    /// Adds a part; see `Store::put_part`. `raised` says at the last moment which flags its answer has besides.
     pub(crate) fn put_part(
         self: &Arc<Inner>,
         since: Epoch,
         mut meta: Meta,
         total: u64,
-        offset: u64,
-        bytes: &Bytes,
+        (offset, bytes): (u64, &Bytes),
+        raised: impl Fn() -> u32,
     ) -> Result<Arc<Entry>, Error> {
         meta.headers = meta::compact(&meta.headers);
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > total) {
@@ -48,22 +48,24 @@ impl Inner {
         let url = url_key(&meta.url);
         let (key, validator) = (meta.key, meta::validator(&meta.headers));
         let entry = {
-            let _stripe = self.stripe(&url);
+            let stripe = self.stripe(&url);
             self.purges.refuse(since, &url, &meta.url, None)?;
             let now = self.entry_now(&url, &key)?;
             let same =
                 now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
-            // Of the same version: nothing is missing. Of a newer one: the old stays until the new is whole.
+            let newer = same && now.as_ref().is_some_and(|now| is_newer(&meta, &now.meta));
+            // Of the same version: nothing is missing but the newer fields. Of a newer one: the old stays until the new is whole.
             if let Some(now) = now.as_ref().filter(|now| now.object.is_some()) {
-                return Ok(Arc::new(self.entry(&url, now.clone(), None)));
+                let whole = self.present(&url, &key)?.unwrap_or_else(|| Arc::new(self.entry(&url, now.clone(), None)));
+                drop(stripe);
+                return if newer { self.renew(&whole, in_place_of(&whole.meta, meta, raised())) } else { Ok(whole) };
             }
             let kept = if let Some(mut now) = now.filter(|_| same) {
                 if !self.is_worth_a_record(&key, offset, bytes.len() as u64, total) {
                     return Ok(Arc::new(self.entry(&url, now, None)));
                 }
-                if meta.received > now.meta.received {
-                    // The newer answer's fields stand for the whole (RFC 9111 section 3.4).
-                    now.meta = Meta { source: now.meta.source, way: now.meta.way, ..meta };
+                if newer {
+                    now.meta = in_place_of(&now.meta, meta, raised());
                     self.put_meta(&url, now.clone(), None)?;
                 }
                 now
@@ -72,6 +74,7 @@ impl Inner {
                 // cut leaves what comes next and takes this.
                 self.bury(&url, &half(&key))?;
                 self.log.sync()?;
+                meta.flags |= raised();
                 let kept = Kept { meta, object: None, length: total };
                 self.put_meta(&url, kept.clone(), None)?;
                 // Parts stand in another file. In a power cut they could outlive what says whose they are, and be taken for parts
@@ -89,7 +92,7 @@ impl Inner {
         };
         drop(room);
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
-        if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
+        if whole { self.complete(since, &entry, raised) } else { self.sync_if_due().map(|()| entry) }
     }
 
     /// Whether a part is kept beside those that are here: see [`CRUMB`]. One that closes a gap, or ends the body, always is.
@@ -106,7 +109,7 @@ impl Inner {
     }
 
     /// All parts are here: makes them one body.
-    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>, raised: impl Fn() -> u32) -> Result<Arc<Entry>, Error> {
         let room = self.make_room(entry.length)?;
         let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
         let parts = || self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
@@ -160,8 +163,29 @@ impl Inner {
         };
         let whole = Whole { object: hasher.finish(), length: entry.length, crcs: crcs.finish(), content };
         let kind = entry.meta.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        self.commit(since, entry.meta.clone(), &whole, kind, || 0)
+        // Another part may have brought newer fields meanwhile, or a doubt been raised: the body is the same.
+        let url = url_key(&entry.meta.url);
+        self.commit(since, entry.meta.clone(), &whole, kind, |meta| {
+            let now = self.entry_now(&url, &meta.key)?.filter(|now| now.object.is_none_or(|object| object == whole.object));
+            match now.filter(|now| now.length == whole.length && meta::validator(&now.meta.headers) == meta::validator(&meta.headers)) {
+                Some(now) => *meta = now.meta,
+                None => meta.flags |= raised(),
+            }
+            Ok(())
+        })
     }
+}
+
+/// Whether an answer's fields stand for the whole instead of those that are kept (RFC 9111 section 3.4): it came later, or, in the same
+/// moment of the clock, it is put away later.
+fn is_newer(meta: &Meta, now: &Meta) -> bool {
+    meta.received > now.received || (meta.received == now.received && meta.headers != now.headers)
+}
+
+/// A newer answer's meta where a body of the same version is kept, with what holds for that.
+fn in_place_of(now: &Meta, meta: Meta, raised: u32) -> Meta {
+    let (coding, was_coded) = (now.coding.clone(), now.was_coded.clone());
+    Meta { source: now.source, way: now.way, coding, was_coded, flags: meta.flags | raised, ..meta }
 }
 
 fn part(head: &PartHead, key: &Digest, piece: &[u8]) -> New {

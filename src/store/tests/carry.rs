@@ -46,7 +46,7 @@ async fn a_purge_beats_every_fetch_that_was_begun_before_it() {
             assert!(matches!(draft.commit(meta(&url)).await, Err(Error::Purged)), "{what}");
         }
         if what != "object" {
-            let part = store.put_part_since(asked, meta(&url), 100, 0, Bytes::from_static(b"abc")).await;
+            let part = store.put_part_of(asked, meta(&url), 100, (0, Bytes::from_static(b"abc")), || 0).await;
             assert!(matches!(part, Err(Error::Purged)), "{what}");
         }
         assert!(get(&store, &url).await.is_none(), "{what}");

@@ -60,6 +60,53 @@ async fn parts_of_another_version_are_dropped() {
 }
 
 #[tokio::test]
+async fn the_newest_part_tells_the_fields_of_all_and_of_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/x";
+    let told = |seconds: u64, serial: &str| {
+        let mut meta = meta(url);
+        meta.received = meta.received.plus(std::time::Duration::from_secs(seconds));
+        meta.headers.insert("x-serial", serial.parse().unwrap());
+        meta
+    };
+    let put = async |meta, at: u64, length: u64| {
+        let entry = store.put_part(meta, 100, at, vec![7; usize::try_from(length).unwrap()].into()).await.unwrap();
+        let found = store.find(&key(url)).await.unwrap()[0].clone();
+        assert_eq!(found.meta.headers, entry.meta.headers);
+        (entry.object.is_some(), entry.meta.headers["x-serial"].to_str().unwrap().to_owned())
+    };
+    assert_eq!(put(told(5, "1"), 0, 10).await, (false, "1".into()));
+    assert_eq!(put(told(5, "2"), 10, 10).await, (false, "2".into()), "of one moment the one put away later");
+    assert_eq!(put(told(4, "3"), 20, 10).await, (false, "2".into()), "an earlier answer that is put away late");
+    assert_eq!(put(told(6, "4"), 30, 70).await, (true, "4".into()));
+    assert_eq!(put(told(6, "5"), 40, 10).await, (true, "5".into()), "the body is whole, its fields are newer");
+    assert_eq!(put(told(5, "6"), 0, 100).await, (true, "5".into()));
+    assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
+    store.close().await.unwrap();
+    drop(store);
+    let found = open(dir.path()).find(&key(url)).await.unwrap()[0].clone();
+    assert_eq!(found.meta.headers["x-serial"], "5");
+}
+
+#[tokio::test]
+async fn a_doubt_about_parts_is_there_from_the_first_moment_and_when_they_become_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let put = async |url: &str, at: u64, flags: u32| {
+        let part = (at, Bytes::from(vec![7; 50]));
+        store.put_part_of(store.epoch(), meta(url), 100, part, move || flags).await.unwrap().meta.flags
+    };
+    assert_eq!((put("http://a.kz/1", 0, 1).await, put("http://a.kz/1", 50, 0).await), (1, 1), "the same answer takes no doubt away");
+    assert_eq!(put("http://a.kz/2", 0, 0).await, 0);
+    let half = store.find(&key("http://a.kz/2")).await.unwrap()[0].clone();
+    let doubted = crate::store::Meta { flags: 1, ..half.meta.clone() };
+    store.renew(&half, doubted).await.unwrap();
+    assert_eq!(put("http://a.kz/2", 50, 0).await, 1, "raised while the rest was on its way");
+    assert_eq!(get(&store, "http://a.kz/2").await.unwrap(), [7; 100].as_slice());
+}
+
+#[tokio::test]
 async fn a_part_never_takes_a_whole_body_away() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
