@@ -4,6 +4,7 @@
 //! default port, no fragment, `/` for an empty path (RFC 9110 section 4.2.3). Path and query stay byte for byte.
 
 use crate::base::digest::Digest;
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -184,6 +185,11 @@ impl Target {
     pub fn join(&self, reference: &str) -> Option<Target> {
         let base = url::Url::parse(&self.text).ok()?;
         Target::parse(base.join(reference.trim()).ok()?.as_str()).ok()
+    }
+
+    /// The same for a field, as browsers read it: letters beyond ASCII are UTF-8, though RFC 9110 section 10.2.2 has them escaped.
+    pub fn join_field(&self, value: &HeaderValue) -> Option<Target> {
+        self.join(std::str::from_utf8(value.as_bytes()).ok()?)
     }
 }
 

@@ -275,7 +275,7 @@ impl Fetched {
 
     fn read_fields(&mut self, target: &Target, headers: &HeaderMap) {
         let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-        self.location = text(LOCATION).filter(|_| self.status.is_redirection()).and_then(|reference| target.join(reference));
+        self.location = headers.get(LOCATION).filter(|_| self.status.is_redirection()).and_then(|to| target.join_field(to));
         self.retry_after = text(RETRY_AFTER).and_then(|wait| retry_after(wait, text(DATE).and_then(Time::parse_http)));
     }
 }

@@ -72,7 +72,7 @@ impl Cache {
             status: head.status,
             length: text(CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()),
             retry_after: text(RETRY_AFTER).and_then(|wait| retry_after(wait, text(DATE).and_then(Time::parse_http))),
-            location: text(LOCATION).filter(|_| head.status.is_redirection()).and_then(|to| target.join(to)),
+            location: head.headers.get(LOCATION).filter(|_| head.status.is_redirection()).and_then(|to| target.join_field(to)),
         }))
     }
 }

@@ -63,8 +63,8 @@ pub(super) fn forbidden(ask: &Ask<'_>, answer: &Answer<'_>) -> Option<Why> {
 
 /// An address that the node found by itself is no secret: a stranger could find it too.
 fn is_secret(ask: &Ask<'_>, answer: &Answer<'_>, meant_for_all: bool) -> bool {
-    let onward = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-    if onward.is_some_and(|place| secret::address(place) == Address::Key) {
+    let onward = answer.headers.get(header::LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    if onward.is_some_and(|place| secret::address(&place) == Address::Key) {
         return true;
     }
     !ask.place.own

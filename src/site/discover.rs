@@ -184,6 +184,10 @@ impl Raw {
     }
 
     fn add(&mut self, written: Written) {
+        // Held by the thousand, and never followed.
+        if is_too_long(&written.address) {
+            return;
+        }
         if self.needs.len() < MAX_FOUND {
             self.needs.push(written);
         } else {
@@ -192,8 +196,12 @@ impl Raw {
     }
 
     fn link(&mut self, address: impl Into<String>) {
+        let address = address.into();
+        if is_too_long(&address) {
+            return;
+        }
         if self.links.len() < MAX_FOUND {
-            self.links.push(address.into());
+            self.links.push(address);
         } else {
             self.more += 1;
         }
@@ -219,9 +227,13 @@ impl Raw {
 /// Longest address that is followed: longer ones are data or traps.
 const MAX_ADDRESS: usize = 4096;
 
+fn is_too_long(address: &str) -> bool {
+    address.trim().len() > MAX_ADDRESS
+}
+
 fn join(base: &Target, address: &str) -> Option<Target> {
     let address = address.trim();
-    if address.is_empty() || address.starts_with('#') || address.len() > MAX_ADDRESS {
+    if address.is_empty() || address.starts_with('#') || is_too_long(address) {
         return None;
     }
     base.join(address)

@@ -3,6 +3,7 @@
 //! Asked for every request. Everything but path classes depends on the host alone and is remembered by host: two look-ups for each
 //! label and those of the compiled-in lists were 6 % of the CPU of a hit.
 
+use crate::base::digest::Digest;
 use crate::base::target::{Scheme, Target};
 use crate::site::glob::Glob;
 use crate::site::pack::Pack;
@@ -171,6 +172,13 @@ impl Sites {
             let known = self.look(target);
             !known.account || known.class
         }
+    }
+
+    /// Tells rules apart by which other addresses are mirrored, or otherwise.
+    pub fn edition(&self) -> Digest {
+        let mut all: Vec<String> = self.hosts.iter().map(|(name, rule)| format!("{name} {rule:?}")).collect();
+        all.sort_unstable();
+        Digest::of(all.join("\n").as_bytes())
     }
 
     /// The mirrored names without accounts (exact, or `*.name`) with their schemes, in order.

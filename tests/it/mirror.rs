@@ -525,6 +525,48 @@ said.push(location.pathname.endsWith('/app/elsewhere') ? 'pushed' : location.hre
 document.getElementById('proof').textContent = said.join(', ');
 ";
 
+/// Such a host is mirrored where a path class says so, and its name is not among those that scripts in pages know.
+#[test]
+fn a_lesson_of_a_host_with_accounts_works_in_a_browser_by_name_and_by_path() {
+    const LESSON: &str = r#"<!DOCTYPE html><html><head><title>lesson</title><link rel="icon" href="a.svg"></head><body><p id="proof">waiting</p>
+<script>
+const image = (address) => new Promise((done, fail) => {
+  const one = new Image();
+  one.onload = () => done(one);
+  one.onerror = () => fail(address);
+  one.src = address;
+});
+const text = async (address) => (await fetch(address)).text();
+(async () => {
+  const first = await image("a.svg");
+  const said = [await text("index.json"), await text("/lesson/1/index.json"), await text(new URL("index.json", location.href))];
+  await image(first.src);
+  await image("../1/b.svg");
+  document.getElementById("proof").textContent = said.join(", ") + ", three images";
+})().catch((error) => { document.getElementById("proof").textContent = "failed: " + error; });
+</script></body></html>"#;
+    let origin = Origin::start(|ask: &Ask| {
+        let (kind, body) = match ask.target.as_str() {
+            "/lesson/1/index.html" => ("text/html", LESSON),
+            "/lesson/1/index.json" => ("application/json", "data"),
+            "/lesson/1/a.svg" | "/lesson/1/b.svg" => {
+                ("image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\"/>")
+            }
+            _ => return Reply::Bytes(answer("404 Not Found", &[], b"")),
+        };
+        Reply::Bytes(ok(&[&format!("Content-Type: {kind}"), "Cache-Control: max-age=60"], body.as_bytes()))
+    });
+    let class = "[[class]]\nhost = \"diary.school.test\"\npath = \"/lesson/**\"\naccounts = true\n";
+    let hosts = hosts_of("http", &["plain.school.test", "diary.school.test"], class);
+    let node = node(Setup::new().host("diary.school.test", origin.addr), &hosts);
+    let mut browser = reader(&node);
+    for url in both(&node, "diary-school-test", "diary.school.test", "/lesson/1/index.html") {
+        let visit = browser.visit_until(&url, "three images");
+        assert!(visit.status == 200 && visit.text.contains("data, data, data, three images"), "{url}: {visit:?}");
+        stays_home(&node, &visit);
+    }
+}
+
 #[test]
 fn a_site_by_https_works_in_a_browser_through_a_plain_mirror() {
     let origins = Secure::start();

@@ -7,7 +7,7 @@
 use crate::base::target::Target;
 use crate::site::discover::bundle::sum::Sum;
 use crate::site::discover::token::{Lexer, Token, row};
-use crate::site::discover::{Kind, MAX_FOUND, Raw, kind_of};
+use crate::site::discover::{Kind, MAX_ADDRESS, MAX_FOUND, Raw, kind_of};
 
 /// Sums of texts and tables.
 mod sum;
@@ -85,6 +85,7 @@ impl<'a> Chunks<'a> {
     fn place(&mut self, mut lexer: Lexer<'a>) {
         if let (Some(Token::Text(place)), None) = (lexer.next(), self.place)
             && place.ends_with('/')
+            && place.len() <= MAX_ADDRESS
         {
             self.place = Some(place);
         }
@@ -100,8 +101,11 @@ impl<'a> Chunks<'a> {
 
     fn tell(self, at: &Target, raw: &mut Raw) {
         let folder = at.path().rfind('/').map_or("/", |end| &at.path()[..=end]);
+        let mut room = MAX_FOUND;
         for (sum, kind) in &self.sums {
-            let mut room = MAX_FOUND;
+            if room == 0 {
+                return;
+            }
             sum.each(&self.asked, |name| {
                 room = room.saturating_sub(1);
                 if room > 0 && has_ending(name) && !name.contains(['\\', ' ', '{']) {
@@ -236,5 +240,14 @@ mod tests {
         assert_eq!(found("http://a.kz/m.js", &code).len(), MAX_FOUND - 1);
         found("http://a.kz/m.js", &format!("r.u=e=>{}", "(".repeat(100_000)));
         found("http://a.kz/m.js", &"r.u=e=>e+".repeat(50_000));
+        // Nor do few letters make many: a long text before each of five thousand ids.
+        let table = (0..5_000).map(|id| format!("{id}:\"\",")).collect::<Vec<_>>().concat();
+        let mut raw = Raw::default();
+        scan(
+            &Target::parse("http://a.kz/").expect("valid"),
+            &format!("r.u=e=>\"{}\"+{{{table}}}[e]+\".js\"", "a".repeat(400_000)),
+            &mut raw,
+        );
+        assert!(raw.needs.is_empty(), "{}", raw.needs.len());
     }
 }

@@ -353,8 +353,12 @@ impl Shape<'_> {
         Ok(gathered.found)
     }
 
-    /// An address from a template. An identifier may stand in it as often as a text is long: it ends at the longest address.
+    /// An address from a template. An identifier may stand in it as often as a text is long, and be empty: neither the template nor what
+    /// it becomes is longer than the longest address.
     fn fill(&self, template: &str, number: u64, time: u64) -> Result<String, &'static str> {
+        if template.len() > MAX_ADDRESS {
+            return Err(TOO_LONG);
+        }
         let mut out = String::new();
         let whole = self.fill_parts(template, number, time, |part| {
             let fits = out.len() + part.len() <= MAX_ADDRESS;
@@ -507,6 +511,8 @@ mod tests {
             (FILM.replace(" duration=\"4000\"", " endNumber=\"18446744073709551615\""), "50,000"),
             (FILM.replace("id=\"mid\"", &format!("id=\"{}\"", "a".repeat(5000))), "longer than 4096"),
             (FILM.replace("$Number%03d$", &"$RepresentationID$".repeat(2000)), "longer than 4096"),
+            // With an empty name nothing becomes longer.
+            (FILM.replace("id=\"mid\"", "id=\"\"").replace("$Number%03d$", &"$RepresentationID$".repeat(200_000)), "longer than 4096"),
             (FILM.replace("en.mp4", &"e".repeat(5000)), "longer than 4096"),
             (FILM.replace("<Representation id=\"low\"", &"<Representation id=\"x\"/>".repeat(500)), "500 forms"),
             ("<MPD></MPD>".into(), "no pieces"),

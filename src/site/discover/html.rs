@@ -2,8 +2,8 @@
 
 use crate::base::target::Target;
 use crate::site::discover::{
-    AFTER, BLOCKING, DEFERRED, Found, Kind, LOW, MAX_HTML, MAYBE, Need, PLAIN, Raw, STYLE, Urgency, Written, bundle, css, kind_of, module,
-    srcset, worker,
+    AFTER, BLOCKING, DEFERRED, Found, Kind, LOW, MAX_ADDRESS, MAX_HTML, MAYBE, Need, PLAIN, Raw, STYLE, Urgency, Written, bundle, css,
+    kind_of, module, srcset, worker,
 };
 use lol_html::html_content::TextChunk;
 use lol_html::send::{Element, HtmlRewriter, Settings};
@@ -150,7 +150,10 @@ impl Page {
         module::bare(text, |name| {
             let fits = folders.iter().filter(|(folder, _)| name.starts_with(folder.as_str()));
             if let Some((folder, to)) = fits.max_by_key(|(folder, _)| folder.len()) {
-                raw.need(format!("{to}{}", &name[folder.len()..]), Kind::Script);
+                let rest = &name[folder.len()..];
+                if to.len() + rest.len() <= MAX_ADDRESS {
+                    raw.need(format!("{to}{rest}"), Kind::Script);
+                }
             }
         });
     }

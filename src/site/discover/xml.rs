@@ -10,6 +10,8 @@ use std::ops::Range;
 
 /// Most elements: the time-lines of a film of ten hours in eight forms have about 100,000.
 const MAX_ELEMENTS: usize = 200_000;
+/// Most attributes of an element that are read, the first ones; manifests have some fifteen.
+const MAX_ATTRIBUTES: usize = 64;
 /// Deepest nesting; manifests have six levels.
 const MAX_DEPTH: usize = 32;
 
@@ -98,7 +100,12 @@ impl Element {
             let value = attribute.normalized_value(XmlVersion::default()).ok()?;
             Some((attribute.key.local_name().as_ref().to_owned(), value.into_owned()))
         });
-        Element { name: tag.local_name().as_ref().to_owned(), attributes: pairs.collect(), place, ..Element::default() }
+        Element {
+            name: tag.local_name().as_ref().to_owned(),
+            attributes: pairs.take(MAX_ATTRIBUTES).collect(),
+            place,
+            ..Element::default()
+        }
     }
 
     /// An attribute's value.

@@ -131,7 +131,9 @@ fn each(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Opt
     let values: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
     headers.remove(name);
     for value in values {
-        let new = value.to_str().ok().and_then(&change).and_then(|text| HeaderValue::from_str(&text).ok());
+        // Also letters beyond ASCII, as sites write them and browsers read them.
+        let new =
+            std::str::from_utf8(value.as_bytes()).ok().and_then(&change).and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
         headers.append(name, new.unwrap_or(value));
     }
 }
@@ -239,6 +241,11 @@ mod tests {
                 assert_eq!(told(form, &[(name, value)], false)[name], wanted, "{name}: {value}");
             }
         }
+        // As some sites write it, in UTF-8.
+        let mut all = HeaderMap::new();
+        all.insert("location", HeaderValue::from_bytes("https://a.kz/сабақ".as_bytes()).expect("a value"));
+        answer(&map(Form::Path, false), &Target::parse("https://a.kz/d/p").expect("valid"), &mut all, false);
+        assert_eq!(all["location"].as_bytes(), "/m/a.kz/сабақ".as_bytes());
         let gone = [
             ("set-cookie", "a=b"),
             ("strict-transport-security", "max-age=1"),

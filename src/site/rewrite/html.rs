@@ -119,8 +119,26 @@ const QUIET: [&str; 8] = ["html", "head", "meta", "title", "base", "link", "styl
 /// Elements that fragments, which scripts fetch, do not begin with.
 const WHOLE: [&str; 6] = ["html", "head", "body", "frameset", "title", "meta"];
 
-/// Attributes that are an address on any element.
-const ADDRESSES: [&str; 9] = ["href", "src", "poster", "action", "formaction", "background", "xlink:href", "longdesc", "lowsrc"];
+/// Attributes that may be changed; those after `data`, which is an address on an object alone, are one on any element.
+const EDITED: [&str; 17] = [
+    "srcset",
+    "imagesrcset",
+    "style",
+    "srcdoc",
+    "content",
+    "ping",
+    "integrity",
+    "data",
+    "href",
+    "src",
+    "poster",
+    "action",
+    "formaction",
+    "background",
+    "xlink:href",
+    "longdesc",
+    "lowsrc",
+];
 
 /// What an open element holds.
 enum Inline {
@@ -158,8 +176,14 @@ impl Page {
         self.begin_inline(&tag, element);
         let mut edits: Vec<(String, Option<String>)> = Vec::new();
         let mut drops_sum = false;
+        // Of an attribute that is repeated the first counts, and what is written is written there.
+        let mut seen = [false; EDITED.len()];
         for attribute in element.attributes() {
             let name = attribute.name();
+            let Some(place) = EDITED.iter().position(|edited| *edited == name) else { continue };
+            if std::mem::replace(&mut seen[place], true) {
+                continue;
+            }
             match name.as_str() {
                 "srcset" | "imagesrcset" => add(&mut edits, name, candidates(&self.map, &self.base, &attribute.value())),
                 "style" => add(&mut edits, name, self.style(&attribute.value())),
@@ -168,11 +192,9 @@ impl Page {
                 // It tells the site who followed a link.
                 "ping" => edits.push((name, None)),
                 "integrity" => drops_sum = self.changes(&tag, element),
+                "srcdoc" | "content" => {}
                 "data" if tag != "object" => {}
-                _ if name == "data" || ADDRESSES.contains(&name.as_str()) => {
-                    add(&mut edits, name, address(&self.map, &self.base, &attribute.value()));
-                }
-                _ => {}
+                _ => add(&mut edits, name, address(&self.map, &self.base, &attribute.value())),
             }
         }
         if tag == "base" {
@@ -369,6 +391,10 @@ mod tests {
             ("<base href=../c/><img src=../x>", "<base href=\"/m/a.kz/c/\"><img src=\"/m/a.kz/x\">"),
             ("<base href=//other.kz/><img src=/x>", "<base href=//other.kz/><img src=/x>"),
             ("<img alt='\u{434}' src=/\u{434}>\u{434}", "<img alt='\u{434}' src=\"/m/a.kz/\u{434}\">\u{434}"),
+            (
+                "<img src=/a src=/b><p ping=/x ping=/y style=\"a:b\" style='a:url(/c)'>",
+                "<img src=\"/m/a.kz/a\" src=/b><p style=\"a:b\" style='a:url(/c)'>",
+            ),
             ("<!-- <a href=/x> --><textarea><a href=/x></textarea>", "<!-- <a href=/x> --><textarea><a href=/x></textarea>"),
         ];
         for (page, wanted) in table {

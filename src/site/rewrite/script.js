@@ -17,7 +17,7 @@
     if (!zone && a.origin == b.origin) {
       h = /^\/m\/(?:https?:)?([^\/:]+)/.exec(r);
       b = /^\/m\/[^\/]+/.exec(b.pathname);
-      return b && !(h && home(h[1])) ? b[0] + r : u;
+      return !b || h && (home(h[1]) || (r + "/").indexOf(b[0] + "/") == 0 || /^\s*(https?:)?\/\//i.test(u)) ? u : b[0] + r;
     }
     if (!(h = home(a.hostname))) return u;
     if (!zone) return "/m/" + (h == a.protocol ? "" : a.protocol) + a.host + r;

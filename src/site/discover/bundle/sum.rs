@@ -1,8 +1,8 @@
 //! Sums of texts, an id and tables of literals, as webpack's runtime makes a chunk's name of its id:
 //! `"js/" + ({7:"map"}[e] || e) + "." + {7:"aa11"}[e] + ".js"`.
 
-use crate::site::discover::MAX_FOUND;
 use crate::site::discover::token::{Lexer, Token};
+use crate::site::discover::{MAX_ADDRESS, MAX_FOUND};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Most terms of one sum: real ones have about six.
@@ -98,18 +98,23 @@ impl<'a> Sum<'a> {
         }
     }
 
+    /// `None` for an id that has no name, or one that is longer than an address may be.
     fn name(&self, id: &str) -> Option<String> {
         let mut name = String::new();
         for term in &self.terms {
-            match term {
-                Term::Text(text) => name.push_str(text),
-                Term::Id => name.push_str(id),
+            let part = match term {
+                Term::Text(text) => text,
+                Term::Id => id,
                 Term::Table(table, loose) => match table.values.get(id) {
-                    Some(value) => name.push_str(value),
-                    None if *loose => name.push_str(id),
+                    Some(value) => value,
+                    None if *loose => id,
                     None => return None,
                 },
+            };
+            if name.len() + part.len() > MAX_ADDRESS {
+                return None;
             }
+            name.push_str(part);
         }
         Some(name)
     }
