@@ -114,6 +114,9 @@ struct Node {
     reread: Reread,
     /// Every key as it is in force.
     effective: Arc<ArcSwap<Value>>,
+    cache: Cache,
+    /// The school's time zone, for statements.
+    zone: Arc<ArcSwap<String>>,
 }
 
 /// Runs a node until SIGTERM or SIGINT; SIGHUP reads configuration and packs anew. `ready` is told once everything listens.
@@ -158,7 +161,7 @@ impl Node {
         }
         // The store first: its lock tells a second node, before anything of the first is touched.
         let store = open_store(&config, &ready, &clock, &life, &metrics).await?;
-        let state = fallback::state(&config.node.state, &ready).await?;
+        let (state, lasts) = fallback::state(&config.node.state, &ready).await?;
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
@@ -178,7 +181,7 @@ impl Node {
             let (store, link, upstream) = (store.clone(), link.clone(), upstream.clone());
             Reporter::new(settings, clock.clone(), &life, &metrics, state, store, link, upstream, cache.clone(), night.clone()).await
         };
-        let reporter = match report(report_settings(&config), state.clone()).await {
+        let reporter = match report(report_settings(&config, lasts), state.clone()).await {
             Ok(reporter) => reporter,
             Err(error) => {
                 tracing::error!(
@@ -213,6 +216,7 @@ impl Node {
         let doors = Doors { proxy: sockets.addresses(), web: addresses(&web)?, mirror: mirrors.addresses() };
         let later = mirror::Later::default();
         let effective = Arc::new(ArcSwap::from_pointee(config.effective()));
+        let zone = Arc::new(ArcSwap::from_pointee(config.night.timezone.clone()));
         let reach = devices::reach(&config);
         let listeners = devices::Listeners { tls: sockets.secure(), sni: sockets.named(), mirror: doors.mirror.clone() };
         let trust = Arc::new(devices::Trust::new(Arc::clone(&interception), Arc::clone(&reach), listeners, &config));
@@ -250,8 +254,8 @@ impl Node {
         let routes = prefetch::api::routes(night.clone())
             .merge(prefetch::api::wishes::routes(night.clone()))
             .merge(report::api::routes(reporter.clone(), link.clone(), state.clone()))
-            .merge(report::statement::api::routes(desk(&config, &reporter, &meter, &outages)))
-            .merge(report::sheet::routes(desk(&config, &reporter, &meter, &outages)))
+            .merge(report::statement::api::routes(desk(&config, &zone, &reporter, &meter, &outages)))
+            .merge(report::sheet::routes(desk(&config, &zone, &reporter, &meter, &outages)))
             .merge(report::giga::api::routes(giga.clone()))
             .merge(meter::api::routes(meter.clone()))
             .merge(outages::api::routes(outages))
@@ -266,7 +270,7 @@ impl Node {
         let settings = proxy_settings(&config, &doors.web, shares.proxy);
         let (tls, sni) = (sockets.secure(), sockets.named());
         let interceptor = Arc::clone(&interception);
-        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache, upstream, link.clone(), local, interceptor);
+        let proxy = Proxy::new(settings, sockets, clock, life.clone(), &metrics, cache.clone(), upstream, link.clone(), local, interceptor);
         let socket = match listen::bind_unix(&config.node.socket).await {
             Ok(socket) => {
                 listen::serve_unix(&life, socket, config.node.socket.clone(), commands);
@@ -291,7 +295,7 @@ impl Node {
             Some(missing) => ready.down("listeners", format!("are not all there: {missing}")),
         }
         let addresses = Addresses { proxy: doors.proxy, tls, sni, web: doors.web, mirror: doors.mirror, socket };
-        Ok(Node { life, store, state, link, night, meter, trust, mirror, no_mirror, ready, addresses, reread, effective })
+        Ok(Node { life, store, state, link, night, meter, trust, mirror, no_mirror, ready, addresses, reread, effective, cache, zone })
     }
 
     async fn until_stopped(&self, mut signals: Signals) {
@@ -324,6 +328,8 @@ impl Node {
         let config = config.map_err(|complaints| anyhow::anyhow!(complaints.summary()))?;
         let changes = reload::changes(&self.effective.load(), &config);
         self.link.pace().adjust(config.night.yields.clone());
+        self.cache.set_look_ahead(config.cache.look_ahead);
+        self.zone.store(Arc::new(config.night.timezone.clone()));
         self.night.adopt(night_settings(&config)?).await?;
         self.meter.adopt(config.meter.clone());
         self.trust.adopt(Some(&config)).await?;
@@ -432,14 +438,16 @@ fn meter_parts(config: &Config, clock: &Clock, life: &Life, link: &Link, upstrea
 }
 
 /// Where statements are made.
-fn desk(config: &Config, reporter: &Reporter, meter: &Meter, outages: &Outages) -> report::statement::Desk {
-    let (title, zone) = (config.node.title.clone(), config.night.timezone.clone());
+fn desk(config: &Config, zone: &Arc<ArcSwap<String>>, reporter: &Reporter, meter: &Meter, outages: &Outages) -> report::statement::Desk {
+    let (title, zone) = (config.node.title.clone(), Arc::clone(zone));
     report::statement::Desk { reporter: reporter.clone(), meter: meter.clone(), outages: outages.clone(), title, zone }
 }
 
-fn report_settings(config: &Config) -> report::Settings {
+/// `lasts`: the state is there after the next start, too. Numbers that begin anew under the same key, and are forgotten, would make the
+/// hub take this box and the one of tomorrow for two, of which it believes the later number.
+fn report_settings(config: &Config, lasts: bool) -> report::Settings {
     report::Settings {
-        hub_url: config.hub.url.clone(),
+        hub_url: config.hub.url.clone().filter(|_| lasts),
         school: config.hub.school.clone(),
         code: config.hub.code.clone(),
         key_file: Some(config.node.state.join("node.key")),

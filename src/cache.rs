@@ -113,6 +113,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tally::Counters;
 use tokio::sync::Semaphore;
 use uses::Uses;
@@ -193,6 +194,11 @@ impl Cache {
             uses: Uses::default(),
             pieces: Semaphore::new(pieces::AT_ONCE),
         }))
+    }
+
+    /// Whether what a page needs is asked for while it passes by.
+    pub fn set_look_ahead(&self, on: bool) {
+        self.0.ahead.on.store(on, Ordering::Relaxed);
     }
 
     /// Takes over new host rules.

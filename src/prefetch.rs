@@ -307,7 +307,11 @@ impl Night {
     ///
     /// # Errors
     /// The database's.
-    pub async fn adopt(&self, settings: Settings) -> Result<(), Error> {
+    pub async fn adopt(&self, mut settings: Settings) -> Result<(), Error> {
+        // Where the node's state lies and whose addresses are its own counts from the next start.
+        let now = self.0.settings.load_full();
+        settings.own.clone_from(&now.own);
+        settings.manners.own.clone_from(&now.manners.own);
         self.0.web.link.pace().set(settings.rate);
         self.take_over(settings).await
     }

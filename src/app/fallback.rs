@@ -27,15 +27,17 @@ const SPARE: &str = "store.spare";
 
 /// The state database: the file, else a new file beside the damaged one, else in memory until the next start.
 ///
+/// Whether it lasts.
+///
 /// # Errors
 /// When another process holds it, or there is not even memory.
-pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<State> {
+pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<(State, bool)> {
     let file = folder.join("node.sqlite");
     if let Some(gone) = gone(folder) {
         tracing::error!(folder = %folder.display(), "{gone}");
     }
     let first = match open_sound(&file).await {
-        Ok(state) => return Ok(state),
+        Ok(state) => return Ok((state, true)),
         Err(error) => error,
     };
     anyhow::ensure!(!first.busy, "{} is held by another process ({}); stop it, or choose another node.state", file.display(), first.why);
@@ -49,13 +51,13 @@ pub(super) async fn state(folder: &Path, ready: &Ready) -> anyhow::Result<State>
             Err(error) => Err(format!("{why}; it cannot be moved aside ({error})")),
         };
         match again {
-            Ok(state) => return Ok(state),
+            Ok(state) => return Ok((state, true)),
             Err(reason) => why = reason,
         }
     }
-    tracing::error!(file = %file.display(), why, "the state database cannot be used: reports and the night's progress are kept in memory until the next start");
+    tracing::error!(file = %file.display(), why, "the state database cannot be used: the night's progress is kept in memory until the next start, and nothing is told to the hub");
     ready.down("state", format!("is in memory only: {why}"));
-    State::open(None).await.context("a state database in memory")
+    Ok((State::open(None).await.context("a state database in memory")?, false))
 }
 
 /// What has gone of a state that was there: key and database are made together, at the first start.
@@ -246,8 +248,9 @@ mod tests {
                 state.outbox().add(number, label, Time::BUILT, |_, _| Ok(Sealed::plain(vec![7; 200]))).await.expect("adds");
             }
         };
-        state(folder.path(), &ready).await.expect("a new one").close().await;
-        let healthy = state(folder.path(), &ready).await.expect("the same again");
+        state(folder.path(), &ready).await.expect("a new one").0.close().await;
+        let (healthy, lasts) = state(folder.path(), &ready).await.expect("the same again");
+        assert!(lasts);
         fill(&healthy).await;
         healthy.close().await;
         assert!(!folder.path().join("node.sqlite.bad").exists());
@@ -258,7 +261,7 @@ mod tests {
         torn[middle].fill(0xa5);
         for bad in [b"this is no database".repeat(500), torn] {
             std::fs::write(&file, &bad).expect("writes");
-            let anew = state(folder.path(), &ready).await.expect("starts");
+            let (anew, _) = state(folder.path(), &ready).await.expect("starts");
             assert_eq!(anew.outbox().count().await.expect("works").waiting, 0);
             anew.close().await;
             assert_eq!(std::fs::read(folder.path().join("node.sqlite.bad")).expect("kept"), bad);
@@ -270,7 +273,8 @@ mod tests {
     async fn without_a_folder_the_state_lives_in_memory() {
         let folder = tempfile::tempdir().expect("a folder");
         let (ready, _) = ready();
-        let state = state(&folder.path().join("missing"), &ready).await.expect("starts");
+        let (state, lasts) = state(&folder.path().join("missing"), &ready).await.expect("starts");
+        assert!(!lasts);
         assert_eq!(state.outbox().count().await.expect("works").waiting, 0);
         assert!(ready.reasons().iter().any(|reason| reason.starts_with("state is in memory only")), "{:?}", ready.reasons());
     }

@@ -4,7 +4,8 @@ use crate::config::Config;
 use serde_json::{Map, Value};
 
 /// Keys that count at once; every other one counts from the next start.
-const AT_ONCE: [&str; 41] = [
+const AT_ONCE: [&str; 42] = [
+    "cache.look_ahead",
     "packs.paths",
     "packs.trusted_keys",
     "night.windows",

@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -61,13 +61,14 @@ const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
 
 /// The places, shared by all pages.
 pub(crate) struct Ahead {
-    on: bool,
+    /// It may change while the node runs.
+    pub(crate) on: AtomicBool,
     seats: Semaphore,
 }
 
 impl Ahead {
     pub(crate) fn new(on: bool) -> Ahead {
-        Ahead { on, seats: Semaphore::new(ALL) }
+        Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL) }
     }
 }
 
@@ -147,7 +148,7 @@ impl Inner {
     pub(crate) fn look_ahead(self: &Arc<Inner>, asked: &Arc<Asked>, order: &Order, arrival: &Arrival) {
         let page = arrival.meta.status == StatusCode::OK && policy::is_page(&arrival.meta.headers);
         let people = order.class == Class::Interactive && order.source == Source::Client;
-        if !self.ahead.on || !page || !people || asked.place.account || !is_shown(&asked.headers) {
+        if !self.ahead.on.load(Ordering::Relaxed) || !page || !people || asked.place.account || !is_shown(&asked.headers) {
             return;
         }
         let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());

@@ -6,6 +6,7 @@
 use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::cache::OUTDATED;
+use crate::cache::prepared::has_body;
 use crate::link::foreground::Raise;
 use crate::store::Draft;
 use crate::upstream::Approach;
@@ -208,9 +209,10 @@ impl Flight {
         self.stage.borrow().clone()
     }
 
-    /// Whether all of its body has come, though it is not put away yet: for who comes now it is a stored answer, and no longer shared.
+    /// Whether all of its body has come, if it has one, though it is not put away yet: for who comes now it is a stored answer, and no
+    /// longer shared.
     pub(crate) fn has_come(&self) -> bool {
-        matches!(self.now(), Stage::Live(live) if live.tail.is_complete(live.total))
+        matches!(self.now(), Stage::Live(live) if live.tail.is_complete(live.total) || !has_body(live.meta.status))
     }
 
     /// The first stage after `Asking`; `None` when the flight ended without a word. May be dropped at any await.

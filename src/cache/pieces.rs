@@ -102,6 +102,9 @@ impl Inner {
         let whole = self.flight_key(asked, None);
         let rest = found.map(|found| FlightKey { range: Some(0..found.entry.length), ..whole.clone() });
         let flight = self.board.find(&whole).or_else(|| rest.and_then(|rest| self.board.find(&rest)))?;
+        if flight.has_come() {
+            return None;
+        }
         let stage = match flight.now() {
             // It has asked as this request would: its answer is nearer. Who wants the middle of something unknown asks for himself.
             Stage::Asking if is_near_start(&asked.headers) => {

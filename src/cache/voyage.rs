@@ -193,9 +193,9 @@ impl Inner {
         }
     }
 
-    /// Writes new fields, and that they must be asked about before they are used again.
+    /// Writes new fields, and with them that they must be asked about before they are used again: not for a moment is it otherwise.
     async fn renew_outdated(&self, entry: &Arc<Entry>, meta: Meta, asked: &Asked) -> Result<Arc<Entry>, Error> {
-        let entry = self.store.renew(entry, meta).await?;
+        let entry = self.store.renew(entry, Meta { flags: meta.flags | OUTDATED, ..meta }).await?;
         self.outdate(&asked.target.key()).await;
         Ok(entry)
     }
@@ -212,7 +212,10 @@ impl Inner {
         };
         let done = match effect {
             HeadEffect::Update => self.confirm(asked, &found.entry, newer, asking).await.map(drop),
-            HeadEffect::Forget => self.mark(&UrlKey::of(&found.entry.meta.url)).await,
+            HeadEffect::Forget => {
+                self.outdate(&UrlKey::of(&found.entry.meta.url)).await;
+                Ok(())
+            }
             HeadEffect::Nothing => Ok(()),
         };
         if let Err(error) = done {

@@ -43,9 +43,6 @@ impl Local {
     /// Exit 4 when nobody answers, exit 5 when this user may not use the socket, exit 1 for a damaged configuration by which no
     /// node is found.
     pub async fn connect(context: &Context) -> Result<Local, Failure> {
-        if let Some(path) = std::env::var_os("BULAK_NODE__SOCKET").filter(|path| !path.is_empty()) {
-            return Local::at(Path::new(&path)).await;
-        }
         match config::load(context.config.as_deref(), std::env::vars()) {
             Ok(config) => Local::at(&config.socket()).await,
             Err(complaints) => {

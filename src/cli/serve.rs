@@ -9,6 +9,7 @@ use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, Complaints, Config};
 use crate::policy::Kind;
 use crate::store;
+use crate::tls::trust;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
@@ -156,6 +157,9 @@ fn explain(error: &anyhow::Error) -> Failure {
         // What cannot be used says what to do itself.
         let remedy = if matches!(store, store::Error::Unusable(_)) { "" } else { &remedy };
         return Failure::of(id, error, remedy);
+    }
+    if error.downcast_ref::<trust::Untrusted>().is_some() {
+        return Failure::of("upstream.trust", error, trust::UNTRUSTED);
     }
     let kind = error.chain().find_map(|step| step.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     let (id, remedy) = match kind {

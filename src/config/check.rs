@@ -526,8 +526,10 @@ fn media(c: &mut Checker<'_>, media: &file::Media) -> Policy {
 
 fn rate(c: &mut Checker<'_>, key: &str, text: &str) -> Option<BitRate> {
     let rate = text.parse::<BitRate>();
-    if let (Err(error), false) = (&rate, text.is_empty()) {
-        c.wrong(key, text, "is no rate", &error.to_string());
+    match &rate {
+        Err(error) if !text.is_empty() => c.wrong(key, text, "is no rate", &error.to_string()),
+        Ok(BitRate(0)) => c.wrong(key, text, "would let nothing through", "write it like \"1.2 Mbit/s\", or leave it empty for none"),
+        _ => {}
     }
     rate.ok().filter(|rate| rate.0 > 0)
 }

@@ -40,7 +40,9 @@ pub fn roll(school: &str, day: i32, span: (Time, Time), kept: &Kept) -> Day {
     rolled.figures = figures;
     let inside = |started: i64| started >= span.0.micros() && started < span.1.micros();
 
-    let tests: Vec<&Test> = kept.tests.iter().filter(|test| test.clock_ok && inside(test.started)).collect();
+    // One that sent nothing, since the bytes were used up, is no test: the node's own statement leaves it out, too.
+    let ran = |test: &Test| test.outcome.as_deref() != Some("passive");
+    let tests: Vec<&Test> = kept.tests.iter().filter(|test| test.clock_ok && inside(test.started) && ran(test)).collect();
     let figure = |test: &Test| test.download_bps.or(test.upload_bps).is_some();
     rolled.tests = length(&tests);
     rolled.tests_failed = length(&tests.iter().filter(|test| !figure(test)).collect::<Vec<_>>());
@@ -55,25 +57,48 @@ pub fn roll(school: &str, day: i32, span: (Time, Time), kept: &Kept) -> Day {
     rolled.ping_median_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.rtt_median_ms?, float(ping.received)))));
     rolled.jitter_ms = weighed(0.5, pings.iter().filter_map(|ping| Some((ping.jitter_ms?, float(ping.received)))));
 
-    for (start, end) in downs(&kept.outages) {
-        let seconds = overlap((start, end), span);
-        rolled.outages += i64::from(inside(start.micros()));
+    for down in downs(&kept.outages) {
+        let seconds = down.within(span);
+        rolled.outages += i64::from(inside(down.span.0.micros()));
         rolled.outage_seconds = rolled.outage_seconds.saturating_add(seconds);
         rolled.longest_outage_seconds = rolled.longest_outage_seconds.max(seconds);
     }
     rolled
 }
 
+/// The line was down.
+struct Down {
+    span: Span,
+    /// As long as this: a node joins what follows closely, and does not count the time between.
+    seconds: i64,
+}
+
+impl Down {
+    /// Seconds of it in `span`; where it has pauses, its share of them.
+    fn within(&self, span: Span) -> i64 {
+        let (all, here) = (length_of(self.span), overlap(self.span, span));
+        if self.seconds >= all {
+            return here;
+        }
+        i64::try_from(i128::from(self.seconds.max(0)) * i128::from(here) / i128::from(all.max(1))).unwrap_or(here)
+    }
+}
+
 /// When the line was down: what several boxes of one school tell of the same time is one outage.
-fn downs(outages: &[Outage]) -> Vec<Span> {
+fn downs(outages: &[Outage]) -> Vec<Down> {
     let told = outages.iter().filter(|outage| outage.what == "line_down" && outage.clock_ok);
-    let mut sorted: Vec<Span> = told.map(|outage| (Time::from_micros(outage.started), Time::from_micros(outage.ended))).collect();
-    sorted.sort_unstable();
-    let mut downs: Vec<Span> = Vec::new();
-    for (start, end) in sorted {
-        match downs.last_mut().filter(|last| start < last.1) {
-            Some(last) => last.1 = last.1.max(end),
-            None => downs.push((start, end)),
+    let mut sorted: Vec<Down> = told
+        .map(|outage| Down { span: (Time::from_micros(outage.started), Time::from_micros(outage.ended)), seconds: outage.seconds })
+        .collect();
+    sorted.sort_unstable_by_key(|down| down.span);
+    let mut downs: Vec<Down> = Vec::new();
+    for down in sorted {
+        match downs.last_mut().filter(|last| down.span.0 < last.span.1) {
+            Some(last) => {
+                last.span.1 = last.span.1.max(down.span.1);
+                last.seconds = last.seconds.saturating_add(down.seconds);
+            }
+            None => downs.push(down),
         }
     }
     downs
@@ -424,6 +449,7 @@ mod tests {
             what: what.into(),
             started: at(from),
             ended: at(until),
+            seconds: until - from,
             clock_ok: true,
             ..Outage::default()
         };
@@ -441,6 +467,12 @@ mod tests {
         let shared = Kept { outages: vec![outage("line_down", 30, 620), outage("line_down", 0, 600)], ..Kept::default() };
         let day = roll("s", 0, span(0), &shared);
         assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (1, 620, 620), "two boxes, one line");
+        let flapping = Outage { seconds: 100, ..outage("line_down", -1_000, 1_000) };
+        let day = roll("s", 0, span(0), &Kept { outages: vec![flapping], ..Kept::default() });
+        assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (0, 50, 50), "pauses between are no outage");
+        let passive = Test { outcome: Some("passive".into()), ..test(10, Some(80)) };
+        let day = roll("s", 0, span(0), &Kept { tests: vec![passive, test(20, Some(2))], ..Kept::default() });
+        assert_eq!((day.tests, day.tests_failed, day.download_bps), (1, 0, Some(2)), "nothing was sent");
         let twice = Kept { hours: [kept.hours.clone(), kept.hours.clone()].concat(), ..Kept::default() };
         assert_eq!(roll("s", 7, span(0), &twice).figures.up_seconds, 7_200, "a record that is there twice is no second line");
     }

@@ -30,9 +30,11 @@ use crate::link::rollup::Rollup;
 use crate::meter::outages::{self, Outages};
 use crate::meter::{Kept, Meter};
 use crate::report::{Reporter, line};
+use arc_swap::ArcSwap;
 use figures::{About, Outage, sum};
 use paper::Document;
 use period::Period;
+use std::sync::Arc;
 
 /// Tests that are read at once.
 const PAGE: u32 = 500;
@@ -51,14 +53,14 @@ pub struct Desk {
     pub outages: Outages,
     /// The school as people call it.
     pub title: String,
-    /// The school's time zone, an IANA name.
-    pub zone: String,
+    /// The school's time zone, an IANA name; it may change while the node runs.
+    pub zone: Arc<ArcSwap<String>>,
 }
 
 impl Desk {
     /// The days at the school.
     pub fn calendar(&self) -> Calendar {
-        Calendar::of(&self.zone).unwrap_or_default()
+        Calendar::of(&self.zone.load()).unwrap_or_default()
     }
 
     /// Whether anybody knows what day it is.
@@ -83,10 +85,12 @@ impl Desk {
         let about = About {
             school: self.title.clone(),
             school_id: inner.settings.school.clone(),
-            zone: self.zone.clone(),
+            zone: self.zone.load().to_string(),
             contract: (view.contract_down_bps, view.contract_up_bps),
             pupils: view.pupils,
             benchmark: view.benchmark_bps,
+            // A month without an outage is one, though its first entry comes late.
+            logged: !self.outages.within(Time::default()..start, 1).await?.is_empty(),
         };
         let tests = self.tests(start, end).await?;
         let hours = self.hours(start, end).await?;

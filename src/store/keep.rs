@@ -155,8 +155,14 @@ impl Inner {
     }
 
     /// Puts variants into the hot tier; those that leave it remember that they were used.
-    fn warm(&self, url: &UrlKey, variants: Variants) {
-        self.remember(&self.hot.put(url, variants));
+    fn warm(&self, url: &UrlKey, variants: &Variants) {
+        self.remember(&self.hot.put(url, Arc::clone(variants)));
+        // The hand takes no stripe: what it has let go meanwhile would be known in memory alone, where no purge by host finds it.
+        let table = self.log.table().read();
+        if variants.iter().any(|entry| table.entry(url, &entry.meta.key.0).is_none()) {
+            drop(table);
+            self.hot.remove(url);
+        }
     }
 
     /// These have left the hot tier and were used there.
@@ -178,7 +184,7 @@ impl Inner {
         let variants: Variants = self.load_but(url, None)?.into();
         if !variants.is_empty() {
             self.log.table().write().mark(url);
-            self.warm(url, Arc::clone(&variants));
+            self.warm(url, &variants);
         }
         Ok(variants)
     }
@@ -310,7 +316,7 @@ impl Inner {
             },
             None => Vec::new(),
         };
-        self.warm(url, std::iter::once(Arc::clone(entry)).chain(others).collect());
+        self.warm(url, &std::iter::once(Arc::clone(entry)).chain(others).collect());
     }
 
     /// Stores a whole body, unless it is here already, and its answer; `last` changes the answer in the moment in which it becomes

@@ -6,6 +6,7 @@ use crate::base::body::{Body, BodyError};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
 use crate::store::keep::{LOOKS, half};
+use crate::store::meta::{self, Kept};
 use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
 use crate::store::segment::Log;
@@ -33,6 +34,16 @@ pub(crate) enum Source {
     Raw { file: Arc<dyn DiskFile>, at: u64, length: u64, crcs: Vec<u32>, skip: u64 },
     /// Frames with a seek table.
     Frames { file: Arc<dyn DiskFile>, at: u64, length: u64, seek: Vec<(u64, u32, u32)> },
+}
+
+/// What lies where a part should be.
+pub(crate) enum Part {
+    /// It does.
+    Here(Source),
+    /// Another record, or a damaged one.
+    Gone,
+    /// A sound part of another version.
+    OfAnother,
 }
 
 impl Source {
@@ -64,18 +75,19 @@ impl Source {
         })
     }
 
-    /// The bytes of a part; `None` when it is not the one wanted or damaged.
-    pub(crate) fn part(log: &Log, place: Place, key: &Digest, offset: u64, length: u64) -> io::Result<Option<Source>> {
-        let Some((header, file)) = absent(log.header(place, Kind::Part))? else { return Ok(None) };
-        if header.key != key.0 {
-            return Ok(None);
-        }
+    /// The bytes of a part of this entry.
+    pub(crate) fn part(log: &Log, place: Place, entry: &Entry, offset: u64, length: u64) -> io::Result<Part> {
+        let Some((header, file)) = absent(log.header(place, Kind::Part))?.filter(|(header, _)| header.key == entry.meta.key.0) else {
+            return Ok(Part::Gone);
+        };
         let at = header.payload_at(place.at);
-        let mut head = [0; PART_HEAD];
-        if absent(file.read_at(&mut head, at).map(Some))?.is_none() || PartHead::decode(&head).is_none_or(|head| head.offset != offset) {
-            return Ok(None);
+        let mut bytes = [0; PART_HEAD];
+        let read = absent(file.read_at(&mut bytes, at).map(Some))?;
+        let Some(head) = read.and_then(|()| PartHead::decode(&bytes)).filter(|head| head.offset == offset) else { return Ok(Part::Gone) };
+        if (head.total, head.validator) != (entry.length, meta::validator(&entry.meta.headers)) {
+            return Ok(Part::OfAnother);
         }
-        absent(Source::raw(&header, file, at, PART_HEAD as u64, length))
+        Ok(absent(Source::raw(&header, file, at, PART_HEAD as u64, length))?.map_or(Part::Gone, Part::Here))
     }
 
     fn raw(header: &Header, file: Arc<dyn DiskFile>, at: u64, skip: u64, wanted: u64) -> io::Result<Option<Source>> {
@@ -295,9 +307,11 @@ impl Reader {
             inner.log.table().read().parts(&half).filter(|parts| parts.total == self.entry.length).and_then(|parts| parts.holding(self.at))
         };
         while let Some(now) = span() {
-            let source = Source::part(&inner.log, now.place, &key, now.offset, now.length)?;
-            if let Some(source) = source {
-                return Ok(Some((now.offset, source, now.place)));
+            match Source::part(&inner.log, now.place, &self.entry, now.offset, now.length)? {
+                Part::Here(source) => return Ok(Some((now.offset, source, now.place))),
+                // The file has changed while it was read: what has come of the old one is all of it.
+                Part::OfAnother => return Ok(None),
+                Part::Gone => {}
             }
             // When it is not there because it has just been replaced or moved, its successor is looked for.
             if span() == Some(now) && self.damaged(inner, now.place) {
@@ -307,7 +321,7 @@ impl Reader {
         // The parts have become a whole object meanwhile.
         let url = super::recover::url_key(&self.entry.meta.url);
         let now = inner.entry_now(&url, &key)?;
-        match now.filter(|now| now.length == self.entry.length).and_then(|now| now.object) {
+        match now.filter(|now| is_of(&self.entry, now)).and_then(|now| now.object) {
             Some(object) => self.whole(inner, &object),
             None => Ok(None),
         }
@@ -337,6 +351,11 @@ impl Reader {
             None => inner.drop_part(&self.entry.meta.url, &self.entry.meta.key, place),
         }
     }
+}
+
+/// Whether what is kept now is of the same version as an entry that was found before.
+pub(crate) fn is_of(entry: &Entry, now: &Kept) -> bool {
+    now.length == entry.length && meta::validator(&now.meta.headers) == meta::validator(&entry.meta.headers)
 }
 
 /// The stream as a body of known length.

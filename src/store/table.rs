@@ -247,15 +247,15 @@ impl Table {
         Verdict::Used
     }
 
-    /// Evicts an answer that is still at this place: nothing is written, at worst it is back after a crash.
-    pub(crate) fn evict(&mut self, line: &Line, segment: u32) -> bool {
-        let here = self.is_live(line, segment);
-        if here {
+    /// Evicts an answer that is still at this place: nothing is written, at worst it is back after a crash. The bytes of its parts,
+    /// if it has any; `None`: it is not there.
+    pub(crate) fn evict(&mut self, line: &Line, segment: u32) -> Option<u64> {
+        self.is_live(line, segment).then(|| {
             self.changes += 1;
             self.remove(Key::of(&line.url(), &line.entry()));
-            self.parts.remove(&line.entry());
-        }
-        here
+            let parts = self.parts.remove(&line.entry());
+            parts.map_or(0, |parts| parts.spans.iter().map(|span| span.length).sum())
+        })
     }
 
     /// Whether the record that a footer's line tells of is of use at this place: an answer, a body that an answer or a delta leads

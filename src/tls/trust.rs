@@ -22,6 +22,14 @@ use std::time::Duration;
 /// TLS sessions remembered for resumption: two per host for some hundred hosts.
 const SESSIONS: usize = 1024;
 
+/// What to do about a file that cannot be used.
+pub const UNTRUSTED: &str = "put the file back, let the node's user read it, or take it out of upstream.extra_roots or upstream.crls";
+
+/// A file of roots or revocation lists cannot be used; the cause names it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("what is to be trusted cannot be read")]
+pub struct Untrusted;
+
 /// What upstream connections trust: built once, cloned cheaply.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -38,9 +46,9 @@ impl Trust {
     /// When a file cannot be read or holds nothing usable; the message names it.
     pub fn load(roots: &[PathBuf], crls: &[PathBuf], clock: &Clock) -> anyhow::Result<Trust> {
         let provider = Arc::new(ring::default_provider());
-        let store = Arc::new(root_store(roots)?);
-        let lists = read_crls(crls)?;
-        let verifier = verifier(store, lists, &provider)?;
+        let store = Arc::new(root_store(roots).context(Untrusted)?);
+        let lists = read_crls(crls).context(Untrusted)?;
+        let verifier = verifier(store, lists, &provider).context(Untrusted)?;
         let nobody: Arc<dyn ResolvesClientCert> = Arc::new(Nobody);
         let build = |protocols: &[&[u8]]| -> anyhow::Result<Arc<ClientConfig>> {
             let time = Arc::new(OurTime(clock.clone()));

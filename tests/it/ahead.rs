@@ -238,3 +238,23 @@ fn it_can_be_left_off_and_is_where_bytes_cost_money() {
         assert!(metrics.lines().any(|line| line == "bulak_cache_ahead_total 0"), "{key}");
     }
 }
+
+#[test]
+fn it_ends_when_bytes_begin_to_cost_money() {
+    let origin = Origin::start(|ask: &Ask| match ask.target.as_str() {
+        "/1" | "/2" => Reply::Bytes(file("text/html", format!("<img src={}.png>", ask.target).as_bytes())),
+        other => thing(other),
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    assert!(open(&node, "http://a.school.test/1", BROWSER).complete);
+    kit::until("the picture", 30, || node.get("http://a.school.test/1.png").is_hit());
+    let path = node.folder.path().join("school.toml");
+    let text = std::fs::read_to_string(&path).expect("the file");
+    std::fs::write(&path, format!("{text}\n[night]\nmetered = true\n")).expect("writes");
+    node.hangup();
+    kit::until("it is taken over", 20, || node.local("GET", "/api/v1/config")["night.metered"]["value"] == true);
+    let before = node.metric("bulak_cache_ahead_total", "");
+    assert!(open(&node, "http://a.school.test/2", BROWSER).complete);
+    assert!(!node.get("http://a.school.test/2.png").is_hit());
+    assert_eq!(node.metric("bulak_cache_ahead_total", ""), before);
+}

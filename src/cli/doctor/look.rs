@@ -12,6 +12,7 @@ use crate::cli::local::Local;
 use crate::cli::room::{self, Room, Trouble};
 use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, Config};
+use crate::tls::trust::{Trust, UNTRUSTED};
 use serde_json::Value;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -61,6 +62,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         Seen::Nobody | Seen::Closed => configuration(&Value::Null),
     };
     let mut findings = vec![configuration, clock(), node];
+    findings.extend(trust(&config).await);
     let status = match seen {
         Seen::Runs(status) => Some(Arc::new(status)),
         Seen::Nobody => None,
@@ -117,6 +119,19 @@ async fn https(config: &Arc<Config>, status: Option<&Value>) -> Vec<Finding> {
 async fn limited(check: &'static str, parent: Option<&'static str>, look: impl Future<Output = Finding>) -> Finding {
     let late = || Finding::new(check, parent, State::Unknown, format!("did not end within {} s", LOOK.as_secs()), "");
     tokio::time::timeout(LOOK, look).await.unwrap_or_else(|_| late())
+}
+
+/// What the configuration trusts beside the system's roots, if anything: without it no node starts.
+async fn trust(config: &Arc<Config>) -> Option<Finding> {
+    if config.upstream.extra_roots.is_empty() && config.upstream.crls.is_empty() {
+        return None;
+    }
+    let files = Arc::clone(config);
+    let look = move || match Trust::load(&files.upstream.extra_roots, &files.upstream.crls, &Clock::system()) {
+        Ok(_) => Finding::fine("trust", Some("configuration"), "the files of upstream.extra_roots and upstream.crls can be used"),
+        Err(error) => Finding::new("trust", Some("configuration"), State::Failed, format!("{error:#}"), UNTRUSTED),
+    };
+    Some(on_disk("trust", Some("configuration"), look).await)
 }
 
 fn clock() -> Finding {

@@ -73,7 +73,16 @@ pub(super) async fn export(context: &Context, args: Export) -> Result<Exit, Fail
     let done: Exported = match Reach::find(context, false).await? {
         Reach::Node(local) => {
             let order = json!({ "folder": folder, "what": what, "dry_run": context.dry_run });
-            job(context, &local, "/api/v1/store/export", &order, &left).await?
+            let done = job(context, &local, "/api/v1/store/export", &order, &left).await?;
+            // The node writes; a service has folders for temporary files of its own, in which nobody else finds anything.
+            if !context.dry_run && matches!(folder.join(MANIFEST).try_exists(), Ok(false)) {
+                return Err(Failure::new(
+                    "bundle.elsewhere",
+                    format!("the node has written it, but {} is not there for you: a service has a /tmp of its own", folder.display()),
+                    "name a folder outside /tmp and /var/tmp that the node may write, such as one below node.state",
+                ));
+            }
+            done
         }
         Reach::Files(store) => {
             here(context, &left, async |teller| store.export(&folder, what, context.dry_run, |step| teller.tell(&step)).await).await?

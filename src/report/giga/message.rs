@@ -3,7 +3,7 @@
 
 use crate::base::clock::Time;
 use crate::meter::Kept;
-use crate::meter::test::Trigger;
+use crate::meter::test::{End, Trigger};
 use crate::state::giga::{Check, Mark};
 use serde_json::{Value, json};
 
@@ -53,6 +53,10 @@ pub fn registration(school: &School, mark: &Mark, now: Time) -> Value {
 /// A speed test; `None` where there is no figure that could be told, or no date.
 pub fn measurement(school: &School, mark: &Mark, kept: &Kept) -> Option<Value> {
     let test = &kept.test;
+    // What passed by shows that much came; it is no measurement of what could.
+    if test.end == End::Passive {
+        return None;
+    }
     let down = test.download.as_ref().filter(|_| kept.clock_ok)?;
     // One stream is what all others report; where several had to fill the line, that is what there is.
     let rate = down.ndt7_bps.or(down.estimate_bps)?;
@@ -212,6 +216,9 @@ mod tests {
     fn what_has_no_figure_or_no_date_is_not_told() {
         let mut none = kept();
         none.clock_ok = false;
+        assert_eq!(measurement(&school(), &mark(), &none), None);
+        none = kept();
+        none.test.end = End::Passive;
         assert_eq!(measurement(&school(), &mark(), &none), None);
         none = kept();
         none.test.download = None;

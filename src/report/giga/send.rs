@@ -234,6 +234,15 @@ impl Round<'_> {
                         return Ok(Break(()));
                     }
                 }
+                // It does not like its form: it is kept aside and told.
+                (Verdict::Refused(why), _) if alone && is_about_form(&why) => {
+                    queue.unasked(&numbers).await?;
+                    if let Some(item) = items.first()
+                        && self.park(item, &why).await?.is_break()
+                    {
+                        return Ok(Break(()));
+                    }
+                }
                 // It has it already.
                 (Verdict::Refused(_), _) if alone => {
                     queue.done(&numbers, self.inner.clock.now()).await?;
@@ -358,6 +367,12 @@ fn verdict(heard: Heard) -> (Verdict, Option<Duration>) {
 fn is_about_school(why: &str) -> bool {
     let why = why.to_lowercase();
     why.contains("school") || why.contains("country")
+}
+
+/// The server's reason is how a record is written, or that nothing of this kind is taken, in the words of its framework's checks.
+fn is_about_form(why: &str) -> bool {
+    let why = why.to_lowercase();
+    ["must be", "must not", "should ", "invalid", "cannot post", "bad request"].iter().any(|word| why.contains(word))
 }
 
 /// Nothing of the request can have arrived.

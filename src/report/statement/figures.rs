@@ -275,6 +275,8 @@ pub struct About {
     pub pupils: Option<u64>,
     /// The target, bit/s.
     pub benchmark: u64,
+    /// The log of outages is older than the period.
+    pub logged: bool,
 }
 
 /// Puts it together. `hours`: the line by hours, the running one included; `log`: outages, as far as a log was kept.
@@ -308,7 +310,8 @@ pub fn sum(about: &About, calendar: &Calendar, period: Period, now: Time, tests:
     };
     // The log begins with a later program than the hours: what lies before its first word is told by them.
     let begins = log.iter().map(|outage| outage.start).min();
-    let before: Vec<&Rollup> = hours.iter().copied().filter(|hour| begins.is_none_or(|begins| hour.end <= begins)).collect();
+    let unlogged = |hour: &&Rollup| !about.logged && begins.is_none_or(|begins| hour.end <= begins);
+    let before: Vec<&Rollup> = hours.iter().copied().filter(unlogged).collect();
     let mut outages = hourly(&before);
     let exact = outages.is_empty();
     outages.extend_from_slice(log);

@@ -51,41 +51,45 @@ impl Hand {
 }
 
 impl Inner {
-    /// Moves the hand through a segment, or until bodies of `enough` bytes have become free. How many answers were evicted;
-    /// `None` when there is no segment of answers.
-    pub(super) fn move_hand(&self, hand: &mut Hand, enough: u64) -> io::Result<Option<u64>> {
+    /// Moves the hand through a segment, or until bodies of `enough` bytes have become free. How many answers were evicted, and the bytes
+    /// of their bodies and parts; `None` when there is no segment of answers.
+    pub(super) fn move_hand(&self, hand: &mut Hand, enough: u64) -> io::Result<Option<(u64, u64)>> {
         let Some(number) = hand.next(&self.log) else { return Ok(None) };
         let lines = self.log.lines(number)?;
         let answers: Vec<&Line> = lines.iter().filter(|line| line.kind == Kind::Meta && line.seq > hand.within).collect();
-        let (mut evicted, mut left) = (0, enough);
+        let (mut evicted, mut freed) = (0, 0);
         for some in answers.chunks(AT_ONCE) {
-            let (gone, freed) = self.judge(some, number, left, &mut hand.within);
+            let (gone, more) = self.judge(some, number, enough.saturating_sub(freed), &mut hand.within);
             evicted += gone;
-            left = left.saturating_sub(freed);
-            if left == 0 {
+            freed += more;
+            if freed >= enough {
                 break;
             }
         }
-        if left > 0 || answers.is_empty() {
+        if freed < enough || answers.is_empty() {
             hand.at = None;
         }
         hand.evicted |= evicted > 0;
         self.meters.evicted.inc_by(evicted);
-        Ok(Some(evicted))
+        Ok(Some((evicted, freed)))
     }
 
     /// Judges answers in turn until `enough` bytes are free: how many were evicted, and the bytes. `within` follows.
     fn judge(&self, some: &[&Line], number: u32, enough: u64, within: &mut u64) -> (u64, u64) {
-        let (mut gone, mut freed) = (Vec::new(), 0);
+        let (mut gone, mut freed, mut parts) = (Vec::new(), 0, 0);
         {
             let mut table = self.log.table().write();
             let before = table.sums().stored_bytes;
             for line in some {
                 *within = line.seq;
                 // A hit in memory counts as one on disk.
-                if table.judge(line, number) == Verdict::Cold && !self.hot.was_used(&line.url()) && table.evict(line, number) {
+                if table.judge(line, number) == Verdict::Cold
+                    && !self.hot.was_used(&line.url())
+                    && let Some(of_parts) = table.evict(line, number)
+                {
                     gone.push(line.url());
-                    freed = before.saturating_sub(table.sums().stored_bytes);
+                    parts += of_parts;
+                    freed = before.saturating_sub(table.sums().stored_bytes) + parts;
                     if freed >= enough {
                         break;
                     }

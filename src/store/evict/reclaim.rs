@@ -142,11 +142,11 @@ impl Inner {
     /// Evicts as much as a segment holds. Whether the hand may still find something.
     fn evict_some(&self, reclaim: &mut Reclaim) -> Result<bool, Error> {
         let enough = self.log.segment_size();
-        let stored = || self.log.table().read().sums().stored_bytes;
-        let (before, mut moves) = (stored(), 0);
+        let (mut freed, mut moves) = (0_u64, 0);
         loop {
             let idle = reclaim.hand.idle;
-            let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(before.saturating_sub(stored())))?;
+            let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(freed))?;
+            freed += moved.map_or(0, |(_, bytes)| bytes);
             if reclaim.hand.idle > idle
                 && let Err(error) = self.log.close()
             {
@@ -155,11 +155,10 @@ impl Inner {
             }
             if reclaim.hand.idle >= IDLE_ROUNDS {
                 // All that a small store holds may be less than is enough: what has just been evicted is there to be rewritten.
-                return Ok(stored() < before);
+                return Ok(freed > 0);
             }
             moves += 1;
-            let freed = before.saturating_sub(stored());
-            if freed >= enough || moves >= TOGETHER && moved.is_some_and(|evicted| evicted > 0) {
+            if freed >= enough || moves >= TOGETHER && moved.is_some_and(|(evicted, _)| evicted > 0) {
                 return Ok(true);
             }
         }

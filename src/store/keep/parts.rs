@@ -5,7 +5,7 @@ use crate::store::keep::{ANSWER, LOOKS, half};
 use crate::store::meta::{self, Kept};
 use crate::store::pack::{Content, Crcs, Whole};
 use crate::store::purge::Epoch;
-use crate::store::read::Source;
+use crate::store::read::{Part, Source, is_of};
 use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, pair};
 use crate::store::recover::url_key;
 use crate::store::segment::New;
@@ -13,6 +13,7 @@ use crate::store::table::Place;
 use crate::store::write::Temporary;
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
+use http::header::{AGE, ETAG};
 use std::io;
 use std::sync::Arc;
 
@@ -58,7 +59,9 @@ impl Inner {
             if let Some(now) = now.as_ref().filter(|now| now.object.is_some()) {
                 let whole = self.present(&url, &key)?.unwrap_or_else(|| Arc::new(self.entry(&url, now.clone(), None)));
                 drop(stripe);
-                return if newer { self.renew(&whole, in_place_of(&whole.meta, meta, raised())) } else { Ok(whole) };
+                // Where only a date tells versions apart, this may be of another one (RFC 9110 section 8.8.2.2).
+                let confirms = newer && meta.headers.contains_key(ETAG);
+                return if confirms { self.renew(&whole, in_place_of(&whole.meta, meta, raised())) } else { Ok(whole) };
             }
             let kept = if let Some(mut now) = now.filter(|_| same) {
                 if !self.is_worth_a_record(&key, offset, bytes.len() as u64, total) {
@@ -92,7 +95,7 @@ impl Inner {
         };
         drop(room);
         let whole = entry.have.len() == 1 && entry.have[0] == (0..total) || total == 0;
-        if whole { self.complete(since, &entry, raised) } else { self.sync_if_due().map(|()| entry) }
+        if whole { self.complete(since, &entry) } else { self.sync_if_due().map(|()| entry) }
     }
 
     /// Whether a part is kept beside those that are here: see [`CRUMB`]. One that closes a gap, or ends the body, always is.
@@ -109,7 +112,7 @@ impl Inner {
     }
 
     /// All parts are here: makes them one body.
-    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>, raised: impl Fn() -> u32) -> Result<Arc<Entry>, Error> {
+    fn complete(self: &Arc<Inner>, since: Epoch, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
         let room = self.make_room(entry.length)?;
         let temporary = Temporary::new(self).map_err(|error| self.gate.note(error))?;
         let parts = || self.log.table().read().parts(&half(&entry.meta.key)).cloned().unwrap_or_default();
@@ -119,13 +122,17 @@ impl Inner {
             if source.as_ref().is_none_or(|(base, source, _)| at >= base + source.length()) {
                 source = match parts().holding(at) {
                     Some(span) => {
-                        let found = Source::part(&self.log, span.place, &entry.meta.key, span.offset, span.length)?;
-                        if found.is_none() && !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS {
-                            // Moved meanwhile.
-                            looks += 1;
-                            continue;
+                        match Source::part(&self.log, span.place, entry, span.offset, span.length)? {
+                            Part::Here(source) => Some((span.offset, source, span.place)),
+                            // A newer version has taken the place of this one.
+                            Part::OfAnother => return Err(Error::Purged),
+                            Part::Gone if !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS => {
+                                // Moved meanwhile.
+                                looks += 1;
+                                continue;
+                            }
+                            Part::Gone => None,
                         }
-                        found.map(|source| (span.offset, source, span.place))
                     }
                     None => None,
                 };
@@ -143,7 +150,8 @@ impl Inner {
                     continue;
                 }
                 // Another call may have completed it meanwhile, and its parts are gone.
-                if let Some(now) = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?.filter(|now| now.object.is_some()) {
+                let now = self.entry_now(&url_key(&entry.meta.url), &entry.meta.key)?;
+                if let Some(now) = now.filter(|now| now.object.is_some() && is_of(entry, now)) {
                     return Ok(Arc::new(self.entry(&url_key(&entry.meta.url), now, None)));
                 }
                 return Err(Error::Damaged);
@@ -166,11 +174,10 @@ impl Inner {
         // Another part may have brought newer fields meanwhile, or a doubt been raised: the body is the same.
         let url = url_key(&entry.meta.url);
         self.commit(since, entry.meta.clone(), &whole, kind, |meta| {
-            let now = self.entry_now(&url, &meta.key)?.filter(|now| now.object.is_none_or(|object| object == whole.object));
-            match now.filter(|now| now.length == whole.length && meta::validator(&now.meta.headers) == meta::validator(&meta.headers)) {
-                Some(now) => *meta = now.meta,
-                None => meta.flags |= raised(),
-            }
+            let now = self.entry_now(&url, &meta.key)?.filter(|now| is_of(entry, now));
+            // Or it was forgotten, or a newer version has come: then it stays away.
+            let now = now.filter(|now| now.object.is_none_or(|object| object == whole.object)).ok_or(Error::Purged)?;
+            *meta = now.meta;
             Ok(())
         })
     }
@@ -182,9 +189,17 @@ fn is_newer(meta: &Meta, now: &Meta) -> bool {
     meta.received > now.received || (meta.received == now.received && meta.headers != now.headers)
 }
 
-/// A newer answer's meta where a body of the same version is kept, with what holds for that.
-fn in_place_of(now: &Meta, meta: Meta, raised: u32) -> Meta {
+/// A newer answer's meta where a body of the same version is kept, with what holds for that: fields that it does not name stay, since a
+/// 206 may leave some out (RFC 9110 section 15.3.7); an age was the older one's own.
+fn in_place_of(now: &Meta, mut meta: Meta, raised: u32) -> Meta {
     let (coding, was_coded) = (now.coding.clone(), now.was_coded.clone());
+    for name in now.headers.keys().filter(|name| **name != AGE) {
+        if !meta.headers.contains_key(name) {
+            for value in now.headers.get_all(name) {
+                meta.headers.append(name.clone(), value.clone());
+            }
+        }
+    }
     Meta { source: now.source, way: now.way, coding, was_coded, flags: meta.flags | raised, ..meta }
 }
 

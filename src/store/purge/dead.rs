@@ -33,6 +33,7 @@ impl Inner {
                 }
                 let _stripe = self.stripe(&url);
                 if !lives() {
+                    self.hot.remove(&url);
                     self.entomb(&url, &entry)?;
                     tombs.insert(line.key, u64::MAX);
                 }

@@ -1,8 +1,12 @@
 //! Partial bodies.
 
-use super::kit::{get, key, meta, noise, open, put, read};
+use super::kit::{get, key, meta, noise, open, open_on, put, read, settings};
 use crate::base::digest::Digest;
+use crate::store::disk::Real;
 use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn parts_come_in_any_order_last_through_a_restart_and_become_whole() {
@@ -104,6 +108,66 @@ async fn a_doubt_about_parts_is_there_from_the_first_moment_and_when_they_become
     store.renew(&half, doubted).await.unwrap();
     assert_eq!(put("http://a.kz/2", 50, 0).await, 1, "raised while the rest was on its way");
     assert_eq!(get(&store, "http://a.kz/2").await.unwrap(), [7; 100].as_slice());
+}
+
+/// Versions of one length differ in their validator alone.
+#[tokio::test]
+async fn who_reads_parts_gets_nothing_of_a_newer_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (url, total) = ("http://a.kz/film", 12_000_000_u64);
+    let version = |tag: &str| {
+        let mut meta = meta(url);
+        meta.headers.insert("etag", tag.parse().unwrap());
+        meta
+    };
+    let body = |number: u8, length: u64| Bytes::from(vec![number; usize::try_from(length).unwrap()]);
+    let old = store.put_part(version("\"1\""), total, 0, body(1, total - 1)).await.unwrap();
+    for whole in [false, true] {
+        let mut reading = store.read(&old, Some(0..total - 1)).await.unwrap().into_data_stream();
+        assert_eq!(reading.next().await.unwrap().unwrap()[0], 1);
+        if whole {
+            put(&store, version("\"2\""), &body(2, total)).await.unwrap();
+        } else {
+            let newer = store.put_part(version("\"2\""), total, 0, body(2, total - 1)).await.unwrap();
+            assert_eq!(newer.have, [0..total - 1]);
+        }
+        let mut broke_off = false;
+        while let Some(piece) = reading.next().await {
+            match piece {
+                Ok(piece) => assert!(piece.iter().all(|byte| *byte == 1), "another version's bytes"),
+                Err(_) => broke_off = true,
+            }
+        }
+        assert!(broke_off, "whole: {whole}");
+        let now = store.find(&key(url)).await.unwrap()[0].clone();
+        assert_eq!(read(&store, &now, Some(5_000_000..5_000_010)).await.unwrap(), [2; 10].as_slice(), "the newer one is sound");
+        assert_eq!(store.stat().damaged, 0);
+        if !whole {
+            store.forget(&key(url), true).await.unwrap();
+            store.put_part(version("\"1\""), total, 0, body(1, total - 1)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn films_in_parts_make_room_and_what_is_used_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = crate::store::Settings { quota: crate::base::unit::Bytes::mib(32), ..settings(dir.path()) };
+    let store = open_on(Arc::new(Real), settings).unwrap();
+    for n in 0..20 {
+        put(&store, meta(&format!("http://a.kz/page/{n}")), &noise(n, 20_000)).await.unwrap();
+    }
+    for n in 0..60_u64 {
+        let film = format!("http://a.kz/film/{n}");
+        let put = store.put_part(meta(&film), 3_000_000, 0, Bytes::from(noise(n, 2_000_000))).await;
+        assert!(put.is_ok(), "film {n}: {put:?}, {:?}", store.stat());
+        for page in 0..20 {
+            assert!(get(&store, &format!("http://a.kz/page/{page}")).await.is_some(), "page {page} after film {n}");
+        }
+    }
+    assert!(store.find(&key("http://a.kz/film/59")).await.unwrap().iter().any(|film| film.have == [0..2_000_000]), "the last one is here");
+    assert!(store.find(&key("http://a.kz/film/0")).await.unwrap().is_empty(), "the first one made room");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn evict(store: &Store, url: &str) {
     for number in sealed(store) {
         for line in store.0.log.lines(number).unwrap() {
             if line.kind == Kind::Meta && line.url() == key(url) {
-                gone |= store.0.log.table().write().evict(&line, number);
+                gone |= store.0.log.table().write().evict(&line, number).is_some();
             }
         }
     }

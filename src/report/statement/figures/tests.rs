@@ -73,6 +73,7 @@ fn about() -> About {
         contract: (Some(8_000_000), None),
         pupils: None,
         benchmark: 20_000_000,
+        logged: false,
     }
 }
 
@@ -161,6 +162,9 @@ fn outages_come_from_the_log_or_else_by_the_hour() {
     let figures = sum(&about(), &almaty(), october(), at(40, 0), &[], &hours, &log);
     assert_eq!(figures.outages[0], cause("line_down", 3, 4_040, 3_600));
     assert!(!figures.outages_exact);
+    // A log that is older than the period knows better: what it left out was too short to be one.
+    let figures = sum(&About { logged: true, ..about() }, &almaty(), october(), at(40, 0), &[], &hours, &log);
+    assert_eq!((figures.outages_exact, &figures.outages[0]), (true, &cause("line_down", 2, 440, 400)));
 }
 
 #[test]
