@@ -98,6 +98,12 @@ impl Hot {
         &self.shards[usize::from(url.0[0]) % SHARDS]
     }
 
+    /// The variants of a URL, for whoever changes them: that is no use of them.
+    pub(crate) fn look(&self, url: &UrlKey) -> Option<Variants> {
+        let shard = self.shard(url).read();
+        shard.nodes[*shard.places.get(url)? as usize].variants.clone()
+    }
+
     /// The variants of a URL; marks them used.
     pub(crate) fn get(&self, url: &UrlKey) -> Option<Variants> {
         let shard = self.shard(url).read();

@@ -304,7 +304,7 @@ impl Inner {
     /// Puts a new or changed entry before the other variants in the hot tier, and takes those out that are `gone`.
     fn show(&self, url: &UrlKey, entry: &Arc<Entry>, gone: &[Digest]) {
         let key = entry.meta.key;
-        let others = match self.hot.get(url) {
+        let others = match self.hot.look(url) {
             Some(old) => old.iter().filter(|old| old.meta.key != key && !gone.contains(&old.meta.key)).cloned().collect(),
             None if self.log.table().read().find(url).len() > 1 => match self.load_but(url, Some(&key)) {
                 Ok(others) => others,

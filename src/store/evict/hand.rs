@@ -28,26 +28,36 @@ pub(crate) struct Hand {
 impl Hand {
     /// The next segment of answers, the oldest again after the newest; `None` when there is none at all.
     fn next(&mut self, log: &Log) -> Option<u32> {
-        let all = log.segments();
-        if let Some(at) = self.at.filter(|at| all.iter().any(|(number, _)| number == at)) {
+        if let Some(at) = self.at.filter(|at| log.segments().iter().any(|(number, _)| number == at)) {
             return Some(at);
         }
-        let answers = all.into_iter().filter(|(_, segment)| segment.lane == Lane::Main && segment.alone.is_none());
-        // What cannot be read has nothing to evict.
-        let order: Vec<(u64, u32, u64)> =
-            answers.filter_map(|(number, segment)| Some((log.first_seq(number).ok()?, number, segment.lap))).collect();
-        let next = |lap| order.iter().filter(|segment| segment.2 < lap).min().copied();
-        let found = next(self.lap).or_else(|| {
+        let found = next(log, self.lap).or_else(|| {
+            // Before those that are left are judged by less, what is still open is judged at all.
+            if !self.evicted {
+                if let Err(error) = log.close() {
+                    tracing::debug!(%error, "what is open cannot be sealed now");
+                }
+                if let Some(found) = next(log, self.lap) {
+                    return Some(found);
+                }
+            }
             self.lap += 1;
             self.idle = if self.evicted { 0 } else { self.idle + 1 };
             self.evicted = false;
-            next(self.lap)
+            next(log, self.lap)
         });
-        let (_, number, _) = found?;
+        let number = found?;
         log.lapped(number, self.lap);
         (self.at, self.within) = (Some(number), 0);
         Some(number)
     }
+}
+
+/// The oldest segment of answers by which the hand has not come in this round; what cannot be read has nothing to evict.
+fn next(log: &Log, lap: u64) -> Option<u32> {
+    let answers = log.segments().into_iter().filter(|(_, segment)| segment.lane == Lane::Main && segment.alone.is_none());
+    let left = answers.filter(|(_, segment)| segment.lap < lap);
+    left.filter_map(|(number, _)| Some((log.first_seq(number).ok()?, number))).min().map(|(_, number)| number)
 }
 
 impl Inner {

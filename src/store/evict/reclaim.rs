@@ -144,15 +144,8 @@ impl Inner {
         let enough = self.log.segment_size();
         let (mut freed, mut moves) = (0_u64, 0);
         loop {
-            let idle = reclaim.hand.idle;
             let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(freed))?;
             freed += moved.map_or(0, |(_, bytes)| bytes);
-            if reclaim.hand.idle > idle
-                && let Err(error) = self.log.close()
-            {
-                // What is still open cannot be judged then.
-                tracing::debug!(%error, "what is open cannot be sealed now");
-            }
             if reclaim.hand.idle >= IDLE_ROUNDS {
                 // All that a small store holds may be less than is enough: what has just been evicted is there to be rewritten.
                 return Ok(freed > 0);
