@@ -113,7 +113,6 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use prepared::Prepared;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tally::Counters;
 use tokio::sync::Semaphore;
 use uses::Uses;
@@ -198,7 +197,7 @@ impl Cache {
 
     /// Whether what a page needs is asked for while it passes by.
     pub fn set_look_ahead(&self, on: bool) {
-        self.0.ahead.on.store(on, Ordering::Relaxed);
+        self.0.ahead.set(on);
     }
 
     /// Takes over new host rules.

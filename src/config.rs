@@ -310,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn no_rate_is_not_any_rate() {
+        let wrong = "[night]\nrate = \"0 Mbit/s\"\n[meter]\ncontract_down = \"0 bit/s\"\n[media]\nbitrate = \"0 kbit/s\"\n";
+        let complaints = parse(wrong, std::iter::empty(), "school.toml").expect_err("nothing would come");
+        let mut keys: Vec<&str> = complaints.list.iter().map(|complaint| complaint.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["media.bitrate", "meter.contract_down", "night.rate"]);
+        assert!(parse("[night]\nrate = \"\"\n", std::iter::empty(), "school.toml").is_ok_and(|config| config.night.rate.is_none()));
+    }
+
+    #[test]
     fn the_file_in_the_repository_is_the_default() {
         let config = parse(DEFAULT_TEXT, std::iter::empty(), "school.toml").expect("no complaints");
         assert_eq!(config.written, file::File::default());

@@ -25,9 +25,7 @@ const SPARE_QUOTA: Bytes = Bytes::mib(256);
 /// The spare store's folder, below `node.state`.
 const SPARE: &str = "store.spare";
 
-/// The state database: the file, else a new file beside the damaged one, else in memory until the next start.
-///
-/// Whether it lasts.
+/// The state database: the file, else a new file beside the damaged one, else in memory until the next start. Whether it lasts beyond that.
 ///
 /// # Errors
 /// When another process holds it, or there is not even memory.

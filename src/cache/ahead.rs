@@ -61,14 +61,18 @@ const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
 
 /// The places, shared by all pages.
 pub(crate) struct Ahead {
-    /// It may change while the node runs.
-    pub(crate) on: AtomicBool,
+    on: AtomicBool,
     seats: Semaphore,
 }
 
 impl Ahead {
     pub(crate) fn new(on: bool) -> Ahead {
         Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL) }
+    }
+
+    /// Pages that pass by from now on are read, or are not.
+    pub(crate) fn set(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::base::clock::Time;
 use crate::base::target::Target;
 use crate::cache::fill::{Order, Toll};
 use crate::cache::flight::{Cut, Flight, FlightKey, Outcome, Pilot, Stage};
+use crate::cache::serve::ENDED;
 use crate::cache::voyage::{Given, Voyage, bare, is_nothing, outgoing};
 use crate::cache::{Asked, Cache, Found, Inner, pieces, stream};
 use crate::link::Class;
@@ -161,7 +162,13 @@ impl Inner {
             let entry = self.store.put_part(entry.meta.clone(), entry.length, 0, Bytes::new()).await?;
             return Ok(Fetched::of(&asked.target, Some(entry), StatusCode::OK, Why::Partial, 0));
         }
-        let (flight, pilot) = self.flight_for(asked, partly.as_ref().map(|entry| entry.length), alone);
+        // Another's fetch may have ended since nothing was found.
+        let url = asked.target.key();
+        let has_landed = || found.is_none() && !asked.place.account && order.waits < ENDED && self.store.may_have(&url);
+        let Some((flight, pilot)) = self.flight_for(asked, partly.as_ref().map(|entry| entry.length), alone, has_landed) else {
+            let order = Order { waits: order.waits + 1, ..order };
+            return Box::pin(self.landed(asked, order)).await;
+        };
         let own = pilot.is_some();
         let lead = pilot.and_then(|pilot| self.set_off(pilot, asked, order.clone(), found.clone(), partly.is_some()));
         let end = flight.end().await;
@@ -197,20 +204,37 @@ impl Inner {
         }
     }
 
+    /// What another's fetch has just brought, where that is good as it is.
+    async fn landed(self: &Arc<Inner>, asked: &Arc<Asked>, order: Order) -> Result<Fetched, FetchError> {
+        let (found, _) = self.find(&asked.ask()).await;
+        if let Some(Found { entry, .. }) = found.as_ref().filter(|found| found.entry.object.is_some())
+            && let Decision::Serve { why, .. } = self.decide(&asked.ask(), found.as_ref())
+        {
+            return Ok(Fetched::of(&asked.target, Some(Arc::clone(entry)), entry.meta.status, why, 0));
+        }
+        self.run(asked, order, found, false).await
+    }
+
     /// The flight that brings what an errand wants: a fetch of the whole that is under way, or its own, of the whole or of the rest
-    /// of a body of this `length`.
-    fn flight_for(&self, asked: &Asked, length: Option<u64>, alone: bool) -> (Arc<Flight>, Option<Pilot>) {
+    /// of a body of this `length`. `None`: another has brought it meanwhile.
+    fn flight_for(
+        &self,
+        asked: &Asked,
+        length: Option<u64>,
+        alone: bool,
+        has_landed: impl FnOnce() -> bool,
+    ) -> Option<(Arc<Flight>, Option<Pilot>)> {
         let whole = FlightKey { url: asked.target.key(), range: None, personal: false, kin: None };
         let rest = length.map(|length| FlightKey { range: Some(0..length), ..whole.clone() });
         let under_way = self.board.find(&whole).filter(|_| rest.is_some() && !alone);
         let key = rest.unwrap_or(whole);
         match under_way {
-            Some(flight) => (flight, None),
+            Some(flight) => Some((flight, None)),
             None if alone => {
                 let (flight, pilot) = self.board.alone(key, false);
-                (flight, Some(pilot))
+                Some((flight, Some(pilot)))
             }
-            None => self.board.join(key, false),
+            None => self.board.join_unless(key, false, has_landed),
         }
     }
 

@@ -87,18 +87,32 @@ const SHORT: u64 = 4 << 20;
 impl Board {
     /// Joins the flight of `key`, or starts one: then the caller gets the pilot and must fly.
     pub(crate) fn join(self: &Arc<Board>, key: FlightKey, urgent: bool) -> (Arc<Flight>, Option<Pilot>) {
+        self.join_unless(key, urgent, || false).expect("nothing has landed")
+    }
+
+    /// The same for whoever has looked for what is stored and found nothing: `None` where that `has_landed` since, so that nothing is fetched
+    /// twice. What a flight brings is stored before it leaves the board, so this is seen by whoever finds it gone.
+    pub(crate) fn join_unless(
+        self: &Arc<Board>,
+        key: FlightKey,
+        urgent: bool,
+        has_landed: impl FnOnce() -> bool,
+    ) -> Option<(Arc<Flight>, Option<Pilot>)> {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&key) {
             if urgent {
                 flight.raise();
             }
-            return (Arc::clone(flight), None);
+            return Some((Arc::clone(flight), None));
+        }
+        if has_landed() {
+            return None;
         }
         let (sender, receiver) = watch::channel(Stage::Asking);
         let urgent = if urgent { Raise::now() } else { Raise::default() };
         let (flight, pilot) = self.prepare((sender, receiver), key.clone(), urgent);
         flights.insert(key, Arc::clone(&flight));
-        (flight, Some(pilot))
+        Some((flight, Some(pilot)))
     }
 
     /// The flight of `key`, when it is under way.
@@ -366,6 +380,11 @@ mod tests {
         assert!(matches!(flight.end().await, Stage::Apart(Ground::Answer)));
         assert!(board.is_apart(&UrlKey([1; 16]), false) && !board.is_apart(&UrlKey([2; 16]), false));
         assert!(board.join(key(1), false).1.is_some(), "a flight that ended is gone");
+        assert!(board.join_unless(key(3), false, || true).is_none(), "nobody fetches what has just come");
+        let (_, pilot) = board.join(key(3), false);
+        assert!(
+            pilot.is_some() && board.join_unless(key(3), false, || panic!("a flight is under way")).is_some_and(|(_, new)| new.is_none())
+        );
     }
 
     #[test]

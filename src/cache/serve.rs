@@ -38,7 +38,7 @@ enum Word {
 
 /// How often a request meets a transfer that had ended when it came, until it asks for itself: where many poll what is new each time, one
 /// follows the other, and who came along with each would wait for all of them, each within the one before.
-const ENDED: u8 = 2;
+pub(crate) const ENDED: u8 = 2;
 
 impl Inner {
     pub(crate) async fn serve(self: &Arc<Inner>, query: Query) -> Answered {
@@ -279,8 +279,17 @@ impl Inner {
         let conditions = conditions.flatten();
         let kin = if let Company::Kin(kin) = company { Some(kin) } else { None };
         let key = FlightKey { kin, ..self.flight_key(asked, None) };
+        let url = key.url;
+        // Another's fetch may have ended since nothing was found.
+        let has_landed = || found.is_none() && why == Why::UriMiss && order.waits < ENDED && self.store.may_have(&url);
         let (flight, pilot) = match company {
-            Company::Shared | Company::Again | Company::Kin(_) => self.board.join(key, true),
+            Company::Shared | Company::Again | Company::Kin(_) => {
+                let Some(joined) = self.board.join_unless(key, true, has_landed) else {
+                    let order = Order { waits: order.waits + 1, ..order };
+                    return Box::pin(self.decide_and_act(asked, bare(asked), order)).await;
+                };
+                joined
+            }
             Company::Alone | Company::OwnCoding => {
                 let (flight, pilot) = self.board.alone(key, true);
                 (flight, Some(pilot))

@@ -174,7 +174,7 @@ impl Sites {
         }
     }
 
-    /// Tells rules apart by which other addresses are mirrored, or otherwise.
+    /// Another one where other addresses are mirrored, or by another scheme.
     pub fn edition(&self) -> Digest {
         let mut all: Vec<String> = self.hosts.iter().map(|(name, rule)| format!("{name} {rule:?}")).collect();
         all.sort_unstable();

@@ -11,8 +11,8 @@ pub enum Error {
     /// The folder cannot be written.
     #[error("the store is read-only")]
     ReadOnly,
-    /// A person forgot it while it was being fetched.
-    #[error("it was purged while it was being fetched")]
+    /// A person forgot it, or a newer version took its place, while it was being fetched.
+    #[error("it was purged or replaced while it was being fetched")]
     Purged,
     /// A bundle cannot be written or taken in.
     #[error("{what}; {remedy}")]

@@ -56,6 +56,11 @@ pub(crate) fn half(key: &Digest) -> [u8; 16] {
     half
 }
 
+/// Whether what is kept now is of the same version as an entry that was found before.
+pub(crate) fn is_of(entry: &Entry, now: &Kept) -> bool {
+    now.length == entry.length && meta::validator(&now.meta.headers) == meta::validator(&entry.meta.headers)
+}
+
 fn change(kept: &Kept, place: Place) -> Change {
     Change { host: host_number(&meta::host(&kept.meta.url)), place }
 }
@@ -152,6 +157,18 @@ impl Inner {
         tracing::warn!("a part of a stored body did not verify, its parts are dropped");
         self.hot.remove(&url_key(url));
         true
+    }
+
+    /// Parts that are not of the version that their answer is of, since that was confirmed under another validator: they are forgotten, so
+    /// that they are asked for anew. Not when a newer answer has come, whose parts they are.
+    pub(crate) fn disown_parts(&self, entry: &Entry) -> io::Result<()> {
+        let url = url_key(&entry.meta.url);
+        let _stripe = self.stripe(&url);
+        if self.entry_now(&url, &entry.meta.key)?.is_some_and(|now| now.object.is_none() && is_of(entry, &now)) {
+            self.log.table().write().drop_parts(&half(&entry.meta.key));
+            self.hot.remove(&url);
+        }
+        Ok(())
     }
 
     /// Puts variants into the hot tier; those that leave it remember that they were used.

@@ -115,9 +115,13 @@ pub(crate) fn compact(headers: &HeaderMap) -> HeaderMap {
 
 /// The strong validator of an answer, as a number: a strong ETag, else Last-Modified, else 0 (RFC 9110 section 8.8).
 pub(crate) fn validator(headers: &HeaderMap) -> u64 {
-    let strong = headers.get(http::header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    let value = strong.or_else(|| headers.get(http::header::LAST_MODIFIED));
+    let value = strong_tag(headers).or_else(|| headers.get(http::header::LAST_MODIFIED));
     value.map_or(0, |value| super::record::fingerprint(&Digest::of(value.as_bytes()).0))
+}
+
+/// The entity tag, if it is a strong one.
+pub(crate) fn strong_tag(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(http::header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))
 }
 
 /// The host in a canonical URL, without port, lower case; empty when there is none.

@@ -5,8 +5,8 @@
 use crate::base::body::{Body, BodyError};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
-use crate::store::keep::{LOOKS, half};
-use crate::store::meta::{self, Kept};
+use crate::store::keep::{LOOKS, half, is_of};
+use crate::store::meta;
 use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
 use crate::store::segment::Log;
@@ -310,7 +310,10 @@ impl Reader {
             match Source::part(&inner.log, now.place, &self.entry, now.offset, now.length)? {
                 Part::Here(source) => return Ok(Some((now.offset, source, now.place))),
                 // The file has changed while it was read: what has come of the old one is all of it.
-                Part::OfAnother => return Ok(None),
+                Part::OfAnother => {
+                    inner.disown_parts(&self.entry)?;
+                    return Ok(None);
+                }
                 Part::Gone => {}
             }
             // When it is not there because it has just been replaced or moved, its successor is looked for.
@@ -351,11 +354,6 @@ impl Reader {
             None => inner.drop_part(&self.entry.meta.url, &self.entry.meta.key, place),
         }
     }
-}
-
-/// Whether what is kept now is of the same version as an entry that was found before.
-pub(crate) fn is_of(entry: &Entry, now: &Kept) -> bool {
-    now.length == entry.length && meta::validator(&now.meta.headers) == meta::validator(&entry.meta.headers)
 }
 
 /// The stream as a body of known length.

@@ -96,6 +96,44 @@ fn a_class_has_its_proxy_all_the_same() {
     assert_eq!((web.status, web.text().trim()), (200, "ok"));
 }
 
+/// Numbers that begin anew and are forgotten would pass for a copied card at the hub, and later ones for older.
+#[test]
+fn a_node_whose_state_is_in_memory_tells_the_hub_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Neither damaged nor held by anybody: it cannot be opened.
+    fs::create_dir_all(folder.path().join("state/node.sqlite")).expect("a folder");
+    let node = Setup::new().set("hub.url", "\"http://127.0.0.1:9\"").start_in(folder);
+    let ready = node.web("/readyz");
+    assert!(ready.text().contains("state is in memory only"), "{}", ready.text());
+    assert!(node.log_text().contains("nothing is told to the hub"));
+    assert!(node.local("GET", "/api/v1/report")["hub"].is_null());
+}
+
+#[test]
+fn a_reload_changes_what_it_says_and_nothing_by_halves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pack = "id = \"own\"\nversion = \"1\"\nlicence = \"x\"\n[title]\nen = \"Own\"\n[[seed]]\nurl = \"http://a.school.test/\"\n[scope]\nhosts = [\"a.school.test\"]\n";
+    fs::create_dir_all(folder.path().join("state/packs.d")).expect("a folder");
+    fs::write(folder.path().join("state/packs.d/own.toml"), pack).expect("a pack");
+    let node = Setup::new().set("night.timezone", "\"Asia/Almaty\"").set("night.windows", "[]").start_in(folder);
+    let file = node.folder.path().join("school.toml");
+    let text = fs::read_to_string(&file).expect("the file");
+    let packs = || node.local("GET", "/api/v1/packs").to_string();
+    let statement = || node.local("GET", "/api/v1/link/statement").to_string();
+    assert!(packs().contains("\"own\"") && statement().contains("Asia/Almaty"), "{} {}", packs(), statement());
+    let state = node.folder.path().join("state").display().to_string();
+    fs::write(
+        &file,
+        text.replace("Asia/Almaty", "Europe/Berlin").replace(&format!("state = \"{state}\""), &format!("state = \"{state}.new\"")),
+    )
+    .expect("writes");
+    node.hangup();
+    kit::until("it is taken over", 20, || node.local("GET", "/api/v1/config")["night.timezone"]["value"] == "Europe/Berlin");
+    assert!(statement().contains("Europe/Berlin") && !statement().contains("Asia/Almaty"), "{}", statement());
+    assert!(packs().contains("\"own\""), "where its state is counts from the next start: {}", packs());
+    assert!(node.log_text().contains("node.state"), "{}", node.log_text());
+}
+
 #[test]
 fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
     use rustix::process::{Pid, Signal, kill_process};

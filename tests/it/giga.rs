@@ -209,6 +209,18 @@ fn one_duplicate_check_fails_a_batch_and_all_arrive_one_by_one() {
 }
 
 #[test]
+fn a_check_whose_form_the_server_does_not_like_is_parked_and_the_others_arrive() {
+    const WHY: &str = "latency must be an integer number";
+    let desk = Desk::new();
+    desk.checks(0..3);
+    // The batch, and then the first of those that go alone.
+    desk.server.moods(&[Mood::Says(WHY), Mood::Says(WHY)]);
+    let status = desk.round(true);
+    assert_eq!((status.waiting.checks, status.waiting.parked, desk.server.books().checks.len()), (0, 1, 2));
+    assert_eq!(status.parked[0].why, WHY);
+}
+
+#[test]
 fn what_the_server_refuses_for_good_is_parked_and_told() {
     let mut desk = Desk::of("3b5d0a9e-0f3c-4c5e-9d52-000000000000");
     desk.test();

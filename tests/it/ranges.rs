@@ -89,6 +89,29 @@ fn a_whole_body_serves_any_part() {
     assert_eq!(origin.count(), asked);
 }
 
+/// To somebody's own `If-Range` an origin may leave out what he knows (RFC 9110 section 15.3.7): nobody else is told the rest that way.
+#[test]
+fn a_part_for_who_knows_the_fields_is_kept_for_nobody() {
+    let body = kit::noise(11, FILE);
+    let origin = Origin::start(move |ask: &Ask| {
+        let range = first_range(ask, FILE).expect("a range");
+        let place = format!("Content-Range: bytes {}-{}/{FILE}", range.start, range.end - 1);
+        let mut fields = vec!["ETag: \"m1\"", "Cache-Control: max-age=3600", place.as_str()];
+        if ask.field("if-range").is_none() {
+            fields.push("Content-Type: video/mp4");
+        }
+        Reply::Bytes(answer("206 Partial Content", &fields, &body[range]))
+    });
+    let node = Setup::new().host("f.school.test", origin.addr).start();
+    let url = "http://f.school.test/film.mp4";
+    let known = node.fetch("GET", url, &["Range: bytes=0-99999", "If-Range: \"m1\""]);
+    assert_eq!((known.status, known.field("content-type").as_str()), (206, ""));
+    for hit in [false, true] {
+        let other = node.fetch("GET", url, &["Range: bytes=0-99999"]);
+        assert_eq!((other.status, other.field("content-type").as_str(), other.is_hit()), (206, "video/mp4", hit));
+    }
+}
+
 #[test]
 fn a_range_waits_for_another_that_brings_a_part_of_it() {
     let body = kit::noise(9, FILE);

@@ -4,7 +4,7 @@
 use crate::kit;
 use crate::kit::http::{Connection, request};
 use crate::kit::node::{Node, Setup, binary};
-use crate::kit::origin::{Origin, Reply, answer, ok, promise};
+use crate::kit::origin::{Ask, Origin, Reply, answer, ok, promise};
 use crate::kit::program::{self, said};
 use std::fs;
 use std::io::Write;
@@ -39,6 +39,23 @@ fn told(node: &Node, words: &[&str], exit: i32) -> serde_json::Value {
     let output = node.command(&[words, &["--json", "--yes"]].concat());
     assert_eq!(output.status.code(), Some(exit), "{words:?}: {}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {}", said(&output)))
+}
+
+/// As under a unit with `PrivateTmp=`: what the node writes below /tmp nobody else finds.
+#[test]
+fn an_export_that_only_the_node_sees_is_not_called_done() {
+    let apart = tempfile::tempdir().expect("a folder");
+    let place = apart.path().display().to_string();
+    let script = "mount -t tmpfs tmpfs \"$0\" && exec \"$@\"";
+    let origin = Origin::start(|_: &Ask| Reply::Bytes(ok(&["Cache-Control: max-age=60"], b"a lesson")));
+    let setup = Setup::new().under(&["unshare", "--mount", "--propagation", "private", "sh", "-c", script, &place]);
+    let node = setup.host("a.school.test", origin.addr).start();
+    assert!(node.twice("http://a.school.test/1").is_hit());
+    let to = apart.path().join("lessons").display().to_string();
+    let trial = told(&node, &["store", "export", "--to", &to, "--all", "--dry-run"], 0);
+    assert_eq!(trial["answers"], 1, "{trial}");
+    let told = told(&node, &["store", "export", "--to", &to, "--all"], 1);
+    assert_eq!(told["id"], "bundle.elsewhere", "{told}");
 }
 
 /// A bundle of everything that a node holds.

@@ -3,8 +3,9 @@
 use crate::kit;
 use crate::kit::dns::Dns;
 use crate::kit::http;
-use crate::kit::node::{Hub, Node, Setup};
+use crate::kit::node::{Hub, Node, Setup, binary};
 use crate::kit::program::{self, document, said};
+use std::process::Command;
 
 const HUB: &str = "[hub]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"HERE/hub.sqlite\"\n";
 
@@ -25,6 +26,31 @@ fn status(node: &Node, wanted: impl Fn(&str) -> bool) -> (String, Option<i32>) {
         wanted(&seen.0)
     });
     seen
+}
+
+#[test]
+fn a_file_of_roots_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let roots = format!("[\"{}\"]", folder.path().join("ministry.pem").display());
+    let (node, started) = Setup::new().set("upstream.extra_roots", &roots).try_start_in(folder);
+    let why = started.expect_err("nothing to trust");
+    assert!(why.contains("ministry.pem") && why.contains("upstream.extra_roots"), "{why}");
+    let (state, told) = doctor(&node, "trust");
+    assert!(state == "failed" && told.contains("ministry.pem") && told.contains("put the file back"), "{state}: {told}");
+}
+
+/// As in a unit file or a container, where quotes survive: read as every other value of the environment.
+#[test]
+fn commands_find_the_node_by_the_socket_that_the_environment_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s.sock").display().to_string();
+    for written in [format!("\"{socket}\""), socket] {
+        let node = Setup::new().env("BULAK_NODE__SOCKET", &written).start();
+        let mut command = Command::new(binary());
+        command.arg("status").arg("--config").arg(node.folder.path().join("school.toml")).env("BULAK_NODE__SOCKET", &written);
+        let output = program::run(&command, 60);
+        assert_ne!(output.status.code(), Some(4), "{written}: {}", said(&output));
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     Hang,
     /// Answers with this status and no document.
     Status(u16),
+    /// Keeps nothing, and says why.
+    Says(&'static str),
     /// A portal's page, status 200.
     Portal,
     /// Keeps it, and answers 200 instead of 201.
@@ -131,6 +133,7 @@ impl Books {
         match mood {
             Some(Mood::CutBefore) => return Reply::Close(Vec::new()),
             Some(Mood::Status(status)) => return Reply::Bytes(answer(&format!("{status} Told"), &[], b"")),
+            Some(Mood::Says(why)) => return refuse(why),
             Some(Mood::Portal) => return Reply::Bytes(answer("200 OK", &["Content-Type: text/html"], b"<html>Please sign in</html>")),
             _ => {}
         }

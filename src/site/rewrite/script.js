@@ -17,6 +17,8 @@
     if (!zone && a.origin == b.origin) {
       h = /^\/m\/(?:https?:)?([^\/:]+)/.exec(r);
       b = /^\/m\/[^\/]+/.exec(b.pathname);
+      // Left alone: what is not in a folder of the mirror's, what leads to a host that is known or to the page's own (which may have
+      // accounts and be in no list), and what was read back from an element: no site writes the mirror's own address.
       return !b || h && (home(h[1]) || (r + "/").indexOf(b[0] + "/") == 0 || /^\s*(https?:)?\/\//i.test(u)) ? u : b[0] + r;
     }
     if (!(h = home(a.hostname))) return u;

@@ -1,11 +1,11 @@
 //! Bodies that come in parts: each part is a record, and when nothing is missing they become one body.
 
 use crate::base::digest::{Digest, Hasher};
-use crate::store::keep::{ANSWER, LOOKS, half};
+use crate::store::keep::{ANSWER, LOOKS, half, is_of};
 use crate::store::meta::{self, Kept};
 use crate::store::pack::{Content, Crcs, Whole};
 use crate::store::purge::Epoch;
-use crate::store::read::{Part, Source, is_of};
+use crate::store::read::{Part, Source};
 use crate::store::record::{self, BLOCK, Codec, Kind, PartHead, pair};
 use crate::store::recover::url_key;
 use crate::store::segment::New;
@@ -13,7 +13,7 @@ use crate::store::table::Place;
 use crate::store::write::Temporary;
 use crate::store::{Entry, Error, Inner, Meta};
 use bytes::Bytes;
-use http::header::{AGE, ETAG};
+use http::header::AGE;
 use std::io;
 use std::sync::Arc;
 
@@ -54,23 +54,25 @@ impl Inner {
             let now = self.entry_now(&url, &key)?;
             let same =
                 now.as_ref().is_some_and(|now| now.length == total && validator != 0 && meta::validator(&now.meta.headers) == validator);
-            let newer = same && now.as_ref().is_some_and(|now| is_newer(&meta, &now.meta));
+            let newer = now.as_ref().filter(|_| same).and_then(|now| renewed_by(&now.meta, &meta));
             // Of the same version: nothing is missing but the newer fields. Of a newer one: the old stays until the new is whole.
             if let Some(now) = now.as_ref().filter(|now| now.object.is_some()) {
                 let whole = self.present(&url, &key)?.unwrap_or_else(|| Arc::new(self.entry(&url, now.clone(), None)));
                 drop(stripe);
                 // Where only a date tells versions apart, this may be of another one (RFC 9110 section 8.8.2.2).
-                let confirms = newer && meta.headers.contains_key(ETAG);
-                return if confirms { self.renew(&whole, in_place_of(&whole.meta, meta, raised())) } else { Ok(whole) };
+                let Some(newer) = newer.filter(|newer| meta::strong_tag(&newer.headers).is_some()) else { return Ok(whole) };
+                return self.renew(&whole, Meta { flags: newer.flags | raised(), ..newer });
             }
             let kept = if let Some(mut now) = now.filter(|_| same) {
                 if !self.is_worth_a_record(&key, offset, bytes.len() as u64, total) {
                     return Ok(Arc::new(self.entry(&url, now, None)));
                 }
-                if newer {
-                    now.meta = in_place_of(&now.meta, meta, raised());
+                if let Some(newer) = newer {
+                    now.meta = Meta { flags: newer.flags | raised(), ..newer };
                     self.put_meta(&url, now.clone(), None)?;
                 }
+                // What is still arriving is in use: the hand spares what is here of it.
+                self.log.table().write().mark(&url);
                 now
             } else {
                 // Parts of an older version may still stand on disk, though they were evicted: they must stay hidden, also when a power
@@ -125,7 +127,10 @@ impl Inner {
                         match Source::part(&self.log, span.place, entry, span.offset, span.length)? {
                             Part::Here(source) => Some((span.offset, source, span.place)),
                             // A newer version has taken the place of this one.
-                            Part::OfAnother => return Err(Error::Purged),
+                            Part::OfAnother => {
+                                self.disown_parts(entry)?;
+                                return Err(Error::Purged);
+                            }
                             Part::Gone if !self.drop_part(&entry.meta.url, &entry.meta.key, span.place) && looks < LOOKS => {
                                 // Moved meanwhile.
                                 looks += 1;
@@ -183,24 +188,19 @@ impl Inner {
     }
 }
 
-/// Whether an answer's fields stand for the whole instead of those that are kept (RFC 9111 section 3.4): it came later, or, in the same
-/// moment of the clock, it is put away later.
-fn is_newer(meta: &Meta, now: &Meta) -> bool {
-    meta.received > now.received || (meta.received == now.received && meta.headers != now.headers)
-}
-
-/// A newer answer's meta where a body of the same version is kept, with what holds for that: fields that it does not name stay, since a
-/// 206 may leave some out (RFC 9110 section 15.3.7); an age was the older one's own.
-fn in_place_of(now: &Meta, mut meta: Meta, raised: u32) -> Meta {
-    let (coding, was_coded) = (now.coding.clone(), now.was_coded.clone());
-    for name in now.headers.keys().filter(|name| **name != AGE) {
-        if !meta.headers.contains_key(name) {
-            for value in now.headers.get_all(name) {
-                meta.headers.append(name.clone(), value.clone());
-            }
+/// What a part's answer makes of the kept one's meta: its fields stand for the whole (RFC 9111 section 3.4), and those that it does not name
+/// stay, since a 206 may leave some out (RFC 9110 section 15.3.7); an age was the older one's own. `None`: it is older, or of the same moment
+/// of the clock and says nothing new, as the further pieces of one transfer do.
+fn renewed_by(now: &Meta, meta: &Meta) -> Option<Meta> {
+    let mut headers = meta.headers.clone();
+    for name in now.headers.keys().filter(|name| **name != AGE && !meta.headers.contains_key(*name)) {
+        for value in now.headers.get_all(name) {
+            headers.append(name.clone(), value.clone());
         }
     }
-    Meta { source: now.source, way: now.way, coding, was_coded, flags: meta.flags | raised, ..meta }
+    let newer = meta.received > now.received || (meta.received == now.received && headers != now.headers);
+    let (coding, was_coded) = (now.coding.clone(), now.was_coded.clone());
+    newer.then(|| Meta { headers, source: now.source, way: now.way, coding, was_coded, ..meta.clone() })
 }
 
 fn part(head: &PartHead, key: &Digest, piece: &[u8]) -> New {

@@ -86,6 +86,22 @@ async fn the_newest_part_tells_the_fields_of_all_and_of_what_is_whole() {
     assert_eq!(put(told(6, "4"), 30, 70).await, (true, "4".into()));
     assert_eq!(put(told(6, "5"), 40, 10).await, (true, "5".into()), "the body is whole, its fields are newer");
     assert_eq!(put(told(5, "6"), 0, 100).await, (true, "5".into()));
+    // A 206 may leave fields out; the further pieces of one transfer are written down without its answer.
+    let film = |fields: &[(&'static str, &str)]| {
+        let mut meta = meta("http://a.kz/film");
+        for (name, value) in fields {
+            meta.headers.insert(*name, value.parse().unwrap());
+        }
+        meta
+    };
+    let rest = film(&[("x-serial", "2")]);
+    store.put_part(film(&[("x-serial", "1"), ("x-kept", "1")]), 9_000, 0, vec![7; 100].into()).await.unwrap();
+    let entry = store.put_part(rest.clone(), 9_000, 100, vec![7; 100].into()).await.unwrap();
+    assert_eq!((&entry.meta.headers["x-serial"], &entry.meta.headers["x-kept"]), (&"2".parse().unwrap(), &"1".parse().unwrap()));
+    let place = || store.0.log.table().read().entry(&key("http://a.kz/film"), &entry.meta.key.0);
+    let before = place();
+    store.put_part(rest, 9_000, 200, vec![7; 100].into()).await.unwrap();
+    assert_eq!(place(), before, "nothing new was said");
     assert_eq!(get(&store, url).await.unwrap(), [7; 100].as_slice());
     store.close().await.unwrap();
     drop(store);
@@ -150,6 +166,33 @@ async fn who_reads_parts_gets_nothing_of_a_newer_version() {
     }
 }
 
+/// A 304 may bring another Last-Modified, where that alone tells versions apart: what was fetched under the old one is asked for anew.
+#[tokio::test]
+async fn parts_that_their_answer_has_grown_out_of_are_forgotten_when_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let url = "http://a.kz/film";
+    let dated = |date: &str| {
+        let mut meta = meta(url);
+        meta.headers.remove("etag");
+        meta.headers.insert("last-modified", date.parse().unwrap());
+        meta
+    };
+    let (old, new) = ("Tue, 24 Nov 2026 12:00:00 GMT", "Wed, 25 Nov 2026 12:00:00 GMT");
+    let part = store.put_part(dated(old), 1_000_000, 0, Bytes::from(vec![1; 400_000])).await.unwrap();
+    let renewed = store.renew(&part, dated(new)).await.unwrap();
+    assert!(read(&store, &renewed, Some(0..400_000)).await.is_err());
+    assert_eq!(store.find(&key(url)).await.unwrap()[0].have, [], "nothing of it is here");
+    assert_eq!(store.stat().damaged, 0);
+    store.put_part(dated(new), 1_000_000, 0, Bytes::from(vec![2; 400_000])).await.unwrap();
+    let part = store.put_part(dated(old), 1_000_000, 0, Bytes::from(vec![1; 400_000])).await.unwrap();
+    store.renew(&part, dated(new)).await.unwrap();
+    // The rest is of the new one, and no body is made of both.
+    assert!(store.put_part(dated(new), 1_000_000, 400_000, Bytes::from(vec![2; 600_000])).await.is_err());
+    let whole = store.put_part(dated(new), 1_000_000, 0, Bytes::from(vec![2; 1_000_000])).await.unwrap();
+    assert_eq!(whole.object, Some(Digest::of(&vec![2; 1_000_000])));
+}
+
 #[tokio::test]
 async fn films_in_parts_make_room_and_what_is_used_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -158,7 +201,9 @@ async fn films_in_parts_make_room_and_what_is_used_stays() {
     for n in 0..20 {
         put(&store, meta(&format!("http://a.kz/page/{n}")), &noise(n, 20_000)).await.unwrap();
     }
+    let arriving = "http://a.kz/film/arriving";
     for n in 0..60_u64 {
+        store.put_part(meta(arriving), 3_000_000, n * 40_000, Bytes::from(vec![9; 40_000])).await.unwrap();
         let film = format!("http://a.kz/film/{n}");
         let put = store.put_part(meta(&film), 3_000_000, 0, Bytes::from(noise(n, 2_000_000))).await;
         assert!(put.is_ok(), "film {n}: {put:?}, {:?}", store.stat());
@@ -168,6 +213,7 @@ async fn films_in_parts_make_room_and_what_is_used_stays() {
     }
     assert!(store.find(&key("http://a.kz/film/59")).await.unwrap().iter().any(|film| film.have == [0..2_000_000]), "the last one is here");
     assert!(store.find(&key("http://a.kz/film/0")).await.unwrap().is_empty(), "the first one made room");
+    assert_eq!(store.find(&key(arriving)).await.unwrap()[0].have, [0..2_400_000], "what arrives meanwhile is all here");
 }
 
 #[tokio::test]
