@@ -165,8 +165,9 @@ impl Node {
         let link = Link::new(config.link.clone(), clock.clone(), &life, &metrics);
         link.pace().adjust(config.night.yields.clone());
         let own = [sockets.addresses(), sockets.secure(), sockets.named(), addresses(&web)?, mirrors.addresses()].concat();
+        let extra_roots = fallback::roots(&config.upstream.extra_roots, &ready);
         let upstream = Upstream::new(
-            upstream::Settings { own, idle: shares.idle, each: shares.proxy.1, ..config.upstream.clone() },
+            upstream::Settings { own, extra_roots, idle: shares.idle, each: shares.proxy.1, ..config.upstream.clone() },
             clock.clone(),
             link.clone(),
             &life,

@@ -10,6 +10,7 @@ use crate::base::unit::Bytes;
 use crate::life::Life;
 use crate::state::State;
 use crate::store::{self, Store};
+use crate::tls::trust;
 use anyhow::Context;
 use std::io;
 use std::net::SocketAddr;
@@ -164,6 +165,23 @@ pub(super) fn store(
 /// The store tells a second node from a broken folder by its words alone.
 fn is_in_use(error: &store::Error) -> bool {
     matches!(error, store::Error::Unusable(why) if why.contains("another process"))
+}
+
+/// Those of the files of `upstream.extra_roots` that can be used. Without one, less is trusted: the hosts that it vouches for are not
+/// reached. Not stepped over: a list of what was revoked, without which more would be.
+pub(super) fn roots(files: &[PathBuf], ready: &Ready) -> Vec<PathBuf> {
+    let mut missing = Vec::new();
+    let usable = files.iter().filter(|file| trust::check_roots(file).inspect_err(|why| missing.push(format!("{why:#}"))).is_ok());
+    let usable = usable.cloned().collect();
+    if !missing.is_empty() {
+        let missing = missing.join("; ");
+        tracing::error!(
+            missing,
+            "hosts that only upstream.extra_roots vouches for are not reached until that is mended and the node restarted"
+        );
+        ready.down("trust", format!("lacks roots: {missing}"));
+    }
+    usable
 }
 
 /// Makes a folder that nobody else may look into.

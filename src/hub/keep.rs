@@ -199,6 +199,10 @@ pub trait Keep: Register {
     /// Keys that two boxes use.
     fn twins(&self) -> BoxFuture<'_, Result<Vec<Twin>, Error>>;
 
+    /// Whether this program is the one that makes days and lets go of what is too old: of several on one database one does, and another
+    /// takes over when it has gone. Two would put an older day over a newer one.
+    fn leads(&self) -> BoxFuture<'_, Result<bool, Error>>;
+
     /// Days that must be made anew, at most `most`, those of a school together.
     fn stale(&self, most: u32) -> BoxFuture<'_, Result<Vec<Stale>, Error>>;
 

@@ -123,12 +123,13 @@ impl Worker for Tend {
         // What is older than the hours that are left cannot be made anew: it stays as it is.
         let cutoffs = self.cutoffs();
         let oldest = self.calendar.day(cutoffs.hours).saturating_add(2);
-        let made = make(&*self.keep, &self.calendar, (oldest, cutoffs.pings)).await?;
+        let leads = self.keep.leads().await?;
+        let made = if leads { make(&*self.keep, &self.calendar, (oldest, cutoffs.pings)).await? } else { 0 };
         self.owed.set(i64::try_from(made).unwrap_or(i64::MAX));
         let now = self.clock.steady();
         if self.pruned.is_none_or(|last| now.saturating_duration_since(last) >= PRUNE) {
             self.look().await?;
-            if self.is_right && self.keep.prune(self.cutoffs()).await? {
+            if leads && self.is_right && self.keep.prune(self.cutoffs()).await? {
                 return Ok(Next::Busy);
             }
             self.pruned = Some(now);

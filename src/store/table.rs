@@ -152,11 +152,13 @@ impl Table {
         parts.spans.push(Span { offset: line.link, length, place });
     }
 
-    /// All records are in: counts references from now on, and drops answers whose body is not here. How many were dropped.
+    /// All records are in: counts references from now on, and drops answers whose body is not here, and parts whose answer is not. How
+    /// many answers were dropped.
     pub(crate) fn count(&mut self) -> u64 {
         let (before, here) = (self.answers.len(), self.bodies.start_counting());
         self.answers.retain(|_, answer| answer.body == 0 || here.has(answer.body));
         self.answers.settle();
+        self.drop_lost_parts();
         self.bodies.count(self.answers.iter().map(|(_, answer)| answer.body));
         self.bodies.settle();
         (before - self.answers.len()) as u64
@@ -192,10 +194,11 @@ impl Table {
         self.answers.get(Key::of(url, entry)).map(|answer| answer.place)
     }
 
-    /// Drops an entry that turned out damaged, if it still is at `place`.
+    /// Drops an entry that turned out damaged, if it still is at `place`, with its parts: nothing else leads to them.
     pub(crate) fn drop_entry(&mut self, place: Place) {
         self.changes += 1;
         self.drop_where(|answer| answer.place == place);
+        self.drop_lost_parts();
     }
 
     fn drop_where(&mut self, which: impl Fn(&Answer) -> bool) {
@@ -203,6 +206,12 @@ impl Table {
         for key in keys {
             self.remove(key);
         }
+    }
+
+    /// Parts whose answer is not here are of no use, and the hand, which comes by answers, would never let them go.
+    fn drop_lost_parts(&mut self) {
+        let answers = &self.answers;
+        self.parts.retain(|entry, parts| answers.get(Key::of(&UrlKey(parts.url), entry)).is_some());
     }
 
     /// Where a body may be.

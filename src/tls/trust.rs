@@ -135,15 +135,28 @@ fn root_store(extra: &[PathBuf]) -> anyhow::Result<RootCertStore> {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     for path in extra {
-        let certs = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("{} is no PEM file that can be read", path.display()))?;
-        anyhow::ensure!(!certs.is_empty(), "{} holds no certificate", path.display());
-        for cert in certs {
-            store.add(cert).with_context(|| format!("{} holds a certificate that cannot be a root", path.display()))?;
-        }
+        add_roots(&mut store, path)?;
     }
     Ok(store)
+}
+
+fn add_roots(store: &mut RootCertStore, path: &Path) -> anyhow::Result<()> {
+    let certs = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("{} is no PEM file that can be read", path.display()))?;
+    anyhow::ensure!(!certs.is_empty(), "{} holds no certificate", path.display());
+    for cert in certs {
+        store.add(cert).with_context(|| format!("{} holds a certificate that cannot be a root", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether a file of roots (PEM) can be used.
+///
+/// # Errors
+/// When it cannot be read, or holds something else; the message names it.
+pub fn check_roots(path: &Path) -> anyhow::Result<()> {
+    add_roots(&mut RootCertStore::empty(), path)
 }
 
 /// Read once: some systems keep 140 files.

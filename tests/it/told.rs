@@ -4,6 +4,7 @@ use crate::kit;
 use crate::kit::dns::Dns;
 use crate::kit::http;
 use crate::kit::node::{Hub, Node, Setup, binary};
+use crate::kit::origin::{Origin, Reply, ok};
 use crate::kit::program::{self, document, said};
 use std::process::Command;
 
@@ -29,14 +30,27 @@ fn status(node: &Node, wanted: impl Fn(&str) -> bool) -> (String, Option<i32>) {
 }
 
 #[test]
-fn a_file_of_roots_that_is_not_there_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let roots = format!("[\"{}\"]", folder.path().join("ministry.pem").display());
-    let (node, started) = Setup::new().set("upstream.extra_roots", &roots).try_start_in(folder);
-    let why = started.expect_err("nothing to trust");
-    assert!(why.contains("ministry.pem") && why.contains("upstream.extra_roots"), "{why}");
-    let (state, told) = doctor(&node, "trust");
-    assert!(state == "failed" && told.contains("ministry.pem") && told.contains("put the file back"), "{state}: {told}");
+fn without_a_file_of_roots_a_node_serves_and_without_one_of_what_was_revoked_none_starts() {
+    let origin = Origin::start(|_| Reply::Bytes(ok(&["Content-Type: text/plain"], b"a lesson")));
+    let missing = |key: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = format!("[\"{}\"]", folder.path().join("ministry.pem").display());
+        Setup::new().set(key, &file).host("h.school.test", origin.addr).try_start_in(folder)
+    };
+    let told = |node: &Node| {
+        let (state, told) = doctor(node, "trust");
+        assert!(state == "failed" && told.contains("ministry.pem") && told.contains("put the file back"), "{state}: {told}");
+    };
+    let (node, started) = missing("upstream.extra_roots");
+    started.expect("less is trusted, and all else works");
+    assert_eq!(http::get(node.proxy, "http://h.school.test/lesson").body, b"a lesson");
+    let (words, exit) = status(&node, |words| words.contains("ministry.pem"));
+    assert!(words.contains("trust lacks roots") && exit != Some(0), "{exit:?}: {words}");
+    told(&node);
+    let (node, started) = missing("upstream.crls");
+    let why = started.expect_err("more would be trusted");
+    assert!(why.contains("ministry.pem") && why.contains("upstream.crls"), "{why}");
+    told(&node);
 }
 
 /// As in a unit file or a container, where quotes survive: read as every other value of the environment.

@@ -121,7 +121,8 @@ async fn limited(check: &'static str, parent: Option<&'static str>, look: impl F
     tokio::time::timeout(LOOK, look).await.unwrap_or_else(|_| late())
 }
 
-/// What the configuration trusts beside the system's roots, if anything: without it no node starts.
+/// What the configuration trusts beside the system's roots, if anything. Without the roots a node is not ready; without a revocation
+/// list none starts.
 async fn trust(config: &Arc<Config>) -> Option<Finding> {
     if config.upstream.extra_roots.is_empty() && config.upstream.crls.is_empty() {
         return None;

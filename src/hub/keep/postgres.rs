@@ -21,7 +21,7 @@ use crate::report::sign;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
@@ -49,6 +49,8 @@ pub struct Postgres {
     pool: PgPool,
     /// Partitions that are known to be there.
     made: Arc<Mutex<BTreeSet<(&'static str, i64)>>>,
+    /// The connection whose lock says that this program looks after the database.
+    lead: Arc<tokio::sync::Mutex<Option<PgConnection>>>,
 }
 
 impl Postgres {
@@ -60,7 +62,7 @@ impl Postgres {
         let options = PgConnectOptions::from_str(url)?.application_name("bulak-hub");
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
         sqlx::migrate!("src/hub/migrations/postgres").run(&pool).await?;
-        Ok(Postgres { pool, made: Arc::default() })
+        Ok(Postgres { pool, made: Arc::default(), lead: Arc::default() })
     }
 
     /// Whether it lets us in, tried once.
@@ -82,6 +84,24 @@ impl Postgres {
         Ok(())
     }
 
+    /// Whether this program is the one of several that looks after the database. The lock is its connection's: it is free again as soon as
+    /// the database notices that the program has gone.
+    async fn looks_after(&self) -> Result<bool, Error> {
+        let mut lead = self.lead.lock().await;
+        if let Some(connection) = lead.as_mut() {
+            if tokio::time::timeout(PATIENCE, connection.ping()).await.is_ok_and(|answered| answered.is_ok()) {
+                return Ok(true);
+            }
+            *lead = None;
+        }
+        let mut connection = self.pool.acquire().await?;
+        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('bulak-hub of ' || current_schema(), 0))")
+            .fetch_one(&mut *connection)
+            .await?;
+        *lead = ours.then(|| connection.detach());
+        Ok(ours)
+    }
+
     /// Makes the partitions that these rows need.
     async fn ensure(&self, judged: &Judged, at: Moment) -> Result<(), Error> {
         let mut wanted = BTreeSet::from([("record", window(at.now.micros(), WEEK))]);
@@ -100,8 +120,7 @@ impl Postgres {
             let text = format!("CREATE TABLE IF NOT EXISTS {table}_p{number} PARTITION OF {table} FOR VALUES FROM ({from}) TO ({until})");
             match sqlx::query(AssertSqlSafe(text)).execute(&self.pool).await {
                 Ok(_) => {}
-                Err(error)
-                    if error.as_database_error().is_some_and(|error| ["42P07", "23505"].contains(&&*error.code().unwrap_or_default())) => {}
+                Err(error) if has_code(&error, &["42P07", "23505"]) => {}
                 Err(error) => return Err(error.into()),
             }
             self.made.lock().insert((table, number));
@@ -110,6 +129,17 @@ impl Postgres {
     }
 
     async fn store(&self, judged: &Judged, calendar: &Calendar, at: Moment) -> Result<Uptake, Error> {
+        match self.try_store(judged, calendar, at).await {
+            // Another program has let go of a partition that we think is there.
+            Err(Error::Database(error)) if has_code(&error, &["23514"]) => {
+                self.made.lock().clear();
+                self.try_store(judged, calendar, at).await
+            }
+            done => done,
+        }
+    }
+
+    async fn try_store(&self, judged: &Judged, calendar: &Calendar, at: Moment) -> Result<Uptake, Error> {
         self.ensure(judged, at).await?;
         let mut work = self.begin().await?;
         // Uploads of one node one after the other: a number is looked for in all partitions, which no unique index spans.
@@ -220,6 +250,11 @@ struct Rows<'a> {
     digest: Vec<&'a [u8]>,
     sealed: Vec<Vec<u8>>,
     coding: Vec<i32>,
+}
+
+/// Whether the database refused with one of these codes (PostgreSQL, appendix A).
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| codes.contains(&&*code))
 }
 
 /// The number of the partition that holds a moment.

@@ -185,6 +185,10 @@ macro_rules! shared {
                 Box::pin(async move { Ok(sqlx::query_as("SELECT * FROM twin ORDER BY node").fetch_all(&self.pool).await?) })
             }
 
+            fn leads(&self) -> BoxFuture<'_, Result<bool, Error>> {
+                Box::pin(self.looks_after())
+            }
+
             fn stale(&self, most: u32) -> BoxFuture<'_, Result<Vec<Stale>, Error>> {
                 Box::pin(async move {
                     let stale = sqlx::query_as("SELECT * FROM stale ORDER BY school, day LIMIT $1");

@@ -96,6 +96,12 @@ impl Sqlite {
         Ok(Uptake::Taken(Taken { fates, twin }))
     }
 
+    /// One program has the file.
+    #[expect(clippy::unused_async, reason = "as the other database's")]
+    async fn looks_after(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     /// Rows lie in the order in which they came, so the oldest are the first: no index is needed to find them.
     async fn let_go(&self, cutoffs: Cutoffs) -> Result<bool, Error> {
         let step = [

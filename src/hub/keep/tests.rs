@@ -379,6 +379,30 @@ async fn the_region_asks_for_its_days_by_an_index() {
     assert!(!lines.iter().any(|line| line.contains("Seq Scan")), "{lines:?}");
 }
 
+#[tokio::test]
+async fn of_two_programs_on_one_database_one_looks_after_it_and_both_take_records() {
+    let Some(cluster) = cluster::Cluster::start() else { return };
+    let open = async || Postgres::open(&cluster.first()).await.expect("opens");
+    let (one, two) = (open().await, open().await);
+    let leads = async |keep: &Postgres| keep.leads().await.expect("answers");
+    assert_eq!((leads(&one).await, leads(&two).await, leads(&one).await, leads(&two).await), (true, false, true, false));
+    let ping = |seq, then| fresh(1, (seq, "ping", then, then), &json!({ "ping": { "sent": 20, "received": 20 } }));
+    let old = -400 * 24 * HOUR;
+    take(&two, 1, vec![ping(1, old)], NOW).await;
+    let cutoffs = Cutoffs { ahead: Time::MAX, records: at(old), pings: NOW, hours: at(old), codes: NOW, sessions: (NOW, NOW) };
+    while one.prune(cutoffs).await.expect("prunes") {}
+    // The other does not know that the partition is gone.
+    assert_eq!(take(&two, 1, vec![ping(2, old)], NOW).await.fates, [Fate::Stored]);
+    drop(one);
+    for _ in 0..500 {
+        if leads(&two).await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("nobody looks after the database");
+}
+
 /// What Grafana's panels were built on: these columns stay, in both databases.
 #[tokio::test]
 async fn the_views_keep_their_columns() {
