@@ -74,3 +74,6 @@ pub mod socket;
 
 /// Memory that a socket can take from without a copy.
 pub mod arena;
+
+/// How threads share memory out.
+pub mod heap;

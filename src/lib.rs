@@ -37,7 +37,8 @@
 //! - `upstream` never learns that a cache exists, and nobody but `upstream` dials an origin.
 //! - sled is never believed: what it says is checked against the record it points to, and its folder may be deleted at any time.
 //! - No client address, path or query string is written to a log or leaves the node.
-//! - No `unsafe` but in `base/socket.rs` and `base/arena.rs`; only [`base::clock`] asks the time, and only [`life`] starts tasks.
+//! - No `unsafe` but in `base/socket.rs`, `base/arena.rs` and `base/heap.rs`.
+//! - Only [`base::clock`] asks the time, and only [`life`] starts tasks.
 //!
 //! # Words
 //!

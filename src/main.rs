@@ -1,12 +1,9 @@
 //! The program: arguments, a runtime, one command, an exit code. Everything else lives in the library.
 
 use bulak::app::threads;
+use bulak::base::heap;
 use std::process::ExitCode;
 use std::time::Duration;
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocking work (a directory read, a name lookup) that outlives its command is not waited for longer.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -27,6 +24,8 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let (workers, hands) = (invocation.threads(), invocation.hands());
+    // Another allocator keeps house in its own way.
+    let _few = heap::share(workers);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(BLOCKING).thread_keep_alive(STAY).enable_all();
     // The runtime panics where it cannot have a thread, so that is tried first.

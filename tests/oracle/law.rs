@@ -200,7 +200,7 @@ fn no_answer(case: &Case<'_>) -> Result<Kind, Broken> {
     if case.own().chain(case.log.iter().filter(beside)).any(|exchange| exchange.status == 0 || exchange.cut) {
         return Ok(Kind::Own);
     }
-    broken("an answer", "the connection ended without one".into())
+    broken("an answer", format!("the connection ended without one: {}", case.answer.line))
 }
 
 /// An answer that names no exchange: a short 304 of the store, or words of the proxy.

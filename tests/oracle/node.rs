@@ -108,7 +108,8 @@ impl Node {
 
 impl Subject for Node {
     fn ask(&self, stage: &Stage, request: &Request, id: usize) -> Message {
-        self.send(&stage.host, request, id).unwrap_or_default()
+        let none = |error: io::Error| Message { line: format!("none: {error}"), ..Message::default() };
+        self.send(&stage.host, request, id).unwrap_or_else(none)
     }
 
     fn wait(&self, secs: u64) {
