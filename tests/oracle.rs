@@ -56,6 +56,7 @@ fn run(subject: &dyn Subject, school: bool, seed: u64, steps: usize, most: usize
         let story = Story::make(at, STORY);
         if let Err(fault) = play(subject, school, &story, tally) {
             let (asks, step) = (story.asks(), fault.step);
+            eprintln!("seed {at}, step {step}: {}: {}; it is made shorter", fault.broken.rule, fault.broken.why);
             let short = shorten(subject, school, &story, fault);
             let broken = &short.fault.broken;
             faults.push(format!(

@@ -196,8 +196,11 @@ fn written_through(case: &Case<'_>) -> Result<(), Broken> {
 
 /// A connection that ends without a word: only where the origin's did, his own or that of whom he came along with.
 fn no_answer(case: &Case<'_>) -> Result<Kind, Broken> {
-    let beside = |other: &&Exchange| other.step == case.step && other.request.place == case.request.place;
-    if case.own().chain(case.log.iter().filter(beside)).any(|exchange| exchange.status == 0 || exchange.cut) {
+    let of_place = |other: &&Exchange| other.request.place == case.request.place;
+    let beside = case.log.iter().filter(of_place).filter(|other| other.step == case.step);
+    // What was asked for behind an earlier answer may still be on its way: he came along with that.
+    let behind = |other: &Exchange| other.cut && !case.waited.contains(&other.serial) && case.ends.get(other.step) == Some(&case.now);
+    if case.own().chain(beside).any(|exchange| exchange.status == 0 || exchange.cut) || case.log.iter().filter(of_place).any(behind) {
         return Ok(Kind::Own);
     }
     broken("an answer", format!("the connection ended without one: {}", case.answer.line))
