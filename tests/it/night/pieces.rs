@@ -195,7 +195,9 @@ fn an_origin_that_sends_a_mib_at_once_gives_the_rest_step_by_step_and_one_that_i
         *studio.habit.lock().expect("no thread panics holding it") = habit;
         studio.open(usize::MAX);
         kit::until("the film is there", 60, || is_done(&node));
-        let asked = asked(&origin);
+        let mut asked = asked(&origin);
+        // A node that was quicker than the change of habit has asked for the same again.
+        asked.dedup();
         assert_eq!(asked.len(), steps, "{habit:?}: {asked:?}");
         assert_eq!(asked[1], (format!("bytes=700000-{}", 3 * MIB - 1), "\"v1\"".to_owned()), "{habit:?}");
         // What one sent that was of no use may have left in part.
