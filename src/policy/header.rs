@@ -95,7 +95,7 @@ pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
 
 /// The fields that `no-cache="…"` or `private="…"` names, in Cache-Control or in a targeted field: whoever that is meant for, to keep
 /// less does no harm.
-fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for field in headers.keys().filter(|name| is_control(name)) {
         let told = if field == CACHE_CONTROL { Some(Directives::read(headers)) } else { Directives::read_structured(headers, field) };
