@@ -179,7 +179,7 @@ pub(super) fn roots(files: &[PathBuf], ready: &Ready) -> Vec<PathBuf> {
             missing,
             "hosts that only upstream.extra_roots vouches for are not reached until that is mended and the node restarted"
         );
-        ready.down("trust", format!("lacks roots: {missing}"));
+        ready.down("trust", format!("lacks roots, and hosts that only they vouch for are not reached: {missing}"));
     }
     usable
 }

@@ -28,9 +28,33 @@ pub fn share(heaps: usize) -> bool {
 mod tests {
     use super::*;
 
+    /// Heaps beside the first: each is a mapping that begins at a multiple of its greatest size (glibc's `HEAP_MAX_SIZE`, 64 MiB).
+    fn heaps() -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
+        let begins = maps.lines().filter_map(|line| u64::from_str_radix(line.split('-').next()?, 16).ok());
+        begins.filter(|begin| begin % (64 << 20) == 0).count()
+    }
+
+    #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
     #[test]
-    fn glibc_can_be_told() {
-        assert_eq!(share(2), cfg!(target_env = "gnu"));
+    fn threads_make_no_heaps_beyond_their_share() {
+        assert!(share(1));
+        let (before, meet) = (heaps(), std::sync::Barrier::new(8));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    // More than a thread's own cache holds, less than is mapped by itself.
+                    let held = std::hint::black_box(vec![1_u8; 50_000]);
+                    meet.wait();
+                    drop(held);
+                });
+            }
+        });
+        assert_eq!(heaps(), before);
+    }
+
+    #[test]
+    fn how_many_is_for_the_allocator_to_judge() {
         assert_eq!(share(usize::MAX), cfg!(target_env = "gnu"));
     }
 }

@@ -70,6 +70,7 @@ fn ready(meta: &Meta, length: Option<u64>) -> HeaderMap {
     for name in [AGE, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
+    header::strip_named(&mut headers, &meta.headers);
     header::strip_dictionary_offer(&mut headers);
     if meta.was_coded.is_some() {
         headers.remove(CONTENT_ENCODING);

@@ -87,15 +87,21 @@ const FORM: [HeaderName; 4] =
 pub fn fields_to_store(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     strip_hop_by_hop(&mut kept);
-    for name in named(headers) {
-        kept.remove(name);
-    }
+    strip_named(&mut kept, headers);
     kept
+}
+
+/// Removes what `no-cache="…"` or `private="…"` in `told` names. What is stored holds such fields too, where they came first and were
+/// named later, by a 304, a HEAD or another part.
+pub fn strip_named(headers: &mut HeaderMap, told: &HeaderMap) {
+    for name in named(told) {
+        headers.remove(name);
+    }
 }
 
 /// The fields that `no-cache="…"` or `private="…"` names, in Cache-Control or in a targeted field: whoever that is meant for, to keep
 /// less does no harm.
-pub(super) fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for field in headers.keys().filter(|name| is_control(name)) {
         let told = if field == CACHE_CONTROL { Some(Directives::read(headers)) } else { Directives::read_structured(headers, field) };

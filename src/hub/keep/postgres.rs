@@ -46,7 +46,7 @@ const DAY: i64 = 86_400_000_000;
 /// PostgreSQL from 13: good to about 100,000 schools.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     /// Partitions that are known to be there.
     made: Arc<Mutex<BTreeSet<(&'static str, i64)>>>,
     /// The connection whose lock says that this program looks after the database.
