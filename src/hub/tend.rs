@@ -1,7 +1,7 @@
 //! What looks after the kept: days are made anew where records touched them, what is too old goes, the roll is read again.
 //!
 //! Small steps: a step makes the days of some schools, or lets go of some rows, and leaves everything consistent. A hub that was off
-//! for a week finds the days that it owes in its database and makes them. Of several hubs on one database one does so ([`Keep::leads`]).
+//! for a week finds the days that it owes in its database and makes them. Of several hubs on one database one does so (`Keep::leads`).
 
 use crate::base::calendar::Calendar;
 use crate::base::clock::{Clock, Time};
