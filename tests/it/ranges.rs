@@ -401,7 +401,9 @@ fn a_class_that_asks_for_ranges_of_what_comes_whole_costs_one_transfer() {
     kit::until("all wait", 20, || collapsed() >= 29.0);
     drop(waits);
     for answer in class.into_iter().map(|reader| reader.join().expect("a reader")) {
-        assert!(answer.status == 200 && answer.body == body, "{} {}", answer.status, answer.body.len());
+        // Who comes to it when it has ended is given the same out of the store, whose length is known.
+        let told = answer.status == 200 || (answer.status == 206 && answer.field("content-range") == "bytes 0-1048575/1048576");
+        assert!(told && answer.body == body, "{} {}", answer.status, answer.body.len());
     }
     assert_eq!(origin.count(), 1);
 
