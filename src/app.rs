@@ -125,10 +125,17 @@ struct Node {
 /// When a part cannot start that nothing can stand in for; the message names what and what to do.
 pub async fn run(config: Config, reread: Reread, ready: impl FnOnce(Addresses) + Send) -> anyhow::Result<()> {
     // Before anything is told: who was told may end it at once.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let shares = limit::share_out(limit::raise_open_files(), config.proxy.per_client);
     limit::close_files();
-    let node = Box::pin(Node::start(config, reread, shares)).await?;
+    // A start may take minutes on a slow card, and is no worse cut off than by a power cut.
+    let node = tokio::select! {
+        node = Box::pin(Node::start(config, reread, shares)) => node?,
+        () = signals.end() => {
+            tracing::info!("told to end before everything was there");
+            return Ok(());
+        }
+    };
     ready(node.addresses.clone());
     service::ready(&node.life);
     node.until_stopped(signals).await;
@@ -143,6 +150,14 @@ struct Signals {
 }
 
 impl Signals {
+    /// Resolves when the node is told to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     fn listen() -> anyhow::Result<Signals> {
         let of = |kind| signal(kind).context("signals");
         Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())?, hangup: of(SignalKind::hangup())? })

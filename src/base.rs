@@ -48,6 +48,9 @@ pub mod door;
 /// Bodies that come too slowly.
 pub mod drip;
 
+/// Bodies in small pieces.
+pub mod pieces;
+
 /// SQLite files that survive a power cut.
 pub(crate) mod sqlite;
 

@@ -18,6 +18,9 @@ mod room;
 /// How far long work is.
 mod progress;
 
+/// Whose files these are.
+mod owner;
+
 /// `bulak serve`.
 mod serve;
 
@@ -209,7 +212,7 @@ impl Invocation {
             _ => return 2,
         }
         // A damaged configuration is told by the command itself.
-        let asked = crate::config::load(self.context.config.as_deref(), std::env::vars()).map_or(0, |config| config.node.workers);
+        let asked = crate::config::load(self.context.config.as_deref(), crate::config::environment()).map_or(0, |config| config.node.workers);
         if asked == 0 { cores() } else { asked }
     }
 
@@ -310,7 +313,7 @@ impl Context {
 
     /// The school's time zone, in which people read moments; the machine's where the configuration cannot be read.
     pub fn zone(&self) -> TimeZone {
-        let config = crate::config::load(self.config.as_deref(), std::env::vars()).ok();
+        let config = crate::config::load(self.config.as_deref(), crate::config::environment()).ok();
         let zone = config.and_then(|config| TimeZone::get(&config.night.timezone).ok());
         zone.unwrap_or_else(TimeZone::system)
     }

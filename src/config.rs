@@ -285,6 +285,11 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     }
 }
 
+/// Our variables of this process; whatever else stands in the environment may be in any coding.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    written::ours(std::env::vars_os())
+}
+
 /// Where local commands reach the node by a text that may hold mistakes: one that runs goes on by what was right before.
 pub fn socket_in(source: &str, environment: impl Iterator<Item = (String, String)>) -> PathBuf {
     written::read(source, environment).file.node.reached_at()

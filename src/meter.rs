@@ -87,6 +87,9 @@ use utoipa::ToSchema;
 /// Tests that a view shows.
 const SHOWN: u32 = 12;
 
+/// A test may find a line so many times faster than it is known.
+const SURPRISE: u64 = 2;
+
 /// A capacity that was measured so long ago says nothing of today's line.
 const KNOWN_FOR: Duration = Duration::from_hours(31 * 24);
 
@@ -155,7 +158,6 @@ struct Inner {
     changed: tokio::sync::Notify,
     /// Tells that a test was kept.
     told: tokio::sync::Notify,
-    boot: Time,
 }
 
 /// What tests have found and what they may still cost, for pages and commands.
@@ -217,7 +219,6 @@ impl Meter {
         }
         let inner = Inner {
             settings: ArcSwap::from_pointee(settings),
-            boot: clock.now(),
             clock,
             life,
             link,
@@ -292,10 +293,11 @@ impl Meter {
     /// Whether so many bytes are left of what tests may take today. What a day's last test may still take is not asked: this is a
     /// hundredth of it.
     async fn may_spend(&self, bytes: u64) -> Result<bool, crate::state::Error> {
-        let settings = self.0.settings.load();
+        let settings = self.0.settings.load_full();
         let (today, month) = self.0.measure.spent(&settings.schedule.day(self.0.clock.now())).await?;
-        let caps = settings.caps;
-        Ok(today.saturating_add(bytes) <= caps.day(None) && month.saturating_add(bytes) <= caps.month(None))
+        let (known, caps) = (self.known().await?, settings.caps);
+        let capacity = known.0.max(known.1);
+        Ok(today.saturating_add(bytes) <= caps.day(capacity) && month.saturating_add(bytes) <= caps.month(capacity))
     }
 
     /// So many bytes of today were taken.
@@ -383,7 +385,9 @@ impl Meter {
         let mut server = None;
         let suffices = budget.suffices(passive.max(self.got().await?));
         if suffices {
-            inner.measure.open(&day, budget.allowance(Some(u64::MAX))).await?;
+            // What it may come to: a line that nobody knows may be fast, one that is known is not all at once far faster.
+            let seen = budget.capacity.map_or(u64::MAX, |known| known.saturating_mul(SURPRISE));
+            inner.measure.open(&day, budget.allowance(Some(seen))).await?;
             // Background gives way as it does to people; a test moves all the time, so it never sleeps.
             let busy = inner.link.foreground().begin();
             let told = |sight: &Sight| {
@@ -425,9 +429,9 @@ impl Meter {
     }
 
     /// Both directions' capacity as last estimated.
-    pub(crate) async fn known(&self) -> Result<(Option<u64>, Option<u64>), Error> {
+    pub(crate) async fn known(&self) -> Result<(Option<u64>, Option<u64>), crate::state::Error> {
         let since = self.0.clock.now().minus(KNOWN_FOR);
-        let tests = self.since(since, SHOWN).await?;
+        let tests: Vec<Kept> = self.0.measure.newest(since, SHOWN).await?.into_iter().map(whole).collect();
         let of = |upload| tests.iter().find_map(|kept| kept.test.estimate(upload));
         Ok((of(false), of(true)))
     }

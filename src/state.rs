@@ -51,6 +51,9 @@ use crate::base::sqlite;
 use sqlx::sqlite::SqlitePool;
 use std::path::Path;
 
+/// Of a log, so many rows that are too old go when one comes: a clock that is ahead costs a few of them, and not years.
+const OLD_AT_ONCE: u32 = 4;
+
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

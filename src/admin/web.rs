@@ -21,8 +21,14 @@ use std::time::Duration;
 /// Bytes of a request's body, those of `extra` too: orders and forms are a few words.
 const BODY_LIMIT: usize = 64 << 10;
 
-/// Longest wait for the head of an answer of ours; all are made from memory. What follows (live events) may last.
+/// Longest wait for the head of a page; all are made from memory. What follows (live events) may last.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for the head of an answer of the API: an order that goes through a whole store (a purge by host) on a slow card.
+const ORDER_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// What programs ask for.
+const API: &str = "/api/";
 
 /// How long a browser may keep the style sheet.
 const STYLE_AGE: &str = "public, max-age=3600";
@@ -61,9 +67,14 @@ async fn guard(State(names): State<Arc<Names>>, request: Request, next: Next) ->
     let host = host.unwrap_or_default();
     let ours = names.owns(&host, arrival) || (request.uri().path() == "/wpad.dat" && Names::is_wpad(&host));
     let mut answer = if ours {
-        tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "web.slow", "the page took too long", "try again in a minute").into_response()
-        })
+        let (patience, title, remedy) = if request.uri().path().starts_with(API) {
+            (ORDER_TIMEOUT, "the order took too long", "it may still be carried out: look before you give it again")
+        } else {
+            (ANSWER_TIMEOUT, "the page took too long", "try again in a minute")
+        };
+        tokio::time::timeout(patience, next.run(request))
+            .await
+            .unwrap_or_else(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "web.slow", title, remedy).into_response())
     } else {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,

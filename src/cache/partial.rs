@@ -13,7 +13,7 @@ use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::{Answered, first_hand};
 use crate::cache::told::{begins, simple_range, told_part, told_total};
-use crate::cache::voyage::{CONDITIONS, Given, bare, outgoing, readable};
+use crate::cache::voyage::{CONDITIONS, Given, bare, is_failure, is_nothing, outgoing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
@@ -275,8 +275,17 @@ impl Inner {
             }
             return pilot.publish(Stage::Apart(self.cause(&asked)));
         }
-        // The origin sent the whole: it ignores ranges, or there is a new version.
-        match self.judge(&asked.ask(), &order, response, (requested, since)) {
+        // The origin sent the whole: it ignores ranges, or there is a new version. A failure says nothing of what is kept.
+        let nothing = is_nothing(response.status()) && self.is_pinned_here(&asked.target.key()).await;
+        if nothing {
+            self.outdate(&asked.target.key()).await;
+        }
+        let judged = if nothing || found.is_some() && is_failure(response.status()) {
+            Judged::Apart(response, Why::Stale)
+        } else {
+            self.judge(&asked.ask(), &order, response, (requested, since))
+        };
+        match judged {
             Judged::Keep(arrival) => {
                 pilot.list_whole();
                 drop(self.land(*arrival, &order, pilot).await);

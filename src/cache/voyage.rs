@@ -241,7 +241,7 @@ impl Inner {
 
     /// Whether a pack keeps a variant of this: an answer that there is nothing does not take its place. A site may say so for one bad
     /// night, and the copy is for the day when the line is down; when it is really gone, the pack lets it go.
-    async fn is_pinned_here(&self, url: &UrlKey) -> bool {
+    pub(crate) async fn is_pinned_here(&self, url: &UrlKey) -> bool {
         self.store.may_have(url)
             && self.store.find(url).await.is_ok_and(|all| all.iter().any(|entry| entry.pinned && entry.meta.status.is_success()))
     }
@@ -317,7 +317,7 @@ impl Order {
     }
 }
 
-fn is_failure(status: StatusCode) -> bool {
+pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 

@@ -71,7 +71,7 @@ pub(super) struct Chosen {
 /// # Errors
 /// Exit 1 when the CA cannot be made, read or retired, or the person declines; 2 when nobody can be asked.
 pub(super) async fn run(context: &Context, command: CaCommand) -> Result<Exit, Failure> {
-    let config = config::load(context.config.as_deref(), std::env::vars())?;
+    let config = config::load(context.config.as_deref(), config::environment())?;
     let (context, runtime) = (context.clone(), tokio::runtime::Handle::current());
     // Files, and a person who thinks: nothing else runs in this process.
     let work = move || {

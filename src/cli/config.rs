@@ -44,12 +44,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     match args.action {
         Action::Check { file } => {
             let path = file.as_deref().or(context.config.as_deref());
-            let config = config::load(path, std::env::vars())?;
+            let config = config::load(path, config::environment())?;
             let set = config.places.keys().filter(|key| key.matches('.').count() == 1 && !key.contains('[')).count();
             context.show(&json!({ "errors": 0, "keys_set": set }), || format!("no errors found; {set} keys are set"))?;
         }
         Action::Show { changed } => {
-            let mut effective = config::load(context.config.as_deref(), std::env::vars())?.effective();
+            let mut effective = config::load(context.config.as_deref(), config::environment())?.effective();
             if let Some(in_force) = in_force(context).await {
                 mark(&mut effective, &in_force);
             }

@@ -43,10 +43,10 @@ impl Local {
     /// Exit 4 when nobody answers, exit 5 when this user may not use the socket, exit 1 for a damaged configuration by which no
     /// node is found.
     pub async fn connect(context: &Context) -> Result<Local, Failure> {
-        match config::load(context.config.as_deref(), std::env::vars()) {
+        match config::load(context.config.as_deref(), config::environment()) {
             Ok(config) => Local::at(&config.socket()).await,
             Err(complaints) => {
-                let socket = config::socket_in(&complaints.source, std::env::vars());
+                let socket = config::socket_in(&complaints.source, config::environment());
                 Local::at(&socket).await.map_err(|_| Failure::from(complaints))
             }
         }

@@ -5,6 +5,7 @@
 
 use crate::app;
 use crate::base::unit::Bytes;
+use crate::cli::owner::{is_root, stranger};
 use crate::cli::{Context, Exit, Failure};
 use crate::config::{self, Complaints, Config};
 use crate::policy::Kind;
@@ -41,6 +42,7 @@ const EPHEMERAL_QUOTA: Bytes = Bytes::gib(4);
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let (config, folder) = prepare(context, &args)?;
+    leave_anothers(&config)?;
     if context.dry_run {
         let places =
             json!({ "proxy": config.proxy.listen, "web": config.web.listen, "store": config.store.path, "state": config.node.state });
@@ -59,6 +61,21 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     result.map(|()| Exit::Done).map_err(|error| explain(&error))
 }
 
+/// Root may write into the folders of the service's user, who could not read afterwards what root has made there.
+fn leave_anothers(config: &Config) -> Result<(), Failure> {
+    if !is_root() {
+        return Ok(());
+    }
+    for file in [config.store.path.join("FORMAT"), config.node.state.join("node.key")] {
+        if let Ok(Some(owner)) = stranger(&file) {
+            let message = format!("{} belongs to another user (number {owner})", file.display());
+            let remedy = "run it as that user (\"sudo -u bulak bulak serve\"), or with folders of its own (--ephemeral)";
+            return Err(Failure::new("serve.other_user", message, remedy).exit(Exit::NotAllowed));
+        }
+    }
+    Ok(())
+}
+
 fn prepare(context: &Context, args: &Args) -> Result<(Config, Option<Folder>), Failure> {
     let folder = if args.ephemeral { Some(Folder::make()?) } else { None };
     let config = read(context, args, folder.as_ref().map(|folder| folder.0.as_path()))?;
@@ -69,8 +86,8 @@ fn prepare(context: &Context, args: &Args) -> Result<(Config, Option<Folder>), F
 fn read(context: &Context, args: &Args, folder: Option<&Path>) -> Result<Config, Complaints> {
     let mut config = match (&context.config, folder) {
         // The usual place belongs to the installed node: for an ephemeral one only a file that was named counts.
-        (None, Some(_)) => config::parse("", std::env::vars(), "the environment")?,
-        (path, _) => config::load(path.as_deref(), std::env::vars())?,
+        (None, Some(_)) => config::parse("", config::environment(), "the environment")?,
+        (path, _) => config::load(path.as_deref(), config::environment())?,
     };
     if let Some(folder) = folder {
         ephemeral(&mut config, folder);

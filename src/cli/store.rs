@@ -19,6 +19,7 @@ mod repack;
 use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::cli::local::{Local, read};
+use crate::cli::owner::stranger;
 use crate::cli::progress::Teller;
 use crate::cli::{Context, Exit, Failure};
 use crate::config;
@@ -29,7 +30,6 @@ use clap::Subcommand;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// How often the node is asked how far it is: soon at first, since most work is short.
@@ -86,7 +86,7 @@ impl Reach {
             Err(failure) if failure.exit == Exit::NoAnswer => {}
             Err(failure) => return Err(failure),
         }
-        let settings = config::load(context.config.as_deref(), std::env::vars())?.store;
+        let settings = config::load(context.config.as_deref(), config::environment())?.store;
         if !settings.path.join("seg").is_dir() {
             let message = format!("no node answers, and there is no store at {}", settings.path.display());
             return Err(
@@ -95,8 +95,7 @@ impl Reach {
         }
         if change {
             // Files of another owner would be closed to the node afterwards.
-            let owner = std::fs::metadata(&settings.path).map_or(0, |about| about.uid());
-            if owner != rustix::process::geteuid().as_raw() {
+            if let Ok(Some(owner)) = stranger(&settings.path) {
                 let message = format!("{} belongs to another user (number {owner}), and the node is not running", settings.path.display());
                 let remedy = "start the node and run this again, or run it as that user (\"sudo -u bulak bulak store …\")";
                 return Err(Failure::new("store.other_user", message, remedy).exit(Exit::NotAllowed));

@@ -7,6 +7,7 @@ use crate::config::complaint::{Complaint, Place, did_you_mean, place_of};
 use crate::config::file::File;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Spanned, Table, Value};
@@ -26,6 +27,14 @@ pub(crate) struct Written {
     pub(crate) places: BTreeMap<String, Place>,
     /// What did not pass.
     pub(crate) complaints: Vec<Complaint>,
+}
+
+/// Of an environment what is ours; what is no text is marked as in [`String::from_utf8_lossy`], and complained about.
+pub(crate) fn ours(environment: impl Iterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
+    environment.filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
 }
 
 /// Reads the file's text and the environment (later wins).
@@ -155,6 +164,10 @@ impl Reader<'_> {
             return;
         }
         if self.is_unknown(section, key, &path, place.clone()) {
+            return;
+        }
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            self.complain(&path, place, quote(text), "is no text in UTF-8", "write it in UTF-8");
             return;
         }
         let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));

@@ -28,6 +28,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use http_body::Body as _;
 use held::Held;
 use parking_lot::Mutex;
 use std::net::IpAddr;
@@ -62,8 +63,14 @@ const BODY_LIMIT: usize = 16 << 10;
 /// Pages and small figures that are made at once: each may take some 10 MB for a region of 7,400 schools.
 const MOST_READERS: usize = 8;
 
-/// Of those that are made or wait, one address of the Internet has so many: an office behind one gateway shares them.
+/// Of those that are made, sent or wait, one address of the Internet has so many: an office behind one gateway shares them.
 const MOST_READERS_EACH: usize = 32;
+
+/// Bytes of them that wait for their readers; the largest are some 5 MB, so one address does not take all.
+const MOST_UNREAD: usize = 256 << 20;
+
+/// Counted in steps of what a connection buffers anyway: an answer shorter than that takes nothing.
+const UNREAD_STEP: usize = 64 << 10;
 
 /// Large tables in memory at once: each may take 60 MB, and what its text takes.
 const MOST_TABLES: usize = 3;
@@ -74,8 +81,8 @@ const MOST_TABLES_EACH: usize = 2;
 /// How long a reader waits for its turn.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a reader may take for a large table: 60 MB at 1 Mbit/s.
-const TABLE_PATIENCE: Duration = Duration::from_mins(8);
+/// How long a reader may take for an answer: a table of 60 MB at 1 Mbit/s.
+const TAKING_PATIENCE: Duration = Duration::from_mins(8);
 
 /// What the paths share.
 #[derive(Clone)]
@@ -105,6 +112,8 @@ pub(crate) struct Inner {
     /// Pages that are made, and for whom.
     reading: Semaphore,
     readers: Crowd,
+    /// Steps of [`UNREAD_STEP`] that pages take until their readers have them.
+    unread: Arc<Semaphore>,
     /// Tables that are in memory, and for whom.
     tables: Arc<Semaphore>,
     tables_of: Crowd,
@@ -148,6 +157,7 @@ impl Inner {
             allowance: Mutex::default(),
             reading: Semaphore::new(MOST_READERS),
             readers: Crowd::default(),
+            unread: Arc::new(Semaphore::new(MOST_UNREAD / UNREAD_STEP)),
             tables: Arc::new(Semaphore::new(MOST_TABLES)),
             tables_of: Crowd::default(),
             stored: records.with_label_values(&["stored"]),
@@ -251,18 +261,29 @@ async fn signed(parts: &Parts, headers: &HeaderMap, client: Option<IpAddr>) -> R
     }
 }
 
-/// A page or a few figures: each may hold a whole region in memory for a moment, so few are made at once.
+/// A page or a few figures: each may hold a whole region in memory for a moment, so few are made at once; and until its reader has it,
+/// the answer takes room.
 async fn reading(State(parts): State<Parts>, request: Request, next: Next) -> Response {
-    let Some(_seat) = parts.0.readers.enter(share(&request), usize::MAX, MOST_READERS_EACH) else { return crowded() };
-    let Ok(Ok(_room)) = tokio::time::timeout(READ_PATIENCE, parts.0.reading.acquire()).await else { return crowded() };
-    next.run(request).await
+    let Some(seat) = parts.0.readers.enter(share(&request), usize::MAX, MOST_READERS_EACH) else { return crowded() };
+    let Ok(Ok(_made)) = tokio::time::timeout(READ_PATIENCE, parts.0.reading.acquire()).await else { return crowded() };
+    let answer = next.run(request).await;
+    let steps = unread_steps(answer.body().size_hint().lower());
+    let Ok(Ok(room)) = tokio::time::timeout(READ_PATIENCE, parts.0.unread.clone().acquire_many_owned(steps)).await else {
+        return crowded();
+    };
+    answer.map(|body| Body::new(Held::new(body, (seat, room), TAKING_PATIENCE)))
+}
+
+/// Steps that an answer of so many bytes takes; one that is larger than all room has all of it.
+fn unread_steps(bytes: u64) -> u32 {
+    u32::try_from(bytes.min(MOST_UNREAD as u64) / UNREAD_STEP as u64).unwrap_or(u32::MAX)
 }
 
 /// A large table is in memory until its reader has it; so there are fewer, and a reader has its time.
 async fn table(State(parts): State<Parts>, request: Request, next: Next) -> Response {
     let Some(seat) = parts.0.tables_of.enter(share(&request), usize::MAX, MOST_TABLES_EACH) else { return crowded() };
     let Ok(Ok(room)) = tokio::time::timeout(READ_PATIENCE, parts.0.tables.clone().acquire_owned()).await else { return crowded() };
-    next.run(request).await.map(|body| Body::new(Held::new(body, (seat, room), TABLE_PATIENCE)))
+    next.run(request).await.map(|body| Body::new(Held::new(body, (seat, room), TAKING_PATIENCE)))
 }
 
 /// As whom whoever asks is counted; nobody in particular where a proxy stands before us.

@@ -38,7 +38,7 @@ impl Clerk {
         let now = inner.clock.now();
         let rows = self.meter.rows(&schedule.day(now)).await?;
         let last = self.meter.newest(8).await?.into_iter().find(|kept| kept.test.end != End::Failed).map(|kept| kept.finish);
-        let mut life = Now { now, boot: inner.boot, last, busy: false, draw: rand::random() };
+        let mut life = Now { now, boot: now.minus(inner.clock.age()), last, busy: false, draw: rand::random() };
         if let Step::Run(_) = schedule.next(&rows, &life) {
             // Only who would run looks at the class.
             life.busy = self.meter.is_busy(self.watch).await;

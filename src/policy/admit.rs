@@ -54,7 +54,7 @@ fn forbidden(ask: &Ask<'_>, answer: &Answer<'_>) -> Option<Why> {
     if !method_may(ask, answer) || ask.headers.keys().any(secret::is_override) {
         return Some(Why::Method);
     }
-    if !status_may(answer) || (told.must_understand && !understood(answer.status)) {
+    if is_endless(answer.headers) || !status_may(answer) || (told.must_understand && !understood(answer.status)) {
         return Some(Why::Unstorable);
     }
     // `must-understand` on an understood status lifts `no-store` (section 5.2.2.3).
@@ -93,6 +93,14 @@ fn status_may(answer: &Answer<'_>) -> bool {
         100..=199 | 304 | 407 | 412 | 416 | 421 | 425 | 428 | 429 | 431 | 511 => false,
         _ => true,
     }
+}
+
+/// Answers that are told as things happen and never end, each to whoever asked for it (HTML standard, "Server-sent events"; the pictures
+/// of a camera): what has gone by is of no use to the next.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|endless| essence.eq_ignore_ascii_case(endless))
 }
 
 /// Statuses whose caching rules this program follows, for `must-understand`: those of RFC 9110 that may be stored, and 451.
@@ -148,6 +156,10 @@ mod tests {
         let table: &[Row] = &[
             (&[], 200, &[FRESH], None),
             (&[], 200, &[("cache-control", "no-store")], Some(Why::NoStore)),
+            (&[], 200, &[FRESH, ("content-type", "text/event-stream")], Some(Why::Unstorable)),
+            (&[], 200, &[FRESH, ("content-type", "Text/Event-Stream ; charset=utf-8")], Some(Why::Unstorable)),
+            (&[], 200, &[FRESH, ("content-type", "multipart/x-mixed-replace; boundary=b")], Some(Why::Unstorable)),
+            (&[], 200, &[FRESH, ("content-type", "text/event-stream-like")], None),
             (&[], 200, &[("cache-control", "max-age=9, no-store"), ("expires", "Thu, 18 Aug 2050 02:01:18 GMT")], Some(Why::NoStore)),
             (&[], 200, &[("cache-control", "private, max-age=60")], Some(Why::Private)),
             (&[], 200, &[("cache-control", "private=\"x\", max-age=60")], None),

@@ -154,7 +154,7 @@ impl<W: Web> Night<W> {
             inner.state.fold_brought(week_of(day) - FOLD).await?;
         }
         kept.day = Some(day);
-        *books.weeks.lock() = inner.state.brought(week_of(day) - WEEKS + 1).await?;
+        *books.weeks.lock() = inner.state.brought(week_of(day) - WEEKS + 1..=week_of(day)).await?;
         let all = books.worth(None);
         books.used.set(i64::try_from(all.used_bytes).unwrap_or(i64::MAX));
         books.unused.set(i64::try_from(all.unused_bytes).unwrap_or(i64::MAX));

@@ -300,7 +300,9 @@ fn wants_upgrade(ask: &Ask<'_>) -> bool {
     let is_named = named.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
     let text = upgrade.to_str().unwrap_or_default();
     let is_plain = !text.is_empty() && !text.split(',').any(|protocol| is_http(protocol.trim()));
-    ask.version == Version::HTTP_11 && is_named && is_plain
+    // What changes something at the origin goes through the cache, which has to learn of it (RFC 9111 section 4.4); a server may
+    // always ignore an Upgrade, and every WebSocket begins with GET.
+    *ask.method == Method::GET && ask.version == Version::HTTP_11 && is_named && is_plain
 }
 
 fn is_http(protocol: &str) -> bool {

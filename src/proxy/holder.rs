@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// The name and number of a process that listens on `port`.
 pub(crate) fn holder(port: u16) -> Option<String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    // /proc/net itself is not there for a service (`ProcSubset=pid`).
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     let sockets: Vec<String> =
         tables.iter().filter_map(|path| fs::read_to_string(path).ok()).flat_map(|table| listening(&table, port)).collect();
     fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()).find_map(|process| named(&process, &sockets))

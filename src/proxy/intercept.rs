@@ -24,8 +24,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where Linux shows its neighbours.
-const NEIGHBOURS: &str = "/proc/net/arp";
+/// Where Linux shows its neighbours; /proc/net itself is not there for a service (`ProcSubset=pid`).
+const NEIGHBOURS: &str = "/proc/self/net/arp";
 /// How long an origin's proof counts.
 const PROOF: Duration = Duration::from_hours(1);
 /// Proofs remembered; lists are far shorter.

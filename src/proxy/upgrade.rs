@@ -27,6 +27,11 @@ pub(crate) async fn pass(inner: Arc<Inner>, target: Target, mut request: Request
         Ok(sent) => (sent.response, sent.is_line),
         Err(error) => return inner.failed(&error),
     };
+    if extended && response.status().is_success() {
+        // Passed on it would say that the socket is open (RFC 8441 section 5).
+        let error = Error::Protocol(target.host().to_owned(), String::from("it does not speak WebSocket there"));
+        return inner.failed(&error);
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return inner.signature.bypassed(inner.signature.finish(response, false));
     }

@@ -35,6 +35,9 @@ const TURNS: u64 = 2;
 /// A box without a battery begins at most so far behind what it kept last: systems note the time each hour.
 const AHEAD: Duration = Duration::from_hours(1);
 
+/// A step of the clock that counts: less moves no figure of a day.
+const STEP: Duration = Duration::from_mins(1);
+
 /// Windows that one question gets: two months of hours.
 const MOST_WINDOWS: usize = 1_500;
 
@@ -43,6 +46,10 @@ const MOST_WINDOWS: usize = 1_500;
 pub(crate) struct Memory {
     /// Where the current run with a right clock began; `None` while it is wrong.
     run: Option<Time>,
+    /// The same in steady time.
+    run_steady: Option<Instant>,
+    /// The last look at a clock that could be believed.
+    look: Option<Look>,
     begun: Time,
     begun_steady: Option<Instant>,
     /// Slices before this are kept.
@@ -51,11 +58,47 @@ pub(crate) struct Memory {
     told: Option<Slice>,
 }
 
+/// All that clocks say at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    now: Time,
+    steady: Instant,
+    boot: Duration,
+}
+
+impl Look {
+    fn at(clock: &Clock) -> Look {
+        Look { now: clock.now(), steady: clock.steady(), boot: clock.since_boot() }
+    }
+}
+
 impl Memory {
     /// The node starts.
     pub(crate) fn begin(clock: &Clock) -> Memory {
-        let now = clock.now();
-        Memory { run: clock.trusted().then_some(now), begun: now, begun_steady: Some(clock.steady()), kept: None, told: None }
+        let (now, steady) = (clock.now(), clock.steady());
+        let (run, look) = (clock.trusted().then_some(now), clock.trusted().then(|| Look::at(clock)));
+        Memory { run, run_steady: Some(steady), look, begun: now, begun_steady: Some(steady), kept: None, told: None }
+    }
+
+    /// Looks whether time has leapt since the last look. A clock that could be believed and was behind (a box without a battery, its
+    /// power back after a night) and is set now has not seen the node run through all that time: it began as long ago as it has really
+    /// lasted. Nor did it run while the machine slept.
+    fn heed(&mut self, clock: &Clock) {
+        let look = Look::at(clock);
+        if let (Some(_), Some(last)) = (self.run, self.look) {
+            let (wall, passed) = (look.now.since(last.now), look.steady.saturating_duration_since(last.steady));
+            let awake = look.boot.saturating_sub(last.boot).max(passed);
+            let lasted = if wall > awake + STEP {
+                self.run_steady.map(|begun| look.steady.saturating_duration_since(begun))
+            } else {
+                Some(passed).filter(|passed| awake > *passed + STEP)
+            };
+            if let Some(lasted) = lasted {
+                self.run = Some(look.now.minus(lasted).max(last.now));
+                self.run_steady = look.steady.checked_sub(lasted);
+            }
+        }
+        self.look = Some(look);
     }
 
     /// When the node started, by the clock of that time.
@@ -78,7 +121,8 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
     let now = inner.clock.now();
     let boot = &inner.who.boot_id;
     let (run, kept, begun_steady) = {
-        let memory = inner.memory.lock();
+        let mut memory = inner.memory.lock();
+        memory.line.heed(&inner.clock);
         (memory.line.run, memory.line.kept, memory.line.begun_steady.unwrap_or(inner.begun))
     };
     // What lies ahead of now was dated by a clock that was ahead.
@@ -106,7 +150,9 @@ pub(crate) async fn keep(inner: &Inner) -> anyhow::Result<()> {
         prune(&history, kept, now).await?;
     }
     let mut memory = inner.memory.lock();
-    memory.line.run = Some(start);
+    if memory.line.run != Some(start) {
+        (memory.line.run, memory.line.run_steady) = (Some(start), Some(inner.clock.steady()));
+    }
     memory.line.kept = Some(Level::Five.window(now));
     Ok(())
 }
@@ -208,7 +254,9 @@ pub(crate) async fn between(inner: &Inner, start: Time, now: Time, clock_ok: boo
     let running = live.last().cloned();
     slices.extend(live.into_iter().filter(|slice| slice.end > start).map(|slice| fresh(slice, told.as_ref(), start)));
     let mut runs = runs(&history, start, now).await?;
-    runs.push(Run { start: begun.max(start), end: now, clock_ok });
+    // What came before the clock could be believed, or was set, is among those.
+    let run = inner.memory.lock().line.run.filter(|run| clock_ok && *run <= now).unwrap_or(begun);
+    runs.push(Run { start: run.max(start), end: now, clock_ok });
     Ok((roll(start, now.max(start), &slices, &runs), running))
 }
 

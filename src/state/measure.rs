@@ -1,7 +1,7 @@
 //! Speed tests through a power cut: their figures, what they cost, when the next are due. What these mean is the business of `meter`.
 
 use crate::base::clock::Time;
-use crate::state::{Error, State};
+use crate::state::{Error, OLD_AT_ONCE, State};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
@@ -58,10 +58,17 @@ impl Measure {
             .fetch_one(&mut *change)
             .await?;
         for (query, before) in [
-            ("DELETE FROM meter_test WHERE start < ?", start.minus(KEEP)),
-            ("UPDATE meter_test SET raw = '' WHERE start < ? AND raw <> ''", start.minus(KEEP_RAW)),
+            (
+                "DELETE FROM meter_test WHERE number IN (SELECT number FROM meter_test WHERE start < ? ORDER BY number LIMIT ?)",
+                start.minus(KEEP),
+            ),
+            (
+                "UPDATE meter_test SET raw = '' WHERE number IN
+                     (SELECT number FROM meter_test WHERE start < ? AND raw <> '' ORDER BY number LIMIT ?)",
+                start.minus(KEEP_RAW),
+            ),
         ] {
-            sqlx::query(query).bind(before.micros()).execute(&mut *change).await?;
+            sqlx::query(query).bind(before.micros()).bind(OLD_AT_ONCE).execute(&mut *change).await?;
         }
         change.commit().await?;
         Ok(row.get("number"))

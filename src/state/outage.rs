@@ -2,7 +2,7 @@
 //! who writes them that of `meter`.
 
 use crate::base::clock::Time;
-use crate::state::{Error, State};
+use crate::state::{Error, OLD_AT_ONCE, State};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use std::ops::Range;
@@ -67,7 +67,8 @@ impl Outages {
             .bind(row.joined)
             .fetch_one(&mut *change)
             .await?;
-        sqlx::query("DELETE FROM outage WHERE start < ?").bind(row.start.minus(KEEP).micros()).execute(&mut *change).await?;
+        let old = "DELETE FROM outage WHERE number IN (SELECT number FROM outage WHERE start < ? ORDER BY number LIMIT ?)";
+        sqlx::query(old).bind(row.start.minus(KEEP).micros()).bind(OLD_AT_ONCE).execute(&mut *change).await?;
         sqlx::query("DELETE FROM outage WHERE number <= (SELECT number FROM outage ORDER BY number DESC LIMIT 1 OFFSET ?)")
             .bind(MOST)
             .execute(&mut *change)

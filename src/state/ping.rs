@@ -1,7 +1,7 @@
 //! Bursts of pings: rows of the node's database, nothing else. What they mean is the business of `meter::echo`.
 
 use crate::base::clock::Time;
-use crate::state::{Error, State};
+use crate::state::{Error, OLD_AT_ONCE, State};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use std::time::Duration;
@@ -64,7 +64,8 @@ impl Pings {
             query = query.bind(time);
         }
         let kept = query.fetch_one(&mut *change).await?;
-        sqlx::query("DELETE FROM ping WHERE start < ?").bind(row.start.minus(KEEP).micros()).execute(&mut *change).await?;
+        let old = "DELETE FROM ping WHERE number IN (SELECT number FROM ping WHERE start < ? ORDER BY number LIMIT ?)";
+        sqlx::query(old).bind(row.start.minus(KEEP).micros()).bind(OLD_AT_ONCE).execute(&mut *change).await?;
         change.commit().await?;
         Ok(kept.get("number"))
     }

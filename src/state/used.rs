@@ -5,6 +5,7 @@ use crate::base::target::UrlKey;
 use crate::state::{Error, State};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use std::ops::RangeInclusive;
 
 /// Most addresses whose days are known: some 10 MB. More than a class uses in a month; beyond, those longest unused go.
 const MOST: i64 = 200_000;
@@ -46,11 +47,14 @@ impl State {
         }
         let mut change = self.pool().begin().await?;
         for key in keys {
-            // A shift by more than SQLite's 64 bits gives 0, so a clock that jumped costs old days and nothing else.
+            // A shift by more than SQLite's 64 bits gives 0, so a clock that jumped costs old days and nothing else. What is told a
+            // day late is of that day; a last day further ahead was a clock's that was ahead, and never was.
             sqlx::query(
                 "INSERT INTO use_day (key, last, days) VALUES (?1, ?2, 1) ON CONFLICT (key) DO UPDATE SET
-                     days = (CASE WHEN last >= ?2 THEN days | (1 << (last - ?2)) ELSE (days << (?2 - last)) | 1 END) & 0x7fffffff,
-                     last = max(last, ?2)",
+                     days = (CASE WHEN last > ?2 + 1 THEN (days >> (last - ?2)) | 1
+                                  WHEN last >= ?2 THEN days | (1 << (last - ?2))
+                                  ELSE (days << (?2 - last)) | 1 END) & 0x7fffffff,
+                     last = CASE WHEN last > ?2 + 1 THEN ?2 ELSE max(last, ?2) END",
             )
             .bind(&key.0[..])
             .bind(day)
@@ -111,15 +115,15 @@ impl State {
         Ok(())
     }
 
-    /// What came over the line since a week, by pack and week, and what of it was used.
+    /// What came over the line in these weeks, by pack and week, and what of it was used.
     ///
     /// # Errors
     /// The database's.
-    pub async fn brought(&self, since: i64) -> Result<Vec<Week>, Error> {
+    pub async fn brought(&self, weeks: RangeInclusive<i64>) -> Result<Vec<Week>, Error> {
         let rows = sqlx::query(
             "SELECT pack, week, sum(bytes) AS bytes, sum(used) AS used FROM (
-                 SELECT pack, week, bytes, bytes * used AS used FROM brought WHERE week >= ?1
-                 UNION ALL SELECT pack, week, bytes, used FROM brought_week WHERE week >= ?1)
+                 SELECT pack, week, bytes, bytes * used AS used FROM brought WHERE week BETWEEN ?1 AND ?2
+                 UNION ALL SELECT pack, week, bytes, used FROM brought_week WHERE week BETWEEN ?1 AND ?2)
              GROUP BY pack, week ORDER BY pack, week",
         );
         let of = |row: &SqliteRow| Week {
@@ -128,7 +132,7 @@ impl State {
             bytes: natural(row.get("bytes")),
             used: natural(row.get("used")),
         };
-        Ok(rows.bind(since).fetch_all(self.pool()).await?.iter().map(of).collect())
+        Ok(rows.bind(*weeks.start()).bind(*weeks.end()).fetch_all(self.pool()).await?.iter().map(of).collect())
     }
 
     /// Keeps of the weeks before this one only their sums.
@@ -200,6 +204,13 @@ mod tests {
         assert_eq!(again(120, 25, 2).await, keys(&[1, 3]));
         assert_eq!(again(102, 2, 2).await, keys(&[1]), "today and yesterday");
         assert_eq!(state.used_again(120, 25, 1, 1).await.expect("reads").len(), 1);
+        // A clock that was twenty days ahead for a while: what came before it counts again once it is right.
+        for day in [140, 121] {
+            state.mark_used(day, &keys(&[4])).await.expect("writes");
+        }
+        assert_eq!(again(121, 14, 1).await, keys(&[3, 4]));
+        state.mark_used(122, &keys(&[4])).await.expect("writes");
+        assert_eq!(again(122, 14, 2).await, keys(&[4]));
         assert_eq!(state.forget_uses(131).await.expect("forgets"), 1, "2 was not used for a month");
         assert_eq!(state.forget_uses(133).await.expect("forgets"), 1, "1 neither");
     }
@@ -214,10 +225,10 @@ mod tests {
         state.bring(11, &[of("a", 1, 7)]).await.expect("writes");
         let week = |pack: &str, week, bytes, used| Week { pack: pack.into(), week, bytes, used };
         let all = [week("a", 10, 175, 100), week("a", 11, 7, 0), week("b", 10, 100, 100)];
-        assert_eq!(state.brought(0).await.expect("reads"), all);
+        assert_eq!(state.brought(0..=20).await.expect("reads"), all);
         assert_eq!(state.fold_brought(11).await.expect("folds"), 3);
-        assert_eq!(state.brought(0).await.expect("reads"), all, "sums stay");
+        assert_eq!(state.brought(0..=20).await.expect("reads"), all, "sums stay");
         state.mark_used(77, &keys(&[1])).await.expect("writes");
-        assert_eq!(state.brought(11).await.expect("reads"), [week("a", 11, 7, 7)]);
+        assert_eq!(state.brought(11..=11).await.expect("reads"), [week("a", 11, 7, 7)]);
     }
 }

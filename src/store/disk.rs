@@ -166,6 +166,14 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error means that a place of the medium cannot be read: a sector that dies, a page that was being written when the power
+/// failed, a checksum of the file system's.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const SAID: [Errno; 5] = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO, Errno::NODATA];
+    error.raw_os_error().is_some_and(|code| SAID.iter().any(|said| said.raw_os_error() == code))
+}
+
 /// Whether an error means that nothing can be written here.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)

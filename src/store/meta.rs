@@ -74,9 +74,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Kept> {
         return None;
     }
     let kept: V1 = postcard::from_bytes(rest).ok()?;
-    let mut headers = HeaderMap::with_capacity(kept.headers.len());
+    // More than a map can hold come from no line, but a bundle may say so.
+    let mut headers = HeaderMap::try_with_capacity(kept.headers.len()).ok()?;
     for (name, value) in kept.headers {
-        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&value).ok()?);
+        headers.try_append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&value).ok()?).ok()?;
     }
     let headers = compact(&headers);
     let meta = Meta {

@@ -103,13 +103,11 @@ impl Inner {
         self.purges.mark(Named::Host(host.clone(), below));
         self.let_commits_end();
         let which = |kept: &Kept| is_of(&meta::host(&kept.meta.url), &host, below);
-        let gone = {
-            // What is moved meanwhile would be missed.
-            let _still = self.moves.read();
+        let gone = self.forget_listed(which, || {
             let live = self.log.table().read().places();
             let indexed = if below { None } else { self.index().complete(host_number(&host), &live) };
-            self.forget_places(&indexed.unwrap_or(live), which)?
-        };
+            indexed.unwrap_or(live)
+        })?;
         self.bury_dead(|_| true, which)?;
         self.log.sync()?;
         Ok(gone)
@@ -120,12 +118,7 @@ impl Inner {
         self.purges.mark(Named::Object(*object));
         self.let_commits_end();
         let which = |kept: &Kept| kept.object == Some(*object);
-        let gone = {
-            // What is moved meanwhile would be missed.
-            let _still = self.moves.read();
-            let places = self.log.table().read().of_object(object);
-            self.forget_places(&places, which)?
-        };
+        let gone = self.forget_listed(which, || self.log.table().read().of_object(object))?;
         self.bury_dead(|line| line.link == fingerprint(&object.0), which)?;
         self.log.sync()?;
         Ok(gone)
@@ -158,6 +151,20 @@ impl Inner {
     fn let_commits_end(&self) {
         for stripe in &self.stripes {
             drop(stripe.lock());
+        }
+    }
+
+    /// Forgets what is in a list of places; what is moved meanwhile would be missed.
+    fn forget_listed(&self, which: impl Fn(&Kept) -> bool, list: impl Fn() -> Vec<Place>) -> Result<u64, Error> {
+        let _still = self.moves.read();
+        let mut gone = 0;
+        loop {
+            // A sync that fails moves records all the same.
+            let before = self.log.rescues();
+            gone += self.forget_places(&list(), &which)?;
+            if self.log.rescues() == before {
+                return Ok(gone);
+            }
         }
     }
 

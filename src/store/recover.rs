@@ -19,7 +19,7 @@ use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::dates::Dates;
-use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only};
+use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only, is_unreadable};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::recover::folder::{identity, refuse_strange};
@@ -33,6 +33,8 @@ use std::path::{Path, PathBuf};
 
 /// Read at a time while scanning.
 const WINDOW: u64 = 1 << 20;
+/// Read at a time where the medium fails: what it loses at once, as a rule.
+const SECTOR: u64 = 4096;
 
 /// A store's folder, opened.
 pub(crate) struct Recovered {
@@ -115,7 +117,7 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, segment_size: u64, now: Time,
             dangling += 1;
             if out.sound.contains(&number) {
                 // Its body was here and has gone since, evicted or damaged: nothing older is current for that.
-                out.table.apply(&Line { kind: Kind::Tomb, ..*line }, number);
+                out.table.apply_after(&lost, &Line { kind: Kind::Tomb, ..*line }, number);
             }
         }
     })?;
@@ -204,12 +206,18 @@ impl Recovered {
     ) -> Result<Vec<Line>, Error> {
         self.scanned += 1;
         let mut lines = Vec::new();
-        let scan = scan(file, found.length, &self.uuid, |line, _, holds, _| {
+        let scan = scan_around(file, found.length, &self.uuid, |line, _, holds, _| {
             if holds {
                 lines.push(line);
             }
         })?;
         self.damaged += scan.damaged;
+        if scan.unreadable > 0 {
+            tracing::warn!(segment = found.number, bytes = scan.unreadable, "a part of a segment cannot be read; what is in the rest is here");
+            // It stays as it is: what cannot be read now may be read another day, and is not cut off.
+            file.sync()?;
+            return Ok(lines);
+        }
         if !self.read_only && !found.sealed {
             let seg = found.path.parent().unwrap_or(Path::new(""));
             if ours && scan.damaged == 0 && spare::stand_elsewhere(disk, files, &self.uuid, &lines) && disk.remove(&found.path).is_ok() {
@@ -298,6 +306,8 @@ pub(crate) struct Scan {
     /// Where the record after the last valid one would start.
     pub(crate) end: u64,
     pub(crate) damaged: u64,
+    /// Bytes that the medium does not give.
+    pub(crate) unreadable: u64,
 }
 
 /// Reads all records of a segment. `visit` gets the line, the header, whether the payload verified, and a small payload.
@@ -305,10 +315,25 @@ pub(crate) fn scan(
     file: &dyn DiskFile,
     length: u64,
     uuid: &[u8; 16],
-    mut visit: impl FnMut(Line, &Header, bool, &[u8]),
+    visit: impl FnMut(Line, &Header, bool, &[u8]),
 ) -> io::Result<Scan> {
-    let mut window = Window { file, length, buffer: Vec::new(), start: 0 };
-    let mut scan = Scan { end: record::SEGMENT_HEADER, damaged: 0 };
+    scan_window(Window::new(file, length), uuid, visit)
+}
+
+/// The same of a segment that the medium may not give in full: what it does not give counts as zeros. Only for whoever removes nothing
+/// because of what is not there.
+pub(crate) fn scan_around(
+    file: &dyn DiskFile,
+    length: u64,
+    uuid: &[u8; 16],
+    visit: impl FnMut(Line, &Header, bool, &[u8]),
+) -> io::Result<Scan> {
+    scan_window(Window { gaps: Some(BTreeSet::new()), ..Window::new(file, length) }, uuid, visit)
+}
+
+fn scan_window(mut window: Window<'_>, uuid: &[u8; 16], mut visit: impl FnMut(Line, &Header, bool, &[u8])) -> io::Result<Scan> {
+    let length = window.length;
+    let mut scan = Scan { end: record::SEGMENT_HEADER, ..Scan::default() };
     // A gap before a valid record is damage; what is left after the last one is a write that was cut short.
     let (mut at, mut gap) = (record::SEGMENT_HEADER, false);
     while at + record::HEADER <= length {
@@ -341,7 +366,9 @@ pub(crate) fn scan(
         }
         at = next;
     }
-    Ok(scan)
+    let gaps = window.gaps.map_or(0, |gaps| gaps.len() as u64);
+    scan.damaged += u64::from(gaps > 0 && scan.damaged == 0);
+    Ok(Scan { unreadable: gaps * SECTOR, ..scan })
 }
 
 /// The footer's line of a record.
@@ -444,7 +471,7 @@ fn verify_record(file: &dyn DiskFile, line: &Line, uuid: &[u8; 16]) -> io::Resul
         file.read_at(&mut payload, header.payload_at(line.at))?;
         return Ok(payload_holds(&header, &payload).then_some((header, Some(payload))));
     }
-    let mut window = Window { file, length: file.length()?, buffer: Vec::new(), start: 0 };
+    let mut window = Window::new(file, file.length()?);
     Ok(verify(&mut window, &header, line.at)?.then_some((header, None)))
 }
 
@@ -488,9 +515,15 @@ struct Window<'f> {
     length: u64,
     buffer: Vec<u8>,
     start: u64,
+    /// Sectors that cannot be read, by number; where there is none of this, they are an error.
+    gaps: Option<BTreeSet<u64>>,
 }
 
-impl Window<'_> {
+impl<'f> Window<'f> {
+    fn new(file: &'f dyn DiskFile, length: u64) -> Window<'f> {
+        Window { file, length, buffer: Vec::new(), start: 0, gaps: None }
+    }
+
     /// `n` bytes at `at`; both lie within the file, or the file shrinks under us, which is an error.
     fn get(&mut self, at: u64, n: u64) -> io::Result<&[u8]> {
         let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
@@ -502,13 +535,46 @@ impl Window<'_> {
             }
             self.buffer.resize(usize::try_from(want).map_err(io::Error::other)?, 0);
             self.start = at;
-            if let Err(error) = self.file.read_at(&mut self.buffer, at) {
+            if let Err(error) = self.fill() {
                 self.buffer.clear();
                 return Err(error);
             }
         }
         let from = usize::try_from(at - self.start).map_err(io::Error::other)?;
         self.buffer.get(from..from + usize::try_from(n).map_err(io::Error::other)?).ok_or_else(eof)
+    }
+
+    /// Reads the buffer's length at its start; what the medium does not give becomes zeros, if gaps are kept.
+    fn fill(&mut self) -> io::Result<()> {
+        let Window { file, buffer, start, gaps, .. } = self;
+        let end = *start + buffer.len() as u64;
+        let known = gaps.as_ref().is_some_and(|gaps| gaps.range(*start / SECTOR..end.div_ceil(SECTOR)).next().is_some());
+        if !known {
+            match file.read_at(buffer, *start) {
+                Err(error) if is_unreadable(&error) && gaps.is_some() => {}
+                done => return done,
+            }
+        }
+        let Some(gaps) = gaps else { return Ok(()) };
+        let mut at = *start;
+        while at < end {
+            let sector = at / SECTOR;
+            let next = ((sector + 1) * SECTOR).min(end);
+            let place = usize::try_from(at - *start).map_err(io::Error::other)?..usize::try_from(next - *start).map_err(io::Error::other)?;
+            // Asked once: a dying medium takes seconds for each.
+            let read = if gaps.contains(&sector) { Ok(false) } else { file.read_at(&mut buffer[place.clone()], at).map(|()| true) };
+            match read {
+                Ok(true) => {}
+                Ok(false) => buffer[place].fill(0),
+                Err(error) if is_unreadable(&error) => {
+                    gaps.insert(sector);
+                    buffer[place].fill(0);
+                }
+                Err(error) => return Err(error),
+            }
+            at = next;
+        }
+        Ok(())
     }
 }
 

@@ -314,7 +314,15 @@ impl Table {
     /// Whether it is here. [`Table::release`] takes the reference back.
     pub(crate) fn hold(&mut self, object: &Digest) -> bool {
         let number = self.bodies.number(fingerprint(&object.0)).filter(|number| self.bodies.get(*number).place.is_some());
-        number.inspect(|number| self.bodies.hold(*number)).is_some()
+        let Some(number) = number else { return false };
+        if self.bodies.has_lost_its_base(number) {
+            // Nothing led to the delta, so nothing kept its base.
+            self.changes += 1;
+            self.bodies.lose(number);
+            return false;
+        }
+        self.bodies.hold(number);
+        true
     }
 
     /// See [`Table::hold`].

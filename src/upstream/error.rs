@@ -161,6 +161,9 @@ impl Error {
                     _ => Error::Incomplete(host.to_owned()),
                 };
             }
+            if inner.downcast_ref::<h2::Error>().is_some_and(is_untouched) {
+                return Error::Incomplete(host.to_owned());
+            }
             source = inner.source();
         }
         if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_timeout() {
@@ -169,6 +172,13 @@ impl Error {
         let why = std::error::Error::source(error).map_or_else(|| error.to_string(), |inner| format!("{error}: {inner}"));
         Error::Protocol(host.to_owned(), why)
     }
+}
+
+/// Whether the origin says that it has not looked at the request: it ends the connection in peace, and what came behind its last word
+/// may be sent again (RFC 9113 section 6.8), or it refused the stream (section 8.7).
+fn is_untouched(error: &h2::Error) -> bool {
+    let said = if error.is_go_away() { h2::Reason::NO_ERROR } else { h2::Reason::REFUSED_STREAM };
+    error.is_remote() && error.reason() == Some(said)
 }
 
 #[cfg(test)]

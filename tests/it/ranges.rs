@@ -448,3 +448,36 @@ fn parts_that_only_a_date_tells_apart_are_not_mixed_after_a_change() {
     let whole = node.get(url);
     assert_eq!((whole.status, whole.text()), (200, "2".repeat(100)));
 }
+
+#[test]
+fn an_origin_that_fails_for_a_while_takes_no_part_away() {
+    let body = kit::noise(9, FILE);
+    let (sent, fails) = (body.clone(), Arc::new(AtomicBool::new(false)));
+    let failing = Arc::clone(&fails);
+    let origin = Origin::start(move |ask| {
+        let fields = ["ETag: \"m1\"", "Cache-Control: public, max-age=3600", "Content-Type: video/mp4"];
+        match first_range(ask, sent.len()) {
+            // As of a framework that has set the field before the handler fails.
+            _ if failing.load(Ordering::Relaxed) => {
+                Reply::Bytes(answer("503 Service Unavailable", &["Cache-Control: public, max-age=3600"], b"later"))
+            }
+            Some(range) => {
+                let place = format!("Content-Range: bytes {}-{}/{}", range.start, range.end - 1, sent.len());
+                Reply::Bytes(answer("206 Partial Content", &[fields.as_slice(), &[&place]].concat(), &sent[range]))
+            }
+            None => Reply::Bytes(ok(&fields, &sent)),
+        }
+    });
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let ask = |range: &str| node.fetch("GET", "http://m.school.test/film", &[&format!("Range: bytes={range}")]);
+    assert!(ask("0-199999").body == body[..200_000]);
+    fails.store(true, Ordering::Relaxed);
+    assert_eq!(ask("4000000-4199999").status, 503);
+    let asked = origin.count();
+    let first = ask("0-199999");
+    assert!(first.status == 206 && first.body == body[..200_000], "{} {}", first.status, first.cache_status());
+    assert_eq!(origin.count(), asked);
+    fails.store(false, Ordering::Relaxed);
+    let second = ask("4000000-4199999");
+    assert!(second.status == 206 && second.body == body[4_000_000..4_200_000], "{} {}", second.status, second.cache_status());
+}

@@ -105,6 +105,41 @@ fn its_own_user_and_the_ports_below_1024_are_enough() {
     assert_eq!(key.mode() & 0o777, 0o600, "the node's key");
 }
 
+/// The paths of this kind that the sources name outside their tests.
+fn named(folder: &Path, start: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            named(&entry, start, found);
+            continue;
+        }
+        let text = fs::read_to_string(&entry).expect("a source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let paths = code.split('"').filter(|piece| piece.starts_with(start) && !entry.ends_with("tests.rs"));
+        found.extend(paths.filter_map(|path| path.split('{').next()).map(str::to_owned));
+    }
+}
+
+#[test]
+fn what_the_node_reads_of_proc_is_there_for_a_service() {
+    let (Some(unshare), true) = (program::find("unshare"), is_root()) else {
+        return program::skipped("what_the_node_reads_of_proc_is_there_for_a_service", "another /proc needs root and unshare");
+    };
+    let mut paths = Vec::new();
+    named(&kit::root().join("src"), "/proc/", &mut paths);
+    assert!(paths.iter().any(|path| path == "/proc/self/net/arp"), "the neighbours' table: {paths:?}");
+    // As `ProcSubset=pid` and `ProtectProc=invisible` have it.
+    let look = |path: &str| {
+        let mut command = Command::new(&unshare);
+        let script = "mount -t proc -o subset=pid,hidepid=invisible proc /proc && test -e \"$1\"";
+        command.args(["--mount", "sh", "-c", script, "sh", path]);
+        program::run(&command, 30).status.success()
+    };
+    assert!(!look("/proc/net/arp"), "the check sees everything");
+    for path in &paths {
+        assert!(look(path), "{path} is not there for a service");
+    }
+}
+
 /// Nothing below `folder` can be read or written by people outside the service's user and group.
 fn closed_to_others(folder: &Path, seen: &mut usize) {
     for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {

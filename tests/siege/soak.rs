@@ -88,7 +88,7 @@ fn an_hour_of_everything_leaves_nothing_behind() {
         .set("store.quota", "\"64 MiB\"")
         .set("store.segment", "\"4 MiB\"")
         .set("store.memory", "\"8 MiB\"")
-        .set("store.index_cache", "\"4 MiB\"");
+        .set("store.index_cache", "\"1 MiB\"");
     let town = Town::with(setup, school());
     let (stop, number, wrong) = (AtomicBool::new(false), AtomicU64::new(0), std::sync::Mutex::new(Vec::new()));
     let samples = std::thread::scope(|scope| {

@@ -186,6 +186,10 @@ impl Watch {
     /// A request has reached the service. To be called once for each, in order.
     pub fn turn(&self) -> Turn {
         let number = self.0.asked().wrapping_add(1);
+        // An interim answer that came too late for the request before belongs to nobody.
+        if self.0.has_interims.swap(false, Relaxed) {
+            self.0.interims.lock().clear();
+        }
         self.0.switched.store(false, Relaxed);
         self.0.open.store(true, Relaxed);
         self.0.asked.store(number, Relaxed);

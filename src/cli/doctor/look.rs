@@ -36,7 +36,7 @@ const OF_THE_NODE: [&str; 7] = ["https", "ports", "pac", "disk", "store", "packs
 
 /// The looks, and whether this user may ask the node: `false` when one runs and will not talk to him.
 pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
-    let config = match config::load(context.config.as_deref(), std::env::vars()) {
+    let config = match config::load(context.config.as_deref(), config::environment()) {
         Ok(config) => Arc::new(config),
         Err(complaints) if complaints.is_closed() => {
             // It is closed to this user as it should be, and nothing is known of the rest.
@@ -62,7 +62,6 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         Seen::Nobody | Seen::Closed => configuration(&Value::Null),
     };
     let mut findings = vec![configuration, clock(), node];
-    findings.extend(trust(&config).await);
     let status = match seen {
         Seen::Runs(status) => Some(Arc::new(status)),
         Seen::Nobody => None,
@@ -70,11 +69,13 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
             // Its folders are closed to this user as they should be, and its ports are taken by itself: no faults.
             let unknown = |check| Finding::new(check, Some("node"), State::Unknown, "cannot be seen by this user", "");
             findings.extend(OF_THE_NODE.map(unknown));
-            let (names, line, hub) = tokio::join!(
+            let (trust, names, line, hub) = tokio::join!(
+                trust(&config),
                 limited("names", Some("line"), names(&config)),
                 limited("line", None, line(&config, None)),
                 limited("hub", Some("node"), hub(&config, None)),
             );
+            findings.extend(trust);
             findings.extend([names, line, hub]);
             return (findings, false);
         }
@@ -84,7 +85,8 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         let (config, status) = (Arc::clone(&config), status.clone());
         on_disk(check, parent, move || look(&config, status.as_deref()))
     };
-    let (https, ports, pac, names, line, hub, disk, store, packs) = tokio::join!(
+    let (trust, https, ports, pac, names, line, hub, disk, store, packs) = tokio::join!(
+        trust(&config),
         https(&config, known),
         limited("ports", Some("node"), ports(&config, known)),
         limited("pac", Some("node"), devices::pac(known, here)),
@@ -95,6 +97,7 @@ pub(super) async fn all(context: &Context) -> (Vec<Finding>, bool) {
         on_disk("store", Some("node"), store),
         on_disk("packs", Some("node"), packs),
     );
+    findings.extend(trust);
     findings.extend(https);
     findings.extend([ports, disk, store, packs, names, line, hub]);
     findings.extend([pac, devices::local_names(known)]);

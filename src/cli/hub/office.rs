@@ -7,6 +7,7 @@ use crate::base::clock::Clock;
 use crate::base::count::Metrics;
 use crate::base::unit::{BitRate, Wait};
 use crate::cli::local::{Local, read};
+use crate::cli::owner::stranger;
 use crate::cli::table::table;
 use crate::cli::{Context, Exit, Failure};
 use crate::hub::enrol::{self, Book};
@@ -17,7 +18,6 @@ use crate::hub::{Settings, Viewers};
 use crate::report::enrol::Told;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -173,13 +173,11 @@ async fn answers(url: &str) -> Result<(), Failure> {
 
 /// Files of another owner beside the database would be closed to the hub afterwards.
 pub(super) fn owned(file: &Path) -> Result<(), Failure> {
-    let owner = std::fs::metadata(file).map(|about| about.uid()).map_err(|error| {
+    let stranger = stranger(file).map_err(|error| {
         let message = format!("the hub's database {} cannot be read ({error})", file.display());
         Failure::new("hub.database", message, "start the hub once, or name its file with --config")
     })?;
-    if owner == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
+    let Some(owner) = stranger else { return Ok(()) };
     let message = format!("{} belongs to another user (number {owner})", file.display());
     Err(Failure::new("hub.other_user", message, "run it as that user (\"sudo -u bulak-hub bulak hub …\")").exit(Exit::NotAllowed))
 }

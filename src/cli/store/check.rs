@@ -61,7 +61,7 @@ async fn own(context: &Context) -> Result<PathBuf, Failure> {
             "the node is running and has the store open",
             "stop it first (\"systemctl stop bulak\"), or use \"bulak store stat\"",
         )),
-        Err(failure) if failure.exit == Exit::NoAnswer => Ok(config::load(context.config.as_deref(), std::env::vars())?.store.path),
+        Err(failure) if failure.exit == Exit::NoAnswer => Ok(config::load(context.config.as_deref(), config::environment())?.store.path),
         Err(failure) => Err(failure),
     }
 }

@@ -8,6 +8,7 @@ use crate::base::count::Metrics;
 use crate::base::problem::Problem;
 use crate::base::unit::Wait;
 use crate::cli::local::{Local, read};
+use crate::cli::owner::stranger;
 use crate::cli::table::moment;
 use crate::cli::{Context, Exit, Failure};
 use crate::config;
@@ -15,7 +16,6 @@ use crate::life::Life;
 use crate::state::State;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -151,13 +151,13 @@ impl Reach {
             Err(failure) if failure.exit == Exit::NoAnswer => {}
             Err(failure) => return Err(failure),
         }
-        let folder = config::load(context.config.as_deref(), std::env::vars())?.node.state;
+        let folder = config::load(context.config.as_deref(), config::environment())?.node.state;
         let file = folder.join("node.sqlite");
-        let owner = std::fs::metadata(&file).map(|about| about.uid()).map_err(|error| {
+        let stranger = stranger(&file).map_err(|error| {
             let message = format!("no node answers, and {} cannot be read ({error})", file.display());
             Failure::new("state.missing", message, "start the node once, or see node.state in the configuration").exit(Exit::NoAnswer)
         })?;
-        if owner != rustix::process::geteuid().as_raw() {
+        if let Some(owner) = stranger {
             // Files of another owner beside it would be closed to the node afterwards.
             let message = format!("{} belongs to another user (number {owner}), and the node is not running", file.display());
             let remedy = "start the node and run this again, or run it as that user (\"sudo -u bulak bulak user token …\")";

@@ -1,6 +1,7 @@
 //! An answer that holds the room it takes until its reader has it, in small pieces, so that the room is not given back while all of it
 //! still waits in a buffer; and a reader has its time.
 
+use crate::base::pieces::Pieces;
 use axum::body::{Body as Answer, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use std::future::Future;
@@ -19,9 +20,7 @@ struct Slow;
 
 /// A body, and what is given back when it has been taken or dropped.
 pub(super) struct Held<T> {
-    inner: Answer,
-    /// What is left of a frame.
-    rest: Bytes,
+    inner: Pieces<Answer>,
     deadline: Pin<Box<Sleep>>,
     _room: T,
 }
@@ -29,7 +28,7 @@ pub(super) struct Held<T> {
 impl<T> Held<T> {
     /// The same body, holding `room`, for so long at most.
     pub(super) fn new(inner: Answer, room: T, patience: Duration) -> Held<T> {
-        Held { inner, rest: Bytes::new(), deadline: Box::pin(tokio::time::sleep(patience)), _room: room }
+        Held { inner: Pieces::new(inner, PIECE), deadline: Box::pin(tokio::time::sleep(patience)), _room: room }
     }
 }
 
@@ -38,36 +37,18 @@ impl<T: Unpin> Body for Held<T> {
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = &mut *self;
-        if Future::poll(this.deadline.as_mut(), cx).is_ready() {
+        if Future::poll(self.deadline.as_mut(), cx).is_ready() {
             return Poll::Ready(Some(Err(Slow.into())));
         }
-        while this.rest.is_empty() {
-            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-            }
-        }
-        let length = this.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(length)))))
+        Pin::new(&mut self.inner).poll_frame(cx).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (inner, rest) = (self.inner.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower() + rest);
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        self.inner.size_hint()
     }
 }
 

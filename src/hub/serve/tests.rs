@@ -149,6 +149,35 @@ async fn large_tables_find_room_and_give_it_back() {
 }
 
 #[tokio::test]
+async fn a_page_has_its_room_until_it_is_taken() {
+    let stage = Stage::with(None, Viewers::Anyone).await;
+    let ask = async |from: &str| {
+        let mut request = Request::get("/api/v1/schools").header(header::HOST, "hub").body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(Client(from.parse().expect("an address")));
+        stage.router.clone().oneshot(request).await.expect("an answer")
+    };
+    let mut held = Vec::new();
+    for _ in 0..serve::MOST_READERS_EACH {
+        held.push(ask("192.0.2.7").await);
+    }
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    assert_eq!(ask("192.0.2.7").await.status(), 503, "one address has its share");
+    assert_eq!(ask("192.0.2.8").await.status(), 200, "of which others take nothing");
+    for answer in held.drain(..2) {
+        let body = to_bytes(answer.into_body(), 64 << 10).await.expect("a body");
+        assert!(serde_json::from_slice::<Value>(&body).is_ok());
+    }
+    let again = [ask("192.0.2.7").await, ask("192.0.2.7").await];
+    assert!(again.iter().all(|answer| answer.status() == 200), "what was taken gave its room back");
+    let (all, step) = (serve::MOST_UNREAD as u64, serve::UNREAD_STEP as u64);
+    let steps = [(0, 0), (step - 1, 0), (step, 1), (5 * step + 1, 5), (all, 4096), (u64::MAX, 4096)];
+    for (bytes, wanted) in steps {
+        assert_eq!(serve::unread_steps(bytes), wanted, "{bytes} bytes");
+    }
+    assert_eq!(stage.parts.0.unread.available_permits(), 4096, "short answers take none");
+}
+
+#[tokio::test]
 async fn a_node_that_sends_more_than_a_school_makes_is_told_to_wait() {
     let stage = Stage::with(None, Viewers::Anyone).await;
     let records = [Stage::record(&stage.key, 1, &Value::Null)];

@@ -17,6 +17,9 @@ const STEP: Duration = Duration::from_mins(1);
 /// every five minutes. A machine that has booted since then was off for sure.
 const RESTART: Duration = Duration::from_mins(6);
 
+/// A clock that is set forward so soon after the machine's start was behind when the power came back.
+const EARLY: Duration = Duration::from_hours(1);
+
 /// How often an entry that goes on is written down. The opening is at once; a card that wears out by the outages that it tells is none.
 const EVERY: Duration = Duration::from_mins(5);
 
@@ -129,6 +132,9 @@ impl Book {
             if !wrong {
                 self.log.past(What::ClockWrong, wall, wall);
             }
+            if step > 0 && self.clock.since_boot() < EARLY {
+                self.tell_off(wall);
+            }
         }
         self.log.end(What::ClockWrong, wall);
         wall
@@ -137,11 +143,12 @@ impl Book {
     /// The node has not run since it was last seen alive.
     fn tell_off(&mut self, wall: Time) {
         let begun = wall.minus(self.clock.age());
-        let Some(alive) = self.alive.take() else { return };
+        let Some(alive) = self.alive else { return };
         let gap = begun.since(alive);
         let booted = wall.minus(self.clock.since_boot()) > alive;
         if gap >= RESTART || booted && gap >= CONFIRM {
             self.log.past(What::BoxOff, alive, begun);
+            self.alive = None;
         }
     }
 

@@ -191,6 +191,26 @@ async fn before_the_clock_is_right_nothing_is_written_and_then_it_is_dated() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_behind_when_the_power_came_back_hides_no_outage() {
+    let state = State::open(None).await.expect("opens");
+    let alive = START.plus(Duration::from_hours(24));
+    state.history().ran("boot", Ran { start: START, seen: alive, clock_ok: true }).await.expect("writes");
+    // A box without a battery goes on where its system wrote down the time, and that can be believed.
+    let place = place(Clock::manual(alive.plus(Duration::from_secs(10))), state).await;
+    place.passes(60).await;
+    assert_eq!(place.told().await, []);
+    place.clock.jump(3_600_000_000 * 6);
+    place.passes(2).await;
+    let mut told = place.told().await;
+    told.sort_by_key(|entry| entry.0);
+    assert_eq!(told, [(What::BoxOff, 6 * 3_600 + 10, false), (What::ClockWrong, 0, false)]);
+    // Set once more, it was not off again.
+    place.clock.jump(3_600_000_000);
+    place.passes(2).await;
+    assert_eq!(place.told().await.iter().filter(|entry| entry.0 == What::BoxOff).count(), 1);
+}
+
+#[tokio::test]
 async fn sleep_is_time_in_which_the_box_was_off() {
     let place = fresh().await;
     place.passes(10).await;

@@ -82,3 +82,33 @@ async fn a_node_that_started_with_its_clock_ahead_goes_on_once_it_is_right() {
     let blind = Ran { start: NOW, seen: stage.clock.now(), clock_ok: false };
     assert_eq!(runs, [blind, Ran { start: stage.clock.now(), clock_ok: true, ..blind }], "when that was is known, and no more");
 }
+
+#[tokio::test]
+async fn time_that_a_clock_left_out_or_a_machine_slept_was_not_spent_running() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let six = i64::try_from((HOUR * 6).as_micros()).expect("fits");
+    let stage = Stage::new();
+    let node = stage.node("state.sqlite").await;
+    let history = node.0.state.history();
+    let keep = async |minutes: u64| {
+        stage.clock.advance(Duration::from_mins(minutes));
+        node.keep_line().await.expect("keeps");
+        stage.clock.now()
+    };
+    keep(5).await;
+    let before = keep(5).await;
+    // Right by what anybody could prove, and six hours behind.
+    stage.clock.jump(six);
+    let set = keep(2).await;
+    let asleep = keep(60).await;
+    stage.clock.sleep(HOUR * 3);
+    let awake = keep(2).await;
+    let runs = history.runs(Time::from_secs(0), Time::MAX).await.expect("reads");
+    let spans: Vec<_> = runs.iter().map(|ran| (ran.start, ran.seen, ran.clock_ok)).collect();
+    // Twelve minutes of steady time before it was set.
+    let wanted = [(NOW, before, true), (set.minus(Duration::from_mins(12)), asleep, true), (awake.minus(Duration::from_mins(2)), awake, true)];
+    assert_eq!(spans, wanted);
+    node.report_now().await.expect("reports");
+    let off: u64 = line::hours(&history, NOW, awake, awake).await.expect("reads").iter().map(|hour| hour.off_seconds).sum();
+    assert_eq!(off, 6 * 3_600 - 10 * 60 + 3 * 3_600);
+}

@@ -1,7 +1,7 @@
 //! One segment, record by record: the footer against the headers, small payloads by their checksum, padding that must be zero. When
 //! anything disagrees every byte of the segment is read, and what verifies counts.
 
-use crate::store::disk::DiskFile;
+use crate::store::disk::{DiskFile, is_unreadable};
 use crate::store::meta;
 use crate::store::record::{self, HEADER, HEADER_BYTES, Header, Kind, Line, SMALL_MAX, fingerprint, pair};
 use crate::store::recover::{self, Found, url_key};
@@ -26,7 +26,12 @@ pub(super) struct Walked {
 pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: Option<&[Line]>, deep: bool) -> io::Result<Walked> {
     let mut padding = false;
     if let Some(lines) = footer {
-        match steps(file, found.length, uuid, lines)? {
+        let agrees = match steps(file, found.length, uuid, lines) {
+            // A scan finds what can still be read.
+            Err(error) if is_unreadable(&error) => Agrees::Not,
+            agrees => agrees?,
+        };
+        match agrees {
             Agrees::All if deep && found.lane == Lane::Parts => {}
             Agrees::All => {
                 return Ok(Walked { end: end_of(found.length, lines.len()), lines: lines.to_vec(), bad: Vec::new(), lost: 0, why: None });
@@ -36,7 +41,7 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
         }
     }
     let (mut lines, mut bad) = (Vec::new(), Vec::new());
-    let scan = recover::scan(file, found.length, uuid, |line, _, holds, _| if holds { lines.push(line) } else { bad.push(line) })?;
+    let scan = recover::scan_around(file, found.length, uuid, |line, _, holds, _| if holds { lines.push(line) } else { bad.push(line) })?;
     let mut lost = scan.damaged.saturating_sub(bad.len() as u64);
     if let Some(told) = footer {
         // The footer still tells what stood where a header is damaged.
@@ -46,6 +51,8 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
         bad.extend(more);
     }
     let why = match &footer {
+        // What cannot be read now may be read another day: nothing is written over it.
+        _ if scan.unreadable > 0 => None,
         _ if !found.sealed => Some("was not sealed"),
         None => Some("has a damaged footer"),
         Some(told) if bad.is_empty() && lost == 0 && !agree(told, &lines) => Some("has a footer that does not agree with its records"),

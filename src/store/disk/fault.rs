@@ -145,7 +145,7 @@ impl DiskFile for FaultyFile {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         let bad = self.orders.unreadable.lock().clone();
         if at < bad.end && bad.start < at + into.len() as u64 {
-            return Err(io::Error::other("a sector cannot be read"));
+            return Err(rustix::io::Errno::IO.into());
         }
         self.file.read_at(into, at)
     }

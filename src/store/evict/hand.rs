@@ -6,7 +6,6 @@ use crate::store::Inner;
 use crate::store::record::{Kind, Line};
 use crate::store::segment::{Lane, Log};
 use crate::store::table::Verdict;
-use std::io;
 
 /// Answers judged under one lock of the table: some tens of microseconds.
 const AT_ONCE: usize = 64;
@@ -63,9 +62,17 @@ fn next(log: &Log, lap: u64) -> Option<u32> {
 impl Inner {
     /// Moves the hand through a segment, or until bodies of `enough` bytes have become free. How many answers were evicted, and the bytes
     /// of their bodies and parts; `None` when there is no segment of answers.
-    pub(super) fn move_hand(&self, hand: &mut Hand, enough: u64) -> io::Result<Option<(u64, u64)>> {
-        let Some(number) = hand.next(&self.log) else { return Ok(None) };
-        let lines = self.log.lines(number)?;
+    pub(super) fn move_hand(&self, hand: &mut Hand, enough: u64) -> Option<(u64, u64)> {
+        let number = hand.next(&self.log)?;
+        let lines = match self.log.lines(number) {
+            Ok(lines) => lines,
+            // The others may still be read; this one's turn comes again in the next round.
+            Err(error) => {
+                tracing::warn!(segment = number, %error, "a segment cannot be read, and nothing of it is evicted");
+                hand.at = None;
+                return Some((0, 0));
+            }
+        };
         let answers: Vec<&Line> = lines.iter().filter(|line| line.kind == Kind::Meta && line.seq > hand.within).collect();
         let (mut evicted, mut freed) = (0, 0);
         for some in answers.chunks(AT_ONCE) {
@@ -81,7 +88,7 @@ impl Inner {
         }
         hand.evicted |= evicted > 0;
         self.meters.evicted.inc_by(evicted);
-        Ok(Some((evicted, freed)))
+        Some((evicted, freed))
     }
 
     /// Judges answers in turn until `enough` bytes are free: how many were evicted, and the bytes. `within` follows.

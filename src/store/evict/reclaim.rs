@@ -122,7 +122,7 @@ impl Inner {
             if self.rewrite_some(reclaim, MOSTLY_DEAD)? {
                 continue;
             }
-            if !self.evict_some(reclaim)? {
+            if !self.evict_some(reclaim) {
                 if self.log.bytes() >= before && self.gate.stick() {
                     tracing::warn!(
                         "the store is full and nothing in it can go: nothing new is kept; let a pack go, raise store.quota, or make room on the disk"
@@ -140,19 +140,19 @@ impl Inner {
     }
 
     /// Evicts as much as a segment holds. Whether the hand may still find something.
-    fn evict_some(&self, reclaim: &mut Reclaim) -> Result<bool, Error> {
+    fn evict_some(&self, reclaim: &mut Reclaim) -> bool {
         let enough = self.log.segment_size();
         let (mut freed, mut moves) = (0_u64, 0);
         loop {
-            let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(freed))?;
+            let moved = self.move_hand(&mut reclaim.hand, enough.saturating_sub(freed));
             freed += moved.map_or(0, |(_, bytes)| bytes);
             if reclaim.hand.idle >= IDLE_ROUNDS {
                 // All that a small store holds may be less than is enough: what has just been evicted is there to be rewritten.
-                return Ok(freed > 0);
+                return freed > 0;
             }
             moves += 1;
             if freed >= enough || moves >= TOGETHER && moved.is_some_and(|(evicted, _)| evicted > 0) {
-                return Ok(true);
+                return true;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::base::clock::Time;
 use crate::store::Error;
-use crate::store::disk::{Disk, is_full, is_read_only};
+use crate::store::disk::{Disk, is_full, is_read_only, is_unreadable};
 use crate::store::record::{self, BadSegment, SegmentHeader};
 use crate::store::recover::segments;
 use std::collections::BTreeMap;
@@ -80,7 +80,11 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Op
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(FORMAT_MAX);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        file.read_at(&mut bytes, 0)?;
+        match file.read_at(&mut bytes, 0) {
+            // The segments say it too.
+            Err(error) if is_unreadable(&error) => bytes.clear(),
+            read => read?,
+        }
         let text = String::from_utf8_lossy(&bytes);
         told = parse_format(&text)?;
         foreign = told.is_none() && !text.is_empty() && !text.starts_with(TITLE);

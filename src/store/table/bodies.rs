@@ -340,6 +340,12 @@ impl Bodies {
         }
     }
 
+    /// Whether it is a delta against a body that is not here.
+    pub(super) fn has_lost_its_base(&self, number: u32) -> bool {
+        let base = self.bases.get(&number).copied().unwrap_or(0);
+        base != 0 && self.number(base).is_none_or(|base| self.get(base).place.is_none())
+    }
+
     /// The numbers of deltas against this body.
     pub(super) fn deltas_of(&self, fingerprint: u64) -> Vec<u32> {
         self.bases.iter().filter(|base| *base.1 == fingerprint).map(|base| *base.0).collect()

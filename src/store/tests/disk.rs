@@ -1,6 +1,7 @@
 //! Full, read-only, failing and dying disks.
 
 use super::kit::{get, key, meta, noise, open, open_on, put, put_pinned, settings, text};
+use crate::base::digest::Digest;
 use crate::base::unit::Bytes as Size;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
@@ -465,6 +466,50 @@ async fn what_a_failed_sync_covered_is_kept_although_its_segment_was_sealed_mean
             store.0.rewrite(&[number], None).unwrap();
             assert_eq!(get(&store, &urls[3]).await.unwrap(), noise(3, 9000));
             assert_eq!(store.stat().damaged, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sector_that_cannot_be_read_costs_what_lies_there_and_no_more() {
+    for sealed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let url = |n: u64| format!("http://a.kz/{n}");
+        let store = open(dir.path());
+        for n in 0..20 {
+            put(&store, meta(&url(n)), &noise(n, 9000)).await.unwrap();
+        }
+        let log = &store.0.log;
+        let place = log.table().read().blob(&Digest::of(&noise(7, 9000))).unwrap().place;
+        log.sync().unwrap();
+        if sealed {
+            log.close().unwrap();
+        }
+        // As a power cut finds it, without a snapshot.
+        let left = tempfile::tempdir().unwrap();
+        super::start::copy(dir.path(), left.path());
+        drop(store);
+        let _gone = std::fs::remove_file(left.path().join("table.ckpt"));
+        let segment = || std::fs::read_dir(left.path().join("seg")).unwrap().next().unwrap().unwrap().path();
+        let (path, bytes) = (segment(), std::fs::read(segment()).unwrap());
+        let disk = Faulty::new();
+        // In the middle of a body; of a sealed one its footer as well, or nobody would read it at a start.
+        *disk.0.unreadable.lock() = if sealed { place.at + 4000..u64::MAX } else { place.at + 4000..place.at + 4001 };
+        let store = open_on(Arc::new(disk.clone()), settings(left.path())).unwrap();
+        for n in 0..20 {
+            let here = n < 7 || !sealed && n > 7;
+            assert_eq!(get(&store, &url(n)).await.as_deref() == Some(noise(n, 9000).as_slice()), here, "{n}, sealed: {sealed}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left as it is");
+        // What comes anew is kept, in a segment of its own.
+        *disk.0.unreadable.lock() = 0..0;
+        put(&store, meta(&url(7)), &noise(7, 9000)).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        // It could be read after all.
+        let store = open_on(Arc::new(disk), settings(left.path())).unwrap();
+        for n in (0..20).filter(|n| !sealed || *n <= 7) {
+            assert_eq!(get(&store, &url(n)).await.as_deref(), Some(noise(n, 9000).as_slice()), "{n}, sealed: {sealed}");
         }
     }
 }

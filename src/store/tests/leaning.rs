@@ -102,3 +102,35 @@ async fn a_base_lives_as_long_as_its_delta_and_goes_with_it() {
     assert_eq!((stat.objects, stat.codecs["zstd_delta"].0, stat.damaged), (120, 0, 0));
     assert_eq!(get(&store, "http://a.kz/p/7").await.unwrap(), page(7));
 }
+
+#[tokio::test]
+async fn a_delta_whose_base_has_gone_is_stored_anew_when_it_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let night = async || {
+        store.0.log.close().unwrap();
+        store.shrink(Pace::Now, || true, |_| {}).await.unwrap();
+    };
+    for n in 1..3 {
+        put(&store, script_meta(&script_url(n)), &script(n)).await.unwrap();
+        // A night after each, so that they lie apart.
+        night().await;
+    }
+    let place = |n| store.0.log.table().read().blob(&Digest::of(&script(n))).map(|blob| (blob.codec, blob.place.segment));
+    let (Some((_, old)), Some((Codec::Delta, new))) = (place(1), place(2)) else { panic!("{:?} {:?}", place(1), place(2)) };
+    assert_ne!(old, new);
+    for n in 1..3 {
+        store.forget(&key(&script_url(n)), true).await.unwrap();
+    }
+    store.0.log.close().unwrap();
+    store.0.rewrite(&[old], None).unwrap();
+    assert!(place(1).is_none() && place(2).is_some(), "the delta is still on disk");
+    put(&store, script_meta(&script_url(2)), &script(2)).await.unwrap();
+    store.0.hot.remove(&key(&script_url(2)));
+    assert_eq!(get(&store, &script_url(2)).await.as_deref(), Some(script(2).as_slice()));
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(get(&store, &script_url(2)).await.as_deref(), Some(script(2).as_slice()));
+    assert_eq!(store.stat().damaged, 0);
+}

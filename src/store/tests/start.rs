@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Copies a store's folder as a power cut would find it, all of it written.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.join("seg")).unwrap();
     for folder in ["", "seg"] {
         for entry in std::fs::read_dir(from.join(folder)).unwrap() {
