@@ -212,7 +212,8 @@ impl Invocation {
             _ => return 2,
         }
         // A damaged configuration is told by the command itself.
-        let asked = crate::config::load(self.context.config.as_deref(), crate::config::environment()).map_or(0, |config| config.node.workers);
+        let asked =
+            crate::config::load(self.context.config.as_deref(), crate::config::environment()).map_or(0, |config| config.node.workers);
         if asked == 0 { cores() } else { asked }
     }
 

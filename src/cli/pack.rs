@@ -160,7 +160,9 @@ fn check(context: &Context, trust: &[String], files: &[PathBuf]) -> Result<Exit,
     let mut keys = trust.iter().map(|key| trusted(key)).collect::<Result<Vec<_>, _>>()?;
     // Without a readable configuration only the keys given here count: a pack can be checked on any machine.
     keys.extend(
-        crate::config::load(context.config.as_deref(), crate::config::environment()).map(|config| config.packs.trusted_keys).unwrap_or_default(),
+        crate::config::load(context.config.as_deref(), crate::config::environment())
+            .map(|config| config.packs.trusted_keys)
+            .unwrap_or_default(),
     );
     let (mut told, mut documents, mut bad) = (String::new(), Vec::new(), false);
     for file in files {

@@ -213,7 +213,11 @@ impl Recovered {
         })?;
         self.damaged += scan.damaged;
         if scan.unreadable > 0 {
-            tracing::warn!(segment = found.number, bytes = scan.unreadable, "a part of a segment cannot be read; what is in the rest is here");
+            tracing::warn!(
+                segment = found.number,
+                bytes = scan.unreadable,
+                "a part of a segment cannot be read; what is in the rest is here"
+            );
             // It stays as it is: what cannot be read now may be read another day, and is not cut off.
             file.sync()?;
             return Ok(lines);
@@ -311,12 +315,7 @@ pub(crate) struct Scan {
 }
 
 /// Reads all records of a segment. `visit` gets the line, the header, whether the payload verified, and a small payload.
-pub(crate) fn scan(
-    file: &dyn DiskFile,
-    length: u64,
-    uuid: &[u8; 16],
-    visit: impl FnMut(Line, &Header, bool, &[u8]),
-) -> io::Result<Scan> {
+pub(crate) fn scan(file: &dyn DiskFile, length: u64, uuid: &[u8; 16], visit: impl FnMut(Line, &Header, bool, &[u8])) -> io::Result<Scan> {
     scan_window(Window::new(file, length), uuid, visit)
 }
 
@@ -560,7 +559,8 @@ impl<'f> Window<'f> {
         while at < end {
             let sector = at / SECTOR;
             let next = ((sector + 1) * SECTOR).min(end);
-            let place = usize::try_from(at - *start).map_err(io::Error::other)?..usize::try_from(next - *start).map_err(io::Error::other)?;
+            let place =
+                usize::try_from(at - *start).map_err(io::Error::other)?..usize::try_from(next - *start).map_err(io::Error::other)?;
             // Asked once: a dying medium takes seconds for each.
             let read = if gaps.contains(&sector) { Ok(false) } else { file.read_at(&mut buffer[place.clone()], at).map(|()| true) };
             match read {

@@ -38,7 +38,7 @@ pub(super) struct Book {
     last: Look,
     /// Whether the time in which the log is written could ever be believed.
     dated: bool,
-    /// The node's last sign of life before this one's.
+    /// The node's last sign of life before this one's, or until when it is told that there was none.
     alive: Option<Time>,
 }
 
@@ -148,7 +148,8 @@ impl Book {
         let booted = wall.minus(self.clock.since_boot()) > alive;
         if gap >= RESTART || booted && gap >= CONFIRM {
             self.log.past(What::BoxOff, alive, begun);
-            self.alive = None;
+            // Should the clock have been behind, the rest follows.
+            self.alive = Some(begun);
         }
     }
 

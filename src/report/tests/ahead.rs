@@ -106,7 +106,8 @@ async fn time_that_a_clock_left_out_or_a_machine_slept_was_not_spent_running() {
     let runs = history.runs(Time::from_secs(0), Time::MAX).await.expect("reads");
     let spans: Vec<_> = runs.iter().map(|ran| (ran.start, ran.seen, ran.clock_ok)).collect();
     // Twelve minutes of steady time before it was set.
-    let wanted = [(NOW, before, true), (set.minus(Duration::from_mins(12)), asleep, true), (awake.minus(Duration::from_mins(2)), awake, true)];
+    let wanted =
+        [(NOW, before, true), (set.minus(Duration::from_mins(12)), asleep, true), (awake.minus(Duration::from_mins(2)), awake, true)];
     assert_eq!(spans, wanted);
     node.report_now().await.expect("reports");
     let off: u64 = line::hours(&history, NOW, awake, awake).await.expect("reads").iter().map(|hour| hour.off_seconds).sum();

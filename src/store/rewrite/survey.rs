@@ -7,10 +7,10 @@
 //! replace is still what was promised. So when a body goes, the answers out of use that lead to it from such segments are asked
 //! for, too.
 
+use crate::store::Inner;
 use crate::store::record::{Codec, Kind, Line};
 use crate::store::rewrite::AT_ONCE;
 use crate::store::segment::{Lane, Log};
-use crate::store::Inner;
 use std::collections::{HashMap, HashSet};
 
 /// What a record hides.
@@ -52,14 +52,15 @@ impl Inner {
             if segment.lane != Lane::Main || sources.contains(&number) {
                 continue;
             }
-            let lines = match self.log.is_sound(number, &segment).and_then(|sound| if sound { Ok(Vec::new()) } else { self.log.lines(number) }) {
-                Ok(lines) => lines,
-                // What cannot be read now must not keep all others from going; at a start it leads to nothing either.
-                Err(error) => {
-                    tracing::warn!(segment = number, %error, "a segment cannot be read now");
-                    continue;
-                }
-            };
+            let lines =
+                match self.log.is_sound(number, &segment).and_then(|sound| if sound { Ok(Vec::new()) } else { self.log.lines(number) }) {
+                    Ok(lines) => lines,
+                    // What cannot be read now must not keep all others from going; at a start it leads to nothing either.
+                    Err(error) => {
+                        tracing::warn!(segment = number, %error, "a segment cannot be read now");
+                        continue;
+                    }
+                };
             for some in lines.chunks(AT_ONCE) {
                 let table = self.log.table().read();
                 // A newer answer under its key hides all that is older.

@@ -45,8 +45,8 @@ struct Secure {
     away: Arc<Notify>,
 }
 
-/// Answers `proto path` over TLS, offering `protocols`.
-async fn secure(life: &Life, folder: &Path, protocols: &[&str]) -> Secure {
+/// TLS as a.kz and b.kz, offering `protocols`.
+fn acceptor(folder: &Path, protocols: &[&str]) -> tokio_rustls::TlsAcceptor {
     let certs = CertificateDer::pem_file_iter(folder.join("leaf.pem")).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(folder.join("leaf.key")).unwrap();
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -56,7 +56,12 @@ async fn secure(life: &Life, folder: &Path, protocols: &[&str]) -> Secure {
         .with_single_cert(certs, key)
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// Answers `proto path` over TLS, offering `protocols`.
+async fn secure(life: &Life, folder: &Path, protocols: &[&str]) -> Secure {
+    let acceptor = acceptor(folder, protocols);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let secure = Secure { addr: listener.local_addr().unwrap(), connections: Arc::default(), away: Arc::default() };
     let (connections, away, inner) = (secure.connections.clone(), secure.away.clone(), life.clone());
@@ -228,4 +233,73 @@ async fn https_goes_through_a_parent_unopened() {
     }
     assert_eq!(*asked.lock(), ["CONNECT a.kz:443 HTTP/1.1\r\nHost: a.kz:443\r\n\r\n"]);
     life.stop();
+}
+
+/// One frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Answers requests over HTTP/2; of the first connection it does not look at the second one, and says so with `word`.
+async fn forgetful(life: &Life, folder: &Path, word: Vec<u8>) -> Secure {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    let (acceptor, listener) = (acceptor(folder, &["h2"]), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let secure = Secure { addr: listener.local_addr().unwrap(), connections: Arc::default(), away: Arc::default() };
+    let (connections, inner) = (secure.connections.clone(), life.clone());
+    life.spawn_until_stop(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let first = connections.fetch_add(1, Ordering::Relaxed) == 0;
+            let (acceptor, word) = (acceptor.clone(), word.clone());
+            inner.spawn_until_stop(async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let mut preface = [0; 24];
+                stream.read_exact(&mut preface).await.unwrap();
+                stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+                loop {
+                    let mut head = [0; 9];
+                    if stream.read_exact(&mut head).await.is_err() {
+                        return;
+                    }
+                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; usize::try_from(length).unwrap()];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                    let answer = match (head[3], head[4] & 1) {
+                        (SETTINGS, 0) => frame(SETTINGS, 1, 0, &[]),
+                        (HEADERS, _) if first && number > 1 => word.clone(),
+                        // ":status: 200", the end of the fields and of the stream.
+                        (HEADERS, _) => frame(HEADERS, 5, number, &[0x88]),
+                        _ => continue,
+                    };
+                    stream.write_all(&answer).await.unwrap();
+                }
+            });
+        }
+    });
+    secure
+}
+
+#[tokio::test]
+async fn what_an_origin_says_it_has_not_looked_at_is_asked_again() {
+    let (folder, life) = (tempfile::tempdir().unwrap(), Life::default());
+    authority(folder.path());
+    let away = |code: u32| frame(7, 0, 0, &[1_u32.to_be_bytes(), code.to_be_bytes()].concat());
+    let reset = |code: u32| frame(3, 0, 3, &code.to_be_bytes());
+    // GOAWAY behind the first stream in peace (NO_ERROR), and in anger (PROTOCOL_ERROR); REFUSED_STREAM, and CANCEL.
+    for (word, again) in [(away(0), true), (away(1), false), (reset(7), true), (reset(8), false)] {
+        let origin = forgetful(&life, folder.path(), word.clone()).await;
+        let node = node(trusting(folder.path(), &origin));
+        let ask = async |request| node.upstream.send(&target("https://a.kz/x"), request, Class::Interactive).await;
+        assert_eq!(ask(get()).await.unwrap().response.status(), 200);
+        let second = ask(get()).await;
+        assert_eq!(second.is_ok(), again, "{word:?} {:?}", second.err());
+        assert_eq!(origin.connections.load(Ordering::Relaxed), 1 + usize::from(again));
+    }
+    // An order is not given twice, whatever the origin says.
+    let origin = forgetful(&life, folder.path(), away(0)).await;
+    let node = node(trusting(folder.path(), &origin));
+    assert!(node.upstream.send(&target("https://a.kz/x"), get(), Class::Interactive).await.is_ok());
+    assert!(node.upstream.send(&target("https://a.kz/x"), post(Body::Empty), Class::Interactive).await.is_err());
 }
