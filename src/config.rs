@@ -309,9 +309,23 @@ pub const DEFAULT_TEXT: &str = include_str!("../config/school.toml");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn an_environment_in_any_coding_is_no_trouble_but_where_it_is_ours() {
+        let os = |bytes: &[u8]| std::ffi::OsString::from_vec(bytes.to_vec());
+        let strange = |name: &[u8]| (os(name), os(b"/mnt/\xf3\xf0\xee\xea"));
+        let others = [strange(b"OLDPWD"), strange(b"\xe8\xec\xff"), strange(b"BULAK_\xe8"), strange(b"BULAK_HOME")];
+        let ours = (os(b"BULAK_NODE__NAME"), os(b"abay-12"));
+        let all = written::ours(others.into_iter().chain([ours]));
+        assert_eq!(parse("", all, "the environment").expect("no complaints").node.name, "abay-12");
+        let complaints = parse("", written::ours([strange(b"BULAK_STORE__PATH")].into_iter()), "the environment").expect_err("no text");
+        let told: Vec<_> = complaints.list.iter().map(|one| (one.key.as_str(), one.message.as_str())).collect();
+        assert_eq!(told, [("store.path", "is no text in UTF-8")]);
     }
 
     #[test]

@@ -199,3 +199,20 @@ fn a_change_holds_against_a_confirmation_that_was_under_way() {
     assert_eq!(origin.count(), asked + 1);
     assert!(node.get(url).is_hit(), "and then it holds again");
 }
+
+#[test]
+fn what_is_told_as_it_happens_is_told_to_each() {
+    let origin = Origin::start(|ask| {
+        let last = ask.field("last-event-id").unwrap_or("none").to_owned();
+        let events = format!("id: 7\ndata: after {last}\n\n");
+        Reply::Bytes(ok(&["Content-Type: text/event-stream", "Cache-Control: no-cache"], events.as_bytes()))
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    for last in ["none", "7", "none", "12"] {
+        let field = format!("Last-Event-ID: {last}");
+        let fields: &[&str] = if last == "none" { &[] } else { &[&field] };
+        let told = node.fetch("GET", "http://a.school.test/events", fields);
+        assert_eq!((told.status, told.text()), (200, format!("id: 7\ndata: after {last}\n\n")), "{}", told.cache_status());
+    }
+    assert_eq!(origin.count(), 4);
+}

@@ -56,7 +56,7 @@ fn echo(mut stream: Stream) {
         if lines[0].contains("/gone") {
             return;
         }
-        if !has("upgrade: websocket") || !has("connection: upgrade") {
+        if lines[0].contains("/page") || !has("upgrade: websocket") || !has("connection: upgrade") {
             say(&mut stream, &ok(&["Cache-Control: no-store"], lines[0].as_bytes())).expect("sends");
             continue;
         }
@@ -109,6 +109,9 @@ fn websocket_goes_through_an_opened_connection_in_both_protocols() {
             let gone = two::fetch(&mut two, two::ask(method, &format!("https://{TALK}/gone"), &[("accept", "text/html")])).await;
             assert_eq!((gone.status().as_u16(), !gone.body().is_empty()), (502, told), "{method}");
         }
+        // An origin that knows no socket there answers with a page: no success for whoever wants a socket (RFC 8441 section 5).
+        let page = two::socket(&mut two, &format!("https://{TALK}/page")).await;
+        assert_eq!(page.err().map(|answer| answer.status().as_u16()), Some(502));
         let foreign = two::socket(&mut two, "https://other.school.test/chat").await;
         assert_eq!(foreign.err().map(|answer| answer.status().as_u16()), Some(421));
     });

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// `CAP_NET_BIND_SERVICE` (capability 10) as `/proc/PID/status` writes it.
@@ -103,6 +103,57 @@ fn its_own_user_and_the_ports_below_1024_are_enough() {
     assert!(seen > 4, "only {seen} files were looked at");
     let key = fs::metadata(node.folder.path().join("state/node.key")).expect("the node's key");
     assert_eq!(key.mode() & 0o777, 0o600, "the node's key");
+}
+
+/// The program in a folder: what it says on stderr, and how it ends. `act` is called while it starts, with its process id.
+fn started_in(folder: &Path, act: impl FnOnce(u32)) -> (String, Option<i32>) {
+    let (state, store) = (folder.join("state"), folder.join("cache"));
+    let mut command = Command::new(binary());
+    command.args(["serve", "--ephemeral"]).env("BULAK_NODE__STATE", &state).env("BULAK_STORE__PATH", &store);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    act(child.id());
+    let output = child.wait_with_output().expect("ends");
+    (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+}
+
+#[test]
+fn root_leaves_the_folders_of_the_services_user_alone() {
+    if !is_root() {
+        return program::skipped("root_leaves_the_folders_of_the_services_user_alone", "another user's file needs root");
+    }
+    for file in ["cache/FORMAT", "state/node.key"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("ours");
+        fs::write(&path, "").expect("a file");
+        std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
+        let (told, code) = started_in(folder.path(), |_| ());
+        assert!(code == Some(5) && told.contains("belongs to another user (number 65534)"), "{code:?} {told}");
+        let left = |place: &str| fs::read_dir(folder.path().join(place)).map_or(0, Iterator::count);
+        assert_eq!(left("cache") + left("state"), 1, "nothing was written");
+    }
+}
+
+#[test]
+fn whoever_is_told_to_end_while_it_starts_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    fs::create_dir_all(&state).expect("ours");
+    // Another process holds its database: that start would take some seconds and fail.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _held = runtime.block_on(async {
+        let place = sqlx::sqlite::SqliteConnectOptions::new().filename(state.join("node.sqlite")).create_if_missing(true);
+        let mut held = sqlx::ConnectOptions::connect(&place).await.expect("opens");
+        sqlx::query("PRAGMA locking_mode = EXCLUSIVE").execute(&mut held).await.expect("locks");
+        sqlx::query("BEGIN EXCLUSIVE").execute(&mut held).await.expect("locks");
+        held
+    });
+    let (told, code) = started_in(folder.path(), |id| {
+        kit::until("the store is open", 60, || folder.path().join("cache/FORMAT").exists());
+        let id = rustix::process::Pid::from_raw(i32::try_from(id).expect("a process")).expect("a process");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("ours");
+    });
+    assert_eq!(code, Some(0), "{told}");
 }
 
 /// The paths of this kind that the sources name outside their tests.
