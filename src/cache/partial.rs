@@ -3,17 +3,21 @@
 //! A range of a large file fetches that range, not the file, and is kept. What is missing of a kept answer is asked for with
 //! `If-Range` and a strong validator, so pieces of different versions never meet.
 
+/// The requests for parts.
+mod ask;
+
 use crate::base::body::Body;
 use crate::base::clock::Time;
 use crate::cache::coding::{self, Coded};
 use crate::cache::fill::{Broken, Judged, Order};
 use crate::cache::flight::{Ground, Live, Outcome, Pilot, Readers, Stage};
 use crate::cache::hit::{Said, part_of};
+use crate::cache::partial::ask::{range_request, request_again, rest_request};
 use crate::cache::pieces::{PIECE, strong_validator};
 use crate::cache::prepared::storable_fields;
 use crate::cache::serve::{Answered, first_hand};
 use crate::cache::told::{begins, simple_range, told_part, told_total};
-use crate::cache::voyage::{CONDITIONS, Given, bare, is_failure, is_nothing, outgoing, readable};
+use crate::cache::voyage::{CONDITIONS, Given, bare, is_failure, is_nothing, readable};
 use crate::cache::{Asked, Found, Inner, stream};
 use crate::link::foreground::Raise;
 use crate::policy::{self, Admit, Ask, Failure, Part, Why};
@@ -22,7 +26,7 @@ use crate::upstream;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -579,27 +583,4 @@ async fn copy(body: Body, draft: &mut Draft, pilot: &Pilot) -> Result<(), Broken
         pilot.lead_alone(draft);
     }
     Ok(())
-}
-
-/// The request for the first gap; `None` without a strong validator.
-fn rest_request(request: Request<Body>, found: &Found, wanted: &Range<u64>) -> Option<(Request<Body>, Range<u64>)> {
-    let strong = strong_validator(&found.entry.meta.headers)?;
-    let gap = stream::gaps(&found.entry.have, wanted).into_iter().next()?;
-    Some((range_request(request, &gap, &strong), gap))
-}
-
-fn range_request(request: Request<Body>, gap: &Range<u64>, strong: &HeaderValue) -> Request<Body> {
-    let mut extra = HeaderMap::new();
-    let range = format!("bytes={}-{}", gap.start, gap.end - 1);
-    extra.insert(RANGE, HeaderValue::from_str(&range).expect("digits are visible ASCII"));
-    extra.insert(IF_RANGE, strong.clone());
-    let mut request = outgoing(request, Some(&extra), false, false);
-    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    request
-}
-
-fn request_again(asked: &Asked) -> Request<Body> {
-    let mut request = bare(asked);
-    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    request
 }

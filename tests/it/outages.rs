@@ -105,6 +105,9 @@ fn an_outage_that_a_power_cut_ends_is_told_once() {
     assert_eq!(node.get("http://a.school.test/").status, 200);
     wire.cut();
     until_told(&node, "line_down", |_| drop(node.get("http://a.school.test/")));
+    // What is told is on the disk a moment later.
+    let is_kept = || node.local("GET", "/api/v1/link/outages")["outages"][0]["number"].as_i64().is_some_and(|number| number > 0);
+    kit::until("it is kept", SOON, is_kept);
     wire.mend();
     node.kill();
     node.restart();
