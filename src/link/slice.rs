@@ -238,9 +238,14 @@ impl Slices {
         if speed >= BUSY {
             self.busy.push(speed);
         }
+        let back = now < open.start;
         let same = open.start.secs().div_euclid(SECONDS) == now.secs().div_euclid(SECONDS);
         if !same || self.busy.len() >= MOST {
             self.finish(now);
+        }
+        if back {
+            // A clock that was ahead has dated them: when that time comes they would be told once more.
+            self.done.retain(|slice| slice.start <= now);
         }
     }
 
@@ -366,6 +371,10 @@ mod tests {
             slices.second(State::Up, Second::default(), 300, Time::from_secs(1_900_000_000).plus(Duration::from_secs(1)));
         }
         assert!(slices.since(Time::from_secs(0), start).len() <= KEPT + 1);
+        // Set right again: what was dated ahead never was.
+        slices.second(State::Up, Second { rx: 7, ..Second::default() }, 0, start.plus(Duration::from_hours(1)));
+        let all = slices.since(Time::from_secs(0), start.plus(Duration::from_hours(2)));
+        assert!(all.iter().all(|slice| slice.start <= start.plus(Duration::from_hours(1))), "{all:?}");
     }
 
     #[test]

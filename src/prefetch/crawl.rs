@@ -42,7 +42,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// When nothing can be done for so long, the crawl ends and the scheduler comes back: other packs may go on meanwhile.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -164,6 +164,8 @@ struct Desk {
     counted: Time,
     recent: VecDeque<(Time, u64)>,
     looked: Time,
+    /// The same in steady time, by which work is counted.
+    looked_steady: Instant,
     busy: Duration,
     /// The same for the night's summary, also of what is never finished; until it is written down.
     active: Duration,
@@ -279,6 +281,7 @@ impl<W: Web> Crawl<'_, W> {
             counted: now,
             recent: VecDeque::new(),
             looked: now,
+            looked_steady: self.clock.steady(),
             busy: Duration::ZERO,
             active: Duration::ZERO,
         })
@@ -297,10 +300,11 @@ impl<W: Web> Crawl<'_, W> {
             if let Some(end) = flights.ended() {
                 return Ok(end);
             }
-            let now = self.clock.now();
+            let (now, steady) = (self.clock.now(), self.clock.steady());
+            let passed = steady.saturating_duration_since(std::mem::replace(&mut desk.looked_steady, steady));
             if !flights.is_empty() {
-                desk.busy += now.since(desk.looked);
-                desk.active += now.since(desk.looked);
+                desk.busy += passed;
+                desk.active += passed;
             }
             if now.plus(MINUTE) < desk.looked {
                 // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
