@@ -284,7 +284,9 @@ impl Inner {
         if nothing {
             self.outdate(&asked.target.key()).await;
         }
-        let judged = if nothing || found.is_some() && is_failure(response.status()) {
+        // Whoever has come along asks without what is kept.
+        let fails = is_failure(response.status()) && (found.is_some() || self.find(&asked.ask()).await.0.is_some());
+        let judged = if nothing || fails {
             Judged::Apart(response, Why::Stale)
         } else {
             self.judge(&asked.ask(), &order, response, (requested, since))

@@ -74,9 +74,17 @@ struct Down {
 }
 
 impl Down {
+    fn length(&self) -> i64 {
+        length_of(self.span)
+    }
+
+    fn pauses(&self) -> i64 {
+        self.length().saturating_sub(self.seconds).max(0)
+    }
+
     /// Seconds of it in `span`; where it has pauses, its share of them.
     fn within(&self, span: Span) -> i64 {
-        let (all, here) = (length_of(self.span), overlap(self.span, span));
+        let (all, here) = (self.length(), overlap(self.span, span));
         if self.seconds >= all {
             return here;
         }
@@ -95,8 +103,10 @@ fn downs(outages: &[Outage]) -> Vec<Down> {
     for down in sorted {
         match downs.last_mut().filter(|last| down.span.0 < last.span.1) {
             Some(last) => {
+                // A joined one has pauses; what each of them calls a pause was one.
+                let pauses = last.pauses().min(down.pauses());
                 last.span.1 = last.span.1.max(down.span.1);
-                last.seconds = last.seconds.saturating_add(down.seconds);
+                last.seconds = last.length().saturating_sub(pauses);
             }
             None => downs.push(down),
         }

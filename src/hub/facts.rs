@@ -103,7 +103,8 @@ fn word(value: &Value) -> Option<String> {
 
 fn hour(frame: Frame<'_>, payload: &Value) -> Hour {
     let line = &payload["line"];
-    let room = i64::try_from(frame.end.since(frame.start).as_secs()).unwrap_or(i64::MAX);
+    let started = frame.start.max(frame.end.minus(LONGEST));
+    let room = i64::try_from(frame.end.since(started).as_secs()).unwrap_or(i64::MAX);
     let mut left = room;
     // No more seconds than the record has, whatever it says.
     let mut seconds = |name: &str| {
@@ -150,7 +151,6 @@ fn hour(frame: Frame<'_>, payload: &Value) -> Hour {
         foreign_rtt_ms: reach("foreign", "rtt_median_ms").as_f64(),
         foreign_bps: whole(reach("foreign", "download_p95_bps")),
     };
-    let started = frame.start.max(frame.end.minus(LONGEST));
     Hour { node: frame.node.to_owned(), started: started.micros(), ended: frame.end.micros(), school: frame.school.to_owned(), figures }
 }
 

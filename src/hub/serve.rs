@@ -268,9 +268,7 @@ async fn reading(State(parts): State<Parts>, request: Request, next: Next) -> Re
     let Ok(Ok(_made)) = tokio::time::timeout(READ_PATIENCE, parts.0.reading.acquire()).await else { return crowded() };
     let answer = next.run(request).await;
     let steps = unread_steps(answer.body().size_hint().lower());
-    let Ok(Ok(room)) = tokio::time::timeout(READ_PATIENCE, parts.0.unread.clone().acquire_many_owned(steps)).await else {
-        return crowded();
-    };
+    let Ok(room) = parts.0.unread.clone().try_acquire_many_owned(steps) else { return crowded() };
     answer.map(|body| Body::new(Held::new(body, (seat, room), TAKING_PATIENCE)))
 }
 

@@ -39,8 +39,8 @@ use std::sync::Arc;
 /// Tests that are read at once.
 const PAGE: u32 = 500;
 
-/// Outages that are read of a span: a day keeps 24 of a kind at most, and a span is a month as a rule.
-const OUTAGES: u32 = 5_000;
+/// Outages that are read of a span: as many as the log keeps, for a statement of a year is to leave none out.
+const OUTAGES: u32 = 10_000;
 
 /// What a node's statements rest on.
 #[derive(Clone)]

@@ -14,8 +14,8 @@ const KEEP: Duration = Duration::from_hours(400 * 24);
 /// And never more rows than this: 25 a day for a year, about 1 MB.
 const MOST: i64 = 10_000;
 
-/// The most rows that one question gets.
-const MOST_ROWS: u32 = 5_000;
+/// The most rows that one question gets: all.
+const MOST_ROWS: u32 = 10_000;
 
 /// Under which name it stands among the settings that this box has had a default route.
 const HAD_WAY: &str = "way_out";

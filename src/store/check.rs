@@ -11,7 +11,7 @@ mod walk;
 
 use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
-use crate::store::disk::{Disk, DiskFile, Real};
+use crate::store::disk::{Disk, DiskFile, Real, is_unreadable};
 use crate::store::evict::Gate;
 use crate::store::pack::sketch::Sketches;
 use crate::store::read::Source;
@@ -213,7 +213,10 @@ impl Work {
     fn segment(&mut self, seg: &Path, found: &Found) -> Result<(), Error> {
         let file = self.disk.open(&found.path, false)?;
         let mut head = [0; record::SEGMENT_HEADER_BYTES];
-        let header = file.read_at(&mut head, 0).ok().and_then(|()| SegmentHeader::decode(&head).ok());
+        let read = file.read_at(&mut head, 0);
+        // What cannot be read now is not written over.
+        let closed = read.as_ref().is_err_and(is_unreadable);
+        let header = read.ok().and_then(|()| SegmentHeader::decode(&head).ok());
         let name = found.path.display().to_string();
         if header.is_some_and(|header| header.uuid != self.uuid) {
             let remedy = "move it out of the folder; what it holds comes in by \"bulak store import\" from a bundle";
@@ -251,13 +254,13 @@ impl Work {
             self.out.lost.push(format!("{name}: {lost} damaged places"));
         }
         let sound = header.is_some_and(|header| header.number == found.number);
-        if !sound {
+        if !sound && !closed {
             self.out.repaired.push(format!("{name} has a damaged header"));
         }
         if let Some(why) = &why {
             self.out.repaired.push(format!("{name} {why}"));
         }
-        if self.repair && !sound {
+        if self.repair && !sound && !closed {
             let made = lines.iter().map(|line| line.time).find(|time| *time != 0).unwrap_or_else(|| self.clock.now().micros());
             let file = self.disk.open(&found.path, true)?;
             file.write_at(&SegmentHeader { uuid: self.uuid, number: found.number, made }.encode(), 0)?;
@@ -292,7 +295,15 @@ impl Work {
         Ok(())
     }
 
-    fn body_holds(&self, place: Place) -> Result<bool, Error> {
+    fn body_holds(&self, place: Place) -> io::Result<bool> {
+        match self.hashes(place) {
+            // What lies there is lost, and the others are to be read.
+            Err(error) if is_unreadable(&error) => Ok(false),
+            holds => holds,
+        }
+    }
+
+    fn hashes(&self, place: Place) -> io::Result<bool> {
         let Some((header, _)) = self.log.header(place, Kind::Blob)? else { return Ok(false) };
         let object = Digest(header.key);
         let Some(source) = Source::blob(&self.log, place, &object)? else { return Ok(false) };
@@ -307,7 +318,11 @@ impl Work {
 
     /// The address of an answer, as its META says.
     fn address(&self, place: Place) -> Result<String, Error> {
-        let kept = self.log.small(place, Kind::Meta)?.and_then(|(_, payload)| meta::decode(&payload));
+        let read = match self.log.small(place, Kind::Meta) {
+            Err(error) if is_unreadable(&error) => None,
+            read => read?,
+        };
+        let kept = read.and_then(|(_, payload)| meta::decode(&payload));
         Ok(kept.map_or_else(|| "an address that cannot be read".to_owned(), |kept| kept.meta.url.into()))
     }
 

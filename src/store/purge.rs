@@ -109,7 +109,7 @@ impl Inner {
             indexed.unwrap_or(live)
         })?;
         self.bury_dead(|_| true, which)?;
-        self.log.sync()?;
+        self.keep_buried()?;
         Ok(gone)
     }
 
@@ -120,7 +120,7 @@ impl Inner {
         let which = |kept: &Kept| kept.object == Some(*object);
         let gone = self.forget_listed(which, || self.log.table().read().of_object(object))?;
         self.bury_dead(|line| line.link == fingerprint(&object.0), which)?;
-        self.log.sync()?;
+        self.keep_buried()?;
         Ok(gone)
     }
 
@@ -152,6 +152,12 @@ impl Inner {
         for stripe in &self.stripes {
             drop(stripe.lock());
         }
+    }
+
+    /// A power cut brings nothing of it back: neither from before the TOMBs, nor with a segment that has just been removed.
+    fn keep_buried(&self) -> Result<(), Error> {
+        self.log.sync()?;
+        self.log.settle_removed()
     }
 
     /// Forgets what is in a list of places; what is moved meanwhile would be missed.

@@ -11,6 +11,9 @@ mod folder;
 /// What a rewrite that was cut short has left.
 mod spare;
 
+/// Reading past what the medium does not give.
+mod window;
+
 pub(crate) use folder::known_identity;
 pub(crate) use merge::{footer, is_sound};
 
@@ -19,11 +22,12 @@ use crate::base::digest::Digest;
 use crate::base::target::UrlKey;
 use crate::store::Error;
 use crate::store::dates::Dates;
-use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only, is_unreadable};
+use crate::store::disk::{Disk, DiskFile, Guard, is_full, is_read_only};
 use crate::store::meta;
 use crate::store::record::{self, BLOCK, BLOCK_BYTES, BadSegment, Codec, Header, Kind, Line, PART_HEAD, PartHead, SegmentHeader};
 use crate::store::recover::folder::{identity, refuse_strange};
 use crate::store::recover::merge::{Run, merge};
+use crate::store::recover::window::Window;
 use crate::store::segment::{self, Lane};
 use crate::store::snapshot;
 use crate::store::table::{Lost, SEGMENT_END, Table};
@@ -33,8 +37,6 @@ use std::path::{Path, PathBuf};
 
 /// Read at a time while scanning.
 const WINDOW: u64 = 1 << 20;
-/// Read at a time where the medium fails: what it loses at once, as a rule.
-const SECTOR: u64 = 4096;
 
 /// A store's folder, opened.
 pub(crate) struct Recovered {
@@ -219,7 +221,9 @@ impl Recovered {
                 "a part of a segment cannot be read; what is in the rest is here"
             );
             // It stays as it is: what cannot be read now may be read another day, and is not cut off.
-            file.sync()?;
+            if !self.read_only {
+                file.sync()?;
+            }
             return Ok(lines);
         }
         if !self.read_only && !found.sealed {
@@ -319,7 +323,7 @@ pub(crate) fn scan(file: &dyn DiskFile, length: u64, uuid: &[u8; 16], visit: imp
     scan_window(Window::new(file, length), uuid, visit)
 }
 
-/// The same of a segment that the medium may not give in full: what it does not give counts as zeros. Only for whoever removes nothing
+/// The same of a segment that the medium may not give in full: what it does not give counts as zeros. Only for whoever removes no answers
 /// because of what is not there.
 pub(crate) fn scan_around(
     file: &dyn DiskFile,
@@ -327,7 +331,7 @@ pub(crate) fn scan_around(
     uuid: &[u8; 16],
     visit: impl FnMut(Line, &Header, bool, &[u8]),
 ) -> io::Result<Scan> {
-    scan_window(Window { gaps: Some(BTreeSet::new()), ..Window::new(file, length) }, uuid, visit)
+    scan_window(Window::around(file, length), uuid, visit)
 }
 
 fn scan_window(mut window: Window<'_>, uuid: &[u8; 16], mut visit: impl FnMut(Line, &Header, bool, &[u8])) -> io::Result<Scan> {
@@ -365,9 +369,9 @@ fn scan_window(mut window: Window<'_>, uuid: &[u8; 16], mut visit: impl FnMut(Li
         }
         at = next;
     }
-    let gaps = window.gaps.map_or(0, |gaps| gaps.len() as u64);
-    scan.damaged += u64::from(gaps > 0 && scan.damaged == 0);
-    Ok(Scan { unreadable: gaps * SECTOR, ..scan })
+    let unreadable = window.unreadable();
+    scan.damaged += u64::from(unreadable > 0 && scan.damaged == 0);
+    Ok(Scan { unreadable, ..scan })
 }
 
 /// The footer's line of a record.
@@ -506,76 +510,6 @@ fn verify(window: &mut Window<'_>, header: &Header, at: u64) -> io::Result<bool>
         (from, block) = (from + n, block + 1);
     }
     Ok(if tabled { crc32c::crc32c(&table) } else { sum } == header.crc)
-}
-
-/// A part of a file, read ahead.
-struct Window<'f> {
-    file: &'f dyn DiskFile,
-    length: u64,
-    buffer: Vec<u8>,
-    start: u64,
-    /// Sectors that cannot be read, by number; where there is none of this, they are an error.
-    gaps: Option<BTreeSet<u64>>,
-}
-
-impl<'f> Window<'f> {
-    fn new(file: &'f dyn DiskFile, length: u64) -> Window<'f> {
-        Window { file, length, buffer: Vec::new(), start: 0, gaps: None }
-    }
-
-    /// `n` bytes at `at`; both lie within the file, or the file shrinks under us, which is an error.
-    fn get(&mut self, at: u64, n: u64) -> io::Result<&[u8]> {
-        let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let held = self.start + self.buffer.len() as u64;
-        if at < self.start || at + n > held {
-            let want = WINDOW.max(n).min(self.length.checked_sub(at).ok_or_else(eof)?);
-            if want < n {
-                return Err(eof());
-            }
-            self.buffer.resize(usize::try_from(want).map_err(io::Error::other)?, 0);
-            self.start = at;
-            if let Err(error) = self.fill() {
-                self.buffer.clear();
-                return Err(error);
-            }
-        }
-        let from = usize::try_from(at - self.start).map_err(io::Error::other)?;
-        self.buffer.get(from..from + usize::try_from(n).map_err(io::Error::other)?).ok_or_else(eof)
-    }
-
-    /// Reads the buffer's length at its start; what the medium does not give becomes zeros, if gaps are kept.
-    fn fill(&mut self) -> io::Result<()> {
-        let Window { file, buffer, start, gaps, .. } = self;
-        let end = *start + buffer.len() as u64;
-        let known = gaps.as_ref().is_some_and(|gaps| gaps.range(*start / SECTOR..end.div_ceil(SECTOR)).next().is_some());
-        if !known {
-            match file.read_at(buffer, *start) {
-                Err(error) if is_unreadable(&error) && gaps.is_some() => {}
-                done => return done,
-            }
-        }
-        let Some(gaps) = gaps else { return Ok(()) };
-        let mut at = *start;
-        while at < end {
-            let sector = at / SECTOR;
-            let next = ((sector + 1) * SECTOR).min(end);
-            let place =
-                usize::try_from(at - *start).map_err(io::Error::other)?..usize::try_from(next - *start).map_err(io::Error::other)?;
-            // Asked once: a dying medium takes seconds for each.
-            let read = if gaps.contains(&sector) { Ok(false) } else { file.read_at(&mut buffer[place.clone()], at).map(|()| true) };
-            match read {
-                Ok(true) => {}
-                Ok(false) => buffer[place].fill(0),
-                Err(error) if is_unreadable(&error) => {
-                    gaps.insert(sector);
-                    buffer[place].fill(0);
-                }
-                Err(error) => return Err(error),
-            }
-            at = next;
-        }
-        Ok(())
-    }
 }
 
 /// Takes the folder's lock; `None` in one that cannot be written and has no lock file.

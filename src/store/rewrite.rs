@@ -112,7 +112,7 @@ impl Inner {
                 }
             }
         }
-        self.ask_for_led(&gone, sources, &mut survey);
+        self.ask_for_led(&gone, sources, &mut survey)?;
         let needed = survey.answer(&self.log);
         kept.extend(needed.into_iter().map(|(line, from)| Kept { line, from, tomb: line.kind == Kind::Meta }));
         Ok(kept)
@@ -125,7 +125,7 @@ impl Inner {
     pub(crate) fn keep_hidden(&self, unused: &[(u32, Digest)]) -> Result<(), Error> {
         let mut survey = Survey::default();
         let (numbers, gone): (Vec<u32>, HashSet<u64>) = unused.iter().map(|(number, object)| (*number, fingerprint(&object.0))).unzip();
-        self.ask_for_led(&gone, &numbers, &mut survey);
+        self.ask_for_led(&gone, &numbers, &mut survey)?;
         let mut kept: Vec<Kept> = survey.answer(&self.log).into_iter().map(|(line, from)| Kept { line, from, tomb: true }).collect();
         if kept.is_empty() {
             return Ok(());

@@ -236,7 +236,9 @@ impl Inner {
                     lines
                 } else {
                     let mut lines = Vec::new();
-                    recover::scan(&*file, stop.found.length, self.log.uuid(), |line, _, holds, _| lines.extend(holds.then_some(line)))?;
+                    recover::scan_around(&*file, stop.found.length, self.log.uuid(), |line, _, holds, _| {
+                        lines.extend(holds.then_some(line));
+                    })?;
                     lines
                 }
             }

@@ -205,7 +205,7 @@ fn what_is_told_as_it_happens_is_told_to_each() {
     let origin = Origin::start(|ask| {
         let last = ask.field("last-event-id").unwrap_or("none").to_owned();
         let events = format!("id: 7\ndata: after {last}\n\n");
-        Reply::Bytes(ok(&["Content-Type: text/event-stream", "Cache-Control: no-cache"], events.as_bytes()))
+        Reply::Bytes(ok(&["Content-Type: text/event-stream", "Cache-Control: max-age=60"], events.as_bytes()))
     });
     let node = Setup::new().host("a.school.test", origin.addr).start();
     for last in ["none", "7", "none", "12"] {

@@ -338,7 +338,7 @@ impl Desk<'_> {
             }
             let Some(host) = table.get("host").and_then(|value| self.host(value, &host, "class.host")) else { continue };
             // A class that names everything would make avatars storable.
-            if refuse::is_account(host.trim_start_matches("*.")) && is_all(&path) {
+            if has_accounts(&host) && is_all(&path) {
                 self.tell(
                     &span,
                     "class.path",
@@ -391,7 +391,7 @@ impl Desk<'_> {
         let mut hosts = Vec::new();
         for (value, text) in self.texts(table, "scope.", "hosts") {
             let Some(host) = self.host(value, &text, "scope.hosts") else { continue };
-            if refuse::is_account(host.trim_start_matches("*.")) && !classes.iter().any(|class| class.host == host) {
+            if has_accounts(&host) && !classes.iter().any(|class| class.host == host) {
                 self.wrong(value, "scope.hosts", "this host has accounts: add a [[class]] that names what may be fetched there");
                 continue;
             }
@@ -543,6 +543,12 @@ fn is_id(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|letter: char| letter.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Whether a host as packs write it has accounts, or with `*.` stands for one that has.
+fn has_accounts(host: &str) -> bool {
+    let bare = host.trim_start_matches("*.");
+    refuse::is_account(bare) || bare != host && refuse::below(bare).any(refuse::is_account)
 }
 
 /// A pattern that names everything, or nearly.

@@ -76,13 +76,16 @@ type Uuid = [u8; 16];
 /// What FORMAT says, and what most segments say. FORMAT is not believed when no segment agrees with it and some agree on another:
 /// one bit of it must not make all records unreadable.
 fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Option<Uuid>), Error> {
-    let (mut told, mut foreign) = (None, false);
+    let (mut told, mut foreign, mut closed) = (None, false, None);
     if let Ok(file) = disk.open(&folder.join("FORMAT"), false) {
         let length = file.length()?.min(FORMAT_MAX);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         match file.read_at(&mut bytes, 0) {
             // The segments say it too.
-            Err(error) if is_unreadable(&error) => bytes.clear(),
+            Err(error) if is_unreadable(&error) => {
+                closed = Some(error);
+                bytes.clear();
+            }
             read => read?,
         }
         let text = String::from_utf8_lossy(&bytes);
@@ -105,6 +108,10 @@ fn look_for_identity(disk: &dyn Disk, folder: &Path) -> Result<(Option<Uuid>, Op
         }
     }
     let Some(found) = votes.into_iter().max_by_key(|vote| vote.1).map(|vote| vote.0) else {
+        // A store whose name nobody can read must not be given another.
+        if let Some(error) = closed {
+            return Err(Error::Disk(error));
+        }
         if foreign {
             let path = folder.display();
             return Err(Error::Unusable(format!("FORMAT in {path} is none of this program and no segment is; choose another store.path")));

@@ -7,10 +7,10 @@
 //! replace is still what was promised. So when a body goes, the answers out of use that lead to it from such segments are asked
 //! for, too.
 
-use crate::store::Inner;
 use crate::store::record::{Codec, Kind, Line};
 use crate::store::rewrite::AT_ONCE;
 use crate::store::segment::{Lane, Log};
+use crate::store::{Error, Inner};
 use std::collections::{HashMap, HashSet};
 
 /// What a record hides.
@@ -44,24 +44,16 @@ const STAYS: u32 = u32::MAX;
 impl Inner {
     /// Asks for the answers out of use that lead to these bodies, by fingerprint, from segments other than `sources` that a start
     /// may take for cut short.
-    pub(super) fn ask_for_led(&self, gone: &HashSet<u64>, sources: &[u32], survey: &mut Survey) {
+    pub(super) fn ask_for_led(&self, gone: &HashSet<u64>, sources: &[u32], survey: &mut Survey) -> Result<(), Error> {
         if gone.is_empty() {
-            return;
+            return Ok(());
         }
         for (number, segment) in self.log.segments() {
-            if segment.lane != Lane::Main || sources.contains(&number) {
+            if segment.lane != Lane::Main || sources.contains(&number) || self.log.is_sound(number, &segment)? {
                 continue;
             }
-            let lines =
-                match self.log.is_sound(number, &segment).and_then(|sound| if sound { Ok(Vec::new()) } else { self.log.lines(number) }) {
-                    Ok(lines) => lines,
-                    // What cannot be read now must not keep all others from going; at a start it leads to nothing either.
-                    Err(error) => {
-                        tracing::warn!(segment = number, %error, "a segment cannot be read now");
-                        continue;
-                    }
-                };
-            for some in lines.chunks(AT_ONCE) {
+            // What cannot be read now must not keep all others from going: a start reads as much of it.
+            for some in self.log.lines_around(number)?.chunks(AT_ONCE) {
                 let table = self.log.table().read();
                 // A newer answer under its key hides all that is older.
                 let led = |line: &&Line| line.kind == Kind::Meta && gone.contains(&line.link);
@@ -69,6 +61,7 @@ impl Inner {
                 some.iter().filter(led).filter(dead).for_each(|line| survey.ask(*line, STAYS));
             }
         }
+        Ok(())
     }
 }
 

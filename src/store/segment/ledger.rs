@@ -114,6 +114,15 @@ impl Log {
 
     /// The records of a segment: from memory while it is open, from its footer when it is sealed, else by a scan of what verifies.
     pub(crate) fn lines(&self, number: u32) -> io::Result<Vec<Line>> {
+        self.read_lines(number, false)
+    }
+
+    /// The same, as far as the medium gives them: see [`recover::scan_around`].
+    pub(crate) fn lines_around(&self, number: u32) -> io::Result<Vec<Line>> {
+        self.read_lines(number, true)
+    }
+
+    fn read_lines(&self, number: u32, around: bool) -> io::Result<Vec<Line>> {
         {
             let open = self.open.lock();
             let current = open.main.iter().chain(&open.parts).find(|now| now.number == number);
@@ -127,11 +136,12 @@ impl Log {
             return Ok(lines);
         }
         let mut lines = Vec::new();
-        recover::scan(&*file, length, &self.uuid, |line, _, holds, _| {
-            if holds {
-                lines.push(line);
-            }
-        })?;
+        let keep = |line, _: &Header, holds, _: &[u8]| lines.extend(Some(line).filter(|_| holds));
+        if around {
+            recover::scan_around(&*file, length, &self.uuid, keep)?;
+        } else {
+            recover::scan(&*file, length, &self.uuid, keep)?;
+        }
         Ok(lines)
     }
 

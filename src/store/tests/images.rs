@@ -138,6 +138,12 @@ async fn share(which: u64) {
 
 shares! { power_cuts_0 0 power_cuts_1 1 power_cuts_2 2 power_cuts_3 3 power_cuts_4 4 power_cuts_5 5 power_cuts_6 6 power_cuts_7 7 }
 
+/// Found by the 80,000th power cut: an object is purged of which nothing was left but the name of a segment that had just been removed.
+#[tokio::test]
+async fn a_purge_counts_though_what_it_names_has_just_been_removed() {
+    workload(319, IMAGES_EACH, Broken::No).await.unwrap();
+}
+
 /// The suite proves nothing about what its workloads never do.
 #[tokio::test]
 async fn workloads_do_all_that_they_should() {
