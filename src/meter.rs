@@ -294,10 +294,8 @@ impl Meter {
     /// hundredth of it.
     async fn may_spend(&self, bytes: u64) -> Result<bool, crate::state::Error> {
         let settings = self.0.settings.load_full();
-        let (today, month) = self.0.measure.spent(&settings.schedule.day(self.0.clock.now())).await?;
-        let (known, caps) = (self.known().await?, settings.caps);
-        let capacity = known.0.max(known.1);
-        Ok(today.saturating_add(bytes) <= caps.day(capacity) && month.saturating_add(bytes) <= caps.month(capacity))
+        let budget = self.budget(&settings, &[], None, false, self.known().await?).await?;
+        Ok(bytes <= budget.left(budget.capacity))
     }
 
     /// So many bytes of today were taken.
@@ -453,7 +451,7 @@ impl Meter {
         own: Option<i64>,
         full: bool,
         known: (Option<u64>, Option<u64>),
-    ) -> Result<Budget, Error> {
+    ) -> Result<Budget, crate::state::Error> {
         let now = self.0.clock.now();
         let (today, month) = self.0.measure.spent(&settings.schedule.day(now)).await?;
         let capacity = known.0.max(known.1);

@@ -156,8 +156,22 @@ mod tests {
         Router::new()
             .route("/", get(async || "home"))
             .route("/wpad.dat", get(async || "pac"))
+            .route("/slow", get(slow))
+            .route("/api/v1/slow", get(slow))
             .route("/kept", get(async || ([(header::CACHE_CONTROL, STYLE_AGE)], "css")))
             .layer(from_fn_with_state(names, guard))
+    }
+
+    /// As an order that goes through a store on a slow card.
+    async fn slow() -> &'static str {
+        tokio::time::sleep(Duration::from_mins(20)).await;
+        "done"
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_has_half_a_minute_and_an_order_half_an_hour() {
+        assert_eq!(ask("/slow", &["abay-12"]).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask("/api/v1/slow", &["abay-12"]).await.status(), StatusCode::OK);
     }
 
     async fn ask(uri: &str, hosts: &[&str]) -> Response {

@@ -92,6 +92,28 @@ impl fmt::Debug for Time {
     }
 }
 
+/// A step of the wall clock that counts: less moves no figure of a day, and what sets clocks takes a second now and then.
+pub const STEP: Duration = Duration::from_mins(1);
+
+/// All that a clock says at one moment. Two of them tell what time has done between: passed, been slept, or been set.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Wall time.
+    pub now: Time,
+    /// Steady time.
+    pub steady: Instant,
+    /// See [`Clock::since_boot`].
+    pub boot: Duration,
+}
+
+impl Look {
+    /// Steady time since an earlier look, and how long the machine slept meanwhile.
+    pub fn since(&self, earlier: &Look) -> (Duration, Duration) {
+        let passed = self.steady.saturating_duration_since(earlier.steady);
+        (passed, self.boot.saturating_sub(earlier.boot).saturating_sub(passed))
+    }
+}
+
 /// Tells wall and steady time. Cheap to clone; clones share the floor.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
@@ -171,6 +193,11 @@ impl Clock {
         Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0)) + slept
     }
 
+    /// One look at all of it.
+    pub fn look(&self) -> Look {
+        Look { now: self.now(), steady: self.steady(), boot: self.since_boot() }
+    }
+
     /// Proof that it is at least `moment`: from now on the clock is never before it. Called with the newest stored record.
     pub fn raise_floor(&self, moment: Time) {
         self.0.anchor.fetch_max(moment.minus(self.age()).micros(), Ordering::Relaxed);
@@ -244,6 +271,19 @@ mod tests {
         clock.advance(day);
         clock.raise_floor(floor);
         assert_eq!(clock.now(), floor.plus(day), "what was proven before it holds");
+    }
+
+    #[test]
+    fn two_looks_tell_what_time_has_done() {
+        let clock = Clock::manual(Time::from_secs(100));
+        let first = clock.look();
+        clock.advance(Duration::from_secs(7));
+        clock.sleep(Duration::from_secs(60));
+        clock.jump(-5_000_000);
+        let second = clock.look();
+        assert_eq!(second.since(&first), (Duration::from_secs(7), Duration::from_secs(60)));
+        assert_eq!(second.now, Time::from_secs(162));
+        assert_eq!(first.since(&second), (Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

@@ -477,6 +477,14 @@ mod tests {
         let shared = Kept { outages: vec![outage("line_down", 30, 620), outage("line_down", 0, 600)], ..Kept::default() };
         let day = roll("s", 0, span(0), &shared);
         assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (1, 620, 620), "two boxes, one line");
+        // Two boxes tell of one line that was down for a tenth of the time.
+        let twice = || Outage { seconds: 60, ..outage("line_down", 0, 600) };
+        let of = |other| {
+            let day = roll("s", 0, span(0), &Kept { outages: vec![twice(), other], ..Kept::default() });
+            (day.outages, day.outage_seconds)
+        };
+        assert_eq!(of(twice()), (1, 60));
+        assert_eq!(of(outage("line_down", 0, 600)), (1, 600), "what one of them saw down all the time was down");
         let flapping = Outage { seconds: 100, ..outage("line_down", -1_000, 1_000) };
         let day = roll("s", 0, span(0), &Kept { outages: vec![flapping], ..Kept::default() });
         assert_eq!((day.outages, day.outage_seconds, day.longest_outage_seconds), (0, 50, 50), "pauses between are no outage");

@@ -326,5 +326,11 @@ mod tests {
         assert!(plausible(true, NOW, ahead), "a clock that is years ahead makes nothing old");
         let Facts::Hour(hour, _) = read(Frame { start: NOW.minus(day * 300), ..frame() }, "hour", &json!({})) else { panic!("an hour") };
         assert_eq!(hour.started, NOW.minus(LONGEST).micros());
+        // A box that was off over a long summer and has run for two hours since.
+        let (whole, ran) = (day.as_secs() * 110, 7_200);
+        let record = json!({"payload": {"line": {"up_seconds": ran, "off_seconds": whole - ran}}});
+        let Facts::Hour(hour, _) = read(Frame { start: NOW.minus(day * 110), ..frame() }, "hour", &record) else { panic!("an hour") };
+        let all = u64::try_from(hour.figures.up_seconds + hour.figures.off_seconds).expect("natural");
+        assert_eq!((hour.figures.up_seconds, all), (7_200, LONGEST.as_secs()), "no more seconds than the time that is told of");
     }
 }

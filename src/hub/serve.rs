@@ -6,7 +6,7 @@
 use crate::base::bearer;
 use crate::base::clock::{Clock, Time};
 use crate::base::count::{IntCounter, Metrics};
-use crate::base::crowd::Crowd;
+use crate::base::crowd::{Crowd, Seat};
 use crate::base::problem::Problem;
 use crate::base::refusal::as_problems;
 use crate::hub::Settings;
@@ -266,9 +266,13 @@ async fn signed(parts: &Parts, headers: &HeaderMap, client: Option<IpAddr>) -> R
 async fn reading(State(parts): State<Parts>, request: Request, next: Next) -> Response {
     let Some(seat) = parts.0.readers.enter(share(&request), usize::MAX, MOST_READERS_EACH) else { return crowded() };
     let Ok(Ok(_made)) = tokio::time::timeout(READ_PATIENCE, parts.0.reading.acquire()).await else { return crowded() };
-    let answer = next.run(request).await;
+    sent_within(&parts.0.unread, seat, next.run(request).await)
+}
+
+/// The answer, which takes room until its reader has it; where there is none, word of that.
+fn sent_within(unread: &Arc<Semaphore>, seat: Seat, answer: Response) -> Response {
     let steps = unread_steps(answer.body().size_hint().lower());
-    let Ok(room) = parts.0.unread.clone().try_acquire_many_owned(steps) else { return crowded() };
+    let Ok(room) = unread.clone().try_acquire_many_owned(steps) else { return crowded() };
     answer.map(|body| Body::new(Held::new(body, (seat, room), TAKING_PATIENCE)))
 }
 

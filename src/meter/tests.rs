@@ -180,3 +180,54 @@ async fn the_schedule_runs_a_slot_and_writes_it_down() {
     assert_eq!(meter.after(0, 9).await.expect("reads")[0].test.trigger, Trigger::Daily);
     life.stop();
 }
+
+#[tokio::test]
+async fn a_fast_line_s_day_is_larger_for_pings_as_well() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let meter = meter(settings(&["wss://a.kz"]), numbers(|_, _, _| 100e6), &clock, &life, &state).await;
+    let kept = meter.test(&MANUAL, &CancellationToken::new(), &|_| ()).await.expect("kept");
+    assert!(kept.test.estimate(false).is_some_and(|bps| bps > 50_000_000), "{:?}", kept.test);
+    let spent = kept.test.cost_bytes;
+    meter.spend(60_000_000).await.expect("spends");
+    assert!(meter.may_spend(20_000).await.expect("reads"), "a slow line's day is spent, this one's is not");
+    meter.spend(140_000_000 - spent.min(140_000_000)).await.expect("spends");
+    assert!(!meter.may_spend(20_000_000).await.expect("reads"));
+    life.stop();
+}
+
+#[tokio::test]
+async fn a_cut_in_a_test_costs_what_the_line_could_have_carried() {
+    let (life, clock, state) = (Life::default(), clock(), State::open(None).await.expect("opens"));
+    let line = meter(settings(&["wss://a.kz"]), numbers(|_, _, _| 4e6), &clock, &life, &state).await;
+    let spent = line.test(&MANUAL, &CancellationToken::new(), &|_| ()).await.expect("kept").test.cost_bytes;
+    let hangs = Numbers { hangs: Some(3), ..numbers(|_, _, _| 4e6) };
+    let again = meter(settings(&["wss://a.kz"]), hangs, &clock, &life, &state).await;
+    let nobody = CancellationToken::new();
+    let mut cut = Box::pin(again.test(&MANUAL, &nobody, &|_| ()));
+    assert!(tokio::time::timeout(Duration::from_millis(300), cut.as_mut()).await.is_err(), "under way");
+    // The power fails: nothing is closed.
+    drop(cut);
+    let recovered = state.measure().recover().await.expect("recovers");
+    assert!(recovered > 0 && recovered <= 50_000_000 / 3, "{recovered} of a day of 50 MB, after {spent}");
+    life.stop();
+}
+
+#[tokio::test]
+async fn the_test_after_a_start_runs_though_the_clock_was_set_since() {
+    let (life, state) = (Life::default(), State::open(None).await.expect("opens"));
+    let clock = Clock::manual(Time::from_secs(0));
+    clock.raise_floor(Time::BUILT);
+    let day = Schedule { slots: Vec::new(), zone: jiff::tz::TimeZone::UTC, startup: true };
+    let meter = meter(Settings { schedule: day, ..settings(&["wss://a.kz"]) }, numbers(|_, _, _| 8e6), &clock, &life, &state).await;
+    let mut worker = clerk::Clerk::new(meter.clone());
+    worker.step().await;
+    clock.advance(Duration::from_mins(2));
+    clock.jump(Time::BUILT.micros() + 40 * 86_400_000_000);
+    for _ in 0..40 {
+        worker.step().await;
+        clock.advance(Duration::from_secs(30));
+    }
+    let triggers: Vec<Trigger> = meter.after(0, 9).await.expect("reads").iter().map(|kept| kept.test.trigger).collect();
+    assert_eq!(triggers, [Trigger::Startup]);
+    life.stop();
+}

@@ -16,7 +16,7 @@ pub(super) mod land;
 /// What leaves the shelf.
 mod shelf;
 
-use crate::base::clock::{Clock, Time};
+use crate::base::clock::{self, Clock, Time};
 use crate::base::count::IntCounter;
 use crate::base::target::Target;
 use crate::prefetch::Progress;
@@ -42,7 +42,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// When nothing can be done for so long, the crawl ends and the scheduler comes back: other packs may go on meanwhile.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -163,9 +163,7 @@ struct Desk {
     crowded: bool,
     counted: Time,
     recent: VecDeque<(Time, u64)>,
-    looked: Time,
-    /// The same in steady time, by which work is counted.
-    looked_steady: Instant,
+    looked: clock::Look,
     busy: Duration,
     /// The same for the night's summary, also of what is never finished; until it is written down.
     active: Duration,
@@ -280,8 +278,7 @@ impl<W: Web> Crawl<'_, W> {
             crowded: false,
             counted: now,
             recent: VecDeque::new(),
-            looked: now,
-            looked_steady: self.clock.steady(),
+            looked: self.clock.look(),
             busy: Duration::ZERO,
             active: Duration::ZERO,
         })
@@ -300,17 +297,18 @@ impl<W: Web> Crawl<'_, W> {
             if let Some(end) = flights.ended() {
                 return Ok(end);
             }
-            let (now, steady) = (self.clock.now(), self.clock.steady());
-            let passed = steady.saturating_duration_since(std::mem::replace(&mut desk.looked_steady, steady));
+            let look = self.clock.look();
+            let (now, before) = (look.now, std::mem::replace(&mut desk.looked, look));
+            // By steady time: a clock that is set makes no work.
+            let (passed, _) = look.since(&before);
             if !flights.is_empty() {
                 desk.busy += passed;
                 desk.active += passed;
             }
-            if now.plus(MINUTE) < desk.looked {
+            if now.plus(MINUTE) < before.now {
                 // The clock was ahead and was set right: the window's end is not what it was, nor is what hosts wait for.
                 return Ok(End::Asked);
             }
-            desk.looked = now;
             if until.is_some_and(|until| now >= until) {
                 return Ok(End::Window);
             }

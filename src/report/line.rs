@@ -9,7 +9,7 @@
 //!
 //! Before its first run there was no box, and nothing to call off: the first hour, day and month begin with it.
 
-use crate::base::clock::{Clock, Time};
+use crate::base::clock::{Clock, Look, STEP, Time};
 use crate::link::Slice;
 use crate::link::rollup::{Folded, Level, Rollup, Run, merge, months, roll};
 use crate::link::slice::Packed;
@@ -35,9 +35,6 @@ const TURNS: u64 = 2;
 /// A box without a battery begins at most so far behind what it kept last: systems note the time each hour.
 const AHEAD: Duration = Duration::from_hours(1);
 
-/// A step of the clock that counts: less moves no figure of a day.
-const STEP: Duration = Duration::from_mins(1);
-
 /// Windows that one question gets: two months of hours.
 const MOST_WINDOWS: usize = 1_500;
 
@@ -58,42 +55,24 @@ pub(crate) struct Memory {
     told: Option<Slice>,
 }
 
-/// All that clocks say at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    now: Time,
-    steady: Instant,
-    boot: Duration,
-}
-
-impl Look {
-    fn at(clock: &Clock) -> Look {
-        Look { now: clock.now(), steady: clock.steady(), boot: clock.since_boot() }
-    }
-}
-
 impl Memory {
     /// The node starts.
     pub(crate) fn begin(clock: &Clock) -> Memory {
-        let (now, steady) = (clock.now(), clock.steady());
-        let (run, look) = (clock.trusted().then_some(now), clock.trusted().then(|| Look::at(clock)));
-        Memory { run, run_steady: Some(steady), look, begun: now, begun_steady: Some(steady), kept: None, told: None }
+        let look = clock.look();
+        let (run, begun_steady) = (clock.trusted().then_some(look.now), Some(look.steady));
+        Memory { run, run_steady: begun_steady, look: run.map(|_| look), begun: look.now, begun_steady, kept: None, told: None }
     }
 
     /// Looks whether time has leapt since the last look. A clock that could be believed and was behind (a box without a battery, its
     /// power back after a night) and is set now has not seen the node run through all that time: it began as long ago as it has really
     /// lasted. Nor did it run while the machine slept.
     fn heed(&mut self, clock: &Clock) {
-        let look = Look::at(clock);
+        let look = clock.look();
         if let (Some(_), Some(last)) = (self.run, self.look) {
-            let (wall, passed) = (look.now.since(last.now), look.steady.saturating_duration_since(last.steady));
-            let awake = look.boot.saturating_sub(last.boot).max(passed);
-            let lasted = if wall > awake + STEP {
-                self.run_steady.map(|begun| look.steady.saturating_duration_since(begun))
-            } else {
-                Some(passed).filter(|passed| awake > *passed + STEP)
-            };
-            if let Some(lasted) = lasted {
+            let (passed, slept) = look.since(&last);
+            let was_set = look.now.since(last.now) > passed + slept + STEP;
+            let lasted = if was_set { self.run_steady.map(|begun| look.steady.saturating_duration_since(begun)) } else { Some(passed) };
+            if let Some(lasted) = lasted.filter(|_| was_set || slept > STEP) {
                 self.run = Some(look.now.minus(lasted).max(last.now));
                 self.run_steady = look.steady.checked_sub(lasted);
             }

@@ -261,6 +261,7 @@ pub fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::refuse;
 
     pub(super) const GOOD: &str = r#"
 id = "kk-wiki"
@@ -314,6 +315,21 @@ max_bytes = "2 GiB"
         }
         let complaints = Pack::parse(&GOOD.replace("depth = 1", "requisites = \"all\"")).expect_err("no such word");
         assert_eq!(complaints[0].key, "scope.requisites");
+    }
+
+    #[test]
+    fn a_wildcard_above_hosts_with_accounts_is_as_narrow_as_they_are() {
+        let with = |host: &str, class: &str| {
+            let text = GOOD.replace("\"*.wikimedia.org\"", &format!("\"{host}\""));
+            let parsed = Pack::parse(&format!("{text}\n[[class]]\nhost = \"{host}\"\npath = \"{class}\"\n"));
+            parsed.err().into_iter().flatten().map(|one| one.key).collect::<Vec<_>>()
+        };
+        let account = refuse::below("kz").find(|name| refuse::is_account(name) && !refuse::is_personal(name)).expect("a listed one");
+        for host in [account.to_owned(), format!("*.{account}"), String::from("*.edu.kz")] {
+            assert!(with(&host, "/**").contains(&String::from("class.path")), "{host}");
+            assert_eq!(with(&host, "/static/**.js"), [""; 0], "{host}");
+        }
+        assert_eq!(with("*.wikipedia.org", "/**"), [""; 0]);
     }
 
     #[test]

@@ -260,6 +260,17 @@ mod tests {
         assert_eq!(newest, [(3, 3, "raw".into()), (2, 2, String::new()), (1, 1, String::new())]);
         measure.keep(day(801), &5_u32, "").await.expect("keeps");
         assert_eq!(measure.after::<u32>(0, 10).await.expect("reads").len(), 3, "the first is forgotten");
+        for at in 802..812 {
+            measure.keep(day(at), &7_u32, "raw").await.expect("keeps");
+        }
+        let count = async || {
+            let all = measure.after::<u32>(0, 50).await.expect("reads");
+            (all.len(), all.iter().filter(|kept| !kept.2.is_empty()).count())
+        };
+        let before = count().await;
+        measure.keep(day(9_000), &8_u32, "raw").await.expect("keeps");
+        let (few, after) = (usize::try_from(OLD_AT_ONCE).expect("few"), count().await);
+        assert!(before.0 + 1 - after.0 <= few && before.1 + 1 - after.1 <= 2 * few, "one wrong date: {before:?} {after:?}");
     }
 
     #[tokio::test]

@@ -191,6 +191,13 @@ mod tests {
         assert_eq!(outages.within(Time::from_secs(1_900)..Time::MAX, 10).await.expect("reads"), [row(2, 2_000, false)]);
         outages.put(&row(0, 401 * 86_400, false)).await.expect("keeps");
         assert_eq!(outages.after(0, 10).await.expect("reads").len(), 1, "a year later");
+        // A clock that is two years ahead for a moment.
+        for day in 402..412 {
+            outages.put(&row(0, day * 86_400, false)).await.expect("keeps");
+        }
+        outages.put(&row(0, 1_140 * 86_400, false)).await.expect("keeps");
+        let kept = outages.after(0, 20).await.expect("reads").len();
+        assert_eq!(kept, 12 - usize::try_from(OLD_AT_ONCE).expect("few"), "one wrong date takes a few of the oldest");
     }
 
     #[tokio::test]

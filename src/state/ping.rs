@@ -132,5 +132,12 @@ mod tests {
         assert_eq!(pings.newest(Time::from_secs(2 * 86_400), 10).await.expect("reads"), [row(3, 3), row(2, 2)]);
         pings.keep(&row(0, 402)).await.expect("keeps");
         assert_eq!(pings.after(0, 10).await.expect("reads"), [row(2, 2), row(3, 3), row(4, 402)], "the first is forgotten");
+        for day in 403..409 {
+            pings.keep(&row(0, day)).await.expect("keeps");
+        }
+        let before = pings.after(0, 20).await.expect("reads").len();
+        pings.keep(&row(0, 2_000)).await.expect("keeps");
+        let after = pings.after(0, 20).await.expect("reads").len();
+        assert_eq!(before + 1 - after, usize::try_from(OLD_AT_ONCE).expect("few"), "one wrong date takes a few of the oldest");
     }
 }

@@ -225,7 +225,7 @@ impl Work {
         }
         let footer = if found.sealed { recover::footer(&*file, found.length) } else { None };
         let walked = walk::walk(&*file, found, &self.uuid, footer.as_deref(), self.deep)?;
-        let Walked { lines, bad, lost, end, why } = walked;
+        let Walked { lines, bad, lost, unreadable, end, why } = walked;
         if lines.is_empty() && header.is_none() && found.length > record::SEGMENT_HEADER {
             self.out
                 .foreign
@@ -249,6 +249,9 @@ impl Work {
             if line.kind != Kind::Blob {
                 self.out.lost.push(format!("{name}: a record at byte {} ({:?}) is damaged", line.at, line.kind));
             }
+        }
+        if unreadable > 0 {
+            self.out.lost.push(format!("{name}: {unreadable} bytes cannot be read from the medium; it is left as it is"));
         }
         if lost > 0 {
             self.out.lost.push(format!("{name}: {lost} damaged places"));

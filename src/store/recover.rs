@@ -220,7 +220,8 @@ impl Recovered {
                 bytes = scan.unreadable,
                 "a part of a segment cannot be read; what is in the rest is here"
             );
-            // It stays as it is: what cannot be read now may be read another day, and is not cut off.
+            // It stays as it is, and nothing is cut off: one without a footer is looked at again at each start, and what could be read
+            // by then is here again.
             if !self.read_only {
                 file.sync()?;
             }

@@ -216,6 +216,7 @@ fn what_the_installer_puts_down_serves() {
         command.args(words).arg("--root").arg(root.path()).env("BULAK_BIN", binary());
         let told = program::run(&command, 60);
         assert!(told.status.success(), "{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        String::from_utf8_lossy(&told.stdout).into_owned()
     };
     install(&["--hub"]);
     let at = |path: &str| root.path().join(path);
@@ -244,6 +245,10 @@ fn what_the_installer_puts_down_serves() {
     assert!(fs::read_to_string(at("etc/bulak/school.toml")).expect("a file").contains("ours"), "an update overwrote what somebody wrote");
     install(&["--remove"]);
     assert!(!at("usr/bin/bulak").exists() && at("etc/bulak/school.toml").exists(), "removing keeps what people wrote");
-    install(&["--purge"]);
+    let elsewhere = "[store]\n  path = \"/mnt/disk/bulak\"\n[node]\nstate = \"/var/lib/bulak\"\n";
+    fs::write(at("etc/bulak/school.toml"), elsewhere).expect("a file");
+    let told = install(&["--purge"]);
+    let stays: Vec<&str> = told.lines().filter(|line| line.starts_with("stays, ")).collect();
+    assert!(matches!(stays[..], [line] if line.ends_with(": /mnt/disk/bulak")), "{told}");
     assert!(!at("etc/bulak").exists(), "purging takes all");
 }

@@ -1,5 +1,6 @@
 //! Every route, asked wrongly: what comes back is one of our documents, whoever refused.
 
+use crate::base::crowd::Crowd;
 use crate::base::problem::{CONTENT_TYPE, Problem};
 use crate::hub::listen::Client;
 use crate::hub::people::Role;
@@ -7,9 +8,12 @@ use crate::hub::tests::Stage;
 use crate::hub::{Viewers, serve};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
+use axum::response::IntoResponse;
 use serde_json::Value;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 /// Routes that are in no document of ours.
@@ -175,6 +179,17 @@ async fn a_page_has_its_room_until_it_is_taken() {
         assert_eq!(serve::unread_steps(bytes), wanted, "{bytes} bytes");
     }
     assert_eq!(stage.parts.0.unread.available_permits(), 4096, "short answers take none");
+    // Room for two large ones and a bit.
+    let unread = Arc::new(Semaphore::new(11));
+    let large = |length: usize| {
+        let seat = Crowd::default().enter(None, 1, 1).expect("a seat");
+        serve::sent_within(&unread, seat, Body::from(vec![b'x'; length * serve::UNREAD_STEP]).into_response())
+    };
+    let (first, second) = (large(5), large(5));
+    assert_eq!([first.status(), second.status(), large(5).status(), large(1).status()].map(|status| status.as_u16()), [200, 200, 503, 200]);
+    assert_eq!(to_bytes(first.into_body(), serve::MOST_UNREAD).await.expect("all of it").len(), 5 * serve::UNREAD_STEP);
+    drop(second);
+    assert_eq!((unread.available_permits(), large(5).status().as_u16()), (11, 200), "what was taken, and what was given up");
 }
 
 #[tokio::test]

@@ -4,14 +4,11 @@
 //! them. Wall time that leaps ahead of steady time was sleep, if the machine's time since boot says so, and a clock that was set
 //! otherwise. While the clock cannot be believed nothing is written down; once it can, what was seen is dated by how long ago it was.
 
-use crate::base::clock::{Clock, Time};
+use crate::base::clock::{Clock, Look, STEP, Time};
 use crate::link::outage::{CONFIRM, Entry, Event, Log, Sign, What};
 use crate::state::outage::Row;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-
-/// A step of the clock that is told: less moves no figure of a day, and what sets clocks takes a second now and then.
-const STEP: Duration = Duration::from_mins(1);
 
 /// A node that did not run for less than this may have been updated, or its last sign of life was not written down: that is written
 /// every five minutes. A machine that has booted since then was off for sure.
@@ -34,20 +31,12 @@ pub(super) struct Book {
     kept: HashMap<(What, Time), Written>,
     /// Entries that are over for good and not written down yet.
     left: Vec<Entry>,
-    /// The last look.
+    /// The last look, in the log's time.
     last: Look,
     /// Whether the time in which the log is written could ever be believed.
     dated: bool,
     /// The node's last sign of life before this one's, or until when it is told that there was none.
     alive: Option<Time>,
-}
-
-#[derive(Clone, Copy)]
-struct Look {
-    /// In the log's time.
-    now: Time,
-    steady: Instant,
-    boot: Duration,
 }
 
 /// A row as it was last written.
@@ -71,7 +60,7 @@ pub(super) struct Change {
 impl Book {
     /// `rows`: those of the last day and the newest of each kind, oldest first. `alive`: when an earlier life of the node was last seen.
     pub(super) fn new(clock: Clock, rows: &[Row], alive: Option<Time>) -> Book {
-        let last = Look { now: clock.now(), steady: clock.steady(), boot: clock.since_boot() };
+        let last = clock.look();
         let mut book = Book { clock, log: Log::default(), kept: HashMap::new(), left: Vec::new(), last, dated: false, alive };
         for row in rows {
             let Some(what) = What::read(&row.what) else { continue };
@@ -85,9 +74,8 @@ impl Book {
 
     /// One look: what is amiss now, if anything is.
     pub(super) fn look(&mut self, sign: Option<Sign<Instant>>) {
-        let (steady, boot, wall) = (self.clock.steady(), self.clock.since_boot(), self.clock.now());
-        let passed = steady.saturating_duration_since(self.last.steady);
-        let slept = boot.saturating_sub(self.last.boot).saturating_sub(passed);
+        let look = self.clock.look();
+        let (passed, slept) = look.since(&self.last);
         let mut now = self.last.now.plus(passed);
         if slept >= STEP {
             let asleep = now;
@@ -96,12 +84,12 @@ impl Book {
             self.log.past(What::BoxOff, asleep, now);
         }
         if self.clock.trusted() {
-            now = self.believe(now, wall);
+            now = self.believe(now, look.now);
         } else {
             self.log.begin(What::ClockWrong, now, now);
         }
-        self.last = Look { now, steady, boot };
-        let dated = |when: Instant| now.minus(steady.saturating_duration_since(when));
+        self.last = Look { now, ..look };
+        let dated = |when: Instant| now.minus(look.steady.saturating_duration_since(when));
         self.log.step(sign.map(|Sign { what, since, seen }| Sign { what, since: dated(since), seen: dated(seen) }), now);
         if self.dated {
             for entry in self.log.take_done() {

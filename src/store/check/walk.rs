@@ -16,6 +16,8 @@ pub(super) struct Walked {
     pub(super) bad: Vec<Line>,
     /// Damaged places of which nothing tells what they were.
     pub(super) lost: u64,
+    /// Bytes that the medium does not give.
+    pub(super) unreadable: u64,
     /// Where the record after the last valid one would start.
     pub(super) end: u64,
     /// What can be mended: an unsealed segment, a footer, padding.
@@ -34,7 +36,8 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
         match agrees {
             Agrees::All if deep && found.lane == Lane::Parts => {}
             Agrees::All => {
-                return Ok(Walked { end: end_of(found.length, lines.len()), lines: lines.to_vec(), bad: Vec::new(), lost: 0, why: None });
+                let end = end_of(found.length, lines.len());
+                return Ok(Walked { lines: lines.to_vec(), bad: Vec::new(), lost: 0, unreadable: 0, end, why: None });
             }
             Agrees::ButPadding => padding = true,
             Agrees::Not => {}
@@ -59,7 +62,7 @@ pub(super) fn walk(file: &dyn DiskFile, found: &Found, uuid: &[u8; 16], footer: 
         Some(_) if padding => Some("has stray bytes between its records"),
         Some(_) => None,
     };
-    Ok(Walked { lines, bad, lost, end: scan.end, why })
+    Ok(Walked { lines, bad, lost, unreadable: scan.unreadable, end: scan.end, why })
 }
 
 /// Whether a footer says what a scan found.

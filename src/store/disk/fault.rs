@@ -22,6 +22,8 @@ pub(crate) struct Orders {
     pub(crate) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Reading any of these bytes, of any file, fails with EIO.
     pub(crate) unreadable: Mutex<Range<u64>>,
+    /// ... or only of files with this stem.
+    pub(crate) unreadable_of: Mutex<Option<String>>,
     /// After this many more changes every change fails, the first of them half done; negative: never.
     pub(crate) dead_after: AtomicI64,
     /// Changes of these numbers fail with ENOSPC, if they take room.
@@ -85,13 +87,15 @@ impl Faulty {
         Faulty(Arc::new(Orders { dead_after: AtomicI64::new(-1), ..Orders::default() }), disk)
     }
 
-    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FaultyFile { file, orders: Arc::clone(&self.0) })
+    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Arc::new(FaultyFile { file, stem, orders: Arc::clone(&self.0) })
     }
 }
 
 struct FaultyFile {
     file: Arc<dyn DiskFile>,
+    stem: String,
     orders: Arc<Orders>,
 }
 
@@ -100,12 +104,12 @@ impl Disk for Faulty {
         if write {
             self.0.change(Takes::Nothing)?;
         }
-        Ok(self.wrap(self.1.open(path, write)?))
+        Ok(self.wrap(path, self.1.open(path, write)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.0.change(Takes::Room)?;
-        Ok(self.wrap(self.1.create(path)?))
+        Ok(self.wrap(path, self.1.create(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -144,7 +148,8 @@ impl Disk for Faulty {
 impl DiskFile for FaultyFile {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         let bad = self.orders.unreadable.lock().clone();
-        if at < bad.end && bad.start < at + into.len() as u64 {
+        let ours = self.orders.unreadable_of.lock().as_ref().is_none_or(|stem| *stem == self.stem);
+        if ours && at < bad.end && bad.start < at + into.len() as u64 {
             return Err(rustix::io::Errno::IO.into());
         }
         self.file.read_at(into, at)

@@ -3,9 +3,10 @@
 use super::kit::{get, key, meta, noise, open, open_on, put, put_pinned, settings, text};
 use crate::base::digest::Digest;
 use crate::base::unit::Bytes as Size;
+use crate::store::check::check_on;
 use crate::store::disk::Real;
 use crate::store::disk::fault::Faulty;
-use crate::store::{Error, Meta, Settings, Source, Tail};
+use crate::store::{Error, Meta, Settings, Source, Tail, check};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -472,15 +473,17 @@ async fn what_a_failed_sync_covered_is_kept_although_its_segment_was_sealed_mean
 
 #[tokio::test]
 async fn a_sector_that_cannot_be_read_costs_what_lies_there_and_no_more() {
+    // The unreadable rest of a sealed one is more than is tried sector by sector.
+    const LENGTH: usize = 30_000;
     for sealed in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let url = |n: u64| format!("http://a.kz/{n}");
         let store = open(dir.path());
         for n in 0..20 {
-            put(&store, meta(&url(n)), &noise(n, 9000)).await.unwrap();
+            put(&store, meta(&url(n)), &noise(n, LENGTH)).await.unwrap();
         }
         let log = &store.0.log;
-        let place = log.table().read().blob(&Digest::of(&noise(7, 9000))).unwrap().place;
+        let place = log.table().read().blob(&Digest::of(&noise(7, LENGTH))).unwrap().place;
         log.sync().unwrap();
         if sealed {
             log.close().unwrap();
@@ -498,18 +501,84 @@ async fn a_sector_that_cannot_be_read_costs_what_lies_there_and_no_more() {
         let store = open_on(Arc::new(disk.clone()), settings(left.path())).unwrap();
         for n in 0..20 {
             let here = n < 7 || !sealed && n > 7;
-            assert_eq!(get(&store, &url(n)).await.as_deref() == Some(noise(n, 9000).as_slice()), here, "{n}, sealed: {sealed}");
+            assert_eq!(get(&store, &url(n)).await.as_deref() == Some(noise(n, LENGTH).as_slice()), here, "{n}, sealed: {sealed}");
         }
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left as it is");
         // What comes anew is kept, in a segment of its own.
         *disk.0.unreadable.lock() = 0..0;
-        put(&store, meta(&url(7)), &noise(7, 9000)).await.unwrap();
+        put(&store, meta(&url(7)), &noise(7, LENGTH)).await.unwrap();
         store.close().await.unwrap();
         drop(store);
-        // It could be read after all.
+        // It could be read after all. Of one with a footer the store has been told by now that the rest was not there.
         let store = open_on(Arc::new(disk), settings(left.path())).unwrap();
         for n in (0..20).filter(|n| !sealed || *n <= 7) {
-            assert_eq!(get(&store, &url(n)).await.as_deref(), Some(noise(n, 9000).as_slice()), "{n}, sealed: {sealed}");
+            assert_eq!(get(&store, &url(n)).await.as_deref(), Some(noise(n, LENGTH).as_slice()), "{n}, sealed: {sealed}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_check_names_what_cannot_be_read_and_writes_nothing_over_it() {
+    const LENGTH: usize = 30_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..5 {
+        put(&store, meta(&format!("http://a.kz/{n}")), &noise(n, LENGTH)).await.unwrap();
+    }
+    store.0.log.close().unwrap();
+    let place = store.0.log.table().read().blob(&Digest::of(&noise(2, LENGTH))).unwrap().place;
+    store.close().await.unwrap();
+    drop(store);
+    let path = dir.path().join(format!("seg/{:08}.seg", place.segment));
+    let bytes = std::fs::read(&path).unwrap();
+    // In a body; in FORMAT and the first record; all from that body on.
+    for bad in [place.at + 9_000..place.at + 9_001, 70..71, place.at + 9_000..u64::MAX] {
+        let disk = Faulty::new();
+        *disk.0.unreadable.lock() = bad.clone();
+        let found = check_on(Arc::new(disk), dir.path(), true, true, |_, _| {}).unwrap();
+        assert!(found.segments == 1 && !found.lost.is_empty(), "{bad:?} {found:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{bad:?}");
+    }
+    let found = check(dir.path(), true, false, |_, _| {}).unwrap();
+    assert!(found.lost.is_empty() && found.repaired.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_store_whose_name_cannot_be_read_is_given_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, meta("http://a.kz/1"), &noise(1, 9000)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let format = std::fs::read(dir.path().join("FORMAT")).unwrap();
+    let disk = Faulty::new();
+    // FORMAT and the headers of all segments.
+    *disk.0.unreadable.lock() = 0..4096;
+    assert!(matches!(open_on(Arc::new(disk.clone()), settings(dir.path())), Err(Error::Disk(_))));
+    assert_eq!(std::fs::read(dir.path().join("FORMAT")).unwrap(), format);
+    // FORMAT alone: the segments say it too.
+    *disk.0.unreadable.lock() = 70..71;
+    drop(open_on(Arc::new(disk), settings(dir.path())).unwrap());
+    assert_eq!(get(&open(dir.path()), "http://a.kz/1").await.unwrap(), noise(1, 9000));
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_read_keeps_nobody_from_making_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let small = Settings { quota: Size::mib(4), memory: Size::kib(64), index_cache: Size(0), ..settings(dir.path()) };
+    let store = open_on(Arc::new(disk.clone()), small).unwrap();
+    let url = |n: u64| format!("http://a.kz/{n}");
+    let fill = async |numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            put(&store, meta(&url(n)), &noise(n, 9000)).await.unwrap_or_else(|error| panic!("{n}: {error}"));
+        }
+    };
+    fill(0..200).await;
+    // The oldest, which the hand would take first.
+    let oldest = store.0.log.segments().into_iter().find(|(_, segment)| segment.is_done()).unwrap().0;
+    *disk.0.unreadable_of.lock() = Some(format!("{oldest:08}"));
+    *disk.0.unreadable.lock() = 0..u64::MAX;
+    fill(200..1_200).await;
+    assert!(store.0.log.segments().iter().any(|(number, _)| *number == oldest), "it is there still");
 }
