@@ -1,5 +1,5 @@
-//! CPU per hit, beside nginx `proxy_cache` (with sendfile, and copying, which is its default) and squid in the same run: 64 kept-alive
-//! connections, the server on a core of its own.
+//! CPU per hit, beside nginx `proxy_cache` (with sendfile, and copying, which is its default) and squid in the same run: 64 and 512
+//! kept-alive connections, a new connection for each request, and a film; the server on a core of its own.
 //!
 //! `cargo bench --bench hit`. CPU is utime + stime of the server process; rounds are interleaved and the median counts, so a
 //! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build.
@@ -22,10 +22,31 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 5;
-/// Body sizes, and how many hits of each make a round: about a second of CPU.
-const SIZES: [(usize, usize); 4] = [(1 << 10, 40_000), (10 << 10, 40_000), (100 << 10, 12_000), (1 << 20, 1_500)];
+/// What makes a round: about a second of CPU.
+const LOADS: [Load; 9] = [
+    Load { length: 1 << 10, connections: 64, kept: true, hits: 40_000 },
+    Load { length: 10 << 10, connections: 64, kept: true, hits: 40_000 },
+    Load { length: 100 << 10, connections: 64, kept: true, hits: 12_000 },
+    Load { length: 1 << 20, connections: 64, kept: true, hits: 1_500 },
+    Load { length: 1 << 10, connections: 512, kept: true, hits: 40_000 },
+    Load { length: 10 << 10, connections: 512, kept: true, hits: 40_000 },
+    Load { length: 100 << 10, connections: 512, kept: true, hits: 12_000 },
+    Load { length: 1 << 10, connections: 64, kept: false, hits: 10_000 },
+    Load { length: FILM, connections: 4, kept: true, hits: 12 },
+];
+/// Longer than squid keeps as it comes, and than any hot tier holds.
+const FILM: usize = 100 << 20;
+
+/// One kind of load.
+#[derive(Clone, Copy)]
+struct Load {
+    length: usize,
+    connections: usize,
+    /// Whether a connection serves one request after another.
+    kept: bool,
+    hits: usize,
+}
 
 /// A server under load.
 struct Peer {
@@ -69,9 +90,12 @@ fn main() {
 }
 
 fn measure(peers: &[Peer], origin: &Origin) {
-    println!("CPU per hit, µs (median of {ROUNDS} rounds, {CONNECTIONS} connections)");
-    println!("{:>10} {:>10} {:>12} {:>12} {:>14}", "body", "server", "CPU µs", "hits/s", "bulak/server");
-    for (length, hits) in SIZES {
+    println!("CPU per hit, µs (median of {ROUNDS} rounds)");
+    println!("{:>10} {:>12} {:>10} {:>12} {:>12} {:>14}", "body", "connections", "server", "CPU µs", "hits/s", "bulak/server");
+    // `BULAK_LOADS=3,8` takes some of them.
+    let wanted: Option<Vec<usize>> = std::env::var("BULAK_LOADS").ok().map(|text| text.split(',').filter_map(|n| n.parse().ok()).collect());
+    for (_, load) in LOADS.iter().enumerate().filter(|(at, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(at))) {
+        let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.name != "squid" || load.length < FILM).collect();
         let mut costs = vec![Vec::new(); peers.len()];
         let mut rates = vec![Vec::new(); peers.len()];
         // One unmeasured round fills the caches and warms up.
@@ -79,7 +103,7 @@ fn measure(peers: &[Peer], origin: &Origin) {
             for (at, peer) in peers.iter().enumerate() {
                 // squid resolves nothing here: it is given the origin's own address.
                 let host = if peer.name == "bulak" { "o.school.test".to_owned() } else { origin.addr.to_string() };
-                let (cost, rate) = load(peer, &host, length, hits);
+                let (cost, rate) = play(peer, &host, *load);
                 if round > 0 {
                     costs[at].push(cost);
                     rates[at].push(rate);
@@ -89,34 +113,36 @@ fn measure(peers: &[Peer], origin: &Origin) {
         let medians: Vec<f64> = costs.iter_mut().map(|all| median(all)).collect();
         for (at, peer) in peers.iter().enumerate() {
             let ratio = medians[0] / medians[at];
-            println!("{length:>10} {:>10} {:>12.2} {:>12.0} {ratio:>14.2}", peer.name, medians[at], median(&mut rates[at]));
+            let kind = format!("{}{}", load.connections, if load.kept { "" } else { " new" });
+            let (cost, rate) = (medians[at], median(&mut rates[at]));
+            println!("{:>10} {kind:>12} {:>10} {cost:>12.2} {rate:>12.0} {ratio:>14.2}", load.length, peer.name);
         }
     }
     println!("origin was asked {} times", origin.count());
 }
 
 /// One round: CPU µs per hit, hits per second.
-fn load(peer: &Peer, host: &str, length: usize, hits: usize) -> (f64, f64) {
-    let target = if peer.forward { format!("http://{host}/{length}") } else { format!("/{length}") };
-    let ask = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
-    let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(peer.addr).expect("connects")).collect();
-    for stream in &streams {
-        stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("an option");
-    }
+fn play(peer: &Peer, host: &str, load: Load) -> (f64, f64) {
+    let target = if peer.forward { format!("http://{host}/{}", load.length) } else { format!("/{}", load.length) };
+    let close = if load.kept { "" } else { "Connection: close\r\n" };
+    let ask = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{close}\r\n").into_bytes();
+    let open = || -> Vec<TcpStream> { (0..load.connections).map(|_| connect(peer.addr)).collect() };
+    let mut streams = open();
     let mut buffer = vec![0; (1 << 20) + (64 << 10)];
-    // The first answers tell how long one is on this connection; Age may grow by a digit, so heads are read each time.
     let clock = Clock::system();
     let (cpu, start) = (cpu_ticks(peer.id), clock.steady());
     let mut done = 0;
-    while done < hits {
+    while done < load.hits {
+        if done > 0 && !load.kept {
+            streams = open();
+        }
         for stream in &mut streams {
             stream.write_all(&ask).expect("sends");
         }
         for stream in &mut streams {
-            answer(stream, &mut buffer, length);
+            answer(stream, &mut buffer, load.length);
         }
-        done += CONNECTIONS;
+        done += load.connections;
     }
     let ticks = cpu_ticks(peer.id) - cpu;
     let took = (clock.steady() - start).as_secs_f64();
@@ -125,20 +151,31 @@ fn load(peer: &Peer, host: &str, length: usize, hits: usize) -> (f64, f64) {
     (f64::from(u32::try_from(ticks).expect("a small number")) * 10_000.0 / hits, hits / took)
 }
 
-/// Reads one answer of a known body length.
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).expect("connects");
+    stream.set_nodelay(true).expect("an option");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("an option");
+    stream
+}
+
+/// Reads one answer of a known body length. Age may grow by a digit, so the head is read each time.
 fn answer(stream: &mut TcpStream, buffer: &mut [u8], length: usize) {
     let mut filled = 0;
-    loop {
+    let mut left = loop {
         let taken = stream.read(&mut buffer[filled..]).expect("an answer");
         assert!(taken > 0, "the server closed: {}", String::from_utf8_lossy(&buffer[..filled.min(300)]));
         filled += taken;
         let seen = &buffer[..filled.min(8 << 10)];
         if let Some(end) = seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             assert!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen[..end]));
-            if filled >= end + 4 + length {
-                return;
-            }
+            break (end + 4 + length).checked_sub(filled).expect("no more than was asked for");
         }
+    };
+    while left > 0 {
+        let most = left.min(buffer.len());
+        let taken = stream.read(&mut buffer[..most]).expect("more of the answer");
+        assert!(taken > 0, "the server closed {left} bytes before the end");
+        left -= taken;
     }
 }
 
@@ -153,7 +190,7 @@ fn nginx(folder: &std::path::Path, origin: SocketAddr, sendfile: bool) -> (Runni
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
     let config = format!(
-        "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 1024; }}\n\
+        "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 2048; }}\n\
          http {{ {temporary} access_log off; sendfile {}; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
          proxy_cache_path {here}/cache keys_zone=hot:10m max_size=1g inactive=1d use_temp_path=off;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ proxy_cache hot; proxy_pass http://{origin}; proxy_http_version 1.1; \

@@ -70,6 +70,9 @@ mod write;
 /// Streaming out.
 mod read;
 
+/// What has been verified of large bodies.
+mod lend;
+
 /// Other forms in which a body can go out.
 mod form;
 

@@ -5,6 +5,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// Why a body broke off. The message names the side that failed; the receiver closes the connection so that the other end can tell.
@@ -19,7 +21,24 @@ pub enum Body {
     /// All bytes at once; `None` after they have been taken.
     Full(Option<Bytes>),
     /// Bytes as they come, with trailers where there are any.
-    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+    Stream(Flow),
+}
+
+/// The bytes of a body that come one after the other.
+pub struct Flow {
+    pieces: Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>,
+    lending: Option<Lending>,
+}
+
+/// Whether the pieces of a body go to a socket unread, so that they may be lent (`Arena::lend`) instead of read. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Lending(Arc<AtomicBool>);
+
+impl Lending {
+    /// See [`Body::lend`].
+    pub fn wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Body {
@@ -35,7 +54,27 @@ impl Body {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        Body::Stream(Box::pin(body.map_err(Into::into)))
+        Body::Stream(Flow { pieces: Box::pin(body.map_err(Into::into)), lending: None })
+    }
+
+    /// The same, of a body that looks at `lending` before each piece, or passes on pieces of one that does without reading them.
+    pub fn lendable<B>(body: B, lending: Option<Lending>) -> Body
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Body::Stream(Flow { pieces: Box::pin(body), lending })
+    }
+
+    /// What [`Body::lend`] tells, for who wraps this body.
+    pub fn lending(&self) -> Option<Lending> {
+        if let Body::Stream(flow) = self { flow.lending.clone() } else { None }
+    }
+
+    /// From here on the pieces go to a socket as they are, and nobody reads them.
+    pub fn lend(&self) {
+        if let Some(lending) = self.lending() {
+            lending.0.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Collects the body, at most `limit` bytes.
@@ -46,9 +85,9 @@ impl Body {
         match self {
             Body::Empty => Ok(Bytes::new()),
             Body::Full(bytes) => Ok(bytes.unwrap_or_default()),
-            Body::Stream(mut stream) => {
+            Body::Stream(mut flow) => {
                 let mut all = BytesMut::new();
-                while let Some(frame) = stream.frame().await {
+                while let Some(frame) = flow.pieces.frame().await {
                     let Ok(data) = frame?.into_data() else { continue };
                     if all.len() + data.len() > limit {
                         return Err(format!("the body is longer than {limit} bytes").into());
@@ -69,7 +108,7 @@ impl HttpBody for Body {
         match &mut *self {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Stream(stream) => stream.as_mut().poll_frame(cx),
+            Body::Stream(flow) => flow.pieces.as_mut().poll_frame(cx),
         }
     }
 
@@ -77,7 +116,7 @@ impl HttpBody for Body {
         match self {
             Body::Empty | Body::Full(None) => true,
             Body::Full(Some(_)) => false,
-            Body::Stream(stream) => stream.is_end_stream(),
+            Body::Stream(flow) => flow.pieces.is_end_stream(),
         }
     }
 
@@ -85,7 +124,7 @@ impl HttpBody for Body {
         match self {
             Body::Empty | Body::Full(None) => SizeHint::with_exact(0),
             Body::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Stream(stream) => stream.size_hint(),
+            Body::Stream(flow) => flow.pieces.size_hint(),
         }
     }
 }

@@ -136,7 +136,8 @@ fn counted(body: &mut Body, counter: &IntCounter) {
         Body::Full(Some(bytes)) => counter.inc_by(bytes.len() as u64),
         Body::Stream(_) => {
             let inner = std::mem::take(body);
-            *body = Body::stream(Counted { inner, counter: counter.clone() });
+            let lending = inner.lending();
+            *body = Body::lendable(Counted { inner, counter: counter.clone() }, lending);
         }
     }
 }

@@ -101,7 +101,7 @@ where
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         two(stream, door, serve, peer, sockets, enough).await
     } else {
-        one(stream, door, serve, peer, enough).await
+        one(stream, false, door, serve, peer, enough).await
     }
 }
 

@@ -43,7 +43,8 @@ impl<S: Serve> Greet for Plain<S> {
     const PLAIN: bool = true;
 
     async fn greet(&self, guest: Guest, peer: Peer) {
-        one(guest, &self.door, self.serve.clone(), peer, &Notify::new()).await;
+        let lends = guest.lends();
+        one(guest, lends, &self.door, self.serve.clone(), peer, &Notify::new()).await;
     }
 }
 
@@ -51,14 +52,14 @@ impl<S: Serve> Greet for Plain<S> {
 const BUFFER: usize = 128 << 10;
 
 /// Speaks HTTP/1.1 until the client leaves, is too slow, or the node stops; after `enough` the answer being given is the last one.
-/// Why it ended, when not by agreement.
-pub(crate) async fn one<I, S>(stream: I, door: &Door, serve: S, peer: Peer, enough: &Notify) -> Option<hyper::Error>
+/// Why it ended, when not by agreement. `lends`: whether bodies may be lent to the stream ([`Body::lend`]).
+pub(crate) async fn one<I, S>(stream: I, lends: bool, door: &Door, serve: S, peer: Peer, enough: &Notify) -> Option<hyper::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Serve,
 {
     let (guarded, watch) = server(stream, door.limits);
-    let talk = Talk { serve, peer, watch: watch.clone() };
+    let talk = Talk { serve, lends, peer, watch: watch.clone() };
     let mut builder = hyper::server::conn::http1::Builder::new();
     if door.limits.fields > Limits::REQUEST.fields {
         // Beyond hyper's own limit each request costs an allocation, so only where it was asked for.
@@ -111,6 +112,7 @@ where
 /// The service that hyper calls.
 struct Talk<S> {
     serve: S,
+    lends: bool,
     peer: Peer,
     watch: Watch,
 }
@@ -124,7 +126,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Talk<S> {
         let turn = self.watch.turn();
         let connect = *request.method() == Method::CONNECT;
         let serving = self.serve.serve(request.map(body), self.peer, Some(&turn));
-        Answering { serving: Some(serving), turn: Some(turn), connect }
+        Answering { serving: Some(serving), turn: Some(turn), connect, lends: self.lends }
     }
 }
 
@@ -134,6 +136,7 @@ struct Answering {
     serving: Option<Serving>,
     turn: Option<Turn>,
     connect: bool,
+    lends: bool,
 }
 
 impl Future for Answering {
@@ -153,6 +156,9 @@ impl Future for Answering {
         if this.connect && !response.status().is_success() {
             // What follows a CONNECT is not judged as HTTP, so it must not be read as HTTP either.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if this.lends {
+            response.body().lend();
         }
         Poll::Ready(Ok(turn.answer(response)))
     }

@@ -9,6 +9,7 @@ use crate::store::disk::{Disk, Guard};
 use crate::store::evict::{Gate, Reclaim};
 use crate::store::hot::Hot;
 use crate::store::index::{self, Change, Keeper, Mood};
+use crate::store::lend::Register;
 use crate::store::pinned::Pinned;
 use crate::store::purge::Purges;
 use crate::store::record::Codec;
@@ -55,6 +56,8 @@ pub(super) struct Inner {
     pub(super) hot: Hot,
     pub(super) index: Keeper,
     pub(super) purges: Purges,
+    /// What has been verified of large bodies.
+    pub(super) verified: Register,
     pub(super) stripes: [Mutex<()>; STRIPES],
     pub(super) objects: [Mutex<()>; STRIPES],
     pub(super) flights: Mutex<HashMap<UrlKey, Arc<OnceCell<Variants>>>>,
@@ -178,6 +181,7 @@ impl Inner {
             gate,
             index,
             purges: Purges::default(),
+            verified: Register::default(),
             stripes: std::array::from_fn(|_| Mutex::new(())),
             objects: std::array::from_fn(|_| Mutex::new(())),
             flights: Mutex::new(HashMap::new()),

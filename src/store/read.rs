@@ -1,11 +1,13 @@
 //! Streaming out: whole small bodies verified by blake3, large ones block by block or frame by frame, each verified before it
 //! is released, ranges without reading the rest. A body that does not verify is counted, dropped, and an error: never wrong
-//! bytes. Disk work runs in the blocking pool, a piece at a time.
+//! bytes. Disk work runs in the blocking pool, a piece at a time. Pieces that have been verified in the last day (`lend.rs`), lie as
+//! they are on disk and are in the page cache are lent to who asks for it (`Body::lend`): a socket takes them unread.
 
-use crate::base::body::{Body, BodyError};
+use crate::base::body::{Body, BodyError, Lending};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
 use crate::store::keep::{LOOKS, half, is_of};
+use crate::store::lend::{Segment, Verified};
 use crate::store::meta;
 use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
@@ -242,18 +244,23 @@ pub(crate) async fn read(inner: &Arc<Inner>, entry: &Arc<Entry>, range: Option<R
     }
     let hasher = (entry.object.is_some() && range == (0..entry.length)).then(Hasher::default);
     let left = range.end - range.start;
-    let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, hasher };
+    let lending = Lending::default();
+    let loan = Loan { lending: lending.clone(), verified: None, body: None };
+    let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, hasher, loan };
     // The first piece now, so that damage is a miss and not a broken answer.
     let (first, reader) = inner.run(move |inner| reader.step(inner)).await?;
     let state = (Arc::clone(inner), Some(reader));
     let rest = futures_util::stream::unfold(state, |(inner, reader)| async move {
-        let reader = reader.filter(|reader| reader.at < reader.end)?;
+        let mut reader = reader.filter(|reader| reader.at < reader.end)?;
+        if let Some(bytes) = reader.lend(&inner) {
+            return Some((Ok(bytes), (inner, Some(reader))));
+        }
         match inner.run(move |inner| reader.step(inner)).await {
             Ok((bytes, reader)) => Some((Ok(bytes), (inner, Some(reader)))),
             Err(error) => Some((Err(error), (inner, None))),
         }
     });
-    Ok(Body::stream(Pieces { first: Some(first), rest: Box::pin(rest), left }))
+    Ok(Body::lendable(Pieces { first: Some(first), rest: Box::pin(rest), left }, Some(lending)))
 }
 
 /// Reads on and on.
@@ -264,13 +271,51 @@ struct Reader {
     /// Where byte 0 of the source lies in the body, the source, and where that is on disk.
     source: Option<(u64, Source, Place)>,
     hasher: Option<Hasher>,
+    loan: Loan,
+}
+
+/// What a reader lends instead of reading it.
+struct Loan {
+    lending: Lending,
+    /// What is known of the body, when it is whole and lies as it is.
+    verified: Option<Arc<Verified>>,
+    /// The body, mapped when the first piece is lent.
+    body: Option<Bytes>,
 }
 
 impl Reader {
+    /// The next piece without reading it, when that is wanted, sound, and takes no waiting for a disk.
+    fn lend(&mut self, inner: &Inner) -> Option<Bytes> {
+        let arena = inner.hot.bodies().filter(|_| self.loan.lending.wanted())?;
+        let (Some((0, Source::Raw { file, at, length, skip: 0, .. }, _)), Some(verified)) = (&self.source, &self.loan.verified) else {
+            return None;
+        };
+        let piece = self.at..self.end.min(self.at + PIECE);
+        if piece.end > *length || !verified.holds(&piece, self.hasher.is_some()) {
+            return None;
+        }
+        if self.loan.body.is_none() {
+            match arena.lend(Segment::of(file)?, *at..at + length) {
+                Ok(body) => self.loan.body = Some(body),
+                Err(error) => {
+                    tracing::debug!(%error, "a body cannot be mapped and is read");
+                    self.loan.verified = None;
+                    return None;
+                }
+            }
+        }
+        let bytes = cut(self.loan.body.as_ref()?, piece.start, piece.end).filter(|bytes| arena.resident(bytes))?;
+        // Its name has been compared before.
+        self.hasher = None;
+        self.at = piece.end;
+        Some(bytes)
+    }
+
     fn step(mut self, inner: &Inner) -> Result<(Bytes, Reader), Error> {
         for _ in 0..LOOKS {
             if self.source.as_ref().is_none_or(|(base, source, _)| self.at >= base + source.length()) {
                 self.source = self.open(inner)?;
+                (self.loan.verified, self.loan.body) = (self.known(inner), None);
             }
             // Evicted or forgotten meanwhile, or just dropped.
             let Some((base, source, place)) = &self.source else { return Err(Error::Damaged) };
@@ -283,17 +328,35 @@ impl Reader {
                 continue;
             };
             let at = self.at + piece.len() as u64;
+            if let Some(verified) = &self.loan.verified {
+                verified.note(&(self.at..at));
+            }
             if let (Some(hasher), Some(object)) = (&mut self.hasher, self.entry.object) {
                 hasher.update(&piece);
-                if at == self.end && hasher.finish() != object {
-                    self.damaged(inner, *place);
-                    return Err(Error::Damaged);
+                if at == self.end {
+                    if hasher.finish() != object {
+                        self.damaged(inner, *place);
+                        return Err(Error::Damaged);
+                    }
+                    if let Some(verified) = &self.loan.verified {
+                        verified.note_whole();
+                    }
                 }
             }
             self.at = at;
             return Ok((piece, self));
         }
         Err(Error::Damaged)
+    }
+
+    /// What has been verified of the body that is open.
+    fn known(&self, inner: &Inner) -> Option<Arc<Verified>> {
+        match (&self.source, self.entry.object) {
+            (Some((0, Source::Raw { length, skip: 0, .. }, place)), Some(object)) => {
+                Some(inner.verified.of(&object, *place, *length, inner.clock.steady()))
+            }
+            _ => None,
+        }
     }
 
     /// `None` when it is not there any more; damage is noted.
@@ -348,6 +411,7 @@ impl Reader {
     fn damaged(&self, inner: &Inner, place: Place) -> bool {
         match &self.entry.object {
             Some(object) => {
+                inner.verified.forget(object);
                 inner.hot.remove(&super::recover::url_key(&self.entry.meta.url));
                 inner.drop_body(object, place)
             }

@@ -100,6 +100,62 @@ fn a_whole_body_serves_any_part() {
 
 /// To somebody's own `If-Range` an origin may leave out what he knows (RFC 9110 section 15.3.7): nobody else is told the rest that way.
 #[test]
+fn a_film_that_has_been_verified_goes_out_unread_to_all_who_see_it() {
+    let (origin, body) = movie();
+    let node = Setup::new().host("m.school.test", origin.addr).start();
+    let url = "http://m.school.test/film";
+    assert!(node.twice(url).body == body);
+    let asked = origin.count();
+    // Whole, in ranges and again, over one connection, asked for before the answer before it has been read.
+    let ranges = [0..FILE, 1..FILE - 1, 65_535..65_537, 300_000..3_000_001, FILE - 1..FILE, 0..FILE];
+    let mut connection = Connection::open(node.proxy);
+    for range in &ranges {
+        let field = format!("Range: bytes={}-{}", range.start, range.end - 1);
+        connection.send(&request("GET", url, &[&field])).expect("sent");
+    }
+    for range in ranges {
+        let part = connection.read(false);
+        assert_eq!((part.status, part.complete), (206, true), "{range:?}");
+        assert!(part.body == body[range.clone()], "{range:?}");
+    }
+    // Thirty at once, some of whom leave in the middle, and one who is slow.
+    std::thread::scope(|class| {
+        for pupil in 0..30 {
+            let (node, body) = (&node, &body);
+            class.spawn(move || {
+                let mut connection = Connection::open(node.proxy);
+                connection.send(&request("GET", url, &[])).expect("sent");
+                if pupil % 3 == 1 {
+                    return;
+                }
+                if pupil == 0 {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                let film = connection.read(false);
+                assert!(film.complete && film.body == *body, "pupil {pupil}");
+            });
+        }
+    });
+    // What is removed while somebody sees it is seen to its end.
+    let mut connection = Connection::open(node.proxy);
+    connection.send(&request("GET", url, &[])).expect("sent");
+    let mut begun = [0; 1000];
+    connection.raw().read_exact(&mut begun).expect("it begins");
+    let forgotten = node.command(&["store", "purge", "--url", url]);
+    assert!(forgotten.status.success(), "{forgotten:?}");
+    let rest = {
+        let mut rest = vec![0; FILE];
+        let head = begun.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head of less than 1,000 bytes") + 4;
+        let at = begun.len() - head;
+        rest[..at].copy_from_slice(&begun[head..]);
+        connection.raw().read_exact(&mut rest[at..]).expect("to its end");
+        rest
+    };
+    assert!(rest == body);
+    assert_eq!(origin.count(), asked);
+}
+
+#[test]
 fn a_part_for_who_knows_the_fields_is_kept_for_nobody() {
     let body = kit::noise(11, FILE);
     let origin = Origin::start(move |ask: &Ask| {

@@ -17,6 +17,11 @@ pub(crate) struct Seated<P> {
 }
 
 impl<P> Seated<P> {
+    /// Whether it knows where lent bytes lie.
+    pub(crate) fn lends(&self) -> bool {
+        self.bodies.is_some()
+    }
+
     /// The first of these pieces that lies in the arena.
     fn placed(&self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         let bodies = self.bodies.as_ref()?;
@@ -34,8 +39,10 @@ impl<P> Seated<P> {
                 return Ok(sent);
             }
         }
-        let Some((file, mut offset)) = self.bodies.as_ref().and_then(|bodies| bodies.place(body)) else { return Ok(length) };
-        match rustix::fs::sendfile(&self.stream, file, Some(&mut offset), body.len()) {
+        let Some(spot) = self.bodies.as_ref().and_then(|bodies| bodies.place(body)) else { return Ok(length) };
+        match rustix::fs::sendfile(&self.stream, &spot, Some(&mut { spot.at }), body.len()) {
+            // The file is shorter than it was: the medium's doing, and no answer to make of it.
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => Ok(length + sent),
             // The next write meets it again.
             Err(_) if length > 0 => Ok(length),
@@ -84,6 +91,9 @@ impl<P: Unpin> AsyncWrite for Seated<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::arena::Lender;
+    use std::io::Write;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -101,8 +111,12 @@ mod tests {
         socket2::SockRef::from(&stream).set_send_buffer_size(64 << 10).expect("a socket option");
         let arena = Arena::new(2 * FILM).expect("this kernel has one");
         let body = arena.keep(&film()).expect("there is room");
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&film()).expect("written");
+        let file: Arc<dyn Lender> = Arc::new(file);
+        let lent = arena.lend(file, 10_001..FILM as u64).expect("mapped");
         let mut seated = Seated { stream, bodies: Some(arena), _place: () };
-        let pieces = [&b"head"[..], b"", &body[1..], b"between", &body[..70_000], b"end"];
+        let pieces = [&b"head"[..], b"", &body[1..], b"between", &lent, &body[..70_000], &lent[7..300_000], b"end"];
         let wanted = pieces.concat();
         let reading = async {
             let mut got = Vec::new();
@@ -130,6 +144,33 @@ mod tests {
         let (got, calls) = tokio::join!(reading, writing);
         assert!(got == [&wanted[..], &body[5..50_005]].concat(), "{} of {}", got.len(), wanted.len() + 50_000);
         assert!(calls > 3, "a socket does not hold it all");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_become_shorter_ends_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let arena = Arena::new(1).expect("this kernel has one");
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&film()).expect("written");
+        let held: Arc<dyn Lender> = Arc::new(file.try_clone().expect("a descriptor"));
+        let lent = arena.lend(held, 0..FILM as u64).expect("mapped");
+        file.set_len(1_000_000).expect("cut");
+        let mut seated = Seated { stream, bodies: Some(arena), _place: () };
+        let reading = async {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).await.expect("to the end");
+            got
+        };
+        let writing = async {
+            let wrong = seated.write_all(&lent).await.expect_err("two million bytes are missing");
+            drop(seated);
+            wrong
+        };
+        let (got, wrong) = tokio::join!(reading, writing);
+        assert_eq!((got.len(), wrong.kind()), (1_000_000, io::ErrorKind::UnexpectedEof));
+        assert!(got == film()[..1_000_000]);
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
 //! Bodies of every size and kind; drafts and their readers; ranges.
 
 use super::kit::{get, key, meta, noise, open, put, read, text};
+use crate::store::Store;
 use crate::store::record::{BLOCK, BLOCK_BYTES, FRAME};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::Body as _;
+use http_body_util::BodyExt;
+use std::ops::Range;
 
 fn media(url: &str) -> crate::store::Meta {
     let mut meta = meta(url);
@@ -45,6 +48,64 @@ async fn bodies_of_every_size_and_codec_come_back_whole_and_in_ranges() {
         let whole = store.read(&entry, None).await.unwrap();
         assert_eq!(whole.size_hint().exact(), Some(n));
     }
+    assert_eq!(store.stat().damaged, 0);
+}
+
+/// A body as it comes, piece by piece, and how many of its bytes were lent.
+async fn lent(store: &Store, url: &str, range: Option<Range<u64>>) -> (Vec<u8>, usize) {
+    let entry = store.find(&key(url)).await.unwrap()[0].clone();
+    let mut body = store.read(&entry, range).await.unwrap();
+    body.lend();
+    let (arena, mut all, mut lent) = (store.bodies().unwrap(), Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let bytes = frame.unwrap().into_data().unwrap();
+        lent += if arena.place(&bytes).is_some() { bytes.len() } else { 0 };
+        all.extend_from_slice(&bytes);
+    }
+    (all, lent)
+}
+
+#[tokio::test]
+async fn what_has_been_verified_is_lent_but_for_the_first_piece() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let films: Vec<Vec<u8>> = (0..2).map(|n| noise(n, 3 * (1 << 20) + 17)).collect();
+    let length = films[0].len();
+    for (n, film) in films.iter().enumerate() {
+        put(&store, media(&format!("http://a.kz/{n}")), film).await.unwrap();
+    }
+    let page = text(3, length);
+    put(&store, meta("http://a.kz/page"), &page).await.unwrap();
+    store.sync().await.unwrap();
+    let rest = length - FRAME as usize;
+    // Whole: read once, and lent from then on.
+    assert!(lent(&store, "http://a.kz/0", None).await == (films[0].clone(), 0));
+    assert!(lent(&store, "http://a.kz/0", None).await == (films[0].clone(), rest));
+    assert!(get(&store, "http://a.kz/0").await.unwrap() == films[0], "to whom does not ask for it, too");
+    // In ranges: as far as it has been read, and not as a whole, which nobody has compared with its name.
+    let (from, to) = (BLOCK_BYTES - 1, 1_500_000);
+    let range = Some(from as u64..to as u64);
+    assert!(lent(&store, "http://a.kz/1", range.clone()).await == (films[1][from..to].to_vec(), 0));
+    assert!(lent(&store, "http://a.kz/1", range.clone()).await == (films[1][from..to].to_vec(), to - from - FRAME as usize));
+    let (all, some) = lent(&store, "http://a.kz/1", Some(0..length as u64 - 1)).await;
+    assert!(all == films[1][..length - 1] && some > 0 && some < rest);
+    let (all, some) = lent(&store, "http://a.kz/1", None).await;
+    assert_eq!((all == films[1], some), (true, 0));
+    assert!(lent(&store, "http://a.kz/1", None).await == (films[1].clone(), rest));
+    // What does not lie as it is, never.
+    for _ in 0..2 {
+        assert!(lent(&store, "http://a.kz/page", None).await == (page.clone(), 0));
+    }
+    // A reader on his way keeps what he reads, whatever becomes of it.
+    let entry = store.find(&key("http://a.kz/0")).await.unwrap()[0].clone();
+    let mut body = store.read(&entry, None).await.unwrap();
+    body.lend();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let second = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(store.bodies().unwrap().place(&second).is_some());
+    store.forget_host("a.kz").await.unwrap();
+    store.sync().await.unwrap();
+    assert!([first, second].concat() == films[0][..2 * FRAME as usize]);
     assert_eq!(store.stat().damaged, 0);
 }
 

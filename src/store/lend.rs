@@ -1,0 +1,150 @@
+//! Which stored bodies have been verified since the node started, block by block: only those go to a socket unread.
+//!
+//! # Why
+//! A class that sees a film of 100 MiB had it read, verified and copied anew for each pupil: 71 ms of CPU each, 2.4 times what nginx
+//! takes, which verifies nothing. What was verified once a day and is still in memory is what was verified.
+
+use crate::base::arena::Lender;
+use crate::base::digest::Digest;
+use crate::store::disk::DiskFile;
+use crate::store::record::BLOCK;
+use crate::store::table::Place;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Bodies of which it is known; a school sees fewer films at a time. A body of 1 GB takes 2 KB.
+const BODIES: usize = 64;
+/// After so long a body is read and verified again.
+const VALID: Duration = Duration::from_hours(24);
+/// Bits of a word.
+const BITS: u64 = 64;
+
+/// What is known of one body at one place.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    since: Instant,
+    length: u64,
+    blocks: Box<[AtomicU64]>,
+    whole: AtomicBool,
+}
+
+impl Verified {
+    fn new(length: u64, since: Instant) -> Verified {
+        let words = length.div_ceil(BLOCK).div_ceil(BITS);
+        Verified { since, length, blocks: (0..words).map(|_| AtomicU64::new(0)).collect(), whole: AtomicBool::new(false) }
+    }
+
+    /// The blocks that these bytes touch have been compared with their checksums.
+    pub(crate) fn note(&self, bytes: &Range<u64>) {
+        for (word, bit) in self.bits(bytes) {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it has been compared with its name.
+    pub(crate) fn note_whole(&self) {
+        self.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all blocks that these bytes touch have been noted; with `whole` also the body as a whole.
+    pub(crate) fn holds(&self, bytes: &Range<u64>, whole: bool) -> bool {
+        (!whole || self.whole.load(Ordering::Relaxed)) && self.bits(bytes).all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    fn bits(&self, bytes: &Range<u64>) -> impl Iterator<Item = (&AtomicU64, u64)> {
+        let blocks = bytes.start / BLOCK..bytes.end.min(self.length).div_ceil(BLOCK);
+        blocks.filter_map(|block| {
+            let word = self.blocks.get(usize::try_from(block / BITS).ok()?)?;
+            Some((word, 1 << (block % BITS)))
+        })
+    }
+}
+
+/// The bodies that were read last.
+#[derive(Debug, Default)]
+pub(crate) struct Register(Mutex<VecDeque<(Digest, Place, Arc<Verified>)>>);
+
+impl Register {
+    /// What is known of a body at a place.
+    pub(crate) fn of(&self, object: &Digest, place: Place, length: u64, now: Instant) -> Arc<Verified> {
+        let mut known = self.0.lock();
+        known.retain(|(_, _, verified)| now.saturating_duration_since(verified.since) < VALID);
+        let at = known.iter().position(|(name, here, verified)| (name, *here, verified.length) == (object, place, length));
+        let found = at.and_then(|at| known.remove(at)).unwrap_or_else(|| (*object, place, Arc::new(Verified::new(length, now))));
+        known.truncate(BODIES - 1);
+        let verified = Arc::clone(&found.2);
+        known.push_front(found);
+        verified
+    }
+
+    /// A body did not verify.
+    pub(crate) fn forget(&self, object: &Digest) {
+        self.0.lock().retain(|(name, _, _)| name != object);
+    }
+}
+
+/// A segment's file, for the arena.
+pub(crate) struct Segment(Arc<dyn DiskFile>);
+
+impl Segment {
+    /// `None` when it is no file of the kernel's.
+    pub(crate) fn of(file: &Arc<dyn DiskFile>) -> Option<Arc<dyn Lender>> {
+        file.fd().map(|_| Arc::new(Segment(Arc::clone(file))) as Arc<dyn Lender>)
+    }
+}
+
+impl Lender for Segment {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd().expect("it has had one")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+
+    #[test]
+    fn blocks_are_noted_as_they_are_verified() {
+        let now = Clock::system().steady();
+        let length = 70 * BLOCK + 1;
+        let verified = Verified::new(length, now);
+        assert!(!verified.holds(&(0..1), false));
+        verified.note(&(0..4 * BLOCK));
+        verified.note(&(68 * BLOCK..length));
+        assert!(verified.holds(&(1..4 * BLOCK), false) && verified.holds(&(68 * BLOCK + 9..length), false));
+        assert!(!verified.holds(&(1..4 * BLOCK + 1), false) && !verified.holds(&(67 * BLOCK..length), false));
+        verified.note(&(4 * BLOCK..68 * BLOCK));
+        assert!(verified.holds(&(0..length), false) && !verified.holds(&(0..length), true));
+        verified.note_whole();
+        assert!(verified.holds(&(0..length), true));
+    }
+
+    #[test]
+    fn a_body_is_known_where_it_lies_for_a_day_and_while_it_is_in_use() {
+        let (register, now) = (Register::default(), Clock::system().steady());
+        let (one, at) = (Digest::of(b"1"), |segment| Place { segment, at: 64 });
+        register.of(&one, at(1), 9, now).note_whole();
+        assert!(register.of(&one, at(1), 9, now).holds(&(0..0), true));
+        assert!(!register.of(&one, at(2), 9, now).holds(&(0..0), true), "moved");
+        assert!(register.of(&one, at(1), 9, now + VALID / 2).holds(&(0..0), true));
+        assert!(!register.of(&one, at(1), 9, now + VALID).holds(&(0..0), true), "a day has gone");
+        register.of(&one, at(1), 9, now + VALID).note_whole();
+        for n in 0..BODIES - 1 {
+            register.of(&Digest::of(&n.to_le_bytes()), at(3), 9, now + VALID);
+        }
+        assert!(register.of(&one, at(1), 9, now + VALID).holds(&(0..0), true), "one of the last");
+        for n in 0..BODIES {
+            register.of(&Digest::of(&n.to_le_bytes()), at(3), 9, now + VALID);
+        }
+        assert!(!register.of(&one, at(1), 9, now + VALID).holds(&(0..0), true));
+        register.of(&one, at(1), 9, now + VALID).note_whole();
+        register.forget(&one);
+        assert!(!register.of(&one, at(1), 9, now + VALID).holds(&(0..0), true));
+    }
+}
