@@ -141,7 +141,7 @@ fn a_film_that_has_been_verified_goes_out_unread_to_all_who_see_it() {
     connection.send(&request("GET", url, &[])).expect("sent");
     let mut begun = [0; 1000];
     connection.raw().read_exact(&mut begun).expect("it begins");
-    let forgotten = node.command(&["store", "purge", "--url", url]);
+    let forgotten = node.command(&["store", "purge", "--yes", "--url", url]);
     assert!(forgotten.status.success(), "{forgotten:?}");
     let rest = {
         let mut rest = vec![0; FILE];
