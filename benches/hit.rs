@@ -69,6 +69,7 @@ fn main() {
     let node = Setup::new()
         .set("node.workers", "1")
         .set("store.hot_object", "\"2 MiB\"")
+        .set("proxy.per_client", "1024")
         .host("o.school.test", origin.addr)
         .under(&["taskset", "-c", "0"])
         .start();

@@ -156,7 +156,7 @@ impl Arena {
         inside.then(|| Spot { file: Holder::Other(Arc::clone(&extent.file)), at: extent.at + within as u64 })
     }
 
-    /// An extent of a file as bytes that have a [`Arena::place`]. They are meant to be sent, not read: reading them is reading the
+    /// An extent of a file, which is not written to any more, as bytes that have a [`Arena::place`]. They are meant to be sent, not read: reading them is reading the
     /// file at that moment, and where the medium fails, or somebody has cut the file, it ends the process.
     ///
     /// # Errors
@@ -177,7 +177,8 @@ impl Arena {
         Ok(Bytes::from_owner(Loan { room: Arc::clone(room), base, length }).slice(skip..))
     }
 
-    /// Whether all of these bytes, which were lent, are in memory, so that nobody waits for a disk who sends them. Reads none of them.
+    /// Whether all of these bytes, which were lent, are in memory, so that nobody waits for a disk who sends them at once. Reads none of
+    /// them. (Of a file that is neither ours nor may be written by us the kernel always says so.)
     pub fn resident(&self, bytes: &[u8]) -> bool {
         let page = self.0.page;
         let (start, end) = (bytes.as_ptr().addr() / page * page, bytes.as_ptr().addr() + bytes.len());
@@ -205,8 +206,8 @@ unsafe impl Sync for Loan {}
 
 impl AsRef<[u8]> for Loan {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: mapped for reading with this length, and unmapped by nobody but `drop`; records of a segment are not written to
-        // while there are readers of them.
+        // SAFETY: mapped for reading with this length, and unmapped by nobody but `drop`; who lends says that the extent is not
+        // written to any more.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.length) }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Its memory grows with what is written, whatever its cache may take: 7 bytes for each byte when 88 places come at a time, 3 when 2,000
 //! do. Clearing it gives nothing back, closing it little: the first index made anew costs 6 MB, each further one half a MB. So writes
-//! are few, and it is made anew only when its size on disk asks for it.
+//! are few, and it is made anew only where it fails, lacks something, or has grown far beyond what is alive.
 
 use crate::base::digest::Digest;
 use crate::store::record::fingerprint;
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// How long opening may take; an index of a million entries opens in seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Changes are written this often, since sled keeps kilobytes in memory for each time; whoever asks has what waits written first, and
-/// what a power cut takes is read from the log again ...
+/// what a power cut takes is read from the log again, or found lacking when somebody asks ...
 const PAUSE: Duration = Duration::from_secs(20);
 /// ... and whenever there are so many.
 const BATCH: usize = 2_000;
@@ -48,7 +48,7 @@ const LEAST: u64 = 8 << 20;
 const TWICE: u64 = 2;
 /// Bytes of an answer in the index, about: a place, and its part of a list's key.
 const ALIVE: u64 = 32;
-/// Its size is looked at when it is ready, and then once in so many pauses: a quarter of an hour and more.
+/// Its size is looked at when it is ready, and then once in so many writes: a quarter of an hour, or less when much comes.
 const ROUNDS: u32 = 45;
 /// Format of keys and values; another one is rebuilt.
 const FORMAT: &[u8] = b"bulak index 1";

@@ -121,6 +121,7 @@ impl Inner {
     /// A body did not verify at `place`: if it still is there, counts it and forgets it in memory, so that it is a miss from now on.
     /// Whether it was there.
     pub(crate) fn drop_body(&self, object: &Digest, place: Place) -> bool {
+        self.verified.forget(object);
         let answers = self.log.table().read().of_object(object);
         let kept = answers.into_iter().filter_map(|place| self.kept(place).ok().flatten());
         let urls: Vec<Box<str>> = kept.map(|(_, kept)| kept.meta.url).collect();

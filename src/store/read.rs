@@ -1,7 +1,7 @@
 //! Streaming out: whole small bodies verified by blake3, large ones block by block or frame by frame, each verified before it
 //! is released, ranges without reading the rest. A body that does not verify is counted, dropped, and an error: never wrong
 //! bytes. Disk work runs in the blocking pool, a piece at a time. Pieces that have been verified in the last day (`lend.rs`), lie as
-//! they are on disk and are in the page cache are lent to who asks for it (`Body::lend`): a socket takes them unread.
+//! they are in a sealed segment and are in the page cache are lent to who asks for it (`Body::lend`): a socket takes them unread.
 
 use crate::base::body::{Body, BodyError, Lending};
 use crate::base::digest::{Digest, Hasher};
@@ -352,7 +352,7 @@ impl Reader {
     /// What has been verified of the body that is open.
     fn known(&self, inner: &Inner) -> Option<Arc<Verified>> {
         match (&self.source, self.entry.object) {
-            (Some((0, Source::Raw { length, skip: 0, .. }, place)), Some(object)) => {
+            (Some((0, Source::Raw { length, skip: 0, .. }, place)), Some(object)) if inner.log.is_done(place.segment) => {
                 Some(inner.verified.of(&object, *place, *length, inner.clock.steady()))
             }
             _ => None,
@@ -411,7 +411,6 @@ impl Reader {
     fn damaged(&self, inner: &Inner, place: Place) -> bool {
         match &self.entry.object {
             Some(object) => {
-                inner.verified.forget(object);
                 inner.hot.remove(&super::recover::url_key(&self.entry.meta.url));
                 inner.drop_body(object, place)
             }

@@ -2,6 +2,7 @@
 //! a slice whose address lies in the arena goes out by `sendfile`, everything else as it always did.
 
 use crate::base::arena::Arena;
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -41,6 +42,8 @@ impl<P> Seated<P> {
         }
         let Some(spot) = self.bodies.as_ref().and_then(|bodies| bodies.place(body)) else { return Ok(length) };
         match rustix::fs::sendfile(&self.stream, &spot, Some(&mut { spot.at }), body.len()) {
+            // Of a file system without splice.
+            Err(Errno::INVAL) => Ok(length + rustix::net::send(&self.stream, body, SendFlags::NOSIGNAL)?),
             // The file is shorter than it was: the medium's doing, and no answer to make of it.
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => Ok(length + sent),

@@ -112,6 +112,11 @@ impl Log {
         self.ledger.all()
     }
 
+    /// Whether a segment will not change any more.
+    pub(crate) fn is_done(&self, number: u32) -> bool {
+        self.ledger.get(number).is_some_and(|segment| segment.is_done())
+    }
+
     /// The records of a segment: from memory while it is open, from its footer when it is sealed, else by a scan of what verifies.
     pub(crate) fn lines(&self, number: u32) -> io::Result<Vec<Line>> {
         self.read_lines(number, false)

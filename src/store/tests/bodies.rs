@@ -1,13 +1,16 @@
 //! Bodies of every size and kind; drafts and their readers; ranges.
 
-use super::kit::{get, key, meta, noise, open, put, read, text};
-use crate::store::Store;
+use super::kit::{get, key, meta, noise, open, open_on, put, read, settings, text};
+use crate::base::unit::Bytes as Size;
+use crate::store::disk::Real;
 use crate::store::record::{BLOCK, BLOCK_BYTES, FRAME};
+use crate::store::{Settings, Store};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::ops::Range;
+use std::sync::Arc;
 
 fn media(url: &str) -> crate::store::Meta {
     let mut meta = meta(url);
@@ -68,7 +71,9 @@ async fn lent(store: &Store, url: &str, range: Option<Range<u64>>) -> (Vec<u8>, 
 #[tokio::test]
 async fn what_has_been_verified_is_lent_but_for_the_first_piece() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    // Segments in which a film is not alone, so that it is not sealed at once.
+    let large = Settings { quota: Size::gib(2), segment: Size::mib(64), ..settings(dir.path()) };
+    let store = open_on(Arc::new(Real), large).unwrap();
     let films: Vec<Vec<u8>> = (0..2).map(|n| noise(n, 3 * (1 << 20) + 17)).collect();
     let length = films[0].len();
     for (n, film) in films.iter().enumerate() {
@@ -76,7 +81,13 @@ async fn what_has_been_verified_is_lent_but_for_the_first_piece() {
     }
     let page = text(3, length);
     put(&store, meta("http://a.kz/page"), &page).await.unwrap();
-    store.sync().await.unwrap();
+    // Not while a segment is written to.
+    for _ in 0..2 {
+        assert!(lent(&store, "http://a.kz/0", None).await.1 == 0);
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
     let rest = length - FRAME as usize;
     // Whole: read once, and lent from then on.
     assert!(lent(&store, "http://a.kz/0", None).await == (films[0].clone(), 0));
