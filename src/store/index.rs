@@ -9,8 +9,8 @@
 //! sled 0.34.7 loses acknowledged writes in power cuts. So nothing depends on it: off,
 //! behind, deleted or damaged, the same questions are answered by reading the log, slower.
 //!
-//! Its memory grows with what is written, whatever its cache may take: 7 bytes for each byte when 88 places come at a time, 3 when 2,000
-//! do. Clearing it gives nothing back, closing it little: the first index made anew costs 6 MB, each further one half a MB. So writes
+//! Its memory grows with what is written, whatever its cache may take: 7 bytes for each byte when 88 places come at a time, 1 to 3 when
+//! 2,000 do. Clearing it gives nothing back, closing it little: the first index made anew costs 6 MB, each further one half a MB. So writes
 //! are few, and it is made anew only where it fails, lacks something, or has grown far beyond what is alive.
 
 use crate::base::digest::Digest;
