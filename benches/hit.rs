@@ -2,7 +2,8 @@
 //! kept-alive connections, a new connection for each request, and a film; the server on a core of its own.
 //!
 //! `cargo bench --bench hit`. CPU is utime + stime of the server process; rounds are interleaved and the median counts, so a
-//! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build.
+//! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build,
+//! `BULAK_LOADS=3,8` those of `LOADS` that are wanted.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -93,9 +94,11 @@ fn main() {
 fn measure(peers: &[Peer], origin: &Origin) {
     println!("CPU per hit, µs (median of {ROUNDS} rounds)");
     println!("{:>10} {:>12} {:>10} {:>12} {:>12} {:>14}", "body", "connections", "server", "CPU µs", "hits/s", "bulak/server");
-    // `BULAK_LOADS=3,8` takes some of them.
-    let wanted: Option<Vec<usize>> = std::env::var("BULAK_LOADS").ok().map(|text| text.split(',').filter_map(|n| n.parse().ok()).collect());
-    for (_, load) in LOADS.iter().enumerate().filter(|(at, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(at))) {
+    let wanted: Vec<usize> = match std::env::var("BULAK_LOADS") {
+        Ok(text) => text.split(',').map(|number| number.parse().expect("BULAK_LOADS holds numbers")).collect(),
+        Err(_) => (0..LOADS.len()).collect(),
+    };
+    for load in wanted.into_iter().map(|at| LOADS[at]) {
         let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.name != "squid" || load.length < FILM).collect();
         let mut costs = vec![Vec::new(); peers.len()];
         let mut rates = vec![Vec::new(); peers.len()];
@@ -104,7 +107,7 @@ fn measure(peers: &[Peer], origin: &Origin) {
             for (at, peer) in peers.iter().enumerate() {
                 // squid resolves nothing here: it is given the origin's own address.
                 let host = if peer.name == "bulak" { "o.school.test".to_owned() } else { origin.addr.to_string() };
-                let (cost, rate) = play(peer, &host, *load);
+                let (cost, rate) = play(peer, &host, load);
                 if round > 0 {
                     costs[at].push(cost);
                     rates[at].push(rate);

@@ -39,8 +39,9 @@ struct Room {
     length: usize,
     page: usize,
     free: Mutex<Free>,
-    /// Extents of other files that are lent, by address, and how many they are.
+    /// Extents of other files that are lent, by address.
     lent: RwLock<BTreeMap<usize, Lent>>,
+    /// How many they are, for who has no time for a lock: every hit asks.
     loans: AtomicUsize,
 }
 
@@ -156,8 +157,9 @@ impl Arena {
         inside.then(|| Spot { file: Holder::Other(Arc::clone(&extent.file)), at: extent.at + within as u64 })
     }
 
-    /// An extent of a file, which is not written to any more, as bytes that have a [`Arena::place`]. They are meant to be sent, not read: reading them is reading the
-    /// file at that moment, and where the medium fails, or somebody has cut the file, it ends the process.
+    /// An extent of a file, which is not written to any more, as bytes that have an [`Arena::place`]. They are meant to be sent, not
+    /// read: reading them is reading the file at that moment, and where the medium fails, or somebody has cut the file, it ends the
+    /// process.
     ///
     /// # Errors
     /// When the kernel cannot map it.
@@ -352,10 +354,8 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
         let body = arena.keep(&vec![b'a'; 2 * page]).unwrap();
-        let mut spot = arena.place(&body).unwrap();
-        let mut offset = spot.at;
-        let sent = rustix::fs::sendfile(&near, &spot, Some(&mut offset), body.len()).unwrap();
-        spot.at = offset;
+        let spot = arena.place(&body).unwrap();
+        let sent = rustix::fs::sendfile(&near, &spot, Some(&mut { spot.at }), body.len()).unwrap();
         drop(body);
         let other = arena.keep(&vec![b'b'; 2 * page]).unwrap();
         assert_eq!(arena.place(&other).unwrap().at, 0, "the same slot");

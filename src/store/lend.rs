@@ -101,16 +101,16 @@ impl Register {
 }
 
 /// A segment's file, for the arena.
-pub(crate) struct Segment(Arc<dyn DiskFile>);
+pub(crate) struct SegmentFile(Arc<dyn DiskFile>);
 
-impl Segment {
+impl SegmentFile {
     /// `None` when it is no file of the kernel's.
     pub(crate) fn of(file: &Arc<dyn DiskFile>) -> Option<Arc<dyn Lender>> {
-        file.fd().map(|_| Arc::new(Segment(Arc::clone(file))) as Arc<dyn Lender>)
+        file.fd().map(|_| Arc::new(SegmentFile(Arc::clone(file))) as Arc<dyn Lender>)
     }
 }
 
-impl Lender for Segment {
+impl Lender for SegmentFile {
     fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd().expect("it has had one")
     }

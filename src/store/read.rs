@@ -7,7 +7,7 @@ use crate::base::body::{Body, BodyError, Lending};
 use crate::base::digest::{Digest, Hasher};
 use crate::store::disk::DiskFile;
 use crate::store::keep::{LOOKS, half, is_of};
-use crate::store::lend::{Segment, Verified};
+use crate::store::lend::{SegmentFile, Verified};
 use crate::store::meta;
 use crate::store::pack::{self, delta, dict};
 use crate::store::record::{self, BLOCK, Codec, Header, Kind, PART_HEAD, PartHead};
@@ -295,7 +295,7 @@ impl Reader {
             return None;
         }
         if self.loan.body.is_none() {
-            match arena.lend(Segment::of(file)?, *at..at + length) {
+            match arena.lend(SegmentFile::of(file)?, *at..at + length) {
                 Ok(body) => self.loan.body = Some(body),
                 Err(error) => {
                     tracing::debug!(%error, "a body cannot be mapped and is read");

@@ -1,7 +1,7 @@
 //! A client's stream, which sends bodies that lie in the arena without a copy. hyper writes heads and bodies as slices of memory;
 //! a slice whose address lies in the arena goes out by `sendfile`, everything else as it always did.
 
-use crate::base::arena::Arena;
+use crate::base::arena::{Arena, Spot};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::io::{self, IoSlice};
@@ -23,14 +23,8 @@ impl<P> Seated<P> {
         self.bodies.is_some()
     }
 
-    /// The first of these pieces that lies in the arena.
-    fn placed(&self, pieces: &[IoSlice<'_>]) -> Option<usize> {
-        let bodies = self.bodies.as_ref()?;
-        pieces.iter().position(|piece| bodies.place(piece).is_some())
-    }
-
     /// Sends the pieces up to the one that lies in the arena, and that.
-    fn send(&self, before: &[IoSlice<'_>], body: &[u8]) -> io::Result<usize> {
+    fn send(&self, before: &[IoSlice<'_>], body: &[u8], spot: &Spot<'_>) -> io::Result<usize> {
         let length: usize = before.iter().map(|piece| piece.len()).sum();
         if length > 0 {
             // More follows at once: one packet for the head and the body's beginning. (TCP_CORK costs three times as much.)
@@ -40,8 +34,7 @@ impl<P> Seated<P> {
                 return Ok(sent);
             }
         }
-        let Some(spot) = self.bodies.as_ref().and_then(|bodies| bodies.place(body)) else { return Ok(length) };
-        match rustix::fs::sendfile(&self.stream, &spot, Some(&mut { spot.at }), body.len()) {
+        match rustix::fs::sendfile(&self.stream, spot, Some(&mut { spot.at }), body.len()) {
             // Of a file system without splice.
             Err(Errno::INVAL) => Ok(length + rustix::net::send(&self.stream, body, SendFlags::NOSIGNAL)?),
             // The file is shorter than it was: the medium's doing, and no answer to make of it.
@@ -66,12 +59,16 @@ impl<P: Unpin> AsyncWrite for Seated<P> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let Some(at) = self.placed(pieces) else {
-            return Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let this = &mut *self;
+        // The first of the pieces that lies in the arena.
+        let placed =
+            this.bodies.as_ref().and_then(|bodies| pieces.iter().enumerate().find_map(|(at, piece)| Some((at, bodies.place(piece)?))));
+        let Some((at, spot)) = placed else {
+            return Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
         };
         loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_io(Interest::WRITABLE, || self.send(&pieces[..at], &pieces[at])) {
+            ready!(this.stream.poll_write_ready(cx))?;
+            match this.stream.try_io(Interest::WRITABLE, || this.send(&pieces[..at], &pieces[at], &spot)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => return Poll::Ready(sent),
             }
@@ -96,7 +93,9 @@ mod tests {
     use super::*;
     use crate::base::arena::Lender;
     use std::io::Write;
+    use std::os::fd::{AsFd, BorrowedFd};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -174,6 +173,47 @@ mod tests {
         let (got, wrong) = tokio::join!(reading, writing);
         assert_eq!((got.len(), wrong.kind()), (1_000_000, io::ErrorKind::UnexpectedEof));
         assert!(got == film()[..1_000_000]);
+    }
+
+    /// A file that can be mapped, and after that none that `sendfile` takes.
+    struct Stubborn {
+        file: std::fs::File,
+        folder: std::fs::File,
+        mapped: AtomicBool,
+    }
+
+    impl Lender for Stubborn {
+        fn fd(&self) -> BorrowedFd<'_> {
+            if self.mapped.swap(true, Ordering::Relaxed) { self.folder.as_fd() } else { self.file.as_fd() }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_sendfile_does_not_take_is_written() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let arena = Arena::new(1).expect("this kernel has one");
+        let (mut file, folder) = (tempfile::tempfile().expect("a file"), std::fs::File::open("/").expect("a folder"));
+        file.write_all(&film()).expect("written");
+        let lender = Stubborn { file, folder, mapped: AtomicBool::new(false) };
+        let lent = arena.lend(Arc::new(lender), 0..FILM as u64).expect("mapped");
+        let spot = arena.place(&lent).expect("lent");
+        let refused = rustix::fs::sendfile(&stream, &spot, Some(&mut { spot.at }), 1);
+        assert_eq!(refused, Err(Errno::INVAL), "as of a file system without splice");
+        drop(spot);
+        let mut seated = Seated { stream, bodies: Some(arena), _place: () };
+        let reading = async {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).await.expect("to the end");
+            got
+        };
+        let writing = async {
+            seated.write_all(&lent).await.expect("written");
+            seated.shutdown().await.expect("ended");
+        };
+        let (got, ()) = tokio::join!(reading, writing);
+        assert!(got == film());
     }
 
     #[tokio::test]
