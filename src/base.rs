@@ -48,6 +48,9 @@ pub mod door;
 /// Bodies that come too slowly.
 pub mod drip;
 
+/// Numbers in as few bytes as they need.
+pub(crate) mod varint;
+
 /// Bodies in small pieces.
 pub mod pieces;
 

@@ -2,8 +2,8 @@
 //! have. It is opened in a thread of its own with a deadline and under `catch_unwind`; when it fails, is late or
 //! is not ours, it is set aside as `index.bad` and made anew from the log while the node serves. Every pointer it gives is
 //! checked against the record by the caller; and whoever must not miss one asks
-//! `Keeper::complete`, which compares the index with the RAM table. Places are kept in lists, one for each host and batch: a
-//! key for each answer took 60 MB of memory for 100,000 answers.
+//! `Keeper::complete`, which compares the index with the RAM table. Places are kept in lists, one for each host and batch, as steps from
+//! one to the next: a key for each answer took 60 MB of memory for 100,000 answers.
 //!
 //! # Why
 //! sled 0.34.7 loses acknowledged writes in power cuts. So nothing depends on it: off,
@@ -14,11 +14,12 @@
 //! are few, and it is made anew only where it fails, lacks something, or has grown far beyond what is alive.
 
 use crate::base::digest::Digest;
+use crate::base::varint;
 use crate::store::record::fingerprint;
 use crate::store::table::Place;
 use parking_lot::{Condvar, Mutex};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,12 +47,12 @@ const QUOTA_SHARE: u64 = 50;
 const LEAST: u64 = 8 << 20;
 /// ... nor before it is twice as large as it was when it was made.
 const TWICE: u64 = 2;
-/// Bytes of an answer in the index, about: a place, and its part of a list's key.
+/// Bytes of an answer in the index, about: its step in a list, its part of the list's key, and what sled keeps with both.
 const ALIVE: u64 = 32;
 /// Its size is looked at when it is ready, and then once in so many writes: a quarter of an hour, or less when much comes.
 const ROUNDS: u32 = 45;
 /// Format of keys and values; another one is rebuilt.
-const FORMAT: &[u8] = b"bulak index 1";
+const FORMAT: &[u8] = b"bulak index 2";
 
 /// A stored answer: its host and where it is. Answers that are gone stay in the index; whoever follows a pointer sees that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +109,20 @@ fn opened(config: &sled::Config) -> sled::Result<sled::Db> {
 
 impl Index for Sled {
     fn apply(&self, changes: &[Change], mark: u64) -> Result<(), String> {
-        let mut lists: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        let mut lists: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
         for change in changes {
-            lists.entry(change.host).or_default().push(change.place.pack());
+            lists.entry(change.host).or_default().insert(change.place.pack());
         }
         let mut batch = sled::Batch::default();
         for (host, places) in lists {
-            let first = places.first().copied().unwrap_or(0);
-            let key = [b"H", &host.to_be_bytes()[..], &first.to_be_bytes()].concat();
-            let value: Vec<u8> = places.into_iter().flat_map(u64::to_le_bytes).collect();
-            batch.insert(key, value);
+            let mut places = places.into_iter();
+            let first = places.next().unwrap_or(0);
+            let (mut last, mut steps) = (first, Vec::new());
+            for place in places {
+                varint::put(&mut steps, place - last);
+                last = place;
+            }
+            batch.insert([b"H", &host.to_be_bytes()[..], &first.to_be_bytes()].concat(), steps);
         }
         batch.insert(b"Sapplied", &mark.to_le_bytes());
         self.0.apply_batch(batch).map_err(text)
@@ -139,12 +144,23 @@ impl Index for Sled {
 impl Sled {
     fn under(&self, prefix: &[u8]) -> Result<Vec<Place>, String> {
         let mut places = Vec::new();
-        for list in self.0.scan_prefix(prefix).values() {
-            let list = list.map_err(text)?;
-            places.extend(list.chunks_exact(8).map(|word| Place::unpack(word.try_into().map_or(0, u64::from_le_bytes))));
+        for list in self.0.scan_prefix(prefix) {
+            let (key, steps) = list.map_err(text)?;
+            unroll(&key, &steps, &mut places).ok_or("a list that is none")?;
         }
         Ok(places)
     }
+}
+
+/// The places of a list: the first one ends its key, the others are the steps from each to the next.
+fn unroll(key: &[u8], mut steps: &[u8], places: &mut Vec<Place>) -> Option<()> {
+    let mut place = u64::from_be_bytes(*key.last_chunk()?);
+    places.push(Place::unpack(place));
+    while !steps.is_empty() {
+        place = place.checked_add(varint::take(&mut steps)?)?;
+        places.push(Place::unpack(place));
+    }
+    Some(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
@@ -469,6 +485,22 @@ mod tests {
         assert_eq!((index.all().unwrap().len(), index.mark().unwrap()), (4, Some(6)));
         assert_eq!(index.places(1).unwrap(), [at(2), at(4)]);
         assert_eq!(index.places(3).unwrap(), []);
+    }
+
+    #[test]
+    fn a_list_keeps_the_smallest_and_the_largest_place_and_garbage_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Sled::open(&dir.path().join("index"), 1 << 20).unwrap();
+        let places = [Place::unpack(u64::MAX), Place { segment: 0, at: 64 }, Place { segment: 7, at: 8 }, Place { segment: 7, at: 72 }];
+        index.apply(&places.map(|place| Change { host: 1, place }), 5).unwrap();
+        let mut sorted = places;
+        sorted.sort_unstable();
+        assert_eq!(index.places(1).unwrap(), sorted);
+        for garbage in [&[0x80][..], &[0xff; 9], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1]] {
+            index.0.insert([b"H", &2_u64.to_be_bytes()[..], &9_u64.to_be_bytes()].concat(), garbage).unwrap();
+            assert_eq!(index.all(), Err(String::from("a list that is none")));
+            assert_eq!(index.places(1).unwrap(), sorted);
+        }
     }
 
     fn wait_for(what: impl Fn() -> bool) {

@@ -1,6 +1,8 @@
 //! Prometheus remote-write 1.0 on the wire: the text of `/metrics` -> samples -> protobuf in a snappy block. Pure.
 
 use crate::base::clock::Time;
+use crate::base::varint;
+
 /// A label: name and value.
 type Label = (String, String);
 
@@ -42,7 +44,7 @@ fn timeseries(labels: &[Label], value: f64, millis: i64) -> Vec<u8> {
     let mut sample = vec![1 << 3 | 1];
     sample.extend_from_slice(&value.to_le_bytes());
     sample.push(2 << 3);
-    varint(&mut sample, millis.cast_unsigned());
+    varint::put(&mut sample, millis.cast_unsigned());
     field(&mut out, 2, &sample);
     out
 }
@@ -50,17 +52,8 @@ fn timeseries(labels: &[Label], value: f64, millis: i64) -> Vec<u8> {
 /// A field of bytes.
 fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
-    varint(out, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    varint::put(out, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     out.extend_from_slice(bytes);
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number > 0x7f {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
 }
 
 /// `name{label="value",…} 1.5` as labels and value.
@@ -139,7 +132,7 @@ mod tests {
         let sample = |series: &[u8]| fields(&fields(series).pop().expect("a sample").1);
         assert_eq!(sample(&told[1])[0].1, 1.5_f64.to_le_bytes());
         let mut millis = Vec::new();
-        varint(&mut millis, 1_795_496_400_123);
+        varint::put(&mut millis, 1_795_496_400_123);
         assert_eq!(sample(&told[1])[1].1, millis);
     }
 
