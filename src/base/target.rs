@@ -90,6 +90,15 @@ pub enum Bad {
 /// Longest target that is looked at (RFC 9110 section 4.1 asks for at least 8,000 octets).
 pub const MAX_LEN: usize = 64 << 10;
 
+/// Ports at which something other than HTTP listens that could be talked into mischief: the list of the Fetch standard
+/// ("port blocking"), sorted.
+const BAD_PORTS: &[u16] = &[
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115,
+    117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601,
+    636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697,
+    10080,
+];
+
 impl Target {
     /// Reads an absolute URL.
     ///
@@ -154,6 +163,11 @@ impl Target {
     /// The port, written or meant.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether something other than HTTP listens at its port as a rule: browsers do not ask there, nor do we.
+    pub fn has_bad_port(&self) -> bool {
+        BAD_PORTS.binary_search(&self.port).is_ok()
     }
 
     /// `host` or `host:port`, as the Host field wants it.
@@ -300,5 +314,11 @@ mod tests {
         for (text, why) in table {
             assert_eq!(Target::parse(text), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn bad_ports_are_sorted_and_web_ports_are_not_among_them() {
+        assert!(BAD_PORTS.is_sorted());
+        assert!([80, 443, 8080, 8443, 3000].iter().all(|port| BAD_PORTS.binary_search(port).is_err()));
     }
 }

@@ -34,7 +34,9 @@ mod tests {
         fn what_is_put_is_taken(numbers: Vec<u64>, small: Vec<u16>) {
             let numbers: Vec<u64> = numbers.into_iter().chain(small.into_iter().map(u64::from)).collect();
             let mut bytes = Vec::new();
-            numbers.iter().for_each(|number| put(&mut bytes, *number));
+            for number in &numbers {
+                put(&mut bytes, *number);
+            }
             let mut rest = bytes.as_slice();
             let back: Vec<u64> = std::iter::from_fn(|| take(&mut rest)).collect();
             assert_eq!((back, rest), (numbers, [].as_slice()));

@@ -10,11 +10,12 @@
 
 use crate::base::target::{Scheme, Target};
 use crate::base::unit::BitRate;
+use crate::cache::errand::FetchError;
 use crate::cache::fill::{Arrival, Order, Toll};
 use crate::cache::{Asked, Inner};
 use crate::link::Class;
 use crate::policy::{self, Decision, Line};
-use crate::site::discover::{self, BLOCKING, Kind, MAYBE, Need, Urgency, html};
+use crate::site::discover::{self, BLOCKING, Kind, Need, Urgency, html};
 use crate::store::{Entry, Source, Tail, Way};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -25,6 +26,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -32,12 +34,18 @@ use tokio_util::sync::CancellationToken;
 const WIDTH: usize = 16;
 /// Of these, so many that can wait while anything blocks the page: on a thin line they would take from what it waits for.
 const BESIDE: usize = 4;
-/// Along all pages together.
+/// Along all pages together; what finds no place is left to the browser.
 const ALL: usize = 64;
+/// Pages that are looked along at a time, each with what it names and its reader in memory, some 100 KB.
+const PAGES: usize = 64;
+/// So long after the last of a page nothing more is begun: whoever sees it still wants it asks himself, and many have gone on.
+const LATE: Duration = Duration::from_secs(20);
 /// Things asked for along one page.
 const MOST: usize = 100;
 /// Longest thing; a browser that wants more of it asks for it.
 const OBJECT: u64 = 1 << 20;
+/// Counted of one that was longer: what was on its way when it was cut.
+const CUT: u64 = 64 << 10;
 /// What the line brings in so many seconds may come along one page; then nothing more is begun.
 const SECONDS: u64 = 8;
 /// Bytes that may come along one page in any case, however thin the line.
@@ -63,11 +71,12 @@ const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
 pub(crate) struct Ahead {
     on: AtomicBool,
     seats: Semaphore,
+    pages: Arc<Semaphore>,
 }
 
 impl Ahead {
     pub(crate) fn new(on: bool) -> Ahead {
-        Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL) }
+        Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL), pages: Arc::new(Semaphore::new(PAGES)) }
     }
 
     /// Pages that pass by from now on are read, or are not.
@@ -118,7 +127,7 @@ impl<'a> Scout<'a> {
     fn add(&mut self, needs: impl IntoIterator<Item = Need>, level: u8) {
         for need in needs {
             let full = self.needs.len() >= MOST;
-            if !full && need.urgency < MAYBE && fits(&self.page.asked.target, &need.target) && self.seen.insert(need.target.clone()) {
+            if !full && fits(&self.page.asked.target, &need.target) && self.seen.insert(need.target.clone()) {
                 self.queue.push(Reverse((need.urgency, self.needs.len())));
                 self.needs.push((need, level));
             }
@@ -152,12 +161,16 @@ impl Inner {
     pub(crate) fn look_ahead(self: &Arc<Inner>, asked: &Arc<Asked>, order: &Order, arrival: &Arrival) {
         let page = arrival.meta.status == StatusCode::OK && policy::is_page(&arrival.meta.headers);
         let people = order.class == Class::Interactive && order.source == Source::Client;
-        if !self.ahead.on.load(Ordering::Relaxed) || !page || !people || asked.place.account || !is_shown(&asked.headers) {
+        // One that no reader can make out, for it must come as it was sent.
+        let coded = arrival.meta.coding.is_some();
+        if !self.ahead.on.load(Ordering::Relaxed) || !page || !people || coded || asked.place.account || !is_shown(&asked.headers) {
             return;
         }
+        let Ok(room) = Arc::clone(&self.ahead.pages).try_acquire_owned() else { return };
         let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());
         let quiet = arrival.meta.headers.get(REFERRER_POLICY).is_some_and(|policy| policy.as_bytes().starts_with(b"no-referrer"));
         self.life.spawn(async move {
+            let _room = room;
             let most = bytes_in(inner.link.view().download);
             let page = Page { asked: &asked, way, quiet, most, came: Arc::default() };
             inner.look_along(&page, tail).await;
@@ -166,26 +179,32 @@ impl Inner {
 
     async fn look_along(self: &Arc<Inner>, page: &Page<'_>, tail: Tail) {
         let mut scout = Scout::new(page);
-        // Let go when it is read: whoever holds one and does not read may hold up others.
-        let (mut reader, mut at, mut tail) = (html::Reader::new(&page.asked.target), 0, Some(tail));
+        // Let go when it is read: whoever holds a tail and does not read may hold up others.
+        let mut reading = Some((html::Reader::soon(&page.asked.target), tail));
+        let (mut at, mut last) = (0, self.clock.steady());
         let mut flying = FuturesUnordered::new();
         loop {
-            while let Some((need, level)) = scout.next() {
+            while self.clock.steady().saturating_duration_since(last) < LATE
+                && let Some((need, level)) = scout.next()
+            {
                 flying.push(self.ask_ahead(page, need, level));
             }
-            if tail.is_none() && flying.is_empty() {
+            if reading.is_none() && flying.is_empty() {
                 return;
             }
             tokio::select! {
-                piece = piece(&mut tail, at), if tail.is_some() => match piece {
-                    Some(bytes) => {
-                        at += bytes.len() as u64;
-                        reader.read(&bytes);
-                        scout.add(reader.needs(), 0);
-                        tail = tail.filter(|_| !reader.is_done());
+                piece = piece(&mut reading, at), if reading.is_some() => {
+                    last = self.clock.steady();
+                    match (piece, &mut reading) {
+                        (Some(bytes), Some((reader, _))) => {
+                            at += bytes.len() as u64;
+                            reader.read(&bytes);
+                            scout.add(reader.needs(), 0);
+                            reading = reading.filter(|(reader, _)| !reader.is_done());
+                        }
+                        _ => reading = None,
                     }
-                    None => tail = None,
-                },
+                }
                 Some(done) = flying.next(), if !flying.is_empty() => scout.done(done),
             }
         }
@@ -198,20 +217,28 @@ impl Inner {
         // No page from outside makes the node knock at the school's own servers: browsers refuse that, too.
         let knocks = self.upstream.is_in_house(&need.target) && !self.upstream.is_in_house(&page.asked.target);
         let secret = policy::is_secret(need.target.path_and_query());
-        let barred = place.account || secret || knocks || self.archive(need.target.host()).is_some();
+        // What nobody else can have would come twice.
+        let in_vain = self.board.is_no_errand(&need.target.key());
+        let barred = place.account || secret || knocks || in_vain || self.archive(need.target.host()).is_some();
         if barred || self.line_to(&need.target) == Line::Down {
             return nothing;
         }
-        let Ok(_seat) = self.ahead.seats.acquire().await else { return nothing };
         let headers = fields(page, &need);
         let asked = Arc::new(Asked { method: Method::GET, target: need.target.clone(), headers, place, asker: page.asked.asker });
-        // Somebody has asked for it already: whoever that is reads it as it comes.
-        if self.board.find(&self.flight_key(&asked, None)).is_some() {
-            return nothing;
+        // Somebody has asked for it already; what it names in turn is wanted all the same.
+        let flight = self.board.find(&self.flight_key(&asked, None));
+        if let Some(flight) = &flight {
+            if !is_read(need.kind) {
+                return nothing;
+            }
+            flight.end().await;
         }
+        let Ok(_seat) = self.ahead.seats.try_acquire() else { return nothing };
         let (found, _) = self.find(&asked.ask()).await;
         let entry = match found {
             Some(found) if matches!(self.decide(&asked.ask(), Some(&found)), Decision::Serve { .. }) => Some(found.entry),
+            // Whoever asked has what there is.
+            _ if flight.is_some() => None,
             // Parts of something large: whoever wants more says which.
             Some(found) if found.entry.object.is_none() => None,
             found => {
@@ -227,8 +254,17 @@ impl Inner {
                 };
                 let _over = order.cancel.clone().drop_guard();
                 self.counters.ahead.inc();
-                // What could not be had is asked for again by whoever wants it, and told to him.
-                self.run(&asked, order, found, false).await.ok().and_then(|fetched| fetched.entry)
+                match self.run(&asked, order, found, false).await {
+                    Ok(fetched) => fetched.entry,
+                    Err(error) => {
+                        if matches!(error, FetchError::TooLong(_)) {
+                            self.board.set_long(need.target.key());
+                            page.came.fetch_add(CUT, Ordering::Relaxed);
+                        }
+                        // What could not be had is asked for again by whoever wants it, and told to him.
+                        None
+                    }
+                }
             }
         };
         match entry {
@@ -241,22 +277,27 @@ impl Inner {
     async fn named(&self, entry: &Arc<Entry>, need: &Need) -> Vec<Need> {
         let readable =
             entry.object.is_some() && entry.meta.coding.is_none() && entry.length <= READ as u64 && entry.meta.status == StatusCode::OK;
-        if !readable || !matches!(need.kind, Kind::Style | Kind::Script) {
+        if !readable || !is_read(need.kind) {
             return Vec::new();
         }
         let Ok(body) = self.store.read(entry, None).await else { return Vec::new() };
         let Ok(bytes) = body.collect(READ).await else { return Vec::new() };
         let kind = entry.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (target, wanted) = (need.target.clone(), need.kind);
-        let reads = move || discover::of(wanted, kind.as_deref(), &target, &bytes).needs;
+        let reads = move || discover::soon(wanted, kind.as_deref(), &target, &bytes);
         // One that panics names nothing.
         tokio::task::spawn_blocking(reads).await.unwrap_or_default()
     }
 }
 
 /// The next piece of the page; `None` when it has ended, or broke off.
-async fn piece(tail: &mut Option<Tail>, at: u64) -> Option<Bytes> {
-    tail.as_mut()?.read(at).await.ok()?
+async fn piece(reading: &mut Option<(html::Reader, Tail)>, at: u64) -> Option<Bytes> {
+    reading.as_mut()?.1.read(at).await.ok()?
+}
+
+/// Whether what a thing of this kind names is needed with it.
+fn is_read(kind: Kind) -> bool {
+    matches!(kind, Kind::Style | Kind::Script)
 }
 
 /// Bytes that may come along a page by a line of this rate.
@@ -265,9 +306,10 @@ fn bytes_in(rate: Option<BitRate>) -> u64 {
 }
 
 /// Whether what a page names comes to this cache when a browser asks for it: what is https on a page that is not goes through a tunnel,
-/// and of pages that were opened, other hosts may not be.
+/// and of pages that were opened, other hosts and ports may not be. Nobody asks at the ports of mail and the like.
 fn fits(page: &Target, need: &Target) -> bool {
-    need.scheme() == page.scheme() && (page.scheme() == Scheme::Http || need.host() == page.host())
+    let same = (need.host(), need.port()) == (page.host(), page.port());
+    need.scheme() == page.scheme() && (page.scheme() == Scheme::Http || same) && !need.has_bad_port()
 }
 
 /// Whether a page is asked for to be shown now, by a device that has bytes to spare: not by a script, not to be on the safe side.
@@ -338,7 +380,7 @@ mod tests {
         let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
         let page = Page { asked: &asked, way: Way::Http, quiet: false, most: u64::MAX, came: Arc::default() };
         let queue = |html: &str| {
-            let (mut reader, mut scout) = (html::Reader::new(&target), Scout::new(&page));
+            let (mut reader, mut scout) = (html::Reader::soon(&target), Scout::new(&page));
             // In pieces, as a page comes.
             for piece in html.as_bytes().chunks(7) {
                 reader.read(piece);
@@ -354,8 +396,10 @@ mod tests {
         let page = "<link rel=icon href=i><img src=1><img src=2 fetchpriority=high><script src=a async></script><script src=d defer></script>\
             <video poster=p></video><link rel=preload as=font href=f><link rel=stylesheet href=w media='(min-width: 50em)'>\
             <script src=b></script><link rel=stylesheet href=s><img src=1><img src=l loading=lazy><script type=module src=m></script>\
-            <style>@import 'z';</style><img src=3 fetchpriority=low>";
-        assert_eq!(queue(page), ["s", "z", "2", "f", "b", "d", "m", "1", "a", "p", "w", "3", "i"]);
+            <style>@import 'z';</style><img src=3 fetchpriority=low>\
+            <picture><source type=image/webp srcset=4.webp><img src=4.png></picture><template><img src=t></template>\
+            <link rel=apple-touch-icon href=j><link rel=preload as=image href=k media='(min-width: 50em)'><img src=5>";
+        assert_eq!(queue(page), ["s", "z", "2", "f", "b", "d", "m", "1", "a", "5", "p", "w", "3", "i"]);
         let many = (0..MOST * 2).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
         assert_eq!(queue(&many).len(), MOST);
     }
@@ -368,7 +412,7 @@ mod tests {
         let page = Page { asked: &asked, way: Way::Http, quiet: false, most: 1_000, came: Arc::default() };
         let mut scout = Scout::new(&page);
         let images = (0..MOST).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
-        let mut reader = html::Reader::new(&target);
+        let mut reader = html::Reader::soon(&target);
         reader.read(("<link rel=stylesheet href=s>".to_owned() + &images).as_bytes());
         scout.add(reader.needs(), 0);
         let begun = |scout: &mut Scout<'_>| std::iter::from_fn(|| scout.next()).count();
@@ -391,6 +435,9 @@ mod tests {
             ("http://a.kz/", "https://a.kz/x.css", false),
             ("https://a.kz/", "https://a.kz/x.css", true),
             ("https://a.kz/", "https://cdn.kz/x.css", false),
+            ("https://a.kz/", "https://a.kz:8443/x.css", false),
+            ("http://a.kz/", "http://a.kz:8080/x.css", true),
+            ("http://a.kz/", "http://mail.kz:25/x.css", false),
         ];
         for (page, need, wanted) in table {
             assert_eq!(fits(&target(page), &target(need)), wanted, "{need} on {page}");

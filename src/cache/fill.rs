@@ -353,7 +353,7 @@ impl Intake<'_> {
 
     fn check_length(&self, length: u64) -> Result<(), Broken> {
         match self.order.most(self.meta.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())) {
-            Some(most) if length > most && !self.pilot.urgent.is_raised() => Err(Broken::TooLong(most)),
+            Some(most) if length > most && self.pilot.stop() => Err(Broken::TooLong(most)),
             _ => Ok(()),
         }
     }

@@ -76,6 +76,8 @@ pub(crate) struct Board {
     apart: Mutex<Memory<Ground>>,
     /// URLs whose body cannot be undone or kept (bombs and giants): passed on as they come.
     unkeepable: Mutex<Memory<()>>,
+    /// Longer than what is asked for ahead of anybody.
+    long: Mutex<Memory<()>>,
     /// URLs that became doubtful, with the count at which they did.
     doubtful: Mutex<Memory<u64>>,
     count: AtomicU64,
@@ -184,6 +186,16 @@ impl Board {
     /// From now on this URL's body is passed on as it comes.
     pub(crate) fn set_unkeepable(&self, url: UrlKey) {
         self.unkeepable.lock().put(url, ());
+    }
+
+    /// Whether nobody should ask for this URL before somebody wants it: what came was for whoever asked, could not be kept, or was too long.
+    pub(crate) fn is_no_errand(&self, url: &UrlKey) -> bool {
+        self.is_apart(url, false) || self.is_unkeepable(url) || self.long.lock().get(url).is_some()
+    }
+
+    /// From now on this URL is known to be too long to be asked for ahead of anybody.
+    pub(crate) fn set_long(&self, url: UrlKey) {
+        self.long.lock().put(url, ());
     }
 
     /// What is stored under this URL has become doubtful: that holds for fetches under way, too.

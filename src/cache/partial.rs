@@ -250,7 +250,7 @@ impl Inner {
             Err(misfit) => misfit,
             Ok(head) => {
                 let most = order.most(response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
-                if let Some(most) = most.filter(|most| head.total > *most && !pilot.urgent.is_raised()) {
+                if let Some(most) = most.filter(|most| head.total > *most && pilot.stop()) {
                     return pilot.publish(Broken::TooLong(most).stage());
                 }
                 pilot.withhold(policy::header::withheld(response.headers()));

@@ -152,6 +152,10 @@ pub struct Found {
 /// Addresses as written, before they are resolved.
 #[derive(Debug, Default)]
 struct Raw {
+    /// Only what a browser asks for at once is wanted; nothing else is kept.
+    soon: bool,
+    /// Open `template` elements: what is named in them is no part of the page yet.
+    templates: usize,
     needs: Vec<Written>,
     links: Vec<String>,
     canonical: Option<String>,
@@ -174,6 +178,10 @@ impl Written {
 }
 
 impl Raw {
+    fn new(soon: bool) -> Raw {
+        Raw { soon, ..Raw::default() }
+    }
+
     /// Something that may be needed.
     fn need(&mut self, address: impl Into<String>, kind: Kind) {
         self.need_at(address, kind, MAYBE);
@@ -184,8 +192,9 @@ impl Raw {
     }
 
     fn add(&mut self, written: Written) {
+        let unwanted = self.soon && (written.urgency >= MAYBE || self.templates > 0);
         // Held by the thousand, and never followed.
-        if is_too_long(&written.address) {
+        if unwanted || is_too_long(&written.address) {
             return;
         }
         if self.needs.len() < MAX_FOUND {
@@ -197,7 +206,7 @@ impl Raw {
 
     fn link(&mut self, address: impl Into<String>) {
         let address = address.into();
-        if is_too_long(&address) {
+        if self.soon || is_too_long(&address) {
             return;
         }
         if self.links.len() < MAX_FOUND {
@@ -233,7 +242,9 @@ fn is_too_long(address: &str) -> bool {
 
 fn join(base: &Target, address: &str) -> Option<Target> {
     let address = address.trim();
-    if address.is_empty() || address.starts_with('#') || is_too_long(address) {
+    // Letters in another encoding than the text was read in lead nowhere.
+    let is_misread = address.contains(char::REPLACEMENT_CHARACTER);
+    if address.is_empty() || address.starts_with('#') || is_misread || is_too_long(address) {
         return None;
     }
     base.join(address)
@@ -241,19 +252,45 @@ fn join(base: &Target, address: &str) -> Option<Target> {
 
 /// What a body needs, by its media type (parameters ignored) and, without one, by what it is wanted as.
 pub fn of(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -> Found {
+    read(kind, content_type, Reading { base, bytes, soon: false })
+}
+
+/// Of what [`of`] finds, what a browser asks for as soon as it has read the body, below [`MAYBE`]: the code is not looked through for what
+/// it may come to.
+pub fn soon(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -> Vec<Need> {
+    read(kind, content_type, Reading { base, bytes, soon: true }).needs
+}
+
+/// A body, where it lies, and whether only what is needed at once is wanted.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    base: &'a Target,
+    bytes: &'a [u8],
+    soon: bool,
+}
+
+impl Reading<'_> {
+    /// As much of it as is read of a text that is read at once.
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        let limit = usize::try_from(MAX_TEXT).unwrap_or(usize::MAX).min(self.bytes.len());
+        String::from_utf8_lossy(&self.bytes[..limit])
+    }
+}
+
+fn read(kind: Kind, content_type: Option<&str>, body: Reading<'_>) -> Found {
     let mime = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match mime.as_str() {
-        "text/html" | "application/xhtml+xml" | "image/svg+xml" => html::read(base, bytes),
-        "text/css" => css::read(base, bytes),
-        mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => script(base, bytes),
-        "application/manifest+json" => manifest::read(base, bytes),
+        "text/html" | "application/xhtml+xml" | "image/svg+xml" => html::read(body),
+        "text/css" => css::read(body),
+        mime if mime.ends_with("javascript") || mime.ends_with("ecmascript") => script(body),
+        "application/manifest+json" => manifest::read(body.base, body.bytes),
         // Few servers know the ending.
-        "application/json" | "application/octet-stream" | "text/plain" if kind == Kind::Manifest => manifest::read(base, bytes),
+        "application/json" | "application/octet-stream" | "text/plain" if kind == Kind::Manifest => manifest::read(body.base, body.bytes),
         "" => match kind {
-            Kind::Page | Kind::Frame => html::read(base, bytes),
-            Kind::Style => css::read(base, bytes),
-            Kind::Script => script(base, bytes),
-            Kind::Manifest => manifest::read(base, bytes),
+            Kind::Page | Kind::Frame => html::read(body),
+            Kind::Style => css::read(body),
+            Kind::Script => script(body),
+            Kind::Manifest => manifest::read(body.base, body.bytes),
             _ => Found::default(),
         },
         _ => Found::default(),
@@ -261,14 +298,14 @@ pub fn of(kind: Kind, content_type: Option<&str>, base: &Target, bytes: &[u8]) -
 }
 
 /// What a script of its own file needs.
-fn script(base: &Target, bytes: &[u8]) -> Found {
-    let limit = usize::try_from(MAX_TEXT).unwrap_or(usize::MAX).min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[..limit]);
-    let mut raw = Raw::default();
+fn script(body: Reading<'_>) -> Found {
+    let (text, mut raw) = (body.text(), Raw::new(body.soon));
     module::scan(&text, &mut raw);
-    bundle::scan(base, &text, &mut raw);
-    worker::scan(&text, worker::Within::File, &mut raw);
-    raw.resolve(base)
+    if !body.soon {
+        bundle::scan(body.base, &text, &mut raw);
+        worker::scan(&text, worker::Within::File, &mut raw);
+    }
+    raw.resolve(body.base)
 }
 
 /// What an address is, by how it ends.

@@ -39,7 +39,7 @@ pub struct Bound {
 
 /// Whether an address is not to be followed at all.
 pub fn is_hopeless(target: &Target) -> bool {
-    if target.url().len() > LONGEST {
+    if target.url().len() > LONGEST || target.has_bad_port() {
         return true;
     }
     let segments: Vec<&str> = target.path().split('/').filter(|segment| !segment.is_empty()).collect();

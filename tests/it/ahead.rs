@@ -258,3 +258,30 @@ fn it_ends_when_bytes_begin_to_cost_money() {
     assert!(!node.get("http://a.school.test/2.png").is_hit());
     assert_eq!(node.metric("bulak_cache_ahead_total", ""), before);
 }
+
+#[test]
+fn what_came_in_vain_is_not_asked_for_along_the_next_page() {
+    let origin = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+        "/advert.js" => Reply::Bytes(ok(&["Cache-Control: no-store", "Content-Type: text/javascript"], b"1")),
+        "/long.png" => Reply::Bytes(file("image/png", &kit::noise(1, 2 << 20))),
+        page if !page.contains('.') => {
+            let page = format!("<script src=/advert.js></script><img src=/long.png><img src={page}.png>");
+            Reply::Bytes(file("text/html", page.as_bytes()))
+        }
+        other => thing(other),
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    let in_vain = || things(&origin).iter().filter(|target| ["/advert.js", "/long.png"].contains(&target.as_str())).count();
+    let mut page = 0;
+    kit::until("a page along which neither is asked for", 30, || {
+        page += 1;
+        let before = in_vain();
+        let url = format!("http://a.school.test/{page}");
+        assert!(open(&node, &url, BROWSER).complete);
+        kit::until("its own picture", 30, || node.get(&format!("{url}.png")).is_hit());
+        before >= 2 && in_vain() == before
+    });
+    // Whoever wants them has them.
+    assert_eq!(node.get("http://a.school.test/long.png").body.len(), 2 << 20);
+    assert_eq!(node.get("http://a.school.test/advert.js").body, b"1");
+}

@@ -4,7 +4,7 @@
 //! for: a page on the Internet could point its name here and read what it likes as its own (DNS rebinding).
 
 use crate::base::target::{Scheme, Target, split_authority};
-use crate::proxy::classify::{Refusal, is_bad_port};
+use crate::proxy::classify::Refusal;
 use crate::site::rewrite::{Form, Map, Origin};
 use http::Uri;
 use std::net::IpAddr;
@@ -88,7 +88,7 @@ fn by_path(map: &Map, path: &str, referer: Option<&str>) -> Place {
 
 fn page(map: &Map, form: Form, origin: &Origin, path: &str) -> Place {
     match Target::parse(&(origin.text() + path)) {
-        Ok(target) if is_bad_port(target.port()) => Place::No(Refusal::Port),
+        Ok(target) if target.has_bad_port() => Place::No(Refusal::Port),
         Ok(target) if map.sites().is_mirrored(&target) => Place::Page(form, target),
         Ok(_) => Place::No(Refusal::Unmirrored),
         Err(_) => Place::No(Refusal::Target),

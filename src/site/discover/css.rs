@@ -3,19 +3,17 @@
 //! Of the sources of a font one is taken (woff2 before anything else), and none when its `unicode-range` holds neither Latin nor
 //! Cyrillic.
 
-use crate::base::target::Target;
-use crate::site::discover::{Found, Kind, MAX_TEXT, MAYBE, Raw, STYLE};
+use crate::site::discover::{Found, Kind, MAYBE, Raw, Reading, STYLE};
 use cssparser::{Parser, ParserInput, Token, UnicodeRange};
 
 /// Deepest nesting of blocks that is followed; real style sheets stay below 10.
 const DEEPEST: usize = 24;
 
 /// What a style sheet needs.
-pub fn read(base: &Target, bytes: &[u8]) -> Found {
-    let limit = usize::try_from(MAX_TEXT).unwrap_or(usize::MAX).min(bytes.len());
-    let mut raw = Raw::default();
-    scan(&String::from_utf8_lossy(&bytes[..limit]), &mut raw);
-    raw.resolve(base)
+pub(super) fn read(body: Reading<'_>) -> Found {
+    let mut raw = Raw::new(body.soon);
+    scan(&body.text(), &mut raw);
+    raw.resolve(body.base)
 }
 
 /// Adds what a style sheet, or the value of a `style` attribute, names.
@@ -170,6 +168,11 @@ fn in_range(parser: &mut Parser<'_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::target::Target;
+
+    fn read(base: &Target, bytes: &[u8]) -> Found {
+        super::read(Reading { base, bytes, soon: false })
+    }
 
     #[test]
     fn what_style_sheets_need() {

@@ -2,8 +2,8 @@
 
 use crate::base::target::Target;
 use crate::site::discover::{
-    AFTER, BLOCKING, DEFERRED, Found, Kind, LOW, MAX_ADDRESS, MAX_HTML, MAYBE, Need, PLAIN, Raw, STYLE, Urgency, Written, bundle, css,
-    kind_of, module, srcset, worker,
+    AFTER, BLOCKING, DEFERRED, Found, Kind, LOW, MAX_ADDRESS, MAX_HTML, MAYBE, Need, PLAIN, Raw, Reading, STYLE, Urgency, Written, bundle,
+    css, join, kind_of, module, srcset, worker,
 };
 use lol_html::html_content::TextChunk;
 use lol_html::send::{Element, HtmlRewriter, Settings};
@@ -20,9 +20,9 @@ const MAX_INLINE: usize = 512 << 10;
 const MAX_FOLDERS: usize = 200;
 
 /// What a page needs and where it leads.
-pub fn read(base: &Target, bytes: &[u8]) -> Found {
-    let mut reader = Reader::new(base);
-    reader.read(bytes);
+pub(super) fn read(body: Reading<'_>) -> Found {
+    let mut reader = Reader::at(body.base, body.soon);
+    reader.read(body.bytes);
     reader.end()
 }
 
@@ -40,15 +40,28 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// At the beginning of the page at this address.
-    pub fn new(at: &Target) -> Reader {
-        let page = Arc::new(Mutex::new(Page::new(at)));
+    /// At the beginning of the page at this address, for what a browser asks for at once, below [`MAYBE`].
+    pub fn soon(at: &Target) -> Reader {
+        Reader::at(at, true)
+    }
+
+    fn at(at: &Target, soon: bool) -> Reader {
+        let page = Arc::new(Mutex::new(Page::new(at, soon)));
         let (opened, scripted, styled) = (Arc::clone(&page), Arc::clone(&page), Arc::clone(&page));
         let settings = Settings::new_send()
             .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
             .with_strict(false)
+            .with_adjust_charset_on_meta_tag(true)
             .append_element_content_handler(element!("*", move |element: &mut Element<'_, '_>| {
                 opened.lock().open(element);
+                if element.tag_name() == "template" && element.can_have_content() {
+                    let page = Arc::clone(&opened);
+                    page.lock().raw.templates += 1;
+                    element.on_end_tag(Box::new(move |_| {
+                        page.lock().raw.templates -= 1;
+                        Ok(())
+                    }))?;
+                }
                 Ok(())
             }))
             .append_element_content_handler(text!("script", move |chunk: &mut TextChunk<'_>| {
@@ -81,8 +94,8 @@ impl Reader {
     /// What the page was found to need since this was asked last, in its order and as often as it names it.
     pub fn needs(&mut self) -> Vec<Need> {
         let page = self.page.lock();
-        let (base, from) = (page.base(), std::mem::replace(&mut self.told, page.raw.needs.len()));
-        page.raw.needs[from..].iter().filter_map(|written| written.resolve(&base)).collect()
+        let from = std::mem::replace(&mut self.told, page.raw.needs.len());
+        page.raw.needs[from..].iter().filter_map(|written| written.resolve(&page.base)).collect()
     }
 
     /// All that was found.
@@ -92,8 +105,7 @@ impl Reader {
         }
         let mut page = self.page.lock();
         page.close();
-        let base = page.base();
-        std::mem::take(&mut page.raw).resolve(&base)
+        std::mem::take(&mut page.raw).resolve(&page.base)
     }
 }
 
@@ -107,8 +119,12 @@ enum Inline {
 
 struct Page {
     at: Target,
-    base: Option<String>,
+    /// What addresses are relative to, and whether the page says so itself.
+    base: Target,
+    is_based: bool,
     raw: Raw,
+    /// Of the picture that is open there are forms, of which a browser takes the first that it knows.
+    formed: bool,
     inline: Option<Inline>,
     text: String,
     /// The import map's folders: what a bare name begins with, and where that leads.
@@ -116,13 +132,17 @@ struct Page {
 }
 
 impl Page {
-    fn new(at: &Target) -> Page {
-        Page { at: at.clone(), base: None, raw: Raw::default(), inline: None, text: String::new(), folders: Vec::new() }
+    fn new(at: &Target, soon: bool) -> Page {
+        let (raw, text, folders) = (Raw::new(soon), String::new(), Vec::new());
+        Page { at: at.clone(), base: at.clone(), is_based: false, raw, formed: false, inline: None, text, folders }
     }
 
-    /// What addresses are relative to.
-    fn base(&self) -> Target {
-        self.base.as_deref().and_then(|address| self.at.join(address)).unwrap_or_else(|| self.at.clone())
+    /// The first address counts, even if it is none (HTML, 4.2.3).
+    fn set_base(&mut self, address: &str) {
+        if !self.is_based {
+            self.base = join(&self.at, address).unwrap_or_else(|| self.at.clone());
+            self.is_based = true;
+        }
     }
 
     fn inline(&mut self, chunk: &str) {
@@ -144,6 +164,9 @@ impl Page {
 
     fn code(&mut self, text: &str) {
         module::scan(text, &mut self.raw);
+        if self.raw.soon {
+            return;
+        }
         bundle::scan(&self.at, text, &mut self.raw);
         worker::scan(text, worker::Within::Page, &mut self.raw);
         let Page { folders, raw, .. } = self;
@@ -175,7 +198,11 @@ impl Page {
         };
         let (plain, low, never) = ((urgency(PLAIN), lazy), (urgency(LOW), lazy), (MAYBE, lazy));
         match element.tag_name().as_str() {
-            "base" if self.base.is_none() => self.base = of("href"),
+            "base" => {
+                if let Some(address) = of("href") {
+                    self.set_base(&address);
+                }
+            }
             "link" => self.link(&of, urgency),
             "a" | "area" => {
                 // A download or a link with side effects is not followed on the site's behalf.
@@ -185,9 +212,13 @@ impl Page {
             }
             "script" => self.script(&of, urgency),
             "style" => self.inline = Some(Inline::Style),
+            "picture" => self.formed = false,
+            "img" if std::mem::take(&mut self.formed) => self.picture(&of, never),
             "img" => self.picture(&of, plain),
-            // One of several forms, of which a browser takes the first that it knows.
-            "source" => self.picture(&of, never),
+            "source" => {
+                self.formed |= of("srcset").is_some();
+                self.picture(&of, never);
+            }
             "video" | "audio" => {
                 self.all(&of, &[("src", Kind::Media)], never);
                 self.all(&of, &[("poster", Kind::Image)], low);
@@ -220,14 +251,17 @@ impl Page {
         if is("canonical") {
             self.raw.canonical = of("href");
         }
-        // For a screen of another width, perhaps: a browser takes it all the same, but after all else.
-        let of_this = |usual| if matches!(media.as_str(), "" | "all" | "screen") { usual } else { LOW };
+        // For a screen of another width, perhaps: a browser takes a style sheet all the same, but after all else; nothing else.
+        let fits = matches!(media.as_str(), "" | "all" | "screen");
         let (kind, usual) = if is("stylesheet") {
-            (Kind::Style, if is("alternate") { MAYBE } else { of_this(STYLE) })
+            let usual = if fits { STYLE } else { LOW };
+            (Kind::Style, if is("alternate") { MAYBE } else { usual })
         } else if is("modulepreload") {
             (Kind::Script, DEFERRED)
-        } else if is("icon") || is("apple-touch-icon") || is("mask-icon") {
+        } else if is("icon") {
             (Kind::Image, AFTER)
+        } else if is("apple-touch-icon") || is("mask-icon") {
+            (Kind::Image, MAYBE)
         } else if is("manifest") {
             (Kind::Manifest, AFTER)
         } else if is("prefetch") && of("as").is_none() {
@@ -237,7 +271,7 @@ impl Page {
                 _ => return,
             }
         } else if is("preload") || is("prefetch") {
-            let soon = |kind, usual| (kind, if is("preload") { of_this(usual) } else { MAYBE });
+            let soon = |kind, usual| (kind, if is("preload") && fits { usual } else { MAYBE });
             match of("as").unwrap_or_default().to_ascii_lowercase().as_str() {
                 "style" => soon(Kind::Style, STYLE),
                 "script" => soon(Kind::Script, BLOCKING),
@@ -351,6 +385,10 @@ fn letter(name: &str) -> Option<char> {
 mod tests {
     use super::*;
 
+    fn read(base: &Target, bytes: &[u8]) -> Found {
+        super::read(Reading { base, bytes, soon: false })
+    }
+
     fn needs(html: &str) -> Vec<(String, Kind)> {
         let base = Target::parse("http://a.kz/d/p.html").expect("valid");
         read(&base, html.as_bytes()).needs.into_iter().map(|need| (need.target.path_and_query().to_owned(), need.kind)).collect()
@@ -414,7 +452,7 @@ mod tests {
     #[test]
     fn a_page_that_comes_in_pieces_tells_what_it_needs_as_it_comes() {
         let base = Target::parse("http://a.kz/").expect("valid");
-        let mut reader = Reader::new(&base);
+        let mut reader = Reader::at(&base, false);
         let mut told = |piece: &str| {
             reader.read(piece.as_bytes());
             reader.needs().into_iter().map(|need| (need.target.path().to_owned(), need.urgency)).collect::<Vec<_>>()
