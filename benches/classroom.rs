@@ -26,9 +26,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// How it is used.
+const EXAMPLES: &str = "Examples:
+  cargo bench --bench classroom -- --quick
+  cargo bench --bench classroom -- --proxies bulak,squid --scenario benches/classroom/scenarios/class-burst-20m.toml --out /tmp/run
+  cargo bench --bench classroom -- --proxies bulak --start 'mine=env THREADS=2 /usr/bin/my-proxy --listen $LISTEN'
+  cargo bench --bench classroom -- --proxy 127.0.0.1:3128 --pid 4711
+
+What a scenario file may say is told in benches/classroom/scenario.rs.";
+
 /// An open benchmark for school caches. Prints a score card in Markdown.
 #[derive(Debug, Parser)]
-#[command(name = "classroom")]
+#[command(name = "classroom", after_help = EXAMPLES)]
 struct Words {
     /// Scenario files; all of benches/classroom/scenarios when there is none.
     #[arg(long = "scenario", value_name = "FILE")]
@@ -37,13 +46,15 @@ struct Words {
     /// nginx, trafficserver, varnish, none.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     proxies: Vec<Kind>,
-    /// A forward proxy that runs already; the line is a relay then.
+    /// A forward proxy that runs already; the line is a relay then, and the origin a port of 127.0.0.1, which the proxy must
+    /// let devices ask.
     #[arg(long, value_name = "HOST:PORT")]
     proxy: Option<SocketAddr>,
     /// Its process id, for CPU and memory.
     #[arg(long, value_name = "PID", requires = "proxy")]
     pid: Option<u32>,
-    /// A forward proxy of your own: NAME=COMMAND, a shell command that starts it on $LISTEN.
+    /// A forward proxy of your own: NAME=COMMAND, one program with its arguments that listens on $LISTEN (an address and a
+    /// port) and stays in the foreground, in an empty folder of its own; it must let devices ask $ORIGIN.
     #[arg(long, value_name = "NAME=COMMAND")]
     start: Vec<String>,
     /// Rounds of each scenario instead of what its file says.
@@ -78,7 +89,8 @@ fn main() -> ExitCode {
 
 fn go(words: &Words) -> Result<(), String> {
     // Before other programs, with all that it starts: on a busy machine it would measure them.
-    let _allowed = rustix::process::setpriority_process(None, -10);
+    // One that runs already has the priority that it has, and nothing here goes before it.
+    let _allowed = words.proxy.map_or_else(|| rustix::process::setpriority_process(None, -10), |_| Ok(()));
     many_files();
     let earlier = words.against.as_deref().map(earlier).transpose()?;
     let scenarios = scenarios(words)?;
@@ -161,13 +173,13 @@ fn proxies(words: &Words) -> Result<Vec<Kind>, String> {
         all.retain(|kind| {
             let is_here = kind.is_installed();
             if !is_here {
-                eprintln!("{} is not installed: left out", kind.name());
+                eprintln!("{} is not installed and left out: apt-get install {}", kind.name(), kind.name());
             }
             is_here
         });
     }
     match all.iter().find(|kind| !kind.is_installed()) {
-        Some(kind) => Err(format!("{} is not installed", kind.name())),
+        Some(kind) => Err(format!("{} is not installed: apt-get install {}", kind.name(), kind.name())),
         None => Ok(all),
     }
 }

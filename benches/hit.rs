@@ -103,6 +103,7 @@ fn measure(peers: &[Peer], origin: &Origin) {
         let mut costs = vec![Vec::new(); peers.len()];
         let mut rates = vec![Vec::new(); peers.len()];
         // One unmeasured round fills the caches and warms up.
+        let mut filled = 0;
         for round in 0..=ROUNDS {
             for (at, peer) in peers.iter().enumerate() {
                 // squid resolves nothing here: it is given the origin's own address.
@@ -113,7 +114,11 @@ fn measure(peers: &[Peer], origin: &Origin) {
                     rates[at].push(rate);
                 }
             }
+            if round == 0 {
+                filled = origin.count();
+            }
         }
+        assert_eq!(origin.count(), filled, "what was measured were hits");
         let medians: Vec<f64> = costs.iter_mut().map(|all| median(all)).collect();
         for (at, peer) in peers.iter().enumerate() {
             let ratio = medians[0] / medians[at];
@@ -122,7 +127,6 @@ fn measure(peers: &[Peer], origin: &Origin) {
             println!("{:>10} {kind:>12} {:>10} {cost:>12.2} {rate:>12.0} {ratio:>14.2}", load.length, peer.name);
         }
     }
-    println!("origin was asked {} times", origin.count());
 }
 
 /// One round: CPU µs per hit, hits per second.

@@ -103,21 +103,22 @@ fn main() {
     }
     println!("CPU, µs (median of {ROUNDS} rounds, {CONNECTIONS} connections at a time)");
     println!("{:>12} {:>12} {:>10} {:>10} {:>12} {:>18}", "what", "server", "CPU µs", "per s", "bulak/nginx", "bulak proxy/squid");
+    let asked = || origins.of(HOST).len() + plain.count();
     for (path, length, hits) in SIZES {
         let name = format!("hit {}", &path[3..]);
-        measure(&name, &peers, |peer| kept_alive(peer, path, length, hits));
+        measure(&name, &peers, &asked, |peer| kept_alive(peer, path, length, hits));
     }
     let (path, length, _) = SIZES[0];
-    measure("handshake", &peers, |peer| handshakes(peer, path, length));
-    println!("origins were asked {} + {} times", origins.of(HOST).len(), plain.count());
+    measure("handshake", &peers, &asked, |peer| handshakes(peer, path, length));
 }
 
-/// Interleaved rounds; `load` tells how many times it did it.
-fn measure(what: &str, peers: &[Peer], load: impl Fn(&Peer) -> usize) {
+/// Interleaved rounds; `load` tells how many times it did it, `asked` how often the origins were asked so far.
+fn measure(what: &str, peers: &[Peer], asked: &dyn Fn() -> usize, load: impl Fn(&Peer) -> usize) {
     let clock = Clock::system();
     let mut costs = vec![Vec::new(); peers.len()];
     let mut rates = vec![Vec::new(); peers.len()];
     // One unmeasured round fills the caches and warms up.
+    let mut filled = 0;
     for round in 0..=ROUNDS {
         for (at, peer) in peers.iter().enumerate() {
             let (cpu, start) = (cpu_ticks(peer.id), clock.steady());
@@ -129,7 +130,11 @@ fn measure(what: &str, peers: &[Peer], load: impl Fn(&Peer) -> usize) {
                 rates[at].push(times / took);
             }
         }
+        if round == 0 {
+            filled = asked();
+        }
     }
+    assert_eq!(asked(), filled, "what was measured were hits");
     let medians: Vec<f64> = costs.iter_mut().map(|all| median(all)).collect();
     for (at, peer) in peers.iter().enumerate() {
         let ratio = |of: usize| if at == of + 1 { format!("{:.2}", medians[of] / medians[at]) } else { String::new() };

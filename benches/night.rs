@@ -194,13 +194,18 @@ fn print(line: &Line, table: &Table) {
 fn verdict(line: &Line, table: &Table) {
     let row = |name: &str| table.rows.iter().find(|row| row.background.contains(name));
     let (Some(idle), Some(night)) = (row("nobody"), row("the night")) else { return };
+    let counts = |row: &Row| row.trouble.is_none() && row.failed.is_empty();
+    if !counts(idle) || !counts(night) {
+        println!("  unknown: a fetch failed, or a round does not count");
+        return;
+    }
     let ratio = |of: fn(&Row) -> Option<f64>| of(night).zip(of(idle)).map_or(f64::NAN, |(mine, idle)| mine / idle);
     let word = |good: bool| if good { "yes" } else { "NO" };
     let (median, worst) = (ratio(Row::median), ratio(Row::worst));
     println!("  median ≤ {MEDIAN} × idle: {}; worst ≤ {WORST} × idle: {}", word(median <= MEDIAN), word(worst <= WORST));
     let alone = night.alone_mbit.unwrap_or_default();
     if line.loss > 0.0 {
-        if let Some(wget) = row("wget").and_then(|row| row.alone_mbit) {
+        if let Some(wget) = row("wget").filter(|row| counts(row)).and_then(|row| row.alone_mbit) {
             println!("  ≥ 90 % of what wget gets: {} ({:.0} %)", word(alone >= 0.9 * wget), alone / wget * 100.0);
         }
         return;

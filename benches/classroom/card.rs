@@ -3,6 +3,7 @@
 //! Ratios are against the best of the other proxies in the same phase, "none" left out: below 1 is ahead of all of them. A proxy that did
 //! not bring everything right is nobody's best.
 
+use super::peer::Kind;
 use super::result::{Played, Proxy, Report, Summary, float};
 use super::scenario::{Phase, Work};
 use bulak::base::unit::Bytes;
@@ -126,11 +127,23 @@ fn hold(row: &(&Proxy, &Summary), all: &[(&Proxy, &Summary)]) -> String {
     )
 }
 
-/// A row's value against the best of the others that brought everything.
+/// A row's value against the best of the others, if both brought everything. Variants of ours are nobody's peers, nor are ours to them.
 fn ratio(row: &(&Proxy, &Summary), all: &[(&Proxy, &Summary)], value: impl Fn(&Summary) -> Option<f64>) -> String {
-    let others = all.iter().filter(|(proxy, summary)| proxy.name != row.0.name && proxy.name != "none" && summary.failed == 0);
-    let best = others.filter_map(|(_, summary)| value(summary)).reduce(f64::min).filter(|best| *best > 0.0);
-    value(row.1).zip(best).map_or_else(|| String::from("–"), |(mine, best)| format!("{:.2}", mine / best))
+    let name = row.0.name.as_str();
+    let is_peer = |other: &str| other != name && other != "none" && !is_variant(other) && !(is_ours(name) && is_ours(other));
+    let others = all.iter().filter(|(proxy, summary)| is_peer(&proxy.name) && summary.failed == 0);
+    let best = others.filter_map(|(_, summary)| value(summary)).filter(|value| *value > 0.0).reduce(f64::min);
+    let mine = value(row.1).filter(|_| row.1.failed == 0);
+    mine.zip(best).map_or_else(|| String::from("–"), |(mine, best)| format!("{:.2}", mine / best))
+}
+
+fn is_ours(name: &str) -> bool {
+    name == Kind::Bulak.name() || is_variant(name)
+}
+
+/// Ours with one key changed.
+fn is_variant(name: &str) -> bool {
+    name.strip_prefix(Kind::Bulak.name()).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// What was asked of the first proxy, and whether it was so.
@@ -157,7 +170,7 @@ fn goals(report: &Report) -> String {
             }
         }
         if let Some(goal) = goals.copies {
-            let copies = proxy.phase(Phase::Cold).map(|summary| summary.copies);
+            let copies = proxy.phase(Phase::Cold).filter(|summary| summary.failed == 0).map(|summary| summary.copies);
             row("copies over the line, cold,", format!("{goal}"), copies.map(|value| (value, format!("{value:.3}"))), goal);
         }
         if let Some(goal) = goals.more_memory {

@@ -67,8 +67,9 @@ pub(crate) fn play(round: &Round, content: &Content, scenario: &Scenario, way: &
             let done = tokio::time::timeout_at(end.into(), device.visit(visit, &mut connections)).await;
             from = clock.steady();
             let mut diary = device.diary.borrow_mut();
-            diary.visits.push(from - start);
             let missing = device.size(visit).saturating_sub(diary.right - before);
+            // One that fails at once is not quick: it counts as long as it might have taken.
+            diary.visits.push(if missing > 0 { end - start } else { from - start });
             diary.broken_visits += usize::from(missing > 0);
             if done.is_err() {
                 // Only what no fault has been written down for.

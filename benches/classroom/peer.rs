@@ -61,7 +61,9 @@ pub(crate) enum Kind {
 pub(crate) enum Job {
     /// Whole objects.
     Objects,
-    /// Pieces of large files.
+    /// One piece of a large file.
+    Piece,
+    /// All pieces of large files.
     Pieces,
 }
 

@@ -6,7 +6,7 @@ use super::hold;
 use super::peer::{Job, Kind, Peer};
 use super::place::{Emulation, Place};
 use super::result::{Pass, Spread, Turn, milliseconds};
-use super::scenario::{Phase, Scenario, Work};
+use super::scenario::{Phase, Pick, Scenario, Work};
 use super::trace::{Round, one_copy, trace};
 use super::wire::{Connection, Want, Way};
 use bulak::base::clock::Clock;
@@ -36,7 +36,11 @@ pub(crate) fn play(scenario: &Scenario, round: u64, kind: &Kind, folder: &Path, 
             return turn;
         }
     };
-    let job = if matches!(scenario.work(), Work::Ranges(_)) { Job::Pieces } else { Job::Objects };
+    let job = match scenario.work() {
+        Work::Ranges(ranges) if ranges.pick == Pick::All => Job::Pieces,
+        Work::Ranges(_) => Job::Piece,
+        _ => Job::Objects,
+    };
     let peer = match kind.start(&place, folder, job) {
         Ok(peer) => peer,
         Err(why) => {

@@ -12,10 +12,10 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     let folder = here.folder.path().display().to_string();
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {folder}/tmp-{kind}; ")).concat();
-    let slices = if here.job == Job::Pieces {
-        "slice 1m; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range; proxy_cache_valid 200 206 7d;"
-    } else {
+    let slices = if here.job == Job::Objects {
         "proxy_cache_key $uri;"
+    } else {
+        "slice 1m; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range; proxy_cache_valid 200 206 7d;"
     };
     here.write(
         "nginx.conf",

@@ -1,5 +1,6 @@
-//! squid as a forward proxy with a disk: collapsed forwarding on, objects up to 2 GB. For pieces of large files it gets the recipe of its
-//! own wiki for updates (whole files from the first range on, fetched to the end); without it every range would be fetched for itself.
+//! squid as a forward proxy with a disk: collapsed forwarding on, objects up to 2 GB. For all pieces of large files it gets the recipe of
+//! its own wiki for updates (whole files from the first range on, fetched to the end); without it every range would be fetched for itself,
+//! which is less where only one piece is wanted.
 
 use super::{Job, Peer, Start};
 use crate::classroom::content::HOST;

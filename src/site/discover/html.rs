@@ -473,4 +473,23 @@ mod tests {
         assert_eq!(read(&base, &page).needs.len(), 1);
         assert_eq!(unescape("a&#38;b&#x26;c&copy;&"), "a&b&c&copy;&");
     }
+
+    #[test]
+    fn addresses_are_read_in_the_encoding_that_the_page_names_or_not_at_all() {
+        let base = Target::parse("http://a.kz/").expect("valid");
+        let targets = |page: &[u8]| read(&base, page).needs.into_iter().map(|need| need.target.path().to_owned()).collect::<Vec<_>>();
+        // The letter ф in windows-1251.
+        let page = b"<img src=\"\xf4.jpg\"><img src=b.jpg>";
+        assert_eq!(targets(&[b"<meta charset=windows-1251>", page.as_slice()].concat()), ["/%D1%84.jpg", "/b.jpg"]);
+        assert_eq!(targets(page), ["/b.jpg"]);
+    }
+
+    #[test]
+    fn the_first_base_counts_and_an_endless_one_is_none() {
+        let base = Target::parse("http://a.kz/d/").expect("valid");
+        let of = |page: &str| read(&base, page.as_bytes()).needs.into_iter().map(|need| need.target.url().to_owned()).collect::<Vec<_>>();
+        assert_eq!(of("<base target=x><base href=/e/><base href=/f/><img src=1>"), ["http://a.kz/e/1"]);
+        let long = format!("<base href='http://b.kz/{}'><base href=/f/><img src=1>", "x".repeat(MAX_ADDRESS));
+        assert_eq!(of(&long), ["http://a.kz/d/1"]);
+    }
 }
