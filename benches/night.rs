@@ -207,6 +207,8 @@ fn verdict(line: &Line, table: &Table) {
     if line.loss > 0.0 {
         if let Some(wget) = row("wget").filter(|row| counts(row)).and_then(|row| row.alone_mbit) {
             println!("  ≥ 90 % of what wget gets: {} ({:.0} %)", word(alone >= 0.9 * wget), alone / wget * 100.0);
+        } else {
+            println!("  ≥ 90 % of what wget gets: unknown");
         }
         return;
     }

@@ -103,8 +103,12 @@ fn bulak_with_one_key_changed() {
     let named = |text: &str| text.parse::<Kind>();
     assert!(named("bulak:cache.look_ahead").is_err() && named("squid:cache=1").is_err());
     let proxies = ["bulak:cache.look_ahead=false", "bulak:cache.look_ahaed=false"].map(|text| named(text).expect("a key and a value"));
-    let report = play(TINY, proxies.to_vec());
+    let report = play(TINY, [proxies.as_slice(), &[Kind::Bulak]].concat());
     assert_eq!(report.scenarios[0].proxies[0].name, "bulak:cache.look_ahead=false");
+    let text = card(&report);
+    let ratios: Vec<_> =
+        text.lines().filter(|line| line.starts_with("| bulak")).map(|line| line.split('|').nth(3).map(str::trim)).collect();
+    assert!(ratios.len() > 2 && ratios.iter().all(|ratio| *ratio == Some("–")), "no variant is a peer: {text}");
     assert_eq!(phase(first(&report, 0), Phase::Cold).requests, 12);
     let trouble = report.scenarios[0].proxies[1].rounds[0].trouble.as_deref().expect("there is no such key");
     assert!(trouble.contains("look_ahaed"), "{trouble}");

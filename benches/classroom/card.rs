@@ -1,7 +1,7 @@
 //! The score card: one page of Markdown, a table for each phase of each scenario, and the goals.
 //!
-//! Ratios are against the best of the other proxies in the same phase, "none" left out: below 1 is ahead of all of them. A proxy that did
-//! not bring everything right is nobody's best.
+//! Ratios are against the best of the other proxies in the same phase, "none" and variants of ours left out: below 1 is ahead of all of
+//! them. A proxy that did not bring everything right is nobody's best, and has no ratio.
 
 use super::peer::Kind;
 use super::result::{Played, Proxy, Report, Summary, float};

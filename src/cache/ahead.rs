@@ -26,8 +26,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Asked for at a time along one page: more than a browser's six, and half of what an origin may have of connections.
@@ -79,6 +79,11 @@ impl Ahead {
         Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL), pages: Arc::new(Semaphore::new(PAGES)) }
     }
 
+    /// Room to look along one page more, until it is dropped; `None` when as many are looked along as may be.
+    fn room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.pages).try_acquire_owned().ok()
+    }
+
     /// Pages that pass by from now on are read, or are not.
     pub(crate) fn set(&self, on: bool) {
         self.on.store(on, Ordering::Relaxed);
@@ -102,6 +107,8 @@ struct Page<'a> {
 /// What is to be asked for along it.
 struct Scout<'a> {
     page: &'a Page<'a>,
+    /// When the page was last heard of.
+    heard: Instant,
     queue: BinaryHeap<Next>,
     needs: Vec<(Need, u8)>,
     seen: HashSet<Target>,
@@ -119,9 +126,9 @@ struct Done {
 }
 
 impl<'a> Scout<'a> {
-    fn new(page: &'a Page<'a>) -> Scout<'a> {
+    fn new(page: &'a Page<'a>, now: Instant) -> Scout<'a> {
         let seen = HashSet::from([page.asked.target.clone()]);
-        Scout { page, queue: BinaryHeap::new(), needs: Vec::new(), seen, blocking: 0, later: 0 }
+        Scout { page, heard: now, queue: BinaryHeap::new(), needs: Vec::new(), seen, blocking: 0, later: 0 }
     }
 
     fn add(&mut self, needs: impl IntoIterator<Item = Need>, level: u8) {
@@ -135,10 +142,11 @@ impl<'a> Scout<'a> {
     }
 
     /// What is to be asked for now; it is under way from then on.
-    fn next(&mut self) -> Option<(Need, u8)> {
+    fn next(&mut self, now: Instant) -> Option<(Need, u8)> {
         let Reverse((urgency, at)) = *self.queue.peek()?;
+        let late = now.saturating_duration_since(self.heard) >= LATE;
         let room = urgency <= BLOCKING || self.blocking == 0 || self.later < BESIDE;
-        if !room || self.blocking + self.later >= WIDTH || self.page.came.load(Ordering::Relaxed) >= self.page.most {
+        if late || !room || self.blocking + self.later >= WIDTH || self.page.came.load(Ordering::Relaxed) >= self.page.most {
             return None;
         }
         self.queue.pop();
@@ -166,7 +174,7 @@ impl Inner {
         if !self.ahead.on.load(Ordering::Relaxed) || !page || !people || coded || asked.place.account || !is_shown(&asked.headers) {
             return;
         }
-        let Ok(room) = Arc::clone(&self.ahead.pages).try_acquire_owned() else { return };
+        let Some(room) = self.ahead.room() else { return };
         let (inner, asked, way, tail) = (Arc::clone(self), Arc::clone(asked), order.way, arrival.draft.tail());
         let quiet = arrival.meta.headers.get(REFERRER_POLICY).is_some_and(|policy| policy.as_bytes().starts_with(b"no-referrer"));
         self.life.spawn(async move {
@@ -178,15 +186,12 @@ impl Inner {
     }
 
     async fn look_along(self: &Arc<Inner>, page: &Page<'_>, tail: Tail) {
-        let mut scout = Scout::new(page);
+        let mut scout = Scout::new(page, self.clock.steady());
         // Let go when it is read: whoever holds a tail and does not read may hold up others.
         let mut reading = Some((html::Reader::soon(&page.asked.target), tail));
-        let (mut at, mut last) = (0, self.clock.steady());
-        let mut flying = FuturesUnordered::new();
+        let (mut at, mut flying) = (0, FuturesUnordered::new());
         loop {
-            while self.clock.steady().saturating_duration_since(last) < LATE
-                && let Some((need, level)) = scout.next()
-            {
+            while let Some((need, level)) = scout.next(self.clock.steady()) {
                 flying.push(self.ask_ahead(page, need, level));
             }
             if reading.is_none() && flying.is_empty() {
@@ -194,7 +199,7 @@ impl Inner {
             }
             tokio::select! {
                 piece = piece(&mut reading, at), if reading.is_some() => {
-                    last = self.clock.steady();
+                    scout.heard = self.clock.steady();
                     match (piece, &mut reading) {
                         (Some(bytes), Some((reader, _))) => {
                             at += bytes.len() as u64;
@@ -350,6 +355,7 @@ fn fields(page: &Page<'_>, need: &Need) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Clock;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -379,15 +385,16 @@ mod tests {
         let place = policy::Place::default();
         let asked = Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place, asker: None };
         let page = Page { asked: &asked, way: Way::Http, quiet: false, most: u64::MAX, came: Arc::default() };
+        let now = Clock::system().steady();
         let queue = |html: &str| {
-            let (mut reader, mut scout) = (html::Reader::soon(&target), Scout::new(&page));
+            let (mut reader, mut scout) = (html::Reader::soon(&target), Scout::new(&page, now));
             // In pieces, as a page comes.
             for piece in html.as_bytes().chunks(7) {
                 reader.read(piece);
                 scout.add(reader.needs(), 0);
             }
             let next = || {
-                let (need, level) = scout.next()?;
+                let (need, level) = scout.next(now)?;
                 scout.done(Done { urgency: need.urgency, needs: Vec::new(), level });
                 Some(need.target.path()[3..].to_owned())
             };
@@ -410,21 +417,35 @@ mod tests {
         let asked =
             Asked { method: Method::GET, target: target.clone(), headers: HeaderMap::new(), place: policy::Place::default(), asker: None };
         let page = Page { asked: &asked, way: Way::Http, quiet: false, most: 1_000, came: Arc::default() };
-        let mut scout = Scout::new(&page);
+        let now = Clock::system().steady();
+        let mut scout = Scout::new(&page, now);
         let images = (0..MOST).map(|number| "<img src=".to_owned() + &number.to_string() + ">").collect::<Vec<_>>().concat();
         let mut reader = html::Reader::soon(&target);
         reader.read(("<link rel=stylesheet href=s>".to_owned() + &images).as_bytes());
         scout.add(reader.needs(), 0);
-        let begun = |scout: &mut Scout<'_>| std::iter::from_fn(|| scout.next()).count();
+        let begun = |scout: &mut Scout<'_>| std::iter::from_fn(|| scout.next(now)).count();
         assert_eq!(begun(&mut scout), 1 + BESIDE, "the sheet blocks");
         scout.done(Done { urgency: discover::STYLE, needs: Vec::new(), level: 1 });
         assert_eq!(begun(&mut scout), WIDTH - BESIDE);
+        scout.done(Done { urgency: discover::PLAIN, needs: Vec::new(), level: 1 });
+        assert!(scout.next(now + LATE).is_none(), "the page has been there for long");
+        scout.heard = now + LATE;
+        assert!(scout.next(now + LATE).is_some(), "it goes on");
         page.came.store(1_000, Ordering::Relaxed);
         scout.done(Done { urgency: discover::PLAIN, needs: Vec::new(), level: 1 });
         assert_eq!(begun(&mut scout), 0, "enough has come");
 
         let of = |megabits: u64| bytes_in(Some(BitRate(megabits * 1_000_000)));
         assert_eq!((of(2), of(0), of(1_000), bytes_in(None)), (2_000_000, BYTES_LEAST, BYTES_MOST, BYTES_MOST));
+    }
+
+    #[test]
+    fn so_many_pages_are_looked_along_at_a_time() {
+        let ahead = Ahead::new(true);
+        let rooms: Vec<_> = std::iter::from_fn(|| ahead.room()).collect();
+        assert_eq!(rooms.len(), PAGES);
+        drop(rooms);
+        assert!(ahead.room().is_some());
     }
 
     #[test]

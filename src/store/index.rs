@@ -114,15 +114,21 @@ impl Index for Sled {
             lists.entry(change.host).or_default().insert(change.place.pack());
         }
         let mut batch = sled::Batch::default();
-        for (host, places) in lists {
-            let mut places = places.into_iter();
-            let first = places.next().unwrap_or(0);
+        for (host, mut places) in lists {
+            let first = places.first().copied().unwrap_or(0);
+            let key = [b"H", &host.to_be_bytes()[..], &first.to_be_bytes()].concat();
+            // What is read from the log while it comes is told twice: a list that begins there already keeps what it has.
+            if let Some(steps) = self.0.get(&key).map_err(text)? {
+                let mut known = Vec::new();
+                unroll(&key, &steps, &mut known).ok_or(NO_LIST)?;
+                places.extend(known.into_iter().map(Place::pack));
+            }
             let (mut last, mut steps) = (first, Vec::new());
-            for place in places {
+            for place in places.into_iter().skip(1) {
                 varint::put(&mut steps, place - last);
                 last = place;
             }
-            batch.insert([b"H", &host.to_be_bytes()[..], &first.to_be_bytes()].concat(), steps);
+            batch.insert(key, steps);
         }
         batch.insert(b"Sapplied", &mark.to_le_bytes());
         self.0.apply_batch(batch).map_err(text)
@@ -141,12 +147,15 @@ impl Index for Sled {
     }
 }
 
+/// Says of a value that it holds no places.
+const NO_LIST: &str = "a list that is none";
+
 impl Sled {
     fn under(&self, prefix: &[u8]) -> Result<Vec<Place>, String> {
         let mut places = Vec::new();
         for list in self.0.scan_prefix(prefix) {
             let (key, steps) = list.map_err(text)?;
-            unroll(&key, &steps, &mut places).ok_or("a list that is none")?;
+            unroll(&key, &steps, &mut places).ok_or(NO_LIST)?;
         }
         Ok(places)
     }
@@ -496,10 +505,13 @@ mod tests {
         let mut sorted = places;
         sorted.sort_unstable();
         assert_eq!(index.places(1).unwrap(), sorted);
+        index.apply(&[Change { host: 1, place: sorted[0] }], 6).unwrap();
+        assert_eq!(index.places(1).unwrap(), sorted, "told twice");
         for garbage in [&[0x80][..], &[0xff; 9], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1]] {
             index.0.insert([b"H", &2_u64.to_be_bytes()[..], &9_u64.to_be_bytes()].concat(), garbage).unwrap();
-            assert_eq!(index.all(), Err(String::from("a list that is none")));
+            assert_eq!(index.all(), Err(String::from(NO_LIST)));
             assert_eq!(index.places(1).unwrap(), sorted);
+            assert!(index.apply(&[Change { host: 2, place: Place::unpack(9) }], 7).is_err());
         }
     }
 

@@ -112,6 +112,36 @@ fn sheets_and_modules_are_followed_to_what_they_cannot_do_without_so_far() {
 }
 
 #[test]
+fn a_sheet_that_somebody_is_fetching_is_followed_all_the_same() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let shut = Arc::clone(&gate);
+    let origin = Origin::start(move |ask: &Ask| match ask.target.as_str() {
+        "/" => Reply::Bytes(file("text/html", b"<link rel=stylesheet href=a.css><img src=1.png>")),
+        "/a.css" => {
+            let shut = Arc::clone(&shut);
+            Reply::Act(Box::new(move |stream| {
+                let open = shut.0.lock().expect("no thread panics holding it");
+                drop(shut.1.wait_timeout_while(open, PATIENCE, |open| !*open).expect("no thread panics holding it"));
+                stream.write_all(&file("text/css", b"@import 'b.css';")).expect("the node reads");
+            }))
+        }
+        other => thing(other),
+    });
+    let node = Setup::new().host("a.school.test", origin.addr).start();
+    std::thread::scope(|scope| {
+        let device = scope.spawn(|| node.get("http://a.school.test/a.css"));
+        kit::until("the sheet is asked for", 30, || origin.count() == 1);
+        assert!(open(&node, "http://a.school.test/", BROWSER).complete);
+        kit::until("the page has been looked along", 30, || node.get("http://a.school.test/1.png").is_hit());
+        *gate.0.lock().expect("no thread panics holding it") = true;
+        gate.1.notify_all();
+        assert_eq!(device.join().expect("no panic").body, b"@import 'b.css';");
+    });
+    kit::until("what the sheet imports", 30, || things(&origin).contains(&"/b.css".to_owned()));
+    assert_eq!(things(&origin), ["/1.png", "/a.css", "/b.css"]);
+}
+
+#[test]
 fn no_more_comes_along_a_page_than_its_bounds() {
     const IMAGE: usize = 300_000;
     let images = (0..60).map(|number| format!("<img src={number}.png>")).collect::<Vec<_>>().concat();

@@ -28,7 +28,10 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     )?;
     here.write("etc/records.config", &records(port))?;
     here.write("etc/storage.config", "cache 2048M\n")?;
-    let slices = here.job != Job::Objects && Path::new(LIBRARY).join("modules/slice.so").exists();
+    let slices = here.job != Job::Objects;
+    if slices && !Path::new(LIBRARY).join("modules/slice.so").exists() {
+        return Err(String::from("it has no slice plugin: apt-get install trafficserver-experimental-plugins"));
+    }
     let plugins = if slices { " @plugin=slice.so @pparam=--blockbytes=1m @plugin=cache_range_requests.so" } else { "" };
     here.write("etc/remap.config", &format!("map http://{HOST}/ http://{near}/{plugins}\n"))?;
     here.write("etc/ip_allow.yaml", "ip_allow:\n  - apply: in\n    ip_addrs: 0/0\n    action: allow\n    methods: ALL\n")?;

@@ -95,7 +95,7 @@ impl Reader {
     pub fn needs(&mut self) -> Vec<Need> {
         let page = self.page.lock();
         let from = std::mem::replace(&mut self.told, page.raw.needs.len());
-        page.raw.needs[from..].iter().filter_map(|written| written.resolve(&page.base)).collect()
+        page.raw.needs[from..].iter().filter_map(|written| written.resolve(page.base())).collect()
     }
 
     /// All that was found.
@@ -105,7 +105,8 @@ impl Reader {
         }
         let mut page = self.page.lock();
         page.close();
-        std::mem::take(&mut page.raw).resolve(&page.base)
+        let raw = std::mem::take(&mut page.raw);
+        raw.resolve(page.base())
     }
 }
 
@@ -119,9 +120,8 @@ enum Inline {
 
 struct Page {
     at: Target,
-    /// What addresses are relative to, and whether the page says so itself.
-    base: Target,
-    is_based: bool,
+    /// What addresses are relative to, where the page says so itself.
+    base: Option<Target>,
     raw: Raw,
     /// Of the picture that is open there are forms, of which a browser takes the first that it knows.
     formed: bool,
@@ -134,15 +134,11 @@ struct Page {
 impl Page {
     fn new(at: &Target, soon: bool) -> Page {
         let (raw, text, folders) = (Raw::new(soon), String::new(), Vec::new());
-        Page { at: at.clone(), base: at.clone(), is_based: false, raw, formed: false, inline: None, text, folders }
+        Page { at: at.clone(), base: None, raw, formed: false, inline: None, text, folders }
     }
 
-    /// The first address counts, even if it is none (HTML, 4.2.3).
-    fn set_base(&mut self, address: &str) {
-        if !self.is_based {
-            self.base = join(&self.at, address).unwrap_or_else(|| self.at.clone());
-            self.is_based = true;
-        }
+    fn base(&self) -> &Target {
+        self.base.as_ref().unwrap_or(&self.at)
     }
 
     fn inline(&mut self, chunk: &str) {
@@ -198,10 +194,9 @@ impl Page {
         };
         let (plain, low, never) = ((urgency(PLAIN), lazy), (urgency(LOW), lazy), (MAYBE, lazy));
         match element.tag_name().as_str() {
-            "base" => {
-                if let Some(address) = of("href") {
-                    self.set_base(&address);
-                }
+            // The first address counts, even if it is none (HTML, 4.2.3).
+            "base" if self.base.is_none() => {
+                self.base = of("href").map(|address| join(&self.at, &address).unwrap_or_else(|| self.at.clone()));
             }
             "link" => self.link(&of, urgency),
             "a" | "area" => {
