@@ -97,6 +97,10 @@ impl Error {
     }
 }
 
+/// Pages that each connection keeps. A node writes a few rows a minute and reads whole tables at night or for a page of the panel: what
+/// is asked for twice are the upper pages of a dozen trees. The kernel keeps the file's pages, too.
+const CACHE_KIB: u32 = 256;
+
 /// The open database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -106,7 +110,7 @@ pub struct State {
 impl State {
     /// Opens or makes the database; `None` keeps it in memory (ephemeral nodes, tests).
     pub async fn open(file: Option<&Path>) -> Result<State, Error> {
-        let pool = sqlite::open(file).await?;
+        let pool = sqlite::open(file, CACHE_KIB).await?;
         sqlx::migrate!("src/state/migrations").run(&pool).await?;
         Ok(State { pool })
     }

@@ -11,11 +11,12 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Readers beside one writer.
 const CONNECTIONS: u32 = 4;
 
-/// Opens or makes the file; `None`: in memory.
+/// Opens or makes the file; `None`: in memory. Each connection keeps up to `cache_kib` KiB of pages, which it fills over the hours and
+/// gives back to nobody.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn open(file: Option<&Path>) -> Result<SqlitePool, sqlx::Error> {
+pub(crate) async fn open(file: Option<&Path>, cache_kib: u32) -> Result<SqlitePool, sqlx::Error> {
     let (options, connections) = match file {
         // Every connection to `:memory:` is a database of its own: exactly one, never closed.
         None => (SqliteConnectOptions::new().in_memory(true), 1),
@@ -30,7 +31,8 @@ pub(crate) async fn open(file: Option<&Path>) -> Result<SqlitePool, sqlx::Error>
             CONNECTIONS,
         ),
     };
-    let options = options.foreign_keys(true);
+    // Below zero: KiB, not pages.
+    let options = options.foreign_keys(true).pragma("cache_size", format!("-{cache_kib}"));
     if file.is_some() {
         // Alone first: a pool opens its first connections side by side, and of two that would make a new file's journal a WAL one
         // is told at once that the file is locked, whatever the busy timeout. From then on the file is a WAL one.
