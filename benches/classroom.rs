@@ -18,9 +18,11 @@ use clap::Parser;
 use classroom::card::card;
 use classroom::content::Content;
 use classroom::peer::Kind;
-use classroom::result::{Machine, Report};
+use classroom::process::Family;
+use classroom::result::Report;
 use classroom::scenario::Scenario;
-use classroom::{Run, emulation, run, trace};
+use classroom::{Run, against, emulation, run, trace};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -92,13 +94,13 @@ fn go(words: &Words) -> Result<(), String> {
     // One that runs already has the priority that it has, and nothing here goes before it.
     let _allowed = words.proxy.map_or_else(|| rustix::process::setpriority_process(None, -10), |_| Ok(()));
     many_files();
-    let earlier = words.against.as_deref().map(earlier).transpose()?;
+    let earlier = words.against.as_deref().map(against::read).transpose()?;
     let scenarios = scenarios(words)?;
-    let proxies = proxies(words)?;
+    let (proxies, left_out) = proxies(words)?;
     let emulation = emulation(&proxies);
     let folder = Folder::make()?;
     let rounds = words.rounds.map(usize::from).or(words.quick.then_some(1));
-    let run_it = Run { scenarios, proxies, rounds, emulation };
+    let run_it = Run { scenarios, proxies, left_out, rounds, emulation };
     if let Some(out) = &words.out {
         write_traces(out, &run_it.scenarios)?;
     }
@@ -110,11 +112,14 @@ fn go(words: &Words) -> Result<(), String> {
         }
     };
     let report = run(&run_it, &folder.0, &|what| eprintln!("{what}"), &so_far);
-    let json = json(&report)?;
+    let mut document = serde_json::to_value(&report).map_err(|error| error.to_string())?;
     let mut text = card(&report);
     if let Some(earlier) = earlier {
-        text.push_str(&against(&serde_json::from_str(&json).map_err(|error| error.to_string())?, &earlier));
+        let rows = against::against(&document, &earlier);
+        text.push_str(&against::table(&rows));
+        document["against"] = serde_json::to_value(&rows).map_err(|error| error.to_string())?;
     }
+    let json = json(&document)?;
     if let Some(out) = &words.out {
         write(out, &text, &json)?;
     }
@@ -122,7 +127,7 @@ fn go(words: &Words) -> Result<(), String> {
     Ok(())
 }
 
-fn json(report: &Report) -> Result<String, String> {
+fn json(report: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string_pretty(report).map_err(|error| error.to_string())
 }
 
@@ -159,8 +164,12 @@ fn scenarios(words: &Words) -> Result<Vec<Scenario>, String> {
     Ok(all)
 }
 
-fn proxies(words: &Words) -> Result<Vec<Kind>, String> {
-    let mut all = words.proxies.clone();
+/// Who is asked, and who is left out because it is not here.
+fn proxies(words: &Words) -> Result<(Vec<Kind>, BTreeMap<String, String>), String> {
+    if let Some(id) = words.pid.filter(|&id| Family(id).memory().is_none()) {
+        return Err(format!("--pid {id}: there is no such process"));
+    }
+    let (mut all, mut left_out) = (words.proxies.clone(), BTreeMap::new());
     for text in &words.start {
         let (name, command) = text.split_once('=').ok_or_else(|| format!("--start \"{text}\"; write it like NAME=COMMAND"))?;
         all.push(Kind::Command(name.to_owned(), command.to_owned()));
@@ -171,60 +180,21 @@ fn proxies(words: &Words) -> Result<Vec<Kind>, String> {
         // Thirty copies over the line take their time.
         all.retain(|kind| !words.quick || *kind != Kind::None);
         all.retain(|kind| {
-            let is_here = kind.is_installed();
-            if !is_here {
-                eprintln!("{} is not installed and left out: apt-get install {}", kind.name(), kind.name());
+            if !kind.is_installed() {
+                eprintln!("{} is left out: {}", kind.name(), not_installed(kind));
+                left_out.insert(kind.name().to_owned(), not_installed(kind));
             }
-            is_here
+            kind.is_installed()
         });
     }
     match all.iter().find(|kind| !kind.is_installed()) {
-        Some(kind) => Err(format!("{} is not installed: apt-get install {}", kind.name(), kind.name())),
-        None => Ok(all),
+        Some(kind) => Err(format!("{}: {}", kind.name(), not_installed(kind))),
+        None => Ok((all, left_out)),
     }
 }
 
-/// An earlier run's figures, if they are of a machine like this.
-fn earlier(file: &Path) -> Result<serde_json::Value, String> {
-    let broke = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let text = fs::read_to_string(file).map_err(|error| broke(&error))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| broke(&error))?;
-    if value["format"] != classroom::result::FORMAT {
-        return Err(broke(&format!("format {} is not {}", value["format"], classroom::result::FORMAT)));
-    }
-    let machine: Machine = serde_json::from_value(value["machine"].clone()).map_err(|error| broke(&error))?;
-    if !machine.is_like(&Machine::here()) {
-        return Err(broke(&format!("its figures are of another machine ({machine:?}); run both on one")));
-    }
-    Ok(value)
-}
-
-/// Medians of both runs, where both have them.
-fn against(now: &serde_json::Value, earlier: &serde_json::Value) -> String {
-    let mut text = String::from(
-        "\n## Against the earlier run\n\n| scenario | proxy | phase | median then | now | ratio |\n|---|---|---|---:|---:|---:|\n",
-    );
-    let medians = |report: &serde_json::Value| {
-        let mut all = Vec::new();
-        for played in report["scenarios"].as_array().into_iter().flatten() {
-            for proxy in played["proxies"].as_array().into_iter().flatten() {
-                for summary in proxy["summary"].as_array().into_iter().flatten() {
-                    let name = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-                    let key = [name(&played["scenario"]["name"]), name(&proxy["name"]), name(&summary["phase"])];
-                    all.push((key, summary["visit"]["median"].as_f64().unwrap_or(f64::NAN)));
-                }
-            }
-        }
-        all
-    };
-    let then = medians(earlier);
-    for (key, now) in medians(now) {
-        if let Some((_, then)) = then.iter().find(|(other, _)| *other == key) {
-            let row = format!("| {} | {then:.1} ms | {now:.1} ms | {:.2} |\n", key.join(" | "), now / then);
-            text.push_str(&row);
-        }
-    }
-    text
+fn not_installed(kind: &Kind) -> String {
+    format!("not installed (apt-get install {})", kind.name())
 }
 
 /// Thousands of connections at both ends.

@@ -1,6 +1,6 @@
 //! A class wants one film: 100 clients, 5 MiB that nobody has yet, a line of 10 Mbit/s.
 //!
-//! `cargo bench --bench collapse`. Prints how often the origin was asked, how long after the origin's first byte the last client
+//! `cargo bench --bench collapse`. Prints how often the origin was asked and what the line carried, how long after the origin's first byte the last client
 //! had his, and when the last client was done, as a ratio to what one client without a proxy takes. `BULAK_BIN` names another build.
 
 #[path = "../tests/kit/mod.rs"]
@@ -35,7 +35,7 @@ fn main() {
     let alone = alone(&line, &clock);
     println!("{CLIENTS} clients, {FILE} bytes, {RATE} bytes a second: one client without a proxy takes {:.3} s", alone.as_secs_f64());
     for round in 0..ROUNDS {
-        let asked = origin.count();
+        let (asked, carried) = (origin.count(), line.down_bytes());
         let start = Arc::new(Barrier::new(CLIENTS));
         let readers: Vec<_> = (0..CLIENTS)
             .map(|_| {
@@ -48,13 +48,19 @@ fn main() {
         let first = times.iter().map(|(first, _)| first.saturating_duration_since(begun)).max().unwrap_or_default();
         let last = times.iter().map(|(_, last)| last.saturating_duration_since(begun)).max().unwrap_or_default();
         println!(
-            "origin asked {} times; last first byte {:>5.1} ms behind the origin's; last client done after {:.3} s, {:.3} x the line",
+            "origin asked {} times, {:.3} x the file over the line; last first byte {:>5.1} ms behind the origin's; last client done after {:.3} s, {:.3} x the line",
             origin.count() - asked,
+            copies(line.down_bytes() - carried),
             first.as_secs_f64() * 1e3,
             last.as_secs_f64(),
             last.as_secs_f64() / alone.as_secs_f64()
         );
     }
+}
+
+/// Bytes as a multiple of the file, heads included.
+fn copies(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes).expect("a few files")) / f64::from(u32::try_from(FILE).expect("a small file"))
 }
 
 /// What the line takes for one client and no proxy: the emulator's own slack is in it.

@@ -1,22 +1,31 @@
-//! CPU per hit, beside nginx `proxy_cache` (with sendfile, and copying, which is its default) and squid in the same run: 64 and 512
-//! kept-alive connections, a new connection for each request, and a film; the server on a core of its own.
+//! CPU per hit, beside nginx `proxy_cache` (with sendfile, the same with open files kept, and copying, which is its default), squid,
+//! Traffic Server and Varnish in the same run: 64 and 512 kept-alive connections, a new connection for each request, and a film; the server
+//! on a core of its own.
 //!
-//! `cargo bench --bench hit`. CPU is utime + stime of the server process; rounds are interleaved and the median counts, so a
+//! `cargo bench --bench hit`. CPU is utime + stime of the server's processes; rounds are interleaved and the median counts, so a
 //! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build,
-//! `BULAK_LOADS=3,8` those of `LOADS` that are wanted.
+//! `BULAK_LOADS=3,8` those of `LOADS` that are wanted. Who is not installed is left out, and told.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
+
+#[path = "line/mod.rs"]
+mod line;
+
+#[path = "classroom/mod.rs"]
+mod classroom;
 
 #[path = "measure.rs"]
 mod measure;
 
 use bulak::base::clock::Clock;
+use classroom::peer::{Ground, Job, Kind};
+use classroom::process::Family;
 use kit::node::{Node, Setup};
 use kit::origin::{Origin, Reply, ok};
 use kit::program::{self, Running};
 use kit::squid::Squid;
-use measure::{cpu_ticks, median};
+use measure::median;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -51,11 +60,13 @@ struct Load {
 
 /// A server under load.
 struct Peer {
-    name: &'static str,
+    name: String,
     addr: SocketAddr,
-    id: u32,
-    /// Absolute form (a forward proxy) or origin form.
-    forward: bool,
+    family: Family,
+    /// What stands before the path in a request: scheme and host for a forward proxy.
+    prefix: String,
+    /// The Host field.
+    host: String,
 }
 
 fn main() {
@@ -74,18 +85,44 @@ fn main() {
         .host("o.school.test", origin.addr)
         .under(&["taskset", "-c", "0"])
         .start();
-    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let (fast, fast_addr) = nginx(folder.path(), origin.addr, true);
-    let (plain, plain_addr) = nginx(other.path(), origin.addr, false);
-    let mut peers = vec![
-        Peer { name: "bulak", addr: node.proxy, id: node.id(), forward: true },
-        Peer { name: "nginx", addr: fast_addr, id: fast.0.id(), forward: false },
-        Peer { name: "nginx copy", addr: plain_addr, id: plain.0.id(), forward: false },
-    ];
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let ways = [("nginx", true, false), ("nginx files", true, true), ("nginx copy", false, false)];
+    let nginxes: Vec<_> = folders
+        .iter()
+        .zip(ways)
+        .map(|(folder, (name, sendfile, files))| (name, nginx(folder.path(), origin.addr, sendfile, files)))
+        .collect();
+    let forward = |name: &str, addr, id, host: String| Peer {
+        name: name.to_owned(),
+        addr,
+        family: Family(id),
+        prefix: format!("http://{host}"),
+        host,
+    };
+    let mut peers = vec![forward("bulak", node.proxy, node.id(), "o.school.test".into())];
+    for (name, (running, addr)) in &nginxes {
+        let (family, host) = (Family(running.0.id()), origin.addr.to_string());
+        peers.push(Peer { name: (*name).into(), addr: *addr, family, prefix: String::new(), host });
+    }
     let squid = program::find("squid").map(|_| Squid::start(None));
-    if let Some(squid) = &squid {
-        pin_to_core_0(squid.id());
-        peers.push(Peer { name: "squid", addr: squid.addr, id: squid.id(), forward: true });
+    match &squid {
+        Some(squid) => {
+            pin_to_core_0(squid.id());
+            // squid resolves nothing here: it is given the origin's own address.
+            peers.push(forward("squid", squid.addr, squid.id(), origin.addr.to_string()));
+        }
+        None => println!("squid is left out: not installed"),
+    }
+    let mut others = Vec::new();
+    for kind in [Kind::TrafficServer, Kind::Varnish] {
+        if !kind.is_installed() {
+            println!("{} is left out: not installed", kind.name());
+            continue;
+        }
+        let peer = kind.start(Ground::Core(origin.addr), &std::env::temp_dir(), Job::Objects).expect("it starts");
+        let family = peer.family.expect("a process of ours");
+        peers.push(Peer { name: kind.name().into(), addr: peer.addr, family, prefix: peer.prefix.clone(), host: peer.host.clone() });
+        others.push(peer);
     }
     measure(&peers, &origin);
     drop::<Node>(node);
@@ -93,7 +130,7 @@ fn main() {
 
 fn measure(peers: &[Peer], origin: &Origin) {
     println!("CPU per hit, µs (median of {ROUNDS} rounds)");
-    println!("{:>10} {:>12} {:>10} {:>12} {:>12} {:>14}", "body", "connections", "server", "CPU µs", "hits/s", "bulak/server");
+    println!("{:>10} {:>12} {:>14} {:>12} {:>12} {:>14}", "body", "connections", "server", "CPU µs", "hits/s", "bulak/server");
     let wanted: Vec<usize> = match std::env::var("BULAK_LOADS") {
         Ok(text) => text.split(',').map(|number| number.parse().expect("BULAK_LOADS holds numbers")).collect(),
         Err(_) => (0..LOADS.len()).collect(),
@@ -106,9 +143,7 @@ fn measure(peers: &[Peer], origin: &Origin) {
         let mut filled = 0;
         for round in 0..=ROUNDS {
             for (at, peer) in peers.iter().enumerate() {
-                // squid resolves nothing here: it is given the origin's own address.
-                let host = if peer.name == "bulak" { "o.school.test".to_owned() } else { origin.addr.to_string() };
-                let (cost, rate) = play(peer, &host, load);
+                let (cost, rate) = play(peer, load);
                 if round > 0 {
                     costs[at].push(cost);
                     rates[at].push(rate);
@@ -124,21 +159,21 @@ fn measure(peers: &[Peer], origin: &Origin) {
             let ratio = medians[0] / medians[at];
             let kind = format!("{}{}", load.connections, if load.kept { "" } else { " new" });
             let (cost, rate) = (medians[at], median(&mut rates[at]));
-            println!("{:>10} {kind:>12} {:>10} {cost:>12.2} {rate:>12.0} {ratio:>14.2}", load.length, peer.name);
+            println!("{:>10} {kind:>12} {:>14} {cost:>12.2} {rate:>12.0} {ratio:>14.2}", load.length, peer.name);
         }
     }
 }
 
 /// One round: CPU µs per hit, hits per second.
-fn play(peer: &Peer, host: &str, load: Load) -> (f64, f64) {
-    let target = if peer.forward { format!("http://{host}/{}", load.length) } else { format!("/{}", load.length) };
+fn play(peer: &Peer, load: Load) -> (f64, f64) {
     let close = if load.kept { "" } else { "Connection: close\r\n" };
-    let ask = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{close}\r\n").into_bytes();
+    let ask = format!("GET {}/{} HTTP/1.1\r\nHost: {}\r\n{close}\r\n", peer.prefix, load.length, peer.host).into_bytes();
     let open = || -> Vec<TcpStream> { (0..load.connections).map(|_| connect(peer.addr)).collect() };
     let mut streams = open();
     let mut buffer = vec![0; (1 << 20) + (64 << 10)];
     let clock = Clock::system();
-    let (cpu, start) = (cpu_ticks(peer.id), clock.steady());
+    let cpu = || peer.family.cpu().expect("the server runs");
+    let (used, start) = (cpu(), clock.steady());
     let mut done = 0;
     while done < load.hits {
         if done > 0 && !load.kept {
@@ -152,11 +187,10 @@ fn play(peer: &Peer, host: &str, load: Load) -> (f64, f64) {
         }
         done += load.connections;
     }
-    let ticks = cpu_ticks(peer.id) - cpu;
+    let used = cpu().saturating_sub(used);
     let took = (clock.steady() - start).as_secs_f64();
     let hits = f64::from(u32::try_from(done).expect("a small number"));
-    // USER_HZ is 100 on every Linux that we run on.
-    (f64::from(u32::try_from(ticks).expect("a small number")) * 10_000.0 / hits, hits / took)
+    (used.as_secs_f64() * 1e6 / hits, hits / took)
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {
@@ -192,18 +226,19 @@ fn pin_to_core_0(id: u32) {
     program::run(pin.args(["-acp", "0", &id.to_string()]), 10);
 }
 
-/// nginx with `proxy_cache`, one worker. `sendfile`: as most who run it set it; without, as it comes.
-fn nginx(folder: &std::path::Path, origin: SocketAddr, sendfile: bool) -> (Running, SocketAddr) {
+/// nginx with `proxy_cache`, one worker. `sendfile`: as most who run it set it; without, as it comes. `files`: it keeps them open.
+fn nginx(folder: &std::path::Path, origin: SocketAddr, sendfile: bool, files: bool) -> (Running, SocketAddr) {
     let (here, port) = (folder.display(), kit::free_port());
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
     let config = format!(
         "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 2048; }}\n\
-         http {{ {temporary} access_log off; sendfile {}; tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
+         http {{ {temporary} access_log off; sendfile {}; {} tcp_nopush off; tcp_nodelay on; keepalive_requests 100000000;\n\
          proxy_cache_path {here}/cache keys_zone=hot:10m max_size=1g inactive=1d use_temp_path=off;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ proxy_cache hot; proxy_pass http://{origin}; proxy_http_version 1.1; \
          proxy_set_header Connection \"\"; }} }} }}\n",
-        if sendfile { "on" } else { "off" }
+        if sendfile { "on" } else { "off" },
+        if files { "open_file_cache max=1000 inactive=1d; open_file_cache_valid 1d;" } else { "" }
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, config).expect("a file");

@@ -8,6 +8,10 @@
 #[path = "../tests/kit/mod.rs"]
 mod kit;
 
+#[path = "classroom/process.rs"]
+#[expect(dead_code, reason = "CPU alone is counted")]
+mod process;
+
 #[path = "measure.rs"]
 mod measure;
 
@@ -18,7 +22,8 @@ use kit::program::{self, Running};
 use kit::secure::full;
 use kit::squid::Squid;
 use kit::tls::{Fault, Key, Pair};
-use measure::{cpu_ticks, median};
+use measure::median;
+use process::Family;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
@@ -43,7 +48,7 @@ const HOST: &str = "ec-h2";
 struct Peer {
     name: &'static str,
     addr: SocketAddr,
-    id: u32,
+    family: Family,
     /// `host:port` that is asked for by CONNECT before TLS begins.
     connect: Option<String>,
     /// Whom the client wants to see.
@@ -82,7 +87,7 @@ fn main() {
     let peer = |name, addr, id, server: &str, trust: &Arc<ClientConfig>| Peer {
         name,
         addr,
-        id,
+        family: Family(id),
         connect: None,
         server: ServerName::try_from(server.to_owned()).expect("a name"),
         trust: Arc::clone(trust),
@@ -121,12 +126,12 @@ fn measure(what: &str, peers: &[Peer], asked: &dyn Fn() -> usize, load: impl Fn(
     let mut filled = 0;
     for round in 0..=ROUNDS {
         for (at, peer) in peers.iter().enumerate() {
-            let (cpu, start) = (cpu_ticks(peer.id), clock.steady());
+            let cpu = || peer.family.cpu().expect("the server runs");
+            let (used, start) = (cpu(), clock.steady());
             let times = f64::from(u32::try_from(load(peer)).expect("a small number"));
-            let (ticks, took) = (cpu_ticks(peer.id) - cpu, (clock.steady() - start).as_secs_f64());
+            let (used, took) = (cpu().saturating_sub(used), (clock.steady() - start).as_secs_f64());
             if round > 0 {
-                // USER_HZ is 100 on every Linux that we run on.
-                costs[at].push(f64::from(u32::try_from(ticks).expect("a small number")) * 10_000.0 / times);
+                costs[at].push(used.as_secs_f64() * 1e6 / times);
                 rates[at].push(times / took);
             }
         }

@@ -10,6 +10,7 @@ mod line;
 #[path = "../benches/classroom/mod.rs"]
 mod classroom;
 
+use classroom::against::{against, table};
 use classroom::card::card;
 use classroom::content::Content;
 use classroom::peer::Kind;
@@ -18,6 +19,7 @@ use classroom::result::{Pass, Report, Turn};
 use classroom::scenario::{Phase, Scenario};
 use classroom::{Run, run, trace};
 use kit::origin::{Origin, Reply, answer};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -44,7 +46,7 @@ copies = 1.02
 fn play(text: &str, proxies: Vec<Kind>) -> Report {
     let scenarios = vec![Scenario::parse(text).expect("a scenario")];
     let folder = tempfile::tempdir().expect("a folder");
-    run(&Run { scenarios, proxies, rounds: None, emulation: Emulation::Relay }, folder.path(), &|_| (), &|_| ())
+    run(&Run { scenarios, proxies, left_out: BTreeMap::new(), rounds: None, emulation: Emulation::Relay }, folder.path(), &|_| (), &|_| ())
 }
 
 /// The first round of the proxy at a place.
@@ -96,6 +98,36 @@ fn a_class_through_bulak_and_without_a_proxy() {
     assert_eq!(proxies[0]["summary"][0]["failed"], 0);
     assert_eq!(proxies[0]["rounds"][0]["phases"][0]["right"], 36);
     assert_eq!(json["scenarios"][0]["scenario"]["devices"]["count"], 3);
+}
+
+#[test]
+fn a_run_beside_an_earlier_one() {
+    let report = play(&TINY.replace("\"down\"", "\"warm\""), vec![Kind::Bulak]);
+    let text = card(&report);
+    for title in ["| cold | median |", "| warm | median |", "| warm (2) | median |"] {
+        assert!(text.contains(title), "{title} in\n{text}");
+    }
+    let now = serde_json::to_value(&report).expect("plain data");
+    let why = |then: &serde_json::Value| against(&now, then).into_iter().map(|row| row.why_not).collect::<Vec<_>>();
+    let rows = against(&now, &now);
+    assert_eq!(rows.iter().map(|row| row.ratio).collect::<Vec<_>>(), [Some(1.0); 3]);
+    assert_eq!(table(&rows).lines().filter(|line| line.contains("| tiny | bulak |") && line.ends_with("| 1.00 |")).count(), 3);
+
+    // What may not be compared is named.
+    let changed = |path: &str, value: serde_json::Value| {
+        let mut then = now.clone();
+        *then.pointer_mut(path).expect("it is there") = value;
+        then
+    };
+    assert_eq!(why(&changed("/scenarios/0/scenario/goals/copies", 2.into())), [None; 3]);
+    assert_eq!(why(&changed("/line", "another".into())), [Some("another kind of line"); 3]);
+    assert_eq!(why(&changed("/scenarios/0/scenario/seed", 5.into())), [Some("the scenario has changed"); 3]);
+    assert_eq!(why(&changed("/scenarios/0/proxies/0/name", "squid".into())), [Some("not played then"); 3]);
+    let failed = changed("/scenarios/0/proxies/0/summary/2/failed", 1.into());
+    assert_eq!(why(&failed), [None, None, Some("not everything came right then")]);
+    let rows = against(&failed, &now);
+    assert_eq!((rows[2].ratio, rows[2].why_not), (None, Some("not everything came right now")));
+    assert!(table(&rows).contains("| not everything came right now |"));
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub(crate) fn card(report: &Report) -> String {
     for (name, version) in &report.versions {
         say(format!("- {name}: {version}"));
     }
+    for (name, why) in &report.left_out {
+        say(format!("- {name}: left out, {why}"));
+    }
     say(String::new());
     for played in &report.scenarios {
         say(scenario(played));
@@ -58,19 +61,18 @@ fn scenario(played: &Played) -> String {
     });
     let holds = matches!(scenario.work(), Work::Idle(_) | Work::Readers(_));
     for (at, &phase) in scenario.phases.iter().enumerate() {
-        if scenario.phases[..at].contains(&phase) {
-            continue;
-        }
-        let rows: Vec<(&Proxy, &Summary)> = played.proxies.iter().filter_map(|proxy| Some((proxy, proxy.phase(phase)?))).collect();
+        let rows: Vec<(&Proxy, &Summary)> = played.proxies.iter().filter_map(|proxy| Some((proxy, proxy.at(at)?))).collect();
+        let before = scenario.phases[..at].iter().filter(|other| **other == phase).count();
+        let again = if before == 0 { String::new() } else { format!(" ({})", before + 1) };
         say("");
         if holds {
-            say("| proxy | more memory | × best peer | failed | CPU ms |\n|---|---:|---:|---:|---:|");
+            say(&format!("| proxy{again} | more memory | × best peer | failed | CPU ms |\n|---|---:|---:|---:|---:|"));
             for row in &rows {
                 say(&hold(row, &rows));
             }
         } else {
             say(&format!(
-                "| {} | median | × best peer | p95 | worst | first byte | failed | wrong | × one copy | sent | asked | CPU ms | peak |\n\
+                "| {}{again} | median | × best peer | p95 | worst | first byte | failed | wrong | × one copy | sent | asked | CPU ms | peak |\n\
                  |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
                 words(phase)
             ));
@@ -80,6 +82,9 @@ fn scenario(played: &Played) -> String {
         }
     }
     for proxy in &played.proxies {
+        if let Some(recipe) = proxy.recipe {
+            say(&format!("\n{}: {recipe}", proxy.name));
+        }
         for turn in &proxy.rounds {
             if let Some(trouble) = &turn.trouble {
                 say(&format!("\n{}, round {}, does not count: {}", proxy.name, turn.round + 1, trouble.lines().next().unwrap_or_default()));

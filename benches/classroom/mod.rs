@@ -5,9 +5,10 @@
 //! - [`content`], [`trace`]: what the origin has and who asks for what, from the seed: no real trace of a school is public.
 //! - [`place`], [`origin`]: the line and what is behind it. [`peer`]: the proxies, and how each is configured.
 //! - [`device`], [`wire`], [`hold`]: the class, which compares every byte that it gets.
-//! - [`play`], [`result`], [`card`]: a round, the JSON document, the score card.
+//! - [`play`], [`result`], [`card`], [`against`]: a round, the JSON document, the score card, this run beside an earlier one.
 #![allow(dead_code, reason = "each user takes its own part")]
 
+pub(crate) mod against;
 pub(crate) mod card;
 pub(crate) mod content;
 pub(crate) mod device;
@@ -32,6 +33,7 @@ use place::Emulation;
 use play::play;
 use result::{FORMAT, Machine, Played, Proxy, Report, Turn, float};
 use scenario::Scenario;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) scenarios: Vec<Scenario>,
     /// The proxies; goals are the first one's.
     pub(crate) proxies: Vec<Kind>,
+    /// Who would have been asked but is not here, and why.
+    pub(crate) left_out: BTreeMap<String, String>,
     /// Rounds of each; each scenario's own number when none.
     pub(crate) rounds: Option<usize>,
     /// How the line is made.
@@ -65,6 +69,7 @@ pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str), so_far: &dyn Fn
         machine: Machine::here(),
         line: run.emulation,
         versions: run.proxies.iter().map(|kind| (kind.name().to_owned(), kind.version())).collect(),
+        left_out: run.left_out.clone(),
         scenarios: Vec::new(),
     };
     for scenario in &run.scenarios {
@@ -86,7 +91,9 @@ pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str), so_far: &dyn Fn
                 turns[at].push(turn);
             }
         }
-        let proxies = run.proxies.iter().zip(turns).map(|(kind, turns)| Proxy::of(kind.name().to_owned(), turns, &scenario.phases));
+        let job = play::job(scenario);
+        let proxy = |(kind, turns): (&Kind, _)| Proxy::of(kind.name().to_owned(), kind.recipe(job), turns, &scenario.phases);
+        let proxies = run.proxies.iter().zip(turns).map(proxy);
         let content = Content::of(scenario, 0);
         let copy = trace::one_copy(&trace::trace(scenario, &content, 0), &content);
         report.scenarios.push(Played {

@@ -10,6 +10,7 @@ use super::process::Family;
 use crate::kit;
 use crate::kit::node::Node;
 use crate::kit::program::{self, Running};
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -143,14 +144,24 @@ impl Kind {
         }
     }
 
-    /// Starts it at the near end of a line, in a folder below `below`.
+    /// What it is told for a job beside what it is always told, for people who read its figures.
+    pub(crate) fn recipe(&self, job: Job) -> Option<&'static str> {
+        match (self, job) {
+            (Kind::Squid, Job::Pieces) => Some(squid::PIECES),
+            (Kind::Nginx, Job::Piece | Job::Pieces) => Some(nginx::PIECES),
+            (Kind::TrafficServer, Job::Piece | Job::Pieces) => Some(trafficserver::PIECES),
+            _ => None,
+        }
+    }
+
+    /// Starts it in a folder below `below`.
     ///
     /// # Errors
     /// Why it does not start.
-    pub(crate) fn start(&self, place: &Place, below: &Path, job: Job) -> Result<Peer, String> {
+    pub(crate) fn start(&self, ground: Ground<'_>, below: &Path, job: Job) -> Result<Peer, String> {
         let folder = tempfile::tempdir_in(below).map_err(|error| error.to_string())?;
         open_to_all(folder.path());
-        let here = Start { place, folder, job };
+        let here = Start { ground, folder, job };
         match self {
             Kind::Bulak => bulak::start(here, None),
             Kind::Changed(_, key, value) => bulak::start(here, Some((key, value))),
@@ -158,17 +169,17 @@ impl Kind {
             Kind::Nginx => nginx::start(here),
             Kind::TrafficServer => trafficserver::start(here),
             Kind::Varnish => varnish::start(here),
-            Kind::None => Ok(Peer { addr: place.near, prefix: String::new(), host: HOST.to_owned(), family: None, _life: Life::None }),
+            Kind::None => Ok(Peer { addr: here.near(), prefix: String::new(), host: HOST.to_owned(), family: None, _life: Life::None }),
             Kind::Running(addr, id) => {
-                let host = place.near.to_string();
+                let host = here.near().to_string();
                 Ok(Peer { addr: *addr, prefix: format!("http://{host}"), host, family: id.map(Family), _life: Life::None })
             }
             Kind::Command(_, command) => {
                 let port = here.port();
-                let mut shell = place.command("sh");
+                let mut shell = here.command("sh");
                 shell.args(["-c", &format!("exec {command}")]).current_dir(here.folder.path());
-                shell.env("LISTEN", kit::loopback(port).to_string()).env("ORIGIN", place.near.to_string());
-                let host = place.near.to_string();
+                shell.env("LISTEN", kit::loopback(port).to_string()).env("ORIGIN", here.near().to_string());
+                let host = here.near().to_string();
                 here.launch(&mut shell, port, format!("http://{host}"), host)
             }
         }
@@ -196,17 +207,62 @@ impl FromStr for Kind {
     }
 }
 
+/// Where a proxy is started, and where it finds the origin.
+#[derive(Clone, Copy)]
+pub(crate) enum Ground<'p> {
+    /// At the near end of a scenario's line.
+    Place(&'p Place),
+    /// On core 0 alone, with the origin beside it.
+    Core(SocketAddr),
+}
+
 /// What every start needs.
 struct Start<'p> {
-    place: &'p Place,
+    ground: Ground<'p>,
     folder: TempDir,
     job: Job,
 }
 
 impl Start<'_> {
-    /// A free port at the near end.
+    /// Where the origin is found.
+    fn near(&self) -> SocketAddr {
+        match self.ground {
+            Ground::Place(place) => place.near,
+            Ground::Core(origin) => origin,
+        }
+    }
+
+    /// Words before a program's that put it where it is started; they become the program itself.
+    fn words(&self) -> Vec<String> {
+        match self.ground {
+            Ground::Place(place) => place.words(),
+            Ground::Core(_) => ["taskset", "-c", "0"].map(String::from).to_vec(),
+        }
+    }
+
+    /// A program where it is started.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        match self.ground {
+            Ground::Place(place) => place.command(program),
+            Ground::Core(_) => {
+                let words = self.words();
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(program);
+                command
+            }
+        }
+    }
+
+    fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.ground {
+            Ground::Place(place) => place.enter(work),
+            Ground::Core(_) => work(),
+        }
+    }
+
+    /// A free port where it is started.
     fn port(&self) -> u16 {
-        self.place.enter(kit::free_port)
+        self.enter(kit::free_port)
     }
 
     /// Writes a file into the folder.
@@ -220,7 +276,7 @@ impl Start<'_> {
         let mut process = Process(program::start(command, &log));
         let addr = kit::loopback(port);
         for _ in 0..600 {
-            if self.place.enter(|| TcpStream::connect(addr)).is_ok() {
+            if self.enter(|| TcpStream::connect(addr)).is_ok() {
                 let family = Some(Family(process.0.0.id()));
                 return Ok(Peer { addr, prefix, host, family, _life: Life::Process { _process: process, _folder: self.folder } });
             }

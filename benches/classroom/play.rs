@@ -3,8 +3,9 @@
 use super::content::Content;
 use super::device::{self, Diary};
 use super::hold;
-use super::peer::{Job, Kind, Peer};
+use super::peer::{Ground, Job, Kind, Peer};
 use super::place::{Emulation, Place};
+use super::process::Family;
 use super::result::{Pass, Spread, Turn, milliseconds};
 use super::scenario::{Phase, Pick, Scenario, Work};
 use super::trace::{Round, one_copy, trace};
@@ -24,6 +25,15 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What a proxy is made ready for.
+pub(crate) fn job(scenario: &Scenario) -> Job {
+    match scenario.work() {
+        Work::Ranges(ranges) if ranges.pick == Pick::All => Job::Pieces,
+        Work::Ranges(_) => Job::Piece,
+        Work::Pages(_) | Work::Idle(_) | Work::Readers(_) => Job::Objects,
+    }
+}
+
 /// Plays a round.
 pub(crate) fn play(scenario: &Scenario, round: u64, kind: &Kind, folder: &Path, emulation: Emulation) -> Turn {
     let content = Arc::new(Content::of(scenario, round));
@@ -36,12 +46,7 @@ pub(crate) fn play(scenario: &Scenario, round: u64, kind: &Kind, folder: &Path, 
             return turn;
         }
     };
-    let job = match scenario.work() {
-        Work::Ranges(ranges) if ranges.pick == Pick::All => Job::Pieces,
-        Work::Ranges(_) => Job::Piece,
-        _ => Job::Objects,
-    };
-    let peer = match kind.start(&place, folder, job) {
+    let peer = match kind.start(Ground::Place(&place), folder, job(scenario)) {
         Ok(peer) => peer,
         Err(why) => {
             turn.trouble = Some(format!("it does not start: {why}"));
@@ -62,7 +67,7 @@ pub(crate) fn play(scenario: &Scenario, round: u64, kind: &Kind, folder: &Path, 
         }
         turn.phases.push(stage.phase(phase));
     }
-    turn.peak_memory_bytes = peer.family.map(super::process::Family::peak_memory);
+    turn.peak_memory_bytes = peer.family.and_then(Family::peak_memory);
     turn.trouble = place.trouble();
     turn
 }
@@ -118,8 +123,8 @@ impl Stage<'_> {
 
     fn phase(&self, phase: Phase) -> Pass {
         let (place, family) = (self.place, self.peer.family);
-        let before = (place.carried(), place.drops(), place.origin.requests(), family.map(super::process::Family::cpu));
-        let memory_before = family.map(super::process::Family::memory);
+        let before = (place.carried(), place.drops(), place.origin.requests(), family.and_then(Family::cpu));
+        let memory_before = family.and_then(Family::memory);
         let outages = if phase == Phase::Down {
             place.cut();
             None
@@ -131,11 +136,11 @@ impl Stage<'_> {
             let (stop, stopped) = std::sync::mpsc::channel::<()>();
             // Memory is watched from outside of the line.
             let watch = scope.spawn(move || {
-                let mut most = 0;
+                let mut most = None;
                 loop {
-                    most = most.max(family.map_or(0, super::process::Family::memory));
+                    most = most.max(family.and_then(Family::memory));
                     if stopped.recv_timeout(LOOK) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                        return family.map(|_| most);
+                        return most;
                     }
                 }
             });
@@ -150,7 +155,7 @@ impl Stage<'_> {
         let took = self.clock.steady().saturating_duration_since(began);
         drop(outages);
         place.mend();
-        let after = (place.carried(), place.drops(), place.origin.requests(), family.map(super::process::Family::cpu));
+        let after = (place.carried(), place.drops(), place.origin.requests(), family.and_then(Family::cpu));
         let mut pass = gather(phase, diaries);
         pass.took_ms = milliseconds(took);
         pass.down_bytes = after.0.down - before.0.down;

@@ -10,20 +10,25 @@ use std::time::Duration;
 pub(crate) struct Family(pub(crate) u32);
 
 impl Family {
-    /// User and system time so far. USER_HZ is 100 on every Linux that we run on.
-    pub(crate) fn cpu(self) -> Duration {
-        let ticks: u64 = self.members().iter().filter_map(|&id| ticks(id)).sum();
-        Duration::from_millis(ticks * 10)
+    /// User and system time so far, if there is such a process. USER_HZ is 100 on every Linux that we run on.
+    pub(crate) fn cpu(self) -> Option<Duration> {
+        self.sum(ticks).map(|ticks| Duration::from_millis(ticks * 10))
     }
 
-    /// Resident memory, bytes.
-    pub(crate) fn memory(self) -> u64 {
-        self.members().iter().filter_map(|&id| status(id, "VmRSS:")).sum()
+    /// Resident memory, bytes, if there is such a process.
+    pub(crate) fn memory(self) -> Option<u64> {
+        self.sum(|id| status(id, "VmRSS:"))
     }
 
     /// Most resident memory so far, bytes: the sum of each process's own peak.
-    pub(crate) fn peak_memory(self) -> u64 {
-        self.members().iter().filter_map(|&id| status(id, "VmHWM:")).sum()
+    pub(crate) fn peak_memory(self) -> Option<u64> {
+        self.sum(|id| status(id, "VmHWM:"))
+    }
+
+    /// Of those that have the figure; none where not even the first has it.
+    fn sum(self, figure: impl Fn(u32) -> Option<u64>) -> Option<u64> {
+        figure(self.0)?;
+        Some(self.members().into_iter().filter_map(figure).sum())
     }
 
     /// Asks it to end, and makes all of it end that is left after two seconds.

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) line: Emulation,
     /// Each proxy and its version in its own words.
     pub(crate) versions: BTreeMap<String, String>,
+    /// Who would have been asked but is not here, and why.
+    pub(crate) left_out: BTreeMap<String, String>,
     /// What was played, in order.
     pub(crate) scenarios: Vec<Played>,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Played {
 pub(crate) struct Proxy {
     /// Its name.
     pub(crate) name: String,
+    /// What it was told for this work beside what it is always told.
+    pub(crate) recipe: Option<&'static str>,
     /// Each round.
     pub(crate) rounds: Vec<Turn>,
     /// Over all rounds, by phase.
@@ -148,6 +152,8 @@ pub(crate) struct Spread {
 pub(crate) struct Summary {
     /// Which.
     pub(crate) phase: Phase,
+    /// Its place among the scenario's phases, from 0: a phase may be played more than once.
+    pub(crate) place: usize,
     /// How many rounds.
     pub(crate) rounds: usize,
     /// Visits.
@@ -200,16 +206,21 @@ impl Spread {
 
 impl Proxy {
     /// Of its rounds.
-    pub(crate) fn of(name: String, rounds: Vec<Turn>, phases: &[Phase]) -> Proxy {
+    pub(crate) fn of(name: String, recipe: Option<&'static str>, rounds: Vec<Turn>, phases: &[Phase]) -> Proxy {
         let mut summary: Vec<Summary> = Vec::new();
         for (at, &phase) in phases.iter().enumerate() {
             let passes: Vec<(&Turn, &Pass)> =
                 rounds.iter().filter(|turn| turn.trouble.is_none()).filter_map(|turn| Some((turn, turn.phases.get(at)?))).collect();
             if !passes.is_empty() {
-                summary.push(Summary::of(phase, &passes));
+                summary.push(Summary::of(phase, at, &passes));
             }
         }
-        Proxy { name, rounds, summary }
+        Proxy { name, recipe, rounds, summary }
+    }
+
+    /// The summary of what was played at a place.
+    pub(crate) fn at(&self, place: usize) -> Option<&Summary> {
+        self.summary.iter().find(|summary| summary.place == place)
     }
 
     /// The first summary of a phase.
@@ -219,7 +230,7 @@ impl Proxy {
 }
 
 impl Summary {
-    fn of(phase: Phase, passes: &[(&Turn, &Pass)]) -> Summary {
+    fn of(phase: Phase, place: usize, passes: &[(&Turn, &Pass)]) -> Summary {
         let spreads = |part: fn(&Pass) -> Spread| Spread::middle(&passes.iter().map(|(_, pass)| part(pass)).collect::<Vec<_>>());
         let some = |part: &dyn Fn(&(&Turn, &Pass)) -> Option<f64>| {
             let all: Vec<f64> = passes.iter().filter_map(part).collect();
@@ -231,6 +242,7 @@ impl Summary {
         };
         Summary {
             phase,
+            place,
             rounds: passes.len(),
             visit: spreads(|pass| Spread::of(&pass.visits_ms)),
             broken_visits: passes.iter().map(|(_, pass)| pass.broken_visits).sum(),

@@ -8,9 +8,9 @@ use crate::kit::node::Setup;
 
 /// Starts it, with a key changed if one is given.
 pub(super) fn start(here: Start<'_>, changed: Option<(&str, &str)>) -> Result<Peer, String> {
-    let words = here.place.words();
+    let words = here.words();
     let setup = Setup::new()
-        .host(HOST, here.place.near)
+        .host(HOST, here.near())
         .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"198.18.0.0/15\"]")
         .set("store.quota", "\"2 GB\"")
         .set("store.memory", "\"64 MiB\"")

@@ -6,9 +6,12 @@ use super::{Job, Peer, Start};
 use crate::classroom::content::HOST;
 use crate::kit::program;
 
+/// For pieces of large files.
+pub(super) const PIECES: &str = "slices of 1 MiB";
+
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
-    let (port, near) = (here.port(), here.place.near);
+    let (port, near) = (here.port(), here.near());
     let folder = here.folder.path().display().to_string();
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {folder}/tmp-{kind}; ")).concat();
@@ -31,7 +34,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
              proxy_connect_timeout 10s; proxy_cache_use_stale error timeout http_502 http_503 http_504; }} }} }}\n"
         ),
     )?;
-    let mut command = here.place.command(program::need("nginx"));
+    let mut command = here.command(program::need("nginx"));
     command.arg("-p").arg(here.folder.path()).arg("-c").arg(here.folder.path().join("nginx.conf"));
     command.arg("-e").arg(here.folder.path().join("error.log"));
     here.launch(&mut command, port, String::new(), HOST.to_owned())

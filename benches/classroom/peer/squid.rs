@@ -7,9 +7,12 @@ use crate::classroom::content::HOST;
 use crate::kit::program;
 use std::process::Command;
 
+/// For all pieces of large files.
+pub(super) const PIECES: &str = "whole files from the first range on, fetched to their end";
+
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
-    let (port, near) = (here.port(), here.place.near);
+    let (port, near) = (here.port(), here.near());
     let folder = here.folder.path().display().to_string();
     let pieces = if here.job == Job::Pieces { "range_offset_limit none\nquick_abort_min -1 KB\n" } else { "" };
     here.write(
@@ -26,7 +29,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     let file = here.folder.path().join("squid.conf");
     // The folders of its disk are made first, by a squid that ends.
     program::run(Command::new(program::need("squid")).args(["-N", "-z", "-f"]).arg(&file), 60);
-    let mut command = here.place.command(program::need("squid"));
+    let mut command = here.command(program::need("squid"));
     command.args(["-N", "-f"]).arg(&file);
     let host = format!("{HOST}:{}", near.port());
     here.launch(&mut command, port, format!("http://{host}"), host)

@@ -2,7 +2,7 @@
 //! to the origin, and a fetch goes on when its asker leaves. For pieces of large files it gets its slice plugin with blocks of 1 MiB
 //! where that is installed (package trafficserver-experimental-plugins).
 
-use super::{Job, Peer, Start};
+use super::{Ground, Job, Peer, Start};
 use crate::classroom::content::HOST;
 use crate::kit::program;
 use std::fs;
@@ -11,9 +11,12 @@ use std::path::Path;
 /// Where Debian has what it needs at run time.
 const LIBRARY: &str = "/usr/lib/trafficserver";
 
+/// For pieces of large files.
+pub(super) const PIECES: &str = "its slice plugin, blocks of 1 MiB";
+
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
-    let (port, near) = (here.port(), here.place.near);
+    let (port, near) = (here.port(), here.near());
     let root = here.folder.path().display().to_string();
     for name in ["etc", "run", "log", "cache", "data"] {
         fs::create_dir(here.folder.path().join(name)).map_err(|error| error.to_string())?;
@@ -26,7 +29,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
              logdir: {root}/log\ncachedir: {root}/cache\n"
         ),
     )?;
-    here.write("etc/records.config", &records(port))?;
+    here.write("etc/records.config", &records(port, here.ground))?;
     here.write("etc/storage.config", "cache 2048M\n")?;
     let slices = here.job != Job::Objects;
     if slices && !Path::new(LIBRARY).join("modules/slice.so").exists() {
@@ -38,12 +41,14 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     for name in ["plugin.config", "cache.config", "hosting.config", "parent.config", "volume.config", "logging.yaml"] {
         here.write(&format!("etc/{name}"), "")?;
     }
-    let mut command = here.place.command(program::need("traffic_server"));
+    let mut command = here.command(program::need("traffic_server"));
     command.arg(format!("--run-root={root}/runroot.yaml"));
     here.launch(&mut command, port, format!("http://{HOST}"), HOST.to_owned())
 }
 
-fn records(port: u16) -> String {
+fn records(port: u16, ground: Ground<'_>) -> String {
+    // As many threads as there are cores and a half more is its default; on one core, one.
+    let one = if matches!(ground, Ground::Core(_)) { ["exec_thread.autoconfig INT 0", "exec_thread.limit INT 1"].as_slice() } else { &[] };
     let lines = [
         &format!("http.server_ports STRING {port}:ip-in=127.0.0.1"),
         "admin.user_id STRING #-1",
@@ -52,7 +57,6 @@ fn records(port: u16) -> String {
         "http.wait_for_cache INT 1",
         "http.cache.required_headers INT 2",
         "cache.ram_cache.size INT 67108864",
-        "cache.ram_cache_cutoff INT 1048576",
         "cache.max_doc_size INT 0",
         // One fetch for all who wait.
         "cache.enable_read_while_writer INT 1",
@@ -70,5 +74,5 @@ fn records(port: u16) -> String {
         "log.logging_enabled INT 0",
         "crash_log_helper STRING NULL",
     ];
-    lines.map(|line| format!("CONFIG proxy.config.{line}\n")).concat()
+    format!("CONFIG proxy.config.{}\n", [lines.as_slice(), one].concat().join("\nCONFIG proxy.config."))
 }

@@ -7,7 +7,7 @@ use crate::kit::program;
 
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
-    let (port, near) = (here.port(), here.place.near);
+    let (port, near) = (here.port(), here.near());
     here.write(
         "school.vcl",
         &format!(
@@ -18,7 +18,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
             near.port()
         ),
     )?;
-    let mut command = here.place.command(program::need("varnishd"));
+    let mut command = here.command(program::need("varnishd"));
     command.args(["-F", "-j", "none", "-n"]).arg(here.folder.path().join("work"));
     command.args(["-a", &format!("127.0.0.1:{port}"), "-s", "malloc,2g", "-p", "timeout_idle=3600", "-p", "listen_depth=2048", "-f"]);
     command.arg(here.folder.path().join("school.vcl"));
