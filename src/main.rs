@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         }
     };
     threads::keep(&runtime, HANDS);
+    drop(runtime.spawn(heap::tidy()));
     let exit = runtime.block_on(invocation.run());
     runtime.shutdown_timeout(LAST_WAIT);
     exit.into()
