@@ -304,7 +304,13 @@ impl Reader {
                 }
             }
         }
-        let bytes = cut(self.loan.body.as_ref()?, piece.start, piece.end).filter(|bytes| arena.resident(bytes))?;
+        let (bytes, now) = (cut(self.loan.body.as_ref()?, piece.start, piece.end)?, inner.clock.steady());
+        if !verified.is_present(&piece, now) {
+            if !arena.resident(&bytes) {
+                return None;
+            }
+            verified.note_present(&piece, now);
+        }
         // Its name has been compared before.
         self.hasher = None;
         self.at = piece.end;
@@ -330,6 +336,7 @@ impl Reader {
             let at = self.at + piece.len() as u64;
             if let Some(verified) = &self.loan.verified {
                 verified.note(&(self.at..at));
+                verified.note_present(&(self.at..at), inner.clock.steady());
             }
             if let (Some(hasher), Some(object)) = (&mut self.hasher, self.entry.object) {
                 hasher.update(&piece);
