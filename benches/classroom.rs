@@ -16,7 +16,6 @@ mod classroom;
 
 use clap::Parser;
 use classroom::card::card;
-use classroom::content::Content;
 use classroom::peer::Kind;
 use classroom::process::Family;
 use classroom::result::Report;
@@ -141,9 +140,7 @@ fn write_traces(out: &Path, scenarios: &[Scenario]) -> Result<(), String> {
     let broke = |error: std::io::Error| format!("{}: {error}", out.display());
     fs::create_dir_all(out).map_err(broke)?;
     for scenario in scenarios {
-        let content = Content::of(scenario, 0);
-        let trace = serde_json::json!({ "objects": content.objects, "devices": trace::trace(scenario, &content, 0) });
-        fs::write(out.join(format!("{}.trace.json", scenario.name)), trace.to_string()).map_err(broke)?;
+        fs::write(out.join(format!("{}.trace.json", scenario.name)), trace::document(scenario)).map_err(broke)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A class wants one film: 100 clients, 5 MiB that nobody has yet, a line of 10 Mbit/s.
 //!
-//! `cargo bench --bench collapse`. Prints how often the origin was asked and what the line carried, how long after the origin's first byte the last client
-//! had his, and when the last client was done, as a ratio to what one client without a proxy takes. `BULAK_BIN` names another build.
+//! `cargo bench --bench collapse`. Prints how often the origin was asked and what the line carried, how long after the origin's first byte
+//! the last client had his, and when the last client was done, as a ratio to what one client without a proxy takes. `BULAK_BIN` names another build.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;

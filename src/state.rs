@@ -140,6 +140,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn each_connection_keeps_few_pages() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = State::open(Some(&folder.path().join("state.sqlite"))).await.expect("opens");
+        let mut all = Vec::new();
+        for _ in 0..state.pool().options().get_max_connections() {
+            all.push(state.pool().acquire().await.expect("one more"));
+        }
+        for connection in &mut all {
+            let (kept,): (i64,) = sqlx::query_as("PRAGMA cache_size").fetch_one(&mut **connection).await.expect("told");
+            assert_eq!(kept, -i64::from(CACHE_KIB), "below zero: KiB");
+        }
+    }
+
+    #[tokio::test]
     async fn what_was_written_is_there_after_reopening() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("state.sqlite");

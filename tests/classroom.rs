@@ -128,6 +128,14 @@ fn a_run_beside_an_earlier_one() {
     let rows = against(&failed, &now);
     assert_eq!((rows[2].ratio, rows[2].why_not), (None, Some("not everything came right now")));
     assert!(table(&rows).contains("| not everything came right now |"));
+    // A proxy that does not even start any more.
+    let broken = changed("/scenarios/0/proxies/0/summary", serde_json::json!([]));
+    let rows = against(&broken, &now);
+    assert_eq!(
+        rows.iter().map(|row| (row.phase.as_str(), row.why_not)).collect::<Vec<_>>(),
+        ["cold", "warm", "warm"].map(|phase| (phase, Some("not played now")))
+    );
+    assert_eq!(why(&broken), [Some("not played then"); 3]);
 }
 
 #[test]
@@ -264,6 +272,21 @@ fn our_scenarios_are_sound() {
         seen += 1;
     }
     assert!(seen >= 10, "only {seen} scenarios");
+}
+
+/// Whoever has a published trace can tell whether his generator makes the same.
+#[test]
+fn our_example_comes_from_the_seed_too() {
+    let example = kit::root().join("benches/classroom/example");
+    let mut seen = 0;
+    for name in kit::nginx::names(&example).iter().filter(|name| name.ends_with(".trace.json")) {
+        let scenario = name.replace(".trace.json", ".toml");
+        let scenario =
+            Scenario::read(&kit::root().join("benches/classroom/scenarios").join(scenario)).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(std::fs::read_to_string(example.join(name)).expect("a file"), trace::document(&scenario), "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
 }
 
 #[test]

@@ -15,10 +15,8 @@ pub(crate) struct Row {
     pub(crate) scenario: String,
     /// The proxy's.
     pub(crate) proxy: String,
-    /// Which phase.
+    /// Which phase, in the order of the scenario: one may be played more than once.
     pub(crate) phase: String,
-    /// Its place among the scenario's phases.
-    pub(crate) place: u64,
     /// What is compared: `visit_ms` or `more_memory_bytes`.
     pub(crate) what: &'static str,
     /// The median of the earlier run.
@@ -49,33 +47,38 @@ pub(crate) fn read(file: &Path) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Each phase of this run beside the same one of an earlier run.
+/// Each phase of each proxy of this run, or of the earlier one where both were asked for it, beside that of the other.
 pub(crate) fn against(now: &Value, then: &Value) -> Vec<Row> {
     let mut rows = Vec::new();
     for played in list(&now["scenarios"]) {
         let scenario = &played["scenario"];
         let earlier = list(&then["scenarios"]).iter().find(|other| other["scenario"]["name"] == scenario["name"]);
+        let comparable = match earlier {
+            _ if now["line"] != then["line"] => Err("another kind of line"),
+            Some(other) if work(&other["scenario"]) != work(scenario) => Err("the scenario has changed"),
+            _ => Ok(()),
+        };
+        let is_hold = !scenario["idle"].is_null() || !scenario["readers"].is_null();
+        let value = |summary: &Value| if is_hold { &summary["more_memory_bytes"] } else { &summary["visit"]["median"] }.as_f64();
         for proxy in list(&played["proxies"]) {
             let before = earlier.and_then(|other| list(&other["proxies"]).iter().find(|other| other["name"] == proxy["name"]));
-            for summary in list(&proxy["summary"]) {
-                let same = before.and_then(|other| list(&other["summary"]).iter().find(|other| place(other) == place(summary)));
-                let is_hold = !scenario["idle"].is_null() || !scenario["readers"].is_null();
-                let value = |summary: &Value| if is_hold { &summary["more_memory_bytes"] } else { &summary["visit"]["median"] }.as_f64();
-                let why_not = match (earlier, same) {
-                    (Some(_), _) if now["line"] != then["line"] => Some("another kind of line"),
-                    (Some(other), Some(_)) if work(&other["scenario"]) != work(scenario) => Some("the scenario has changed"),
-                    (Some(_), Some(same)) if !is_right(same) => Some("not everything came right then"),
-                    (Some(_), Some(_)) if !is_right(summary) => Some("not everything came right now"),
-                    (Some(_), Some(_)) => None,
-                    _ => Some("not played then"),
+            let (new, old) = (list(&proxy["summary"]), before.map_or(&[][..], |before| list(&before["summary"])));
+            for place in 0..new.len().max(old.len()) {
+                let (new, old) = (new.get(place), old.get(place));
+                let right = match (old, new) {
+                    (None, _) => Err("not played then"),
+                    (_, None) => Err("not played now"),
+                    (Some(old), _) if !is_right(old) => Err("not everything came right then"),
+                    (_, Some(new)) if !is_right(new) => Err("not everything came right now"),
+                    _ => Ok(()),
                 };
-                let (then, now) = (same.and_then(value), value(summary));
+                let why_not = right.and(comparable).err();
+                let (then, now) = (old.and_then(value), new.and_then(value));
                 let both = then.zip(now).filter(|(then, _)| why_not.is_none() && *then > 0.0);
                 rows.push(Row {
                     scenario: text(&scenario["name"]),
                     proxy: text(&proxy["name"]),
-                    phase: text(&summary["phase"]),
-                    place: place(summary),
+                    phase: text(&scenario["phases"][place]),
                     what: if is_hold { "more_memory_bytes" } else { "visit_ms" },
                     then,
                     now,
@@ -120,10 +123,6 @@ fn work(scenario: &Value) -> Value {
 
 fn is_right(summary: &Value) -> bool {
     summary["failed"] == 0 && summary["broken_visits"] == 0
-}
-
-fn place(summary: &Value) -> u64 {
-    summary["place"].as_u64().unwrap_or_default()
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -61,7 +61,7 @@ fn scenario(played: &Played) -> String {
     });
     let holds = matches!(scenario.work(), Work::Idle(_) | Work::Readers(_));
     for (at, &phase) in scenario.phases.iter().enumerate() {
-        let rows: Vec<(&Proxy, &Summary)> = played.proxies.iter().filter_map(|proxy| Some((proxy, proxy.at(at)?))).collect();
+        let rows: Vec<(&Proxy, &Summary)> = played.proxies.iter().filter_map(|proxy| Some((proxy, proxy.summary.get(at)?))).collect();
         let before = scenario.phases[..at].iter().filter(|other| **other == phase).count();
         let again = if before == 0 { String::new() } else { format!(" ({})", before + 1) };
         say("");

@@ -146,11 +146,11 @@ impl Kind {
 
     /// What it is told for a job beside what it is always told, for people who read its figures.
     pub(crate) fn recipe(&self, job: Job) -> Option<&'static str> {
-        match (self, job) {
-            (Kind::Squid, Job::Pieces) => Some(squid::PIECES),
-            (Kind::Nginx, Job::Piece | Job::Pieces) => Some(nginx::PIECES),
-            (Kind::TrafficServer, Job::Piece | Job::Pieces) => Some(trafficserver::PIECES),
-            _ => None,
+        match self {
+            Kind::Squid => squid::recipe(job),
+            Kind::Nginx => nginx::recipe(job),
+            Kind::TrafficServer => trafficserver::recipe(job),
+            Kind::Bulak | Kind::Changed(..) | Kind::Varnish | Kind::None | Kind::Running(..) | Kind::Command(..) => None,
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) struct Proxy {
     pub(crate) recipe: Option<&'static str>,
     /// Each round.
     pub(crate) rounds: Vec<Turn>,
-    /// Over all rounds, by phase.
+    /// Over all rounds, phase by phase in the order of the scenario, up to the last that was played.
     pub(crate) summary: Vec<Summary>,
 }
 
@@ -152,8 +152,6 @@ pub(crate) struct Spread {
 pub(crate) struct Summary {
     /// Which.
     pub(crate) phase: Phase,
-    /// Its place among the scenario's phases, from 0: a phase may be played more than once.
-    pub(crate) place: usize,
     /// How many rounds.
     pub(crate) rounds: usize,
     /// Visits.
@@ -212,15 +210,10 @@ impl Proxy {
             let passes: Vec<(&Turn, &Pass)> =
                 rounds.iter().filter(|turn| turn.trouble.is_none()).filter_map(|turn| Some((turn, turn.phases.get(at)?))).collect();
             if !passes.is_empty() {
-                summary.push(Summary::of(phase, at, &passes));
+                summary.push(Summary::of(phase, &passes));
             }
         }
         Proxy { name, recipe, rounds, summary }
-    }
-
-    /// The summary of what was played at a place.
-    pub(crate) fn at(&self, place: usize) -> Option<&Summary> {
-        self.summary.iter().find(|summary| summary.place == place)
     }
 
     /// The first summary of a phase.
@@ -230,7 +223,7 @@ impl Proxy {
 }
 
 impl Summary {
-    fn of(phase: Phase, place: usize, passes: &[(&Turn, &Pass)]) -> Summary {
+    fn of(phase: Phase, passes: &[(&Turn, &Pass)]) -> Summary {
         let spreads = |part: fn(&Pass) -> Spread| Spread::middle(&passes.iter().map(|(_, pass)| part(pass)).collect::<Vec<_>>());
         let some = |part: &dyn Fn(&(&Turn, &Pass)) -> Option<f64>| {
             let all: Vec<f64> = passes.iter().filter_map(part).collect();
@@ -242,7 +235,6 @@ impl Summary {
         };
         Summary {
             phase,
-            place,
             rounds: passes.len(),
             visit: spreads(|pass| Spread::of(&pass.visits_ms)),
             broken_visits: passes.iter().map(|(_, pass)| pass.broken_visits).sum(),

@@ -27,6 +27,12 @@ pub(crate) struct Visit {
     pub(crate) pieces: Vec<Range<u64>>,
 }
 
+/// What the origin has and who asks for what in a scenario's first round, as it is published.
+pub(crate) fn document(scenario: &Scenario) -> String {
+    let content = Content::of(scenario, 0);
+    serde_json::json!({ "objects": content.objects, "devices": trace(scenario, &content, 0) }).to_string()
+}
+
 /// What all devices do in a round.
 pub(crate) fn trace(scenario: &Scenario, content: &Content, round: u64) -> Vec<Round> {
     let devices = &scenario.devices;

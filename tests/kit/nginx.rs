@@ -11,6 +11,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// Length of the large file: three whole 4 MiB download segments and a part of one.
@@ -37,8 +38,7 @@ impl Nginx {
 
     /// Requests that nginx has answered so far, `host status method path`.
     pub(crate) fn requests(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
+        answered(self.addr, self.folder.path())
     }
 
     /// Every URL that a pack of this content names, pages first; `scale` thins the documentation out (1: all of it).
@@ -85,11 +85,26 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let odd: Vec<String> =
-                self.requests().into_iter().filter(|line| !line.contains(" 20") && !line.contains(" 304 ")).take(40).collect();
+            let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+            let odd: Vec<&str> = log.lines().filter(|line| !line.contains(" 20") && !line.contains(" 304 ")).take(40).collect();
             eprintln!("--- what nginx had not ---\n{}\n--- end ---", odd.join("\n"));
         }
     }
+}
+
+/// What an nginx of one process has answered so far, as in the `access.log` of its folder, whose lines end in the path. It writes a line after
+/// it has sent the answer, so whoever has that may be ahead of the log. But it serves all in turn: once a mark is in the log, so is everything
+/// that was answered before it. `plain` is an address where it speaks without TLS; the marks are left out.
+pub(crate) fn answered(plain: SocketAddr, folder: &Path) -> Vec<String> {
+    static MARKS: AtomicUsize = AtomicUsize::new(0);
+    let mark = format!(" /mark-{}", MARKS.fetch_add(1, Ordering::SeqCst));
+    http::get_direct(plain, "marks", mark.trim_start());
+    let mut log = String::new();
+    kit::until("nginx writes its log", 20, || {
+        log = fs::read_to_string(folder.join("access.log")).unwrap_or_default();
+        log.lines().any(|line| line.ends_with(&mark))
+    });
+    log.lines().filter(|line| !line.contains(" /mark-")).map(str::to_owned).collect()
 }
 
 /// The plain files of a folder, sorted.

@@ -5,7 +5,7 @@
 //! Each host has `/` (a page with a script, a style sheet and a picture, `no-cache`), and `/s/1k`, `10k`, `100k`, `1m` for a day.
 
 use crate::kit;
-use crate::kit::http;
+use crate::kit::nginx;
 use crate::kit::node::Setup;
 use crate::kit::program::{self, Running};
 use crate::kit::tls::{Fault, Key, Pair, Tls};
@@ -14,7 +14,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// What the page of every host shows once its script ran.
@@ -53,7 +52,6 @@ pub(crate) struct Secure {
     pub(crate) tls: Tls,
     pairs: BTreeMap<&'static str, Pair>,
     ports: Ports,
-    marks: AtomicUsize,
     folder: TempDir,
     _child: Running,
 }
@@ -75,7 +73,7 @@ impl Secure {
         let folder = tempfile::tempdir().expect("a folder");
         content(&folder.path().join("site"));
         let (child, ports) = launch(folder.path(), &tls, &pairs);
-        Secure { tls, pairs, ports, marks: AtomicUsize::new(0), folder, _child: child }
+        Secure { tls, pairs, ports, folder, _child: child }
     }
 
     /// Where a host's TLS is; `host` without `.school.test`.
@@ -101,15 +99,8 @@ impl Secure {
 
     /// Everything that nginx has answered so far, in order.
     pub(crate) fn requests(&self) -> Vec<Seen> {
-        // One process serves all in turn: once this mark is in the log, so is everything that was answered before it.
-        let mark = format!("/mark-{}", self.marks.fetch_add(1, Ordering::SeqCst));
-        http::get_direct(kit::loopback(self.ports.plain), "marks", &mark);
-        let mut log = String::new();
-        kit::until("nginx writes its log", 20, || {
-            log = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
-            log.lines().any(|line| line.ends_with(&mark))
-        });
-        log.lines().filter_map(read).filter(|seen| !seen.target.starts_with("/mark-")).collect()
+        let all = nginx::answered(kit::loopback(self.ports.plain), self.folder.path());
+        all.iter().filter_map(|line| read(line)).collect()
     }
 
     /// What it has answered for one host; `host` without `.school.test`.

@@ -6,8 +6,10 @@ use super::{Job, Peer, Start};
 use crate::classroom::content::HOST;
 use crate::kit::program;
 
-/// For pieces of large files.
-pub(super) const PIECES: &str = "slices of 1 MiB";
+/// What it is told for a job beside what it is always told.
+pub(super) fn recipe(job: Job) -> Option<&'static str> {
+    (job != Job::Objects).then_some("slices of 1 MiB")
+}
 
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
@@ -15,7 +17,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     let folder = here.folder.path().display().to_string();
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {folder}/tmp-{kind}; ")).concat();
-    let slices = if here.job == Job::Objects {
+    let slices = if recipe(here.job).is_none() {
         "proxy_cache_key $uri;"
     } else {
         "slice 1m; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range; proxy_cache_valid 200 206 7d;"

@@ -7,14 +7,16 @@ use crate::classroom::content::HOST;
 use crate::kit::program;
 use std::process::Command;
 
-/// For all pieces of large files.
-pub(super) const PIECES: &str = "whole files from the first range on, fetched to their end";
+/// What it is told for a job beside what it is always told.
+pub(super) fn recipe(job: Job) -> Option<&'static str> {
+    (job == Job::Pieces).then_some("whole files from the first range on, fetched to their end")
+}
 
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     let (port, near) = (here.port(), here.near());
     let folder = here.folder.path().display().to_string();
-    let pieces = if here.job == Job::Pieces { "range_offset_limit none\nquick_abort_min -1 KB\n" } else { "" };
+    let pieces = if recipe(here.job).is_some() { "range_offset_limit none\nquick_abort_min -1 KB\n" } else { "" };
     here.write(
         "squid.conf",
         &format!(

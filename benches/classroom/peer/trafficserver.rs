@@ -11,8 +11,10 @@ use std::path::Path;
 /// Where Debian has what it needs at run time.
 const LIBRARY: &str = "/usr/lib/trafficserver";
 
-/// For pieces of large files.
-pub(super) const PIECES: &str = "its slice plugin, blocks of 1 MiB";
+/// What it is told for a job beside what it is always told.
+pub(super) fn recipe(job: Job) -> Option<&'static str> {
+    (job != Job::Objects).then_some("its slice plugin, blocks of 1 MiB")
+}
 
 /// Starts it.
 pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
@@ -31,7 +33,7 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
     )?;
     here.write("etc/records.config", &records(port, here.ground))?;
     here.write("etc/storage.config", "cache 2048M\n")?;
-    let slices = here.job != Job::Objects;
+    let slices = recipe(here.job).is_some();
     if slices && !Path::new(LIBRARY).join("modules/slice.so").exists() {
         return Err(String::from("it has no slice plugin: apt-get install trafficserver-experimental-plugins"));
     }

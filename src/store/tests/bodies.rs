@@ -1,7 +1,11 @@
 //! Bodies of every size and kind; drafts and their readers; ranges.
 
 use super::kit::{get, key, meta, noise, open, open_on, put, read, settings, text};
+use crate::base::arena::Lender;
+use crate::base::clock::{Clock, Time};
+use crate::base::count::Metrics;
 use crate::base::unit::Bytes as Size;
+use crate::life::Life;
 use crate::store::disk::Real;
 use crate::store::record::{BLOCK, BLOCK_BYTES, FRAME};
 use crate::store::{Settings, Store};
@@ -11,6 +15,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn media(url: &str) -> crate::store::Meta {
     let mut meta = meta(url);
@@ -125,6 +130,54 @@ async fn what_has_been_verified_is_lent_but_for_the_first_piece() {
     store.sync().await.unwrap();
     assert!([first, second].concat() == films[0][..2 * FRAME as usize]);
     assert_eq!(store.stat().damaged, 0);
+}
+
+#[tokio::test]
+async fn what_has_left_memory_is_lent_for_a_moment_and_then_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = Settings { quota: Size::gib(2), segment: Size::mib(64), ..settings(dir.path()) };
+    let film = noise(1, 12 * FRAME as usize);
+    let store = open_on(Arc::new(Real), large).unwrap();
+    put(&store, media("http://a.kz/"), &film).await.unwrap();
+    put(&store, meta("http://a.kz/page"), &text(3, film.len())).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let clock = Clock::manual(Time::from_secs(1_800_000_000));
+    let store = Store::open_on(Arc::new(Real), settings(dir.path()), clock.clone(), &Life::default(), &Metrics::default()).unwrap();
+    let segments = std::fs::read_dir(dir.path().join("seg")).unwrap().map(|file| file.unwrap());
+    let segment = segments.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    let length = segment.metadata().unwrap().len();
+    let segment: Arc<dyn Lender> = Arc::new(std::fs::File::open(segment.path()).unwrap());
+    let arena = store.bodies().unwrap().clone();
+    let pages = arena.lend(Arc::clone(&segment), 0..length).unwrap();
+    // Of a file system in memory nothing leaves.
+    let stays = rustix::fs::fstatfs(segment.fd()).unwrap().f_type == 0x0102_1994;
+    let leave = || {
+        let gone = |_| {
+            rustix::fs::fadvise(segment.fd(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            // What is being read ahead cannot be let go yet.
+            std::thread::sleep(Duration::from_millis(1));
+            pages.chunks(4096).all(|page| !arena.resident(page))
+        };
+        assert!(stays || (0..2_000).any(gone), "it does not leave");
+    };
+    let rest = film.len() - FRAME as usize;
+    assert!(lent(&store, "http://a.kz/", None).await == (film.clone(), 0));
+    leave();
+    assert!(lent(&store, "http://a.kz/", None).await == (film.clone(), rest));
+    clock.advance(Duration::from_secs(2));
+    let entry = store.find(&key("http://a.kz/")).await.unwrap()[0].clone();
+    let mut body = store.read(&entry, None).await.unwrap();
+    body.lend();
+    let (mut all, mut some) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let bytes = frame.unwrap().into_data().unwrap();
+        some += if arena.place(&bytes).is_some() { bytes.len() } else { 0 };
+        all.extend_from_slice(&bytes);
+        leave();
+    }
+    assert!(all == film);
+    assert_eq!(some, if stays { rest } else { 0 });
 }
 
 #[tokio::test]
