@@ -22,8 +22,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, REFERER, REFERRER_POLICY, USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,9 +57,14 @@ const BYTES_MOST: u64 = 4 << 20;
 const LEVELS: u8 = 3;
 /// Longest style sheet or script that is read for what it names: reading takes the time of a processor, for everybody.
 const READ: usize = 256 << 10;
+/// Kinds of browsers of which it is known how they ask for images; a school has some three.
+const BROWSERS: usize = 16;
+/// Longest field that is kept of them, bytes.
+const FIELD: usize = 512;
 
 /// What kinds of things browsers ask for, they say in these words.
 const STYLES: HeaderValue = HeaderValue::from_static("text/css,*/*;q=0.1");
+/// Chromium's; how another asks is learned from it.
 const IMAGES: HeaderValue = HeaderValue::from_static("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8");
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
@@ -72,16 +78,42 @@ pub(crate) struct Ahead {
     on: AtomicBool,
     seats: Semaphore,
     pages: Arc<Semaphore>,
+    /// User-Agent and how it asks for images, where that is not [`IMAGES`]; the one that was seen last first.
+    browsers: Mutex<VecDeque<(HeaderValue, HeaderValue)>>,
 }
 
 impl Ahead {
     pub(crate) fn new(on: bool) -> Ahead {
-        Ahead { on: AtomicBool::new(on), seats: Semaphore::new(ALL), pages: Arc::new(Semaphore::new(PAGES)) }
+        let (seats, pages) = (Semaphore::new(ALL), Arc::new(Semaphore::new(PAGES)));
+        Ahead { on: AtomicBool::new(on), seats, pages, browsers: Mutex::default() }
     }
 
     /// Room to look along one page more, until it is dropped; `None` when as many are looked along as may be.
     fn room(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.pages).try_acquire_owned().ok()
+    }
+
+    /// A browser has asked for an image: what answers vary by is told for it as it tells it, or they would come twice.
+    pub(crate) fn learn(&self, headers: &HeaderMap) {
+        let (Some(agent), Some(accept)) = (headers.get(USER_AGENT), headers.get(ACCEPT)) else { return };
+        let short = agent.len().max(accept.len()) <= FIELD;
+        if !short || !accept.as_bytes().starts_with(b"image/") || self.images(Some(agent)) == accept {
+            return;
+        }
+        // Values share the whole head that they came in.
+        let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(agent), Ok(accept)) = (own(agent), own(accept)) {
+            let mut browsers = self.browsers.lock();
+            browsers.retain(|(known, _)| *known != agent);
+            browsers.truncate(BROWSERS - 1);
+            browsers.push_front((agent, accept));
+        }
+    }
+
+    /// How this browser asks for images.
+    fn images(&self, agent: Option<&HeaderValue>) -> HeaderValue {
+        let browsers = self.browsers.lock();
+        browsers.iter().find(|(known, _)| Some(known) == agent).map_or(IMAGES, |(_, accept)| accept.clone())
     }
 
     /// Pages that pass by from now on are read, or are not.
@@ -228,7 +260,8 @@ impl Inner {
         if barred || self.line_to(&need.target) == Line::Down {
             return nothing;
         }
-        let headers = fields(page, &need);
+        let images = || self.ahead.images(page.asked.headers.get(USER_AGENT));
+        let headers = fields(page, &need, images);
         let asked = Arc::new(Asked { method: Method::GET, target: need.target.clone(), headers, place, asker: page.asked.asker });
         // Somebody has asked for it already; what it names in turn is wanted all the same.
         let flight = self.board.find(&self.flight_key(&asked, None));
@@ -328,7 +361,7 @@ fn is_shown(headers: &HeaderMap) -> bool {
 }
 
 /// The request's fields, as the browser that shows the page would write them; what an answer varies by is in them.
-fn fields(page: &Page<'_>, need: &Need) -> HeaderMap {
+fn fields(page: &Page<'_>, need: &Need, images: impl FnOnce() -> HeaderValue) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for name in [USER_AGENT, ACCEPT_LANGUAGE, VIA] {
         for value in page.asked.headers.get_all(&name) {
@@ -337,7 +370,7 @@ fn fields(page: &Page<'_>, need: &Need) -> HeaderMap {
     }
     let accept = match need.kind {
         Kind::Style => STYLES,
-        Kind::Image => IMAGES,
+        Kind::Image => images(),
         _ => ANYTHING,
     };
     fields.insert(ACCEPT, accept);
@@ -446,6 +479,30 @@ mod tests {
         assert_eq!(rooms.len(), PAGES);
         drop(rooms);
         assert!(ahead.room().is_some());
+    }
+
+    #[test]
+    fn how_browsers_ask_for_images_is_learned_from_them() {
+        let ahead = Ahead::new(true);
+        let images = |agent| ahead.images(Some(&HeaderValue::from_static(agent)));
+        let asks = |agent, accept| ahead.learn(&headers(&[("user-agent", agent), ("accept", accept)]));
+        asks("1", "image/webp,*/*");
+        asks("2", "text/html,image/webp");
+        ahead.learn(&headers(&[("accept", "image/webp,*/*")]));
+        assert_eq!((images("1"), images("2"), ahead.images(None)), (HeaderValue::from_static("image/webp,*/*"), IMAGES, IMAGES));
+        asks("1", "image/png");
+        assert_eq!(images("1"), "image/png", "it has been brought up to date");
+        asks("1", "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8");
+        assert_eq!(images("1"), IMAGES);
+        let long = HeaderValue::from_bytes(&[b"image/".as_slice(), &[b'x'; FIELD]].concat()).expect("a value");
+        ahead.learn(&HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static("3")), (ACCEPT, long)]));
+        assert_eq!(images("3"), IMAGES);
+        asks("4", "image/gif");
+        for number in 0..BROWSERS {
+            let agent = HeaderValue::from_str(&format!("n{number}")).expect("a value");
+            ahead.learn(&HeaderMap::from_iter([(USER_AGENT, agent), (ACCEPT, HeaderValue::from_static("image/gif"))]));
+        }
+        assert_eq!((images("4"), images("n0")), (IMAGES, HeaderValue::from_static("image/gif")), "the last ones");
     }
 
     #[test]

@@ -25,6 +25,8 @@ use std::task::{Context, Poll};
 
 /// Read and released at a time: one frame of a framed body, four blocks of a raw one.
 pub(crate) const PIECE: u64 = record::FRAME;
+/// Lent at a time, when all of it is sound and in memory: one call of sendfile then goes on as long as its reader keeps up.
+const LENT: u64 = 8 * PIECE;
 /// A body in one frame is never longer when decoded; a header that says so is damaged.
 const ONE_FRAME_LIMIT: u64 = 4 * record::ONE_FRAME_MAX;
 
@@ -290,8 +292,9 @@ impl Reader {
         let (Some((0, Source::Raw { file, at, length, skip: 0, .. }, _)), Some(verified)) = (&self.source, &self.loan.verified) else {
             return None;
         };
-        let piece = self.at..self.end.min(self.at + PIECE);
-        if piece.end > *length || !verified.holds(&piece, self.hasher.is_some()) {
+        let pieces = [LENT, PIECE].map(|most| self.at..self.end.min(self.at + most));
+        let sound = |piece: &Range<u64>| piece.end <= *length && verified.holds(piece, self.hasher.is_some());
+        if !sound(&pieces[1]) {
             return None;
         }
         if self.loan.body.is_none() {
@@ -304,16 +307,20 @@ impl Reader {
                 }
             }
         }
-        let (bytes, now) = (cut(self.loan.body.as_ref()?, piece.start, piece.end)?, inner.clock.steady());
-        if !verified.is_present(&piece, now) {
-            if !arena.resident(&bytes) {
-                return None;
+        let (body, now) = (self.loan.body.as_ref()?, inner.clock.steady());
+        let (end, bytes) = pieces.into_iter().filter(sound).find_map(|piece| {
+            let bytes = cut(body, piece.start, piece.end)?;
+            if !verified.is_present(&piece, now) {
+                if !arena.resident(&bytes) {
+                    return None;
+                }
+                verified.note_present(&piece, now);
             }
-            verified.note_present(&piece, now);
-        }
+            Some((piece.end, bytes))
+        })?;
         // Its name has been compared before.
         self.hasher = None;
-        self.at = piece.end;
+        self.at = end;
         Some(bytes)
     }
 
