@@ -126,9 +126,11 @@ async fn what_has_been_verified_is_lent_but_for_the_first_piece() {
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     let second = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(store.bodies().unwrap().place(&second).is_some());
+    assert!(second.len() > FRAME as usize, "more at a time than is read");
     store.forget_host("a.kz").await.unwrap();
     store.sync().await.unwrap();
-    assert!([first, second].concat() == films[0][..2 * FRAME as usize]);
+    let read = [first, second].concat();
+    assert!(read == films[0][..read.len()]);
     assert_eq!(store.stat().damaged, 0);
 }
 
