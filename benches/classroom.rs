@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench classroom -- --quick` (two minutes), without `--quick` all of `benches/classroom/scenarios` (about an hour and a
 //! half); `-- --help` names the rest. Needs root for a line of packets in network namespaces, else a relay stands in that is kinder than
-//! a line. Prints the score card; `--out FOLDER` takes it (`card.md`), the figures (`classroom.json`) and the traces. `BULAK_BIN` names
+//! a line. Prints the score card, and fails when a
+//! proxy gave wrong bytes or a round of the first one does not count; `--out FOLDER` takes it (`card.md`), the figures (`classroom.json`) and the traces. `BULAK_BIN` names
 //! another build of bulak, `BULAK_LINE_CONGESTION` what origins use instead of CUBIC.
 
 #[path = "../tests/kit/mod.rs"]
@@ -18,7 +19,7 @@ use clap::Parser;
 use classroom::card::card;
 use classroom::peer::Kind;
 use classroom::process::Family;
-use classroom::result::Report;
+use classroom::result::{Proxy, Report};
 use classroom::scenario::Scenario;
 use classroom::{Run, against, emulation, run, trace};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 /// How it is used.
 const EXAMPLES: &str = "Examples:
   cargo bench --bench classroom -- --quick
-  cargo bench --bench classroom -- --proxies bulak,squid --scenario benches/classroom/scenarios/class-burst-20m.toml --out /tmp/run
+  cargo bench --bench classroom -- --proxies bulak,squid --scenario class-burst-20m --out /tmp/run
   cargo bench --bench classroom -- --proxies bulak --start 'mine=env THREADS=2 /usr/bin/my-proxy --listen $LISTEN'
   cargo bench --bench classroom -- --proxy 127.0.0.1:3128 --pid 4711
 
@@ -40,8 +41,8 @@ What a scenario file may say is told in benches/classroom/scenario.rs.";
 #[derive(Debug, Parser)]
 #[command(name = "classroom", after_help = EXAMPLES)]
 struct Words {
-    /// Scenario files; all of benches/classroom/scenarios when there is none.
-    #[arg(long = "scenario", value_name = "FILE")]
+    /// Scenarios: files, or names of those in benches/classroom/scenarios; all of them when there is none.
+    #[arg(long = "scenario", value_name = "FILE", value_delimiter = ',')]
     scenarios: Vec<PathBuf>,
     /// Proxies, goals are the first one's: bulak, "bulak:KEY=VALUE" (one key changed, the value as in TOML), squid,
     /// nginx, trafficserver, varnish, none.
@@ -96,7 +97,7 @@ fn go(words: &Words) -> Result<(), String> {
     let earlier = words.against.as_deref().map(against::read).transpose()?;
     let scenarios = scenarios(words)?;
     let (proxies, left_out) = proxies(words)?;
-    let emulation = emulation(&proxies);
+    let emulation = emulation(&proxies, &|what| eprintln!("{what}"));
     let folder = Folder::make()?;
     let rounds = words.rounds.map(usize::from).or(words.quick.then_some(1));
     let run_it = Run { scenarios, proxies, left_out, rounds, emulation };
@@ -123,6 +124,23 @@ fn go(words: &Words) -> Result<(), String> {
         write(out, &text, &json)?;
     }
     println!("{}", if words.json { json } else { text });
+    sound(&report)
+}
+
+/// Whatever a proxy does, bytes are the origin's; and the first proxy, whose goals these are, did what was to be measured.
+fn sound(report: &Report) -> Result<(), String> {
+    for played in &report.scenarios {
+        let name = &played.scenario.name;
+        let wrong = |proxy: &&Proxy| proxy.summary.iter().any(|summary| summary.wrong > 0);
+        if let Some(proxy) = played.proxies.iter().find(wrong) {
+            return Err(format!("{name}: {} gave wrong bytes", proxy.name));
+        }
+        if let Some((proxy, trouble)) =
+            played.proxies.first().and_then(|first| Some((first, first.rounds.iter().find_map(|turn| turn.trouble.as_ref())?)))
+        {
+            return Err(format!("{name}: a round of {} does not count: {trouble}", proxy.name));
+        }
+    }
     Ok(())
 }
 
@@ -146,9 +164,12 @@ fn write_traces(out: &Path, scenarios: &[Scenario]) -> Result<(), String> {
 }
 
 fn scenarios(words: &Words) -> Result<Vec<Scenario>, String> {
-    let mut files = words.scenarios.clone();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/classroom/scenarios");
+    let named = |word: &PathBuf| {
+        if word.components().count() == 1 && word.extension().is_none() { folder.join(word).with_extension("toml") } else { word.clone() }
+    };
+    let mut files: Vec<PathBuf> = words.scenarios.iter().map(named).collect();
     if files.is_empty() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/classroom/scenarios");
         let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         files =
             entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|file| kit::ends_in(&file.to_string_lossy(), "toml")).collect();

@@ -4,7 +4,8 @@
 //!
 //! `cargo bench --bench hit`. CPU is utime + stime of the server's processes; rounds are interleaved and the median counts, so a
 //! busy machine hurts all alike. Compare ratios, not microseconds of different machines. `BULAK_BIN` names another build,
-//! `BULAK_LOADS=3,8` those of `LOADS` that are wanted. Who is not installed is left out, and told.
+//! `BULAK_LOADS=3,8` those of `LOADS` that are wanted. nginx is needed; who else is not installed is left out,
+//! and told.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -138,6 +139,7 @@ fn measure(peers: &[Peer], origin: &Origin) {
         Err(_) => (0..LOADS.len()).collect(),
     };
     for load in wanted.into_iter().map(|at| LOADS[at]) {
+        // As it comes, squid keeps nothing that long.
         let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.name != "squid" || load.length < FILM).collect();
         let mut costs = vec![Vec::new(); peers.len()];
         let mut rates = vec![Vec::new(); peers.len()];

@@ -1,9 +1,11 @@
-//! CPU of hits over TLS and of full handshakes, beside nginx `proxy_cache` with ssl and squid's `https_port` in the same run.
+//! CPU of hits over TLS and of full handshakes, beside nginx `proxy_cache` with ssl (the same with open files kept, too) and squid's
+//! `https_port` in the same run.
 //!
 //! `cargo bench --bench https`. CPU is utime + stime of the server process; rounds are interleaved and the median counts. All speak
 //! TLS 1.3 with AES-128-GCM, X25519 and an ECDSA P-256 certificate. `bulak` is the opened tunnel of an enrolled device (CONNECT,
 //! then TLS as the origin), to be held against nginx; `bulak proxy` is the proxy's own TLS listener, to be held against squid.
-//! Tickets are off at nginx, on at bulak, as devices find them; this client never resumes. `BULAK_BIN` names another build.
+//! Tickets are off at nginx, on at bulak, as devices find them; this client never resumes. nginx is needed;
+//! squid is left out, and told, where it is not installed. `BULAK_BIN` names another build.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -51,6 +53,8 @@ struct Peer {
     family: Family,
     /// `host:port` that is asked for by CONNECT before TLS begins.
     connect: Option<String>,
+    /// Which of ours it is held against, by its place.
+    ours: Option<usize>,
     /// Whom the client wants to see.
     server: ServerName<'static>,
     trust: Arc<ClientConfig>,
@@ -81,33 +85,39 @@ fn main() {
     class.enrolled(1);
     let (ca, origins, node) = (class.ca(), &mut class.origins, &class.node);
     let front = origins.tls.server("front", &[&full(HOST), "squid.school.test"], Key::Ec, Fault::None);
-    let folder = tempfile::tempdir().expect("a folder");
-    let (nginx, nginx_addr) = nginx(folder.path(), &front, origins.addr(HOST));
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let (nginx, files) =
+        (nginx(folders[0].path(), &front, origins.addr(HOST), false), nginx(folders[1].path(), &front, origins.addr(HOST), true));
     let (school_trust, test_trust) = (trust(&ca), trust(&origins.tls.root()));
     let peer = |name, addr, id, server: &str, trust: &Arc<ClientConfig>| Peer {
         name,
         addr,
         family: Family(id),
         connect: None,
+        ours: None,
         server: ServerName::try_from(server.to_owned()).expect("a name"),
         trust: Arc::clone(trust),
         prefix: String::new(),
         host: full(HOST),
     };
     let proxied = |peer: Peer, host: String| Peer { prefix: format!("http://{host}"), host, ..peer };
+    let held = |peer: Peer, ours| Peer { ours: Some(ours), ..peer };
     let mut peers = vec![
         Peer { connect: Some(format!("{}:443", full(HOST))), ..peer("bulak", node.proxy, node.id(), &full(HOST), &school_trust) },
-        peer("nginx", nginx_addr, nginx.0.id(), &full(HOST), &test_trust),
+        held(peer("nginx", nginx.1, nginx.0.0.id(), &full(HOST), &test_trust), 0),
+        held(peer("nginx files", files.1, files.0.0.id(), &full(HOST), &test_trust), 0),
         proxied(peer("bulak proxy", door, node.id(), OWN, &school_trust), "o.school.test".to_owned()),
     ];
     let squid = program::find("squid").map(|_| Squid::secure(&front));
     if let Some(squid) = &squid {
         program::run(Command::new("taskset").args(["-acp", "0", &squid.id().to_string()]), 10);
         let peer = peer("squid proxy", squid.addr, squid.id(), "squid.school.test", &test_trust);
-        peers.push(proxied(peer, plain.addr.to_string()));
+        peers.push(held(proxied(peer, plain.addr.to_string()), 3));
+    } else {
+        println!("squid is left out: not installed");
     }
     println!("CPU, µs (median of {ROUNDS} rounds, {CONNECTIONS} connections at a time)");
-    println!("{:>12} {:>12} {:>10} {:>10} {:>12} {:>18}", "what", "server", "CPU µs", "per s", "bulak/nginx", "bulak proxy/squid");
+    println!("{:>12} {:>12} {:>10} {:>10} {:>12}", "what", "server", "CPU µs", "per s", "ours/server");
     let asked = || origins.of(HOST).len() + plain.count();
     for (path, length, hits) in SIZES {
         let name = format!("hit {}", &path[3..]);
@@ -142,9 +152,9 @@ fn measure(what: &str, peers: &[Peer], asked: &dyn Fn() -> usize, load: impl Fn(
     assert_eq!(asked(), filled, "what was measured were hits");
     let medians: Vec<f64> = costs.iter_mut().map(|all| median(all)).collect();
     for (at, peer) in peers.iter().enumerate() {
-        let ratio = |of: usize| if at == of + 1 { format!("{:.2}", medians[of] / medians[at]) } else { String::new() };
+        let ratio = peer.ours.map(|ours| format!("{:.2}", medians[ours] / medians[at])).unwrap_or_default();
         let rate = median(&mut rates[at]);
-        println!("{what:>12} {:>12} {:>10.2} {rate:>10.0} {:>12} {:>18}", peer.name, medians[at], ratio(0), ratio(2));
+        println!("{what:>12} {:>12} {:>10.2} {rate:>10.0} {ratio:>12}", peer.name, medians[at]);
     }
 }
 
@@ -266,14 +276,15 @@ fn trust(root: &Path) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// nginx with `proxy_cache` and ssl, one worker.
-fn nginx(folder: &Path, pair: &Pair, origin: SocketAddr) -> (Running, SocketAddr) {
+/// nginx with `proxy_cache` and ssl, one worker. `files`: it keeps them open.
+fn nginx(folder: &Path, pair: &Pair, origin: SocketAddr, files: bool) -> (Running, SocketAddr) {
+    let files = if files { "open_file_cache max=1000 inactive=1d; open_file_cache_valid 1d;" } else { "" };
     let (here, port, host) = (folder.display(), kit::free_port(), full(HOST));
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {here}/tmp-{kind}; ")).concat();
     let config = format!(
         "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\nevents {{ worker_connections 1024; }}\n\
-         http {{ {temporary} access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000;\n\
+         http {{ {temporary} access_log off; sendfile on; {files} tcp_nodelay on; keepalive_requests 100000000;\n\
          ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; ssl_session_tickets off; ssl_session_cache off;\n\
          proxy_cache_path {here}/cache keys_zone=hot:10m max_size=1g inactive=1d use_temp_path=off;\n\
          server {{ listen 127.0.0.1:{port} ssl; location / {{ proxy_cache hot; proxy_pass https://{origin}; proxy_http_version 1.1; \

@@ -15,6 +15,9 @@ const BLOCKING: usize = 16;
 /// Of these, so many are there from the start: a machine that has no thread to give later would leave the store without hands.
 const HANDS: usize = 2;
 
+/// So many workers share a heap (`heap.rs`).
+const WORKERS_A_HEAP: usize = 4;
+
 /// And those that are there stay: for ever, as a process goes.
 const STAY: Duration = Duration::from_hours(24 * 365);
 
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     };
     let (workers, hands) = (invocation.threads(), invocation.hands());
     // Another allocator keeps house in its own way.
-    let _few = heap::share(workers);
+    let _few = heap::share(workers.div_ceil(WORKERS_A_HEAP));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(BLOCKING).thread_keep_alive(STAY).enable_all();
     // The runtime panics where it cannot have a thread, so that is tried first.

@@ -55,6 +55,7 @@ pub(crate) fn against(now: &Value, then: &Value) -> Vec<Row> {
         let earlier = list(&then["scenarios"]).iter().find(|other| other["scenario"]["name"] == scenario["name"]);
         let comparable = match earlier {
             _ if now["line"] != then["line"] => Err("another kind of line"),
+            _ if now["origins_send"] != then["origins_send"] => Err("another congestion control of origins"),
             Some(other) if work(&other["scenario"]) != work(scenario) => Err("the scenario has changed"),
             _ => Ok(()),
         };

@@ -4,6 +4,7 @@
 //! them. A proxy that did not bring everything right is nobody's best, and has no ratio.
 
 use super::peer::Kind;
+use super::place::Emulation;
 use super::result::{Played, Proxy, Report, Summary, float};
 use super::scenario::{Phase, Work};
 use bulak::base::unit::Bytes;
@@ -18,11 +19,12 @@ pub(crate) fn card(report: &Report) -> String {
         text.push('\n');
     };
     say(format!(
-        "{} · {} cores · {} GiB · Linux {} · load {} at the start · {}\n",
-        machine.processor, machine.cores, machine.memory_gib, machine.kernel, machine.load, report.began
+        "{} · {} cores · {} GiB · Linux {} · TCP with {} · load {} at the start · {}\n",
+        machine.processor, machine.cores, machine.memory_gib, machine.kernel, machine.sends, machine.load, report.began
     ));
     let line = serde_json::to_value(report.line).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-    say(format!("The line: {line}. Every byte that a device got was compared with the origin's.\n"));
+    let sent = if report.line == Emulation::Cable { format!(", origins send with {}", report.origins_send) } else { String::new() };
+    say(format!("The line: {line}{sent}. Every byte that a device got was compared with the origin's.\n"));
     for (name, version) in &report.versions {
         say(format!("- {name}: {version}"));
     }

@@ -243,7 +243,7 @@ fn urgency(kind: Kind) -> usize {
 
 impl Fault {
     /// Its column.
-    fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Fault::Broken => "broken",
             Fault::Silent => "silent",
@@ -253,7 +253,8 @@ impl Fault {
         }
     }
 
-    fn text(&self, want: &Want<'_>) -> String {
+    /// In words, for people.
+    pub(crate) fn text(&self, want: &Want<'_>) -> String {
         let Object { path, .. } = want.object;
         let part = want.part.as_ref().map(|part| format!(" {}-{}", part.start, part.end - 1)).unwrap_or_default();
         match self {

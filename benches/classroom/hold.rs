@@ -3,7 +3,7 @@
 use super::device::Diary;
 use super::play::Stage;
 use super::scenario::{Idle, Readers};
-use super::wire::{Connection, Want, Way, look};
+use super::wire::{Connection, Fault, Want, Way, look, promised};
 use std::time::Duration;
 use tokio::io::AsyncBufReadExt;
 
@@ -40,7 +40,7 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
                         diary.right += 1;
                         diary.first_bytes.push(first);
                     }
-                    Err(_) => *diary.faults.entry("broken").or_default() += 1,
+                    Err(fault) => note(&mut diary, &fault, want),
                 }
             }
         }
@@ -57,7 +57,15 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
     diary
 }
 
-/// All read a file that is here, slowly, from its begin.
+/// A connection did not get what it asked for.
+fn note(diary: &mut Diary, fault: &Fault, want: &Want<'_>) {
+    *diary.faults.entry(fault.word()).or_default() += 1;
+    if diary.examples.is_empty() {
+        diary.examples.push(fault.text(want));
+    }
+}
+
+/// All read a file that is here, slowly, from its begin, and compare it.
 pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
     let mut diary = Diary::default();
     let object = &stage.content.objects[stage.content.pages[0]];
@@ -70,28 +78,31 @@ pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
         let reads = (0..stage.scenario.devices.count).map(|device| async move {
             let way = Way { buffer: LITTLE, window: Some(WINDOW), ..stage.way(device) };
             let mut connection = Connection::default();
-            let Ok(stream) = connection.ask(&way, want).await else { return false };
+            let stream = connection.ask(&way, want).await?;
+            promised(stream, want, way.patience).await?;
+            let mut at = 0;
             while stage.clock.steady() < end {
                 let mut left = usize::try_from(share).unwrap_or(usize::MAX);
                 while left > 0 {
-                    match look(stream, way.patience).await {
-                        Ok(some) if some > 0 => {
-                            let taken = some.min(left);
-                            stream.consume(taken);
-                            left -= taken;
-                        }
-                        _ => return false,
+                    let taken = look(stream, way.patience).await?.min(left);
+                    if taken == 0 {
+                        return Err(Fault::Length);
                     }
+                    if !object.is_at(at, &stream.buffer()[..taken]) {
+                        return Err(Fault::Wrong);
+                    }
+                    stream.consume(taken);
+                    at += taken as u64;
+                    left -= taken;
                 }
                 tokio::time::sleep(EVERY).await;
             }
-            true
+            Ok(())
         });
-        for good in futures_util::future::join_all(reads).await {
-            if good {
-                diary.right += 1;
-            } else {
-                *diary.faults.entry("broken").or_default() += 1;
+        for result in futures_util::future::join_all(reads).await {
+            match result {
+                Ok(()) => diary.right += 1,
+                Err(fault) => note(&mut diary, &fault, want),
             }
         }
     });

@@ -24,7 +24,7 @@ pub(crate) mod scenario;
 pub(crate) mod trace;
 pub(crate) mod wire;
 
-use crate::line::{Cable, Line};
+use crate::line::{Cable, Line, congestion};
 use bulak::base::clock::Clock;
 use bulak::base::unit::BitRate;
 use content::Content;
@@ -52,12 +52,19 @@ pub(crate) struct Run {
     pub(crate) emulation: Emulation,
 }
 
-/// How a line can be made here, for these proxies.
-pub(crate) fn emulation(proxies: &[Kind]) -> Emulation {
-    // A proxy that runs already is in no namespace of ours.
-    let outside = proxies.iter().any(|kind| matches!(kind, Kind::Running(..)));
-    let line = Line::new(BitRate::mbit(1), BitRate::mbit(1), Duration::ZERO);
-    if !outside && Cable::lay(&line).is_ok() { Emulation::Cable } else { Emulation::Relay }
+/// How a line can be made here, for these proxies; tells why it is no line of packets, if it is none.
+pub(crate) fn emulation(proxies: &[Kind], tell: &dyn Fn(&str)) -> Emulation {
+    if proxies.iter().any(|kind| matches!(kind, Kind::Running(..))) {
+        tell("the line is a relay: a proxy that runs already is in no namespace of ours");
+        return Emulation::Relay;
+    }
+    match Cable::lay(&Line::new(BitRate::mbit(1), BitRate::mbit(1), Duration::ZERO)) {
+        Ok(_) => Emulation::Cable,
+        Err(error) => {
+            tell(&format!("the line is a relay, which is kinder than a line of packets: {error}"));
+            Emulation::Relay
+        }
+    }
 }
 
 /// Plays everything, round by round, the proxies taking turns; tells what it is at, and after each scenario all that is there so far.
@@ -68,6 +75,7 @@ pub(crate) fn run(run: &Run, folder: &Path, tell: &dyn Fn(&str), so_far: &dyn Fn
         began: clock.now().to_rfc3339(),
         machine: Machine::here(),
         line: run.emulation,
+        origins_send: congestion(),
         versions: run.proxies.iter().map(|kind| (kind.name().to_owned(), kind.version())).collect(),
         left_out: run.left_out.clone(),
         scenarios: Vec::new(),

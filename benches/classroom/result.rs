@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// How the line was made.
     pub(crate) line: Emulation,
+    /// The congestion control of origins behind a line of packets.
+    pub(crate) origins_send: String,
     /// Each proxy and its version in its own words.
     pub(crate) versions: BTreeMap<String, String>,
     /// Who would have been asked but is not here, and why.
@@ -44,6 +46,9 @@ pub(crate) struct Machine {
     pub(crate) memory_gib: u64,
     /// Its kernel.
     pub(crate) kernel: String,
+    /// How it sends by TCP unless told otherwise; origins behind the line have a way of their own, [`Report::origins_send`].
+    #[serde(default)]
+    pub(crate) sends: String,
     /// How busy it was at the start: the load average of the last minute.
     pub(crate) load: String,
 }
@@ -264,13 +269,15 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_gib: kib.and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib.div_ceil(1 << 20)),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            sends: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }
     }
 
     /// Whether figures of another may be held against figures of this one.
     pub(crate) fn is_like(&self, other: &Machine) -> bool {
-        let kind = |machine: &Machine| (machine.processor.clone(), machine.cores, machine.memory_gib, machine.kernel.clone());
+        // The load is another at each start.
+        let kind = |machine: &Machine| Machine { load: String::new(), ..machine.clone() };
         kind(self) == kind(other)
     }
 }

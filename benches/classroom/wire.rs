@@ -155,7 +155,8 @@ impl Connection {
             body(stream, &head, want, patience).await.map_err(|fault| (fault, false))?;
         }
         self.answers += 1;
-        if head.close {
+        // What has no length ends with its connection.
+        if head.close || (!unmodified && !head.chunked && head.length.is_none()) {
             self.stream = None;
         }
         Ok(Got { first, unmodified })
@@ -207,6 +208,19 @@ async fn line(stream: &mut BufReader<TcpStream>, patience: Duration) -> io::Resu
     }
     bytes.pop_if(|last| *last == b'\r');
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads a head that promises what was asked for, with the length that it has and in one piece.
+pub(crate) async fn promised(stream: &mut BufReader<TcpStream>, want: &Want<'_>, patience: Duration) -> Result<(), Fault> {
+    look(stream, patience).await?;
+    let head = loop {
+        let head = head(stream, patience).await?;
+        if head.status >= 200 {
+            break head;
+        }
+    };
+    judge(&head, want)?;
+    if !head.chunked && head.length == Some(want.object.length) { Ok(()) } else { Err(Fault::Length) }
 }
 
 async fn head(stream: &mut BufReader<TcpStream>, patience: Duration) -> io::Result<Head> {

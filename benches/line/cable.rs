@@ -153,10 +153,16 @@ impl Drop for Cable {
     }
 }
 
-/// A TUN device in a namespace, with a way to the other end. TCP on it is CUBIC, as Debian has it, whatever this machine prefers;
-/// `BULAK_LINE_CONGESTION` names another. The route says so: a namespace may not choose what the machine does not allow.
+/// The congestion control of who sends on a cable: CUBIC, as Debian has it, whatever this machine prefers; `BULAK_LINE_CONGESTION` names
+/// another.
+pub(crate) fn congestion() -> String {
+    std::env::var("BULAK_LINE_CONGESTION").unwrap_or_else(|_| String::from("cubic"))
+}
+
+/// A TUN device in a namespace, with a way to the other end. The route says how TCP sends on it: a namespace may not choose what the machine
+/// does not allow.
 fn open(space: &Space, other: Ipv4Addr) -> io::Result<SyncDevice> {
-    let congestion = std::env::var("BULAK_LINE_CONGESTION").unwrap_or_else(|_| String::from("cubic"));
+    let congestion = congestion();
     let device = space.enter(|| DeviceBuilder::new().name("line0").mtu(MTU).build_sync())?;
     space.configure(&format!(
         "addr add {near} peer {other} dev line0\nlink set line0 txqueuelen {DEVICE_QUEUE} up\n\

@@ -36,7 +36,7 @@ mod relay;
 /// Round trips and bulk rates.
 pub(crate) mod gauge;
 
-pub(crate) use cable::{Cable, Seen};
+pub(crate) use cable::{Cable, Seen, congestion};
 pub(crate) use pipe::{Fate, Pipe};
 pub(crate) use profile::{Line, Outage};
 pub(crate) use relay::{Relay, Way};

@@ -45,6 +45,8 @@ const LATE: Duration = Duration::from_secs(20);
 const MOST: usize = 100;
 /// Longest thing; a browser that wants more of it asks for it.
 const OBJECT: u64 = 1 << 20;
+/// Nor is one longer than this part of what may come along a page: those that are under way when enough has come all end.
+const PART: u64 = 4;
 /// Counted of one that was longer: what was on its way when it was cut.
 const CUT: u64 = 64 << 10;
 /// What the line brings in so many seconds may come along one page; then nothing more is begun.
@@ -285,7 +287,7 @@ impl Inner {
                     way: page.way,
                     class: Class::Interactive,
                     toll: Toll::default(),
-                    max_bytes: Some(OBJECT),
+                    max_bytes: Some(OBJECT.min(page.most / PART)),
                     moved: Arc::clone(&page.came),
                     cancel: CancellationToken::new(),
                     waits: 0,

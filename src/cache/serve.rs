@@ -103,6 +103,7 @@ impl Inner {
                 self.ask_origin(asked, request, order, Some((found, Some(conditions))), why).await
             }
             (Decision::Fetch { why }, found) => {
+                self.ahead.learn(&asked.headers);
                 let why = if why == Why::UriMiss && known { Why::VaryMiss } else { why };
                 self.ask_origin(asked, request, order, found.map(|found| (found, None)), why).await
             }

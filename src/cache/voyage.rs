@@ -117,9 +117,6 @@ impl Inner {
             // Told by `land`: readers by the tail, the rest by the stage.
             Judged::Keep(arrival) => {
                 self.look_ahead(&asked, &order, &arrival);
-                if order.source == Source::Client {
-                    self.ahead.learn(&asked.headers);
-                }
                 drop(self.land(*arrival, &order, pilot).await);
             }
             Judged::Apart(response, why) => {

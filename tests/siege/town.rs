@@ -80,7 +80,7 @@ pub(crate) fn standing(streams: &[TcpStream]) -> usize {
 /// What a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holds {
-    /// Resident memory that is its own, bytes: without the pages of files, which the kernel takes back when it likes.
+    /// Resident memory that is its own, bytes, heaps and bodies alike: without the pages of files, which the kernel takes back when it likes.
     pub(crate) memory: u64,
     /// Open files.
     pub(crate) files: usize,
@@ -96,7 +96,7 @@ impl Holds {
             line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
         };
         let files = fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count();
-        Holds { memory: figure("RssAnon:") * 1024, files, threads: figure("Threads:") }
+        Holds { memory: (figure("RssAnon:") + figure("RssShmem:")) * 1024, files, threads: figure("Threads:") }
     }
 }
 

@@ -1,4 +1,5 @@
 //! nginx as a reverse proxy of this one host, since it is no forward proxy: `proxy_cache` with a lock, kept-alive connections to the origin,
+//! open files kept,
 //! stale answers while the line is down. The lock waits as long as a slow line takes (its default of 5 s sends everybody to the origin).
 //! For pieces of large files it cuts them into slices of 1 MiB, as its documentation advises.
 
@@ -27,7 +28,8 @@ pub(super) fn start(here: Start<'_>) -> Result<Peer, String> {
         &format!(
             "daemon off; pid {folder}/pid; error_log {folder}/error.log warn; worker_processes auto; worker_rlimit_nofile 32768;\n\
              events {{ worker_connections 16384; }}\n\
-             http {{ {temporary} access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000; keepalive_timeout 1h;\n\
+             http {{ {temporary} access_log off; sendfile on; open_file_cache max=10000 inactive=1h;\n\
+             tcp_nodelay on; keepalive_requests 1000000; keepalive_timeout 1h;\n\
              proxy_cache_path {folder}/cache levels=1:2 keys_zone=school:16m max_size=2g inactive=7d use_temp_path=off;\n\
              upstream origin {{ server {near}; keepalive 32; }}\n\
              server {{ listen 127.0.0.1:{port} backlog=2048; location / {{ proxy_pass http://origin; proxy_http_version 1.1; \
