@@ -305,7 +305,7 @@ impl Store {
             return Err(Error::Full);
         }
         self.0.may_admit(expected)?;
-        Ok(Draft::new(Arc::clone(&self.0), content_type, most))
+        Ok(Draft::new(Arc::clone(&self.0), content_type, expected, most))
     }
 
     /// Bytes of the longest body that may come in from there.

@@ -2,12 +2,15 @@
 //! were in memory a moment ago, so that nobody waits for a disk who sends them.
 //!
 //! # Why
-//! A class that sees a film of 100 MiB had it read, verified and copied anew for each pupil: 71 ms of CPU each, 2.4 times what nginx
-//! takes, which verifies nothing. Lent it is 34. What it costs: what has left the page cache and come back within a day, by the kernel's
-//! reading ahead, is not verified once more, so a bit that flips on the medium meanwhile is not seen before the day is over.
+//! A class that sees a film of 100 MiB had it read, verified and copied anew for each pupil: 2.4 times the CPU of nginx, which verifies
+//! nothing; lent, half of that. What it costs: what has left the page cache and come back within a day, by the kernel's reading ahead, is
+//! not verified once more, so a bit that flips on the medium meanwhile is not seen before the day is over.
 //!
 //! Asking the kernel for each piece whether its pages are in memory (mincore(2)) was a fifth of what a lent film costs, since it looks up
-//! page by page. A class sees the same film within the same minutes, so what was there a second ago is taken to be there.
+//! page by page. A class sees the same film within the same minutes, so what was there a second ago is taken to be there. And with pieces
+//! of 256 KiB 400 calls of sendfile made a film, where nginx makes 88: lent 2 MiB at a time it takes 8.0 to 8.8 ms instead of 10 to 11.5,
+//! nginx 7.0 to 8.3 in the same runs (CUBIC, loopback). What is left is the kernel's (perf: the page cache 11 %, pipes of splice 15 %, the
+//! rest TCP), no function of ours has half a percent.
 
 use crate::base::arena::Lender;
 use crate::base::digest::Digest;

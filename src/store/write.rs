@@ -194,9 +194,11 @@ impl Drop for Temporary {
 }
 
 impl Draft {
-    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>, most: u64) -> Draft {
-        let state =
-            State { file: None, gone: 0, flushing: Bytes::new(), fresh: Vec::new(), end: End::Open, readers: HashMap::new(), next: 0 };
+    /// `expected` is the body's length, 0 if it is not known; `most` is what it may have at most.
+    pub(super) fn new(inner: Arc<Inner>, content_type: Option<&str>, expected: u64, most: u64) -> Draft {
+        // Whoever grows by doubling and is cut to measure in the end leaves a hole in the heap behind each body that stays.
+        let fresh = Vec::with_capacity(usize::try_from(expected).ok().filter(|length| *length <= STEP).unwrap_or(0));
+        let state = State { file: None, gone: 0, flushing: Bytes::new(), fresh, end: End::Open, readers: HashMap::new(), next: 0 };
         Draft {
             since: inner.purges.epoch(),
             raised: None,
