@@ -12,7 +12,8 @@ pub(super) fn start(here: Start<'_>, changed: Option<(&str, &str)>) -> Result<Pe
     let setup = Setup::new()
         .host(HOST, here.near())
         .set("proxy.allow_private_targets", "[\"127.0.0.0/8\", \"198.18.0.0/15\"]")
-        .set("store.quota", "\"2 GB\"")
+        // The longest body that it takes of a class is a tenth of that; the others are told that 2 GB are not too long.
+        .set("store.quota", "\"8 GB\"")
         .set("store.memory", "\"64 MiB\"")
         .set("night.windows", "[]")
         .set("node.log", "\"warn\"");
