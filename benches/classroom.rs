@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench classroom -- --quick` (two minutes), without `--quick` all of `benches/classroom/scenarios` (about an hour and a
 //! half); `-- --help` names the rest. Needs root for a line of packets in network namespaces, else a relay stands in that is kinder than
-//! a line. Prints the score card, and fails when a
-//! proxy gave wrong bytes or a round of the first one does not count; `--out FOLDER` takes it (`card.md`), the figures (`classroom.json`) and the traces. `BULAK_BIN` names
-//! another build of bulak, `BULAK_LINE_CONGESTION` what origins use instead of CUBIC.
+//! a line. Prints the score card, and fails when a proxy gave wrong bytes or a round of the first one does not count; `--out FOLDER` takes
+//! it (`card.md`), the figures (`classroom.json`) and the traces. `BULAK_BIN` names another build of bulak, `BULAK_LINE_CONGESTION` what
+//! origins use instead of CUBIC.
 
 #[path = "../tests/kit/mod.rs"]
 mod kit;
@@ -19,7 +19,7 @@ use clap::Parser;
 use classroom::card::card;
 use classroom::peer::Kind;
 use classroom::process::Family;
-use classroom::result::{Proxy, Report};
+use classroom::result::Report;
 use classroom::scenario::Scenario;
 use classroom::{Run, against, emulation, run, trace};
 use std::collections::BTreeMap;
@@ -124,24 +124,7 @@ fn go(words: &Words) -> Result<(), String> {
         write(out, &text, &json)?;
     }
     println!("{}", if words.json { json } else { text });
-    sound(&report)
-}
-
-/// Whatever a proxy does, bytes are the origin's; and the first proxy, whose goals these are, did what was to be measured.
-fn sound(report: &Report) -> Result<(), String> {
-    for played in &report.scenarios {
-        let name = &played.scenario.name;
-        let wrong = |proxy: &&Proxy| proxy.summary.iter().any(|summary| summary.wrong > 0);
-        if let Some(proxy) = played.proxies.iter().find(wrong) {
-            return Err(format!("{name}: {} gave wrong bytes", proxy.name));
-        }
-        if let Some((proxy, trouble)) =
-            played.proxies.first().and_then(|first| Some((first, first.rounds.iter().find_map(|turn| turn.trouble.as_ref())?)))
-        {
-            return Err(format!("{name}: a round of {} does not count: {trouble}", proxy.name));
-        }
-    }
-    Ok(())
+    report.sound()
 }
 
 fn json(report: &impl serde::Serialize) -> Result<String, String> {

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const TINY: &str = r#"
 name = "tiny"
@@ -68,6 +69,7 @@ fn a_class_through_bulak_and_without_a_proxy() {
         assert_eq!((pass.right, pass.broken_visits, pass.faults.len()), (36, 0, 0), "{pass:?}");
         assert_eq!(pass.visits_ms.len(), 3);
     }
+    assert_eq!(report.sound(), Ok(()));
     let copy = report.scenarios[0].one_copy_bytes;
     let (cold, warm, down) = (phase(bulak, Phase::Cold), phase(bulak, Phase::Warm), phase(bulak, Phase::Down));
     // One copy and not much beside it, and nothing once it is here; without a proxy, three.
@@ -121,6 +123,7 @@ fn a_run_beside_an_earlier_one() {
     };
     assert_eq!(why(&changed("/scenarios/0/scenario/goals/copies", 2.into())), [None; 3]);
     assert_eq!(why(&changed("/line", "another".into())), [Some("another kind of line"); 3]);
+    assert_eq!(why(&changed("/origins_send", "another".into())), [Some("another congestion control of origins"); 3]);
     assert_eq!(why(&changed("/scenarios/0/scenario/seed", 5.into())), [Some("the scenario has changed"); 3]);
     assert_eq!(why(&changed("/scenarios/0/proxies/0/name", "squid".into())), [Some("not played then"); 3]);
     let failed = changed("/scenarios/0/proxies/0/summary/2/failed", 1.into());
@@ -152,6 +155,9 @@ fn bulak_with_one_key_changed() {
     assert_eq!(phase(first(&report, 0), Phase::Cold).requests, 12);
     let trouble = report.scenarios[0].proxies[1].rounds[0].trouble.as_deref().expect("there is no such key");
     assert!(trouble.contains("look_ahaed"), "{trouble}");
+    assert_eq!(report.sound(), Ok(()), "nobody's goals are those of the second");
+    let report = play(TINY, vec![proxies[1].clone()]);
+    assert!(report.sound().expect_err("of the first they are").contains("look_ahaed"));
 }
 
 #[test]
@@ -202,6 +208,7 @@ fn wrong_bytes_are_told() {
     assert_eq!((cold.right, cold.broken_visits), (33, 3));
     assert_eq!(cold.faults.iter().collect::<Vec<_>>(), [(&"wrong", &3)]);
     assert!(cold.examples[0].ends_with("6.png: other bytes than the origin's"), "{:?}", cold.examples);
+    assert!(report.sound().expect_err("no run to build on").ends_with("gave wrong bytes"));
     let text = card(&report);
     assert!(text.contains("6.png: other bytes than the origin's"), "{text}");
     assert!(text.contains("| 3 | 3 |"), "failed and wrong in\n{text}");
@@ -230,6 +237,41 @@ fn missing_and_short_objects_are_told() {
     let lost = cold.faults.get("not asked for").copied().unwrap_or_default();
     assert!(lost > 0, "{:?}", cold.faults);
     assert_eq!(cold.right + 2 + lost, 36);
+}
+
+#[test]
+fn those_who_hold_connections_compare_what_they_get() {
+    let with = |work: &str| {
+        TINY.replace(", \"warm\", \"down\"", "").replace("copies = 1.02", "").replace("[pages]\nobjects = 12\nbytes = \"60 kB\"", work)
+    };
+    let slow = with("[readers]\nfile = \"100 kB\"\nrate = \"1 Mbit/s\"\nhold = \"300 ms\"");
+    let silent = with("[idle]\nconnections = 5\nhold = \"100 ms\"");
+    let came = |report: &Report| {
+        let cold = phase(first(report, 0), Phase::Cold);
+        (cold.right, cold.faults.clone(), cold.examples.len())
+    };
+    for (work, all) in [(&slow, 3), (&silent, 5)] {
+        assert_eq!(came(&play(work, vec![Kind::Bulak])), (all, BTreeMap::new(), 0));
+        // The file is fetched once, and well, so that it is there.
+        let spoiled = |spoil: fn(&mut Vec<u8>)| {
+            let fetched = AtomicUsize::new(0);
+            let healthy = usize::from(work == &slow);
+            let proxy = spoiler(move |path, mut body| {
+                if !path.starts_with("/warm-up") && fetched.fetch_add(1, Ordering::Relaxed) >= healthy {
+                    spoil(&mut body);
+                }
+                body
+            });
+            play(work, vec![Kind::Running(proxy.addr, None)])
+        };
+        let report = spoiled(|body| body[9] ^= 1);
+        assert_eq!(came(&report), (0, BTreeMap::from([("wrong", all)]), 1));
+        assert!(report.sound().is_err());
+        assert_eq!(came(&spoiled(|body| body.truncate(10))), (0, BTreeMap::from([("length", all)]), 1));
+        assert_eq!(came(&spoiled(Vec::clear)), (0, BTreeMap::from([("status", all)]), 1));
+    }
+    // Whoever has all of it waits for the end.
+    assert_eq!(came(&play(&slow.replace("100 kB", "20 kB"), vec![Kind::Bulak])), (3, BTreeMap::new(), 0));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
     let began = stage.clock.steady();
     runtime().block_on(async {
         let mut connections: Vec<Connection> = (0..idle.connections).map(|_| Connection::default()).collect();
+        let mut answered = Vec::with_capacity(connections.len());
         for (batch, some) in connections.chunks_mut(TOGETHER).enumerate() {
             let want = &want;
             let asks = some.iter_mut().enumerate().map(|(at, connection)| async move {
@@ -35,6 +36,7 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
                 connection.fetch(&way, want, stage.clock).await.map(|got| got.first - asked)
             });
             for result in futures_util::future::join_all(asks).await {
+                answered.push(result.is_ok());
                 match result {
                     Ok(first) => {
                         diary.right += 1;
@@ -46,9 +48,9 @@ pub(crate) fn idle(stage: &Stage<'_>, idle: &Idle) -> Diary {
         }
         tokio::time::sleep(idle.hold.0).await;
         // Those that were closed meanwhile were not held: a proxy may not save memory by throwing its class out.
-        for connection in &mut connections {
-            if connection.is_closed().await {
-                diary.right = diary.right.saturating_sub(1);
+        for (connection, answered) in connections.iter_mut().zip(answered) {
+            if answered && connection.is_closed().await {
+                diary.right -= 1;
                 *diary.faults.entry("closed").or_default() += 1;
             }
         }
@@ -82,7 +84,7 @@ pub(crate) fn readers(stage: &Stage<'_>, readers: &Readers) -> Diary {
             promised(stream, want, way.patience).await?;
             let mut at = 0;
             while stage.clock.steady() < end {
-                let mut left = usize::try_from(share).unwrap_or(usize::MAX);
+                let mut left = usize::try_from(share.min(object.length - at)).unwrap_or(usize::MAX);
                 while left > 0 {
                     let taken = look(stream, way.patience).await?.min(left);
                     if taken == 0 {

@@ -1,9 +1,9 @@
 //! The proxies that a scenario drives, each started for one round in a folder and on a port of its own, and ended with its value.
 //!
 //! Each file below says how it configures its proxy for the job. Who has a tier of memory for bodies has 64 MB of it, and all have room for
-//! everything that is asked for (on disk; with Varnish, which has no other store, in memory; nginx leaves memory to the kernel). They keep what the origin
-//! lets them keep, let many askers share one fetch where they can, and wait for a slow line rather than ask it twice. Whoever knows a
-//! better configuration is welcome: the aim is each proxy's best.
+//! everything that is asked for (on disk; with Varnish, which has no other store, in memory; nginx leaves memory to the kernel). They keep
+//! what the origin lets them keep, let many askers share one fetch where they can, and wait for a slow line rather than ask it twice.
+//! Whoever knows a better configuration is welcome: the aim is each proxy's best.
 
 use super::content::HOST;
 use super::place::Place;

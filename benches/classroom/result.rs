@@ -207,6 +207,25 @@ impl Spread {
     }
 }
 
+impl Report {
+    /// Whether every byte was the origin's, whatever proxy gave it, and each round of the first one counts, whose goals these are.
+    ///
+    /// # Errors
+    /// Who failed at it, and where.
+    pub(crate) fn sound(&self) -> Result<(), String> {
+        for Played { scenario, proxies, .. } in &self.scenarios {
+            if let Some(proxy) = proxies.iter().find(|proxy| proxy.summary.iter().any(|summary| summary.wrong > 0)) {
+                return Err(format!("{}: {} gave wrong bytes", scenario.name, proxy.name));
+            }
+            let Some(first) = proxies.first() else { continue };
+            if let Some(trouble) = first.rounds.iter().find_map(|turn| turn.trouble.as_ref()) {
+                return Err(format!("{}: a round of {} does not count: {trouble}", scenario.name, first.name));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Proxy {
     /// Of its rounds.
     pub(crate) fn of(name: String, recipe: Option<&'static str>, rounds: Vec<Turn>, phases: &[Phase]) -> Proxy {

@@ -143,12 +143,7 @@ impl Connection {
             return Err((Fault::Broken, true));
         }
         let first = clock.steady();
-        let head = loop {
-            let head = head(stream, patience).await.map_err(late)?;
-            if head.status >= 200 {
-                break head;
-            }
-        };
+        let head = last_head(stream, patience).await.map_err(late)?;
         let unmodified = head.status == 304 && want.has;
         if !unmodified {
             judge(&head, want).map_err(|fault| (fault, false))?;
@@ -212,15 +207,19 @@ async fn line(stream: &mut BufReader<TcpStream>, patience: Duration) -> io::Resu
 
 /// Reads a head that promises what was asked for, with the length that it has and in one piece.
 pub(crate) async fn promised(stream: &mut BufReader<TcpStream>, want: &Want<'_>, patience: Duration) -> Result<(), Fault> {
-    look(stream, patience).await?;
-    let head = loop {
-        let head = head(stream, patience).await?;
-        if head.status >= 200 {
-            break head;
-        }
-    };
+    let head = last_head(stream, patience).await?;
     judge(&head, want)?;
     if !head.chunked && head.length == Some(want.object.length) { Ok(()) } else { Err(Fault::Length) }
+}
+
+/// The head of the answer itself, behind those that only say that it will come (RFC 9110 section 15.2).
+async fn last_head(stream: &mut BufReader<TcpStream>, patience: Duration) -> io::Result<Head> {
+    loop {
+        let head = head(stream, patience).await?;
+        if head.status >= 200 {
+            return Ok(head);
+        }
+    }
 }
 
 async fn head(stream: &mut BufReader<TcpStream>, patience: Duration) -> io::Result<Head> {

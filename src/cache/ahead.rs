@@ -102,12 +102,14 @@ impl Ahead {
         if !short || !accept.as_bytes().starts_with(b"image/") || self.images(Some(agent)) == accept {
             return;
         }
+        let mut browsers = self.browsers.lock();
+        browsers.retain(|(known, _)| known != agent);
+        browsers.truncate(BROWSERS - 1);
         // Values share the whole head that they came in.
         let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes());
-        if let (Ok(agent), Ok(accept)) = (own(agent), own(accept)) {
-            let mut browsers = self.browsers.lock();
-            browsers.retain(|(known, _)| *known != agent);
-            browsers.truncate(BROWSERS - 1);
+        if *accept != IMAGES
+            && let (Ok(agent), Ok(accept)) = (own(agent), own(accept))
+        {
             browsers.push_front((agent, accept));
         }
     }
@@ -287,7 +289,7 @@ impl Inner {
                     way: page.way,
                     class: Class::Interactive,
                     toll: Toll::default(),
-                    max_bytes: Some(OBJECT.min(page.most / PART)),
+                    max_bytes: Some(longest(page.most)),
                     moved: Arc::clone(&page.came),
                     cancel: CancellationToken::new(),
                     waits: 0,
@@ -343,6 +345,11 @@ fn is_read(kind: Kind) -> bool {
 /// Bytes that may come along a page by a line of this rate.
 fn bytes_in(rate: Option<BitRate>) -> u64 {
     rate.map_or(BYTES_MOST, |rate| (rate.0 / 8).saturating_mul(SECONDS).clamp(BYTES_LEAST, BYTES_MOST))
+}
+
+/// Longest thing that is asked for along a page along which so many bytes may come.
+fn longest(most: u64) -> u64 {
+    OBJECT.min(most / PART)
 }
 
 /// Whether what a page names comes to this cache when a browser asks for it: what is https on a page that is not goes through a tunnel,
@@ -472,6 +479,7 @@ mod tests {
 
         let of = |megabits: u64| bytes_in(Some(BitRate(megabits * 1_000_000)));
         assert_eq!((of(2), of(0), of(1_000), bytes_in(None)), (2_000_000, BYTES_LEAST, BYTES_MOST, BYTES_MOST));
+        assert_eq!((longest(of(2)), longest(of(0)), longest(of(1_000))), (500_000, 128 << 10, OBJECT));
     }
 
     #[test]
@@ -495,7 +503,7 @@ mod tests {
         asks("1", "image/png");
         assert_eq!(images("1"), "image/png", "it has been brought up to date");
         asks("1", "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8");
-        assert_eq!(images("1"), IMAGES);
+        assert!(images("1") == IMAGES && ahead.browsers.lock().is_empty(), "as if nothing had been learned");
         let long = HeaderValue::from_bytes(&[b"image/".as_slice(), &[b'x'; FIELD]].concat()).expect("a value");
         ahead.learn(&HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static("3")), (ACCEPT, long)]));
         assert_eq!(images("3"), IMAGES);

@@ -25,7 +25,8 @@ use std::task::{Context, Poll};
 
 /// Read and released at a time: one frame of a framed body, four blocks of a raw one.
 pub(crate) const PIECE: u64 = record::FRAME;
-/// Lent at a time, when all of it is sound and in memory: one call of sendfile then goes on as long as its reader keeps up.
+/// Lent at a time at most, when all of it is sound and in memory: one call of sendfile then goes on as long as its reader keeps up. And no
+/// more than has been taken so far, since who leaves early, as browsers do when somebody seeks, is counted as having taken his last piece.
 const LENT: u64 = 8 * PIECE;
 /// A body in one frame is never longer when decoded; a header that says so is damaged.
 const ONE_FRAME_LIMIT: u64 = 4 * record::ONE_FRAME_MAX;
@@ -247,7 +248,7 @@ pub(crate) async fn read(inner: &Arc<Inner>, entry: &Arc<Entry>, range: Option<R
     let hasher = (entry.object.is_some() && range == (0..entry.length)).then(Hasher::default);
     let left = range.end - range.start;
     let lending = Lending::default();
-    let loan = Loan { lending: lending.clone(), verified: None, body: None };
+    let loan = Loan { lending: lending.clone(), taken: 0, verified: None, body: None };
     let reader = Reader { entry: Arc::clone(entry), at: range.start, end: range.end, source: None, hasher, loan };
     // The first piece now, so that damage is a miss and not a broken answer.
     let (first, reader) = inner.run(move |inner| reader.step(inner)).await?;
@@ -279,6 +280,8 @@ struct Reader {
 /// What a reader lends instead of reading it.
 struct Loan {
     lending: Lending,
+    /// Bytes that have been handed out, read or lent.
+    taken: u64,
     /// What is known of the body, when it is whole and lies as it is.
     verified: Option<Arc<Verified>>,
     /// The body, mapped when the first piece is lent.
@@ -292,7 +295,7 @@ impl Reader {
         let (Some((0, Source::Raw { file, at, length, skip: 0, .. }, _)), Some(verified)) = (&self.source, &self.loan.verified) else {
             return None;
         };
-        let pieces = [LENT, PIECE].map(|most| self.at..self.end.min(self.at + most));
+        let pieces = [self.loan.taken.clamp(PIECE, LENT), PIECE].map(|most| self.at..self.end.min(self.at + most));
         let sound = |piece: &Range<u64>| piece.end <= *length && verified.holds(piece, self.hasher.is_some());
         if !sound(&pieces[1]) {
             return None;
@@ -320,6 +323,7 @@ impl Reader {
         })?;
         // Its name has been compared before.
         self.hasher = None;
+        self.loan.taken += bytes.len() as u64;
         self.at = end;
         Some(bytes)
     }
@@ -357,6 +361,7 @@ impl Reader {
                     }
                 }
             }
+            self.loan.taken += piece.len() as u64;
             self.at = at;
             return Ok((piece, self));
         }

@@ -1,7 +1,6 @@
 //! nginx as a reverse proxy of this one host, since it is no forward proxy: `proxy_cache` with a lock, kept-alive connections to the origin,
-//! open files kept,
-//! stale answers while the line is down. The lock waits as long as a slow line takes (its default of 5 s sends everybody to the origin).
-//! For pieces of large files it cuts them into slices of 1 MiB, as its documentation advises.
+//! open files kept, stale answers while the line is down. The lock waits as long as a slow line takes (its default of 5 s sends everybody
+//! to the origin). For pieces of large files it cuts them into slices of 1 MiB, as its documentation advises.
 
 use super::{Job, Peer, Start};
 use crate::classroom::content::HOST;
