@@ -1,7 +1,8 @@
 //! What only libc can say: the kernel's view of a TCP connection, its congestion control, its receive window.
 //!
-//! The first of three rooms where `unsafe` may live (`lib.rs`). Linux fixes the layout of `struct tcp_info` by offsets (include/uapi/linux/tcp.h) and
-//! only ever appends to it, so it is read as bytes: a field that an older kernel does not fill is `None`, never zero.
+//! The first of three rooms where `unsafe` may live (`lib.rs`). Linux fixes the layout of `struct tcp_info` by offsets
+//! (include/uapi/linux/tcp.h) and only ever appends to it, so it is read as bytes: a field that an older kernel does not fill is `None`,
+//! never zero.
 #![expect(unsafe_code, reason = "getsockopt and setsockopt have no safe form for TCP_INFO and TCP_WINDOW_CLAMP")]
 
 use rustix::io::Errno;

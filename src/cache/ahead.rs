@@ -80,7 +80,7 @@ pub(crate) struct Ahead {
     on: AtomicBool,
     seats: Semaphore,
     pages: Arc<Semaphore>,
-    /// User-Agent and how it asks for images, where that is not [`IMAGES`]; the one that was seen last first.
+    /// User-Agent and how it asks for images, where that is not [`IMAGES`]; what was learned last first.
     browsers: Mutex<VecDeque<(HeaderValue, HeaderValue)>>,
 }
 
